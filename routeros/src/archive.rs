@@ -38,6 +38,7 @@ use crate::{
     config::RouterName,
     facts::Facts,
     file_names::{outdated, snapshot, snapshot_time, user_file},
+    shared_faults::{ReportedFault, read_reported},
 };
 
 #[derive(Clone, Debug)]
@@ -67,6 +68,9 @@ pub struct RouterState {
     pub last_line: Option<(String, String)>,
     /// Sections that the router fails to export since that was reported.
     pub failing_sections: BTreeSet<String>,
+    /// Faults that were mailed and whose end was not.
+    #[serde(deserialize_with = "read_reported")]
+    pub reported: Vec<ReportedFault>,
     /// Why the configuration in the archive may be incomplete; empty if it is confirmed.
     pub unconfirmed: String,
     /// What the router does not answer, besides its exports; empty if it answers all.

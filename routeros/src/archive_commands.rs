@@ -262,7 +262,7 @@ pub fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
             Ok(name)
         }
         _ => Err(failed(format_args!(
-            "{name}: no router of this name in the configuration, nor in the archive (aw-routeros show lists them)"
+            "{name}: no router of this name in the configuration, nor in the archive (aw-routeros show lists those of the configuration, aw-routeros log names the others)"
         ))),
     }
 }

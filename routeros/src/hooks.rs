@@ -35,6 +35,7 @@ const MAX_BYTES: usize = 16 << 20;
 const MAX_FAILURES: usize = 8;
 const ENDED: &str =
     "the process that starts hooks has ended: no hook is started (restart aw-routeros)";
+const FULL: &str = "hooks: they take too long, so that changes start none until others have ended (hook_timeout limits each)";
 /// How long the end of the daemon waits for hooks that run.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -125,8 +126,10 @@ pub struct HookEvent {
 #[derive(Debug, Deserialize, Serialize)]
 struct HookResult {
     hook: usize,
-    /// The router of the change; empty: the program was looked for at the start.
+    /// The router of the change; empty: there is none.
     router: String,
+    /// It was not started: its program was looked for at the start.
+    is_looked_for: bool,
     failure: Option<String>,
 }
 
@@ -258,7 +261,30 @@ impl Hooks {
         let faults = &*lock(&self.faults);
         let mut failing: Vec<_> = faults.last.values().cloned().collect();
         failing.extend(faults.ended.is_present().then(|| ENDED.to_owned()));
+        failing.extend(faults.full.is_present().then(|| FULL.to_owned()));
         failing
+    }
+
+    /// Takes failures that an earlier process found, and returns those of hooks that are gone.
+    pub fn restore(&self, failing: Vec<String>) -> Vec<String> {
+        let faults = &mut *lock(&self.faults);
+        let mut gone = Vec::new();
+        for text in failing {
+            let hooks = self.names.iter().enumerate();
+            let mut of_it = hooks.filter_map(|(hook, name)| {
+                let why = text.strip_prefix(&format!("hook {name} fails: "))?;
+                (!faults.last.contains_key(&hook)).then_some((hook, why))
+            });
+            match of_it.next() {
+                Some((hook, why)) => {
+                    let why = kind(why);
+                    faults.failing.insert(hook, BTreeSet::from([why]));
+                    faults.last.insert(hook, text.clone());
+                }
+                None => gone.push(text),
+            }
+        }
+        gone
     }
 
     /// What was not reported yet; to be called about once a second.
@@ -275,8 +301,7 @@ impl Hooks {
         if ended && faults.ended.set("") {
             reports.push(HookReport::fault("no hook is started".into(), ENDED.into()));
         } else if !ended && faults.lost > 0 && faults.full.set("") {
-            let text = "hooks: they take too long, so that changes start none until others have ended (hook_timeout limits each)";
-            reports.push(HookReport::fault("hooks take too long".into(), text.into()));
+            reports.push(HookReport::fault("hooks take too long".into(), FULL.into()));
         } else if faults.lost > 0 && self.waiting.load(Relaxed) == 0 && faults.full.clear() {
             let text = format!("hooks: changes that started none: {}", faults.lost);
             reports.push(HookReport {
@@ -291,8 +316,14 @@ impl Hooks {
 
     /// What is reported of the end of a hook. Another cause of its failure is reported too.
     fn report(&self, result: HookResult, faults: &mut Faults) -> Option<HookReport> {
-        let HookResult { hook, router, failure } = result;
+        let HookResult { hook, router, is_looked_for, failure } = result;
         let name = self.names.get(hook)?;
+        // A program that is found ends no other failure of an earlier process.
+        let is_found =
+            |why: &String| why.starts_with("no such file") || why.starts_with("permission denied");
+        if is_looked_for && failure.is_none() && !faults.failing.get(&hook)?.iter().all(is_found) {
+            return None;
+        }
         let Some(why) = failure else {
             faults.last.remove(&hook);
             faults.failing.remove(&hook)?;

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout},
@@ -33,13 +34,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 static GROUPS: Mutex<BTreeMap<(Credential, Hop), Arc<Group>>> = Mutex::new(BTreeMap::new());
 
 /// What routers log in with.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Credential {
     user: String,
     means: Means,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Means {
     Password(PathBuf),
     Key(PathBuf),
@@ -114,7 +116,7 @@ impl Group {
             group: Arc::clone(self),
             router: router.name.clone(),
             right,
-            answer: Answer::Nothing,
+            answer: Answer::Cut, // it may be given up
         })
     }
 
@@ -127,7 +129,15 @@ impl Group {
     fn held(&self) -> SshFault {
         let rules = lock(&self.rules);
         let names: Vec<_> = rules.refused().take(MAX_REFUSED).map(RouterName::as_str).collect();
-        SshFault::Held(format!("login not tried: {} refused {}", names.join(", "), self.credential))
+        let (names, what) = match names.is_empty() {
+            false => (names, "refused"),
+            true => {
+                let late = rules.late().take(MAX_REFUSED).map(RouterName::as_str);
+                (late.collect(), "did not answer a login with")
+            }
+        };
+        let (names, credential) = (names.join(", "), &self.credential);
+        SshFault::Held(format!("login not tried: {names} {what} {credential}"))
     }
 }
 
@@ -154,13 +164,30 @@ pub struct LoginTry {
 }
 
 impl LoginTry {
-    pub fn end(mut self, result: &Result<(), SshFault>) {
-        self.answer = match result {
+    /// The result of the login. A connection that ended during it is no refusal, unless the same router does it again: servers
+    /// that take one try end the connection too.
+    pub fn end(
+        mut self,
+        result: Result<(), SshFault>,
+        is_cut: bool,
+        refused: impl FnOnce() -> SshFault,
+    ) -> Result<(), SshFault> {
+        let result = match result {
+            Err(SshFault::Unreachable(_))
+                if is_cut && lock(&self.group.rules).was_cut(&self.router) =>
+            {
+                Err(refused())
+            }
+            result => result,
+        };
+        self.answer = match &result {
             Ok(()) => Answer::Accepted,
             Err(SshFault::Refused(_)) => Answer::Refused,
             Err(SshFault::Credentials(_)) => Answer::NotTried,
-            Err(_) => Answer::Nothing,
+            Err(_) if is_cut => Answer::Cut,
+            Err(_) => Answer::Late,
         };
+        result
     }
 }
 

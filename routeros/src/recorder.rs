@@ -26,7 +26,7 @@ use std::{
 };
 
 use aw_notify::Mailer;
-use aw_service::{explain, info, plain, warn};
+use aw_service::{info, plain, warn};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::Writer;
 
@@ -99,9 +99,11 @@ impl Recorder {
     ) -> Recorder {
         // The ancestor mails each change.
         let window = Duration::from_secs(if print { 0 } else { config.mail_digest });
-        // Of an earlier process: what was not in effect is so now. Hooks are tried again.
+        // Of an earlier process, so that the end of what it mailed is mailed.
         let mut service = ServiceState::read(&config.archive);
-        service.failing_hooks.clear();
+        if git.is_none() {
+            service.git.clear();
+        }
         Recorder {
             zone: TimeZone::system(),
             journal: Journal::new(&config.archive),
@@ -137,6 +139,7 @@ impl Recorder {
     /// Starts these after each change.
     pub fn with_hooks(mut self, hooks: Option<Hooks>) -> Recorder {
         self.hooks = hooks;
+        self.restore_hooks();
         self
     }
 
@@ -243,25 +246,20 @@ impl Recorder {
     /// change is not credited with it.
     pub fn commit_archive(&self) {
         let Some(commits) = &self.commits else { return };
-        match commits.commit_archive() {
-            Ok(false) => {}
-            Ok(true) => self.start_commit_hooks("", AT_START, "aw-routeros"),
-            Err(error) => {
-                let text = format!("commit to the git repository: {}", explain(&error));
-                self.warn_of_all("git", &text);
-            }
+        let committed = commits.commit_archive();
+        self.committed(committed.as_ref().err());
+        if let Ok(true) = committed {
+            self.start_commit_hooks("", AT_START, "aw-routeros");
         }
     }
 
     fn commit(&self, router: &Router, bytes: &[u8], message: &str, author: &str, now: Timestamp) {
         let Some(commits) = &self.commits else { return };
         let (message, author) = (self.masked(message), self.masked(author));
-        match commits.commit(&router.name, bytes, &message, &author, now) {
-            Ok(()) => self.start_commit_hooks(router.name.as_str(), &message, &author),
-            Err(error) => {
-                let text = format!("commit to the git repository: {}", explain(&error));
-                self.alarm(router, "git", &text);
-            }
+        let committed = commits.commit(&router.name, bytes, &message, &author, now);
+        self.committed(committed.as_ref().err());
+        if committed.is_ok() {
+            self.start_commit_hooks(router.name.as_str(), &message, &author);
         }
     }
 
@@ -286,6 +284,7 @@ impl Recorder {
     }
 
     pub fn finish(self) {
+        self.store_reported();
         if let Some(hooks) = self.hooks {
             hooks.finish();
         }

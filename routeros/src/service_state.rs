@@ -1,5 +1,5 @@
 //! What the running daemon notes for `--health` and `show` besides its routers: of when its configuration is, why a later one
-//! is not in effect, and which hooks fail.
+//! is not in effect, and which hooks fail, and why nothing is committed.
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,8 @@ pub struct ServiceState {
     pub not_in_effect: String,
     /// The hooks that fail, each with the cause.
     pub failing_hooks: Vec<String>,
+    /// Why changes are not committed; empty if they are.
+    pub git: String,
 }
 
 fn path(archive: &Path) -> PathBuf {
@@ -45,6 +47,7 @@ impl ServiceState {
             faults.push(format!("{}{}", self.runs_with(local), mask(&self.not_in_effect)));
         }
         faults.extend(self.failing_hooks.iter().map(|why| mask(why)));
+        faults.extend((!self.git.is_empty()).then(|| mask(&self.git)));
         faults
     }
 

@@ -10,9 +10,10 @@ mod log_check;
 mod read_facts;
 mod ssh_session;
 
-use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use aw_service::{Backoff, Condition, explain, warn};
+use jiff::Timestamp;
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -68,14 +69,15 @@ pub async fn run(
             }
             Err(fault) => {
                 match &fault {
-                    SshFault::Unreachable(why) => task.unreachable = Some(why.clone()),
+                    SshFault::Unreachable(why) => {
+                        task.unreachable = Some((why.clone(), Timestamp::now()));
+                    }
                     SshFault::Held(_) => {}
                     _ => task.unreachable = None,
                 }
                 fault
             }
         };
-        task.down_since.get_or_insert_with(Instant::now);
         let why = fault.to_string();
         task.requests.disconnected(&why);
         let is_refused = matches!(fault, SshFault::Refused(_) | SshFault::Held(_));
@@ -124,9 +126,6 @@ struct RouterTask {
     turns: FetchTurns,
     backoff: Backoff,
     login_backoff: Backoff,
-    connection_fault: Condition,
-    /// The log shows no changes.
-    log_fault: Condition,
     /// Facts cannot be stored.
     facts_fault: Condition,
     /// The router was not asked for all facts.
@@ -137,20 +136,15 @@ struct RouterTask {
     syslog: SyslogLines,
     /// The login was refused, and no command of an export was run since then.
     is_refused: bool,
-    /// The last fault is one that other routers may share.
-    is_shared: bool,
-    /// The subject of the fault of the router itself, if it has one.
-    own_fault: Option<&'static str>,
-    /// The kinds of faults of the exports that were reported since the last one that worked. Separate: one fault does not
-    /// hide the other.
-    export_faults: BTreeSet<&'static str>,
+    /// It has another fault of the connection than that it is unreachable, which is reported.
+    has_other_fault: bool,
     sections: FailingSections,
     /// Until then an earlier export may still run on the router.
     earlier_export: Option<Instant>,
-    /// Why the router could not be connected to when that was last tried.
-    unreachable: Option<String>,
-    /// Since when the router is not connected.
-    down_since: Option<Instant>,
+    /// Why the router could not be connected to when that was last tried, and when.
+    unreachable: Option<(String, Timestamp)>,
+    /// Since when the router is unreachable, and has no other fault.
+    unreachable_since: Option<Instant>,
     /// Claims of earlier connections that no export has shown.
     claims: Claims,
     /// Claims that a change of the facts may be credited to.
@@ -177,26 +171,23 @@ impl RouterTask {
         let (filter, retry) = (router.log_filter, Duration::from_secs(router.login_retry));
         let syslog = SyslogLines::new(recorder.config.syslog.is_some());
         let sections = FailingSections::of(recorder.failing_sections(&router.name));
+        let is_refused = recorder.restore_faults(&router);
         RouterTask {
             router,
             recorder,
             turns,
             backoff: Backoff::default(),
             login_backoff: Backoff::new(retry, LONGEST_LOGIN_PAUSE.max(retry)),
-            is_refused: false,
-            is_shared: false,
-            own_fault: None,
-            connection_fault: Condition::default(),
-            log_fault: Condition::default(),
+            is_refused,
+            has_other_fault: false,
             facts_fault: Condition::default(),
             facts_missing: Condition::default(),
             rules_missing: Condition::default(),
             syslog,
-            export_faults: BTreeSet::new(),
             sections,
             earlier_export: None,
             unreachable: None,
-            down_since: None,
+            unreachable_since: None,
             claims: Claims::default(),
             facts_claims: FactsClaims::default(),
             missed: Missed::default(),

@@ -44,10 +44,7 @@ pub struct HostKeyOptions {
 
 pub fn run(path: &Path, options: &HostKeyOptions) -> Result<(), Error> {
     let config = Config::read(path).map_err(failed)?;
-    let mut files = vec![fs::canonicalize(path).unwrap_or_else(|_| path.into())];
-    if let Some(directory) = &config.include {
-        files.extend(files_of_include(directory).map_err(failed)?);
-    }
+    let files = files(path, config.include.as_deref())?;
     let all = || config.routers.iter().chain(&config.jump_hosts);
     let unknown = options.names.iter().find(|name| all().all(|one| one.name.as_str() != **name));
     if let Some(name) = unknown {
@@ -75,6 +72,15 @@ pub fn run(path: &Path, options: &HostKeyOptions) -> Result<(), Error> {
         true => Ok(()),
         false => Err(failed(faults.join("; "))),
     }
+}
+
+/// The files of the configuration. A link stays one: the file that it names is replaced.
+fn files(path: &Path, include: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
+    let mut files = vec![path.to_path_buf()];
+    if let Some(directory) = include {
+        files.extend(files_of_include(directory).map_err(failed)?);
+    }
+    Ok(files.into_iter().map(|file| fs::canonicalize(&file).unwrap_or(file)).collect())
 }
 
 type New = Vec<(Router, HostKey)>;
@@ -228,6 +234,22 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A file of `include` that is a link stays one.
+    #[test]
+    fn links_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        fs::create_dir(at("inc")).unwrap();
+        fs::write(at("main.toml"), "archive = \"/x\"\n").unwrap();
+        fs::write(at("site.toml"), "[[router]]\nname = \"r1\"\n").unwrap();
+        std::os::unix::fs::symlink("../site.toml", at("inc/site.toml")).unwrap();
+        let files = files(&at("main.toml"), Some(&at("inc"))).unwrap();
+        let key = host_key::parse("SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU").unwrap();
+        store(&files, "r1", &key).unwrap();
+        assert!(fs::symlink_metadata(at("inc/site.toml")).unwrap().is_symlink());
+        assert!(fs::read_to_string(at("site.toml")).unwrap().contains("\nhost_key = \"SHA256:47"));
+    }
 
     #[test]
     fn only_the_host_key_is_changed() {

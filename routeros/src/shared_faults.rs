@@ -1,16 +1,23 @@
-//! Faults whose cause several routers share, such as a wrong password or a jump host that is down: one condition for all of
-//! them, and a few mails about it. Faults of each router itself are gathered too: all of them at once are one outage. No
-//! I/O and no clock here.
+//! Faults of routers that are mailed, and their ends. If several routers share a cause, such as a wrong password or a jump
+//! host that is down, it is one condition for all of them, and a few mails about it. Faults of each router itself are gathered
+//! too: all of them at once are one outage. What was mailed is stored, so that a restart mails its end. No I/O and no clock here.
 
 mod own;
+mod stored;
 
 use std::{
-    collections::BTreeMap,
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-pub use self::own::{HOST_KEY_CHANGED, UNREACHABLE};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    own::OwnFault,
+    stored::{ReportedFault, read_reported},
+};
 use crate::{
     config::{Router, RouterName},
     login_gate::Credential,
@@ -24,19 +31,34 @@ const LONGEST_GATHERING: Duration = Duration::from_secs(60);
 const REPORT_AGAIN: Duration = Duration::from_secs(3600);
 /// The end is reported when no other router was followed again for this time, unless it is over for all.
 const QUIET_ENDS: Duration = Duration::from_secs(30);
+/// Of a fault of a router itself, so many causes are reported until its end; of further ones, one a day.
+const MAX_KEYS: usize = 8;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Routers that a report names.
 const NAMED: usize = 10;
 
 /// What routers share.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SharedCause {
     /// Their login.
     Login(Credential),
     Jump(RouterName),
     /// What the sandbox does not allow before a restart.
     Restart(String),
-    /// None: each has its own, of this subject. Many that begin together are one outage.
-    Own(&'static str),
+    /// None: each has its own, of this kind. Many that begin together are one outage.
+    Own(OwnFault),
+}
+
+impl SharedCause {
+    /// Whether a router with this cause is not followed. A router has one such cause at a time.
+    pub fn is_of_connection(&self) -> bool {
+        !matches!(self, SharedCause::Own(own) if !own.is_of_connection())
+    }
+
+    pub fn is_own(&self) -> bool {
+        matches!(self, SharedCause::Own(_))
+    }
 }
 
 /// A fault of one router by such a cause.
@@ -44,36 +66,46 @@ pub enum SharedCause {
 pub struct SharedFault {
     pub by: SharedCause,
     /// A few words.
-    pub subject: &'static str,
+    pub subject: Cow<'static, str>,
     /// The cause, for all of the routers.
     pub why: String,
     /// The router refused the login; others do not try it.
     pub is_refused: bool,
+    /// When it began; `None`: now.
+    pub since: Option<Instant>,
     /// The fault is reported after this time.
     pub after: Duration,
     /// A router that joins later is reported after this time, also if others were a moment ago.
     pub at_the_latest: Duration,
-    /// It is to be reported, though the router had this fault before: with another cause of its own.
-    pub is_news: bool,
+    /// If the router has another one of these, it is reported again.
+    pub key: String,
 }
 
 impl SharedFault {
     pub fn new(by: SharedCause, subject: &'static str, why: String) -> SharedFault {
         SharedFault {
             by,
-            subject,
+            subject: subject.into(),
             why,
             is_refused: false,
+            since: None,
             after: Duration::ZERO,
             at_the_latest: REPORT_AGAIN,
-            is_news: false,
+            key: String::new(),
         }
     }
 
-    /// A fault of the router itself, which is reported after this time.
-    pub fn own(subject: &'static str, why: String, after: Duration) -> SharedFault {
-        let fault = SharedFault::new(SharedCause::Own(subject), subject, why);
-        SharedFault { at_the_latest: after, ..fault }
+    /// A fault of the router itself, which is reported at once.
+    pub fn own(own: OwnFault, key: &str, why: String) -> SharedFault {
+        let fault = SharedFault::new(SharedCause::Own(own), own.subject(), why);
+        let at_the_latest = if own.is_of_connection() { Duration::ZERO } else { REPORT_AGAIN };
+        SharedFault { key: key.into(), at_the_latest, ..fault }
+    }
+
+    /// A router that is not reached since then, which is reported after this time.
+    pub fn unreachable(why: String, since: Instant, after: Duration) -> SharedFault {
+        let fault = SharedFault::own(OwnFault::Unreachable, "", why);
+        SharedFault { since: Some(since), at_the_latest: after, ..fault }
     }
 }
 
@@ -82,6 +114,7 @@ impl SharedFault {
 pub enum Joined {
     /// The first router with this cause.
     First,
+    /// Another router, or another key of a router.
     Further,
     /// It had this fault before.
     Known,
@@ -98,6 +131,8 @@ pub struct SharedReport {
     pub line: String,
     /// It is about several routers, or a jump host: no other message reports it.
     pub is_of_several: bool,
+    /// The same for each router, if nothing was logged when it began.
+    pub of_each: Vec<(RouterName, String)>,
     /// Routers are followed again.
     pub is_over: bool,
 }
@@ -105,8 +140,9 @@ pub struct SharedReport {
 struct State {
     fault: SharedFault,
     affected: BTreeMap<RouterName, Affected>,
-    /// Routers that were reported and have another cause now: this one is not known to be over.
-    left: BTreeMap<RouterName, Arc<Router>>,
+    /// Routers that were reported and have another cause now, or are not tried yet after a restart: this one is not known to
+    /// be over.
+    left: BTreeMap<RouterName, Left>,
     /// Routers that were reported and are followed again, which is not reported.
     ended: BTreeMap<RouterName, Ended>,
     /// When each list of receivers had its last report.
@@ -118,16 +154,34 @@ type Receivers = Option<Vec<String>>;
 struct Affected {
     router: Arc<Router>,
     is_refused: bool,
+    /// There is nothing to report.
     is_reported: bool,
+    /// What was reported.
+    reported: Option<Reported>,
     since: Instant,
     /// When it is reported, also if it is one of few further ones.
     at_the_latest: Instant,
+    subject: Cow<'static, str>,
     /// The cause, if it is its own.
     why: String,
+    key: String,
+}
+
+/// What was reported of a router by one cause.
+struct Reported {
+    keys: BTreeSet<String>,
+    /// The last time.
+    at: Instant,
+}
+
+struct Left {
+    router: Arc<Router>,
+    reported: Reported,
 }
 
 struct Ended {
     router: Arc<Router>,
+    reported: Reported,
     at: Instant,
 }
 
@@ -140,6 +194,8 @@ pub struct SharedFaults {
     places: Places,
     /// Those that are not behind a jump host.
     direct: usize,
+    /// Those of which other faults are reported now than are stored.
+    changed: BTreeSet<RouterName>,
 }
 
 type Places = BTreeMap<RouterName, usize>;
@@ -158,113 +214,204 @@ impl SharedFaults {
                 *self.members.entry(cause).or_default() += 1;
             }
         }
-        self.states.retain(|_, state| {
+        for state in self.states.values_mut() {
+            let names = state.affected.keys().chain(state.left.keys()).chain(state.ended.keys());
+            let gone = names.filter(|name| !self.places.contains_key(*name));
+            self.changed.extend(gone.cloned());
             state.affected.retain(|name, _| self.places.contains_key(name));
             state.left.retain(|name, _| self.places.contains_key(name));
-            !state.is_over()
-        });
+        }
+        self.states.retain(|_, state| !state.is_over());
     }
 
     /// A router has this fault.
     pub fn begin(&mut self, router: &Arc<Router>, fault: SharedFault, now: Instant) -> Joined {
-        let by = fault.by.clone();
+        let (by, name) = (fault.by.clone(), &router.name);
         self.states.retain(|cause, state| {
             // Another cause takes its place: this one is not over.
             if *cause != by
-                && let Some(one) = state.affected.remove(&router.name)
-                && one.is_reported
+                && cause.is_of_connection()
+                && by.is_of_connection()
+                && let Some(Affected { router, reported: Some(reported), .. }) =
+                    state.affected.remove(name)
             {
-                state.left.insert(router.name.clone(), one.router);
+                state.left.insert(name.clone(), Left { router, reported });
             }
             !state.is_over()
         });
-        let state = self.states.entry(by).or_insert_with(|| State {
-            fault: fault.clone(),
-            affected: BTreeMap::new(),
-            left: BTreeMap::new(),
-            ended: BTreeMap::new(),
-            reported_at: BTreeMap::new(),
-        });
-        let ended = state.ended.remove(&router.name);
-        let is_own = matches!(fault.by, SharedCause::Own(_));
-        let (is_refused, is_news) = (fault.is_refused, fault.is_news);
-        let why = if is_own { fault.why.clone() } else { String::new() };
-        let at_the_latest = now + fault.at_the_latest;
-        if is_refused || !state.affected.values().any(|one| one.is_refused) {
+        let state = self.states.entry(by).or_insert_with(|| State::new(fault.clone()));
+        let since = fault.since.unwrap_or(now);
+        let mut one = Affected {
+            router: Arc::clone(router),
+            is_refused: fault.is_refused,
+            is_reported: false,
+            reported: None,
+            since,
+            at_the_latest: since + fault.at_the_latest,
+            subject: fault.subject.clone(),
+            why: if fault.by.is_own() { fault.why.clone() } else { String::new() },
+            key: fault.key.clone(),
+        };
+        let ended = state.ended.remove(name);
+        self.changed.extend(ended.is_some().then(|| name.clone()));
+        // The end of one that is its own was not reported.
+        let ended = ended.filter(|_| fault.by.is_own());
+        let earlier = state.left.remove(name).map(|left| left.reported);
+        one.reported = earlier.or(ended.map(|ended| ended.reported));
+        if fault.is_refused || !state.affected.values().any(|one| one.is_refused) {
             state.fault = fault;
         }
-        if let Some(known) = state.affected.get_mut(&router.name) {
-            known.is_refused |= is_refused;
-            known.why = why;
-            if is_news {
-                known.is_reported = false;
-                (known.since, known.at_the_latest) = (now, at_the_latest);
+        let known = state.affected.remove(name);
+        let is_known = one.reported.as_ref().is_some_and(|known| !known.is_news(&one.key, now));
+        let joined = match known {
+            Some(known) => one.continues(known, now),
+            None if is_known => {
+                one.is_reported = true;
+                Joined::Known
             }
-            return Joined::Known;
-        }
-        let is_reported = state.left.remove(&router.name).is_some();
-        let router_now = Affected {
-            router: Arc::clone(router),
-            is_refused,
-            // Its end was not reported.
-            is_reported: is_reported || is_own && ended.is_some() && !is_news,
-            since: now,
-            at_the_latest,
-            why,
+            None if state.affected.is_empty() => Joined::First,
+            None => Joined::Further,
         };
-        state.affected.insert(router.name.clone(), router_now);
-        match state.affected.len() {
-            _ if is_reported => Joined::Known,
-            1 => Joined::First,
-            _ => Joined::Further,
-        }
+        state.affected.insert(name.clone(), one);
+        joined
     }
 
-    /// A router does not have this kind of fault any more.
+    /// A router does not have this kind of fault any more. Returns whether it was reported, or logged.
     pub fn end(
         &mut self,
         router: &RouterName,
         is_over: impl Fn(&SharedCause) -> bool,
         now: Instant,
-    ) {
+    ) -> bool {
+        let mut was_known = false;
         self.states.retain(|cause, state| {
             if is_over(cause) {
-                let left = state.left.remove(router);
-                let reported = state.affected.remove(router).filter(|one| one.is_reported);
-                if let Some(router) = reported.map(|one| one.router).or(left) {
-                    state.ended.insert(router.name.clone(), Ended { router, at: now });
+                let (left, affected) = (state.left.remove(router), state.affected.remove(router));
+                let is_logged = |_: &Affected| *cause != SharedCause::Own(OwnFault::Unreachable);
+                was_known |= left.is_some() || affected.as_ref().is_some_and(is_logged);
+                let affected = affected
+                    .and_then(|one| Some(Left { router: one.router, reported: one.reported? }));
+                if let Some(Left { router, reported }) = affected.or(left) {
+                    was_known = true;
+                    let name = router.name.clone();
+                    state.ended.insert(name, Ended { router, reported, at: now });
                 }
             }
             !state.is_over()
         });
+        was_known
+    }
+
+    #[cfg(test)]
+    pub fn has(&self, router: &RouterName, by: &SharedCause) -> bool {
+        self.states.get(by).is_some_and(|state| state.affected.contains_key(router))
     }
 
     /// The reports that are due.
     pub fn due(&mut self, now: Instant) -> Vec<SharedReport> {
         let mut reports = Vec::new();
+        let is_jump = |cause: &SharedCause| matches!(cause, SharedCause::Jump(_));
+        let jumps = self.states.iter().filter(|(cause, _)| is_jump(cause));
+        let behind = jumps.map(|(_, state)| state.affected.len()).sum();
+        let scope = Scope { places: &self.places, direct: self.direct, behind };
         for (cause, state) in &mut self.states {
-            let is_single = self.members.is_empty() || self.members.get(cause) == Some(&1);
+            let is_single = match cause {
+                SharedCause::Own(_) => self.places.len() <= 1,
+                _ => self.members.is_empty() || self.members.get(cause) == Some(&1),
+            };
+            let changed = &mut self.changed;
             reports.extend(match cause {
-                SharedCause::Own(_) => state.due_own(self.direct, &self.places, now),
-                _ => state.due(is_single, &self.places, now),
+                SharedCause::Own(own) if own.is_of_connection() => {
+                    state.due_own(*own, &scope, changed, now)
+                }
+                _ => state.due(is_single, &scope, changed, now),
             });
-            reports.extend(state.due_ends(&self.places, now));
+            reports.extend(state.due_ends(&self.places, changed, now));
         }
         self.states.retain(|_, state| !state.is_over());
         reports
     }
 }
 
+/// All routers.
+struct Scope<'a> {
+    places: &'a Places,
+    /// Those that are not behind a jump host.
+    direct: usize,
+    /// Those whose jump host fails.
+    behind: usize,
+}
+
+impl Affected {
+    /// The router has the fault still. Another key is news.
+    fn continues(&mut self, known: Affected, now: Instant) -> Joined {
+        let is_other = self.key != known.key;
+        self.is_refused |= known.is_refused;
+        self.is_reported = known.is_reported;
+        self.reported = known.reported;
+        if is_other && self.reported.as_ref().is_some_and(|known| known.is_news(&self.key, now)) {
+            self.is_reported = false;
+            return Joined::Further;
+        }
+        (self.since, self.at_the_latest) = (known.since, known.at_the_latest);
+        if self.is_reported {
+            self.router = known.router; // the receivers of the fault get its end
+        }
+        match is_other && self.reported.is_none() {
+            true => Joined::Further,
+            false => Joined::Known,
+        }
+    }
+
+    /// It is reported.
+    fn reported(&mut self, changed: &mut BTreeSet<RouterName>, now: Instant) {
+        self.is_reported = true;
+        let empty = || Reported { keys: BTreeSet::new(), at: now };
+        let reported = self.reported.get_or_insert_with(empty);
+        if reported.keys.len() < MAX_KEYS {
+            reported.keys.insert(self.key.clone());
+        }
+        reported.at = now;
+        changed.insert(self.router.name.clone());
+    }
+}
+
+impl Reported {
+    fn is_news(&self, key: &str, now: Instant) -> bool {
+        !self.keys.contains(key) && (self.keys.len() < MAX_KEYS || now >= self.at + DAY)
+    }
+}
+
 impl State {
+    fn new(fault: SharedFault) -> State {
+        State {
+            fault,
+            affected: BTreeMap::new(),
+            left: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            reported_at: BTreeMap::new(),
+        }
+    }
+
     /// Nothing is left to report.
     fn is_over(&self) -> bool {
         self.affected.is_empty() && self.left.is_empty() && self.ended.is_empty()
     }
 
     /// The lists of receivers whose routers are to be reported.
-    fn due(&mut self, is_single: bool, places: &Places, now: Instant) -> Vec<SharedReport> {
+    fn due(
+        &mut self,
+        is_single: bool,
+        scope: &Scope,
+        changed: &mut BTreeSet<RouterName>,
+        now: Instant,
+    ) -> Vec<SharedReport> {
         let mut reports = Vec::new();
-        for (to, routers) in by_receiver(self.affected.values().map(|one| &one.router), places) {
+        if self.affected.values().all(|one| one.is_reported) {
+            return reports; // at most calls, and there may be hundreds of routers
+        }
+        let affected = self.affected.values().map(|one| &one.router);
+        for (to, routers) in by_receiver(affected, scope.places) {
             let all = || routers.iter().map(|router| &self.affected[&router.name]);
             let new = || all().filter(|one| !one.is_reported);
             let (Some(first), Some(last)) =
@@ -283,29 +430,55 @@ impl State {
             if !is_gathered || !is_late || !is_again {
                 continue;
             }
-            reports.push(self.report(to.clone(), &routers));
+            reports.push(match self.fault.by {
+                SharedCause::Own(own) => self.report_own(own, to.clone(), &routers, scope, now),
+                _ => self.report(to.clone(), &routers),
+            });
             self.reported_at.insert(to, now);
-            for router in &routers {
-                let one = self.affected.get_mut(&router.name);
-                one.into_iter().for_each(|one| one.is_reported = true);
-            }
+            self.set_reported(&routers, changed, now);
         }
         reports
     }
 
-    /// The lists of receivers whose routers are followed again: at once if those are all, or later if some are left.
-    fn due_ends(&mut self, places: &Places, now: Instant) -> Vec<SharedReport> {
+    fn set_reported(
+        &mut self,
+        routers: &[Arc<Router>],
+        changed: &mut BTreeSet<RouterName>,
+        now: Instant,
+    ) {
+        for router in routers {
+            let one = self.affected.get_mut(&router.name);
+            one.into_iter().for_each(|one| one.reported(changed, now));
+        }
+    }
+
+    /// The lists of receivers whose routers are followed again: at once if those are all, or later if some are left. Exports
+    /// are an hour apart: so are the reports about their ends.
+    fn due_ends(
+        &mut self,
+        places: &Places,
+        changed: &mut BTreeSet<RouterName>,
+        now: Instant,
+    ) -> Vec<SharedReport> {
+        let is_of_connection = self.fault.by.is_of_connection();
         let mut reports = Vec::new();
         for (to, routers) in by_receiver(self.ended.values().map(|one| &one.router), places) {
-            let mut others =
-                self.affected.values().map(|one| &one.router).chain(self.left.values());
+            let left = self.left.values().map(|left| &left.router);
+            let mut others = self.affected.values().map(|one| &one.router).chain(left);
             let is_left = others.any(|router| router.mail_to == to);
-            let last = routers.iter().map(|router| self.ended[&router.name].at).max();
-            if is_left && last.is_some_and(|last| now < last + QUIET_ENDS) {
+            let ends = || routers.iter().map(|router| self.ended[&router.name].at);
+            let due = match is_of_connection {
+                true => ends().max().map(|last| last + QUIET_ENDS),
+                false => ends().min().map(|first| first + REPORT_AGAIN),
+            };
+            if is_left && due.is_some_and(|due| now < due) {
                 continue;
             }
             reports.push(self.over(to, &routers));
-            routers.iter().for_each(|router| drop(self.ended.remove(&router.name)));
+            for router in &routers {
+                self.ended.remove(&router.name);
+                changed.insert(router.name.clone());
+            }
         }
         reports
     }
@@ -317,7 +490,7 @@ impl State {
         let is_of_login = matches!(by, SharedCause::Login(_));
         // Those that refused it may have other receivers.
         let none_refused = is_of_login && refused.is_empty() && self.fault.is_refused;
-        let subject = if none_refused { "login not tried" } else { subject };
+        let subject = if none_refused { "login not tried" } else { &**subject };
         let subject = match (by, routers) {
             (SharedCause::Jump(jump), _) => format!("{jump}: {subject}"),
             (_, [one]) => format!("{}: {subject}", one.name),
@@ -345,14 +518,15 @@ impl State {
         }
         more.iter().for_each(|more| text += &format!("{more}\n"));
         let line = format!("{subject}: {}", [&[why.clone()], &*more].concat().join("; "));
-        SharedReport { to, subject, text, line, is_of_several, is_over: false }
+        let of_each = Vec::new();
+        SharedReport { to, subject, text, line, is_of_several, of_each, is_over: false }
     }
 
     fn over(&self, to: Option<Vec<String>>, routers: &[Arc<Router>]) -> SharedReport {
-        let what = match (&self.fault.by, self.fault.subject) {
+        let what = match (&self.fault.by, &*self.fault.subject) {
             (SharedCause::Login(_), "login refused" | "login not tried") => "login accepted again",
             (SharedCause::Jump(_), _) => "jump host works again",
-            (SharedCause::Own(subject), _) => own::over(subject),
+            (SharedCause::Own(own), _) => own.over(),
             _ => "followed again",
         };
         let subject = match (&self.fault.by, routers) {
@@ -361,7 +535,8 @@ impl State {
             _ => format!("{} routers: {what}", routers.len()),
         };
         let (line, is_of_several) = (format!("{what}: {}", names(routers)), routers.len() > 1);
-        SharedReport { to, subject, text: format!("{line}\n"), line, is_of_several, is_over: true }
+        let (text, of_each) = (format!("{line}\n"), Vec::new());
+        SharedReport { to, subject, text, line, is_of_several, of_each, is_over: true }
     }
 }
 

@@ -107,8 +107,7 @@ impl SshConnection {
         let login = credentials.log_in(&mut handle, router);
         let late = |_| Err(SshFault::Unreachable("no answer to the login".into()));
         let result = timeout(STEP_TIMEOUT, login).await.unwrap_or_else(late);
-        login_try.end(&result);
-        result?;
+        login_try.end(result, handle.is_closed(), || login::cut_twice(router))?;
         Ok(SshConnection {
             handle: Arc::new(handle),
             lives: watch::Sender::new(()),

@@ -258,7 +258,12 @@ fn an_export_that_takes_too_long() {
     router.state().faults.delay = None;
     daemon.stderr.wait_for("changed by bob (+1 -0)");
     sink.wait_for(&["changed by bob"]);
-    assert_eq!(sink.count(), 2, "one mail about the fault, one about the change");
+    sink.wait_for(&["core1: exports are recorded again"]);
+    assert_eq!(
+        sink.count(),
+        3,
+        "one mail about the fault, one about its end, one about the change"
+    );
     daemon.stop().ok();
 }
 

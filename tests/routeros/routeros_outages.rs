@@ -1,6 +1,7 @@
 //! Each fault that is mailed has a mail about its end: of one router, of all at once, of the configuration, of hooks.
 #![forbid(unsafe_code)]
 
+use aw_tests::cable::Cable;
 use aw_tests::mail_sink::MailSink;
 use aw_tests::rig::{Finished, run, run_with, wait_until};
 use aw_tests::ring::Ring;
@@ -9,6 +10,8 @@ use aw_tests::watching::Watching;
 use rustix::process::Signal;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::thread::sleep;
+use std::time::Duration;
 
 fn watching(routers: &[Router], ring: &Ring, sink: &MailSink) -> Watching {
     let mut watching = Watching::new(ring).mail(sink.port);
@@ -76,6 +79,126 @@ fn an_outage_is_one_mail() {
     routers[3].plug();
     sink.wait_for(&["Subject: [addrwatch] core3: connected again\n"]);
     assert_eq!((subjects(&sink, "unreachable"), subjects(&sink, "connected again")), (2, 2));
+    daemon.stop().ok();
+}
+
+/// A cut without an end of the connections is noticed by keepalives, one router after the other: one mail, and one about the end.
+#[test]
+fn a_silent_outage_is_one_mail() {
+    let routers: Vec<_> = (0..5).map(|_| Router::start(Version::V7)).collect();
+    let cables: Vec<_> = routers.iter().map(|router| Cable::to(router.address)).collect();
+    let (sink, ring) = (MailSink::start(), Ring::new());
+    let mut watching = Watching::new(&ring).mail(sink.port);
+    for (n, router) in routers.iter().enumerate() {
+        watching = watching
+            .router(&format!("core{n}"), router, Version::V7)
+            .option(&format!("keepalive = {}", 1 + n % 3));
+    }
+    for (router, cable) in routers.iter().zip(&cables) {
+        watching.replace(&router.address.to_string(), &cable.address.to_string());
+    }
+    let daemon = watching.start();
+    for n in 0..routers.len() {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    cables.iter().for_each(Cable::pull);
+    sink.wait_for(&[
+        "Subject: [addrwatch] all 5 routers: unreachable\n",
+        "no router can be reached",
+    ]);
+    cables.iter().for_each(Cable::plug);
+    sink.wait_for(&["Subject: [addrwatch] 5 routers: connected again\n"]);
+    assert_eq!(sink.count(), 2);
+    daemon.stop().ok();
+}
+
+/// What was mailed before a restart has its end after it, and no second mail.
+#[test]
+fn a_restart_in_the_middle() {
+    let mut routers = [(); 4].map(|()| Router::start(Version::V7));
+    let (sink, ring) = (MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink);
+    let hook = watching.file("on-change").display().to_string();
+    let watching = watching.global(&format!("hooks = [{hook:?}]"));
+    let daemon = watching.start();
+    for n in 0..routers.len() {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    routers[0].state().faults.refuse = true;
+    routers[0].cut();
+    routers[1].shut_down();
+    let old = routers[2].host_key.clone();
+    routers[2].shut_down();
+    routers[2].boot(Some(new_key()));
+    routers[3].state().faults.cut = Some(100);
+    routers[3].add("alice", "/ip dns set servers=192.0.2.53");
+    let begun = [
+        "core0: login refused",
+        "core1: unreachable",
+        "core2: HOST KEY CHANGED",
+        "core3: incomplete export",
+        "on-change fails",
+    ];
+    for subject in begun {
+        wait_until(subject, || subjects(&sink, subject) == 1);
+    }
+    daemon.stop().ok();
+    let (refused, exports) = (routers[0].counts().1, routers[3].exports());
+    let daemon = watching.start();
+    wait_until("all are tried", || {
+        routers[0].counts().1 > refused && routers[3].exports() > exports
+    });
+    sleep(Duration::from_secs(8)); // a mail would be sent
+    daemon.stop().ok();
+    assert_eq!(sink.count(), begun.len(), "{:?}", sink.messages());
+    routers[0].state().faults.refuse = false;
+    routers[1].plug();
+    routers[3].state().faults.cut = None;
+    let mut watching = watching;
+    watching.replace(&old, &routers[2].host_key);
+    let watching = watching.without("hooks = ");
+    let daemon = watching.start();
+    let ends = [
+        "core0: login accepted again",
+        "core1: connected again",
+        "core2: host key right again",
+        "core3: exports are recorded again",
+        "hook no longer fails",
+    ];
+    for subject in ends {
+        wait_until(subject, || subjects(&sink, subject) == 1);
+    }
+    daemon.stderr.wait_for("core3: configuration changed");
+    wait_until("all is well", || health(&watching).status.success());
+    daemon.stop().ok();
+    assert_eq!(sink.count(), begun.len() + ends.len() + 1, "{:?}", sink.messages());
+}
+
+/// A repository that takes no commit is one mail for all changes, and one more when it does.
+#[test]
+fn a_repository_that_takes_no_commit() {
+    let routers = [(); 2].map(|()| Router::start(Version::V7));
+    let (sink, ring) = (MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink).global("mail_digest = 0").git();
+    let daemon = watching.start();
+    for n in 0..2 {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    let (objects, aside) = (watching.git_path().join("objects"), watching.file("objects"));
+    fs::rename(&objects, &aside).unwrap();
+    fs::write(&objects, "").unwrap();
+    for (n, router) in routers.iter().enumerate() {
+        router.add("alice", "/ip dns set servers=192.0.2.53");
+        sink.wait_for(&[&format!("core{n}: "), "alice"]);
+    }
+    sink.wait_for(&["Subject: [addrwatch] git\n", "commit to the git repository: "]);
+    unhealthy(&watching, &["commit to the git repository: "]);
+    fs::remove_file(&objects).unwrap();
+    fs::rename(&aside, &objects).unwrap();
+    routers[0].add("bob", "/ip dns set servers=192.0.2.54");
+    sink.wait_for(&["Subject: [addrwatch] git works again\n"]);
+    assert_eq!(subjects(&sink, "] git"), 2);
+    wait_until("all is well", || health(&watching).status.success());
     daemon.stop().ok();
 }
 

@@ -82,6 +82,29 @@ fn a_wrong_password() {
     daemon.stop().ok();
 }
 
+/// The network ends connections during logins: that is no refusal, and nothing is held for long or mailed. A router that does it
+/// again may refuse in this way.
+#[test]
+fn connections_that_end_during_the_login() {
+    let (routers, sink, ring) = (start(5), MailSink::start(), Ring::new());
+    routers.iter().for_each(|router| router.state().faults.cut_logins = 1);
+    let watching =
+        watching(&routers, &ring, &sink, "").without("alarm_after = ").global("alarm_after = 100");
+    let daemon = watching.start();
+    for n in 0..routers.len() {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    assert_eq!((refused(&routers), sink.count()), (0, 0), "refused logins, and mails");
+    routers[2].state().faults.cut_logins = 9;
+    routers[2].cut();
+    sink.wait_for(&[
+        "Subject: [addrwatch] core2: login refused\n",
+        "login refused: the connection ended during it, and during the last one (check user admin",
+    ]);
+    assert_eq!(routers[2].state().faults.cut_logins, 7);
+    daemon.stop().ok();
+}
+
 /// While the server that knows the users is down, one router at a time tries for all; once it is accepted all are followed,
 /// without a reload.
 #[test]

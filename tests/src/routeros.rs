@@ -47,6 +47,8 @@ pub struct Faults {
     pub marks: Vec<String>,
     /// Logins are refused.
     pub refuse: bool,
+    /// The connection ends during so many logins.
+    pub cut_logins: usize,
     /// Connections are accepted, and nothing is ever sent.
     pub silent: bool,
     /// The export is never sent.
@@ -410,15 +412,19 @@ struct Client {
 }
 
 impl Client {
-    fn judge(&self, right: bool) -> Auth {
+    fn judge(&self, right: bool) -> Result<Auth, russh::Error> {
         let mut state = self.shared.state.lock().unwrap();
+        if state.faults.cut_logins > 0 {
+            state.faults.cut_logins -= 1;
+            return Err(russh::Error::Disconnect);
+        }
         let full = state.faults.logins.is_some_and(|most| state.logins >= most);
         if right && !state.faults.refuse && !full {
             state.logins += 1;
-            return Auth::Accept;
+            return Ok(Auth::Accept);
         }
         state.refused += 1;
-        Auth::reject()
+        Ok(Auth::reject())
     }
 }
 
@@ -438,7 +444,7 @@ impl server::Handler for Client {
             let name = user.split('+').next().unwrap_or_default();
             password == state.password && (name == state.user || name == "audit")
         };
-        Ok(self.judge(right))
+        self.judge(right)
     }
 
     async fn auth_publickey(
@@ -452,7 +458,7 @@ impl server::Handler for Client {
             user == state.user
                 && known.is_some_and(|known| known.key_data() == key.public_key.key_data())
         };
-        Ok(self.judge(right))
+        self.judge(right)
     }
 
     async fn channel_open_session(

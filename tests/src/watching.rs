@@ -86,6 +86,13 @@ impl Watching {
         self
     }
 
+    /// Removes the lines about all routers that begin so.
+    pub fn without(mut self, start: &str) -> Self {
+        let lines = self.head.lines().filter(|line| !line.starts_with(start));
+        self.head = lines.map(|line| format!("{line}\n")).collect();
+        self
+    }
+
     /// Changes are committed to a repository.
     pub fn git(mut self) -> Self {
         self.head += &format!("git = {:?}\n", self.git_path());

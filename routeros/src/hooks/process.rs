@@ -37,12 +37,10 @@ pub fn run_process() -> ExitCode {
         eprintln!("aw-routeros: process that starts hooks: {why}");
         return ExitCode::FAILURE;
     }
-    // A program that is not there is reported before the first change.
+    // A program that is not there is reported before the first change, and one that is there again.
     for (hook, command) in setup.hooks.iter().enumerate() {
         let failure = command.first().and_then(|program| unusable(program));
-        if failure.is_some() {
-            answer(&HookResult { hook, router: String::new(), failure });
-        }
+        answer(&HookResult { hook, router: String::new(), is_looked_for: true, failure });
     }
     // While all workers are busy, nothing is read: the daemon bounds what waits.
     let (send, events) = sync_channel::<HookEvent>(0);
@@ -78,7 +76,7 @@ fn work(setup: &HookSetup, events: &Mutex<Receiver<HookEvent>>) {
             let failure = run_hook(command, variables(), &event.text, limit).err();
             let router = event.variables.iter().find(|(name, _)| name == "ROUTER");
             let router = router.map_or(String::new(), |(_, name)| name.clone());
-            answer(&HookResult { hook, router, failure });
+            answer(&HookResult { hook, router, is_looked_for: false, failure });
         }
     }
 }

@@ -37,7 +37,8 @@ fn another_cause_of_a_failure() {
     };
     let reports = |failure: Option<&str>| {
         let failure = failure.map(str::to_owned);
-        send.send(HookResult { hook: 0, router: "core1".into(), failure }).unwrap();
+        send.send(HookResult { hook: 0, router: "core1".into(), is_looked_for: false, failure })
+            .unwrap();
         let reports = hooks.reports();
         reports.into_iter().map(|one| (one.subject, one.text)).collect::<Vec<_>>()
     };
@@ -56,6 +57,31 @@ fn another_cause_of_a_failure() {
     let [(subject, _)] = &*reports(None) else { panic!() };
     assert_eq!(subject, "hook /x/hook works again");
     assert!(hooks.failing().is_empty() && reports(None).is_empty());
+}
+
+/// What an earlier process mailed is known: it is no news, and has its end. A program that is found ends only that it was not.
+#[test]
+fn failures_of_an_earlier_process() {
+    let (to, _events) = sync_channel(1);
+    let (send, results) = channel();
+    let names = ["/x/a", "/x/b", "/x/b"].map(str::to_owned).to_vec();
+    let (results, faults) = (Mutex::new(results), Mutex::default());
+    let hooks = Hooks { to, waiting: Arc::default(), results, names, faults };
+    let known = ["a fails: no such file or directory", "b fails: exit status: 1: no luck"];
+    let known = known.map(|text| format!("hook /x/{text}")).to_vec();
+    let gone = vec!["hook /x/c fails: permission denied".to_owned(), ENDED.to_owned()];
+    assert_eq!(hooks.restore([&*known, &*gone].concat()), gone);
+    assert_eq!(hooks.failing(), known);
+    let result = |hook, is_looked_for, failure: Option<&str>| {
+        let (router, failure) = (String::new(), failure.map(str::to_owned));
+        send.send(HookResult { hook, router, is_looked_for, failure }).unwrap();
+        hooks.reports().into_iter().map(|one| one.subject).collect::<Vec<_>>()
+    };
+    assert_eq!(result(0, true, None), ["hook /x/a works again"]);
+    assert!(result(1, true, None).is_empty() && result(2, true, None).is_empty());
+    assert!(result(1, false, Some("exit status: 1: no luck")).is_empty());
+    assert_eq!(result(1, false, None), ["hook /x/b works again"]);
+    assert!(hooks.failing().is_empty());
 }
 
 #[test]

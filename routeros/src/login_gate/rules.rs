@@ -19,7 +19,7 @@ pub const MAX_REFUSED: usize = 3;
 pub const MAX_CONNECTING: usize = 16;
 /// The longest pause between tries of one for all.
 const LONGEST_HOLD: Duration = Duration::from_secs(3600);
-/// A try for all without an answer may have been refused too late: this part of the pause after a refusal follows.
+/// A login without an answer may have been refused too late: this part of the pause after a refusal follows.
 const NO_ANSWER: u32 = 3;
 
 /// What is known of a router and the credential. Routers of a kind wait for one that tries for all, if routers of that kind
@@ -39,6 +39,10 @@ pub struct Rules {
     trusted: BTreeSet<RouterName>,
     /// Their next no is no news.
     refused: BTreeSet<RouterName>,
+    /// The same of those that did not answer.
+    late: BTreeSet<RouterName>,
+    /// Those whose connection ended during their last login.
+    cut: BTreeSet<RouterName>,
     /// When each had its last turn.
     turns: BTreeMap<RouterName, Instant>,
     /// Those that wait, the one whose turn is longest ago first: connected ones for their login, others to be connected to.
@@ -94,8 +98,10 @@ pub struct Right {
 pub enum Answer {
     Accepted,
     Refused,
-    /// The login was tried.
-    Nothing,
+    /// There was none in time: a refusal may be under way.
+    Late,
+    /// The connection ended first.
+    Cut,
     NotTried,
 }
 
@@ -187,8 +193,13 @@ impl Rules {
         let lane = lane(right.kind);
         self.lanes[lane].running = self.lanes[lane].running.saturating_sub(1);
         match answer {
+            Answer::Cut => drop(self.cut.insert(router.clone())),
+            _ => drop(self.cut.remove(router)),
+        }
+        match answer {
             Answer::Accepted => {
                 self.refused.remove(router);
+                self.late.remove(router);
                 self.trusted.insert(router.clone());
                 self.lanes[lane].accepted.push_back(now);
                 if self.is_held(right.kind) {
@@ -211,12 +222,29 @@ impl Rules {
                     _ => {}
                 }
             }
-            Answer::Nothing if right.is_probe => {
-                let until = self.retry.map(|retry| now + retry / NO_ANSWER);
-                self.hold = self.hold.map(|hold| Hold { until, ..hold });
+            Answer::Late | Answer::Cut if right.is_probe => self.hold_on(now),
+            Answer::Late => {
+                let is_news = self.late.insert(router.clone());
+                if is_news && !self.is_held(right.kind) {
+                    self.count_refusal(lane, router, now);
+                    if self.is_held(right.kind) {
+                        self.hold_on(now);
+                    }
+                }
             }
-            Answer::Nothing | Answer::NotTried => {}
+            Answer::Cut | Answer::NotTried => {}
         }
+    }
+
+    /// All that wait do so for a shorter time, because nothing was refused for sure.
+    fn hold_on(&mut self, now: Instant) {
+        let pause = self.retry.map_or(LONGEST_HOLD, |retry| retry / NO_ANSWER);
+        self.hold = self.hold.map(|hold| Hold { until: Some(now + pause), ..hold });
+    }
+
+    /// Whether the connection ended during the last login of this router, too: a server may end it in place of a refusal.
+    pub fn was_cut(&self, router: &RouterName) -> bool {
+        self.cut.contains(router)
     }
 
     fn count_refusal(&mut self, lane: usize, router: &RouterName, now: Instant) {
@@ -266,6 +294,10 @@ impl Rules {
         self.refused.iter()
     }
 
+    pub fn late(&self) -> impl Iterator<Item = &RouterName> {
+        self.late.iter()
+    }
+
     /// A router has this first pause after a refusal, or zero if it waits for a reload.
     pub fn set_retry(&mut self, retry: Duration) {
         let retry = Some(retry).filter(|retry| !retry.is_zero());
@@ -282,6 +314,8 @@ impl Rules {
     /// All try again. Returns false if none of these routers is known here.
     pub fn reload(&mut self, configured: &BTreeSet<&RouterName>) -> bool {
         self.refused.clear();
+        self.late.clear();
+        self.cut.clear();
         self.lanes.iter_mut().for_each(Lane::reset);
         (self.hold, self.pauses, self.retry) = (None, None, None);
         self.trusted.retain(|name| configured.contains(name));

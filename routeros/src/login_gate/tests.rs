@@ -62,7 +62,7 @@ fn one_tries_for_all_after_three_refusals() {
     assert_eq!(one.begin(4), Step::Wait);
     // It was not reached: the next one at once. It did not answer: later.
     one.end(3, PROBE, Answer::NotTried);
-    one.log_in(4, Answer::Nothing);
+    one.log_in(4, Answer::Late);
     assert_eq!(one.begin(5), Step::Held);
     one.later(600);
     one.log_in(5, Answer::Refused);
@@ -71,6 +71,29 @@ fn one_tries_for_all_after_three_refusals() {
     one.later(1);
     one.log_in(6, Answer::Accepted);
     assert_eq!(one.at_once(7..30), 4);
+}
+
+/// Logins without an answer may have been refused too late: three of them hold all, for a third of the pause. A router that never
+/// answers counts once; a connection that ends does not.
+#[test]
+fn no_answer_to_a_login() {
+    let mut one = Fixture::new();
+    (20..30).for_each(|n| one.log_in(n, Answer::Cut));
+    for n in 0..2 {
+        one.log_in(n, Answer::Late);
+        one.log_in(n, Answer::Late);
+    }
+    one.log_in(2, Answer::Late);
+    assert_eq!(one.begin(3), Step::Held);
+    assert_eq!(one.rules.late().count(), 3);
+    one.later(199);
+    assert_eq!(one.begin(3), Step::Held);
+    one.later(1);
+    one.log_in(3, Answer::Accepted);
+    for n in 0..3 {
+        one.log_in(n, Answer::Late);
+    }
+    assert!(matches!(one.begin(4), Step::Now(_)));
 }
 
 /// Each acceptance opens one more, so that their number doubles; refusals stop that, and hold all again.
@@ -83,7 +106,7 @@ fn accepted_logins_open_more() {
     (3..9).for_each(|n| one.end(n, TURN, Answer::Accepted));
     assert_eq!(one.at_once(9..30), 12);
     one.end(9, TURN, Answer::Refused);
-    (10..20).for_each(|n| one.end(n, TURN, Answer::Nothing));
+    (10..20).for_each(|n| one.end(n, TURN, Answer::Cut));
     // One that runs, and one that refused.
     assert_eq!(one.at_once(21..30), 1);
     one.end(20, TURN, Answer::Refused);
@@ -182,7 +205,7 @@ fn pauses_of_several_routers() {
     one.later(599);
     assert_eq!(one.begin(3), Step::Held);
     one.later(1);
-    one.log_in(3, Answer::Nothing);
+    one.log_in(3, Answer::Late);
     one.later(200);
     one.log_in(4, Answer::Refused);
     one.rules.reload(&BTreeSet::new());

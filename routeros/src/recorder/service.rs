@@ -1,6 +1,7 @@
-//! The service itself: its configuration and its hooks. What fails is mailed once, and shown by `--health` and `show`.
+//! The service itself: its configuration, its hooks and its git repository. What fails is mailed once, with its end, and shown by
+//! `--health` and `show`.
 
-use std::mem::replace;
+use std::{io, mem::replace};
 
 use aw_service::{explain, info, warn};
 use jiff::Timestamp;
@@ -34,15 +35,15 @@ impl Recorder {
     /// event loop.
     pub fn maintain_reports(&self) {
         self.mail.maintain();
+        self.store_reported();
         let Some(hooks) = &self.hooks else { return };
         let reports = hooks.reports();
-        if reports.is_empty() {
-            return;
-        }
         {
             let state = &mut *lock(&self.service);
-            state.failing_hooks = hooks.failing().iter().map(|why| self.stored(why)).collect();
-            self.store_service(state);
+            let failing: Vec<_> = hooks.failing().iter().map(|why| self.stored(why)).collect();
+            if replace(&mut state.failing_hooks, failing.clone()) != failing {
+                self.store_service(state);
+            }
         }
         for HookReport { subject, text, is_over } in reports {
             let shown = self.masked(&text);
@@ -52,6 +53,53 @@ impl Recorder {
                 warn(&shown)
             }
             self.mail_of_all(&self.masked(&subject), &text);
+        }
+    }
+
+    /// The hooks that an earlier process mailed as failing. Those that are gone are mailed as such.
+    pub(super) fn restore_hooks(&mut self) {
+        let failing = lock(&self.service).failing_hooks.clone();
+        let gone = match &self.hooks {
+            Some(hooks) => hooks.restore(failing),
+            None => failing,
+        };
+        if gone.is_empty() {
+            return;
+        }
+        let state = &mut *lock(&self.service);
+        state.failing_hooks.retain(|why| !gone.contains(why));
+        self.store_service(state);
+        for why in gone {
+            let text = format!("no longer configured, or started again: {why}");
+            info(self.masked(&text));
+            self.mail_of_all("hook no longer fails", &text);
+        }
+    }
+
+    /// A commit, or why there was none: one fault for all routers, because the repository is one.
+    pub(super) fn committed(&self, error: Option<&io::Error>) {
+        let why = error.map(|error| format!("commit to the git repository: {}", explain(error)));
+        let why = why.map_or(String::new(), |why| self.stored(&why));
+        let before = {
+            let state = &mut *lock(&self.service);
+            let before = replace(&mut state.git, why.clone());
+            if before != why {
+                self.store_service(state);
+            }
+            before
+        };
+        match (before.is_empty(), why.is_empty()) {
+            (true, false) => self.warn_of_all(
+                "git",
+                &format!("{why} (what is not committed is committed at the next start)"),
+            ),
+            (false, true) => {
+                let text =
+                    "commit to the git repository: works again (a restart commits what is missing)";
+                info(text);
+                self.mail_of_all("git works again", text);
+            }
+            _ => {}
         }
     }
 

@@ -1,4 +1,4 @@
-//! Faults that several routers share, and the state of all routers in one line.
+//! Faults of routers, and the state of all routers in one line.
 
 use std::{sync::Arc, time::Instant};
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Recorder, lock};
 use crate::{
     config::{Router, RouterName},
-    shared_faults::{Joined, SharedCause, SharedFault, SharedReport},
+    shared_faults::{Joined, ReportedFault, SharedCause, SharedFault, SharedReport},
 };
 
 /// Routers that the line names.
@@ -35,16 +35,48 @@ impl Recorder {
         self.report_shared();
     }
 
-    /// A fault of the router itself, which is logged already: mailed with those of others that began at the same time.
-    pub fn own_fault(&self, router: &Arc<Router>, fault: SharedFault) {
-        lock(&self.shared).begin(router, fault, Instant::now());
+    /// A fault of the router itself: logged if it is a new one, and mailed with those of others that began at the same time. One
+    /// that may pass is logged when it is mailed.
+    pub fn own_fault(&self, router: &Arc<Router>, mut fault: SharedFault) {
+        fault.key = self.stored(&fault.key);
+        let (may_pass, text) = (fault.since.is_some(), fault.why.clone());
+        let joined = lock(&self.shared).begin(router, fault, Instant::now());
+        if joined != Joined::Known && !may_pass {
+            self.warn_of(&router.name, &text);
+        }
         self.report_shared();
     }
 
-    /// A router does not have these faults any more.
-    pub fn shared_fault_ends(&self, router: &RouterName, is_over: impl Fn(&SharedCause) -> bool) {
-        lock(&self.shared).end(router, is_over, Instant::now());
+    /// A router does not have these faults any more. Returns whether one of them was reported.
+    pub fn shared_fault_ends(
+        &self,
+        router: &RouterName,
+        is_over: impl Fn(&SharedCause) -> bool,
+    ) -> bool {
+        let was_known = lock(&self.shared).end(router, is_over, Instant::now());
         self.report_shared();
+        was_known
+    }
+
+    /// What an earlier process mailed of a router has its end. Returns true if its login was refused.
+    pub fn restore_faults(&self, router: &Arc<Router>) -> bool {
+        let reported = self.archive(&router.name).state().unwrap_or_default().reported;
+        let is_refused = reported.iter().any(ReportedFault::is_of_login);
+        lock(&self.shared).restore(router, reported, Instant::now());
+        is_refused
+    }
+
+    #[cfg(test)]
+    pub fn has_fault(&self, router: &RouterName, own: OwnFault) -> bool {
+        lock(&self.shared).has(router, &SharedCause::Own(own))
+    }
+
+    /// Stores what was mailed of each router. Waits for disks.
+    pub(super) fn store_reported(&self) {
+        let changed = lock(&self.shared).take_changed();
+        for (router, reported) in changed {
+            self.journal.update_state(&router, |state| state.reported = reported);
+        }
     }
 
     /// Mails the shared faults that are due; to be called about once a second.
@@ -52,6 +84,7 @@ impl Recorder {
         let reports = lock(&self.shared).due(Instant::now());
         for report in reports {
             self.mail_shared(&report);
+            report.of_each.iter().for_each(|(router, text)| self.warn_of(router, text));
             let line = self.masked(&report.line);
             match (report.is_of_several, report.is_over) {
                 (true, true) => info(line),
@@ -63,7 +96,11 @@ impl Recorder {
 
     fn mail_shared(&self, report: &SharedReport) {
         let (when, text) = (self.local_time(Timestamp::now()), self.masked(&report.text));
-        self.mail.send(report.to.as_deref(), &report.subject, &format!("{when} {text}"));
+        self.mail.send(
+            report.to.as_deref(),
+            &self.masked(&report.subject),
+            &format!("{when} {text}"),
+        );
     }
 
     /// How many routers are followed, for the service manager.
@@ -94,6 +131,9 @@ impl Recorder {
         text
     }
 }
+
+#[cfg(test)]
+use crate::shared_faults::OwnFault;
 
 /// The status of a router before the first connection.
 pub const CONNECTING: &str = "connecting";

@@ -16,6 +16,7 @@ use crate::{
     log_record::LogRecord,
     recorder::BackupTimes,
     sftp::SftpFault,
+    shared_faults::{OwnFault, SharedFault},
     ssh::{SshConnection, SshFault},
 };
 
@@ -86,7 +87,6 @@ pub struct Backups {
     next: Option<(Instant, BackupStep)>,
     /// No backup before this time, since the last one began.
     rest_until: Option<Instant>,
-    fault: Condition,
     left: Condition,
     /// How often the connection ended meanwhile, since one was complete.
     lost: u32,
@@ -216,10 +216,7 @@ impl RouterTask {
         match stored {
             Ok(Ok(())) => {
                 self.backups.lost = 0;
-                if self.backups.fault.clear() {
-                    let text = "backups are complete again";
-                    self.recorder.recovered(&self.router, text, text);
-                }
+                self.own_fault_ends(OwnFault::Backups, "backups are complete again");
             }
             Ok(Err(error)) => {
                 self.backup_failed("archive", &format!("write a backup: {}", explain(&error)));
@@ -230,9 +227,8 @@ impl RouterTask {
 
     /// Reports a fault once for each kind.
     fn backup_failed(&mut self, kind: &str, why: &str) {
-        if self.backups.fault.set(kind) {
-            self.recorder.alarm(&self.router, "no backup", &format!("no backup: {why}"));
-        }
+        let fault = SharedFault::own(OwnFault::Backups, kind, format!("no backup: {why}"));
+        self.recorder.own_fault(&self.router, fault);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     config::RouterName,
     config_export::list,
     login_gate::Credential,
-    shared_faults::{HOST_KEY_CHANGED, SharedCause, SharedFault, UNREACHABLE},
+    shared_faults::{OwnFault, SharedCause, SharedFault},
     ssh::SshFault,
 };
 
@@ -29,15 +29,21 @@ impl RouterTask {
         if fault.is_behind_jump() {
             self.jump_host_works();
         }
-        let (status, subject) = match fault {
+        let unreachable = match &fault {
             SshFault::Unreachable(_) | SshFault::NoChannel(_) | SshFault::Late { .. } => {
-                return Some(self.report_unreachable(&cause, lasted));
+                Some((cause.clone(), String::new()))
             }
             // That its login is not tried would hide what is wrong with it.
-            SshFault::Held(_) if self.unreachable.is_some() => {
-                let cause = self.unreachable.clone().unwrap_or_default();
-                return Some(self.report_unreachable(&cause, lasted));
-            }
+            SshFault::Held(_) => self.unreachable.as_ref().map(|(why, tried)| {
+                (why.clone(), format!(" (last tried at {})", self.recorder.local_time(*tried)))
+            }),
+            _ => None,
+        };
+        if let Some((cause, tried)) = unreachable {
+            return Some(self.report_unreachable(&cause, &tried, lasted));
+        }
+        self.unreachable_since = None;
+        let (status, own) = match fault {
             SshFault::Jump { jump, fault } => {
                 return Some(self.report_jump(jump, &fault, &cause, lasted));
             }
@@ -64,20 +70,19 @@ impl RouterTask {
                 self.report_shared("failing", SharedFault::new(restart, "not followed", cause));
                 return Some(LONG_PAUSE);
             }
-            SshFault::ChangedKey(_) => ("host key", HOST_KEY_CHANGED),
-            SshFault::UnknownKey(..) => ("host key", "host key unknown"),
-            SshFault::Algorithms(_) => ("algorithms", "no common algorithm"),
-            SshFault::Local(_) => ("failing", "not followed"),
+            SshFault::ChangedKey(_) => ("host key", OwnFault::ChangedKey),
+            SshFault::UnknownKey(..) => ("host key", OwnFault::UnknownKey),
+            SshFault::Algorithms(_) => ("algorithms", OwnFault::Algorithms),
+            // The others are unreachable: see above.
+            SshFault::Local(_)
+            | SshFault::Unreachable(_)
+            | SshFault::NoChannel(_)
+            | SshFault::Late { .. } => ("failing", OwnFault::Local),
         };
         let text = self.with_next_try(&cause, Some(LONG_PAUSE));
         self.recorder.set_status(&self.router.name, status, &text);
-        let is_news = self.connection_fault.set(&cause);
-        if is_news {
-            self.recorder.warn_of(&self.router.name, &text);
-        }
-        self.own_fault = Some(subject);
-        let fault = SharedFault::own(subject, text, Duration::ZERO);
-        self.recorder.own_fault(&self.router, SharedFault { is_news, ..fault });
+        self.has_other_fault = true;
+        self.recorder.own_fault(&self.router, SharedFault::own(own, &cause, text));
         Some(LONG_PAUSE)
     }
 
@@ -99,7 +104,7 @@ impl RouterTask {
 
     /// Reports a fault together with other routers that have it.
     fn report_shared(&mut self, status: &str, fault: SharedFault) {
-        (self.is_shared, self.own_fault) = (true, None);
+        self.has_other_fault = true;
         self.recorder.set_status(&self.router.name, status, &fault.why);
         self.recorder.shared_fault(&self.router, fault);
     }
@@ -124,7 +129,6 @@ impl RouterTask {
         cause: &str,
         lasted: Duration,
     ) -> Duration {
-        self.down_since = None;
         let may_pass = matches!(fault, SshFault::Unreachable(_) | SshFault::NoChannel(_));
         let after = if may_pass { self.recorder.config.alarm_after } else { 0 };
         let cause = format!("not followed: {cause}");
@@ -136,40 +140,33 @@ impl RouterTask {
     }
 
     /// Reports a router that is unreachable for `alarm_after`, with the others that are so at that time.
-    fn report_unreachable(&mut self, cause: &str, lasted: Duration) -> Duration {
+    fn report_unreachable(&mut self, cause: &str, tried: &str, lasted: Duration) -> Duration {
         let name = &self.router.name;
         let alarm_after = Duration::from_secs(self.recorder.config.alarm_after);
-        self.recorder.set_status(name, UNREACHABLE, cause);
-        let pause = reconnect_pause(&mut self.backoff, lasted, random_byte());
-        let down = self.down_since.map_or(Duration::ZERO, |since| since.elapsed());
-        let is_late = down >= alarm_after;
-        // A fault that was reported is not replaced by this one for a moment only.
-        let has_other = self.own_fault.is_some_and(|own| own != UNREACHABLE);
-        let has_shared = self.is_shared || self.is_refused;
-        if !has_other && (is_late || !has_shared) {
-            let text =
-                format!("unreachable for {} s: {cause}{}", down.as_secs(), self.remedy(cause));
-            self.own_fault = Some(UNREACHABLE);
-            if is_late && self.connection_fault.set(UNREACHABLE) {
-                self.recorder.warn_of(name, &text);
-            }
-            let fault = SharedFault::own(UNREACHABLE, text, alarm_after.saturating_sub(down));
-            self.recorder.own_fault(&self.router, fault);
-        }
-        if !is_late && lasted > Duration::from_secs(1) && down < Duration::from_secs(1) {
+        self.recorder.set_status(name, OwnFault::Unreachable.subject(), cause);
+        let since = *self.unreachable_since.get_or_insert_with(Instant::now);
+        let down = since.elapsed();
+        if lasted > Duration::from_secs(1) && down < alarm_after.min(Duration::from_secs(1)) {
             self.recorder.note(name, &format!("connection lost: {cause}"));
         }
-        if self.connection_fault.is_present() {
-            return pause;
+        // A fault that was reported is not replaced by this one for a moment only.
+        let has_other = self.has_other_fault || self.is_refused;
+        if !has_other || down >= alarm_after {
+            let text = format!("{cause}{tried}{}", self.remedy(cause));
+            let fault = SharedFault::unreachable(text, since.into_std(), alarm_after);
+            self.recorder.own_fault(&self.router, fault);
         }
-        // The alarm must not wait for the end of a long pause.
-        pause.min(alarm_after.saturating_sub(down).max(Duration::from_millis(10)))
+        reconnect_pause(&mut self.backoff, lasted, random_byte())
     }
 
     /// What to do about a router that cannot be reached, and when it was last followed.
     fn remedy(&self, cause: &str) -> String {
         let host = &self.router.address.host;
         let remedy = match cause {
+            _ if let Some(jump) = &self.router.jump => {
+                let jump = &jump.name;
+                format!("ping {host} on {jump}, the jump host; then its power, its cables, and firewalls between them")
+            }
             _ if cause.contains("refused") => {
                 "its SSH service is off or has another port (/ip service print), or a firewall rejects it".into()
             }
@@ -183,37 +180,36 @@ impl RouterTask {
     }
 
     pub(super) fn connected(&mut self) {
-        self.down_since = None;
+        self.unreachable_since = None;
+        self.has_other_fault = false;
         self.recorder.set_status(&self.router.name, "connected", "");
         // A refused login is over when an export is fetched: that may need a second login.
         let is_refused = self.is_refused;
-        self.own_fault = None;
-        let was_shared = std::mem::take(&mut self.is_shared);
-        // Over, whatever else was: its next fault is news.
-        let was_alone = self.connection_fault.clear();
-        let again = is_refused || was_shared || was_alone;
-        let again = if again { " again" } else { "" };
+        let is_over = |by: &SharedCause| match by {
+            SharedCause::Login(_) | SharedCause::Restart(_) => !is_refused,
+            _ => by.is_of_connection(),
+        };
+        let was_known = self.recorder.shared_fault_ends(&self.router.name, is_over);
+        let again = if is_refused || was_known { " again" } else { "" };
         self.recorder.note(&self.router.name, &format!("connected{again}"));
-        match is_refused {
-            true => {
-                let is_over =
-                    |by: &SharedCause| matches!(by, SharedCause::Jump(_) | SharedCause::Own(_));
-                self.recorder.shared_fault_ends(&self.router.name, is_over);
-            }
-            false => self.recorder.shared_fault_ends(&self.router.name, |_| true),
-        }
     }
 
     /// Reports a fault of the exports once for each kind, until an export works: its details may differ each time.
-    pub(super) fn export_failed(&mut self, kind: &'static str, subject: &str, cause: &str) {
+    pub(super) fn export_failed(&mut self, kind: &str, subject: &'static str, cause: &str) {
         self.recorder.set_status(&self.router.name, "incomplete", cause);
-        if self.export_faults.insert(kind) {
-            self.recorder.alarm(&self.router, subject, cause);
-        }
+        let fault = SharedFault::own(OwnFault::Exports, kind, cause.into());
+        let fault = SharedFault { subject: subject.into(), ..fault };
+        self.recorder.own_fault(&self.router, fault);
+    }
+
+    /// A failure that may be chance, until the next export fails too.
+    pub(super) fn export_repeated(&self, cause: &str) {
+        self.recorder.set_status(&self.router.name, "incomplete", cause);
+        self.recorder.note(&self.router.name, &format!("{cause}: exporting again"));
     }
 
     pub(super) fn is_export_failing(&self) -> bool {
-        !self.export_faults.is_empty()
+        self.failed_exports > 0
     }
 
     /// The router ran the command of an export: it accepted each login that this needs, whatever its answer is.
@@ -221,18 +217,24 @@ impl RouterTask {
         if std::mem::take(&mut self.is_refused) {
             self.login_backoff.reset();
             self.recorder.note(&self.router.name, "the router accepts the login again");
-            self.recorder.shared_fault_ends(&self.router.name, |_| true);
+            self.recorder.shared_fault_ends(&self.router.name, SharedCause::is_of_connection);
         }
     }
 
     /// An export was recorded, without these sections.
     pub(super) fn exports_work(&mut self, failed: &BTreeSet<String>) {
-        if !std::mem::take(&mut self.export_faults).is_empty() {
-            let text = match failed.is_empty() {
-                true => "exports are complete again",
-                false => "exports are recorded again, without some sections",
-            };
-            self.recorder.recovered(&self.router, "exports are recorded again", text);
+        let text = match failed.is_empty() {
+            true => "exports are complete again",
+            false => "exports are recorded again, without some sections",
+        };
+        self.own_fault_ends(OwnFault::Exports, text);
+    }
+
+    /// Notes the end of a fault of the router, if it was reported.
+    pub(super) fn own_fault_ends(&mut self, own: OwnFault, text: &str) {
+        let is_over = |by: &SharedCause| *by == SharedCause::Own(own);
+        if self.recorder.shared_fault_ends(&self.router.name, is_over) {
+            self.recorder.note(&self.router.name, text);
         }
     }
 
@@ -309,9 +311,13 @@ mod tests {
 
     /// Of a router that is not there, with its archive in a new directory.
     fn task() -> (tempfile::TempDir, RouterTask) {
+        task_with("alarm_after = 0")
+    }
+
+    fn task_with(line: &str) -> (tempfile::TempDir, RouterTask) {
         let root = tempfile::tempdir().unwrap();
         let text = format!(
-            "archive = {:?}\nalarm_after = 0\n[[router]]\nname = \"core1\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n",
+            "archive = {:?}\n{line}\n[[router]]\nname = \"core1\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n",
             root.path()
         );
         let config = Config::parse(&text).unwrap();
@@ -357,11 +363,31 @@ mod tests {
     #[tokio::test]
     async fn unreachable_while_others_are_refused() {
         let (root, mut task) = task();
-        task.unreachable = Some("no answer".into());
-        task.down_since = Some(Instant::now());
+        task.unreachable = Some(("no answer".into(), Timestamp::now()));
         task.report_fault(SshFault::Held("held".into()), Duration::ZERO);
         let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
-        assert!(log.contains("unreachable for 0 s: no answer") && !log.contains("held"), "{log}");
+        let tried = "unreachable for 0 s: no answer (last tried at 20";
+        assert!(log.contains(tried) && !log.contains("held"), "{log}");
+    }
+
+    /// A router that refused for hours is unreachable since it is, and a changed host key does not hide that for ever.
+    #[tokio::test]
+    async fn unreachable_after_another_fault() {
+        let (_root, mut task) = task_with("alarm_after = 120");
+        let hours = Duration::from_secs(7200);
+        let earlier = |ago: Duration| Instant::now().checked_sub(ago).unwrap();
+        let gone = || SshFault::Unreachable("no route".into());
+        task.unreachable_since = Some(earlier(hours));
+        for fault in [SshFault::Refused(String::new()), SshFault::ChangedKey("a key".into())] {
+            task.report_fault(fault, Duration::ZERO);
+            assert!(task.unreachable_since.is_none(), "it answered");
+            task.report_fault(gone(), Duration::ZERO);
+            assert!(!task.recorder.has_fault(&task.router.name, OwnFault::Unreachable));
+            task.unreachable_since = Some(earlier(Duration::from_secs(120)));
+            task.report_fault(gone(), Duration::ZERO);
+            assert!(task.recorder.has_fault(&task.router.name, OwnFault::Unreachable));
+            task.connected();
+        }
     }
 
     /// A fault of the exports does not hide a fault of the connection, nor the reverse.
@@ -370,7 +396,6 @@ mod tests {
         let (root, mut task) = task();
         for _ in 0..2 {
             task.export_failed("cut", "incomplete export", "the export is cut");
-            task.down_since = Some(Instant::now());
             task.report_fault(SshFault::Unreachable("no route".into()), Duration::ZERO);
         }
         let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use super::{RouterTask, read_facts::TURNS};
 use crate::{
     log_rule::{ChangeLog, change_log},
+    shared_faults::{OwnFault, SharedFault},
     ssh::{SshConnection, SshFault},
 };
 
@@ -59,16 +60,10 @@ impl RouterTask {
         let listens = self.recorder.config.syslog.is_some();
         match place.blind(listens) {
             Some(why) => {
-                if self.log_fault.set(&why) {
-                    self.recorder.alarm(&self.router, "its log shows no changes", &why);
-                }
+                let fault = SharedFault::own(OwnFault::Log, &why, why.clone());
+                self.recorder.own_fault(&self.router, fault);
             }
-            None => {
-                if self.log_fault.clear() {
-                    let text = "its log shows changes again";
-                    self.recorder.recovered(&self.router, text, text);
-                }
-            }
+            None => self.own_fault_ends(OwnFault::Log, "its log shows changes again"),
         }
     }
 

@@ -1,29 +1,107 @@
-//! Faults of each router itself, such as one that is switched off: each is reported in time, and those that began together in
-//! one report. If they are all, this machine or its uplink is the likely cause.
+//! Faults of each router itself, such as one that is switched off. Those of the connection are reported in time, and those that
+//! began together in one report. If they are all, this machine or its uplink is the likely cause.
 
-use std::time::Instant;
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{Affected, LONGEST_GATHERING, NAMED, Places, QUIET, SharedReport, State, by_receiver};
+use serde::{Deserialize, Serialize};
 
-/// The subjects that have words of their own.
-pub const UNREACHABLE: &str = "unreachable";
-pub const HOST_KEY_CHANGED: &str = "HOST KEY CHANGED";
+use super::{
+    Affected, LONGEST_GATHERING, NAMED, QUIET, Receivers, Scope, SharedReport, State, by_receiver,
+};
+use crate::config::{Router, RouterName};
 
-/// The end of such a fault.
-pub fn over(subject: &str) -> &'static str {
-    match subject {
-        UNREACHABLE => "connected again",
-        HOST_KEY_CHANGED => "host key right again",
-        _ => "followed again",
+/// Routers that are lost one after the other are one outage if there is no longer time between them: a connection that is cut
+/// silently is noticed by its next keepalive.
+const LONGEST_GAP: Duration = Duration::from_secs(30);
+
+/// The kinds of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnFault {
+    Unreachable,
+    ChangedKey,
+    UnknownKey,
+    Algorithms,
+    Local,
+    /// The router is followed, but its exports are not recorded.
+    Exports,
+    /// Its log shows no changes.
+    Log,
+    Backups,
+}
+
+impl OwnFault {
+    /// Whether a router with this fault is not followed.
+    pub fn is_of_connection(self) -> bool {
+        !matches!(self, OwnFault::Exports | OwnFault::Log | OwnFault::Backups)
+    }
+
+    pub fn subject(self) -> &'static str {
+        match self {
+            OwnFault::Unreachable => "unreachable",
+            OwnFault::ChangedKey => "HOST KEY CHANGED",
+            OwnFault::UnknownKey => "host key unknown",
+            OwnFault::Algorithms => "no common algorithm",
+            OwnFault::Local => "not followed",
+            OwnFault::Exports => "exports fail",
+            OwnFault::Log => "its log shows no changes",
+            OwnFault::Backups => "no backup",
+        }
+    }
+
+    /// The end of such a fault.
+    pub(super) fn over(self) -> &'static str {
+        match self {
+            OwnFault::Unreachable => "connected again",
+            OwnFault::ChangedKey => "host key right again",
+            OwnFault::UnknownKey | OwnFault::Algorithms | OwnFault::Local => "followed again",
+            OwnFault::Exports => "exports are recorded again",
+            OwnFault::Log => "its log shows changes again",
+            OwnFault::Backups => "backups are complete again",
+        }
+    }
+
+    /// What it means that all routers have the fault.
+    fn all(self) -> &'static str {
+        match self {
+            OwnFault::Unreachable => {
+                "no router can be reached: the network of this machine or its uplink may have failed (ip address; ip route; ping)"
+            }
+            _ => {
+                "all routers are affected: the cause may be what they share, such as the way to them"
+            }
+        }
+    }
+}
+
+impl Affected {
+    /// Long enough to be reported with others whose time is over.
+    fn is_ready(&self, now: Instant) -> bool {
+        now >= self.since + ((self.at_the_latest - self.since) / 2).max(QUIET)
+    }
+
+    fn reason(&self, own: OwnFault, now: Instant) -> String {
+        match own {
+            OwnFault::Unreachable => {
+                let seconds = (now - self.since).as_secs();
+                format!("unreachable for {seconds} s: {}", self.why)
+            }
+            _ => self.why.clone(),
+        }
     }
 }
 
 impl State {
-    /// The reports of each list of receivers. `count`: the routers that this machine connects to without a jump host.
+    /// The reports of each list of receivers about faults of the connection.
     pub(super) fn due_own(
         &mut self,
-        count: usize,
-        places: &Places,
+        own: OwnFault,
+        scope: &Scope,
+        changed: &mut BTreeSet<RouterName>,
         now: Instant,
     ) -> Vec<SharedReport> {
         let mut reports = Vec::new();
@@ -31,72 +109,112 @@ impl State {
         if !self.affected.values().any(is_due) {
             return reports; // at most calls, and there may be hundreds of routers
         }
-        for (to, mut routers) in by_receiver(self.affected.values().map(|one| &one.router), places)
-        {
-            // Those that have waited for half of their time are reported with the first one whose time is over.
+        let affected = self.affected.values().map(|one| &one.router);
+        for (to, mut routers) in by_receiver(affected, scope.places) {
+            routers.retain(|router| !self.affected[&router.name].is_reported);
+            let ones = || routers.iter().map(|router| &self.affected[&router.name]);
+            let Some(first) = ones().filter(|one| is_due(one)).map(|one| one.at_the_latest).min()
+            else {
+                continue;
+            };
+            let is_gathered = scope.places.len() <= 1
+                || now >= first + LONGEST_GATHERING
+                || outage(ones().collect(), now).iter().all(|one| one.is_ready(now));
+            if !is_gathered {
+                continue;
+            }
             routers.retain(|router| {
                 let one = &self.affected[&router.name];
-                !one.is_reported && now >= one.since + (one.at_the_latest - one.since) / 2
+                is_due(one) || one.is_ready(now)
             });
-            let ones = || routers.iter().map(|router| &self.affected[&router.name]);
-            let first = ones().map(|one| one.at_the_latest).min();
-            let (Some(first), Some(last)) = (first, ones().map(|one| one.since).max()) else {
-                continue;
-            };
-            let is_gathered = count <= 1 || now >= last + QUIET || now >= first + LONGEST_GATHERING;
-            if now < first || !is_gathered {
-                continue;
-            }
-            let (is_all, subject) = (count > 1 && self.affected.len() >= count, self.fault.subject);
-            let subject = match &*routers {
-                [one] => format!("{}: {subject}", one.name),
-                all if is_all && all.len() == self.affected.len() => {
-                    format!("all {} routers: {subject}", all.len())
-                }
-                some => format!("{} routers: {subject}", some.len()),
-            };
-            let why = ones()
-                .take(NAMED)
-                .map(|one| format!("{} ({}): {}", one.router.name, one.router.address, one.why));
-            let mut lines: Vec<_> = why.collect();
-            if let [one] = &*routers {
-                let why = &self.affected[&one.name].why;
-                lines = vec![format!("{} ({})\n\n{why}", one.name, one.address)];
-            } else {
-                lines[0].insert_str(0, "at the same time:\n\n");
-            }
-            if let Some(more @ 1..) = routers.len().checked_sub(NAMED) {
-                lines.push(format!("and {more} more (aw-routeros show)"));
-            }
-            if is_all {
-                lines.push(format!("\n{}", all(self.fault.subject)));
-            }
-            reports.push(SharedReport {
-                to,
-                line: match is_all {
-                    true => format!("{subject}: {}", all(self.fault.subject)),
-                    false => subject.clone(),
-                },
-                text: lines.join("\n") + "\n",
-                subject,
-                is_of_several: routers.len() > 1,
-                is_over: false,
-            });
-            for router in &routers {
-                let one = self.affected.get_mut(&router.name);
-                one.into_iter().for_each(|one| one.is_reported = true);
-            }
+            reports.push(self.report_own(own, to, &routers, scope, now));
+            self.set_reported(&routers, changed, now);
         }
         reports
     }
+
+    /// A report about these routers, each with its reason.
+    pub(super) fn report_own(
+        &self,
+        own: OwnFault,
+        to: Receivers,
+        routers: &[Arc<Router>],
+        scope: &Scope,
+        now: Instant,
+    ) -> SharedReport {
+        let ones = || routers.iter().map(|router| &self.affected[&router.name]);
+        let mut subjects = ones().map(|one| &*one.subject);
+        let first = subjects.next().unwrap_or_default();
+        let subject = if subjects.all(|other| other == first) { first } else { own.subject() };
+        let (is_all, count) = (self.is_all(own, scope), routers.len());
+        let all = scope.places.len();
+        let subject = match routers {
+            [one] => format!("{}: {subject}", one.name),
+            _ if is_all && count == all => format!("all {all} routers: {subject}"),
+            _ if is_all && self.affected.len() == all => {
+                format!("{count} more routers, now all {all}: {subject}")
+            }
+            _ => format!("{count} routers: {subject}"),
+        };
+        let reason = |one: &Affected| one.reason(own, now);
+        let mut text = match routers {
+            [one] => {
+                format!("{} ({})\n\n{}\n", one.name, one.address, reason(&self.affected[&one.name]))
+            }
+            _ => "at the same time:\n\n".into(),
+        };
+        if count > 1 {
+            for one in ones().take(NAMED) {
+                text += &format!("{} ({}): {}\n", one.router.name, one.router.address, reason(one));
+            }
+        }
+        if count > NAMED {
+            text += &format!("and {} more (aw-routeros show)\n", count - NAMED);
+        }
+        let mut line = subject.clone();
+        if is_all {
+            text += &format!("\n{}\n", own.all());
+            line += &format!(": {}", own.all());
+        }
+        let is_logged = own != OwnFault::Unreachable;
+        let of_each =
+            ones().filter(|_| !is_logged).map(|one| (one.router.name.clone(), reason(one)));
+        SharedReport {
+            to,
+            subject,
+            text,
+            line,
+            is_of_several: count > 1,
+            of_each: of_each.collect(),
+            is_over: false,
+        }
+    }
+
+    /// Whether all routers have this fault. A router behind a jump host that is not reached shows that this machine reaches the
+    /// jump host.
+    fn is_all(&self, own: OwnFault, scope: &Scope) -> bool {
+        let (affected, all) = (self.affected.len(), scope.places.len());
+        if own != OwnFault::Unreachable {
+            return all > 1 && affected == all;
+        }
+        scope.direct > 1
+            && affected == scope.direct
+            && affected + scope.behind == all
+            && self.affected.values().all(|one| one.router.jump.is_none())
+    }
 }
 
-/// What it means that all routers have the fault.
-fn all(subject: &str) -> &'static str {
-    match subject {
-        UNREACHABLE => {
-            "no router can be reached: the network of this machine or its uplink may have failed (ip address; ip route; ping)"
+/// Those that were lost together with one whose time is over: there is no long time between them.
+fn outage(mut ones: Vec<&Affected>, now: Instant) -> Vec<&Affected> {
+    ones.sort_by_key(|one| one.since);
+    let mut last = None;
+    ones.retain(|one| {
+        let is_part =
+            now >= one.at_the_latest || last.is_some_and(|last| one.since <= last + LONGEST_GAP);
+        if is_part {
+            last = Some(one.since);
         }
-        _ => "all routers are affected: the cause may be what they share, such as the way to them",
-    }
+        is_part
+    });
+    ones
 }

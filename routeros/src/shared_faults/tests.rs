@@ -270,7 +270,7 @@ impl Fixture {
     fn lose(&mut self, numbers: std::ops::Range<usize>) {
         for router in &self.routers[numbers] {
             let (why, after) = (format!("{} is off", router.name), Duration::from_secs(120));
-            self.faults.begin(router, SharedFault::own(UNREACHABLE, why, after), self.now);
+            self.faults.begin(router, SharedFault::unreachable(why, self.now, after), self.now);
         }
     }
 }
@@ -288,10 +288,12 @@ fn all_are_gone() {
     assert_eq!(reports[0].subject, "all 12 routers: unreachable");
     let text = &reports[0].text;
     assert!(
-        text.starts_with("at the same time:\n\nr0 (192.0.2.0:22): r0 is off\nr1 (192"),
+        text.starts_with(
+            "at the same time:\n\nr0 (192.0.2.0:22): unreachable for 120 s: r0 is off\nr1 (192"
+        ),
         "{text}"
     );
-    assert!(text.contains("\nr9 (192.0.2.9:22): r9 is off\nand 2 more (aw-routeros show)\n\nno router can be reached: "), "{text}");
+    assert!(text.contains("\nr9 (192.0.2.9:22): unreachable for 90 s: r9 is off\nand 2 more (aw-routeros show)\n\nno router can be reached: "), "{text}");
     assert_eq!(one.due_after(100_000), []);
     for n in 0..11 {
         assert_eq!(one.end(n), []);
@@ -313,7 +315,7 @@ fn one_after_the_other() {
     let reports = one.due_after(1);
     assert_eq!(
         (reports[0].subject.as_str(), reports[0].text.as_str()),
-        ("r0: unreachable", "r0 (192.0.2.0:22)\n\nr0 is off\n")
+        ("r0: unreachable", "r0 (192.0.2.0:22)\n\nunreachable for 120 s: r0 is off\n")
     );
     one.lose(1..2);
     assert_eq!(one.due_after(100), []);
@@ -329,17 +331,198 @@ fn one_after_the_other() {
     assert_eq!(one.due_after(30)[0].subject, "r0: connected again");
 }
 
-/// Another host key after a changed one is news.
+impl Fixture {
+    /// A host key of router 0.
+    fn key(&mut self, key: &str) -> Joined {
+        let fault = SharedFault::own(OwnFault::ChangedKey, key, format!("key {key}"));
+        self.faults.begin(&self.routers[0], fault, self.now)
+    }
+
+    /// Lost one after the other, with this time between them; the reports until all are.
+    fn lose_slowly(&mut self, after: u64, gap: Duration, until: u64) -> Vec<(u64, SharedReport)> {
+        let (start, mut reports, mut next) = (self.now, Vec::new(), 0);
+        for second in 0..until {
+            self.now = start + Duration::from_secs(second);
+            while next < self.routers.len() && start + gap * next as u32 <= self.now {
+                let after = Duration::from_secs(after);
+                let fault = SharedFault::unreachable("it is off".into(), self.now, after);
+                self.faults.begin(&self.routers[next], fault, self.now);
+                next += 1;
+            }
+            reports.extend(self.faults.due(self.now).into_iter().map(|report| (second, report)));
+        }
+        reports
+    }
+
+    fn restarted(&mut self) -> Fixture {
+        let stored = serde_json::to_string(&self.faults.take_changed()).unwrap();
+        let mut stored: BTreeMap<RouterName, Vec<ReportedFault>> =
+            serde_json::from_str(&stored).unwrap();
+        let (routers, now) = (self.routers.clone(), self.now);
+        let mut faults = SharedFaults::default();
+        faults.set_routers(&routers.iter().map(|router| (**router).clone()).collect::<Vec<_>>());
+        for router in &routers {
+            faults.restore(router, stored.remove(&router.name).unwrap_or_default(), now);
+        }
+        Fixture { faults, routers, now }
+    }
+}
+
+/// Another host key after a changed one is news, also if there was another cause in between.
 #[test]
 fn another_host_key() {
     let mut one = own(2);
-    let change = |one: &mut Fixture, why: &str, is_news| {
-        let fault = SharedFault::own(HOST_KEY_CHANGED, why.into(), Duration::ZERO);
-        one.faults.begin(&one.routers[0], SharedFault { is_news, ..fault }, one.now);
-        one.due_after(5)
+    assert_eq!(one.key("a"), Joined::First);
+    assert_eq!(subjects(&one.due_after(5)), ["r0: HOST KEY CHANGED"]);
+    assert_eq!((one.key("a"), one.due_after(5)), (Joined::Known, vec![]));
+    assert_eq!(one.key("b"), Joined::Further);
+    assert!(one.due_after(5)[0].text.ends_with("\n\nkey b\n"));
+    one.refuse(0..1);
+    assert_eq!(one.due_after(5).len(), 1);
+    assert_eq!((one.key("a"), one.due_after(5)), (Joined::Known, vec![]));
+    one.refuse(0..1);
+    one.due_after(5);
+    assert_ne!(one.key("c"), Joined::Known);
+    assert!(one.due_after(5)[0].text.ends_with("\n\nkey c\n"));
+    assert_eq!(subjects(&one.end(0)), ["r0: login accepted again", "r0: host key right again"]);
+    assert!(one.faults.states.is_empty());
+}
+
+/// One that is another one at each connection is not mailed each time.
+#[test]
+fn many_host_keys() {
+    let mut one = own(2);
+    let mut mails = 0;
+    for n in 0..6 * 24 * 3 {
+        one.key(&n.to_string());
+        mails += one.due_after(600).len();
+    }
+    assert_eq!(mails, 8 + 2);
+    assert_eq!(subjects(&one.end(0)), ["r0: host key right again"]);
+}
+
+/// A silent cut is noticed by keepalives, one router after the other: one report, also with a short time.
+#[test]
+fn an_outage_that_is_noticed_slowly() {
+    for (after, spread, until) in [(120, 20, 130), (120, 90, 160), (10, 30, 40)] {
+        let gap = Duration::from_millis(spread * 10);
+        let reports = own(100).lose_slowly(after, gap, 400);
+        let subjects: Vec<_> = reports.iter().map(|(_, report)| &*report.subject).collect();
+        assert_eq!(subjects, ["all 100 routers: unreachable"], "after {after}, spread {spread}");
+        assert!((after..=until).contains(&reports[0].0), "at {}", reports[0].0);
+        assert_eq!(reports[0].1.of_each.len(), 100);
+    }
+    // It lasts longer than a report waits: the last one says so.
+    let reports = own(100).lose_slowly(10, Duration::from_secs(1), 400);
+    let (last, first) = (&reports.last().unwrap().1, &reports[0].1);
+    assert_eq!(first.subject, "66 routers: unreachable", "a minute after the first one");
+    assert!(last.subject.ends_with("more routers, now all 100: unreachable"), "{}", last.subject);
+    assert!(last.text.contains("no router can be reached"), "{}", last.text);
+}
+
+/// Routers behind a jump host that are not reached show that the network of this machine works.
+#[test]
+fn an_outage_with_jump_hosts() {
+    let mixed = |direct: usize| {
+        let (mut routers, behind) = (own(direct).routers, Fixture::new(3).routers);
+        routers.extend(behind);
+        let mut faults = SharedFaults::default();
+        faults.set_routers(&routers.iter().map(|one| (**one).clone()).collect::<Vec<_>>());
+        Fixture { faults, routers, now: Instant::now() }
     };
-    assert_eq!(change(&mut one, "a", true)[0].subject, "r0: HOST KEY CHANGED");
-    assert_eq!(change(&mut one, "a", false), []);
-    assert!(change(&mut one, "b", true)[0].text.ends_with("\n\nb\n"));
-    assert_eq!(one.end(0)[0].subject, "r0: host key right again");
+    // Two direct ones work.
+    let mut one = mixed(2);
+    one.lose(2..4);
+    let report = &one.due_after(120)[0];
+    assert_eq!(report.subject, "2 routers: unreachable");
+    assert!(!report.text.contains("no router can be reached"), "{}", report.text);
+    one.lose(0..2);
+    assert!(!one.due_after(120)[0].text.contains("no router can be reached"));
+    // The jump host is not reached either.
+    let mut one = mixed(2);
+    one.lose(0..2);
+    let by = SharedCause::Jump(one.routers[2].jump.as_ref().unwrap().name.clone());
+    for router in &one.routers[2..] {
+        let fault = SharedFault::new(by.clone(), "jump host fails", "jump host bastion".into());
+        one.faults.begin(router, fault, one.now);
+    }
+    assert_eq!(subjects(&one.due_after(5)), ["bastion: jump host fails"]);
+    let report = &one.due_after(115)[0];
+    assert_eq!(report.subject, "2 routers: unreachable");
+    assert!(report.text.contains("no router can be reached"), "{}", report.text);
+}
+
+/// Routers behind one jump host are gathered too.
+#[test]
+fn own_faults_behind_a_jump_host() {
+    let mut one = Fixture::new(20);
+    for n in 0..20 {
+        let fault = SharedFault::own(OwnFault::UnknownKey, "a", "a".into());
+        one.faults.begin(&one.routers[n], fault, one.now);
+        assert_eq!(one.due_after(u64::from(n % 5 == 0)), []);
+    }
+    assert_eq!(subjects(&one.due_after(5)), ["all 20 routers: host key unknown"]);
+}
+
+/// Exports that fail on many routers are a few reports; each kind is news. Their end is separate from that of connections.
+#[test]
+fn exports_of_many_routers() {
+    let mut one = own(200);
+    let fail = |one: &mut Fixture, n: usize, kind: &str| {
+        let fault = SharedFault::own(OwnFault::Exports, kind, format!("{kind} fails"));
+        one.faults.begin(&one.routers[n], fault, one.now)
+    };
+    let mut mails = Vec::new();
+    for n in 0..200 {
+        assert_ne!(fail(&mut one, n, "fetch"), Joined::Known);
+        mails.extend(one.due_after(7));
+    }
+    mails.extend(one.due_after(3600));
+    assert!(mails.len() < 12, "{}", mails.len());
+    assert_eq!(mails.last().unwrap().subject, "all 200 routers: exports fail");
+    assert_eq!(fail(&mut one, 0, "fetch"), Joined::Known);
+    assert_eq!(fail(&mut one, 0, "cut"), Joined::Further);
+    let mut ends = 0;
+    for n in 0..200 {
+        one.faults.end(&one.routers[n].name, SharedCause::is_of_connection, one.now);
+        assert!(one.faults.has(&one.routers[n].name, &SharedCause::Own(OwnFault::Exports)));
+        one.faults.end(&one.routers[n].name, |_| true, one.now);
+        ends += one.due_after(7).len();
+    }
+    assert!(ends < 4, "{ends}");
+    assert!(one.faults.states.is_empty());
+}
+
+/// What was mailed is no news after a restart, and has its end.
+#[test]
+fn a_restart() {
+    let mut one = own(3);
+    one.key("a");
+    one.due_after(5);
+    one.refuse(0..2);
+    one.lose(2..3);
+    assert_eq!(subjects(&one.due_after(120)), ["2 routers: login refused", "r2: unreachable"]);
+    let mut one = one.restarted();
+    assert_eq!(one.due_after(100), []);
+    one.refuse(1..2);
+    assert_eq!((one.key("a"), one.due_after(5)), (Joined::Known, vec![]));
+    assert!(one.faults.end(&one.routers[2].name, |_| true, one.now));
+    assert_eq!(subjects(&one.due_after(0)), ["r2: connected again"]);
+    assert_eq!(subjects(&one.end(0)), ["r0: host key right again"]);
+    assert_eq!(subjects(&one.end(1)), ["2 routers: login accepted again"]);
+    assert!(one.faults.states.is_empty());
+    let stored = one.faults.take_changed();
+    assert!(stored.len() == 3 && stored.values().all(Vec::is_empty), "{stored:?}");
+}
+
+/// A report goes to the receivers that the configuration names now.
+#[test]
+fn receivers_after_a_reload() {
+    let mut one = own(2);
+    one.lose(0..1);
+    let mut other = (*one.routers[0]).clone();
+    other.mail_to = Some(vec!["new@example.org".into()]);
+    one.routers[0] = Arc::new(other);
+    one.lose(0..1);
+    assert_eq!(one.due_after(120)[0].to, Some(vec!["new@example.org".into()]));
 }

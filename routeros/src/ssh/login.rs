@@ -96,15 +96,15 @@ impl Credentials {
             Credentials::Password(password) => {
                 let result =
                     handle.authenticate_password(user, password.reveal()).await.map_err(broken)?;
-                accepted(&result)
+                accepted(handle, &result)
             }
             Credentials::Key(key) => {
                 let mut result = Err(SshFault::Refused(String::new()));
                 for hash in hashes(handle, key.public_key(), router.legacy).await {
                     let key = PrivateKeyWithHashAlg::new(Arc::clone(&key), hash);
                     let tried = handle.authenticate_publickey(user.clone(), key).await;
-                    result = accepted(&tried.map_err(broken)?);
-                    if result.is_ok() {
+                    result = accepted(handle, &tried.map_err(broken)?);
+                    if !matches!(result, Err(SshFault::Refused(_))) {
                         break;
                     }
                 }
@@ -113,6 +113,14 @@ impl Credentials {
             Credentials::Agent => log_in_with_agent(handle, &user, router.legacy).await,
         }
     }
+}
+
+/// The connection ended during two logins in a row.
+pub fn cut_twice(router: &Router) -> SshFault {
+    let remedy = remedy(router);
+    SshFault::Refused(format!(
+        ": the connection ended during it, and during the last one ({remedy})"
+    ))
 }
 
 /// What to check after a refused login. The same text for routers with the same login. Messages are masked: no name stands
@@ -142,18 +150,31 @@ async fn log_in_with_agent<H: Handler>(
     let mut agent = AgentClient::connect_env().await.map_err(failure)?;
     let identities = agent.request_identities().await.map_err(failure)?;
     let mut result = Err(SshFault::Refused(": the SSH agent has no keys".into()));
+    let mut is_refused = false;
     for identity in identities {
         let AgentIdentity::PublicKey { key, .. } = identity else { continue };
         for hash in hashes(handle, &key, legacy).await {
             let signed =
                 handle.authenticate_publickey_with(user, key.clone(), hash, &mut agent).await;
-            let signed = signed.map_err(|error| {
-                SshFault::Credentials(format!("sign with the SSH agent: {error}"))
-            })?;
-            result = accepted(&signed);
-            if result.is_ok() {
+            let signed = match signed {
+                Ok(signed) => signed,
+                Err(_) if handle.is_closed() => return Err(ended()),
+                // A key before this one counts as a refusal at the server.
+                Err(error) if is_refused => {
+                    return Err(SshFault::Refused(format!(
+                        ", and the SSH agent does not sign with another key: {error}"
+                    )));
+                }
+                Err(error) => {
+                    let why = format!("sign with the SSH agent: {error}");
+                    return Err(SshFault::Credentials(why));
+                }
+            };
+            result = accepted(handle, &signed);
+            if !matches!(result, Err(SshFault::Refused(_))) {
                 return result;
             }
+            is_refused = true;
         }
     }
     result
@@ -178,9 +199,19 @@ async fn hashes<H: Handler>(
     hashes
 }
 
-fn accepted(result: &AuthResult) -> Result<(), SshFault> {
+fn ended() -> SshFault {
+    SshFault::Unreachable("the connection ended during the login".into())
+}
+
+/// russh returns a failure without methods if the connection ends before there is an answer.
+fn accepted<H: Handler>(handle: &Handle<H>, result: &AuthResult) -> Result<(), SshFault> {
     match result {
         AuthResult::Success => Ok(()),
+        AuthResult::Failure { remaining_methods, .. }
+            if remaining_methods.is_empty() && handle.is_closed() =>
+        {
+            Err(ended())
+        }
         AuthResult::Failure { partial_success: true, .. } => {
             Err(SshFault::Refused(": a second factor is required".into()))
         }

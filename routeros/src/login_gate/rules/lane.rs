@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 pub struct Lane {
     /// Logins that run.
     pub running: usize,
-    /// Routers that refused it within [`WINDOW`] and not before; with those of the lane before.
+    /// Routers that refused it, or did not answer, within [`WINDOW`] and not before; with those of the lane before.
     pub refusals: BTreeMap<RouterName, Instant>,
     /// Logins that were accepted within [`WINDOW`], since the last refusal.
     pub accepted: VecDeque<Instant>,

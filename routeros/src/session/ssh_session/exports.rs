@@ -172,7 +172,12 @@ impl Session<'_> {
         }
         // If the connection ended, the log reports it, after the lines that it still has.
         if is_late || !self.connection.is_closed() {
-            self.task.export_failed("fetch", "failed fetch", &format!("export failed: {fault}"));
+            let text = format!("export failed: {fault}");
+            match self.task.failed_exports {
+                // A slow router may fail now and then, and the next one is soon.
+                0 | 1 => self.task.export_repeated(&text),
+                _ => self.task.export_failed("fetch", "failed fetch", &text),
+            }
         }
         Ok(())
     }
