@@ -20,7 +20,7 @@ use std::{
 };
 
 use aw_output::{Checkpoint, Error, Fault, SinkResult, failed};
-use aw_service::{FileKind, denied_writing, open_file};
+use aw_service::{FileKind, open_file, unwritable};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
@@ -263,8 +263,8 @@ fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
     };
     use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
     let may_be_denied = matches!(error.sqlite_error_code(), Some(CannotOpen | ReadOnly));
-    let why = match denied_writing(path).filter(|_| may_be_denied) {
-        Some(denied) => format!("use {}: permission denied ({denied})", path.display()),
+    let why = match unwritable(path).filter(|_| may_be_denied) {
+        Some(why) => format!("use {}: {why}", path.display()),
         None => format!("use {}: {error}{hint}", path.display()),
     };
     match error.sqlite_error_code() {

@@ -49,13 +49,20 @@ pub fn check_directory(directory: &Path, choose: &str) -> Result<(), String> {
     }
 }
 
-/// Why this process may not write to a file, or create one in its directory, as a database needs both; none if it may.
-pub fn denied_writing(path: &Path) -> Option<String> {
+/// Why this process may not write to a file, or create one in its directory, as a database needs both: cause and remedy; none
+/// if it may.
+pub fn unwritable(path: &Path) -> Option<String> {
     let new = path.with_extension("new");
-    let is_denied = |path: &Path| access(path, Access::WRITE_OK) == Err(Errno::ACCESS);
-    [(path, path), (path.parent()?, &new)]
-        .into_iter()
-        .find_map(|(place, file)| denied(file, Wanted::Write).filter(|_| is_denied(place)))
+    let places = [(path, path), (path.parent()?, &*new)];
+    places.into_iter().find_map(|(place, file)| match access(place, Access::WRITE_OK) {
+        Err(Errno::ACCESS) => {
+            denied(file, Wanted::Write).map(|why| format!("permission denied ({why})"))
+        }
+        Err(Errno::ROFS) => {
+            Some(explain_or(&Errno::ROFS.into(), "(make it writable, or choose another place)"))
+        }
+        _ => None,
+    })
 }
 
 /// Whether this process may run a program.

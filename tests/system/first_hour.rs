@@ -294,7 +294,7 @@ fn directories_of_other_users() {
     let checked = place.check("aw-sqlite", &[]).ok();
     assert!(checked.stdout.contains("addrwatch.db can be written"), "{checked:#?}");
     chown(place.path("state/addrwatch.db"), Some(0), Some(0)).unwrap();
-    place.check("aw-sqlite", &[]).refused("aw-sqlite", &["addrwatch.db: ", "user, daemon, write"]);
+    place.check("aw-sqlite", &[]).refused("aw-sqlite", &["addrwatch.db: permission denied (it runs as daemon: let this user write to "]);
     // Directories of logs.
     let logs = |directory: &str| place.check("aw-tracker", &["--log-dir", directory]);
     logs(&of_root).refused("aw-tracker", &[&write]);
@@ -376,4 +376,78 @@ fn permission_denied_names_the_user() {
     as_no_user("aw-tracker", &[&ring[..], &["-c", &config]].concat())
         .refused("aw-tracker", &["tracker.conf: permission denied (", me, "use sudo"]);
     as_no_user("aw-query", &["-c", &config, "devices"]).refused("aw-query", &denied);
+}
+
+/// The database of another program, which may still run: a check reads it and says what the start will do.
+#[test]
+fn a_check_changes_no_database() {
+    let Some(place) = Place::new() else { return };
+    let old = place.path("state/old.db");
+    let legacy = "CREATE TABLE addrwatch (timestamp UNSIGNED BIG INT, interface varchar(16), vlan_tag UNSIGNED INT,
+        mac_address varchar(17), ip_address varchar(42), origin TINYINT);
+        INSERT INTO addrwatch VALUES (1700000000, 'eth0', 0, '02:00:00:00:00:01', '192.0.2.1', 1)";
+    rusqlite::Connection::open(&old).unwrap().execute_batch(legacy).unwrap();
+    place.give("state/old.db");
+    let files = || {
+        let read = fs::read_dir(place.path("state")).unwrap().map(|file| file.unwrap().path());
+        let mut all: Vec<_> = read.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+        all.sort();
+        all
+    };
+    let database = ["--database", &place.text("state/old.db")];
+    let before = files();
+    let checked = place.check("aw-sqlite", &database).ok();
+    assert!(checked.stdout.contains("old.db can be written; its older tables are"), "{checked:#?}");
+    assert_eq!(checked.stderr, "");
+    assert!(files() == before, "the check changed {:?}", files());
+    // One of this program, after a kill, with a log.
+    capture(&place.ring, &handover());
+    chown(place.ring.path(), None, Some(SERVICE.1)).unwrap();
+    run(place.command("aw-sqlite", &[&["--once"], &database[..]].concat())).ok();
+    let database = ["--database", &place.text("state/new.db")];
+    let running = Run::start(place.command("aw-sqlite", &database));
+    running.wait_until("it has written", || place.path("state/new.db-wal").exists());
+    place.check("aw-sqlite", &database).ok();
+    running.kill();
+    let before = files();
+    place.check("aw-sqlite", &database).ok();
+    assert!(files() == before, "the check changed a database with a log");
+    for (content, why) in [
+        ("CREATE TABLE sighting (x)", "it already has a table sighting of another program"),
+        ("PRAGMA application_id = 1", "the database of another program"),
+        ("CREATE TABLE addrwatch (timestamp)", "does not have the columns of addrwatch"),
+    ] {
+        let other = place.path("state/other.db");
+        rusqlite::Connection::open(&other).unwrap().execute_batch(content).unwrap();
+        place.give("state/other.db");
+        let database = ["--database", &place.text("state/other.db")];
+        place.check("aw-sqlite", &database).refused("aw-sqlite", &[why]);
+        run(place.command("aw-sqlite", &[&["--once"], &database[..]].concat()))
+            .refused("aw-sqlite", &[why]);
+        fs::remove_file(&other).unwrap();
+    }
+}
+
+/// A command is no service: what would be only checked is not done, and the other way round.
+#[test]
+fn a_mode_of_the_service_beside_a_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().to_str().unwrap();
+    for (name, mode, command) in [
+        ("aw-sqlite", "--check", &["import", "-"][..]),
+        ("aw-sqlite", "--health", &["import", "-"]),
+        ("aw-sqlite", "--daemon", &["import", "-"]),
+        ("aw-mysql", "--check", &["import", "-"]),
+        ("aw-mysql", "--once", &["import", "-"]),
+        ("aw-alert", "--check", &["test"]),
+        ("aw-alert", "--health", &["export"]),
+        ("aw-tracker", "--check", &["report", state]),
+    ] {
+        let options = [&["--state-dir", state, mode][..], command].concat();
+        let ended = run(program(name, &options));
+        assert_eq!(ended.status.code(), Some(2), "{ended:#?}");
+        let why = format!("{name}: {mode} cannot be used with the command {}:", command[0]);
+        assert!(ended.stderr.starts_with(&why), "{why}: {ended:#?}");
+    }
+    assert_eq!(fs::read_dir(state).unwrap().count(), 0);
 }
