@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aw_database::Snapshot;
 use aw_output::{Checkpoint, Error, Fault, SinkResult, failed};
 use aw_service::{FileKind, open_file, unwritable};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -108,6 +109,32 @@ impl SqliteMemory {
                 })
             }
             Err(error) => Err(fault(&path, &error)),
+        }
+    }
+
+    /// For `--check`: whether the database, if it exists, is one of this program. Nothing is changed, and no
+    /// lock is taken. Returns why not.
+    pub fn check(directory: &Path, program: &str) -> Result<(), String> {
+        let path = SqliteMemory::path(directory, program);
+        if !path.exists() {
+            return Ok(());
+        }
+        let tried = || -> rusqlite::Result<Option<&str>> {
+            loop {
+                let snapshot = Snapshot::open(&path)?;
+                let foreign = foreign_table(&snapshot.database);
+                if snapshot.is_intact()? {
+                    return foreign;
+                }
+            }
+        };
+        match tried() {
+            Ok(None) => Ok(()),
+            Ok(Some(table)) => Err(format!(
+                "use {}: its table {table} is not of {program} (choose another --state-dir, or move the file away)",
+                path.display()
+            )),
+            Err(error) => Err(fault(&path, &error).into_error().to_string()),
         }
     }
 
@@ -228,6 +255,27 @@ impl SqliteMemory {
     }
 }
 
+/// The columns without which a table is another program's.
+const KEYS: [(&str, &[&str]); 4] = [
+    ("station", &["network", "ip"]),
+    ("device", &["mac"]),
+    ("account", &["ring", "generation"]),
+    ("network", &["network"]),
+];
+
+/// A table that has one of our names and is another program's.
+fn foreign_table(database: &Connection) -> rusqlite::Result<Option<&'static str>> {
+    for (table, columns) in KEYS {
+        let exists = "SELECT count(*) FROM sqlite_schema WHERE name = ?";
+        if database.query_row(exists, [table], |row| row.get(0))?
+            && !aw_database::has_columns(database, table, columns)?
+        {
+            return Ok(Some(table));
+        }
+    }
+    Ok(None)
+}
+
 /// Creates the database, or makes it private where an earlier release created it: who may read a file may lock it, and so stop
 /// this program. Something else in its place is refused. SQLite reports what else fails here.
 fn make_private(path: &Path) -> SinkResult {
@@ -258,6 +306,9 @@ fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
             | rusqlite::ErrorCode::SystemIoFailure,
         ) => {
             " (check that its directory exists, that its disk has free space, and that it belongs to the user of -u)"
+        }
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            " (move it away with its -wal file, or repair it with sqlite3's .recover)"
         }
         _ => "",
     };

@@ -50,7 +50,8 @@ pub fn parse<P: Parser>(name: &'static str) -> P {
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
     let parsed = parsed.and_then(|found| match mode_beside_command(&found) {
         Some((mode, used)) => {
-            let why = format!("--{mode} cannot be used with the command {used}: omit one of the two");
+            let why =
+                format!("--{mode} cannot be used with the command {used}: omit one of the two");
             Err(command.error(ErrorKind::ArgumentConflict, why))
         }
         None => P::from_arg_matches(&found).map_err(|error| error.format(&mut command)),

@@ -94,7 +94,8 @@ fn main() -> ExitCode {
         let plan = Plan { files, ..Plan::default() };
         let source = HistorySource::open(&file); // it may be root's
         return run_once("aw-sqlite", &rings, owner(&path), &plan, || {
-            let mut target = SqliteTarget::open(path.clone(), &table.unwrap_or_else(ViewName::of_database))?;
+            let mut target =
+                SqliteTarget::open(path.clone(), &table.unwrap_or_else(ViewName::of_database))?;
             import_history(source?, "aw-sqlite import", &mut target)
         });
     }

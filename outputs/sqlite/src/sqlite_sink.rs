@@ -105,7 +105,8 @@ impl SqliteSink {
                     break found?;
                 }
             };
-            let converted = if is_older { "; its older tables are converted at the start" } else { "" };
+            let converted =
+                if is_older { "; its older tables are converted at the start" } else { "" };
             Ok(format!("{shown} can be written{converted}"))
         };
         check_directory(&path).map_err(|error| vec![error.to_string()])?;
