@@ -19,8 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aw_database::Snapshot;
 use aw_output::{Checkpoint, Error, Fault, SinkResult, failed};
-use aw_service::{FileKind, denied_writing, open_file};
+use aw_service::{FileKind, open_file, unwritable};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
@@ -108,6 +109,32 @@ impl SqliteMemory {
                 })
             }
             Err(error) => Err(fault(&path, &error)),
+        }
+    }
+
+    /// For `--check`: whether the database, if it exists, is one of this program. Nothing is changed, and no
+    /// lock is taken. Returns why not.
+    pub fn check(directory: &Path, program: &str) -> Result<(), String> {
+        let path = SqliteMemory::path(directory, program);
+        if !path.exists() {
+            return Ok(());
+        }
+        let tried = || -> rusqlite::Result<Option<&str>> {
+            loop {
+                let snapshot = Snapshot::open(&path)?;
+                let foreign = foreign_table(&snapshot.database);
+                if snapshot.is_intact()? {
+                    return foreign;
+                }
+            }
+        };
+        match tried() {
+            Ok(None) => Ok(()),
+            Ok(Some(table)) => Err(format!(
+                "use {}: its table {table} is not of {program} (choose another --state-dir, or move the file away)",
+                path.display()
+            )),
+            Err(error) => Err(fault(&path, &error).into_error().to_string()),
         }
     }
 
@@ -228,6 +255,27 @@ impl SqliteMemory {
     }
 }
 
+/// The columns without which a table is another program's.
+const KEYS: [(&str, &[&str]); 4] = [
+    ("station", &["network", "ip"]),
+    ("device", &["mac"]),
+    ("account", &["ring", "generation"]),
+    ("network", &["network"]),
+];
+
+/// A table that has one of our names and is another program's.
+fn foreign_table(database: &Connection) -> rusqlite::Result<Option<&'static str>> {
+    for (table, columns) in KEYS {
+        let exists = "SELECT count(*) FROM sqlite_schema WHERE name = ?";
+        if database.query_row(exists, [table], |row| row.get(0))?
+            && !aw_database::has_columns(database, table, columns)?
+        {
+            return Ok(Some(table));
+        }
+    }
+    Ok(None)
+}
+
 /// Creates the database, or makes it private where an earlier release created it: who may read a file may lock it, and so stop
 /// this program. Something else in its place is refused. SQLite reports what else fails here.
 fn make_private(path: &Path) -> SinkResult {
@@ -259,12 +307,15 @@ fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
         ) => {
             " (check that its directory exists, that its disk has free space, and that it belongs to the user of -u)"
         }
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            " (move it away with its -wal file, or repair it with sqlite3's .recover)"
+        }
         _ => "",
     };
     use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
     let may_be_denied = matches!(error.sqlite_error_code(), Some(CannotOpen | ReadOnly));
-    let why = match denied_writing(path).filter(|_| may_be_denied) {
-        Some(denied) => format!("use {}: permission denied ({denied})", path.display()),
+    let why = match unwritable(path).filter(|_| may_be_denied) {
+        Some(why) => format!("use {}: {why}", path.display()),
         None => format!("use {}: {error}{hint}", path.display()),
     };
     match error.sqlite_error_code() {

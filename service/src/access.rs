@@ -18,15 +18,12 @@ use rustix::{
 };
 use uzers::os::unix::GroupExt;
 
-use crate::{FileKind, read_file_text};
+use crate::{FileKind, UnitFiles, read_file_text};
 
 /// Directories that stay closed to services.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 /// Bytes of a file of options.
 const MAX_OPTIONS: u64 = 64 << 10;
-
-/// What our units that accept connections say about addresses.
-const OUR_ADDRESSES: [&str; 2] = ["IPAddressDeny=any", "IPAddressAllow=localhost"];
 
 static UNIT: OnceLock<Option<String>> = OnceLock::new();
 static USER: OnceLock<String> = OnceLock::new();
@@ -135,6 +132,21 @@ pub fn denied(path: &Path, wanted: Wanted) -> Option<String> {
     Some(lacks_group(&found, bit).unwrap_or_else(|| not_allowed(place, hiding.is_some(), wanted)))
 }
 
+/// Whether a person has started this process for itself: no unit runs it, and root did not make it the user of a service.
+fn is_person() -> bool {
+    unit().is_none() && !IS_ANOTHER_USER.load(Relaxed)
+}
+
+/// Who this process is.
+fn who() -> String {
+    let user = user_name();
+    match unit() {
+        Some(unit) => format!("the unit {unit} runs as {user}"),
+        None if is_person() => format!("you are {user}"),
+        None => format!("it runs as {user}"),
+    }
+}
+
 /// Which user may not do it, where no group may.
 fn not_allowed(place: &Path, hides: bool, wanted: Wanted) -> String {
     let asked = match wanted {
@@ -142,16 +154,12 @@ fn not_allowed(place: &Path, hides: bool, wanted: Wanted) -> String {
         Wanted::Read => Access::READ_OK,
     };
     let is_restricted = !hides && access(place, asked).is_ok();
-    let (user, place) = (user_name(), place.display());
-    let who = match (unit(), IS_ANOTHER_USER.load(Relaxed)) {
-        (Some(unit), _) => format!("the unit {unit} runs as {user}"),
-        (None, true) => format!("it runs as {user}"),
-        (None, false) if is_restricted => format!("you are {user}"),
-        (None, false) if hides => {
-            return format!("you are {user}, who may not enter {place}: use sudo");
-        }
-        (None, false) => return format!("you are {user}: use sudo"),
-    };
+    let (user, place, who) = (user_name(), place.display(), who());
+    match is_person() && !is_restricted {
+        true if hides => return format!("{who}, who may not enter {place}: use sudo"),
+        true => return format!("{who}: use sudo"),
+        false => {}
+    }
     if is_restricted {
         return format!(
             "{who}, who may: this process is restricted to what it named at its start, restart it; or AppArmor or SELinux denies it"
@@ -196,19 +204,23 @@ pub fn join_group(group: u32) -> String {
         .map(|group| (group.name().to_string_lossy(), group.members()))
         .filter(|(name, _)| is_ours(name) || has)
     else {
-        return match unit() {
-            Some(unit) => format!("the unit {unit} runs as {user}: let this user read it"),
-            None => format!("you are {user}: let this user read it"),
-        };
+        return format!("{}: let this user read it", who());
     };
     let is_listed = members.iter().any(|one| one == user);
     match (unit(), is_listed) {
         _ if has => format!(
-            "you are {user}, in group {name}, which may: this process is restricted, restart it; or AppArmor or SELinux denies it"
+            "{}, in group {name}, which may: this process is restricted, restart it; or AppArmor or SELinux denies it",
+            who()
         ),
         (Some(unit), _) => format!(
             "the unit {unit} runs as {user}, who is not in group {name}: usermod -aG {name} {user}, then systemctl restart {unit}"
         ),
+        (None, _) if !is_person() => {
+            format!(
+                "{}, who is not in group {name}: usermod -aG {name} {user}, then start it again",
+                who()
+            )
+        }
         (None, true) => {
             format!("you are {user}; you joined group {name} after your login: log in again")
         }
@@ -235,37 +247,10 @@ pub fn ignored_options(file: &Path) -> Option<String> {
     Some(format!("{file}: systemd ignores the line {line} (write OPTIONS={line}, then restart)"))
 }
 
-/// What a unit that accepts connections from this machine only does with this address: none if an edit of the unit allows
-/// others, or there is no unit.
+/// What the unit of this process does with connections from other machines, if it accepts those of this machine only: none
+/// if there is no unit, or an edit of it allows others.
 pub fn drops_clients() -> Option<String> {
-    let unit = unit()?;
-    let base = unit.split_once('@').map_or(unit, |(base, _)| base);
-    let directories = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system"];
-    // The unit itself may have been edited (`systemctl edit --full`).
-    let read = |path: &Path| read_file_text(path, FileKind::Settings, MAX_OPTIONS).ok();
-    let units = directories.iter().map(|directory| format!("{directory}/{base}.service"));
-    let own = units.into_iter().find_map(|path| read(Path::new(&path)));
-    let is_ours = |line: &str| !line.starts_with("IPAddress") || OUR_ADDRESSES.contains(&line);
-    if own.is_some_and(|text| {
-        let mut lines = text.lines().map(str::trim);
-        !text.contains(OUR_ADDRESSES[0]) || !lines.all(is_ours)
-    }) {
-        return None;
-    }
-    let edits = directories.map(|directory| format!("{directory}/{base}.service.d"));
-    let edits = edits.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten();
-    let mut texts = edits.flatten().filter_map(|file| read(&file.path()));
-    let has = |text: String| {
-        text.lines().any(|line| {
-            ["IPAddressAllow=", "IPAddressDeny="].iter().any(|key| line.trim().starts_with(key))
-        })
-    };
-    if texts.any(has) {
-        return None;
-    }
-    Some(format!(
-        "the unit {unit} drops connections from other machines: systemctl edit {unit}, then [Service] IPAddressAllow= with the addresses of the clients, as 192.0.2.0/24"
-    ))
+    UnitFiles::of(unit()?)?.drops_clients()
 }
 
 #[cfg(test)]

@@ -14,7 +14,9 @@ use rustix::{
     },
 };
 
-use crate::{Error, UserAccount, access::became_another_user, failed, users::supplementary_groups};
+use crate::{
+    Error, UserAccount, access::became_another_user, failed, group_id, users::supplementary_groups,
+};
 
 pub use rustix::thread::CapabilitySet;
 
@@ -93,22 +95,33 @@ pub(crate) fn drop_all_but(keep: CapabilitySet, identity: Option<&Identity>) -> 
 }
 
 /// Does `work` as this user, without capabilities, in a thread of its own; the rest of the process keeps its identity. So a
-/// program that root runs tries what a service will be able to do. It has the supplementary groups of the user too, as
+/// program that root runs tries what a service will be able to do. An identity without groups gets those of its user, as
 /// systemd's `User=` gives them.
 pub fn run_as<T: Send>(
     identity: Option<&Identity>,
     work: impl FnOnce() -> T + Send,
 ) -> Result<T, Error> {
-    let with_groups = |identity: &Identity| {
-        let groups = supplementary_groups(identity.user, identity.group);
-        Identity { groups, ..identity.clone() }
+    let with_groups = |identity: &Identity| match identity.groups.is_empty() {
+        true => groups_of(identity.clone(), &[]),
+        false => Ok(identity.clone()),
     };
-    let identity = identity.map(with_groups);
+    let identity = identity.map(with_groups).transpose()?;
     let ended = thread::scope(|scope| {
         let run = || drop_all_but(CapabilitySet::empty(), identity.as_ref()).map(|()| work());
         scope.spawn(run).join()
     });
     ended.unwrap_or_else(|_| Err(failed("a thread ended early (please report this bug)")))
+}
+
+/// With the groups of its user, and these.
+pub(crate) fn groups_of(identity: Identity, more: &[String]) -> Result<Identity, Error> {
+    let mut groups = supplementary_groups(identity.user, identity.group);
+    for group in more {
+        groups.push(Gid::from_raw(group_id(group)?));
+    }
+    groups.sort_by_key(|group| group.as_raw());
+    groups.dedup();
+    Ok(Identity { groups, ..identity })
 }
 
 type Failure = (&'static str, Errno);

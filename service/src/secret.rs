@@ -50,7 +50,8 @@ impl Secret {
             format!("read {shown}: {why}")
         };
         let Secret(line) = Secret::first_line(path).map_err(failure)?;
-        Self::non_empty(line.trim()).ok_or_else(|| format!("{shown}: the first line is empty"))
+        Self::non_empty(line.trim())
+            .ok_or_else(|| format!("{shown}: the first line is empty (write the secret into it)"))
     }
 
     /// The first line of a file, which must not be accessible to others. It may be empty.

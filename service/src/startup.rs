@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::{Args, Parser};
+use clap::{ArgMatches, Args, Parser, error::ErrorKind, parser::ValueSource};
 use sd_notify::NotifyState;
 
 use crate::{
@@ -48,8 +48,14 @@ pub fn parse<P: Parser>(name: &'static str) -> P {
     manual::print_if_asked(name, P::command());
     let mut command = P::command().args_override_self(true);
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
-    let parsed = parsed
-        .and_then(|found| P::from_arg_matches(&found).map_err(|error| error.format(&mut command)));
+    let parsed = parsed.and_then(|found| match mode_beside_command(&found) {
+        Some((mode, used)) => {
+            let why =
+                format!("--{mode} cannot be used with the command {used}: omit one of the two");
+            Err(command.error(ErrorKind::ArgumentConflict, why))
+        }
+        None => P::from_arg_matches(&found).map_err(|error| error.format(&mut command)),
+    });
     parsed.unwrap_or_else(|error| {
         if !error.use_stderr() {
             error.exit(); // --help, --version
@@ -65,6 +71,19 @@ pub fn parse<P: Parser>(name: &'static str) -> P {
         log::error(format_args!("{} ({of} --help lists the options)", fault.join(" ")));
         std::process::exit(2);
     })
+}
+
+/// Options that say what the program does instead of its service, or how the service runs: a command does neither.
+const MODES: [&str; 4] = ["check", "health", "daemon", "once"];
+
+/// The mode that is named beside a command, and the command.
+fn mode_beside_command(found: &ArgMatches) -> Option<(&'static str, &str)> {
+    let used = found.subcommand_name()?;
+    let is_named = |mode: &&str| {
+        found.ids().any(|id| id == *mode)
+            && found.value_source(mode) == Some(ValueSource::CommandLine)
+    };
+    Some((MODES.into_iter().find(is_named)?, used))
 }
 
 /// Runs a program to its end: in the background if `-d` is set, with its pid file. `name` is the

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Read},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -13,10 +13,15 @@ use rustix::{
 };
 
 use crate::{
-    Wanted,
+    FileKind, Wanted,
     access::{denied, explained, visible},
-    cause, explain_or,
+    cause, explain_or, open_file,
 };
+
+/// Bytes of the first line of a script, at most, as for the kernel.
+const MAX_LINE: u64 = 256;
+/// Where programs are searched without a setting.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Creates a file in a directory and removes it.
 pub fn try_writing(directory: &Path) -> io::Result<()> {
@@ -49,13 +54,20 @@ pub fn check_directory(directory: &Path, choose: &str) -> Result<(), String> {
     }
 }
 
-/// Why this process may not write to a file, or create one in its directory, as a database needs both; none if it may.
-pub fn denied_writing(path: &Path) -> Option<String> {
+/// Why this process may not write to a file, or create one in its directory, as a database needs both: cause and remedy; none
+/// if it may.
+pub fn unwritable(path: &Path) -> Option<String> {
     let new = path.with_extension("new");
-    let is_denied = |path: &Path| access(path, Access::WRITE_OK) == Err(Errno::ACCESS);
-    [(path, path), (path.parent()?, &new)]
-        .into_iter()
-        .find_map(|(place, file)| denied(file, Wanted::Write).filter(|_| is_denied(place)))
+    let places = [(path, path), (path.parent()?, &*new)];
+    places.into_iter().find_map(|(place, file)| match access(place, Access::WRITE_OK) {
+        Err(Errno::ACCESS) => {
+            denied(file, Wanted::Write).map(|why| format!("permission denied ({why})"))
+        }
+        Err(Errno::ROFS) => {
+            Some(explain_or(&Errno::ROFS.into(), "(make it writable, or choose another place)"))
+        }
+        _ => None,
+    })
 }
 
 /// Whether this process may run a program.
@@ -69,5 +81,66 @@ pub fn check_program(path: &Path) -> Result<(), String> {
         return Err(format!("run {shown}: it is not a file (name a program)"));
     }
     access(path, Access::EXEC_OK)
-        .map_err(|error| format!("run {shown}: {} (chmod a+rx {shown})", cause(&error.into())))
+        .map_err(|error| format!("run {shown}: {} (chmod a+rx {shown})", cause(&error.into())))?;
+    match missing_interpreter(path) {
+        Some(missing) => Err(format!(
+            "run {shown}: its first line names {missing}, which cannot be run (install it, or correct that line)"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The interpreter that a script names and that cannot be run.
+fn missing_interpreter(path: &Path) -> Option<String> {
+    let mut begin = Vec::new();
+    let opened = open_file(path, FileKind::Settings);
+    let read = opened.and_then(|file| file.take(MAX_LINE).read_to_end(&mut begin));
+    if read.is_err() || !begin.starts_with(b"#!") {
+        return None; // a program that may be run and not read; or no script
+    }
+    let line = String::from_utf8_lossy(&begin[2..]);
+    let mut words = line.lines().next().unwrap_or_default().split_whitespace();
+    let program = words.next()?;
+    let runs = |program: &Path| program.is_file() && access(program, Access::EXEC_OK).is_ok();
+    if !runs(Path::new(program)) {
+        return Some(program.into());
+    }
+    // env searches its argument.
+    let searched = words.find(|word| !word.starts_with('-') && !word.contains('='));
+    let searched = searched.filter(|_| program.ends_with("/env"))?;
+    let directories = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
+    let found = std::env::split_paths(&directories).any(|place| runs(&place.join(searched)));
+    (!found).then(|| searched.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn programs_that_cannot_be_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let check = |text: &str, mode: u32| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            check_program(&path)
+        };
+        for good in ["#!/bin/sh\n", "#! /bin/sh -e\n", "#!/usr/bin/env -S sh\n", "\x7fELF", "echo"]
+        {
+            assert_eq!(check(good, 0o755), Ok(()), "{good}");
+        }
+        for (text, missing) in [
+            ("#!/nowhere/python3\n", "names /nowhere/python3, which"),
+            ("#!/usr/bin/env no-such-program -u\n", "names no-such-program, which"),
+            ("#!/tmp\n", "names /tmp, which"),
+        ] {
+            let why = check(text, 0o755).unwrap_err();
+            assert!(why.contains(missing) && why.contains("(install it"), "{why}");
+        }
+        let why = check("#!/bin/sh\n", 0o644).unwrap_err();
+        assert!(why.contains("permission denied (chmod a+rx"), "{why}");
+    }
 }

@@ -1,13 +1,16 @@
-//! What the systemd unit of a program forbids it, from the unit's files: for a check that runs outside of the unit.
+//! How the system starts a program as its service, from the files of systemd or OpenRC: for a check that runs outside of the
+//! service, and for messages of the service itself.
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
 
-use crate::{FileKind, read_file_text};
+use crate::{Error, FileKind, Identity, group_id, privileges::groups_of, read_file_text};
 
-/// Where a unit and its drop-ins stand; the first one that has the unit counts.
+/// Where a unit and its drop-ins stand; the first one that has the unit, or a drop-in of this name, counts.
 const DIRECTORIES: [&str; 5] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -15,14 +18,20 @@ const DIRECTORIES: [&str; 5] = [
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 ];
-/// Bytes of a unit or drop-in, at most.
+/// Of OpenRC.
+const SCRIPTS: &str = "/etc/init.d";
+/// Bytes of a unit, drop-in or script, at most.
 const MAX_UNIT: u64 = 64 << 10;
 
 /// Directories that a unit hides (`ProtectHome=`, `PrivateTmp=`).
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
-/// What the unit of a program forbids.
+/// Addresses of this machine only, and all (`IPAddressAllow=`, `IPAddressDeny=`).
+const LOCAL: [&str; 5] = ["localhost", "127.0.0.0/8", "127.0.0.1", "::1/128", "::1"];
+const ALL: [&str; 3] = ["any", "0.0.0.0/0", "::/0"];
+
+/// What starts a program as a service, and what it forbids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnitFiles {
     unit: String,
@@ -33,41 +42,103 @@ pub struct UnitFiles {
     writable: Vec<PathBuf>,
     /// What systemd creates for the unit.
     created: Vec<PathBuf>,
+    user: Option<String>,
+    group: Option<String>,
+    groups: Vec<String>,
+    /// Files that systemd reads as root for the unit.
+    credentials: Vec<PathBuf>,
+    /// Addresses whose packets are dropped, unless they are allowed.
+    denied: Vec<String>,
+    allowed: Vec<String>,
 }
 
 impl UnitFiles {
-    /// Of the unit NAME.service; none if there is no such unit.
+    /// Of the unit NAME.service, or else of OpenRC's script NAME; none if there is neither.
     pub fn of(name: &str) -> Option<UnitFiles> {
+        let script = Path::new(SCRIPTS).join(name);
         UnitFiles::read(name, &DIRECTORIES.map(Path::new))
+            .or_else(|| UnitFiles::of_script(name, &script))
     }
 
-    /// The same, of these directories.
+    /// The unit NAME.service of these directories. A masked unit is none.
     pub fn read(name: &str, directories: &[&Path]) -> Option<UnitFiles> {
-        let read = |path: PathBuf| read_file_text(&path, FileKind::Settings, MAX_UNIT).ok();
-        let own = |directory: &&Path| read(directory.join(format!("{name}.service")));
-        let edits = directories.iter().map(|directory| directory.join(format!("{name}.service.d")));
-        let edits = edits.filter_map(|edits| fs::read_dir(edits).ok()).flatten().flatten();
-        let mut edits: Vec<_> = edits.map(|file| (file.file_name(), file.path())).collect();
-        edits.sort(); // as systemd reads them
-        let own = directories.iter().find_map(own);
-        let edits = edits.into_iter().filter_map(|(_, path)| read(path));
-        let texts: Vec<_> = own.into_iter().chain(edits).collect();
+        let read = |path: &Path| read_file_text(path, FileKind::Settings, MAX_UNIT).ok();
+        let file = match name.split_once('@') {
+            Some((base, _)) => format!("{base}@.service"),
+            None => format!("{name}.service"),
+        };
+        let own = directories.iter().map(|directory| directory.join(&file));
+        let own = own.into_iter().find(|path| path.symlink_metadata().is_ok());
+        if own.as_deref().is_some_and(is_masked) {
+            return None;
+        }
+        // By the name of the file, as systemd reads them; a link to /dev/null replaces one of its name by nothing.
+        let mut edits: BTreeMap<OsString, PathBuf> = BTreeMap::new();
+        for place in [format!("{file}.d"), "service.d".into()] {
+            let found = directories.iter().map(|directory| directory.join(&place));
+            for edit in found.filter_map(|place| fs::read_dir(place).ok()).flatten().flatten() {
+                if edit.path().extension().is_some_and(|end| end == "conf") {
+                    edits.entry(edit.file_name()).or_insert(edit.path());
+                }
+            }
+        }
+        let has_edits = edits.values().any(|path| path.to_string_lossy().contains(&file));
+        if own.is_none() && !has_edits {
+            return None;
+        }
         let mut unit = UnitFiles { unit: name.into(), ..UnitFiles::default() };
-        texts.iter().flat_map(|text| text.lines()).for_each(|line| unit.apply(line));
-        (!texts.is_empty()).then_some(unit)
+        for text in own.iter().chain(edits.values()).filter_map(|path| read(path)) {
+            logical_lines(&text).iter().for_each(|line| unit.apply(line));
+        }
+        Some(unit)
+    }
+
+    /// A script of OpenRC that runs the program as a user.
+    fn of_script(name: &str, path: &Path) -> Option<UnitFiles> {
+        let text = read_file_text(path, FileKind::Settings, MAX_UNIT).ok()?;
+        let user = text.lines().find_map(|line| line.trim().strip_prefix("command_user="))?;
+        let user = user.trim_matches(['"', '\'']).replace("${RC_SVCNAME}", name);
+        let (user, group) = match user.split_once(':') {
+            Some((user, group)) => (user.to_owned(), Some(group.to_owned())),
+            None => (user, None),
+        };
+        let created = vec![Path::new("/var/lib/addrwatch").join(name)];
+        let unit = name.to_owned();
+        Some(UnitFiles { unit, user: Some(user), group, created, ..UnitFiles::default() })
     }
 
     fn apply(&mut self, line: &str) {
-        let Some((key, value)) = line.trim().split_once('=') else { return };
-        let is_set = ["yes", "true", "on", "1", "tmpfs"].contains(&value);
-        let paths =
-            || value.split_whitespace().map(|path| path.trim_matches(['-', '+', '"', '\'']));
+        let Some((key, value)) = line.split_once('=') else { return };
+        let (key, value) = (key.trim(), value.trim());
+        let is_set = ["1", "yes", "y", "true", "t", "on"].contains(&value);
+        let words = words(value);
+        let paths = || words.iter().map(|path| path.trim_start_matches(['-', '+']));
+        let text = || Some(value.to_owned()).filter(|value| !value.is_empty());
+        // An empty value discards the ones before.
+        fn add<T>(list: &mut Vec<T>, is_empty: bool, more: impl Iterator<Item = T>) {
+            if is_empty {
+                list.clear();
+            }
+            list.extend(more);
+        }
         let base = match key {
             "ProtectSystem" => return self.is_strict = value == "strict",
-            "ProtectHome" => return self.hides_homes = is_set,
+            "ProtectHome" => return self.hides_homes = is_set || value == "tmpfs",
             "PrivateTmp" => return self.hides_temporary = is_set || value == "disconnected",
-            "ReadWritePaths" if value.is_empty() => return self.writable.clear(),
-            "ReadWritePaths" => return self.writable.extend(paths().map(PathBuf::from)),
+            "ReadWritePaths" => {
+                return add(&mut self.writable, value.is_empty(), paths().map(PathBuf::from));
+            }
+            "User" => return self.user = text(),
+            "Group" => return self.group = text(),
+            "SupplementaryGroups" => {
+                return add(&mut self.groups, value.is_empty(), words.into_iter());
+            }
+            "LoadCredential" | "LoadCredentialEncrypted" => {
+                let file = value.split_once(':').map(|(_, path)| PathBuf::from(path));
+                return add(&mut self.credentials, value.is_empty(), file.into_iter());
+            }
+            "IPAddressDeny" => return add(&mut self.denied, value.is_empty(), words.into_iter()),
+            "IPAddressAllow" => return add(&mut self.allowed, value.is_empty(), words.into_iter()),
             "StateDirectory" => "/var/lib",
             "LogsDirectory" => "/var/log",
             "CacheDirectory" => "/var/cache",
@@ -79,17 +150,45 @@ impl UnitFiles {
         self.created.extend(names.map(|name| Path::new(base).join(name)));
     }
 
+    /// The user and groups that the service begins with; none if it is started as root.
+    pub fn identity(&self) -> Result<Option<Identity>, Error> {
+        let Some(user) = self.user.as_deref().filter(|user| *user != "root") else {
+            return Ok(None);
+        };
+        let group = self.group.as_deref().map(group_id).transpose()?;
+        let identity = Identity::choose(Some(user), &[], group)?;
+        identity.map(|identity| groups_of(identity, &self.groups)).transpose()
+    }
+
+    /// Whether systemd reads this file as root, and gives it to the service.
+    pub fn loads(&self, file: &Path) -> bool {
+        self.credentials.iter().any(|path| path == file)
+    }
+
     /// Whether systemd creates this directory when it starts the unit.
     pub fn creates(&self, directory: &Path) -> bool {
         self.created.iter().any(|created| directory.starts_with(created))
     }
 
+    /// What of this unit makes a file or directory invisible: a line for `systemctl edit`.
+    fn hiding(&self, file: &Path) -> Option<&'static str> {
+        let real = file.canonicalize();
+        let is_below = |tops: &[&str]| {
+            let places = [Some(file), real.as_deref().ok()];
+            tops.iter().any(|top| places.iter().flatten().any(|place| place.starts_with(top)))
+        };
+        if self.hides_homes && is_below(&HOMES) {
+            Some("ProtectHome=no")
+        } else if self.hides_temporary && is_below(&TEMPORARY) {
+            Some("PrivateTmp=no")
+        } else {
+            None
+        }
+    }
+
     /// Why the service cannot read a file, with the remedy.
     pub fn hides(&self, file: &Path) -> Option<String> {
-        let is_below = |tops: &[&str]| tops.iter().any(|top| file.starts_with(top));
-        let is_hidden =
-            self.hides_homes && is_below(&HOMES) || self.hides_temporary && is_below(&TEMPORARY);
-        is_hidden.then(|| {
+        self.hiding(file).filter(|_| !self.loads(file)).map(|_| {
             let file = file.display();
             format!("read {file}: the unit hides it from the service (move it to /etc/addrwatch)")
         })
@@ -97,17 +196,83 @@ impl UnitFiles {
 
     /// Why the service cannot write to a directory that its user may write to, with the remedy.
     pub fn forbids_writing(&self, directory: &Path) -> Option<String> {
+        let unit = &self.unit;
+        if let Some(line) = self.hiding(directory) {
+            let directory = directory.display();
+            return Some(format!(
+                "write to {directory}: the unit hides it from the service (choose another directory, or systemctl edit {unit}: [Service] and {line})"
+            ));
+        }
         let real = directory.canonicalize();
         let real = real.as_deref().unwrap_or(directory);
         let mut trees = self.writable.iter().chain(&self.created);
         if !self.is_strict || self.creates(directory) || trees.any(|tree| real.starts_with(tree)) {
             return None;
         }
-        let (directory, unit) = (directory.display(), &self.unit);
+        let directory = directory.display();
         Some(format!(
             "write to {directory}: the unit makes it read-only (systemctl edit {unit}: [Service] and ReadWritePaths={directory})"
         ))
     }
+
+    /// What the unit does with connections from other machines, if it accepts those of this machine only, with the remedy.
+    pub fn drops_clients(&self) -> Option<String> {
+        let is_one_of = |list: &[&str], address: &String| list.contains(&&**address);
+        if !self.denied.iter().any(|address| is_one_of(&ALL, address))
+            || !self.allowed.iter().all(|address| is_one_of(&LOCAL, address))
+        {
+            return None;
+        }
+        let unit = &self.unit;
+        Some(format!(
+            "the unit {unit} drops connections from other machines: systemctl edit {unit}, then [Service] IPAddressAllow= with the addresses of the clients, as 192.0.2.0/24"
+        ))
+    }
+}
+
+/// A unit that an administrator has masked: it is empty, or a link to /dev/null.
+fn is_masked(path: &Path) -> bool {
+    path.canonicalize().is_ok_and(|target| target == Path::new("/dev/null"))
+        || path.metadata().is_ok_and(|file| file.is_file() && file.len() == 0)
+}
+
+/// The lines without comments; one that ends with a backslash continues on the next.
+fn logical_lines(text: &str) -> Vec<String> {
+    let (mut lines, mut continues) = (Vec::<String>::new(), false);
+    for line in text.lines().map(str::trim) {
+        if line.starts_with(['#', ';']) {
+            continue;
+        }
+        let (part, more) = match line.strip_suffix('\\') {
+            Some(part) => (part, true),
+            None => (line, false),
+        };
+        match lines.last_mut().filter(|_| continues) {
+            Some(last) => last.extend([" ", part]),
+            None => lines.push(part.into()),
+        }
+        continues = more;
+    }
+    lines
+}
+
+/// The words of a value; quotes join words.
+fn words(value: &str) -> Vec<String> {
+    let (mut words, mut quote, mut is_open) = (Vec::<String>::new(), None, false);
+    for c in value.chars() {
+        match (c, quote) {
+            ('"' | '\'', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            (c, None) if c.is_whitespace() => is_open = false,
+            (c, _) => {
+                if !std::mem::replace(&mut is_open, true) {
+                    words.push(String::new());
+                }
+                words.last_mut().into_iter().for_each(|word| word.push(c));
+            }
+        }
+    }
+    words
 }
 
 #[cfg(test)]
@@ -152,5 +317,69 @@ mod tests {
         // A unit of the administrator replaces that of the package.
         fs::write(etc.join("aw-x.service"), "PrivateTmp=no\n").unwrap();
         assert_eq!(unit().hides(Path::new("/tmp/a")), None);
+    }
+
+    /// The forms that systemd reads.
+    #[test]
+    fn forms_of_units() {
+        let made = tempfile::tempdir().unwrap();
+        let [etc, lib] = ["etc", "lib"].map(|name| made.path().join(name));
+        let directories = [&*etc, &*lib];
+        let write = |path: &Path, text: &str| {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            &lib.join("aw-x.service"),
+            "[Service]\nProtectSystem = strict\nUser=aw-x\n# User=root\nGroup= addrwatch\nIPAddressDeny=any\nIPAddressAllow=localhost\n\
+            LoadCredential=a.cnf:/etc/addrwatch/a.cnf\nReadWritePaths=\"/srv/with blank\" \\\n# between\n  /srv/next '-/srv/last'\n",
+        );
+        let unit = || UnitFiles::read("aw-x", &directories).unwrap();
+        let forbids = |path: &str| unit().forbids_writing(Path::new(path)).is_some();
+        for path in ["/srv/with blank", "/srv/next/x", "/srv/last"] {
+            assert!(!forbids(path), "{path}: {:?}", unit());
+        }
+        assert!(forbids("/srv/with") && forbids("/srv"));
+        assert_eq!(
+            (unit().user.as_deref(), unit().group.as_deref()),
+            (Some("aw-x"), Some("addrwatch"))
+        );
+        assert!(
+            unit().loads(Path::new("/etc/addrwatch/a.cnf")) && !unit().loads(Path::new("/etc/b"))
+        );
+        let why = unit().drops_clients().unwrap();
+        assert!(why.contains("systemctl edit aw-x"), "{why}");
+        // Only *.conf; one in /etc replaces that of its name in /usr/lib; one for all services is read, too.
+        write(
+            &lib.join("aw-x.service.d/a.conf"),
+            "ReadWritePaths=/a\nIPAddressAllow=192.0.2.0/24\n",
+        );
+        assert!(!forbids("/a") && unit().drops_clients().is_none());
+        write(&etc.join("aw-x.service.d/b.conf~"), "ReadWritePaths=/b\n");
+        write(&etc.join("aw-x.service.d/a.conf"), "ReadWritePaths=/c\n");
+        write(&lib.join("service.d/all.conf"), "ReadWritePaths=/d\n");
+        assert!(forbids("/a") && forbids("/b") && !forbids("/c") && !forbids("/d"));
+        assert!(unit().drops_clients().is_some());
+        write(&etc.join("aw-x.service.d/z.conf"), "IPAddressDeny=\nUser=daemon\n");
+        assert!(unit().drops_clients().is_none() && unit().user.as_deref() == Some("daemon"));
+        // For all services, and no unit of this name.
+        assert_eq!(UnitFiles::read("aw-y", &directories), None);
+        write(&lib.join("aw-z@.service"), "User=aw-z\n");
+        assert_eq!(UnitFiles::read("aw-z@1", &directories).unwrap().user.as_deref(), Some("aw-z"));
+        // Masked.
+        std::os::unix::fs::symlink("/dev/null", etc.join("aw-x.service")).unwrap();
+        assert_eq!(UnitFiles::read("aw-x", &directories), None);
+    }
+
+    #[test]
+    fn scripts_of_openrc() {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/openrc/aw-output");
+        let unit = UnitFiles::of_script("aw-mysql", &script).unwrap();
+        assert_eq!(
+            (unit.user.as_deref(), unit.group.as_deref()),
+            (Some("aw-mysql"), Some("addrwatch"))
+        );
+        assert!(unit.creates(Path::new("/var/lib/addrwatch/aw-mysql")));
+        assert_eq!(unit.hides(Path::new("/root/x")), None);
     }
 }

@@ -174,10 +174,17 @@ impl fmt::Display for AttachError {
             ),
             Self::Denied(Some(group @ 1..)) => {
                 let (user, group) = (user_name(geteuid().as_raw()), group_name(*group));
-                write!(
-                    f,
-                    "permission denied (you are {user}; usermod -aG {group} {user}, then log in again)"
-                )
+                // Members of another group may do more than read the ring.
+                match group == "addrwatch" || group.starts_with("aw-") {
+                    true => write!(
+                        f,
+                        "permission denied (you are {user}; usermod -aG {group} {user}, then log in again)"
+                    ),
+                    false => write!(
+                        f,
+                        "permission denied (you are {user}, and group {group} may read it: start the collector with --group GROUP, a group that you are in)"
+                    ),
+                }
             }
             Self::Denied(_) => write!(
                 f,

@@ -135,7 +135,7 @@ fn read_only() {
     collect(11..101);
     let output = history.start(&ring, &options);
     let message = output.stderr.wait_for("queueing events in");
-    let remedy = "user, nobody, write permission for the file and its directory)"; // plain-words: ok
+    let remedy = "permission denied (it runs as nobody: let this user write to "; // plain-words: ok
     assert!(message.contains(remedy), "{message}");
     collect(101..201);
     fs::set_permissions(&directory, Permissions::from_mode(0o750)).unwrap();

@@ -226,12 +226,31 @@ fn options_that_are_named_exist() {
     assert!(seen > 30, "{seen}");
 }
 
-/// Each command of each document: programs of this project parse it completely; a make target exists; all
+/// A line of commands without the files that it reads and writes. A quoted < or > is the text of an option.
+fn without_files(line: &str) -> String {
+    let (mut kept, mut quote, mut skips) = (String::new(), None, false);
+    for c in line.chars() {
+        match (c, quote) {
+            ('\'' | '"', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            ('<' | '>', None) => skips = true,
+            ('|' | '&' | ';', None) => skips = false,
+            _ => {}
+        }
+        if !skips {
+            kept.push(c);
+        }
+    }
+    kept
+}
+
+/// Each command of each document, also those of a pipe: programs of this project parse it completely; a make target exists; all
 /// others are of Debian.
 #[test]
 fn every_command_is_understood() {
     let makefile = read("Makefile");
     let built = binary("collector").parent().unwrap().display().to_string();
+    let directory = tempfile::tempdir().unwrap();
     let mut asked = 0;
     for path in documents() {
         let text = read(&path);
@@ -243,31 +262,37 @@ fn every_command_is_understood() {
         for line in
             lines.flat_map(|line| line.split(" # ").next()).flat_map(|line| line.split("&&"))
         {
-            let command = line.trim().trim_end_matches('&').trim().trim_start_matches("sudo ");
-            let (program, rest) = command.split_once(' ').unwrap_or((command, ""));
-            let name = program.rsplit('/').next().unwrap();
-            if name == "make" {
-                let mut targets = rest.split_whitespace().filter(|word| !word.contains('='));
-                let is_target = |word: &str| {
-                    makefile.contains(&format!("\n{word}: "))
-                        || makefile.contains(&format!("\n{word}:\n"))
-                };
-                assert!(targets.all(is_target), "{}: {line}", path.display());
-            } else if name == "collector" || name.starts_with("aw-") {
-                // --help takes effect where it stands, so everything before it was parsed.
-                let ran =
-                    run(program_at("sh".into(), &["-c", &format!("{built}/{name} {rest} --help")]));
-                assert!(
-                    ran.status.success() && ran.stdout.contains("Usage: "),
-                    "{}: {line}: {}",
-                    path.display(),
-                    ran.stderr
-                );
-                asked += 1;
+            let line = without_files(line);
+            for line in line.split('|') {
+                let command = line.trim().trim_end_matches('&').trim().trim_start_matches("sudo ");
+                let (program, rest) = command.split_once(' ').unwrap_or((command, ""));
+                let name = program.rsplit('/').next().unwrap();
+                if name == "make" {
+                    let mut targets = rest.split_whitespace().filter(|word| !word.contains('='));
+                    let is_target = |word: &str| {
+                        makefile.contains(&format!("\n{word}: "))
+                            || makefile.contains(&format!("\n{word}:\n"))
+                    };
+                    assert!(targets.all(is_target), "{}: {line}", path.display());
+                } else if name == "collector" || name.starts_with("aw-") {
+                    // --help takes effect where it stands, so everything before it was parsed.
+                    let shell = ["-c", &format!("{built}/{name} {rest} --help")];
+                    let mut shell = program_at("sh".into(), &shell);
+                    shell.current_dir(directory.path());
+                    let ran = run(shell);
+                    assert!(
+                        ran.status.success() && ran.stdout.contains("Usage: "),
+                        "{}: {line}: {}",
+                        path.display(),
+                        ran.stderr
+                    );
+                    asked += 1;
+                }
             }
         }
     }
-    assert!(asked > 20, "{asked}");
+    assert!(asked > 30, "{asked}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "a command wrote a file");
 }
 
 /// The commands of the trial without privileges, unchanged except for paths.

@@ -44,18 +44,19 @@ impl LiveCapture {
         others.dedup();
         self.capture.interfaces += others.len();
         self.open_interfaces(options)?;
-        if let Some((process, ended)) = self.members.as_mut().and_then(Members::predecessor) {
-            info(format_args!(
-                "took over from process {process}: frames of the {} ms in between were not captured",
-                ended.elapsed().as_millis().max(1)
-            ));
-        }
         // The kernel may close the socket of the one before after it has released its lock.
         self.sockets = patiently(options, || udp_source::open(options))?;
         for name in others {
             let mut added = MonitoredInterface::of_another(name, &self.capture);
             added.reopen();
             self.interfaces.push(added);
+        }
+        // Now all is open. When the other one has closed its own, before it released its lock, is not known.
+        if let Some((process, ended)) = self.members.as_mut().and_then(Members::predecessor) {
+            info(format_args!(
+                "took over from process {process}: frames of at least {} ms in between were not captured",
+                ended.elapsed().as_millis().max(1)
+            ));
         }
         self.check_names_at = Some(Instant::now() + NAMES_AFTER);
         Ok(true)

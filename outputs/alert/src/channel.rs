@@ -1,6 +1,9 @@
 //! A channel of the configuration: a filter, a rate limit, hours, and one transport.
 
-use std::{env, path::Path};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use aw_detect::{Alert, AlertKind, Dialect, MacPattern};
 use aw_notify::{Mail, MailOptions, sendmail_message};
@@ -103,6 +106,19 @@ fn sendmail() -> String {
 }
 
 impl Channel {
+    /// The files and programs that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let program = self.command.iter().filter_map(|command| command.first());
+        let programs = program.chain(self.sendmail.iter().map(|sendmail| &sendmail.path));
+        let of_mail = self.smtp.iter().flat_map(|smtp| [&smtp.ca_file, &smtp.password_file]);
+        let of_webhook = self
+            .webhook
+            .iter()
+            .flat_map(|hook| [&hook.url_file, &hook.token_file, &hook.secret_file, &hook.ca_file]);
+        let files = of_mail.chain(of_webhook).flatten().cloned();
+        programs.map(PathBuf::from).chain(files).collect()
+    }
+
     /// Checks what can be checked without reading a file.
     pub fn check(&self) -> Result<(), String> {
         let mail = self.smtp.is_some() || self.sendmail.is_some();

@@ -151,6 +151,11 @@ impl Config {
         self.known.as_deref()
     }
 
+    /// The files and programs that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.known.iter().cloned().chain(self.channel.iter().flat_map(Channel::files)).collect()
+    }
+
     /// The rules, without the known devices; reads the addresses of interfaces.
     pub fn rules(&self, dialect: Dialect) -> Result<Rules, String> {
         let default = Rules::default();
@@ -224,8 +229,10 @@ fn interface_networks(interface: &str) -> Result<Vec<IpNet>, String> {
 }
 
 pub fn text(path: &Path) -> Result<String, String> {
-    read_file_text(path, FileKind::Settings, MAX_CONFIG)
-        .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))
+    read_file_text(path, FileKind::Settings, MAX_CONFIG).map_err(|error| {
+        let why = aw_service::explain_or(&error, "(name another file with -c)");
+        format!("read {}: {why}", path.display())
+    })
 }
 
 #[cfg(test)]

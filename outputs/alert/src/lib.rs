@@ -175,13 +175,25 @@ pub fn main() -> ExitCode {
         return sender::run_sender(options.exec.as_deref(), transports);
     }
     if options.rings.check {
-        let plan = Plan { spool: Some(options.spool.clone()), ..Plan::default() };
-        let loaded = as_service(&options.rings, || load(&options, transports));
+        let loaded = as_service(&options.rings, None, || load(&options, transports));
+        let loaded = loaded.and_then(|loaded| loaded);
+        let named = [&options.config, &options.names].into_iter().flatten().cloned();
+        let in_config = loaded.iter().flat_map(|loaded| loaded.config.files());
+        let named = named.chain(in_config).collect();
+        let spool = Some(options.spool.clone());
+        let files = Makers::new(&options.vendors).access();
+        let plan = Plan { files, named, spool, ..Plan::default() };
         return aw_output::check("aw-alert", &options.rings, &plan, || {
-            let loaded = loaded.and_then(|loaded| loaded);
-            let Loaded { config, names, secrets, .. } =
-                loaded.map_err(|error| vec![error.to_string()])?;
-            check::check(&config, names.known().len(), &secrets, transports)
+            let memory = AlertStore::check(&state).err();
+            let channels = loaded.map_err(|error| vec![error.to_string()]).and_then(|loaded| {
+                let Loaded { config, names, secrets, .. } = loaded;
+                check::check(&config, names.known().len(), &secrets, transports)
+            });
+            match (memory, channels) {
+                (None, channels) => channels,
+                (Some(fault), Ok(_)) => Err(vec![fault]),
+                (Some(fault), Err(faults)) => Err([vec![fault], faults].concat()),
+            }
         });
     }
     let (config, mut rules, names, pipes) = match prepare(&options, transports) {
@@ -225,7 +237,7 @@ type Prepared = (Config, Rules, NameLists, Option<SenderPipes>);
 /// nothing more to do.
 fn prepare(options: &Options, transports: TransportOptions) -> Result<Option<Prepared>, Error> {
     if let Some(AlertCommand::Test { channel }) = &options.command {
-        return as_service(&options.rings, || {
+        return as_service(&options.rings, None, || {
             let Loaded { config, secrets, .. } = load(options, transports)?;
             export::test(&config, channel.as_deref(), &secrets, transports)
         })?

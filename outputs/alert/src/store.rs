@@ -49,6 +49,11 @@ impl AlertStore {
         Ok(AlertStore { memory, makers: Makers::default() })
     }
 
+    /// For `--check`: whether it can be used, if it exists.
+    pub fn check(directory: &Path) -> Result<(), String> {
+        SqliteMemory::check(directory, PROGRAM)
+    }
+
     pub fn commit(&mut self) -> SinkResult {
         self.memory.commit(Instant::now())
     }

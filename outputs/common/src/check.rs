@@ -9,7 +9,8 @@ use std::{
 };
 
 use aw_service::{
-    Access, Error, FileError, UnitFiles, check_directory, explain, run_as, try_open_own, user_name,
+    Access, Error, FileError, Identity, UnitFiles, check_directory, explain, run_as, try_open_own,
+    user_name,
 };
 use rustix::{
     fs::{Access as Wanted, access},
@@ -17,7 +18,7 @@ use rustix::{
 };
 use shm_layout::{AttachError, Reader, Start};
 
-use crate::{Plan, RingOptions, StartFrom, options::state_directory};
+use crate::{Plan, RingOptions, StartFrom, source::attach_fault};
 
 /// Tries what every output needs, and then `trial`: what this one needs beside that. It returns a line for the user, or the
 /// faults. Nothing is sent to anyone.
@@ -27,14 +28,17 @@ pub fn check(
     plan: &Plan,
     trial: impl FnOnce() -> Result<String, Vec<String>> + Send,
 ) -> ExitCode {
+    let unit = options.unit();
     let tried = options.owners().and_then(|owners| {
-        let identity = options.identity(&owners)?;
-        let common = Common { name, options, plan, owners: &owners, is_root: geteuid().is_root() };
+        let identity = service_identity(options, unit.as_ref(), &owners)?;
+        let is_root = geteuid().is_root() && unit.is_none();
+        let common = Common { name, options, plan, owners: &owners, is_root, unit: unit.as_ref() };
         run_as(identity.as_ref(), || {
             let (mut notes, mut faults) = (Vec::new(), Vec::new());
             common.rings(&mut notes, &mut faults);
             common.state(&mut faults);
             common.directories(&mut faults);
+            common.hidden(&mut faults);
             match trial() {
                 Ok(line) => notes.insert(0, line),
                 Err(found) => faults.extend(found),
@@ -61,15 +65,29 @@ pub fn check(
     ExitCode::FAILURE
 }
 
-/// Does `work` as the user that the service runs as, if root asks: so it finds what the service will. A service that runs as root
-/// reads its files before it drops privileges.
+/// Does what the service does before it drops its access, such as to read `file`, as the user that it begins as: that of its unit
+/// or script, if root asks, but not for a file that systemd reads for the unit. Root that starts a program itself is still root then.
 pub fn as_service<T: Send>(
     options: &RingOptions,
+    file: Option<&Path>,
     work: impl FnOnce() -> T + Send,
 ) -> Result<T, Error> {
-    match options.identity(&options.owners()?)? {
-        Some(identity) if !identity.user.is_root() => run_as(Some(&identity), work),
-        _ => Ok(work()),
+    let unit = options.unit().filter(|unit| !file.is_some_and(|file| unit.loads(file)));
+    match unit.as_ref().map(UnitFiles::identity).transpose()?.flatten() {
+        Some(identity) => run_as(Some(&identity), work),
+        None => Ok(work()),
+    }
+}
+
+/// The user and groups that the service has once it runs.
+fn service_identity(
+    options: &RingOptions,
+    unit: Option<&UnitFiles>,
+    owners: &[u32],
+) -> Result<Option<Identity>, Error> {
+    match unit.map(UnitFiles::identity).transpose()?.flatten() {
+        Some(identity) => Ok(Some(identity)),
+        None => options.identity(owners),
     }
 }
 
@@ -81,6 +99,8 @@ struct Common<'a> {
     owners: &'a [u32],
     /// Root starts the program.
     is_root: bool,
+    /// What starts it otherwise.
+    unit: Option<&'a UnitFiles>,
 }
 
 impl Common<'_> {
@@ -93,7 +113,7 @@ impl Common<'_> {
                     "ring {ring} does not exist yet: {} waits for its collector",
                     self.name
                 )),
-                Err(why) => faults.push(format!("read ring {ring}: {why}")),
+                Err(why) => faults.push(format!("read ring {ring}: {}", attach_fault(&why))),
             }
         }
     }
@@ -133,7 +153,7 @@ impl Common<'_> {
     fn create_state(&self, directory: &Path) -> Result<(), String> {
         let shown = directory.display();
         let parent = directory.parent().unwrap_or(Path::new("/"));
-        let is_created = self.unit().is_some_and(|unit| unit.creates(directory))
+        let is_created = self.unit.is_some_and(|unit| unit.creates(directory))
             || self.is_root && parent.is_dir();
         if is_created || access(parent, Wanted::WRITE_OK | Wanted::EXEC_OK).is_ok() {
             return Ok(());
@@ -146,17 +166,24 @@ impl Common<'_> {
     }
 
     fn directories(&self, faults: &mut Vec<String>) {
-        let unit = self.unit();
         let written = self.plan.files.iter().filter_map(|one| match one {
             Access::Write(path) => Some(path),
             _ => None,
         });
         for path in written.collect::<BTreeSet<_>>() {
             let is_state = *path == self.options.state_path();
-            if is_state || path.metadata().is_ok_and(|found| !found.is_dir()) {
-                continue; // it has been tried; a device
+            if is_state {
+                continue; // it has been tried
             }
-            match (check_directory(path, "the option that names it"), &unit) {
+            if let Ok(found) = path.metadata()
+                && !found.is_dir()
+            {
+                // The trial opens it. No unit forbids a device.
+                let unit = self.unit.filter(|_| found.is_file());
+                faults.extend(unit.and_then(|unit| unit.forbids_writing(path)));
+                continue;
+            }
+            match (check_directory(path, "the option that names it"), self.unit) {
                 (Err(fault), _) => faults.push(fault),
                 (Ok(()), Some(unit)) => faults.extend(unit.forbids_writing(path)),
                 (Ok(()), None) => {}
@@ -164,11 +191,14 @@ impl Common<'_> {
         }
     }
 
-    /// The unit, where root asks for the service: with the state directory of the package, and no other user.
-    fn unit(&self) -> Option<UnitFiles> {
-        let is_service = self.is_root
-            && self.options.service.user.is_none()
-            && self.options.state_dir == state_directory();
-        is_service.then(|| UnitFiles::of(self.name)).flatten()
+    /// Files that its user can read, and that the unit hides.
+    fn hidden(&self, faults: &mut Vec<String>) {
+        let Some(unit) = self.unit else { return };
+        let read = self.plan.files.iter().filter_map(|one| match one {
+            Access::Read(path) => Some(path),
+            _ => None,
+        });
+        let files: BTreeSet<_> = read.chain(&self.plan.named).collect();
+        faults.extend(files.into_iter().filter_map(|path| unit.hides(path)));
     }
 }

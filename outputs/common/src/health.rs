@@ -17,6 +17,7 @@ use crate::{
     delivery::SAVE_INTERVAL,
     live_checkpoint::{self, LiveCheckpoint},
     outage_file::outage_of,
+    source::attach_fault,
     state::{self, StateFile, is_locked},
 };
 
@@ -60,7 +61,7 @@ fn check_ring(
     owners: &[u32],
 ) -> Result<String, String> {
     let attach = || Reader::attach_to(ring, owners, Start::Oldest);
-    let reader = attach().map_err(|error: AttachError| error.to_string())?;
+    let reader = attach().map_err(|error: AttachError| attach_fault(&error))?;
     let heartbeat = Age::of(reader.heartbeat());
     if reader.heartbeat().as_nanos() == 0 {
         return Err("no heartbeat yet: the collector begins (start it if this stays)".into());

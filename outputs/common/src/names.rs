@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use aw_service::{FileKind, TextLine, TextLines, cause, open_file, plain, split_name_line};
+use aw_service::{FileKind, TextLine, TextLines, explain_or, open_file, plain, split_name_line};
 use shm_layout::MacAddr;
 
 pub use edit::{Written, is_name, write_name};
@@ -115,8 +115,10 @@ fn is_config_directory(directory: &Path) -> bool {
 /// Reads a file of names whose damaged lines are no fault. Errors name the file.
 pub fn read_names(path: &Path) -> Result<Names, String> {
     let list = NameList::read(path);
-    list.map(|list| list.names)
-        .map_err(|error| format!("read {}: {}", path.display(), cause(&error)))
+    list.map(|list| list.names).map_err(|error| {
+        let why = explain_or(&error, "(create it, or name another file)");
+        format!("read {}: {why}", path.display())
+    })
 }
 
 /// Reads `MAC name` (also with a comma or `=`), where `#` begins a comment, or `MAC|name`, where the name is all that follows;

@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_service::{Error, Identity, ServiceOptions, UserAccount, name};
+use aw_service::{Error, Identity, ServiceOptions, UnitFiles, UserAccount, name};
 use clap::{Args, ValueEnum};
-use rustix::fs::Gid;
+use rustix::{fs::Gid, process::geteuid};
 use shm_layout::RingName;
 
-use crate::Plan;
+use crate::{Plan, state::is_locked};
 
 /// Options that every output has.
 #[derive(Args, Clone, Debug)]
@@ -57,9 +57,10 @@ pub struct RingOptions {
     #[arg(long)]
     pub health: bool,
 
-    /// Try what the service will do, as its user (-u, or the default one if root asks): read and write its files, reach its
-    /// server and log in, take its port. Print each fault with its remedy, and exit with status 1 if there is one. No event
-    /// is read, and no message is sent
+    /// Try what the service will do: read and write its files, reach its server and log in, take its port. If root asks without
+    /// -u, and a systemd unit or OpenRC script of this program exists, it is tried as the user and with the limits that this has;
+    /// otherwise as this command line does it. Print each fault with its remedy, and exit with status 1 if there is one. No
+    /// event is read, and no alert is sent
     #[arg(long, conflicts_with_all = ["health", "daemon"])]
     pub check: bool,
 
@@ -128,6 +129,18 @@ impl RingOptions {
             (None, StartFrom::Now) if self.once => StartFrom::Oldest,
             (None, from) => from,
         }
+    }
+
+    /// What starts the program as a service, where root asks what that will do; none if root itself starts the program, which
+    /// then reads files and opens ports before it becomes its user.
+    pub(crate) fn unit(&self) -> Option<UnitFiles> {
+        let asks = geteuid().is_root() && self.service.user.is_none();
+        asks.then(|| UnitFiles::of(name())).flatten()
+    }
+
+    /// Whether this program runs already with this state directory.
+    pub fn is_running(&self) -> bool {
+        is_locked(&self.state_path(), name()).unwrap_or(false)
     }
 
     /// The user to run as, with all groups of that user and, as root may read every ring, the groups of

@@ -1,6 +1,6 @@
 //! What an output needs from the system and from the run loop.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use aw_service::Access;
 
@@ -11,6 +11,8 @@ use crate::{SpoolOptions, StartFrom};
 pub struct Plan {
     /// Files, directories and TCP ports to connect to, in addition to the rings and the state directory.
     pub files: Vec<Access>,
+    /// Files that the command line or the configuration names, which are read before access is dropped: for `--check`.
+    pub named: Vec<PathBuf>,
     /// Address families of sockets, such as `libc::AF_INET`.
     pub sockets: Vec<i32>,
     /// The output serves a socket that listens before privileges are dropped.
@@ -36,6 +38,7 @@ impl Default for Plan {
     fn default() -> Self {
         Plan {
             files: Vec::new(),
+            named: Vec::new(),
             sockets: Vec::new(),
             serves: false,
             event_loop: false,

@@ -13,7 +13,7 @@ use std::{
 
 use aw_service::{Error, drops_clients, explain, warn};
 
-use crate::this_host;
+use crate::{RingOptions, as_service, this_host};
 
 /// Limits: connections at once, bytes of a request, time to send it, time to receive the page.
 const MAX_CONNECTIONS: usize = 16;
@@ -54,10 +54,24 @@ pub fn listen(address: &SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-/// Whether the port can be opened, for `--check`. If this program runs already, it has the port: its page, which contains `mark`,
-/// shows that.
-pub fn check_port(address: &SocketAddr, path: &str, mark: &str) -> Result<(), String> {
-    let Err(Error::Failed(why)) = listen(address) else { return Ok(()) };
+/// Whether the service can open the port, and its clients reach it, for `--check`. If this program runs already, it has the port: its
+/// page, which contains `mark`, shows that. Returns a line for the user.
+pub fn check_port(
+    options: &RingOptions,
+    address: &SocketAddr,
+    path: &str,
+    mark: &str,
+) -> Result<String, String> {
+    if !address.ip().to_canonical().is_loopback()
+        && let Some(why) = options.unit().and_then(|unit| unit.drops_clients())
+    {
+        return Err(format!("listen on {address}: {why}"));
+    }
+    let page = format!("http://{address}{path}");
+    let opened = as_service(options, None, || listen(address).map(drop));
+    let Err(Error::Failed(why)) = opened.and_then(|opened| opened) else {
+        return Ok(format!("{page} can be served"));
+    };
     let mut to = *address;
     if to.ip().is_unspecified() {
         to.set_ip(if to.is_ipv4() {
@@ -67,7 +81,9 @@ pub fn check_port(address: &SocketAddr, path: &str, mark: &str) -> Result<(), St
         });
     }
     match is_own_page(&to, path, mark) {
-        Ok(true) => Ok(()),
+        Ok(true) => {
+            Ok(format!("{page} is served already: stop that process before another one serves it"))
+        }
         _ => Err(why),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aw_service::{Condition, Error, count_of, info, warn};
+use aw_service::{Condition, Error, count_of, info, join_group, warn};
 use shm_layout::{AttachError, Next, Position, Reader, RingName, Start, UnixTime};
 
 use crate::{
@@ -134,7 +134,9 @@ impl<'a> Source<'a> {
                 self.waiting = true;
                 Ok(())
             }
-            Err(error) => Err(Error::new(format_args!("open ring {}", self.ring), error)),
+            Err(error) => {
+                Err(Error::new(format_args!("open ring {}", self.ring), attach_fault(&error)))
+            }
         }
     }
 
@@ -370,6 +372,25 @@ fn no_heartbeat(reader: &Reader) -> String {
         format!("no heartbeat from the collector, process {process}, for {seconds} s")
     });
     format!("{why}: no new events arrive (start it again)")
+}
+
+/// Why a ring cannot be read, with the group that this user lacks.
+pub(crate) fn attach_fault(why: &AttachError) -> String {
+    match why {
+        AttachError::Denied(Some(group @ 1..)) if has_name(*group) => {
+            let why = join_group(*group);
+            let with_group = match why.ends_with("let this user read it") {
+                true => ", as with --group of its collector",
+                false => "",
+            };
+            format!("permission denied ({why}{with_group})")
+        }
+        why => why.to_string(),
+    }
+}
+
+fn has_name(group: u32) -> bool {
+    uzers::get_group_by_gid(group).is_some()
 }
 
 #[cfg(test)]

@@ -111,11 +111,9 @@ fn main() -> ExitCode {
     let serves = listener.is_some();
     let plan = Plan { files, serves, from: StartFrom::Now, ..Plan::default() };
     if rings.check {
-        return aw_output::check(NAME, &rings, &plan, || match &listen {
-            Some(address) => serve::check_port(address, "/metrics", "addrwatch_")
-                .map(|()| format!("http://{address}/metrics can be served"))
-                .map_err(|why| vec![why]),
-            None => Ok(String::new()),
+        let port = listen.map(|at| serve::check_port(&rings, &at, "/metrics", "addrwatch_"));
+        return aw_output::check(NAME, &rings, &plan, || {
+            port.unwrap_or_else(|| Ok(String::new())).map_err(|why| vec![why])
         });
     }
     aw_output::run(NAME, &rings, &plan, || {

@@ -154,20 +154,42 @@ impl Broker {
         self.connection.is_some()
     }
 
-    /// Logs in as another client, whose connection does not end that of the running program, and publishes nothing. Returns a
-    /// line for the user.
-    pub fn check(mut self) -> SinkResult<String> {
-        let name = format!("{}-check-{}", self.options.client_id(), std::process::id());
-        let mut options = MqttOptions::new(name, &self.server.host, self.server.port);
+    /// Logs in, and publishes an empty message that is not retained, below the topic of events: a broker may allow a login and no
+    /// topic. While the program runs it is another client, so that the connection of that one stays. Returns a line for the user.
+    pub fn check(mut self, topics: &Topics, is_running: bool) -> SinkResult<String> {
+        let own = self.options.client_id();
+        let name = match is_running {
+            true => format!("{own}-check-{}", std::process::id()),
+            false => own.clone(),
+        };
+        let mut options = MqttOptions::new(name.clone(), &self.server.host, self.server.port);
         options.set_keep_alive(KEEP_ALIVE_INTERVAL).set_connection_timeout(TIMEOUT.as_secs());
         options.set_transport(self.options.transport());
         if let Some(login) = self.options.credentials() {
             options.set_credentials(login.username, login.password);
         }
         self.options = options;
-        self.connect()?;
+        let other_client = |fault| match fault {
+            Fault::Down(why) if is_running && why.contains("refuses the") => Fault::Down(format!(
+                "{why}; tried as client {name}, because {own} is connected: a broker that knows {own} only refuses it"
+            )),
+            fault => fault,
+        };
+        self.connect().map_err(other_client)?;
+        let topic = topics.event("check", "check");
+        let message = Publication { topic: topic.clone(), payload: String::new(), retain: false };
+        self.logged.insert(topic.clone()); // it is a fault here, and no warning
+        self.publish(vec![message])?;
+        if self.refused > 0 {
+            let url = &self.url;
+            let why = format!(
+                "publish to {url}: {topic} is not authorized (allow the topics {}/# to this user)",
+                topics.base()
+            );
+            return Err(Fault::Down(why));
+        }
         self.disconnect()?;
-        Ok(format!("{} accepts the login", self.url))
+        Ok(format!("{} accepts the login and messages", self.url))
     }
 
     pub fn connect(&mut self) -> SinkResult {

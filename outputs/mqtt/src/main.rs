@@ -129,13 +129,24 @@ fn main() -> ExitCode {
     // Before privileges are dropped, because secrets may belong to root. Errors are reported later, when the log is open.
     // --check does it as the service's user.
     let prepared = match options.rings.check {
-        true => as_service(&options.rings, || prepare(&options, *tls)).and_then(|ready| ready),
+        true => {
+            as_service(&options.rings, None, || prepare(&options, *tls)).and_then(|ready| ready)
+        }
         false => prepare(&options, *tls),
     };
     if let Ok((names, ..)) = &prepared {
         files.extend(names.access());
     }
+    let named = [
+        &options.names,
+        &options.password_file,
+        &options.ca_file,
+        &options.certificate_file,
+        &options.key_file,
+    ];
+    let state = options.rings.state_path();
     let plan = Plan {
+        named: named.into_iter().flatten().cloned().collect(),
         files,
         watches: true,
         sockets: vec![libc::AF_INET, libc::AF_INET6],
@@ -146,12 +157,21 @@ fn main() -> ExitCode {
         ..Plan::default()
     };
     if options.rings.check {
+        let is_running = options.rings.is_running();
         return check("aw-mqtt", &options.rings, &plan, || {
-            let (_, _, broker) = prepared.map_err(|error| vec![error.to_string()])?;
-            broker.check().map_err(|fault| vec![fault.into_error().to_string()])
+            let memory = SqliteMemory::check(&state, "aw-mqtt").err();
+            let broker = prepared.and_then(|(_, topics, broker)| {
+                broker.check(&topics, is_running).map_err(Fault::into_error)
+            });
+            match (memory, broker) {
+                (None, Ok(line)) => Ok(line),
+                (memory, broker) => {
+                    let broker = broker.err().map(|error| error.to_string());
+                    Err(memory.into_iter().chain(broker).collect())
+                }
+            }
         });
     }
-    let state = options.rings.state_path();
     run("aw-mqtt", &options.rings, &plan, || {
         let (names, topics, broker) = prepared?;
         let memory = SqliteMemory::open(&state, "aw-mqtt", SCHEMA).map_err(Fault::into_error)?;

@@ -26,6 +26,11 @@ impl Topics {
         format!("aw-mqtt-{}", self.host)
     }
 
+    /// What all topics of this host begin with.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     pub fn status(&self) -> String {
         format!("{}/status", self.base)
     }

@@ -6,7 +6,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use aw_mysql::{MysqlSink, MysqlTarget, ServerConfig, TablePrefix};
 use aw_output::{
-    HistorySource, Plan, RingOptions, SpoolOptions, check, import_history, parse, run, run_once,
+    HistorySource, Plan, RingOptions, SpoolOptions, as_service, check, import_history, parse, run,
+    run_once,
 };
 use clap::{Parser, Subcommand};
 
@@ -74,9 +75,15 @@ Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 fn main() -> ExitCode {
     let Options { rings, spool, config, prefix, hostname, foreground: _, command } =
         parse("aw-mysql");
-    // Before privileges are dropped, because the file may be root's. `run` reports the error.
-    let config = config.as_deref().map_or_else(|| Ok(ServerConfig::default()), ServerConfig::read);
+    // Before privileges are dropped, because the file may be root's. `run` reports the error. --check does it as the service.
+    let file = config;
+    let read = || file.as_deref().map_or_else(|| Ok(ServerConfig::default()), ServerConfig::read);
+    let config = match rings.check {
+        true => as_service(&rings, file.as_deref(), read).and_then(|read| read),
+        false => read(),
+    };
     let plan = Plan {
+        named: file.iter().cloned().collect(),
         files: config.as_ref().map_or(Vec::new(), ServerConfig::access),
         sockets: config.as_ref().map_or(Vec::new(), ServerConfig::sockets),
         linger: Duration::from_millis(500), // to commit several events together

@@ -33,6 +33,11 @@ pub(crate) const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
 /// The columns of addrwatch's table.
 const COLUMNS: &str = "tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id";
 
+const CHANGE_COLUMNS: &str =
+    "tstamp, hostname, router, ip_address, user, lines_added, lines_removed";
+/// hostname, ring, and the five of a checkpoint.
+const POSITION_COLUMNS: usize = 7;
+
 /// Numbers of server errors.
 const DUPLICATE: u16 = 1062;
 const DEADLOCK: u16 = 1213;
@@ -119,16 +124,31 @@ impl MysqlSink {
     pub fn check(mut self) -> Result<String, aw_output::Error> {
         self.end = Instant::now() + TRANSACTION.time;
         self.column_tried = true; // a new column may stop others for a moment
-        let TableNames { log, position, .. } = &self.tables;
-        let statements = [
-            format!("SELECT generation FROM {position} WHERE FALSE FOR UPDATE"),
-            format!("UPDATE {position} SET began = began WHERE FALSE"),
-            format!("INSERT INTO {position} SELECT * FROM {position} WHERE FALSE"),
-            format!("INSERT INTO {log} ({COLUMNS}) SELECT {COLUMNS} FROM {log} WHERE FALSE"),
-        ];
         let tried = self.connect().and_then(|mut connection| {
-            for statement in statements {
-                connection.conn.query_drop(statement)?;
+            let TableNames { log, position, config_change, .. } = &self.tables;
+            let ServerConnection { conn, has_frame_source, .. } = &mut connection;
+            let source = if *has_frame_source { format!(", {FRAME_SOURCE}") } else { String::new() };
+            let mut inserts = vec![format!("{log} ({COLUMNS}{source})"), position.clone()];
+            // Only a table that this user has a permission for is in the list: who never stores a change needs none.
+            let name = config_change.trim_matches('`');
+            let listed = format!(
+                "SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = '{name}'"
+            );
+            if conn.query_first(&listed)?.as_deref() == Some("1") {
+                inserts.push(format!("{config_change} ({CHANGE_COLUMNS})"));
+            }
+            conn.query_drop(format!("SELECT generation FROM {position} WHERE FALSE FOR UPDATE"))?;
+            conn.query_drop(format!("UPDATE {position} SET began = began WHERE FALSE"))?;
+            // The server checks the permission of a statement that is only prepared. A user who may only insert can read no row.
+            for table in inserts {
+                let columns = match table.split_once('(') {
+                    Some((_, columns)) => columns.split(',').count(),
+                    None => POSITION_COLUMNS,
+                };
+                let values = vec!["?"; columns].join(",");
+                let insert = format!("INSERT INTO {table} VALUES ({values})");
+                conn.query_drop(format!("PREPARE aw_check FROM '{insert}'"))?;
+                conn.query_drop("DEALLOCATE PREPARE aw_check")?;
             }
             Ok(())
         });
@@ -187,8 +207,7 @@ impl MysqlSink {
             false => (&self.forwarded_without, String::new()),
         };
         rows.send(conn, *longest, &format!("INSERT INTO {log} ({COLUMNS}{column}) VALUES "))?;
-        let columns = "tstamp, hostname, router, ip_address, user, lines_added, lines_removed";
-        let insert = format!("INSERT INTO {config_change} ({columns}) VALUES ");
+        let insert = format!("INSERT INTO {config_change} ({CHANGE_COLUMNS}) VALUES ");
         self.changes.send(conn, *longest, &insert)?;
         conn.query_drop("COMMIT").map_err(|error| match error {
             Error::Server(_) => TransactionError::Server(error),

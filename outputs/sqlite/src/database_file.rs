@@ -40,6 +40,23 @@ pub fn file_id(path: &Path) -> Option<FileId> {
 
 /// Creates the file if it does not exist, and keeps others from the locks. `failed` is the file that was open when an operation failed.
 pub fn create(path: &Path, failed: Option<FileId>) -> rusqlite::Result<()> {
+    refuse_other_log(path, failed)?;
+    if file_id(path).is_none() {
+        remove_wal(path).map_err(as_sqlite)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(as_sqlite(error)),
+        Err(_) => {}
+        Ok(_) => Connection::open(path)?.execute_batch("PRAGMA journal_mode = wal")?,
+    }
+    if may_be_database(path) {
+        keep_index_private(path);
+    }
+    Ok(())
+}
+
+/// Fails if the log is that of a file which was moved away.
+pub fn refuse_other_log(path: &Path, failed: Option<FileId>) -> rusqlite::Result<()> {
     // A log of another file, whose writer was killed or lost the file before it could copy the log: SQLite
     // would delete it, or take it for the log of this file.
     let current = file_id(path);
@@ -50,17 +67,6 @@ pub fn create(path: &Path, failed: Option<FileId>) -> rusqlite::Result<()> {
             wal_path(path).display()
         );
         return Err(as_sqlite(io::Error::other(why)));
-    }
-    if current.is_none() {
-        remove_wal(path).map_err(as_sqlite)?;
-    }
-    match OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(as_sqlite(error)),
-        Err(_) => {}
-        Ok(_) => Connection::open(path)?.execute_batch("PRAGMA journal_mode = wal")?,
-    }
-    if may_be_database(path) {
-        keep_index_private(path);
     }
     Ok(())
 }
@@ -157,7 +163,7 @@ fn remove_wal(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn as_sqlite(error: io::Error) -> rusqlite::Error {
+pub fn as_sqlite(error: io::Error) -> rusqlite::Error {
     let explained = io::Error::new(error.kind(), explain(&error));
     rusqlite::Error::ToSqlConversionFailure(explained.into())
 }

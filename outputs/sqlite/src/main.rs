@@ -33,9 +33,14 @@ struct Options {
     #[arg(long, global = true, visible_alias = "sqlite3", value_name = "FILE")]
     database: Option<PathBuf>,
 
-    /// Name of the view that shows the sightings, with the columns of the table of the older program addrwatch
-    #[arg(long, visible_alias = "sqlite3-table", value_name = "NAME", default_value = "addrwatch")]
-    table: ViewName,
+    #[arg(
+        long,
+        global = true,
+        visible_alias = "sqlite3-table",
+        value_name = "NAME",
+        help = "Name of the view that shows the sightings, with the columns of the table of the older program addrwatch [default: addrwatch; of an import: the view that the database has]"
+    )]
+    table: Option<ViewName>,
 
     /// Delete sightings and configuration changes that are older than DAYS (1 to 36500) [default: keep all]
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=36_500))]
@@ -89,13 +94,14 @@ fn main() -> ExitCode {
         let plan = Plan { files, ..Plan::default() };
         let source = HistorySource::open(&file); // it may be root's
         return run_once("aw-sqlite", &rings, owner(&path), &plan, || {
-            let mut target = SqliteTarget::open(path.clone(), &table)?;
+            let mut target =
+                SqliteTarget::open(path.clone(), &table.unwrap_or_else(ViewName::of_database))?;
             import_history(source?, "aw-sqlite import", &mut target)
         });
     }
     let spool = Some(spool);
     let plan = Plan { files, linger: LINGER, batch: BATCH, spool, ..Plan::default() };
-    let settings = DatabaseSettings { path, view: table, retention };
+    let settings = DatabaseSettings { path, view: table.unwrap_or_default(), retention };
     if rings.check {
         return check("aw-sqlite", &rings, &plan, || SqliteSink::check(settings));
     }

@@ -120,7 +120,17 @@ const VIEW_SOURCE: &str =
 
 /// The view's name: a word, so that scripts need no quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ViewName(String);
+pub struct ViewName {
+    name: String,
+    /// Created only if the database has no view of this program under another name.
+    is_optional: bool,
+}
+
+impl Default for ViewName {
+    fn default() -> ViewName {
+        ViewName { name: "addrwatch".into(), is_optional: false }
+    }
+}
 
 impl FromStr for ViewName {
     type Err = &'static str;
@@ -137,14 +147,19 @@ impl FromStr for ViewName {
         {
             Err("is reserved for another table")
         } else {
-            Ok(ViewName(text.into()))
+            Ok(ViewName { name: text.into(), is_optional: false })
         }
     }
 }
 
 impl ViewName {
+    /// That of the database, whose service has chosen it; the default for a new database.
+    pub fn of_database() -> ViewName {
+        ViewName { is_optional: true, ..ViewName::default() }
+    }
+
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 }
 
@@ -169,6 +184,42 @@ impl From<rusqlite::Error> for Unusable {
 /// Creates what is missing, in one transaction. A table that addrwatch created gets another name, and is
 /// part of the view until all its rows are imported.
 pub fn prepare(database: &mut Connection, view: &ViewName) -> Result<(), Unusable> {
+    let is_ours = is_ours(database)?;
+    let transaction = database.transaction()?;
+    if !is_ours {
+        create_tables(&transaction)?;
+    }
+    add_source(&transaction)?;
+    if has_old_index(&transaction)? {
+        transaction.execute_batch("DROP INDEX pairing_of_mac")?;
+    }
+    transaction.execute_batch(ADDITIONS)?;
+    check_columns(&transaction, |_, _| false)?;
+    prepare_view(&transaction, view)?;
+    Ok(transaction.commit()?)
+}
+
+/// Whether [`prepare`] will change tables that exist: nothing is written. Fails if it will refuse the database.
+pub fn is_older(database: &Connection, view: &ViewName) -> Result<bool, Unusable> {
+    let has_legacy = check_view(database, view.as_str())?;
+    if !is_ours(database)? {
+        refuse_reserved(database)?;
+        return Ok(has_legacy || !is_empty(database)?);
+    }
+    let has_source = has_source(database)?;
+    let mut misses = false;
+    check_columns(database, |table, column| {
+        let is_added = column == "source" && !has_source
+            || ["config_change", "undated"].contains(&table)
+                && kind(database, table).is_ok_and(|found| found.is_none());
+        misses |= is_added;
+        is_added
+    })?;
+    Ok(has_legacy || misses || has_old_index(database)?)
+}
+
+/// Whether the tables are those of this program; none of them in a new database, and in one of addrwatch.
+fn is_ours(database: &Connection) -> Result<bool, Unusable> {
     let number = |name| database.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
     if ![0, APPLICATION].contains(&application) {
@@ -180,29 +231,41 @@ pub fn prepare(database: &mut Connection, view: &ViewName) -> Result<(), Unusabl
             "its tables are of version {version}, this release supports {VERSION} (install the newer release)"
         )));
     }
-    let transaction = database.transaction()?;
-    if application == 0 {
-        create_tables(&transaction)?;
-    }
-    add_source(&transaction)?;
+    Ok(application == APPLICATION)
+}
+
+fn has_old_index(database: &Connection) -> rusqlite::Result<bool> {
     let index = "SELECT count(*) FROM sqlite_schema WHERE name = 'pairing_of_mac' AND sql = ?";
-    if transaction.query_row(index, [OLD_INDEX], |row| row.get::<_, bool>(0))? {
-        transaction.execute_batch("DROP INDEX pairing_of_mac")?;
-    }
-    transaction.execute_batch(ADDITIONS)?;
+    database.query_row(index, [OLD_INDEX], |row| row.get(0))
+}
+
+/// Each table must have the columns that this release uses, without those that are added.
+fn check_columns(
+    database: &Connection,
+    mut is_added: impl FnMut(&str, &str) -> bool,
+) -> Result<(), Unusable> {
     for (table, columns) in COLUMNS {
-        if !aw_database::has_columns(&transaction, table, columns)? {
+        let columns: Vec<_> =
+            columns.iter().copied().filter(|column| !is_added(table, column)).collect();
+        if !columns.is_empty() && !aw_database::has_columns(database, table, &columns)? {
             let why = format!(
                 "its table {table} is not of aw-sqlite (choose another file with --database)"
             );
             return Err(Unusable::Foreign(why));
         }
     }
-    prepare_view(&transaction, view.as_str())?;
-    Ok(transaction.commit()?)
+    Ok(())
 }
 
 fn create_tables(database: &Connection) -> Result<(), Unusable> {
+    refuse_reserved(database)?;
+    database.execute_batch(TABLES)?;
+    database.execute_batch(&PAIRING.replace("%s", "pairing"))?;
+    database.pragma_update(None, "application_id", APPLICATION)?;
+    Ok(database.pragma_update(None, "user_version", VERSION)?)
+}
+
+fn refuse_reserved(database: &Connection) -> Result<(), Unusable> {
     for name in RESERVED_NAMES.split(' ') {
         if kind(database, name)?.is_some() {
             return Err(Unusable::Foreign(format!(
@@ -210,10 +273,7 @@ fn create_tables(database: &Connection) -> Result<(), Unusable> {
             )));
         }
     }
-    database.execute_batch(TABLES)?;
-    database.execute_batch(&PAIRING.replace("%s", "pairing"))?;
-    database.pragma_update(None, "application_id", APPLICATION)?;
-    Ok(database.pragma_update(None, "user_version", VERSION)?)
+    Ok(())
 }
 
 /// Whether the file has no table, view or index.
@@ -224,7 +284,7 @@ pub fn is_empty(database: &Connection) -> rusqlite::Result<bool> {
 /// Earlier releases created the table of pairings without the frame's source, and a pairing could be in it once only.
 /// The names of tables in views stay as they are, which `legacy_alter_table` is for.
 fn add_source(database: &Connection) -> rusqlite::Result<()> {
-    if columns(database, "pairing")?.iter().any(|column| column == "source") {
+    if has_source(database)? {
         return Ok(());
     }
     let create = PAIRING.replace("%s", "pairing_new");
@@ -235,7 +295,12 @@ fn add_source(database: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-fn prepare_view(database: &Connection, name: &str) -> Result<(), Unusable> {
+fn has_source(database: &Connection) -> rusqlite::Result<bool> {
+    Ok(columns(database, "pairing")?.iter().any(|column| column == "source"))
+}
+
+/// Whether a table of addrwatch has the name of the view. Fails if a table or view of another program has it.
+fn check_view(database: &Connection, name: &str) -> Result<bool, Unusable> {
     let foreign =
         "SELECT count(*) FROM sqlite_schema WHERE type = 'view' AND name = ? AND sql NOT LIKE ?";
     let ours = format!("%{VIEW_SOURCE}%");
@@ -243,12 +308,21 @@ fn prepare_view(database: &Connection, name: &str) -> Result<(), Unusable> {
         let why = format!("its view {name} is not of aw-sqlite (choose another name with --table)");
         return Err(Unusable::Foreign(why));
     }
-    if kind(database, name)?.as_deref() == Some("table") {
-        if !is_legacy(&columns(database, name)?) {
-            return Err(Unusable::Foreign(format!(
-                "its table {name} does not have the columns of addrwatch (choose another name with --table)"
-            )));
-        }
+    let has_table = kind(database, name)?.as_deref() == Some("table");
+    if has_table && !is_legacy(&columns(database, name)?) {
+        return Err(Unusable::Foreign(format!(
+            "its table {name} does not have the columns of addrwatch (choose another name with --table)"
+        )));
+    }
+    Ok(has_table)
+}
+
+fn prepare_view(database: &Connection, view: &ViewName) -> Result<(), Unusable> {
+    if view.is_optional && !views(database)?.is_empty() {
+        return Ok(update_views(database)?);
+    }
+    let name = view.as_str();
+    if check_view(database, name)? {
         // Views and triggers of other programs keep using the name, which is the view's from now on.
         let legacy = legacy_name(name);
         database.execute_batch(&format!(

@@ -7,9 +7,14 @@ use std::{
     time::Duration,
 };
 
+use aw_database::{Snapshot, index_path, wal_path};
 use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Sink, SinkResult, failed};
-use aw_service::{Condition, Wanted, denied, try_writing, user_name};
+use aw_service::{Condition, Wanted, denied, try_writing, unwritable};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use rustix::{
+    fs::{Access, access},
+    io::Errno,
+};
 use shm_layout::RingName;
 
 use crate::{
@@ -73,23 +78,42 @@ impl SqliteSink {
         Ok(sink)
     }
 
-    /// Opens a database that exists as the service does, and begins a transaction. Returns a line for the user.
+    /// Reads a database that exists, without a lock, and tries whether it can be written. Nothing is changed: the service may be
+    /// another program's still, or that of an earlier release. Returns a line for the user.
     pub fn check(settings: DatabaseSettings) -> Result<String, Vec<String>> {
         let path = settings.path.clone();
         if path.parent().is_some_and(|directory| try_writing(directory).is_err()) {
             return Ok(String::new()); // which is reported already
         }
-        if database_file::file_id(&path).is_none() {
-            return Ok(format!(
-                "{} does not exist yet: it is created at the start",
-                path.display()
-            ));
-        }
-        let mut sink = SqliteSink::new(settings).map_err(|error| vec![error.to_string()])?;
-        match sink.in_transaction(|_| Ok(())) {
-            Ok(()) => Ok(format!("{} can be written", path.display())),
-            Err(fault) => Err(vec![fault.into_error().to_string()]),
-        }
+        let shown = path.display();
+        let found = || {
+            database_file::refuse_other_log(&path, None)?;
+            if database_file::file_id(&path).is_none() {
+                return Ok(format!("{shown} does not exist yet: it is created at the start"));
+            }
+            database_file::open_lock(&path)?;
+            for file in [path.clone(), wal_path(&path), index_path(&path)] {
+                match access(&file, Access::READ_OK | Access::WRITE_OK) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(error) => return Err(database_file::as_sqlite(error.into()).into()),
+                }
+            }
+            let is_older = loop {
+                let snapshot = Snapshot::open(&path)?;
+                let found = schema::is_older(&snapshot.database, &settings.view);
+                if snapshot.is_intact()? {
+                    break found?;
+                }
+            };
+            let converted =
+                if is_older { "; its older tables are converted at the start" } else { "" };
+            Ok(format!("{shown} can be written{converted}"))
+        };
+        check_directory(&path).map_err(|error| vec![error.to_string()])?;
+        found().map_err(|why| match why {
+            Unusable::Foreign(why) => vec![format!("open {shown}: {why}")],
+            Unusable::Sqlite(error) => vec![write_failure(&path, error)],
+        })
     }
 
     fn open(&self) -> Result<OpenDatabase, Unusable> {
@@ -210,30 +234,25 @@ impl SqliteSink {
 
 /// Why a database cannot be written, and what to do.
 pub fn write_failure(path: &Path, error: rusqlite::Error) -> String {
-    let path = path.display();
-    let access = |error: &str| {
-        format!(
-            "write {path}: {error} (give this program's user, {}, write permission for the file and its directory)",
-            user_name()
-        )
-    };
+    let shown = path.display();
+    let denied = matches!(
+        error.sqlite_error_code(),
+        None | Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied)
+    );
+    if let Some(why) = denied.then(|| unwritable(path)).flatten() {
+        return format!("write {shown}: {why}");
+    }
     let remedy = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => " (free space on its disk)",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             " by another program (end its transaction)"
-        }
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            return access(&error.to_string());
-        }
-        None if error.to_string().ends_with("permission denied") => {
-            return access("permission denied");
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             " (move it away with its -wal file, or repair it with sqlite3's .recover)"
         }
         _ => "",
     };
-    format!("write {path}: {error}{remedy}")
+    format!("write {shown}: {error}{remedy}")
 }
 
 /// The directory of a database must exist.

@@ -14,6 +14,8 @@ use shm_layout::UnixTime;
 
 use crate::{Format, Options, TimeStyle};
 
+/// Of a new file, without what the umask takes away.
+const MODE: u32 = 0o666;
 /// Bytes that are buffered before a write; the rest is written when the ring is empty.
 const BUFFER: usize = 64 * 1024;
 
@@ -27,9 +29,7 @@ pub struct LineSink {
 
 impl LineSink {
     pub fn open(options: &Options) -> Result<LineSink, Error> {
-        // In the background the working directory is another.
-        let path = options.output.as_deref().map(std::path::absolute).transpose();
-        let path = path.map_err(|error| Error::io("find the working directory", error))?;
+        let path = output_path(options)?;
         Ok(LineSink {
             format: options.format,
             time: options.time,
@@ -108,12 +108,36 @@ impl Sink for LineSink {
     }
 }
 
+/// In the background the working directory is another.
+fn output_path(options: &Options) -> Result<Option<PathBuf>, Error> {
+    let path = options.output.as_deref().map(std::path::absolute).transpose();
+    path.map_err(|error| Error::io("find the working directory", error))
+}
+
+/// For `--check`: opens a file that exists, and writes nothing. Returns a line for the user. A pipe is not opened: its reader
+/// would take that for the end.
+pub fn check(options: &Options) -> Result<String, Error> {
+    let Some(path) = output_path(options)? else { return Ok(String::new()) };
+    let shown = path.display();
+    match path.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(format!("{shown} does not exist yet: it is created at the start"))
+        }
+        Ok(found) if !found.is_file() && !found.is_dir() => Ok(format!("lines go to {shown}")),
+        _ => {
+            open_append(&path, MODE).map_err(|error| open_fault(&path, error))?;
+            Ok(format!("lines go to {shown}"))
+        }
+    }
+}
+
+fn open_fault(path: &Path, error: io::Error) -> Error {
+    Error::io(format_args!("open {}", path.display()), error)
+}
+
 fn open(path: Option<&Path>) -> Result<BufWriter<File>, Error> {
     let to = match path {
-        Some(path) => {
-            let fault = |error| Error::io(format_args!("open {}", path.display()), error);
-            append(path).map_err(fault)?
-        }
+        Some(path) => append(path).map_err(|error| open_fault(path, error))?,
         // Not Stdout itself, which flushes at every newline.
         None => File::from(
             io::stdout()
@@ -127,7 +151,7 @@ fn open(path: Option<&Path>) -> Result<BufWriter<File>, Error> {
 
 /// Opens a file to append lines. If a full disk has cut off its last line, a newline is added first.
 fn append(path: &Path) -> io::Result<File> {
-    let mut file = open_append(path, 0o666)?;
+    let mut file = open_append(path, MODE)?;
     let length = file.metadata()?.len();
     if file.metadata()?.is_file() && length > 0 {
         let mut last = [0];

@@ -69,10 +69,18 @@ const BATCH: usize = 256;
 fn main() -> ExitCode {
     let options: Options = parse("aw-stdout");
     let files = options.output.iter().filter_map(|path| std::path::absolute(path).ok());
-    let files = files.filter_map(writable_path).map(Access::Write).collect();
+    // A file that exists need not be created, unless logrotate renames it, and then that creates it again.
+    let is_check = options.rings.check;
+    let needed = |path: PathBuf| match is_check && path.exists() {
+        true => Some(path),
+        false => writable_path(path),
+    };
+    let files = files.filter_map(needed).map(Access::Write).collect();
     let plan = Plan { files, from: StartFrom::Now, batch: BATCH, ..Plan::default() };
     if options.rings.check {
-        return check("aw-stdout", &options.rings, &plan, || Ok(String::new()));
+        return check("aw-stdout", &options.rings, &plan, || {
+            lines::check(&options).map_err(|error| vec![error.to_string()])
+        });
     }
     run("aw-stdout", &options.rings, &plan, || LineSink::open(&options))
 }

@@ -76,17 +76,23 @@ fn main() -> ExitCode {
     let Options { rings, spool, to, format, structured, framing, hostname } = parse("aw-syslog");
     let plan =
         Plan { files: to.access(), sockets: to.sockets(), spool: Some(spool), ..Plan::default() };
-    if rings.check {
-        return check("aw-syslog", &rings, &plan, || match to.connect() {
-            Ok(_) => Ok(format!("{to} can be reached")),
-            Err(error) => Err(vec![format!("send to {to}: {}", explain(&error))]),
-        });
-    }
-    run("aw-syslog", &rings, &plan, || {
+    let is_local = to.is_local();
+    let prepare = || {
         if structured && format != Format::Rfc5424 {
             return Err(failed("--structured needs --format rfc5424"));
         }
-        let messages = MessageFormat::new(format, structured, to.is_local(), hostname)?;
-        Ok(SyslogSink::new(to, framing, messages))
-    })
+        MessageFormat::new(format, structured, is_local, hostname)
+    };
+    if rings.check {
+        return check("aw-syslog", &rings, &plan, || {
+            let unreachable = |error| format!("send to {to}: {}", explain(&error));
+            let tried = [
+                prepare().err().map(|error| error.to_string()),
+                to.connect().err().map(unreachable),
+            ];
+            let faults: Vec<_> = tried.into_iter().flatten().collect();
+            if faults.is_empty() { Ok(format!("{to} can be reached")) } else { Err(faults) }
+        });
+    }
+    run("aw-syslog", &rings, &plan, || Ok(SyslogSink::new(to, framing, prepare()?)))
 }

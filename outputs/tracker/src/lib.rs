@@ -56,7 +56,9 @@ fn track(mut options: Options) -> ExitCode {
     };
     let Options { rings, tracking, .. } = &options;
     if rings.check {
-        return aw_output::check(NAME, rings, &plan, || check(tracking));
+        let port = tracking.serve.as_ref();
+        let port = port.map(|at| aw_output::serve::check_port(rings, at, "/", "Device activity"));
+        return aw_output::check(NAME, rings, &plan, || check(tracking, port));
     }
     run(NAME, rings, &plan, || {
         tracking.report_ignored_keys()?;
@@ -82,18 +84,21 @@ fn prepare(options: &mut Options) -> Result<(Plan, Option<TcpListener>), Error> 
     Ok((plan, serve.map(aw_output::serve::listen).transpose()?))
 }
 
-/// For `--check`: the configuration, as the service's user reads it, the logs of today, and the port.
-fn check(tracking: &TrackOptions) -> Result<String, Vec<String>> {
+/// For `--check`: the configuration, as the service's user reads it, and the logs of today. `port`: what became of its trial.
+fn check(
+    tracking: &TrackOptions,
+    port: Option<Result<String, String>>,
+) -> Result<String, Vec<String>> {
     let read = tracking.common.read_names().and_then(|()| tracking.effective_config());
     let config = read.map_err(|error| vec![error.to_string()])?;
     let mut faults = log_dir::check(&config.log_dir, jiff::Zoned::now().date());
-    if let Some(address) = &tracking.serve {
-        faults.extend(aw_output::serve::check_port(address, "/", "Device activity").err());
+    let mut note = format!("logs go to {}", config.log_dir.display());
+    match port {
+        Some(Ok(line)) => note = format!("{note}\n{line}"),
+        Some(Err(fault)) => faults.push(fault),
+        None => {}
     }
-    match faults.is_empty() {
-        true => Ok(format!("logs go to {}", config.log_dir.display())),
-        false => Err(faults),
-    }
+    if faults.is_empty() { Ok(note) } else { Err(faults) }
 }
 
 /// The command `report`: writes the HTML file and prints the text.

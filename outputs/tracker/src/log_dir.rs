@@ -115,6 +115,12 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
 
 /// The files in a directory that today's logs are written to, and that this user cannot write, with the reason.
 pub fn check(directory: &Path, today: Date) -> Vec<String> {
+    if directory.metadata().is_ok_and(|found| !found.is_dir()) {
+        let directory = directory.display();
+        return vec![format!(
+            "open directory {directory}: not a directory (choose another directory with --log-dir or LOGDIR)"
+        )];
+    }
     let logs = LogKind::ALL.map(|kind| file_name(kind, today));
     let files = [".macupd_tracker.lock".to_owned()].into_iter().chain(logs);
     let files = files.map(|file| directory.join(file)).filter(|path| path.exists());

@@ -267,6 +267,12 @@ fn unknown_name() -> impl Strategy<Value = String> {
     ("[a-z]{0,6}", end).prop_map(|(begin, end)| begin + &end)
 }
 
+/// A text that a generated case has found.
+#[test]
+fn masking_again_changes_nothing() {
+    assert_eq!(mask(&mask("¡=")), mask("¡="));
+}
+
 proptest! {
     #[test]
     fn no_secret_is_shown(before in "[ -~]{0,20}", value in "[A-Z]{8}", after in "[ -~]{0,20}", quoted in any::<bool>()) {

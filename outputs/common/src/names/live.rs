@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Access, Error, cause, count_of, info, warn};
+use aw_service::{Access, Error, cause, count_of, explain_or, failed, info, warn};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags},
@@ -65,7 +65,8 @@ impl LiveNames {
         };
         match live.shared.load() {
             Err(error) if option.is_some() => {
-                Err(Error::io(format_args!("read {}", live.shared.path.display()), error))
+                let why = explain_or(&error, "(create it, or name another file)");
+                Err(failed(format_args!("read {}: {why}", live.shared.path.display())))
             }
             Err(error) => {
                 live.shared.fails(&error);
