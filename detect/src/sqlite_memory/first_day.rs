@@ -7,6 +7,7 @@ use rusqlite::Row;
 use shm_layout::MacAddr;
 
 use super::{SqliteMemory, ip_from, mac_from};
+use crate::rules::Memory;
 
 /// A device that was learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,23 @@ impl SqliteMemory {
     }
 }
 
+impl SqliteMemory {
+    /// When a device was last seen, and the address that it was the last to claim; none if it is not known.
+    pub fn last_seen(&mut self, mac: MacAddr) -> SinkResult<Option<(i64, Option<IpAddr>)>> {
+        let Some(device) = self.device(mac)? else { return Ok(None) };
+        self.write_times()?;
+        let select = "SELECT ip FROM station WHERE substr(claims, 1, 6) = ? ORDER BY network, ip";
+        let found = self.with(|database| {
+            let mut select = database.prepare(select)?;
+            let bytes = mac.octets();
+            let rows = select.query_map([&bytes[..]], |row| row.get::<_, Vec<u8>>(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let ip = found.iter().filter_map(|bytes| ip_from(bytes)).min_by_key(|ip| rank(*ip));
+        Ok(Some((device.last, ip)))
+    }
+}
+
 /// Smaller is what an administrator knows a device by.
 fn rank(ip: IpAddr) -> (bool, bool) {
     match ip {
@@ -74,7 +92,7 @@ fn rank(ip: IpAddr) -> (bool, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{device::Device, rules::Memory, station::Station};
+    use crate::{device::Device, station::Station};
 
     /// The address by which users know a device; who came first is first, so that invented devices displace none.
     #[test]

@@ -54,10 +54,14 @@ pub fn listen(address: &SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-/// Whether the port can be opened, for `--check`. If this program runs already, it has the port: its page, which contains `mark`,
-/// shows that.
+/// Whether the port can be opened, for `--check`. Well, too, if this program has it already.
 pub fn check_port(address: &SocketAddr, path: &str, mark: &str) -> Result<(), String> {
     let Err(Error::Failed(why)) = listen(address) else { return Ok(()) };
+    if is_served(address, path, mark) { Ok(()) } else { Err(why) }
+}
+
+/// Whether this program runs already, and so has the port: its page, which contains `mark`, shows that.
+pub fn is_served(address: &SocketAddr, path: &str, mark: &str) -> bool {
     let mut to = *address;
     if to.ip().is_unspecified() {
         to.set_ip(if to.is_ipv4() {
@@ -66,10 +70,7 @@ pub fn check_port(address: &SocketAddr, path: &str, mark: &str) -> Result<(), St
             Ipv6Addr::LOCALHOST.into()
         });
     }
-    match is_own_page(&to, path, mark) {
-        Ok(true) => Ok(()),
-        _ => Err(why),
-    }
+    is_own_page(&to, path, mark).unwrap_or(false)
 }
 
 fn is_own_page(address: &SocketAddr, path: &str, mark: &str) -> io::Result<bool> {
