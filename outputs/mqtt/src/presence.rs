@@ -103,6 +103,7 @@ impl NamedDevices {
     /// had none.
     pub fn rename(&mut self, names: &Names) -> Vec<MacAddr> {
         let mut before = std::mem::take(&mut self.all);
+        let new = names.keys().filter(|mac| !before.contains_key(mac)).copied().collect();
         let device = |(mac, name): (&MacAddr, &String)| {
             let name = if name.is_empty() { mac.to_string() } else { name.clone() };
             let name =
@@ -110,7 +111,6 @@ impl NamedDevices {
             let device = before.remove(mac).unwrap_or_default();
             (*mac, NamedDevice { name, ..device })
         };
-        let new = names.keys().filter(|mac| !before.contains_key(mac)).copied().collect();
         self.all = names.iter().map(device).collect();
         new
     }

@@ -125,7 +125,7 @@ fn blindness() {
     let day: Vec<_> = day.collect();
     assert_eq!(day[0].interface, state.down.first().copied());
     assert_eq!(texts(day), [format!("still: {down}")]);
-    // Its collector ends: that says nothing of the interface.
+    // Its collector ends: the interface is as it was.
     let up = std::mem::take(&mut state.down);
     state.is_running = false;
     let later = 5002 + DAY;
