@@ -282,7 +282,8 @@ impl Options {
         let of_others = ["", &format!("@{instance}")].map(|instance| {
             let file = PathBuf::from(format!("/etc/default/addrwatch-collector{instance}"));
             let own = own.display();
-            let fault = || format!("{}: no unit reads it (move its lines to {own})", file.display());
+            let fault =
+                || format!("{}: no unit reads it (move its lines to {own})", file.display());
             file.exists().then(fault)
         });
         let ignored = [of_all, own.clone()].map(|file| ignored_options(&file));

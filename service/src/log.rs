@@ -19,11 +19,11 @@ use std::{
 };
 
 use jiff::Zoned;
-use sd_notify::NotifyState;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
 };
+use sd_notify::NotifyState;
 
 use crate::{count_of, plain};
 

@@ -19,7 +19,8 @@ use std::{
 use aw_notify::Failure;
 use aw_output::{Error, Fault, RingOptions, failed};
 use aw_service::{
-    CapabilitySet, HelperSignals, Identity, Startup, SystemCalls, drop_capabilities, wait_for_helper,
+    CapabilitySet, HelperSignals, Identity, Startup, SystemCalls, drop_capabilities,
+    wait_for_helper,
 };
 use rustix::net::AddressFamily;
 use serde::{Deserialize, Serialize};

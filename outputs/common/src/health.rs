@@ -10,7 +10,9 @@ use std::{
 };
 
 use aw_service::{Error, cause, count_of};
-use shm_layout::{AttachError, Counter, InterfaceCounters, InterfaceName, Reader, RingName, Start, UnixTime};
+use shm_layout::{
+    AttachError, Counter, InterfaceCounters, InterfaceName, Reader, RingName, Start, UnixTime,
+};
 
 use crate::{
     Plan, RingOptions, StartFrom,

@@ -136,11 +136,15 @@ fn blindness() {
     // One runs that does not capture on it, which is not "up again"; and one that does.
     state.is_running = true;
     let over = |faults: &mut Faults, state: &RingState| {
-        let reports = (100..200).flat_map(|second| faults.of_ring(state, "aw-alert", later + second));
+        let reports =
+            (100..200).flat_map(|second| faults.of_ring(state, "aw-alert", later + second));
         texts(reports.collect()).concat()
     };
     let text = over(&mut faults.clone(), &state);
-    assert!(text.starts_with("over: the collector captures no longer on interface eth1, "), "{text}");
+    assert!(
+        text.starts_with("over: the collector captures no longer on interface eth1, "),
+        "{text}"
+    );
     state.captured = up;
     let text = over(&mut faults, &state);
     assert!(text.starts_with("over: interface eth1 is up again, after "), "{text}");
