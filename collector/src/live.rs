@@ -30,15 +30,13 @@ use crate::{
     link::LinkType,
     members::Members,
     monitored_interface::MonitoredInterface,
-    options::{Options, Sources},
+    options::{CONFIGURED, Options, Sources},
     pipeline::Pipeline,
     related::Devices,
     udp_source::{self, UdpSource},
     warn,
 };
 
-/// Where the files of units are: collector-NAME.conf.
-const CONFIGURED: &str = "/etc/addrwatch";
 /// Most frames read from one interface before the next one is read.
 const READ_LIMIT: usize = 1024;
 /// Interval of the heartbeat and of counting the kernel's drops.

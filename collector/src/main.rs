@@ -100,6 +100,7 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
             pipeline.finish(end)
         }
         None => {
+            options.files_without_effect().into_iter().for_each(warn);
             let signals = Signals::register()?;
             let members = Members::join(options)?;
             let access = members.as_ref().map(Members::access);

@@ -45,8 +45,8 @@ pub struct MonitoredInterface {
     /// None: it is not there.
     opened: Option<OpenInterface>,
     down: Condition,
-    /// Whether it was down when that was last stored.
-    was_down: bool,
+    /// Whether it was down, and up, when that was last stored; a new one is neither.
+    stored: (bool, bool),
     opened_at: Instant,
     backoff: Backoff,
     next_attempt: Instant,
@@ -106,7 +106,7 @@ impl MonitoredInterface {
             options: options.clone(),
             opened: None,
             down: Condition::default(),
-            was_down: false,
+            stored: (false, false),
             opened_at: now,
             backoff: BACKOFF,
             next_attempt: now,
@@ -181,14 +181,15 @@ impl MonitoredInterface {
         self.opened.is_none().then_some(&self.reason)
     }
 
-    /// Stores for the outputs whether no frames can arrive, because it is down or not there.
+    /// Stores for the outputs whether no frames can arrive, because it is down or not there, or it is captured on.
     pub fn store_state(&mut self, pipeline: &mut Pipeline) {
         let is_missing = self.opened.is_none() && self.is_expected();
         let is_down = is_missing || self.down.is_present();
-        if is_down || self.was_down {
-            pipeline.set_down(self.name, is_down);
+        let state = (is_down, self.opened.is_some() && !is_down);
+        if state != self.stored {
+            pipeline.set_state(self.name, state.0, state.1);
         }
-        self.was_down = is_down;
+        self.stored = state;
     }
 
     /// Its link type, while it is there.

@@ -2,10 +2,10 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use aw_service::{Access, Identity, ServiceOptions, group_id, parse_network};
+use aw_service::{Access, Identity, ServiceOptions, group_id, ignored_options, parse_network};
 use clap::{ArgGroup, Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use ipnet::IpNet;
 use shm_layout::{InterfaceName, RingName, WriterOptions};
@@ -200,6 +200,8 @@ pub enum Format {
     Json,
 }
 
+/// The directory of the files of options of its unit.
+pub const CONFIGURED: &str = "/etc/addrwatch";
 const DEFAULT_MACUPD: &str = "0.0.0.0:2056";
 
 const EXAMPLES: &str = "\
@@ -269,6 +271,23 @@ impl Options {
             }
         }
         Ok(Sources { names, label })
+    }
+
+    /// What files of options of its unit have no effect, each with the remedy.
+    pub fn files_without_effect(&self) -> Vec<String> {
+        let Some(instance) = &self.instance else { return Vec::new() };
+        let own = Path::new(CONFIGURED).join(format!("collector-{instance}.conf"));
+        let of_all = Path::new(CONFIGURED).join("collector.conf");
+        // Where the outputs have theirs.
+        let of_others = ["", &format!("@{instance}")].map(|instance| {
+            let file = PathBuf::from(format!("/etc/default/addrwatch-collector{instance}"));
+            let own = own.display();
+            let fault =
+                || format!("{}: no unit reads it (move its lines to {own})", file.display());
+            file.exists().then(fault)
+        });
+        let ignored = [of_all, own.clone()].map(|file| ignored_options(&file));
+        ignored.into_iter().chain(of_others).flatten().collect()
     }
 
     /// Whether to start without an interface, and wait for one.

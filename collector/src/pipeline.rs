@@ -212,10 +212,10 @@ impl Pipeline {
         self.writer.interface(name)
     }
 
-    /// Stores whether an interface is down or gone, for the outputs.
-    pub fn set_down(&mut self, name: InterfaceName, down: bool) {
+    /// Stores for the outputs whether an interface is down or gone, or captured on and up.
+    pub fn set_state(&mut self, name: InterfaceName, down: bool, up: bool) {
         let interface = self.writer.interface(name);
-        self.writer.set_down(interface, down);
+        self.writer.set_state(interface, down, up);
     }
 
     /// Counts frames that the kernel dropped.

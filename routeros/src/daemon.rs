@@ -63,7 +63,6 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let config = Config::read(&path).map_err(failed)?;
     config.warnings.iter().for_each(warn);
     let ring = config.ring_name().map_err(failed)?;
-    let signals = Signals::register()?;
     let group = config.ring_group.as_deref().map(group_id).transpose()?;
     let identity = Identity::choose(options.service.user.as_deref(), DEFAULT_USERS, group)?;
     for directory in [Some(&config.archive), config.git.as_ref()].into_iter().flatten() {
@@ -83,6 +82,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let syslog = config.syslog.as_ref().map(SyslogSockets::open).transpose()?;
     config.hooks().filter_map(HookCommand::shell_text).for_each(warn);
     let hooks = hooks::start(&config, identity.as_ref(), options.service.daemon)?;
+    let signals = Signals::register()?;
     let open_files = raise_open_files(); // not for the programs of hooks
     shortage(&config.routers, open_files).iter().for_each(warn);
     let mut calls = SystemCalls::basic();

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Condition, Error, Identity, failed};
+use aw_service::{Condition, Error, Identity, failed, wait_for_helper};
 use serde::{Deserialize, Serialize};
 
 pub use self::process::run_process;
@@ -149,7 +149,7 @@ impl HookReport {
 
 pub struct HookPipes {
     to: ChildStdin,
-    from: ChildStdout,
+    from: BufReader<ChildStdout>,
 }
 
 /// Starts the process that starts hooks, if there are any. Call it before privileges are dropped.
@@ -189,6 +189,9 @@ pub fn start(
     };
     let line = serde_json::to_string(&setup).unwrap_or_default();
     writeln!(to, "{line}").map_err(failure)?;
+    let mut from = BufReader::new(from);
+    wait_for_helper(&mut from)
+        .map_err(|error| Error::new("start the process that starts hooks", error))?;
     Ok(Some(HookPipes { to, from }))
 }
 
@@ -233,7 +236,7 @@ impl Hooks {
         };
         thread::Builder::new().name("hooks".into()).spawn(write).map_err(failure)?;
         let (send, results) = channel();
-        let lines = BufReader::new(pipes.from).lines().map_while(Result::ok);
+        let lines = pipes.from.lines().map_while(Result::ok);
         let read = move || {
             let mut results = lines.filter_map(|line| serde_json::from_str(&line).ok());
             results.try_for_each(|result| send.send(result)).ok()

@@ -18,10 +18,12 @@ use rustix::{
 };
 use uzers::os::unix::GroupExt;
 
-use crate::{FileKind, UnitFiles, read_file_text};
+use crate::{FileKind, UnitFiles, nearest, read_file_text};
 
 /// Directories that stay closed to services.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+/// The variables of the units that have options.
+const OPTIONS: [&str; 2] = ["OPTIONS", "OPTIONS_ALL"];
 /// Bytes of a file of options.
 const MAX_OPTIONS: u64 = 64 << 10;
 
@@ -233,18 +235,30 @@ fn is_ours(name: &str) -> bool {
     name == "addrwatch" || name.starts_with("aw-")
 }
 
-/// A line of a file of a unit's options that systemd ignores, because no NAME= is before it, with the remedy.
+/// A line of a file of a unit's options without effect, with the remedy: systemd ignores it, because no NAME= is before it, or
+/// it sets another variable than OPTIONS to options.
 pub fn ignored_options(file: &Path) -> Option<String> {
     let text = read_file_text(file, FileKind::Settings, MAX_OPTIONS).ok()?;
-    let is_set = |line: &str| {
-        let name = line.split_once('=').map(|(name, _)| name.trim_end());
-        name.is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+    let lines = text.lines().map(str::trim);
+    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+    let fault = lines.find_map(without_effect)?;
+    Some(format!("{}: {fault}", file.display()))
+}
+
+fn without_effect(line: &str) -> Option<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let set = line.split_once('=').map(|(name, value)| (name.trim_end(), value.trim_start()));
+    let Some((name, value)) = set.filter(|(name, _)| name.chars().all(is_word)) else {
+        return Some(format!(
+            "systemd ignores the line {line} (write OPTIONS={line}, then restart)"
+        ));
     };
-    let mut lines = text.lines().map(str::trim);
-    let line =
-        lines.find(|line| !line.is_empty() && !line.starts_with(['#', ';']) && !is_set(line))?;
-    let file = file.display();
-    Some(format!("{file}: systemd ignores the line {line} (write OPTIONS={line}, then restart)"))
+    let is_ours = OPTIONS.contains(&name);
+    let is_misspelt = nearest(&name.to_ascii_uppercase(), &OPTIONS).is_some();
+    let has_options = value.trim_start_matches(['"', '\'']).starts_with('-');
+    (!is_ours && (is_misspelt || has_options)).then(|| {
+        format!("no program reads the variable {name} (write OPTIONS={value}, then restart)")
+    })
 }
 
 /// What the unit of this process does with connections from other machines, if it accepts those of this machine only: none
@@ -280,6 +294,23 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(unit_of(groups), unit, "{groups}");
+        }
+    }
+
+    #[test]
+    fn lines_without_effect() {
+        for line in ["OPTIONS=--serve 8080", "OPTIONS_ALL=-q", "TZ=UTC", "AW_PASSWORD=x", "A="] {
+            assert_eq!(without_effect(line), None, "{line}");
+        }
+        for (line, remedy) in [
+            ("--serve 8080", "the line --serve 8080 (write OPTIONS=--serve 8080,"),
+            ("OPTION=--serve 8080", "the variable OPTION (write OPTIONS=--serve 8080,"),
+            ("OPTION = 8080", "the variable OPTION (write OPTIONS=8080,"),
+            ("options=\"--serve 8080\"", "the variable options (write OPTIONS=\"--serve 8080\","),
+            ("DAEMON_ARGS='-v'", "the variable DAEMON_ARGS (write OPTIONS='-v',"),
+        ] {
+            let fault = without_effect(line);
+            assert!(fault.as_ref().is_some_and(|text| text.contains(remedy)), "{line}: {fault:?}");
         }
     }
 

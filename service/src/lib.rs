@@ -14,6 +14,7 @@ mod file;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/bodies/service.rs"]
 pub mod fuzzed;
+mod helper;
 mod log;
 pub mod manual;
 mod open_files;
@@ -42,6 +43,7 @@ pub use {
     config_words::{nearest, plain_fault, unknown, unknown_key},
     error::{Error, advice, cause, explain, explain_or, failed},
     file::{FileError, is_at, open_own, replace, try_open_own},
+    helper::{HelperSignals, wait_for_helper},
     log::{info, name, send_to_syslog, warn},
     open_files::raise_open_files,
     plain_text::{count_of, csv_cell, is_hidden, plain, plain_lines},

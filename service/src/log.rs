@@ -23,6 +23,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
 };
+use sd_notify::NotifyState;
 
 use crate::{count_of, plain};
 
@@ -46,9 +47,12 @@ pub fn warn(what: impl Display) {
     log(Level::Warning, &what.to_string());
 }
 
-/// Logs why the program ends.
+/// Logs why the program ends. `systemctl status` shows it, too, until the unit is started again: of a service that systemd
+/// restarts, the messages that it shows there are systemd's own.
 pub(crate) fn error(what: impl Display) {
-    log(Level::Error, &what.to_string());
+    let why = plain(&what.to_string());
+    let _ = sd_notify::notify(&[NotifyState::Status(&why)]); // without effect outside of systemd
+    log(Level::Error, &why);
 }
 
 pub(crate) fn set_name(name: &'static str) {

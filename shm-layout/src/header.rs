@@ -21,6 +21,7 @@
 //!   344  i64  when the last of that was noticed: the counters begin there; 0 = never, -1 = they begin again at this moment
 //!   352  u64  the first event after that: earlier ones may be gone
 //!   360  u64  1 = the writer captures no frames (aw-routeros): that none comes is no fault
+//!   368  2 × u64  a bit for each block of counters: 1 = its interface is captured on and up, to a heartbeat
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
@@ -70,7 +71,8 @@ pub(crate) struct Header {
     pub down: [AtomicU64; MAX_INTERFACES / 64],
     pub cuts: Cuts,
     pub no_frames: AtomicU64,
-    _reserved: [u64; 466],
+    pub up: [AtomicU64; MAX_INTERFACES / 64],
+    _reserved: [u64; 464],
     pub counters: [Counters; MAX_INTERFACES],
 }
 
@@ -108,6 +110,7 @@ const _: () = {
     assert!(offset_of!(Header, down) == 320);
     assert!(offset_of!(Header, cuts) == 336);
     assert!(offset_of!(Header, no_frames) == 360);
+    assert!(offset_of!(Header, up) == 368);
     assert!(offset_of!(Header, counters) == 4096);
     assert!(size_of::<Counters>() == 512);
     assert!(size_of::<Header>() == 69_632);
@@ -182,18 +185,23 @@ impl Header {
         Some(last).filter(|last| *last != BEGINNING_AGAIN)
     }
 
-    /// Stores whether the interface of these counters is down. For the writer only.
-    pub fn set_down(&self, index: usize, down: bool) {
-        let (word, bit) = (&self.down[index / 64], 1 << (index % 64));
-        let bits = word.load(Relaxed);
-        word.store(if down { bits | bit } else { bits & !bit }, Relaxed);
+    /// Stores whether the interface of these counters is down, or captured on and up. For the writer only.
+    pub fn set_state(&self, index: usize, down: bool, up: bool) {
+        for (words, is_set) in [(&self.down, down), (&self.up, up)] {
+            let (word, bit) = (&words[index / 64], 1 << (index % 64));
+            let bits = word.load(Relaxed);
+            word.store(if is_set { bits | bit } else { bits & !bit }, Relaxed);
+        }
     }
 
-    /// The names of the interfaces that are down.
-    pub fn down(&self) -> Vec<InterfaceName> {
-        let is_down = |index: usize| self.down[index / 64].load(Relaxed) & 1 << (index % 64) != 0;
-        let down = (0..MAX_INTERFACES).filter(|index| is_down(*index));
-        down.map(|index| self.counters[index].read().name).collect()
+    /// The names of the interfaces that are down, and of those that are captured on and up.
+    pub fn interfaces(&self) -> (Vec<InterfaceName>, Vec<InterfaceName>) {
+        let names = |words: &[AtomicU64]| {
+            let is_set = |index: usize| words[index / 64].load(Relaxed) & 1 << (index % 64) != 0;
+            let set = (0..MAX_INTERFACES).filter(|index| is_set(*index));
+            set.map(|index| self.counters[index].read().name).collect()
+        };
+        (names(&self.down), names(&self.up))
     }
 
     /// The sum of one counter over all interfaces.

@@ -309,7 +309,12 @@ impl Reader {
 
     /// The interfaces that are down or gone, to about a second.
     pub fn down(&self) -> Vec<InterfaceName> {
-        self.map.header().down()
+        self.interfaces().0
+    }
+
+    /// The interfaces that are down or gone, and those that are captured on and up, to about a second.
+    pub fn interfaces(&self) -> (Vec<InterfaceName>, Vec<InterfaceName>) {
+        self.map.header().interfaces()
     }
 
     /// Since when no frame was seen: the last one, or when the ring was created. None if its writer captures none.

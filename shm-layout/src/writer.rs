@@ -129,7 +129,7 @@ impl Writer {
             Some(host) => header.set_host(host),
             None => header.set_host(&rustix::system::uname().nodename().to_string_lossy()),
         }
-        header.down.iter().for_each(|word| word.store(0, Relaxed)); // of an earlier writer
+        header.down.iter().chain(&header.up).for_each(|word| word.store(0, Relaxed)); // of an earlier writer
         header.no_frames.store(self.captures_no_frames.into(), Relaxed);
         header.writer.0.pid.store(std::process::id().into(), Relaxed);
         self.beat(UnixTime::now());
@@ -265,9 +265,9 @@ impl Writer {
         self.announce();
     }
 
-    /// Stores whether an interface is down or gone, so that no frames of it arrive.
-    pub fn set_down(&mut self, interface: InterfaceId, down: bool) {
-        self.map.header().set_down(interface.0, down);
+    /// Stores whether an interface is down or gone, so that no frames of it arrive, or captured on and up.
+    pub fn set_state(&mut self, interface: InterfaceId, down: bool, up: bool) {
+        self.map.header().set_state(interface.0, down, up);
     }
 
     /// Stores the header that hides the ARP or Neighbor Discovery that was just counted as `UnknownHeader`.

@@ -9,8 +9,9 @@ use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
 use aw_tests::collect::{collect, stdout_of};
 use aw_tests::feed::{numbered_capture, reading_collector};
 use aw_tests::frames::{Arp, Ethernet, Mac};
+use aw_tests::lan::Lan;
 use aw_tests::mount::Mount;
-use aw_tests::rig::{Run, skip, wait_until};
+use aw_tests::rig::{Run, binary, skip, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -52,6 +53,39 @@ fn a_collector_that_dies_is_an_alert_and_so_is_its_return() {
     assert_eq!(blind["message"], message);
     running.stop().ok();
     collector.kill();
+}
+
+/// An interface that never existed, and whose collector ends, is not "up again"; one that comes is.
+#[test]
+fn an_interface_that_never_was() {
+    let Some(lan) = Lan::new() else { return };
+    let alert = Alert::new();
+    alert.config(&alert.appending_channel());
+    let capture = |interfaces: &[&str]| {
+        let mut command = lan.here.command(binary("collector"));
+        command.args(["--ring", alert.ring.name(), "-q", "--wait"]).args(interfaces);
+        let collector = Run::start(command);
+        collector.stderr.wait_for("listening on veth0");
+        collector
+    };
+    let collector = capture(&["veth0", "eht0", "late0"]);
+    let running = alert.start();
+    let has = |text: &str| notes(&alert, "blind").iter().any(|note| note.starts_with(text));
+    for name in ["eht0", "late0"] {
+        let down = format!("interface {name} is down or gone: no frames of it arrive (ip link ");
+        running.wait_until("it is reported", || has(&down));
+    }
+    collector.stop().ok();
+    lan.here.ip("link add late0 type dummy");
+    lan.here.ip("link set late0 up");
+    let collector = capture(&["veth0", "late0"]);
+    running.wait_until("late0 is up", || has("over: interface late0 is up again, after "));
+    running.wait_until("eht0 is no longer captured", || {
+        has("over: the collector captures no longer on interface eht0, after ")
+    });
+    assert!(!has("over: interface eht0"), "{:?}", notes(&alert, "blind"));
+    running.stop().ok();
+    collector.stop().ok();
 }
 
 fn cut(alert: &Alert) {

@@ -239,6 +239,52 @@ fn a_database_that_does_not_run_is_reported() {
     collector.kill();
 }
 
+/// A service that was never started is not healthy: each output with a unit, but aw-stdout, which saves nothing.
+#[test]
+fn an_output_that_never_ran_is_reported() {
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let (collector, _stdin) = beating(&ring, "65536");
+    soon(|| health(&ring, &[]), is_healthy).ok();
+    let check = |name: &str, options: &[&str]| {
+        let mut command = program(name, &["--health", "--ring", ring.name()]);
+        command.arg("--state-dir").arg(directory.path().join("state")).args(options);
+        run(command)
+    };
+    for name in ["aw-alert", "aw-mqtt", "aw-mysql", "aw-sqlite", "aw-syslog", "aw-tracker"] {
+        check(name, &[]).unhealthy_of(name, &[&format!("{name} is not running"), "(start it)"]);
+        check(name, &["--once"]).ok(); // it runs only now and then
+    }
+    check("aw-stdout", &[]).ok();
+    // Nothing listens on port 1.
+    let listen = ["--listen", "127.0.0.1:1"];
+    check("aw-metrics", &listen).unhealthy_of("aw-metrics", &["aw-metrics is not running"]);
+    let mut command = program("aw-metrics", &["-v", "--listen", "0", "--ring", ring.name()]);
+    command.arg("--state-dir").arg(directory.path());
+    let metrics = Run::start(command);
+    let line = metrics.stderr.wait_for("metrics at http://127.0.0.1:");
+    let port = line.trim_end_matches("/metrics").rsplit(':').next().unwrap().to_owned();
+    check("aw-metrics", &["--listen", &port]).ok();
+    metrics.stop().ok();
+    collector.kill();
+}
+
+/// One of two interfaces is not there: that is not well, although frames of the other one arrive.
+#[test]
+fn an_interface_that_is_not_there_is_reported() {
+    let ring = Ring::new();
+    let Some(lan) = aw_tests::lan::Lan::new() else { return };
+    let mut command = lan.here.command(aw_tests::rig::binary("collector"));
+    command.args(["--ring", ring.name(), "-q", "--wait", "veth0", "eht0"]);
+    let collector = Run::start(command);
+    collector.stderr.wait_for("listening on veth0");
+    let check = || health(&ring, &[]);
+    soon(check, reports("eht0")).unhealthy(&["down or gone: eht0: no frames of it arrive"]);
+    lan.here.ip("link add eht0 type dummy");
+    lan.here.ip("link set eht0 up");
+    soon(check, is_healthy).ok();
+    collector.stop().ok();
+}
+
 /// A destination that is down: events are queued, and that is not well, from the first one on.
 #[test]
 fn a_destination_that_is_down_is_reported() {

@@ -575,6 +575,15 @@ fn home_assistant() {
     let left: Vec<_> = late.sent().into_iter().filter(|sent| sent.topic.contains("0a")).collect();
     assert_eq!(left, []);
     assert_eq!(json(&late.of(&hostile)[0])["device"]["name"], "other");
+    // A device that is at home gets a name.
+    let output = broker.output(&ring, &options);
+    fs::write(&names, "02:00:00:00:00:0a the phone\n").unwrap();
+    wait_until("it is published", || late.of(PHONE_STATE).len() == 1);
+    wait_until("with its attributes", || late.of(&attributes).len() == 1);
+    output.stop().ok();
+    assert_eq!(late.of(PHONE_STATE), ["home"]);
+    let sent = json(&late.of(&attributes)[0]);
+    assert!(sent["ip"] == "10.9.0.1" && sent["last_seen"].is_string(), "{sent}");
     // Under another host's name, or without names, all of it is removed.
     let names = ["--once", "--discovery", "ha/x"];
     run(broker.command(&ring, &names)).ok();

@@ -211,6 +211,26 @@ impl Run {
         }
     }
 
+    /// The process id of its child, which it starts by itself.
+    #[track_caller]
+    pub fn child_process(&self) -> u32 {
+        let parent = self.id().to_string();
+        let is_child = |id: &u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            // The name of the program, in parentheses, may contain anything.
+            let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
+            fields.and_then(|mut fields| fields.nth(1)) == Some(&parent)
+        };
+        let mut id = None;
+        self.wait_until("it has a child process", || {
+            let entries = std::fs::read_dir("/proc").expect("a system file");
+            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            id = names.filter_map(|name| name.parse().ok()).find(is_child);
+            id.is_some()
+        });
+        id.expect("it was found")
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("our own child can be signalled");

@@ -231,25 +231,6 @@ fn a_replay_is_confined_before_it_reads() {
     );
 }
 
-/// The process id of the sender process of aw-alert.
-fn sender_of(alert: &Run) -> u32 {
-    let parent = alert.id().to_string();
-    let is_child = |id: &u32| {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        // The name of the program, in parentheses, may contain anything.
-        let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
-        fields.and_then(|mut fields| fields.nth(1)) == Some(&parent)
-    };
-    let mut id = None;
-    alert.wait_until("it has a sender process", || {
-        let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-        let mut ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        id = ids.find(is_child);
-        id.is_some()
-    });
-    id.unwrap()
-}
-
 /// The process that talks to servers: no capability and no way to get one, and with channels that start no program neither
 /// files nor programs.
 #[test]
@@ -272,7 +253,7 @@ fn the_sender_process_of_aw_alert() {
         }
         alert.config(&config);
         let run = alert.start();
-        let sender = sender_of(&run);
+        let sender = run.child_process();
         run.wait_until("the sender process is confined", || {
             threads(sender).iter().all(|status| status["NoNewPrivs"] == "1")
         });

@@ -43,6 +43,8 @@ fn first_hour(debian: &Debian) {
     units.old_configurations();
     units.no_interface();
     units.outputs();
+    units.stops_are_no_failures();
+    units.causes_are_shown();
     units.what_units_forbid();
     units.users_outside_the_group();
     let journal = booted.ask("journalctl --sync; journalctl --no-pager --quiet");
@@ -180,6 +182,48 @@ impl Units<'_> {
         }
         self.booted.ask("systemctl stop addrwatch-collector@veth0");
         wait_until("it is shown", || self.status("aw-sqlite").contains("its collector has ended"));
+    }
+
+    /// systemd signals both processes at once.
+    fn stops_are_no_failures(&self) {
+        let text = "[[channel]]\nname = \"log\"\nsyslog = true";
+        self.write("/etc/addrwatch/alert.toml", text);
+        for _ in 0..12 {
+            self.booted.ask("systemctl restart aw-alert");
+            self.booted.ask("systemctl stop aw-alert");
+            assert_eq!(self.show("aw-alert", "Result"), "success", "{}", self.journal("aw-alert"));
+        }
+    }
+
+    /// systemd tries again for ever, and its own lines hide the message: the status has it.
+    fn causes_are_shown(&self) {
+        self.write("/etc/addrwatch/alert.toml", "[[channel]]\nname = \"mail\"\nsmpt = true");
+        self.write("/etc/default/aw-metrics", "OPTIONS=--file /nowhere/x.prom --user unknown-user");
+        for (name, why) in [("aw-alert", "unknown key 'smpt'"), ("aw-metrics", "unknown-user")] {
+            self.booted.sh(&format!("systemctl restart {name}"));
+            self.wait_for_status(name, why);
+            let shown = self.booted.sh(&format!("systemctl status {name}")).stdout;
+            assert!(shown.contains("Status: \"") && shown.contains(why), "{shown}");
+        }
+        self.booted.ask("rm /etc/default/aw-metrics");
+        // A channel that is down, while aw-alert runs.
+        let text = "[[channel]]\nname = \"hook\"\nwebhook = { url = \"http://127.0.0.1:1/\" }";
+        self.write("/etc/addrwatch/alert.toml", text);
+        self.write("/etc/default/aw-alert", "OPTIONS=--learn 0");
+        self.booted.ask("systemctl restart aw-alert addrwatch-collector@veth0");
+        self.wait_for_status("aw-alert", "reading ring /addrwatch");
+        FrameSender::on(&self.booted.lan.there, "veth1").send(201..203);
+        self.wait_for_status("aw-alert", "channel hook: POST http://127.0.0.1:1: ");
+        self.booted.ask("systemctl stop aw-alert; rm /etc/default/aw-alert");
+        // Files of options without effect.
+        self.write("/etc/default/aw-syslog", "OPTION=--verbose");
+        self.write("/etc/default/addrwatch-collector@veth0", "OPTIONS=--ratelimit 60");
+        self.booted.ask("systemctl restart aw-syslog addrwatch-collector@veth0");
+        let said = self.journal("aw-syslog");
+        assert!(said.contains("reads the variable OPTION (write OPTIONS=--verbose"), "{said}");
+        let said = self.journal("addrwatch-collector@veth0");
+        assert!(said.contains("(move its lines to /etc/addrwatch/collector-veth0.conf)"), "{said}");
+        self.booted.ask("rm /etc/default/*veth0; systemctl stop addrwatch-collector@veth0");
     }
 
     fn what_units_forbid(&self) {

@@ -6,6 +6,7 @@ use aw_output::SinkResult;
 use shm_layout::MacAddr;
 
 use super::{SqliteMemory, ip_from};
+use crate::rules::Memory;
 
 /// The full name of a network, and an address there.
 pub type Place = (String, IpAddr);
@@ -49,6 +50,23 @@ impl SqliteMemory {
     }
 }
 
+impl SqliteMemory {
+    /// When a device was last seen, and the address that it was the last to claim; none if it is not known.
+    pub fn last_seen(&mut self, mac: MacAddr) -> SinkResult<Option<(i64, Option<IpAddr>)>> {
+        let Some(device) = self.device(mac)? else { return Ok(None) };
+        self.write_times()?;
+        let select = "SELECT ip FROM station WHERE substr(claims, 1, 6) = ? ORDER BY network, ip";
+        let found = self.with(|database| {
+            let mut select = database.prepare(select)?;
+            let bytes = mac.octets();
+            let rows = select.query_map([&bytes[..]], |row| row.get::<_, Vec<u8>>(0))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let ip = found.iter().filter_map(|bytes| ip_from(bytes)).min_by_key(|ip| rank(*ip, true));
+        Ok(Some((device.last, ip)))
+    }
+}
+
 /// Smaller is what an administrator knows a device by.
 type Rank = (bool, bool, bool);
 
@@ -63,7 +81,7 @@ fn rank(ip: IpAddr, is_first: bool) -> Rank {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{rules::Memory, station::Station};
+    use crate::{device::Device, station::Station};
 
     /// The address by which users know a device, also after another one took it.
     #[test]

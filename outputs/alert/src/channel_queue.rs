@@ -28,6 +28,8 @@ pub struct ChannelQueue {
     retry_at: Option<Instant>,
     /// Whether the channel refused the last message.
     refusing: bool,
+    /// Why the last message could not be sent.
+    pub failure: Option<String>,
     announced: Option<Instant>,
 }
 
@@ -51,6 +53,7 @@ impl ChannelQueue {
             backoff: Backoff::default(),
             retry_at: None,
             refusing: false,
+            failure: None,
             announced: None,
         }
     }
@@ -81,6 +84,7 @@ impl ChannelQueue {
     pub fn finished(&mut self, channel: &str, failure: Option<&Failure>) -> (Disposition, bool) {
         self.in_flight = None;
         self.retry_at = None;
+        self.failure = failure.map(Failure::to_string);
         let (is_new, disposition) = match failure {
             None => {
                 if self.is_failing() {

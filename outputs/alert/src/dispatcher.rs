@@ -341,6 +341,15 @@ impl Sink for Dispatcher {
         self.or_roll_back(result).map(|()| false)
     }
 
+    fn lacks(&self) -> Option<String> {
+        let channels = self.config.channel.iter().zip(&self.queues);
+        let failing = channels.filter_map(|(channel, queue)| {
+            let why = queue.failure.as_ref().filter(|_| queue.is_failing())?;
+            Some(format!("channel {}: {why}", channel.name))
+        });
+        Some(failing.collect::<Vec<_>>().join("; ")).filter(|text| !text.is_empty())
+    }
+
     fn reopen(&mut self) -> SinkResult {
         self.options.names.reload();
         let result = self.apply_changed_names().and_then(|()| self.store.commit());

@@ -48,7 +48,7 @@ use aw_output::{
     makers::{IEEE_DATA, Makers},
     parse, run,
 };
-use aw_service::{Identity, TimeSpan};
+use aw_service::{Identity, ServiceOptions, TimeSpan};
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -199,9 +199,8 @@ pub fn main() -> ExitCode {
     let (config, mut rules, names, pipes) = match prepare(&options, transports) {
         Ok(Some(ready)) => ready,
         Ok(None) | Err(Error::Closed) => return ExitCode::SUCCESS,
-        Err(Error::Failed(why)) => {
-            eprintln!("aw-alert: {why}");
-            return ExitCode::FAILURE;
+        Err(error) => {
+            return aw_service::run("aw-alert", &ServiceOptions::default(), |_| Err(error));
         }
     };
     let makers = Makers::new(&options.vendors);

@@ -1,7 +1,7 @@
 //! The sender process. aw-alert itself reads what strangers send and therefore gives up files, sockets and programs, which
 //! mail servers and commands need. So it starts a second process of this program before that, with the same configuration
 //! and user. The sender process reads requests as lines of JSON from a pipe, answers each with a result, and ends when the
-//! pipe is closed. It trusts what comes from the pipe, and nothing that a server answers: it has no capabilities, gets none
+//! pipe is closed, and not before: see `HelperSignals`. It trusts what comes from the pipe, and nothing that a server answers: it has no capabilities, gets none
 //! from programs that it starts, and if no channel starts programs, it reaches the servers of its channels only.
 
 use std::{
@@ -18,7 +18,10 @@ use std::{
 
 use aw_notify::Failure;
 use aw_output::{Error, Fault, RingOptions, failed};
-use aw_service::{CapabilitySet, Identity, Startup, SystemCalls, drop_capabilities};
+use aw_service::{
+    CapabilitySet, HelperSignals, Identity, Startup, SystemCalls, drop_capabilities,
+    wait_for_helper,
+};
 use rustix::net::AddressFamily;
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +51,7 @@ pub struct SendResult {
 
 pub struct SenderPipes {
     to: ChildStdin,
-    from: ChildStdout,
+    from: BufReader<ChildStdout>,
 }
 
 /// Starts the sender process and passes it the text of the configuration and the secrets. Call it before privileges are
@@ -78,6 +81,9 @@ pub fn start(
             // Its user may not be allowed to read the files.
             let line = serde_json::to_string(&(text, secrets)).unwrap_or_default();
             writeln!(to, "{line}").map_err(failure)?;
+            let mut from = BufReader::new(from);
+            wait_for_helper(&mut from)
+                .map_err(|error| Error::new("start the sender process", error))?;
             Ok(SenderPipes { to, from })
         }
         _ => Err(failed("start the sender process: no pipes")),
@@ -94,9 +100,8 @@ impl SenderProcess {
     /// Call it after privileges are dropped, because it starts a thread.
     pub fn new(pipes: SenderPipes) -> Result<SenderProcess, Error> {
         let (send, results) = channel();
-        let from = BufReader::new(pipes.from);
         let read = move || {
-            let lines = from.lines().map_while(Result::ok);
+            let lines = pipes.from.lines().map_while(Result::ok);
             let mut results = lines.filter_map(|line| serde_json::from_str(&line).ok());
             results.try_for_each(|result| send.send(result)).ok()
         };
@@ -139,6 +144,13 @@ fn ended() -> Fault {
 
 /// The main function of the sender process. Each channel has a thread, so that a slow channel does not delay the others.
 pub fn run_sender(exec: Option<&Path>, options: TransportOptions) -> ExitCode {
+    let signals = match HelperSignals::register() {
+        Ok(signals) => signals,
+        Err(why) => {
+            eprintln!("aw-alert: sender process: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
     let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
     let setup = lines.next().and_then(|line| {
         let (text, secrets): (String, BTreeMap<String, ChannelSecrets>) =
@@ -178,6 +190,7 @@ pub fn run_sender(exec: Option<&Path>, options: TransportOptions) -> ExitCode {
                 let _ = queue.send(request); // fails if its thread has ended
             }
         }
+        signals.pipe_is_closed();
         drop(queues);
     });
     ExitCode::SUCCESS

@@ -200,6 +200,15 @@ impl<'a, S: Sink> Delivery<'a, S> {
         self.sink.observe(&state).or_else(|fault| self.fail(fault))
     }
 
+    /// What cannot be delivered at present, for `systemctl status`.
+    pub fn lacks(&self) -> Option<String> {
+        if !self.mode.is_down() {
+            return self.sink.lacks();
+        }
+        let why = self.outage_file.as_ref().and_then(OutageFile::why).unwrap_or_default();
+        Some(format!("events are queued: {why}"))
+    }
+
     /// Makes the sink re-open its files, after all pending items are delivered.
     pub fn reopen(&mut self) -> Result<(), Error> {
         self.deliver()?;

@@ -150,14 +150,22 @@ impl Faults {
         }
         let (name, why) = (format!("blind {ring}"), state.blind.as_deref());
         reports.push(self.level(name, FaultKind::Blind, why, "events arrive again", now));
-        let seen = state.counters.iter().map(|one| one.name);
-        for interface in seen.chain(state.down.iter().copied()).collect::<BTreeSet<_>>() {
+        let prefix = format!("down {ring} ");
+        // Also one that the ring, created again, does not have.
+        let known = self.faults.keys().filter_map(|name| name.strip_prefix(&prefix)?.parse().ok());
+        let seen = state.counters.iter().map(|one| one.name).chain(known);
+        let interfaces = seen.chain(state.down.iter().copied()).collect::<BTreeSet<_>>();
+        // While no collector runs, nothing is known of them.
+        for interface in interfaces.into_iter().filter(|_| state.is_running) {
             let why = format!(
-                "interface {interface} is down or gone: no frames of it arrive (ip link set {interface} up)"
+                "interface {interface} is down or gone: no frames of it arrive (ip link shows it; ip link set {interface} up)"
             );
             let why = state.down.contains(&interface).then_some(&*why);
-            let over = format!("interface {interface} is up again");
-            let name = format!("down {ring} {interface}");
+            let over = match state.captured.contains(&interface) {
+                true => format!("interface {interface} is up again"),
+                false => format!("the collector captures no longer on interface {interface}"),
+            };
+            let name = format!("{prefix}{interface}");
             let report = self.level_each(DAY, name, FaultKind::Blind, why, &over, now);
             let interface = Some(interface);
             reports.push(report.map(|report| FaultReport { interface, ..report }));

@@ -69,11 +69,11 @@ fn run_loop<S: Sink>(
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
-    let status = |sources: &[Source]| -> String {
-        let rings: Vec<_> = sources.iter().map(Source::status).collect();
-        lacks.into_iter().map(String::from).chain(rings).collect::<Vec<_>>().join("; ")
+    let status = |sources: &[Source], delivery: &Delivery<S>| -> String {
+        let lacks = lacks.map(String::from).into_iter().chain(delivery.lacks());
+        lacks.chain(sources.iter().map(Source::status)).collect::<Vec<_>>().join("; ")
     };
-    startup.status(|| status(sources));
+    startup.status(|| status(sources, delivery));
     let mut observed = Instant::now();
     while !signals.stopped() {
         if signals.take_hangup() {
@@ -93,7 +93,7 @@ fn run_loop<S: Sink>(
         if observed.elapsed() >= OBSERVE_INTERVAL {
             observed = Instant::now();
             observe(sources, delivery)?;
-            startup.status(|| status(sources));
+            startup.status(|| status(sources, delivery));
         }
         startup.alive();
         if busy || !all_read && delivery.has_room() {

@@ -10,7 +10,9 @@ use std::{
 };
 
 use aw_service::{Error, cause, count_of};
-use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, RingName, Start, UnixTime};
+use shm_layout::{
+    AttachError, Counter, InterfaceCounters, InterfaceName, Reader, RingName, Start, UnixTime,
+};
 
 use crate::{
     Plan, RingOptions, StartFrom,
@@ -74,6 +76,13 @@ fn check_ring(
             "no heartbeat from the collector, process {pid}: the last one was {heartbeat} (restart it)"
         ));
     }
+    let down: Vec<_> = reader.down().iter().map(InterfaceName::to_string).collect();
+    if !down.is_empty() {
+        return Err(format!(
+            "down or gone: {}: no frames of it arrive (ip link shows it; ip link set NAME up, or stop its collector)",
+            down.join(", ")
+        ));
+    }
     let frame = reader.silent_since().map(Age::of);
     if options.max_silence > 0
         && let Some(Age::Known(silence)) = frame
@@ -99,7 +108,7 @@ fn check_ring(
         ));
     }
     let resumes = resumes(options, plan);
-    if resumes && !options.once && !is_running(name, options, plan)? {
+    if resumes && !options.once && !is_running(name, options)? {
         let directory = options.state_dir.display();
         return Err(format!(
             "{name} is not running: no process has locked {directory}/{name}.lock (start it)"
@@ -164,12 +173,12 @@ fn resumes(options: &RingOptions, plan: &Plan) -> bool {
     plan.spool.is_some() || options.start(plan) == StartFrom::Resume
 }
 
-/// Whether the output is running. Without a spool it may need no lock: a missing lock file proves nothing.
-fn is_running(name: &str, options: &RingOptions, plan: &Plan) -> Result<bool, String> {
+/// Whether the output is running. Each one that resumes locks that file; if it is missing, the output never ran.
+fn is_running(name: &str, options: &RingOptions) -> Result<bool, String> {
     match is_locked(&options.state_dir, name) {
         Ok(locked) => Ok(locked),
         Err(error) => match error.kind() {
-            ErrorKind::NotFound => Ok(plan.spool.is_none()),
+            ErrorKind::NotFound => Ok(false),
             ErrorKind::PermissionDenied => Ok(true), // its user and root may open it: the position shows whether it runs
             _ => {
                 let lock = state::lock_path(&options.state_dir, name);

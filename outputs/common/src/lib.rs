@@ -95,6 +95,8 @@ pub struct RingState {
     pub counters: Vec<InterfaceCounters>,
     /// The interfaces that are down or gone, while the collector runs.
     pub down: Vec<InterfaceName>,
+    /// Those on which it captures and that are up, while it runs.
+    pub captured: Vec<InterfaceName>,
     /// Why no events arrive.
     pub blind: Option<String>,
     /// Whether a collector runs, as far as its last heartbeat shows.
@@ -167,6 +169,11 @@ pub trait Sink {
         Ok(())
     }
 
+    /// What it cannot do at present although the run loop can deliver to it, in a few words, for `systemctl status`.
+    fn lacks(&self) -> Option<String> {
+        None
+    }
+
     /// Re-opens its files (SIGHUP: logrotate has renamed them).
     fn reopen(&mut self) -> SinkResult {
         Ok(())
@@ -237,7 +244,9 @@ pub fn run<S: Sink>(
         let in_sink = sink.checkpoints().is_some();
         let directory = &options.state_path();
         let uses_files = resumes && !in_sink || plan.spool.is_some();
-        let _lock = uses_files.then(|| state::lock(directory, name)).transpose()?;
+        // Also if nothing else is written there: --health finds by it that the output runs.
+        let locks = resumes || plan.spool.is_some();
+        let _lock = locks.then(|| state::lock(directory, name)).transpose()?;
         let size = plan.spool.as_ref().map(SpoolOptions::limit);
         let spool = size.map(|size| spool::Spool::open(directory, name, size)).transpose()?;
         let file = (resumes && !in_sink && spool.is_none())

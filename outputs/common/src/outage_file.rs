@@ -76,6 +76,11 @@ impl OutageFile {
         self.update(spool, is_new);
     }
 
+    /// Why the destination is down.
+    pub fn why(&self) -> Option<&str> {
+        self.record.as_ref().map(|record| &*record.why)
+    }
+
     /// Writes how much is queued, if the last time was some seconds ago.
     pub fn update(&mut self, spool: &Spool, at_once: bool) {
         let is_due = self.written_at.is_none_or(|at| at.elapsed() >= SAVE_INTERVAL);

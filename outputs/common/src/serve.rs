@@ -54,8 +54,8 @@ pub fn listen(address: &SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-/// Whether the service can open the port, and its clients reach it, for `--check`. If this program runs already, it has the port: its
-/// page, which contains `mark`, shows that. Returns a line for the user.
+/// Whether the service can open the port, and its clients reach it, for `--check`. If this program runs already, it has the port.
+/// Returns a line for the user.
 pub fn check_port(
     options: &RingOptions,
     address: &SocketAddr,
@@ -72,6 +72,16 @@ pub fn check_port(
     let Err(Error::Failed(why)) = opened.and_then(|opened| opened) else {
         return Ok(format!("{page} can be served"));
     };
+    match is_served(address, path, mark) {
+        true => {
+            Ok(format!("{page} is served already: stop that process before another one serves it"))
+        }
+        false => Err(why),
+    }
+}
+
+/// Whether this program runs already, and so has the port: its page, which contains `mark`, shows that.
+pub fn is_served(address: &SocketAddr, path: &str, mark: &str) -> bool {
     let mut to = *address;
     if to.ip().is_unspecified() {
         to.set_ip(if to.is_ipv4() {
@@ -80,12 +90,7 @@ pub fn check_port(
             Ipv6Addr::LOCALHOST.into()
         });
     }
-    match is_own_page(&to, path, mark) {
-        Ok(true) => {
-            Ok(format!("{page} is served already: stop that process before another one serves it"))
-        }
-        _ => Err(why),
-    }
+    is_own_page(&to, path, mark).unwrap_or(false)
 }
 
 fn is_own_page(address: &SocketAddr, path: &str, mark: &str) -> io::Result<bool> {

@@ -267,21 +267,23 @@ impl<'a> Source<'a> {
             let since = reader.counted_since()?;
             let cuts = reader.cuts().map_or(0, |(number, _)| number);
             let counts =
-                (reader.generation(), reader.counters(), cuts, reader.host(), reader.down());
+                (reader.generation(), reader.counters(), cuts, reader.host(), reader.interfaces());
             // Loaded before: a truncation may have made zeros of them, or they begin again.
             (!reader.is_cut() && reader.counted_since() == Some(since)).then_some(counts)
         };
         let counts = reader.and_then(counts);
         let generation = counts.as_ref().map(|(generation, ..)| *generation);
-        let (_, counters, cuts, host, down) =
-            counts.unwrap_or_else(|| (0, Vec::new(), 0, this_host(), Vec::new()));
+        let (_, counters, cuts, host, (down, captured)) =
+            counts.unwrap_or_else(|| (0, Vec::new(), 0, this_host(), Default::default()));
         let is_running = blind.is_none() && reader.is_some_and(|reader| reader.writer().is_some());
+        let (down, captured) = if is_running { (down, captured) } else { Default::default() };
         RingState {
             ring: self.ring.clone(),
             host,
             generation,
             counters,
-            down: if is_running { down } else { Vec::new() },
+            down,
+            captured,
             blind,
             is_running,
             heartbeat: reader.map(Reader::heartbeat).filter(|time| time.is_plausible()),

@@ -5,6 +5,7 @@
 mod exposition;
 
 use std::{
+    io::{Write, stdout},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf, absolute},
     process::ExitCode,
@@ -97,7 +98,19 @@ impl Sink for MetricsSink {
 
 fn main() -> ExitCode {
     let Options { rings, listen, allow_host, file } = aw_output::parse(NAME);
-    let listen = listen.or_else(|| file.is_none().then_some(LISTEN)).filter(|_| !rings.health);
+    let listen = listen.or_else(|| file.is_none().then_some(LISTEN));
+    // It saves no position, and locks nothing: its page shows whether it runs.
+    if let Some(address) = listen.filter(|_| rings.health && !rings.once)
+        && !serve::is_served(&address, "/metrics", "addrwatch_")
+    {
+        let reported = writeln!(
+            stdout(),
+            "{NAME}: {NAME} is not running: http://{address}/metrics does not answer (start it, or name its --listen)"
+        );
+        drop(reported); // the status says the same
+        return ExitCode::FAILURE;
+    }
+    let listen = listen.filter(|_| !rings.health);
     // Before privileges are dropped: after that, the process can open no port and look up no user.
     let listener = listen.as_ref().filter(|_| !rings.check).map(serve::listen).transpose();
     let (listener, owners) = match listener.and_then(|it| Ok((it, rings.owners()?))) {

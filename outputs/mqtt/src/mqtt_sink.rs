@@ -16,7 +16,7 @@ use aw_output::{
 };
 use rusqlite::{Connection, Row};
 use serde::Serialize;
-use shm_layout::{Kind as EventKind, RingName, UnixTime};
+use shm_layout::{Kind as EventKind, MacAddr, RingName, UnixTime};
 
 use crate::{
     broker::{Broker, Publication},
@@ -92,6 +92,9 @@ impl MqttSink {
         let faults = memory.faults()?;
         let (now, published) = (UnixTime::now().seconds(), retained(&mut memory)?);
         for mac in devices.all().collect::<Vec<_>>() {
+            if !published.contains_key(&topics.device(mac)) {
+                recall(&mut devices, &mut memory, mac, now)?;
+            }
             if published.get(&topics.device(mac)).is_some_and(|state| state == HOME) {
                 devices.was_home(mac, now);
             }
@@ -280,6 +283,19 @@ impl MqttSink {
         }
         result
     }
+}
+
+/// Of a device that had no name until now: when and with which address it was seen.
+fn recall(
+    devices: &mut NamedDevices,
+    memory: &mut SqliteMemory,
+    mac: MacAddr,
+    now: i64,
+) -> SinkResult {
+    if let Some((time, ip)) = memory.last_seen(mac)? {
+        devices.was_seen(mac, time, ip, now);
+    }
+    Ok(())
 }
 
 /// The retained messages that are stored: payloads by topic.

@@ -95,13 +95,15 @@ struct Attributes {
 impl NamedDevices {
     pub fn new(names: &Names, away: i64) -> NamedDevices {
         let mut devices = NamedDevices { all: BTreeMap::new(), away };
-        devices.rename(names);
+        devices.rename(names); // all of them are new
         devices
     }
 
-    /// Replaces the names: devices that had one keep their state, and those without a name are forgotten.
-    pub fn rename(&mut self, names: &Names) {
+    /// Replaces the names: devices that had one keep their state, and those without a name are forgotten. Returns those that
+    /// had none.
+    pub fn rename(&mut self, names: &Names) -> Vec<MacAddr> {
         let mut before = std::mem::take(&mut self.all);
+        let new = names.keys().filter(|mac| !before.contains_key(mac)).copied().collect();
         let device = |(mac, name): (&MacAddr, &String)| {
             let name = if name.is_empty() { mac.to_string() } else { name.clone() };
             let name =
@@ -110,6 +112,7 @@ impl NamedDevices {
             (*mac, NamedDevice { name, ..device })
         };
         self.all = names.iter().map(device).collect();
+        new
     }
 
     pub fn names(&self) -> Names {
@@ -136,6 +139,14 @@ impl NamedDevices {
             let last_seen = had.last_seen.and_then(|text| text.parse().ok());
             let time = last_seen.map_or(0, Timestamp::as_second);
             device.sighting = Sighting { time, ip: had.ip, network: had.network, claimed: time };
+        }
+    }
+
+    /// Sets when and with which address a device was seen before it had a name.
+    pub fn was_seen(&mut self, mac: MacAddr, time: i64, ip: Option<IpAddr>, now: i64) {
+        self.seen(mac, Sighting { time, ip, network: None, claimed: time }, now);
+        if let Some(device) = self.all.get_mut(&mac) {
+            device.home = device.last > 0 && now - device.last < self.away;
         }
     }
 
@@ -300,6 +311,25 @@ mod tests {
         assert_eq!((devices.outdated(1059), devices.outdated(1060)), (vec![], vec![one]));
         devices.published(one, true, 1060);
         assert_eq!(devices.outdated(5000), [], "nothing is new");
+    }
+
+    /// A device that is at home gets a name.
+    #[test]
+    fn a_name_for_a_device_that_was_seen() {
+        let (one, two) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
+        let names = |macs: &[MacAddr]| macs.iter().map(|mac| (*mac, String::new())).collect();
+        let mut devices = NamedDevices::new(&names(&[one]), 600);
+        assert_eq!(devices.rename(&names(&[one, two])), [two]);
+        devices.was_seen(two, 700, "10.0.0.2".parse().ok(), 1000);
+        assert!(devices.is_home(two) && !devices.is_home(one));
+        assert_eq!((devices.changes(1299), devices.changes(1300)), (vec![], vec![(two, false)]));
+        let [_, (_, json)] = devices.messages(two, true, &Topics::new("a", "here", "ha"));
+        assert!(json.contains("1970-01-01T00:11:40Z") && json.contains("10.0.0.2"), "{json}");
+        for (time, is_home) in [(400, false), (0, false), (401, true)] {
+            let mut devices = NamedDevices::new(&names(&[one]), 600);
+            devices.was_seen(one, time, None, 1000);
+            assert_eq!(devices.is_home(one), is_home, "{time}");
+        }
     }
 
     #[test]

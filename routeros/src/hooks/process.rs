@@ -1,6 +1,6 @@
 //! The process that starts hooks. It reads changes as lines of JSON from a pipe, starts the programs that the configuration
-//! names, with the change in their environment and on their standard input, and ends when the pipe is closed. It trusts the
-//! daemon and the hooks. It has no capabilities, and gets none from programs that it starts.
+//! names, with the change in their environment and on their standard input, and ends when the pipe is closed, and not before:
+//! see `HelperSignals`. It trusts the daemon and the hooks. It has no capabilities, and gets none from programs that it starts.
 
 use std::{
     io::{BufRead, Write},
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use aw_service::{Error, drop_capabilities};
+use aw_service::{Error, HelperSignals, drop_capabilities};
 
 use super::{
     HookEvent, HookResult, HookSetup,
@@ -27,6 +27,13 @@ const WORKERS: usize = 4;
 const MAX_COMMITS: usize = 64;
 
 pub fn run_process() -> ExitCode {
+    let signals = match HelperSignals::register() {
+        Ok(signals) => signals,
+        Err(why) => {
+            eprintln!("aw-routeros: process that starts hooks: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
     let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
     let setup = lines.next().and_then(|line| serde_json::from_str::<HookSetup>(&line).ok());
     let Some(setup) = setup else {
@@ -59,6 +66,7 @@ pub fn run_process() -> ExitCode {
                 break;
             }
         }
+        signals.pipe_is_closed();
         drop((send, send_commit));
     });
     ExitCode::SUCCESS

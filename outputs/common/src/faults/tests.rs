@@ -8,6 +8,7 @@ fn state(generation: u64, lost: u64, blind: Option<&str>) -> RingState {
         generation: Some(generation),
         counters: Vec::new(),
         down: Vec::new(),
+        captured: Vec::new(),
         blind: blind.map(str::to_owned),
         is_running: blind.is_none(),
         heartbeat: None,
@@ -117,13 +118,36 @@ fn blindness() {
     assert_eq!(observe(None, 4610), ["over: events arrive again, after 3610 s"]);
     let mut state = state(1, 0, None);
     state.down.push("eth1".parse().unwrap());
-    let down = "interface eth1 is down or gone: no frames of it arrive (ip link set eth1 up)";
+    let down = "interface eth1 is down or gone: no frames of it arrive (ip link shows it; ip link set eth1 up)";
     assert_eq!(texts(faults.of_ring(&state, "aw-alert", 5000)), [down]);
     // A port without a cable is no message each hour.
     let day = (5001..5001 + DAY).flat_map(|now| faults.of_ring(&state, "aw-alert", now));
     let day: Vec<_> = day.collect();
     assert_eq!(day[0].interface, state.down.first().copied());
     assert_eq!(texts(day), [format!("still: {down}")]);
+    // Its collector ends: the interface is as it was.
+    let up = std::mem::take(&mut state.down);
+    state.is_running = false;
+    let later = 5002 + DAY;
+    let none = |faults: &mut Faults, state: &RingState| {
+        (0..100).flat_map(|second| faults.of_ring(state, "aw-alert", later + second)).count()
+    };
+    assert_eq!(none(&mut faults, &state), 0);
+    // One runs that does not capture on it, which is not "up again"; and one that does.
+    state.is_running = true;
+    let over = |faults: &mut Faults, state: &RingState| {
+        let reports =
+            (100..200).flat_map(|second| faults.of_ring(state, "aw-alert", later + second));
+        texts(reports.collect()).concat()
+    };
+    let text = over(&mut faults.clone(), &state);
+    assert!(
+        text.starts_with("over: the collector captures no longer on interface eth1, "),
+        "{text}"
+    );
+    state.captured = up;
+    let text = over(&mut faults, &state);
+    assert!(text.starts_with("over: interface eth1 is up again, after "), "{text}");
 }
 
 #[test]

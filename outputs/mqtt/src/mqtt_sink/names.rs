@@ -2,7 +2,9 @@
 
 use aw_output::{SinkResult, names::LiveNames};
 
-use super::MqttSink;
+use shm_layout::UnixTime;
+
+use super::{MqttSink, recall};
 
 /// The file of the devices that Home Assistant tracks.
 pub struct DeviceFile {
@@ -25,7 +27,10 @@ impl MqttSink {
         if !names.take_changed() {
             return Ok(());
         }
-        self.devices.rename(&names.names());
+        let (new, now) = (self.devices.rename(&names.names()), UnixTime::now().seconds());
+        for mac in new {
+            recall(&mut self.devices, &mut self.memory, mac, now)?;
+        }
         self.has_event_entity = self.names.has_event_entity();
         self.rules.known = self.devices.names();
         let applied = self.memory.apply_names(&self.rules.named_macs());

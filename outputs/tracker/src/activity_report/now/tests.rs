@@ -30,6 +30,7 @@ pub fn state(heartbeat: Option<i64>, last_frame: Option<i64>, is_running: bool) 
         generation: heartbeat.map(|_| 1),
         counters: Vec::new(),
         down: Vec::new(),
+        captured: Vec::new(),
         blind: None,
         is_running,
         heartbeat: heartbeat.map(before_noon),
