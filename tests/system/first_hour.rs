@@ -134,8 +134,12 @@ fn channels_that_cannot_send() {
     let ended = place.check_alert(&all);
     assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
     for why in [
-        format!("aw-alert: channel mail: mail server 127.0.0.1:{dead}: connection refused\n"),
-        format!("aw-alert: channel hook: reach http://127.0.0.1:{dead}: connection refused\n"),
+        format!(
+            "aw-alert: channel mail: mail server 127.0.0.1:{dead}: connection refused (start the server, or correct server)\n"
+        ),
+        format!(
+            "aw-alert: channel hook: reach http://127.0.0.1:{dead}: connection refused (start the server, or correct the URL)\n"
+        ),
         "aw-alert: channel run: run /nowhere/notify: no such file".into(),
     ] {
         assert!(ended.stderr.contains(&why), "{why:?} is not in: {}", ended.stderr);
@@ -164,7 +168,7 @@ fn a_test_message_to_each_channel() {
     let good = mail(sink.port, "") + &webhook(hook.port);
     let sent = test(&good).ok();
     assert_eq!(sent.stdout, "channel mail: sent\nchannel hook: sent\n");
-    sink.wait_for(&["Subject: new device (192.0.2.1) test\n"]);
+    sink.wait_for(&["Subject: Test: new device (192.0.2.1) test\n"]);
     assert_eq!(hook.requests().len(), 1);
     let dead = free_port();
     let ended = test(&(mail(dead, "") + &webhook(hook.port)));
@@ -237,7 +241,7 @@ fn a_broker_that_refuses() {
     };
     check(&url, &wrong).refused("aw-mqtt", &["refuses the login", "--password-file"]);
     check(&format!("mqtt://127.0.0.1:{}", free_port()), &right)
-        .refused("aw-mqtt", &["connection refused"]);
+        .refused("aw-mqtt", &["connection refused (start the server, or correct --broker)"]);
     // Beside the running program, whose connection stays.
     let listener = broker.listen();
     let words = options(&url, &right);
