@@ -74,7 +74,10 @@ pub fn parse_with<P: Parser>(
         let used = arguments.find(|argument| commands().any(|one| one == argument));
         let of = used.map_or(name.to_owned(), |used| format!("{name} {used}"));
         let remedy = remedy(&error).or_else(|| similar(&error));
-        let remedy = remedy.map_or(String::new(), |remedy| format!("{remedy}; "));
+        let remedy = remedy.map_or(String::new(), |remedy| match remedy.ends_with('?') {
+            true => format!("{remedy} "),
+            false => format!("{remedy}; "),
+        });
         log::error(format_args!("{} ({remedy}{of} --help lists the options)", fault.join(" ")));
         std::process::exit(2);
     })
