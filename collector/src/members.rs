@@ -252,9 +252,18 @@ impl Members {
                 None => return None,
             }
         }
-        let open =
-            if open.is_empty() { "no interface of this one".into() } else { open.join(", ") };
-        Some(format!("process {process} captures on {open}, for ring {}{troubles}", self.ring))
+        let ring = &self.ring;
+        Some(match open.is_empty() {
+            true => format!(
+                "process {process} captures for ring {ring}, on none of the interfaces of this collector{troubles}"
+            ),
+            false => {
+                format!(
+                    "process {process} captures on {}, for ring {ring}{troubles}",
+                    open.join(", ")
+                )
+            }
+        })
     }
 
     fn difference(&self, member: &Member) -> String {

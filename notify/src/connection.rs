@@ -8,7 +8,7 @@ use std::{
 };
 
 use aw_peer::{Budget, PeerStream};
-use aw_service::{HostPort, cause};
+use aw_service::{HostPort, cause, connection_fault};
 use lettre::transport::smtp::{
     authentication::{Credentials, Mechanism},
     commands,
@@ -65,7 +65,11 @@ impl fmt::Display for SmtpError {
                 let text: String = text.chars().filter(|c| !c.is_control()).take(500).collect();
                 write!(f, "{kind} error ({}): {text}", response.code())
             }
-            SmtpError::Io(error) => f.write_str(&cause(error)),
+            SmtpError::Io(error) => {
+                let without_tls =
+                    "set tls = \"starttls\", or the port that has TLS from the first byte on";
+                f.write_str(&connection_fault(&cause(error), "server", without_tls))
+            }
             SmtpError::Other(why) => f.write_str(why),
         }
     }

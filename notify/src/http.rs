@@ -3,7 +3,7 @@
 
 use std::{path::Path, time::Duration};
 
-use aw_service::{FileKind, cause, read_file};
+use aw_service::{FileKind, cause, connection_fault, read_file};
 use ureq::{
     Agent,
     http::Uri,
@@ -40,8 +40,13 @@ pub fn parse_url(url: &str) -> Result<(Uri, String), String> {
     }
 }
 
-/// Why a request failed, in one line.
+/// Why a request failed, in one line, with a remedy where no connection can be made.
 pub fn why(error: &ureq::Error, limit: Duration) -> String {
+    let without_tls = "write http:// in the URL, or the port that has TLS";
+    connection_fault(&cause_of(error, limit), "the URL", without_tls)
+}
+
+fn cause_of(error: &ureq::Error, limit: Duration) -> String {
     match error {
         ureq::Error::Timeout(step) => format!("no response after {} s ({step})", limit.as_secs()),
         ureq::Error::BadUri(_) => "not a valid URL".into(),

@@ -24,6 +24,8 @@ use crate::{FileKind, UnitFiles, nearest, read_file_text};
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 /// The variables of the units that have options.
 const OPTIONS: [&str; 2] = ["OPTIONS", "OPTIONS_ALL"];
+/// The directory of the services' databases and positions.
+const STATE: &str = "/var/lib/addrwatch";
 /// Bytes of a file of options.
 const MAX_OPTIONS: u64 = 64 << 10;
 
@@ -131,6 +133,9 @@ pub fn denied(path: &Path, wanted: Wanted) -> Option<String> {
     if geteuid().is_root() {
         return None;
     }
+    if unit().is_none() && !IS_ANOTHER_USER.load(Relaxed) && is_state(place, &found, wanted) {
+        return Some(format!("you are {}: use sudo", user_name()));
+    }
     Some(lacks_group(&found, bit).unwrap_or_else(|| not_allowed(place, hiding.is_some(), wanted)))
 }
 
@@ -147,6 +152,12 @@ fn who() -> String {
         None if is_person() => format!("you are {user}"),
         None => format!("it runs as {user}"),
     }
+}
+
+/// Whether a directory belongs to the services alone: a member of the group that writes to it would next be denied a file in
+/// it.
+fn is_state(place: &Path, found: &Metadata, wanted: Wanted) -> bool {
+    wanted == Wanted::Write && found.is_dir() && place.starts_with(STATE)
 }
 
 /// Which user may not do it, where no group may.
@@ -168,6 +179,9 @@ fn not_allowed(place: &Path, hides: bool, wanted: Wanted) -> String {
         );
     }
     match (hides, wanted) {
+        (true, _) if path_of_credentials(&place.to_string()) => format!(
+            "{who}, who may not enter {place}, which systemd made for LoadCredential=: restart the unit, or name the file itself"
+        ),
         (true, _) if HOMES.contains(&&*place.to_string()) => {
             format!("{who}, who may not enter {place}: choose another place")
         }
@@ -179,6 +193,10 @@ fn not_allowed(place: &Path, hides: bool, wanted: Wanted) -> String {
         }
         (false, Wanted::Write) => format!("{who}: let this user write to {place}"),
     }
+}
+
+fn path_of_credentials(place: &str) -> bool {
+    place.starts_with("/run/credentials")
 }
 
 /// The metadata of a file, with an error that names who may not see it.

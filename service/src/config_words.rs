@@ -29,6 +29,11 @@ pub fn plain_fault(message: &str, text: &str, at: Option<usize>) -> String {
         return message.into();
     };
     let Some((found, expected)) = rest.rsplit_once(", expected ") else { return message.into() };
+    if (found, expected) == ("map", "a sequence")
+        && let Some(name) = at.and_then(|at| single_table(text, at))
+    {
+        return format!("[{name}] is one of several: write [[{name}]]");
+    }
     let expected = match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
         "a sequence" => "a list in square brackets",
@@ -40,6 +45,14 @@ pub fn plain_fault(message: &str, text: &str, at: Option<usize>) -> String {
         other => other,
     };
     format!("{of_key}must be {expected}, not {}", found_value(found))
+}
+
+/// The name of the table whose heading, `[NAME]`, has the byte `at`.
+fn single_table(text: &str, at: usize) -> Option<&str> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let line = text.get(start..)?.lines().next()?.trim();
+    let name = line.strip_prefix('[')?.split(']').next()?;
+    (!name.starts_with('[')).then_some(name.trim())
 }
 
 fn found_value(found: &str) -> String {
@@ -172,6 +185,16 @@ mod tests {
                 "invalid type: boolean `true`, expected struct Mail",
                 "[\n\"a=b\", x",
                 "must be a table, not true",
+            ),
+            (
+                "invalid type: map, expected a sequence",
+                "x = 1\n[channel] # = ",
+                "[channel] is one of several: write [[channel]]",
+            ),
+            (
+                "invalid type: map, expected a sequence",
+                "channel = {}",
+                "channel: must be a list in square brackets, not a table",
             ),
             ("missing field `user`", "", "missing key `user`"),
             ("another one", "", "another one"),

@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::{ArgMatches, Args, Parser, error::ErrorKind, parser::ValueSource};
+use clap::{
+    ArgMatches, Args, Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
 use sd_notify::NotifyState;
 
 use crate::{
@@ -44,6 +48,14 @@ pub struct ServiceOptions {
 /// Reads the command line. Of an option that is given twice and takes one value, the last counts: units name options before
 /// those of the user. A mistake is reported in one line and exits with status 2.
 pub fn parse<P: Parser>(name: &'static str) -> P {
+    parse_with(name, |_| None)
+}
+
+/// The same, with the program's own remedy for a mistake, in the place of the name that is most similar.
+pub fn parse_with<P: Parser>(
+    name: &'static str,
+    remedy: impl Fn(&clap::Error) -> Option<String>,
+) -> P {
     log::set_name(name);
     manual::print_if_asked(name, P::command());
     let mut command = P::command().args_override_self(true);
@@ -68,7 +80,12 @@ pub fn parse<P: Parser>(name: &'static str) -> P {
         let mut arguments = std::env::args().skip(1);
         let used = arguments.find(|argument| commands().any(|one| one == argument));
         let of = used.map_or(name.to_owned(), |used| format!("{name} {used}"));
-        log::error(format_args!("{} ({of} --help lists the options)", fault.join(" ")));
+        let remedy = remedy(&error).or_else(|| similar(&error));
+        let remedy = remedy.map_or(String::new(), |remedy| match remedy.ends_with('?') {
+            true => format!("{remedy} "),
+            false => format!("{remedy}; "),
+        });
+        log::error(format_args!("{} ({remedy}{of} --help lists the options)", fault.join(" ")));
         std::process::exit(2);
     })
 }
@@ -84,6 +101,27 @@ fn mode_beside_command(found: &ArgMatches) -> Option<(&'static str, &str)> {
             && found.value_source(mode) == Some(ValueSource::CommandLine)
     };
     Some((MODES.into_iter().find(is_named)?, used))
+}
+
+/// The question whether another option or subcommand was meant, whose name is similar.
+fn similar(error: &clap::Error) -> Option<String> {
+    let names = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg];
+    let names = names.into_iter().filter_map(|kind| match error.get(kind)? {
+        ContextValue::String(name) => Some(name),
+        ContextValue::Strings(names) => names.last(), // the most similar one
+        _ => None,
+    });
+    if let Some(name) = names.into_iter().next() {
+        return Some(format!("did you mean `{name}`?"));
+    }
+    let Some(ContextValue::StyledStrs(texts)) = error.get(ContextKind::Suggested) else {
+        return None;
+    };
+    // An option of a subcommand, before it: 'who --at' exists.
+    let mut texts = texts.iter().map(ToString::to_string);
+    let other =
+        texts.find_map(|text| Some(text.strip_suffix("' exists")?.trim_matches('\'').to_owned()));
+    other.map(|other| format!("did you mean `{other}`?"))
 }
 
 /// Runs a program to its end: in the background if `-d` is set, with its pid file. `name` is the

@@ -642,7 +642,7 @@ fn sendmail_and_a_channel_that_hangs_beside_it() {
     run(alert.command(&["-c", &config, "test", "mail"])).ok();
     let letter = fs::read_to_string(&out).expect("the program ran");
     assert!(
-        letter.contains("\nSubject: new device: 00:00:5e:00:53:01, 192.0.2.1 (test)\n"),
+        letter.contains("\nSubject: Test: new device: 00:00:5e:00:53:01, 192.0.2.1 (test)\n"),
         "{letter}"
     );
     assert!(letter.ends_with("                note: a test of this channel\n"), "{letter}");

@@ -70,7 +70,7 @@ fn every_service_gets_its_format_at_its_address() {
     }
     let config = alert.config(&text);
     run(alert.command(&["-c", &config, "--check"])).ok();
-    let title = "new device: 00:00:5e:00:53:01, 192.0.2.1 (test)";
+    let title = "Test: new device: 00:00:5e:00:53:01, 192.0.2.1 (test)";
     for (name, path, places) in [
         ("ntfy", "/", &["/title", "/topic", "/message", "/priority"][..]),
         ("gotify", "/message", &["/title", "/message"]),
@@ -336,7 +336,8 @@ fn mail_with_tls_and_a_password() {
             alert.test("mail")
         };
         with(&ca, &password).ok();
-        let letter = sink.wait_for(&["Subject: new device: 00:00:5e:00:53:01, 192.0.2.1 (test)\n"]);
+        let letter =
+            sink.wait_for(&["Subject: Test: new device: 00:00:5e:00:53:01, 192.0.2.1 (test)\n"]);
         assert!(letter.contains("AS watch\n"), "{letter}");
         assert!(
             letter.starts_with("FROM arpwatch@example.org TO a@example.org,b@example.org\n"),

@@ -143,7 +143,7 @@ fn apprise_and_pushover() {
     let body = json(request["body"].as_str().expect("text"));
     assert_eq!(
         (&body["title"], &body["tag"]),
-        (&"new device: 00:00:5e:00:53:01, 192.0.2.1 (test)".into(), &"net".into())
+        (&"Test: new device: 00:00:5e:00:53:01, 192.0.2.1 (test)".into(), &"net".into())
     );
     assert!(body["body"].as_str().expect("text").contains("ip address: 192.0.2.1"), "{body}");
     assert_eq!((&body["type"], &body["format"]), (&"info".into(), &"text".into()));

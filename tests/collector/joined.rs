@@ -174,7 +174,7 @@ fn what_is_not_captured_is_said() {
     first.stderr.wait_for("--as eht0=lan: no collector of this ring captures on eht0");
     let second =
         Run::start(command(&lan, &ring, path, &["--instance", "late0", "--as", "eht0=lan"]));
-    second.stderr.wait_for("captures on no interface of this one");
+    second.stderr.wait_for("on none of the interfaces of this collector");
     second.stderr.wait_for("; late0: no such interface");
     let refused = run(command(&lan, &ring, path, &["late0"]));
     refused.refused("collector", &["listen on late0: no such interface", "--wait"]);

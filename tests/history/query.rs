@@ -296,3 +296,25 @@ fn it_only_reads() {
     ask().refused("aw-query", &[&format!("{me}, who may not enter "), "/history: use sudo)"]);
     assert_eq!(fs::read_dir(history.path().join("history")).unwrap().count(), 1);
 }
+
+/// Each mistake has what to write in its place, on one line, with status 2.
+#[test]
+fn mistakes_name_what_to_write() {
+    for (line, remedy) in [
+        ("device", "unrecognized subcommand 'device' (did you mean `devices`? "),
+        ("devices --formt csv", "(did you mean `--format`? aw-query devices --help"),
+        ("192.0.2.9", "(write aw-query ip 192.0.2.9; "),
+        ("who 02:00:00:00:00:09", "this is a MAC address, use aw-query mac"),
+        ("mac 192.0.2.9", "this is an IP address, use aw-query ip"),
+        ("who 192.0.2.9 --at yesterday 14:05", "put the time into quotes: --at 'yesterday 14:05'"),
+        ("changes --since 2026-02-30", "there is no day 2026-02-30"),
+        ("changes --since 25:99", "there is no time of day 25:99"),
+        ("nothing-like-it", "'nothing-like-it' (aw-query --help lists the options)"),
+    ] {
+        let words: Vec<_> = line.split(' ').collect();
+        let ended = run(program("aw-query", &words));
+        assert_eq!(ended.status.code(), Some(2), "{ended:#?}");
+        assert!(ended.stderr.contains(remedy), "{line}: {}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+}

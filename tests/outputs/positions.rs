@@ -230,13 +230,29 @@ fn another_stream_is_begun_from_its_first_event() {
     run(program("collector", &["--ring", ring.name(), "--remove"])).ok();
     run_with(reading_collector(&ring, &["-q", "-L", "64"]), &numbered_capture(6..106)).ok();
     let ended = run(resuming(&ring, directory.path(), &["--once"])).ok();
-    let message =
-        format!("aw-stdout: ring {} was re-created and holds another stream: ", ring.name());
+    let message = format!("aw-stdout: ring {} is a new one, as after each start", ring.name());
     assert!(ended.stderr.contains(&message), "{}", ended.stderr);
-    assert!(ended.stderr.contains("after event 5 of generation "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("got after its event 5, if any, are lost"), "{}", ended.stderr);
     assert!(ended.stderr.ends_with(": 64 events, 36 lost\n"), "{}", ended.stderr);
     let position = position(directory.path(), &ring);
     assert_eq!((&position["began"], &position["next"]), (&0.into(), &100.into()));
+}
+
+/// Also if no event has arrived since.
+#[test]
+fn another_stream_is_reported_once() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    publish(&ring, 1..6);
+    run(resuming(&ring, directory.path(), &["--once"])).ok();
+    run(program("collector", &["--ring", ring.name(), "--remove"])).ok();
+    run_with(reading_collector(&ring, &["-q"]), &numbered_capture(6..6)).ok();
+    let starts = [(); 2].map(|()| run(resuming(&ring, directory.path(), &["--once"])).ok());
+    let reported = starts.map(|start| start.stderr.contains(" is a new one, "));
+    assert_eq!(reported, [true, false]);
+    publish(&ring, 6..8);
+    let ended = run(resuming(&ring, directory.path(), &["--once"])).ok();
+    assert_eq!(ended.stdout, numbered_lines(6..8));
 }
 
 #[test]

@@ -440,7 +440,7 @@ fn a_person_without_the_group() {
 fn the_help_of_the_command() {
     for (arguments, help) in [
         (&["log", "r1", "r2"][..], "(aw-routeros log --help lists the options)"),
-        (&["--since", "7d", "log"], "(aw-routeros log --help lists the options)"),
+        (&["--since", "7d", "log"], "(did you mean `log --since`? aw-routeros log --help"),
         (&["--sinc"], "(aw-routeros --help lists the options)"),
     ] {
         let finished = run(program("aw-routeros", arguments));

@@ -233,8 +233,12 @@ fn channels_that_cannot_send() {
     let ended = place.check_alert(&all);
     assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
     for why in [
-        format!("aw-alert: channel mail: mail server 127.0.0.1:{dead}: connection refused\n"),
-        format!("aw-alert: channel hook: reach http://127.0.0.1:{dead}: connection refused\n"),
+        format!(
+            "aw-alert: channel mail: mail server 127.0.0.1:{dead}: connection refused (start the server, or correct server)\n"
+        ),
+        format!(
+            "aw-alert: channel hook: reach http://127.0.0.1:{dead}: connection refused (start the server, or correct the URL)\n"
+        ),
         "aw-alert: channel run: run /nowhere/notify: no such file".into(),
     ] {
         assert!(ended.stderr.contains(&why), "{why:?} is not in: {}", ended.stderr);
@@ -263,7 +267,7 @@ fn a_test_message_to_each_channel() {
     let good = mail(sink.port, "") + &webhook(hook.port);
     let sent = test(&good).ok();
     assert_eq!(sent.stdout, "channel mail: sent\nchannel hook: sent\n");
-    sink.wait_for(&["Subject: new device: 00:00:5e:00:53:01, 192.0.2.1 (test)\n"]);
+    sink.wait_for(&["Subject: Test: new device: 00:00:5e:00:53:01, 192.0.2.1 (test)\n"]);
     assert_eq!(hook.requests().len(), 1);
     let none = DeadPort::new();
     let dead = none.port;
@@ -347,7 +351,7 @@ fn a_broker_that_refuses() {
     check(&url, &wrong).refused("aw-mqtt", &["refuses the login", "--password-file"]);
     let none = DeadPort::new();
     check(&format!("mqtt://127.0.0.1:{}", none.port), &right)
-        .refused("aw-mqtt", &["connection refused"]);
+        .refused("aw-mqtt", &["connection refused (start the server, or correct --broker)"]);
     // A login that may publish to the topics of one host.
     let mut other = options(&url, &right);
     other[1] = "elsewhere".into();

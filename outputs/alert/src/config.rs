@@ -8,7 +8,7 @@ use std::{
 use aw_detect::{
     ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, Rules, split_network,
 };
-use aw_service::{FileKind, parse_network, read_file_text};
+use aw_service::{FileKind, parse_network, read_file_text, unknown_key};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -106,7 +106,9 @@ impl Config {
             let place = error.span().map(|span| format!("line {}: ", line(span.start)));
             // Without the line itself, which may contain a secret.
             let at = error.span().map(|span| span.start);
-            place.unwrap_or_default() + &aw_service::plain_fault(error.message(), text, at)
+            let why = misplaced(error.message(), text)
+                .unwrap_or_else(|| aw_service::plain_fault(error.message(), text, at));
+            place.unwrap_or_default() + &why
         };
         let mut config: Config = toml::from_str(text).map_err(fault)?;
         for mute in &config.mute {
@@ -212,6 +214,20 @@ impl Config {
     }
 }
 
+/// The message about a key of the whole file that stands below the heading of a table, and so belongs to that table.
+fn misplaced(message: &str, text: &str) -> Option<String> {
+    let (key, _) = unknown_key(message)?;
+    let of_file = toml::from_str::<Config>("\"?\" = 0").err()?;
+    let (_, keys) = unknown_key(of_file.message())?;
+    let is_heading = |line: &&str| line.starts_with('[');
+    let first = text.lines().map(str::trim).find(is_heading)?;
+    let first = first.split_inclusive(']').take_while(|part| part.contains(']'));
+    let first: String = first.take(2).filter(|part| !part.contains('#')).collect();
+    keys.contains(&key).then(|| {
+        format!("`{key}` is a key of the whole file: move it up, above the first table, {first}")
+    })
+}
+
 /// The networks of an interface's IPv4 addresses; without one, any address is local, as in arpwatch.
 fn interface_networks(interface: &str) -> Result<Vec<IpNet>, String> {
     let all = if_addrs::get_if_addrs().map_err(|error| {
@@ -263,6 +279,14 @@ mod tests {
             ),
             ("[[channel]]\nname = \"a\"\nkinds = \"back\"", "must be a list in square brackets"),
             ("[[channel]]\nname = \"a\"", "needs exactly one of"),
+            (
+                "[[channel]] # one\nname = \"a\"\nsyslog = true\nknown = \"/x\"",
+                "line 4: `known` is a key of the whole file: move it up, above the first table, [[channel]]",
+            ),
+            (
+                "quiet = 1\n[channel]\nname = \"a\"",
+                "line 2: [channel] is one of several: write [[channel]]",
+            ),
             ("[[channel]]\nname = \"a\"\ncommand = [\"mail\"]", "absolute path"),
             ("[[channel]]\nname = \"a/b\"\nsyslog = true", "letters"),
             ("[[channel]]\nname = \"a\"\nsyslog = true\nkinds = [\"bogus\"]", "unknown value"),

@@ -21,6 +21,7 @@ use crate::{
     channel::Channel,
     config::Config,
     message_id::MessageIds,
+    notification::Notification,
     store::AlertStore,
     transport::{ChannelSecrets, Transport, TransportOptions},
 };
@@ -123,7 +124,10 @@ pub fn test(
     let mut failures = Vec::new();
     for channel in chosen {
         let (name, secrets) = (&channel.name, secrets.get(&channel.name).unwrap_or(&none));
-        let notification = channel.notification(&alert, &TimeZone::system(), options.dialect);
+        let Notification { subject, text, fields } =
+            channel.notification(&alert, &TimeZone::system(), options.dialect);
+        // First: a phone shows only the beginning.
+        let notification = Notification::new(format!("Test: {subject}"), text, fields);
         let transport = Transport::new(channel, secrets, options).map_err(Failure::Down);
         match transport.and_then(|transport| transport.send(&notification, &id)) {
             Ok(()) => println!("channel {name}: sent"),

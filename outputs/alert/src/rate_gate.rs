@@ -249,7 +249,7 @@ impl Digest {
     pub fn notification(&self, zone: &TimeZone, host: &str) -> Notification {
         let Digest { count, first, last, kinds, .. } = self;
         let samples = self.sorted_samples();
-        let each: Vec<_> = kinds.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
+        let each: Vec<_> = kinds.iter().map(|(kind, number)| numbered(*number, kind)).collect();
         let date = |time| zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %z").to_string();
         let more = count - samples.len() as u64;
         let alerts = if *count == 1 { "alert" } else { "alerts" };
@@ -277,6 +277,20 @@ impl Digest {
         });
         Notification::new(subject, text, fields)
     }
+}
+
+/// `1 new device`, `2 new devices`: of the labels that name a thing; `2 configuration changed` stays.
+fn numbered(number: u64, label: &str) -> String {
+    const THINGS: [&str; 8] =
+        ["activity", "station", "flip flop", "address", "mismatch", "broadcast", "bogon", "device"];
+    let thing = THINGS.iter().find(|thing| number != 1 && label.ends_with(*thing));
+    let (label, end) = match thing {
+        None => (label, ""),
+        Some(&"activity") => (label.trim_end_matches('y'), "ies"),
+        Some(&("address" | "mismatch")) => (label, "es"),
+        Some(_) => (label, "s"),
+    };
+    format!("{number} {label}{end}")
 }
 
 /// Whether another alert is sent during a storm, after those that lost addresses which were held so long: so many are; then those

@@ -150,11 +150,15 @@ impl<'a> Source<'a> {
         };
         let ring = self.ring;
         if reader.generation() != resume.generation {
-            let Position { generation, sequence } = resume;
             info(format_args!(
-                "ring {ring} was re-created and holds another stream: how many events were published after event {sequence} of generation {generation:016x} is unknown"
+                "ring {ring} is a new one, as after each start of the machine: it is read from its first event on; events that the ring before got after its event {}, if any, are lost (nothing need be done)",
+                resume.sequence
             ));
-            return Reader::attach_to(ring, self.owners, Start::First);
+            let reader = Reader::attach_to(ring, self.owners, Start::First)?;
+            // Saved at once: until there is an event, each start would report it again.
+            let at = Position { generation: reader.generation(), sequence: 0 };
+            self.next = Some(StreamItem { at, kind: ItemKind::Restart });
+            return Ok(reader);
         }
         if reader.position() != resume {
             warn(format_args!(

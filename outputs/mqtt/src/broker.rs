@@ -13,8 +13,7 @@ use std::{
 
 use aw_output::{Error, Fault, HostPort, SinkResult, warn};
 use aw_peer::guarded;
-use aw_service::Secret;
-use aw_service::cause;
+use aw_service::{Secret, cause, connection_fault};
 use rumqttc::{
     Outgoing, TlsConfiguration, Transport,
     v5::{
@@ -346,6 +345,11 @@ impl Broker {
 
     fn down(&mut self, why: String) -> Fault {
         self.connection = None;
+        let why = connection_fault(
+            &why,
+            "--broker",
+            "write mqtt:// in --broker, or the port that has TLS",
+        );
         Fault::Down(format!("publish to {}: {why}", self.url))
     }
 }

@@ -31,7 +31,7 @@ mod time_expression;
 mod who;
 
 use std::{
-    fs,
+    env, fs,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::{self, ExitCode},
@@ -41,7 +41,7 @@ use std::{
 };
 
 use aw_mysql::ServerConfig;
-use aw_service::{Error, failed, info, parse, warn};
+use aw_service::{Error, failed, info, parse_with, warn};
 use jiff::{Zoned, tz::TimeZone};
 use shm_layout::UnixTime;
 
@@ -58,7 +58,8 @@ const WRONG_OPTIONS: u8 = 2;
 
 /// The program.
 pub fn main() -> ExitCode {
-    let options: Options = parse("aw-query");
+    let arguments: Vec<_> = env::args_os().skip(1).map(|it| it.to_string_lossy().into()).collect();
+    let options: Options = parse_with("aw-query", |error| options::remedy(error, &arguments));
     let zone = TimeZone::system();
     let now = Zoned::now().with_time_zone(zone.clone());
     let query = match options.query(&now) {

@@ -100,13 +100,10 @@ pub fn run(
         NameChange::Remove => None,
     };
     match write_name(path, mac, name)? {
-        Written::InPlace(why) => {
-            info(format_args!("{} is written in place: {why}", path.display()))
-        }
         Written::Unchanged if name.is_none() => {
             info(format_args!("{mac} has no name in {}", path.display()))
         }
-        Written::Replaced | Written::Unchanged => {}
+        Written::Replaced | Written::InPlace(_) | Written::Unchanged => {}
     }
     Ok(true)
 }

@@ -5,7 +5,10 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use aw_mysql::TablePrefix;
 use aw_output::{makers::IEEE_DATA, names::is_name};
 use aw_service::{Error, TimeSpan, failed};
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use jiff::Zoned;
 use shm_layout::MacAddr;
 
@@ -77,21 +80,24 @@ Examples:
 
 How sure the answer of `who` is (near: at most 10 minutes before or after the time):
   sure       the MAC was seen near the time, before and after; no other MAC was seen near the time
-  likely     the MAC was the last one seen before and the first one after, but not near on both sides
+  likely     the MAC was the last one seen before and the first one after, but not near on both
+             sides
   one-sided  the MAC was seen only before or only after; no MAC was seen on the other side
   changed    one MAC was the last one seen before, another one was the first one seen after
-  contested  several MACs were seen near the time: at least one of them before and after, or all on one side and none on the
-             other one, as is usual about now; or another MAC had the address, and this one was seen in frames that it did
-             not send: WHY shows which MAC sent them
+  contested  several MACs were seen near the time: at least one of them before and after, or all on
+             one side and none on the other one, as is usual about now; or another MAC had the
+             address, and this one was seen in frames that it did not send: WHY shows which MAC
+             sent them
   probed     no MAC ever claimed the address; this one asked whether it is free
 
-A probe (a request from 0.0.0.0, a solicitation from ::) counts as a sighting only if its MAC claims the address
-within 10 minutes, and no other MAC does in between.
+A probe (a request from 0.0.0.0, a solicitation from ::) counts as a sighting only if its MAC
+claims the address within 10 minutes, and no other MAC does in between.
 
-A claim in the frame of another MAC (a repeater's, or a forged one) counts for its MAC unless another MAC claims the
-address in frames of its own within 10 minutes. FRAME SOURCES, in JSON and CSV frame_sources, has the other MACs that sent
-frames of a row: all of them, or some. `ip` and `mac` with --all list what does not count: LEFT OUT is the reason.
-`mac` of an attacker with --all lists also what it sent in the name of other MACs.
+A claim in the frame of another MAC (a repeater's, or a forged one) counts for its MAC unless
+another MAC claims the address in frames of its own within 10 minutes. FRAME SOURCES, in JSON and
+CSV frame_sources, has the other MACs that sent frames of a row: all of them, or some. `ip` and
+`mac` with --all list what does not count: LEFT OUT is the reason. `mac` of an attacker with --all
+lists also what it sent in the name of other MACs.
 
 `ip` and `mac` print a line for each period in which a MAC had an address. A period ends when
 another MAC is seen with the address, unless the first one is seen again within 10 minutes.
@@ -113,7 +119,7 @@ enum QueryCommand {
         #[arg(value_parser = parse_address)]
         address: IpAddr,
         /// Show the MAC at TIME
-        #[arg(long, value_name = "TIME", default_value = "now", value_parser = check_time)]
+        #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true, value_parser = check_time)]
         at: String,
     },
     /// Show which MACs had an address, from when to when
@@ -122,7 +128,7 @@ enum QueryCommand {
         #[arg(value_parser = parse_address)]
         address: IpAddr,
         /// Show which MAC had the address at TIME, as `who` does
-        #[arg(long, value_name = "TIME", value_parser = check_time, conflicts_with_all = ["from", "to", "all"])]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = check_time, conflicts_with_all = ["from", "to", "all"])]
         at: Option<String>,
         /// Also list messages that do not count as use of the address: LEFT OUT has the reason, FRAME SOURCES the MAC that sent them
         #[arg(long)]
@@ -173,10 +179,10 @@ enum QueryCommand {
 #[derive(Args)]
 struct RangeOptions {
     /// Begin at TIME [default: with the oldest sighting]
-    #[arg(long, visible_alias = "since", value_name = "TIME", value_parser = check_time)]
+    #[arg(long, visible_alias = "since", value_name = "TIME", allow_hyphen_values = true, value_parser = check_time)]
     from: Option<String>,
     /// End at TIME [default: with the latest sighting]
-    #[arg(long, visible_alias = "until", value_name = "TIME", value_parser = check_time)]
+    #[arg(long, visible_alias = "until", value_name = "TIME", allow_hyphen_values = true, value_parser = check_time)]
     to: Option<String>,
 }
 
@@ -255,7 +261,7 @@ fn time(option: &str, text: &str, now: &Zoned) -> Result<TimeRange, Error> {
 }
 
 /// Refuses what is not a time as a wrong option, before the query begins.
-fn check_time(text: &str) -> Result<String, &'static str> {
+fn check_time(text: &str) -> Result<String, String> {
     time_expression::parse(text, &Zoned::now()).map(|_| text.into())
 }
 
@@ -264,11 +270,61 @@ fn parse_address(text: &str) -> Result<IpAddr, &'static str> {
     let (address, zone) = text.split_once('%').unwrap_or((text, "none"));
     let is_allowed = |ip: &IpAddr| address == text || ip.is_ipv6() && !zone.is_empty();
     let address = address.parse().ok().filter(is_allowed);
-    address.ok_or("must be an IPv4 or IPv6 address, such as 192.0.2.1, 2001:db8::1 or fe80::1%eth0")
+    address.ok_or(match text.parse::<MacAddr>() {
+        Ok(_) => "this is a MAC address, use aw-query mac",
+        Err(_) => "must be an IPv4 or IPv6 address, such as 192.0.2.1, 2001:db8::1 or fe80::1%eth0",
+    })
 }
 
 fn parse_mac(text: &str) -> Result<MacAddr, &'static str> {
-    text.parse().map_err(|_| "must be a MAC address, such as 02:00:00:00:00:01")
+    text.parse().map_err(|_| match parse_address(text) {
+        Ok(_) => "this is an IP address, use aw-query ip; its answer has the MACs",
+        Err(_) => "must be a MAC address, such as 02:00:00:00:00:01",
+    })
+}
+
+/// The options whose value is a time.
+const TIMES: [&str; 5] = ["--at", "--from", "--since", "--to", "--until"];
+
+/// What to write in the place of a mistake, for the usual ones: an address without a subcommand, a time of two words without
+/// quotes.
+pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
+    let text = |kind| match error.get(kind)? {
+        ContextValue::String(text) => Some(&**text),
+        _ => None,
+    };
+    if let Some(word) = text(ContextKind::InvalidSubcommand) {
+        let command = match (parse_address(word), parse_mac(word)) {
+            (Ok(_), _) => "ip",
+            (_, Ok(_)) => "mac",
+            _ => return None,
+        };
+        return Some(format!("write aw-query {command} {word}"));
+    }
+    let word = match error.kind() {
+        ErrorKind::UnknownArgument => text(ContextKind::InvalidArg)?,
+        ErrorKind::ValueValidation => text(ContextKind::InvalidValue)?,
+        _ => return None,
+    };
+    let is_second = |pair: &[String]| {
+        let option = pair[0].split('=').next().unwrap_or_default();
+        TIMES.contains(&option) && pair[0].contains('=')
+    };
+    let at = (1..arguments.len()).find(|at| {
+        let after_value = *at >= 2 && TIMES.contains(&&*arguments[at - 2]);
+        arguments[*at] == word && (after_value || is_second(&arguments[at - 1..]))
+    })?;
+    let (option, first) = match arguments[at - 1].split_once('=') {
+        Some((option, first)) => (option, first),
+        None => (&*arguments[at - 2], &*arguments[at - 1]),
+    };
+    // The longest text that is a time, or else the two words.
+    let now = Zoned::now();
+    let text = |end: usize| format!("{first} {}", arguments[at..end].join(" "));
+    let mut longest = (at + 1..=arguments.len().min(at + 4)).rev().map(text);
+    let time = longest.find(|text| time_expression::parse(text, &now).is_ok());
+    let time = time.unwrap_or_else(|| text(at + 1));
+    Some(format!("put the time into quotes: {option} '{time}'"))
 }
 
 #[cfg(test)]
@@ -302,6 +358,45 @@ mod tests {
         }
         for bad in ["", "10.1.2", "10.1.2.3%eth0", "fe80::1%", "%eth0", "10.1.2.0/24"] {
             assert!(parse_address(bad).is_err(), "{bad}");
+        }
+        assert!(parse_address("02:00:00:00:00:09").unwrap_err().contains("use aw-query mac"));
+        for ip in ["192.0.2.9", "fe80::1%eth0"] {
+            assert!(parse_mac(ip).unwrap_err().contains("use aw-query ip"), "{ip}");
+        }
+    }
+
+    #[test]
+    fn usual_mistakes_have_a_remedy() {
+        let remedied = |line: &str| {
+            let arguments: Vec<_> = line.split(' ').map(String::from).collect();
+            let all = ["aw-query".into()].into_iter().chain(arguments.clone());
+            Options::try_parse_from(all).err().and_then(|error| remedy(&error, &arguments))
+        };
+        let in_quotes =
+            |option: &str, time: &str| Some(format!("put the time into quotes: {option} '{time}'"));
+        for (line, expected) in [
+            ("192.0.2.9", Some("write aw-query ip 192.0.2.9".into())),
+            ("02:00:00:00:00:09", Some("write aw-query mac 02:00:00:00:00:09".into())),
+            ("device", None),
+            ("who 192.0.2.9 --at yesterday 14:05", in_quotes("--at", "yesterday 14:05")),
+            ("who --at yesterday 14:05 192.0.2.9", in_quotes("--at", "yesterday 14:05")),
+            ("who 192.0.2.9 --at=yesterday 14:05", in_quotes("--at", "yesterday 14:05")),
+            ("changes --since 2 days ago", None), // 2 alone is no time
+            ("changes --since 2026-11-20 14:05", in_quotes("--since", "2026-11-20 14:05")),
+            ("changes --until tue 14:05:07 Z", in_quotes("--until", "tue 14:05:07 Z")),
+            ("who 192.0.2.9 14:05", None),
+            ("who 192.0.2.9 --at -1d", None), // no mistake
+        ] {
+            assert_eq!(remedied(line), expected, "{line}");
+        }
+        assert!(Options::try_parse_from("aw-query who 192.0.2.9 --at -1d".split(' ')).is_ok());
+    }
+
+    /// clap breaks longer lines, at another place.
+    #[test]
+    fn lines_of_the_help_are_short() {
+        for line in after_help().lines() {
+            assert!(line.chars().count() <= 100, "{line}");
         }
     }
 }

@@ -25,15 +25,20 @@ A time without an offset is in the time zone of TZ, or else of this machine. A d
 
 const BAD: &str = "must be a time such as '2026-11-20 14:05', 14:05, yesterday or 2h";
 
-/// Parses a time: a moment, or a second, minute or day as a whole. A moment has the same `from` and `to`.
-pub fn parse(text: &str, now: &Zoned) -> Result<TimeRange, &'static str> {
+/// Parses a time: a moment, or a second, minute or day as a whole. A moment has the same `from` and `to`. The error names the
+/// part that is wrong.
+pub fn parse(text: &str, now: &Zoned) -> Result<TimeRange, String> {
+    read(text, now).ok_or_else(|| fault(text, now))
+}
+
+fn read(text: &str, now: &Zoned) -> Option<TimeRange> {
     let text = text.trim();
     if let Some(seconds) = text.strip_prefix('@') {
-        let time = Timestamp::from_second(seconds.parse().map_err(|_| BAD)?);
-        return time.map(|time| range(time, 1.second())).map_err(|_| BAD);
+        let time = Timestamp::from_second(seconds.parse().ok()?);
+        return time.map(|time| range(time, 1.second())).ok();
     }
     if let Some(then) = ago(text, now) {
-        return Ok(range(then.timestamp(), 0.seconds()));
+        return Some(range(then.timestamp(), 0.seconds()));
     }
     let text = text.strip_prefix("last ").filter(|rest| weekday(rest).is_some()).unwrap_or(text);
     // The T of 2026-11-20T14:05, not that of Tuesday.
@@ -41,19 +46,18 @@ pub fn parse(text: &str, now: &Zoned) -> Result<TimeRange, &'static str> {
     let cut = text.char_indices().find(|(at, c)| *c == ' ' || *c == 'T' && after_digit(*at));
     let cut = cut.map(|(at, _)| (&text[..at], &text[at + 1..]));
     let (day, time) = match cut.filter(|(day, _)| !day.contains(':')) {
-        Some((day, time)) => (day_of(day, now).ok_or(BAD)?, Some(time.trim())),
+        Some((day, time)) => (day_of(day, now)?, Some(time.trim())),
         None => match day_of(text, now) {
             Some(day) => (day, None),
             None => (now.date(), Some(text)),
         },
     };
-    let Some(time) = time else { return whole_day(day, now).ok_or(BAD) };
+    let Some(time) = time else { return whole_day(day, now) };
     let (time, offset) = match time.find(['Z', 'z', '+', '-']) {
         Some(at) => (time[..at].trim_end(), Some(&time[at..])),
         None => (time, None),
     };
-    let clock: civil::Time =
-        if time.contains(':') { time.parse().map_err(|_| BAD)? } else { return Err(BAD) };
+    let clock: civil::Time = if time.contains(':') { time.parse().ok()? } else { return None };
     let then = match offset {
         Some(offset) => format!("{day}T{clock}{offset}").parse::<Timestamp>(),
         None => {
@@ -65,7 +69,55 @@ pub fn parse(text: &str, now: &Zoned) -> Result<TimeRange, &'static str> {
         _ if time.contains('.') => 0.seconds(),
         _ => 1.second(),
     };
-    then.map(|then| range(then, length)).map_err(|_| BAD)
+    then.map(|then| range(then, length)).ok()
+}
+
+/// Which part of a text is wrong, and how it would be a time.
+fn fault(text: &str, now: &Zoned) -> String {
+    let text = text.trim();
+    // Two words in the other order.
+    if let Some((first, rest)) = text.split_once(' ')
+        && let swapped = format!("{} {first}", rest.trim())
+        && first.contains(':')
+        && read(&swapped, now).is_some()
+    {
+        return format!("the day comes first: '{swapped}'");
+    }
+    if text.split(' ').any(|word| word == "tomorrow") {
+        return format!("tomorrow is not in the history: it {BAD}");
+    }
+    for word in text.split([' ', 'T']) {
+        if let Some(day) = numbers(word, '.').filter(|numbers| numbers.len() == 3) {
+            let [day, month, year] = [day[0], day[1], day[2]];
+            let (day, year) = if day > 31 { (year, day) } else { (day, year) };
+            let date = format!("{year:04}-{month:02}-{day:02}");
+            if date.parse::<civil::Date>().is_ok() {
+                return format!("a day is written as {date}, not {word}");
+            }
+        }
+        if numbers(word, '-').is_some_and(|numbers| numbers.len() == 3)
+            && word.parse::<civil::Date>().is_err()
+        {
+            return format!("there is no day {word} (write YEAR-MONTH-DAY, as in 2026-11-20)");
+        }
+        let clock = numbers(word, ':').filter(|numbers| [2, 3].contains(&numbers.len()));
+        if clock.is_some() && word.parse::<civil::Time>().is_err() {
+            return format!("there is no time of day {word} (write 00:00 to 23:59)");
+        }
+    }
+    if let Some(clock) = numbers(text, '.').filter(|numbers| numbers.len() == 2)
+        && clock[0] < 24
+        && clock[1] < 60
+    {
+        return format!("a time of day has a colon: {:02}:{:02}", clock[0], clock[1]);
+    }
+    BAD.into()
+}
+
+/// The numbers of a word, with this character between them.
+fn numbers(word: &str, between: char) -> Option<Vec<u16>> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    word.split(between).map(|part| part.parse().ok().filter(|_| is_number(part))).collect()
 }
 
 fn range(from: Timestamp, length: jiff::Span) -> TimeRange {
@@ -129,7 +181,7 @@ mod tests {
         "2026-11-22T14:05:30Z".parse::<Timestamp>().unwrap().to_zoned(zone)
     }
 
-    fn parsed(text: &str) -> Result<String, &'static str> {
+    fn parsed(text: &str) -> Result<String, String> {
         let show = |time: UnixTime| Timestamp::from_nanosecond(time.as_nanos().into()).unwrap();
         let TimeRange { from, to } = parse(text, &now())?;
         let seconds = (to.as_nanos() - from.as_nanos()) / 1_000_000_000;
@@ -162,17 +214,39 @@ mod tests {
             ("-90s", "2026-11-22T14:04:00Z 0"),
             ("@1700000000", "2023-11-14T22:13:20Z 1"),
         ] {
-            assert_eq!(parsed(text).as_deref(), Ok(expected), "{text}");
+            assert_eq!(parsed(text), Ok(expected.into()), "{text}");
         }
     }
 
     #[test]
     fn nonsense() {
-        let texts = "| |never|14|1405|25:00|2026-13-01|2026-11-20 noon|@|@x|1y|h|0s|ago|\
+        let texts = "| |never|14|1405|2026-11-20 noon|@|@x|1y|h|0s|ago|\
             99999999999999999999d|9999999999999d|14:05 CET|2026-11-20T|é|1hé|today yesterday|last|\
-            last 14:05|last today|tuesdays 14:05|tuesday noon|@99999999999999";
+            last 14:05|last today|tuesdays 14:05|tuesday noon|@99999999999999|25.10|32.13.2026";
         for text in texts.split('|') {
-            assert_eq!(parsed(text), Err(BAD), "{text}");
+            assert_eq!(parsed(text), Err(BAD.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_part_that_is_wrong() {
+        for (text, expected) in [
+            ("25:99", "there is no time of day 25:99"),
+            ("yesterday 24:05", "there is no time of day 24:05"),
+            ("2026-02-30", "there is no day 2026-02-30"),
+            ("2026-13-01 14:05", "there is no day 2026-13-01"),
+            ("2026-02-30T14:05", "there is no day 2026-02-30"),
+            ("20-11-2026", "there is no day 20-11-2026 (write YEAR-MONTH-DAY"),
+            ("14:05 yesterday", "the day comes first: 'yesterday 14:05'"),
+            ("14:05  2026-11-20", "the day comes first: '2026-11-20 14:05'"),
+            ("14.05", "a time of day has a colon: 14:05"),
+            ("28.11.2026 14:05", "a day is written as 2026-11-28, not 28.11.2026"),
+            ("2026.11.28", "a day is written as 2026-11-28, not 2026.11.28"),
+            ("tomorrow", "tomorrow is not in the history"),
+            ("tomorrow 14:05", "tomorrow is not in the history"),
+        ] {
+            let fault = parsed(text).unwrap_err();
+            assert!(fault.starts_with(expected), "{text}: {fault}");
         }
     }
 }

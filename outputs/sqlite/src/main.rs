@@ -17,7 +17,8 @@ use aw_output::{
     Access, HistorySource, Plan, RingOptions, SpoolOptions, check, import_history, parse, run,
     run_once,
 };
-use clap::{Parser, Subcommand, value_parser};
+use aw_service::TimeSpan;
+use clap::{Parser, Subcommand};
 
 use crate::{
     history_target::{SqliteTarget, owner},
@@ -42,8 +43,8 @@ struct Options {
     )]
     table: Option<ViewName>,
 
-    /// Delete sightings and configuration changes that are older than DAYS (1 to 36500) [default: keep all]
-    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=36_500))]
+    /// Delete sightings and configuration changes that are older than DAYS: 90, 90d or 12w [default: keep all]
+    #[arg(long, value_name = "DAYS", value_parser = parse_days)]
     retention: Option<u32>,
 
     #[command(flatten)]
@@ -65,6 +66,17 @@ enum Command {
         /// The file; - is standard input
         file: PathBuf,
     },
+}
+
+/// A number of days, or a time span of whole days.
+fn parse_days(text: &str) -> Result<u32, &'static str> {
+    const DAY: u64 = 86_400;
+    let days = text.parse::<u64>().ok().or_else(|| {
+        let seconds = text.parse::<TimeSpan>().ok()?.0.as_secs();
+        Some(seconds / DAY).filter(|days| days * DAY == seconds)
+    });
+    let days = days.filter(|days| (1..=36_500).contains(days)).and_then(|it| it.try_into().ok());
+    days.ok_or("must be a number of whole days, 1 to 36500, such as 90, 90d or 12w")
 }
 
 const EXAMPLES: &str = "\
@@ -106,4 +118,19 @@ fn main() -> ExitCode {
         return check("aw-sqlite", &rings, &plan, || SqliteSink::check(settings));
     }
     run("aw-sqlite", &rings, &plan, || SqliteSink::new(settings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days() {
+        for (text, days) in [("90", 90), ("90d", 90), ("12w", 84), ("48h", 2), ("36500", 36_500)] {
+            assert_eq!(parse_days(text), Ok(days), "{text}");
+        }
+        for bad in ["", "0", "0d", "36501", "30h", "90x", "-1", "1y", "99999999999999999999"] {
+            assert!(parse_days(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use aw_output::{
-    Error, info,
+    Error,
     serve::{self, AllowedHosts, Page},
 };
 use aw_service::Condition;
@@ -46,8 +46,6 @@ pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Starts to serve the page.
 pub fn start(listener: TcpListener, hosts: AllowedHosts, maker: PageMaker) -> Result<(), Error> {
-    let address = listener.local_addr().map_err(|error| Error::io("serve the report", error))?;
-    info(format_args!("serving the report on http://{address}/"));
     let headers = format!(
         "Content-Security-Policy: {}; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n",
         html::content_security_policy()

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -50,6 +50,8 @@ pub struct TrackerSink<'a> {
     write_failure: Condition,
     faults: Faults,
     fault_file: FaultFile,
+    /// The address of the page, until it is logged: when the start has succeeded.
+    served: Option<SocketAddr>,
 }
 
 impl<'a> TrackerSink<'a> {
@@ -68,7 +70,11 @@ impl<'a> TrackerSink<'a> {
             makers: options.common.makers(),
         };
         let live = Arc::new(Mutex::new(Live::new(config.logs.clone())));
+        let mut served = None;
         if let Some(listener) = listener {
+            let address =
+                listener.local_addr().map_err(|error| Error::io("serve the report", error))?;
+            served = Some(address);
             let hosts = AllowedHosts::new(&options.allow_host);
             let maker = PageMaker::new(paths.clone(), Arc::clone(&live), options.online_minutes());
             report_server::start(listener, hosts, maker)?;
@@ -92,6 +98,7 @@ impl<'a> TrackerSink<'a> {
             write_failure: Condition::default(),
             faults,
             fault_file,
+            served,
         };
         if let Some(names) = options.common.live_names.get() {
             names.follow();
@@ -315,6 +322,9 @@ impl Sink for TrackerSink<'_> {
 
     /// The error log has what is missing among the events: the report shows it, and it has no columns that programs read.
     fn observe(&mut self, state: &RingState) -> SinkResult {
+        if let Some(address) = self.served.take() {
+            info(format_args!("serving the report on http://{address}/"));
+        }
         lock(&self.live).observe(state);
         let now = UnixTime::now().seconds();
         for report in self.faults.of_ring(state, "aw-tracker", now) {

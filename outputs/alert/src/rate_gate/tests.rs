@@ -21,7 +21,7 @@ fn a_storm_is_one_digest() {
     let digest = gate.take_digest(1060, LIMIT, false).unwrap();
     assert_eq!((digest.count, digest.first, digest.last), (99_997, 3, 99_999));
     let Notification { subject, text, fields } = digest.notification(&TimeZone::UTC, "sensor1");
-    assert_eq!(subject, "99997 alerts: 99997 new device");
+    assert_eq!(subject, "99997 alerts: 99997 new devices");
     assert!(
         text.ends_with("and 99977 more\n\nreported by sensor1\n") && fields["count"] == 99_997,
         "{text}"
@@ -160,7 +160,7 @@ fn a_digest_has_each_kind_and_the_rarest_first() {
     let digest = gate.take_digest(1060, LIMIT, false).unwrap();
     let Notification { subject, text, fields } = digest.notification(&TimeZone::UTC, "sensor1");
     let flip = "flip flop 10.0.0.1 00:08:e1:01:02:0a (00:08:e1:01:02:0b) eth0 [printer] (Maker)";
-    let numbers = "281 alerts: 1 flip flop, 278 new device, 2 returned device";
+    let numbers = "281 alerts: 1 flip flop, 278 new devices, 2 returned devices";
     assert_eq!(subject, format!("{numbers}; {flip}"));
     let samples: Vec<_> = text.lines().skip(2).take(MAX_SAMPLES).collect();
     assert!(samples[0].ends_with(flip), "{samples:#?}");
