@@ -163,6 +163,42 @@ fn units_are_well_formed() {
     verified.ok();
 }
 
+/// After `systemctl enable UNIT` alone, as the guides have it, the next boot starts it, and disabling one unit changes nothing
+/// about the others.
+#[test]
+fn an_enabled_unit_starts_at_boot() {
+    if Command::new("systemctl").arg("--version").output().is_err() {
+        return skip("there is no systemctl here (systemd)");
+    }
+    let root = tempfile::tempdir().unwrap();
+    let at = |path: &str| root.path().join(path);
+    fs::create_dir_all(at("usr/lib/systemd/system")).unwrap();
+    fs::create_dir_all(at("etc/systemd/system")).unwrap();
+    for file in fs::read_dir(format!("{CONTRIB}/systemd")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), at("usr/lib/systemd/system").join(file.file_name())).unwrap();
+    }
+    let systemctl = |words: &[&str]| {
+        let mut command = program_at("systemctl".into(), &["--quiet"]);
+        command.arg(format!("--root={}", root.path().display())).args(words);
+        run(command).ok();
+    };
+    let started = || {
+        let wanted = fs::read_dir(at("etc/systemd/system/multi-user.target.wants"));
+        let names = wanted.into_iter().flatten().map(|link| link.unwrap().file_name());
+        names.map(|name| name.into_string().unwrap()).collect::<Vec<_>>()
+    };
+    for unit in units() {
+        let name = name_of(&unit).replace('@', "@eth0");
+        systemctl(&["enable", &name]);
+        assert_eq!(started(), [name.clone()]);
+        systemctl(&["enable", "addrwatch.target"]);
+        systemctl(&["disable", &name]);
+        assert_eq!(started(), ["addrwatch.target"], "without {name}");
+        systemctl(&["disable", "addrwatch.target"]);
+    }
+}
+
 /// Runs a program with a unit's filter of system calls, after the change of users and groups.
 const FILTERED: &str = r##"
 import errno, os, seccomp, subprocess, sys
