@@ -75,6 +75,8 @@ impl fmt::Display for SmtpError {
     }
 }
 
+const NO_STARTTLS: &str = "STARTTLS is not supported on this server (set tls = \"none\" if you trust the network up to it, or tls = \"tls\" with the port for that)";
+
 /// A connection on which both sides have said who they are.
 pub(crate) struct Connection {
     stream: BufReader<PeerStream>,
@@ -128,7 +130,7 @@ impl Connection {
         config: &Arc<ClientConfig>,
     ) -> Result<Connection> {
         if !self.offers_starttls() {
-            return Err(SmtpError::Other("STARTTLS is not supported on this server".into()));
+            return Err(SmtpError::Other(NO_STARTTLS.into()));
         }
         self.command(commands::Starttls)?;
         let stream = self.stream.into_inner().start_tls(config, &server.host)?;

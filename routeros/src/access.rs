@@ -68,6 +68,9 @@ fn of_person(path: &Path) -> String {
             let group = group.name().to_string_lossy().into_owned();
             format!(" (you are {me}: adduser {me} {group}, then log in again; or use sudo)")
         }
+        None if part != path => {
+            format!(" (you are {me}, who may not enter {}: use sudo)", part.display())
+        }
         None => format!(" (you are {me}, and it belongs to {}: use sudo)", user_name(found.uid())),
     }
 }
@@ -146,6 +149,17 @@ fn of_service(path: &Path) -> String {
                 remedy_of_owner(&user_name(owner), &me, "chown", path)
             )
         }
+    }
+}
+
+/// For a directory that this process cannot create, or may not see: the service owns it, or root creates it.
+pub fn remedy_for_creating(directory: &Path) -> String {
+    let (me, shown) = (own_name(), directory.display());
+    match is_service() {
+        true => format!(" (as root: install -d -m 700 -o {me} {shown})"),
+        false => format!(
+            " (you are {me}: systemctl start aw-routeros starts the service; for an archive of your own, set archive to a directory that you may create)"
+        ),
     }
 }
 

@@ -7,7 +7,7 @@ mod try_logins;
 
 use std::path::{Path, PathBuf};
 
-use aw_service::{Error, HostPort, failed, info};
+use aw_service::{Error, HostPort, failed, info, warn};
 use clap::Args;
 
 use self::entries::NewRouter;
@@ -30,7 +30,7 @@ pub struct AddOptions {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "name", "host_key"])]
     from: Option<PathBuf>,
     /// Trust the host keys of all routers of the list without asking
-    #[arg(long, requires = "from")]
+    #[arg(long, requires = "from", conflicts_with = "host")]
     yes: bool,
     /// Group of the router, or of those of the list
     #[arg(long, value_name = "NAME")]
@@ -111,8 +111,12 @@ pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
     router.entry += &credentials;
     router.entry += &format!("host_key = {}\n", quoted(&key.to_string()));
     router.entry += if options.legacy { "legacy = true\n" } else { "" };
+    let new = file.with("", std::slice::from_ref(&router))?;
+    for twice in list::same_router(&file.config.routers, &new, &vec![(name.clone(), key)]) {
+        warn(twice);
+    }
     if login.is_none() || credentials.is_empty() {
-        for router in file.with("", std::slice::from_ref(&router))? {
+        for router in new {
             let of = Credential::of(&router);
             info(format_args!("login: {of} (of [defaults] or the group, where no option sets it)"));
         }
@@ -209,11 +213,17 @@ pub fn confirm_host_key(
     };
     let router = Router { legacy_group1: legacy, ..router };
     let key = block_on(SshConnection::host_key(&router))?
-        .map_err(|fault| failed(format_args!("connect to {address}: {}", remedy(fault, legacy))))?;
+        .map_err(|fault| {
+        let later = later(&fault);
+        let why = remedy(fault, legacy);
+        failed(format_args!("connect to {address}: {why}{later}: nothing was changed"))
+    })?;
     match expected {
         Some(expected) if expected.fingerprint == key.fingerprint => return Ok(key),
         Some(_) => {
-            return Err(failed(format_args!("{address}: the host key is not --host-key: {key}")));
+            return Err(failed(format_args!(
+                "{address}: it shows the host key {key}, and not that of --host-key: nothing was changed (compare both with the router's own {COMPARE})"
+            )));
         }
         None => {}
     }
@@ -224,6 +234,17 @@ pub fn confirm_host_key(
         false => Err(failed(
             "the host key is not confirmed: nothing was changed (answer yes if it is the same)",
         )),
+    }
+}
+
+/// What to look for at a router that sends no host key.
+fn later(fault: &SshFault) -> &'static str {
+    match fault {
+        SshFault::Unreachable(why) if why.contains("refused") => {
+            " (SSH is off, or has another port: /ip service print there; or try again later)"
+        }
+        SshFault::Unreachable(_) => " (try again later)",
+        _ => "",
     }
 }
 

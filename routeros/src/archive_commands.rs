@@ -21,6 +21,7 @@ pub use self::{
 use crate::{
     access::read_config,
     archive::Archive,
+    attribution::{LogClaim, users},
     change::Change,
     config::{Config, RouterName},
     config_export::parse_stored,
@@ -73,7 +74,7 @@ impl OutputOptions {
 pub struct LogOptions {
     /// Only changes of this router
     router: Option<String>,
-    /// Only changes credited to USER
+    /// Only changes credited to USER, or that USER is a candidate for: named by a line of a time without a connection
     #[arg(long, value_name = "USER", allow_hyphen_values = true)]
     user: Option<String>,
     /// Only changes since TIME: 2026-11-22, 2026-11-22T10:00, or a time span before now such as 90m, 12h, 7d
@@ -118,7 +119,9 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
     }
     changes.retain(|change| {
         options.since.is_none_or(|since| change.time >= since)
-            && options.user.as_ref().is_none_or(|user| change.users.contains(user))
+            && options.user.as_ref().is_none_or(|user| {
+                change.users.contains(user) || change.candidate_users().contains(&user.as_str())
+            })
     });
     changes.sort_by_key(|change| change.time);
     if options.output.format == Format::Json {
@@ -129,7 +132,11 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
     }
     let mut rows = Vec::new();
     for change in &changes {
-        let claim = change.claims.iter().chain(&change.candidates).next_back();
+        let claims = || change.claims.iter().chain(&change.candidates);
+        let is_by = |claim: &&LogClaim| {
+            options.user.as_ref().is_some_and(|user| users(std::slice::from_ref(*claim)).contains(&&**user))
+        };
+        let claim = claims().rfind(is_by).or(claims().next_back());
         let message = claim.map_or("", |claim| claim.message.as_str());
         let facts = change.facts.join("; ");
         let message = if facts.is_empty() { message } else { facts.as_str() };
@@ -146,7 +153,11 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
             false => change.snapshot.trim_end_matches(".rsc").to_owned(),
         };
         let (time, router) = (local(change.time), change.router.clone());
-        rows.push(vec![time, router, shown(&change.who()), lines, snapshot, message]);
+        let who = match &*change.candidate_users() {
+            [] => change.who(),
+            some => format!("{} (candidate: {})", change.who(), some_of(some, 3)),
+        };
+        rows.push(vec![time, router, shown(&who), lines, snapshot, message]);
     }
     print(&table(&["TIME", "ROUTER", "USER", "LINES", "SNAPSHOT", "LOG"], &rows))
 }

@@ -132,6 +132,13 @@ impl Change {
         change
     }
 
+    /// The users of log lines that it is not credited to for certain.
+    pub fn candidate_users(&self) -> Vec<&str> {
+        let mut named = users(&self.candidates);
+        named.retain(|user| !self.users.iter().any(|credited| credited == user));
+        named
+    }
+
     /// Whether this line is in it, which may be stored without its secrets.
     pub fn has_line(&self, line: &LogClaim) -> bool {
         self.claims.iter().chain(&self.candidates).any(|claim| {

@@ -4,6 +4,7 @@ mod router_tasks;
 
 use std::{
     fs::{self, DirBuilder, File},
+    io::{self, ErrorKind},
     os::{
         fd::AsFd,
         unix::fs::{DirBuilderExt, MetadataExt, chown, fchown},
@@ -20,7 +21,7 @@ use aw_service::{
     open_own, raise_open_files, warn,
 };
 use rustix::net::AddressFamily;
-use shm_layout::{Writer, WriterOptions};
+use shm_layout::{CreateError, Writer, WriterOptions};
 use tokio::{
     net::UnixStream,
     runtime,
@@ -57,9 +58,7 @@ const LOCK_TRIES: usize = 25;
 
 /// Runs until a signal stops it.
 pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
-    // In the background the working directory changes.
-    let failure = |error| Error::io("find the configuration file", error);
-    let path = std::path::absolute(&options.config).map_err(failure)?;
+    let path = options.config.clone();
     let config = Config::read(&path).map_err(failed)?;
     config.warnings.iter().for_each(warn);
     let ring = config.ring_name().map_err(failed)?;
@@ -99,8 +98,10 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
 
     let open = |name| {
         let options = WriterOptions { name, slots: SLOTS, group, host: None };
-        Writer::create(&options)
-            .map_err(|error| Error::new(format_args!("open ring {}", options.name), error))
+        Writer::create(&options).map_err(|error| match error {
+            CreateError::Busy(pid) => failed(ring_in_use(options.name.as_str(), pid)),
+            error => Error::new(format_args!("open ring {}", options.name), error),
+        })
     };
     let ring = ring.map(open).transpose()?;
     let repository =
@@ -213,6 +214,14 @@ async fn follow(
     Ok(())
 }
 
+/// Another program writes to the ring: an aw-routeros of another archive.
+fn ring_in_use(ring: &str, pid: Option<u64>) -> String {
+    let process = pid.map_or(String::new(), |pid| format!(" by process {pid}"));
+    format!(
+        "open ring {ring}: in use{process} (stop it, systemctl stop aw-routeros; or set ring = \"/NAME\", or ring = \"\" for none, in the configuration of this one)"
+    )
+}
+
 /// The line that the start prints.
 fn start_line(config: &Config) -> String {
     let count = config.routers.len();
@@ -271,7 +280,14 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
 
 /// Creates a directory for the user that the daemon runs as, or checks that it belongs to that user.
 fn own_directory(path: &Path, identity: Option<&Identity>) -> Result<(), Error> {
-    let failure = |error| Error::io(format_args!("create {}", path.display()), error);
+    let failure = |error: io::Error| match error.kind() {
+        ErrorKind::PermissionDenied => failed(format_args!(
+            "create {}: permission denied{}",
+            path.display(),
+            access::remedy_for_creating(path)
+        )),
+        _ => Error::io(format_args!("create {}", path.display()), error),
+    };
     if !path.exists() {
         // Parent directories with the default mode: that user must be able to enter them.
         path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failure)?;
@@ -318,7 +334,7 @@ pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> 
             Ok(file)
         }
         Err(fs::TryLockError::WouldBlock) => Err(failed(format_args!(
-            "lock {}: another aw-routeros uses this archive",
+            "lock {}: another aw-routeros uses this archive (stop it, systemctl stop aw-routeros; or set another archive)",
             archive.display()
         ))),
         Err(fs::TryLockError::Error(error)) => Err(Error::io("lock the archive", error)),

@@ -13,7 +13,7 @@ use aw_service::{FileKind, explain, open_file, plain};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    access::read_or_explain,
+    access::{read_or_explain, remedy},
     archive::{Archive, RouterState},
     archive_commands::local,
     config::{RouterName, archive_of_rejected},
@@ -161,11 +161,12 @@ fn is_recent(state: &RouterState) -> bool {
 pub fn is_running(archive: &Path) -> Result<bool, String> {
     let path = lock_path(archive);
     let failure = |error: io::Error| {
-        let remedy = match error.kind() {
-            ErrorKind::PermissionDenied => " (run it as root or as the user of aw-routeros)",
-            _ => "",
+        // No group helps: the archive is its user's.
+        let why = match error.kind() {
+            ErrorKind::PermissionDenied => format!("permission denied{}", remedy(archive)),
+            _ => explain(&error),
         };
-        format!("open {}: {}{remedy}", path.display(), explain(&error))
+        format!("open {}: {why}", path.display())
     };
     match open_file(&path, FileKind::State) {
         Ok(file) => match file.try_lock_shared() {

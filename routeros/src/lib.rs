@@ -149,7 +149,11 @@ followed), or if not healthy; 2 for wrong options.";
 
 /// The program.
 pub fn main() -> ExitCode {
-    let options: Options = aw_service::parse("aw-routeros");
+    let mut options: Options = aw_service::parse("aw-routeros");
+    // Messages name the directory that denies access, and a daemon in the background leaves this one.
+    if let Ok(path) = std::path::absolute(&options.config) {
+        options.config = path;
+    }
     if options.hook_process {
         return hooks::run_process();
     }

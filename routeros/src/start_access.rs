@@ -8,17 +8,22 @@ use std::{
     sync::OnceLock,
 };
 
-use aw_service::Access;
+use aw_service::{Access, UnitFiles, unit};
+
+use crate::access::own_name;
 
 static ALLOWED: OnceLock<Vec<Access>> = OnceLock::new();
+/// What the configuration of the start named, and was not there, or not visible.
+static MISSING: OnceLock<Vec<Access>> = OnceLock::new();
 
 /// What to do.
 pub const RESTART: &str = "restart aw-routeros (systemctl restart aw-routeros)";
 
 /// The daemon will be confined to these. What does not exist yet is not allowed later.
 pub fn set(mut allowed: Vec<Access>) {
-    allowed.retain(|access| path_of(access).is_none_or(Path::exists));
-    let _ = ALLOWED.set(allowed); // once in a process
+    let missing = allowed.extract_if(.., |access| !path_of(access).is_none_or(Path::exists));
+    let _ = MISSING.set(missing.collect()); // once in a process
+    let _ = ALLOWED.set(allowed);
 }
 
 /// Whether this process is the daemon, after its start.
@@ -39,12 +44,23 @@ fn path_of(access: &Access) -> Option<&Path> {
 pub fn denied_path(path: &Path, error: &Error) -> Option<String> {
     let denied = error.kind() == ErrorKind::PermissionDenied;
     let allowed = ALLOWED.get().filter(|_| denied)?;
-    let is_allowed = allowed.iter().filter_map(path_of).any(|root| path.starts_with(root));
-    (!is_allowed).then(|| {
-        format!(
-            "read {}: its directory was not in the configuration at the start: {RESTART}",
-            path.display()
-        )
+    let is_in = |list: &[Access]| list.iter().filter_map(path_of).any(|root| path.starts_with(root));
+    if is_in(allowed) {
+        return None;
+    }
+    let shown = path.display();
+    // A restart would find the same.
+    if let Some(unit) = UnitFiles::of("aw-routeros").filter(|_| unit().is_some())
+        && let Some(why) = unit.hides(path)
+    {
+        return Some(why);
+    }
+    Some(match MISSING.get().is_some_and(|missing| is_in(missing)) {
+        true => format!(
+            "read {shown}: at the start its directory was not there, or {} was not allowed to enter it (namei -l {shown} lists who may; then {RESTART})",
+            own_name()
+        ),
+        false => format!("read {shown}: its directory was not in the configuration at the start: {RESTART}"),
     })
 }
 

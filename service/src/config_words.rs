@@ -21,6 +21,9 @@ pub fn plain_fault(message: &str, text: &str, at: Option<usize>) -> String {
         let example = key.map_or(String::new(), |key| format!(" (write {key} = \"...\")"));
         return format!("{of_key}a text must stand in quotes{example}");
     }
+    if message == "duplicate key" {
+        return twice(text, at);
+    }
     if message.starts_with("data did not match any variant") {
         return format!("{of_key}must be a text in quotes, or a list of such texts");
     }
@@ -53,6 +56,22 @@ fn single_table(text: &str, at: usize) -> Option<&str> {
     let line = text.get(start..)?.lines().next()?.trim();
     let name = line.strip_prefix('[')?.split(']').next()?;
     (!name.starts_with('[')).then_some(name.trim())
+}
+
+/// A key or a table that the text has before the byte `at` already.
+fn twice(text: &str, at: Option<usize>) -> String {
+    let at = at.unwrap_or_default().min(text.len());
+    let from = text.as_bytes()[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let line = text.get(from..).and_then(|rest| rest.lines().next()).unwrap_or_default().trim();
+    let of_table = line.strip_prefix('[').map(|rest| rest.trim_matches(['[', ']', ' ']));
+    match (of_table, line.split_once('=')) {
+        (Some(table), _) => {
+            let table = plain(table);
+            format!("[{table}] stands twice (write [[{table}]] each time for several of them, or join both)")
+        }
+        (None, Some((key, _))) => format!("{}: it stands twice (remove one)", plain(key.trim())),
+        (None, None) => "a key stands twice (remove one)".into(),
+    }
 }
 
 fn found_value(found: &str) -> String {
@@ -197,11 +216,17 @@ mod tests {
                 "channel: must be a list in square brackets, not a table",
             ),
             ("missing field `user`", "", "missing key `user`"),
+            ("duplicate key", "keep = 1\nkeep = 2", "keep: it stands twice (remove one)"),
             ("another one", "", "another one"),
         ] {
             let at = text.rfind("= ").map_or(text.len(), |at| at + 2);
             assert_eq!(plain_fault(message, text, Some(at)), expected);
         }
+        let twice = "[router]\nx = 1\n[router]\ny = 2";
+        assert_eq!(
+            plain_fault("duplicate key", twice, Some(17)),
+            "[router] stands twice (write [[router]] each time for several of them, or join both)"
+        );
         assert_eq!(key_of("to = [\"a\", 5]", 11), Some("to"));
         assert_eq!(key_of("x = [\"a=b\", 5]", 12), None);
         assert_eq!(key_of("é = 5", 1), None);

@@ -14,7 +14,7 @@ pub use super::entries::NewRouter;
 use super::{
     COMPARE, block_on,
     entries::{ConfigFile, check_name, quoted},
-    next, remedy,
+    later, next, remedy,
 };
 use crate::{
     config::{MAX_CONFIG, Router, RouterName, router_address},
@@ -188,11 +188,11 @@ pub fn same_router(known: &[Router], new: &[Router], keys: &Keys) -> Vec<String>
             };
             if router.address == other.address && router.via == other.via {
                 found.push(format!(
-                    "{name} has the address of {other_name}, {}: one router, followed twice",
+                    "{name} has the address of {other_name}, {}: one router, followed twice (keep one of the two entries)",
                     router.address
                 ));
             } else if key(router).is_some_and(has_key) {
-                found.push(format!("{name} has the host key of {other_name}: one router, followed twice, or copies of one machine"));
+                found.push(format!("{name} has the host key of {other_name}: one router, followed twice, or copies of one machine (keep one of the two entries, or give each machine a key of its own: /ip ssh regenerate-host-key)"));
             }
         }
     }
@@ -215,13 +215,7 @@ fn fetch_keys(routers: Vec<Router>) -> Result<(Keys, Faults), Error> {
                 shown
             }
             Err(fault) => {
-                let later = match &fault {
-                    SshFault::Unreachable(why) if why.contains("refused") => {
-                        ": SSH is off, or has another port, /ip service print (try again later)"
-                    }
-                    SshFault::Unreachable(_) => " (try again later)",
-                    _ => "",
-                };
+                let later = later(&fault);
                 let shown = format!("no host key: {fault}");
                 faults.push((name.clone(), remedy(fault, router.legacy) + later));
                 shown

@@ -45,7 +45,8 @@ pub fn faults(config: &Config, path: &Path) -> Vec<String> {
     }
     faults.extend(config.hooks().filter_map(HookCommand::shell_text));
     faults.extend(config.hooks().filter_map(HookCommand::unusable));
-    if path == Path::new(DEFAULT_PATH)
+    // Also a file that is to replace that of the service.
+    if path.parent() == Path::new(DEFAULT_PATH).parent()
         && let Some(unit) = UnitFiles::of("aw-routeros")
     {
         faults.extend(hidden(config, &unit));

@@ -112,6 +112,10 @@ fn errors_name_the_file_and_the_line() {
         ("[group.branches]\n".into(), "a.toml: line 1: group branches: the name is used twice"),
         ("[defaults]\nuser = \"x\"".into(), "a.toml: line 1: unknown table or key `defaults`"),
         ("x = [".into(), "a.toml: line 1: "),
+        (
+            "[router]\nname = \"a\"\n[router]\nname = \"b\"\n".into(),
+            "a.toml: line 3: [router] stands twice (write [[router]] each time",
+        ),
         ("router = 5".into(), "a.toml: line 1: router: must be tables"),
     ] {
         let fault = fault("routers.d/a.toml", &text);
