@@ -24,7 +24,7 @@ mod token;
 mod token_file;
 
 pub use aw_peer::is_local_host;
-pub use mailer::{Mailer, PreparedMailer};
+pub use mailer::{MailFaults, Mailer, PreparedMailer};
 pub use message::sendmail_message;
 pub use oauth::OauthOptions;
 pub use options::{MailOptions, Tls};

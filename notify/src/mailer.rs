@@ -1,11 +1,11 @@
 //! The mailer: a spool, and the thread that sends from it.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fs,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -14,9 +14,13 @@ use std::{
 
 use aw_service::{Backoff, Condition, Error, FileKind, cause, read_file, warn};
 use lettre::Address;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Mail, MailOptions, SmtpClient, smtp::Undelivered, spool::Spool, token_file::TokenFile,
+    Mail, MailOptions, SmtpClient,
+    smtp::{Undelivered, address_of},
+    spool::Spool,
+    token_file::TokenFile,
 };
 
 /// Size of the spool in bytes, at most.
@@ -52,14 +56,40 @@ impl PreparedMailer {
         let (client, spool) = (Arc::new(self.client), Arc::new(self.spool));
         let (wake, woken) = sync_channel(1);
         let (done, ended) = sync_channel(1);
-        let sender = Sender { client: Arc::clone(&client), spool: Arc::clone(&spool) };
+        let faults = Arc::<Mutex<MailFaults>>::default();
+        let sender = Sender {
+            client: Arc::clone(&client),
+            spool: Arc::clone(&spool),
+            faults: Arc::clone(&faults),
+        };
         let run = move || {
             sender.run(&woken);
             let _ = done.send(());
         };
         let started = thread::Builder::new().name("mail".into()).spawn(run);
         started.map_err(|error| Error::io("start the thread for mail", error))?;
-        Ok(Mailer { client, spool, wake, ended: Mutex::new(ended) })
+        Ok(Mailer { client, spool, faults, wake, ended: Mutex::new(ended) })
+    }
+}
+
+/// What is wrong with mail: it cannot be mailed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MailFaults {
+    /// Why nothing can be sent, with the number of mails that wait; empty if they can be.
+    pub waiting: String,
+    /// The receivers whose last mail the server refused for good, with its answer.
+    pub refused: BTreeMap<String, String>,
+}
+
+impl MailFaults {
+    /// One text for each, with its remedy.
+    pub fn texts(&self) -> Vec<String> {
+        let waiting = (!self.waiting.is_empty()).then(|| self.waiting.clone());
+        let refused = self.refused.iter().map(|(to, why)| {
+            format!("the mail server refused the last mail to {to}: {why} (correct the address, or have the server accept it)")
+        });
+        waiting.into_iter().chain(refused).collect()
     }
 }
 
@@ -67,6 +97,7 @@ impl PreparedMailer {
 pub struct Mailer {
     client: Arc<SmtpClient>,
     spool: Arc<Spool>,
+    faults: Arc<Mutex<MailFaults>>,
     wake: SyncSender<()>,
     ended: Mutex<Receiver<()>>, // so that threads can share the mailer
 }
@@ -98,6 +129,24 @@ impl Mailer {
         }
     }
 
+    /// What is wrong now.
+    pub fn faults(&self) -> MailFaults {
+        lock(&self.faults).clone()
+    }
+
+    /// The receivers whose mail an earlier process found refused.
+    pub fn restore(&self, refused: BTreeMap<String, String>) {
+        lock(&self.faults).refused.extend(refused);
+    }
+
+    /// There are no receivers but these and those of the options: what was refused of others is forgotten.
+    pub fn set_receivers<'a>(&self, others: impl Iterator<Item = &'a String>) {
+        let mut known: HashSet<_> =
+            self.client.recipients().iter().map(Address::to_string).collect();
+        known.extend(others.filter_map(|other| Some(address_of(other)?.to_string())));
+        lock(&self.faults).refused.retain(|to, _| known.contains(to));
+    }
+
     /// Sends what can be sent within `timeout`; the rest stays in the spool.
     pub fn finish(self, timeout: Duration) {
         drop(self.wake);
@@ -107,9 +156,14 @@ impl Mailer {
     }
 }
 
+fn lock(faults: &Mutex<MailFaults>) -> MutexGuard<'_, MailFaults> {
+    faults.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 struct Sender {
     client: Arc<SmtpClient>,
     spool: Arc<Spool>,
+    faults: Arc<Mutex<MailFaults>>,
 }
 
 /// Mail cannot be sent now: the number of messages in the spool, which are tried again, and the cause.
@@ -122,12 +176,14 @@ impl Sender {
             let next = match self.send_all() {
                 Ok(()) => {
                     backoff.reset();
+                    lock(&self.faults).waiting.clear();
                     fault.ends("mail can be sent again");
                     woken.recv().map_err(|_| RecvTimeoutError::Disconnected)
                 }
                 Err((waiting, why)) => {
-                    fault
-                        .begins(format_args!("mail cannot be sent, {waiting} in the queue: {why}"));
+                    let why = format!("mail cannot be sent, {waiting} in the queue: {why}");
+                    lock(&self.faults).waiting.clone_from(&why);
+                    fault.begins(why);
                     // A new message wakes the thread, but does not make it ask a failing server more often than this.
                     let pause = backoff.pause();
                     thread::sleep(pause.min(MIN_PAUSE));
@@ -160,12 +216,19 @@ impl Sender {
             let mut send = |to| self.client.deliver(&mut connection, &[to], message).map(drop);
             let sent = recipients.iter().cloned().try_for_each(&mut send);
             match sent {
-                Ok(()) => fs::remove_file(path).map_err(|error| (left, cause(&error)))?,
+                Ok(()) => {
+                    fs::remove_file(path).map_err(|error| (left, cause(&error)))?;
+                    let refused = &mut lock(&self.faults).refused;
+                    recipients.iter().for_each(|to| drop(refused.remove(&to.to_string())));
+                }
                 Err(Undelivered::Refused(why)) => {
                     self.spool.set_aside(path).map_err(|error| (left, cause(&error)))?;
                     warn(format_args!(
-                        "the mail server rejected a mail, which is not sent again: {why}"
+                        "the mail server rejected a mail, which is not sent again: {why} (correct the address, or have the server accept it; the mail is in {})",
+                        path.with_extension("refused").display()
                     ));
+                    let refused = &mut lock(&self.faults).refused;
+                    refused.extend(recipients.iter().map(|to| (to.to_string(), why.clone())));
                 }
                 Err(Undelivered::Deferred(why)) => {
                     later.extend(recipients);

@@ -84,6 +84,11 @@ fn mailbox(text: &str) -> Result<Mailbox, String> {
     })
 }
 
+/// The address of a receiver, which may stand behind a name.
+pub(crate) fn address_of(text: &str) -> Option<Address> {
+    mailbox(text).ok().map(|mailbox| mailbox.email)
+}
+
 fn mailboxes(texts: &[String]) -> Result<Vec<Mailbox>, String> {
     texts.iter().map(|text| mailbox(text)).collect()
 }

@@ -212,8 +212,7 @@ pub fn confirm_host_key(
         return Err(failed("no router"));
     };
     let router = Router { legacy_group1: legacy, ..router };
-    let key = block_on(SshConnection::host_key(&router))?
-        .map_err(|fault| {
+    let key = block_on(SshConnection::host_key(&router))?.map_err(|fault| {
         let later = later(&fault);
         let why = remedy(fault, legacy);
         failed(format_args!("connect to {address}: {why}{later}: nothing was changed"))

@@ -134,7 +134,10 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
     for change in &changes {
         let claims = || change.claims.iter().chain(&change.candidates);
         let is_by = |claim: &&LogClaim| {
-            options.user.as_ref().is_some_and(|user| users(std::slice::from_ref(*claim)).contains(&&**user))
+            options
+                .user
+                .as_ref()
+                .is_some_and(|user| users(std::slice::from_ref(*claim)).contains(&&**user))
         };
         let claim = claims().rfind(is_by).or(claims().next_back());
         let message = claim.map_or("", |claim| claim.message.as_str());

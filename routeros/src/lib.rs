@@ -85,6 +85,10 @@ struct Options {
     #[arg(requires = "host")]
     login: Option<String>,
 
+    /// Read the configuration file and exit, with status 1 if it is refused; for the reload of the unit
+    #[arg(long, hide = true, conflicts_with = "host")]
+    read_config: bool,
+
     /// Run as the process that starts hooks; for aw-routeros itself
     #[arg(long, hide = true)]
     hook_process: bool,
@@ -179,6 +183,9 @@ pub fn main() -> ExitCode {
         Some(RouterosCommand::ForgetSecrets) => forget_secrets::run(&options.config),
         Some(RouterosCommand::Check(check)) => {
             check::run(&options.config, check, options.service.user.as_deref())
+        }
+        None if options.read_config => {
+            access::read_or_explain(&options.config).map(drop).map_err(aw_service::failed)
         }
         None => match (&options.host, &options.login) {
             (Some(host), Some(login)) => legacy::run(host, login, &options),

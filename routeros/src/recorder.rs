@@ -104,6 +104,9 @@ impl Recorder {
         if git.is_none() {
             service.git.clear();
         }
+        if let Some(mailer) = &mailer {
+            mailer.restore(service.mail.refused.clone());
+        }
         Recorder {
             zone: TimeZone::system(),
             journal: Journal::new(&config.archive),

@@ -1,8 +1,10 @@
 //! What the running daemon notes for `--health` and `show` besides its routers: of when its configuration is, why a later one
-//! is not in effect, and which hooks fail, and why nothing is committed.
+//! is not in effect, which hooks fail, why nothing is committed, and why mail is not
+//! sent.
 
 use std::path::{Path, PathBuf};
 
+use aw_notify::MailFaults;
 use aw_service::{FileKind, read_file_text};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,8 @@ pub struct ServiceState {
     pub failing_hooks: Vec<String>,
     /// Why changes are not committed; empty if they are.
     pub git: String,
+    /// Why mails wait, and which receivers get none.
+    pub mail: MailFaults,
 }
 
 fn path(archive: &Path) -> PathBuf {
@@ -48,6 +52,7 @@ impl ServiceState {
         }
         faults.extend(self.failing_hooks.iter().map(|why| mask(why)));
         faults.extend((!self.git.is_empty()).then(|| mask(&self.git)));
+        faults.extend(self.mail.texts().iter().map(|why| mask(why)));
         faults
     }
 

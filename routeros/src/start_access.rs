@@ -15,6 +15,8 @@ use crate::access::own_name;
 static ALLOWED: OnceLock<Vec<Access>> = OnceLock::new();
 /// What the configuration of the start named, and was not there, or not visible.
 static MISSING: OnceLock<Vec<Access>> = OnceLock::new();
+/// The files of the unit, which are out of reach later.
+static UNIT: OnceLock<Option<UnitFiles>> = OnceLock::new();
 
 /// What to do.
 pub const RESTART: &str = "restart aw-routeros (systemctl restart aw-routeros)";
@@ -24,6 +26,7 @@ pub fn set(mut allowed: Vec<Access>) {
     let missing = allowed.extract_if(.., |access| !path_of(access).is_none_or(Path::exists));
     let _ = MISSING.set(missing.collect()); // once in a process
     let _ = ALLOWED.set(allowed);
+    let _ = UNIT.set(unit().and_then(UnitFiles::of));
 }
 
 /// Whether this process is the daemon, after its start.
@@ -44,15 +47,14 @@ fn path_of(access: &Access) -> Option<&Path> {
 pub fn denied_path(path: &Path, error: &Error) -> Option<String> {
     let denied = error.kind() == ErrorKind::PermissionDenied;
     let allowed = ALLOWED.get().filter(|_| denied)?;
-    let is_in = |list: &[Access]| list.iter().filter_map(path_of).any(|root| path.starts_with(root));
+    let is_in =
+        |list: &[Access]| list.iter().filter_map(path_of).any(|root| path.starts_with(root));
     if is_in(allowed) {
         return None;
     }
     let shown = path.display();
     // A restart would find the same.
-    if let Some(unit) = UnitFiles::of("aw-routeros").filter(|_| unit().is_some())
-        && let Some(why) = unit.hides(path)
-    {
+    if let Some(why) = UNIT.get().and_then(|unit| unit.as_ref()?.hides(path)) {
         return Some(why);
     }
     Some(match MISSING.get().is_some_and(|missing| is_in(missing)) {
@@ -60,7 +62,9 @@ pub fn denied_path(path: &Path, error: &Error) -> Option<String> {
             "read {shown}: at the start its directory was not there, or {} was not allowed to enter it (namei -l {shown} lists who may; then {RESTART})",
             own_name()
         ),
-        false => format!("read {shown}: its directory was not in the configuration at the start: {RESTART}"),
+        false => format!(
+            "read {shown}: its directory was not in the configuration at the start: {RESTART}"
+        ),
     })
 }
 

@@ -67,7 +67,9 @@ fn twice(text: &str, at: Option<usize>) -> String {
     match (of_table, line.split_once('=')) {
         (Some(table), _) => {
             let table = plain(table);
-            format!("[{table}] stands twice (write [[{table}]] each time for several of them, or join both)")
+            format!(
+                "[{table}] stands twice (write [[{table}]] each time for several of them, or join both)"
+            )
         }
         (None, Some((key, _))) => format!("{}: it stands twice (remove one)", plain(key.trim())),
         (None, None) => "a key stands twice (remove one)".into(),

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use aw_notify::Mailer;
+use aw_notify::{MailFaults, Mailer};
 use aw_service::{Condition, FileKind, cause, open_append, read_file_text, warn};
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,18 @@ impl ChangeMail {
             digests: Mutex::new((Digests::new(window), Vec::new())),
             started: UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
             unwritable: Mutex::default(),
+        }
+    }
+
+    /// What is wrong with sending; none without a mailer.
+    pub fn faults(&self) -> MailFaults {
+        self.mailer.as_ref().map(Mailer::faults).unwrap_or_default()
+    }
+
+    /// The receivers of routers, besides those of all.
+    pub fn set_receivers<'a>(&self, of_routers: impl Iterator<Item = &'a String>) {
+        if let Some(mailer) = &self.mailer {
+            mailer.set_receivers(of_routers);
         }
     }
 

@@ -36,6 +36,7 @@ impl Recorder {
     pub fn maintain_reports(&self) {
         self.mail.maintain();
         self.store_reported();
+        self.store_mail_faults();
         let Some(hooks) = &self.hooks else { return };
         let reports = hooks.reports();
         {
@@ -53,6 +54,17 @@ impl Recorder {
                 warn(&shown)
             }
             self.mail_of_all(&self.masked(&subject), &text);
+        }
+    }
+
+    /// What is wrong with mail, which no mail can report.
+    fn store_mail_faults(&self) {
+        let mut faults = self.mail.faults();
+        faults.waiting = self.stored(&faults.waiting);
+        faults.refused.values_mut().for_each(|why| *why = self.stored(why));
+        let state = &mut *lock(&self.service);
+        if replace(&mut state.mail, faults.clone()) != faults {
+            self.store_service(state);
         }
     }
 

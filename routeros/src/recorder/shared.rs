@@ -19,6 +19,8 @@ impl Recorder {
     pub fn set_routers(&self, routers: &[Router]) {
         lock(&self.shared).set_routers(routers);
         lock(&self.statuses).retain(|name, _| routers.iter().any(|router| &router.name == name));
+        self.mail
+            .set_receivers(routers.iter().filter_map(|router| router.mail_to.as_ref()).flatten());
     }
 
     /// A router has a fault that others may have too: mailed with them, and logged for the first one.
@@ -105,6 +107,12 @@ impl Recorder {
 
     /// How many routers are followed, for the service manager.
     pub fn summary(&self) -> String {
+        let mail =
+            self.mail.faults().texts().into_iter().map(|why| format!("; {}", self.masked(&why)));
+        self.summary_of_routers() + &mail.collect::<String>()
+    }
+
+    fn summary_of_routers(&self) -> String {
         let statuses = lock(&self.statuses);
         if statuses.is_empty() {
             return "no router is configured (aw-routeros add HOST)".into();
