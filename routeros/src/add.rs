@@ -240,7 +240,7 @@ pub fn confirm_host_key(
 fn later(fault: &SshFault) -> &'static str {
     match fault {
         SshFault::Unreachable(why) if why.contains("refused") => {
-            " (SSH is off, or has another port: /ip service print there; or try again later)"
+            ": SSH is off, or has another port, /ip service print (try again later)"
         }
         SshFault::Unreachable(_) => " (try again later)",
         _ => "",

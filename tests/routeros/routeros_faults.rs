@@ -406,6 +406,54 @@ fn a_receiver_that_the_mail_server_refuses() {
     daemon.stop().ok();
 }
 
+/// No mail can report that mail fails: `--health` and `show` do, also after a restart, until it works again.
+#[test]
+fn mail_that_fails_is_a_fault_of_the_service() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    sink.answer_for("gone@example.org", "550 no such user");
+    let mut watching = Watching::new(&ring).mail(sink.port).global("mail_digest = 0").router(
+        "core1",
+        &router,
+        Version::V7,
+    );
+    watching.replace_mail("\"noc@example.org\"", "\"gone@example.org\", \"noc@example.org\"");
+    let ask = |watching: &Watching, word: &str| {
+        let mut command = watching.command();
+        command.arg(word);
+        run(command)
+    };
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.add("alice", "/ip dns set servers=192.0.2.1");
+    let refused =
+        "the mail server refused the last mail to gone@example.org: mail server 127.0.0.1";
+    let is_named = |watching: &Watching| ask(watching, "--health").stdout.contains(refused);
+    wait_until("the receiver is a fault", || is_named(&watching));
+    assert!(ask(&watching, "show").stderr.contains(refused));
+    daemon.stop().ok();
+    let daemon = watching.start();
+    wait_until("it outlives a restart", || is_named(&watching));
+    daemon.stop().ok();
+    // Another address, and no server.
+    let down = free_port();
+    watching.replace_mail("gone@example.org", "back@example.org");
+    watching.replace_mail(&sink.port.to_string(), &down.to_string());
+    let daemon = watching.start();
+    daemon.stderr.wait_for("core1: connected");
+    router.add("alice", "/ip dns set servers=192.0.2.2");
+    wait_until("the server is a fault", || {
+        let health = ask(&watching, "--health");
+        health.status.code() == Some(1)
+            && health.stdout.contains("mail cannot be sent, 2 in the queue: mail server 127.0.0.1")
+            && !health.stdout.contains("gone@example.org")
+    });
+    daemon.stop().ok();
+    watching.replace_mail(&down.to_string(), &sink.port.to_string());
+    let daemon = watching.start();
+    wait_until("it is over", || ask(&watching, "--health").status.success());
+    daemon.stop().ok();
+}
+
 /// An unknown host key is not trusted, a changed one is reported, and no password is sent to either.
 #[test]
 fn host_keys() {

@@ -85,7 +85,28 @@ fn a_wrong_login_adds_nothing() {
     run(yes).refused("aw-routeros", &["group \"x\": there is no [group.x] (there are no groups: "]);
     let yes = command(&path, &["add", &address, "--name", "core1", "--login", "admin"]);
     run_with(yes, b"y\nsecret\n").ok();
-    // The same router again is pointed out.
+    // The same router again is pointed out, and so is a key that is not the expected one.
+    let again = ["add", &address, "--name", "rx", "--login", "admin", "--host-key"];
+    let other = aw_tests::routeros::fingerprint(&aw_tests::routeros::new_key());
+    let other = run(command(&path, &[&again[..], &[&other]].concat()));
+    let why = format!("{address}: it shows the host key ssh-ed25519 {}, and not", router.host_key);
+    other
+        .refused("aw-routeros", &[&why, "nothing was changed (compare both with the router's own"]);
+    let again = command(&path, &[&again[..], &[&router.host_key]].concat());
+    let again = run_with(again, b"wrong\n");
+    let twice = format!("rx has the address of core1, {address}: one router, followed twice (keep");
+    assert!(again.stderr.contains(&twice), "{}", again.stderr);
+    again.refused("aw-routeros", &["login refused", "nothing was changed"]);
+    let yes = run(command(&path, &["add", &address, "--yes"]));
+    assert!(yes.stderr.contains("'--yes' cannot be used with"), "{}", yes.stderr);
+    let closed = format!("127.0.0.1:{}", free_port());
+    let off = run(command(&path, &["add", &closed, "--name", "off", "--login", "admin"]));
+    off.refused("aw-routeros", &["SSH is off, or has another port", ": nothing was changed"]);
+    // Without the directory, no message could name what denies access to it.
+    let mut relative = command(Path::new("none.toml"), &["check"]);
+    relative.current_dir(directory.path());
+    let shown = directory.path().join("none.toml");
+    run(relative).refused("aw-routeros", &[&format!("read {}: ", shown.display())]);
     let list = directory.path().join("list");
     fs::write(&list, format!("again {address}\n")).unwrap();
     let file = directory.path().join("core1.pass");
