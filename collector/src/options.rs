@@ -279,7 +279,7 @@ impl Options {
         let own = Path::new(CONFIGURED).join(format!("collector-{instance}.conf"));
         let of_all = Path::new(CONFIGURED).join("collector.conf");
         // Where the outputs have theirs.
-        let of_others = ["", &format!("@{instance}")].map(|instance| {
+        let of_others = [String::new(), format!("@{instance}")].map(|instance| {
             let file = PathBuf::from(format!("/etc/default/addrwatch-collector{instance}"));
             let own = own.display();
             let fault =

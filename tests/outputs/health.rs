@@ -263,7 +263,7 @@ fn an_output_that_never_ran_is_reported() {
     let metrics = Run::start(command);
     let line = metrics.stderr.wait_for("metrics at http://127.0.0.1:");
     let port = line.trim_end_matches("/metrics").rsplit(':').next().unwrap().to_owned();
-    check("aw-metrics", &["--listen", &port]).ok();
+    check("aw-metrics", &["--listen", port.as_str()]).ok();
     metrics.stop().ok();
     collector.kill();
 }
