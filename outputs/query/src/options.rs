@@ -301,30 +301,24 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
         };
         return Some(format!("write aw-query {command} {word}"));
     }
-    let word = match error.kind() {
-        ErrorKind::UnknownArgument => text(ContextKind::InvalidArg)?,
-        ErrorKind::ValueValidation => text(ContextKind::InvalidValue)?,
-        _ => return None,
-    };
-    let is_second = |pair: &[String]| {
-        let option = pair[0].split('=').next().unwrap_or_default();
-        TIMES.contains(&option) && pair[0].contains('=')
-    };
-    let at = (1..arguments.len()).find(|at| {
-        let after_value = *at >= 2 && TIMES.contains(&&*arguments[at - 2]);
-        arguments[*at] == word && (after_value || is_second(&arguments[at - 1..]))
-    })?;
-    let (option, first) = match arguments[at - 1].split_once('=') {
-        Some((option, first)) => (option, first),
-        None => (&*arguments[at - 2], &*arguments[at - 1]),
-    };
-    // The longest text that is a time, or else the two words.
+    if !matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::ValueValidation) {
+        return None;
+    }
+    // The word that clap reports may be a later one: it takes the second one for the address.
     let now = Zoned::now();
-    let text = |end: usize| format!("{first} {}", arguments[at..end].join(" "));
-    let mut longest = (at + 1..=arguments.len().min(at + 4)).rev().map(text);
-    let time = longest.find(|text| time_expression::parse(text, &now).is_ok());
-    let time = time.unwrap_or_else(|| text(at + 1));
-    Some(format!("put the time into quotes: {option} '{time}'"))
+    (0..arguments.len()).find_map(|at| {
+        let (option, first, next) = match arguments[at].split_once('=') {
+            Some((option, first)) => (option, first, at + 1),
+            None => (&*arguments[at], &**arguments.get(at + 1)?, at + 2),
+        };
+        if !TIMES.contains(&option) {
+            return None;
+        }
+        let joined = |end: usize| format!("{first} {}", arguments[next..end].join(" "));
+        let mut longest = (next + 1..=arguments.len().min(next + 3)).rev().map(joined);
+        let time = longest.find(|text| time_expression::parse(text, &now).is_ok())?;
+        Some(format!("put the time into quotes: {option} '{time}'"))
+    })
 }
 
 #[cfg(test)]
@@ -381,7 +375,7 @@ mod tests {
             ("who 192.0.2.9 --at yesterday 14:05", in_quotes("--at", "yesterday 14:05")),
             ("who --at yesterday 14:05 192.0.2.9", in_quotes("--at", "yesterday 14:05")),
             ("who 192.0.2.9 --at=yesterday 14:05", in_quotes("--at", "yesterday 14:05")),
-            ("changes --since 2 days ago", None), // 2 alone is no time
+            ("changes --since 2 days ago", in_quotes("--since", "2 days ago")),
             ("changes --since 2026-11-20 14:05", in_quotes("--since", "2026-11-20 14:05")),
             ("changes --until tue 14:05:07 Z", in_quotes("--until", "tue 14:05:07 Z")),
             ("who 192.0.2.9 14:05", None),
