@@ -133,7 +133,7 @@ pub fn denied(path: &Path, wanted: Wanted) -> Option<String> {
     if geteuid().is_root() {
         return None;
     }
-    if unit().is_none() && !IS_ANOTHER_USER.load(Relaxed) && is_state(place, &found, wanted) {
+    if is_person() && is_state(place, &found, wanted) {
         return Some(format!("you are {}: use sudo", user_name()));
     }
     Some(lacks_group(&found, bit).unwrap_or_else(|| not_allowed(place, hiding.is_some(), wanted)))
