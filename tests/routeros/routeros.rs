@@ -91,6 +91,11 @@ fn changes_while_it_was_away() {
         diff.contains("candidate: eve by ssh from 192.0.2.7") && !diff.contains("alice"),
         "{diff}"
     );
+    // An investigation about eve finds it, marked.
+    let mut of_eve = watching.command();
+    of_eve.args(["log", "--user", "eve"]);
+    let of_eve = run(of_eve).ok().stdout;
+    assert!(of_eve.contains("UNKNOWN (candidate: eve)"), "{of_eve}");
     // A change without a log line is found by the periodic export.
     router.add_silently("/ip dns set servers=192.0.2.54");
     daemon.stop().ok();

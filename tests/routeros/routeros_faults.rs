@@ -5,10 +5,10 @@
 use aw_tests::cable::Cable;
 use aw_tests::certificates::make_certificates;
 use aw_tests::mail_sink::MailSink;
-use aw_tests::rig::{Run, wait_until};
+use aw_tests::rig::{Run, run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Faults, Router, Version, new_key};
-use aw_tests::server::Server;
+use aw_tests::server::{Server, free_port};
 use aw_tests::watching::{Watching, peak_memory};
 use rustix::process::Signal;
 use std::fs;

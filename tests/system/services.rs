@@ -133,7 +133,7 @@ fn units_are_well_formed() {
         let mut text: String = text
             .lines()
             .map(|line| {
-                let starts = ["ExecStart=", "ExecStartPre=-+"].into_iter();
+                let starts = ["ExecStart=", "ExecStartPre=-+", "ExecReload="].into_iter();
                 let mut starts = starts.filter_map(|key| Some((key, line.strip_prefix(key)?)));
                 match starts.next() {
                     Some((key, words)) => {
