@@ -81,7 +81,7 @@ fn rank(ip: IpAddr, is_first: bool) -> Rank {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{device::Device, station::Station};
+    use crate::station::Station;
 
     /// The address by which users know a device, also after another one took it.
     #[test]

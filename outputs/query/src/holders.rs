@@ -116,7 +116,7 @@ pub fn holders(
             let all = frames.get(&(holder.network, holder.mac)).map_or(&[][..], Vec::as_slice);
             holder.add_frames(all, at);
         }
-        // Those that get no row for want of room are no forged claims.
+        // Those that get no row because there is no room are no forged claims.
         let mut known: HashSet<MacAddr> = holders.iter().map(|holder| holder.mac).collect();
         let number = holders.len();
         if is_edge && holders.iter().any(|holder| holder.certainty == Certainty::Contested) {
