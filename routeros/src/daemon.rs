@@ -209,7 +209,7 @@ async fn follow(
             }
         }
     }
-    tasks.set(&[]);
+    tasks.stop();
     recorder.syslog_senders.report();
     Ok(())
 }

@@ -155,7 +155,7 @@ fn apprise_and_pushover() {
     for pair in [
         "token=azGDORePK8gMaC0QOYAMyEEuzJnyUi",
         "user=uQiR%26",
-        "title=new+device%3A+00%3A00%3A5e%3A00%3A53%3A01%2C+192.0.2.1+%28test%29",
+        "title=Test%3A+new+device%3A+00%3A00%3A5e%3A00%3A53%3A01%2C+192.0.2.1+%28test%29",
         "priority=-1",
     ] {
         assert!(form.split('&').any(|found| found == pair), "{pair}: {form}");

@@ -76,8 +76,9 @@ fn an_interface_that_never_was() {
         running.wait_until("it is reported", || has(&down));
     }
     collector.stop().ok();
-    lan.here.ip("link add late0 type dummy");
+    lan.here.ip("link add late0 type veth peer name late1");
     lan.here.ip("link set late0 up");
+    lan.here.ip("link set late1 up");
     let collector = capture(&["veth0", "late0"]);
     running.wait_until("late0 is up", || has("over: interface late0 is up again, after "));
     running.wait_until("eht0 is no longer captured", || {

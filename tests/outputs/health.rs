@@ -229,7 +229,7 @@ fn a_database_that_does_not_run_is_reported() {
     soon(|| check(&["--once"]), reports("aw-sqlite is ")); // behind: half a ring and more
     unhealthy(&["--once"], "aw-sqlite is ");
     let output = history.start(&ring, &[]);
-    output.stderr.wait_for("another stream");
+    output.stderr.wait_for("is a new one, as after each start");
     check(&[]).ok();
     fs::write(history.path().join("state/aw-sqlite.now"), "").unwrap();
     output.signal(Signal::STOP);
@@ -279,8 +279,9 @@ fn an_interface_that_is_not_there_is_reported() {
     collector.stderr.wait_for("listening on veth0");
     let check = || health(&ring, &[]);
     soon(check, reports("eht0")).unhealthy(&["down or gone: eht0: no frames of it arrive"]);
-    lan.here.ip("link add eht0 type dummy");
+    lan.here.ip("link add eht0 type veth peer name eht1");
     lan.here.ip("link set eht0 up");
+    lan.here.ip("link set eht1 up");
     soon(check, is_healthy).ok();
     collector.stop().ok();
 }

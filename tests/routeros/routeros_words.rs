@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use aw_tests::mail_sink::MailSink;
-use aw_tests::rig::{Finished, binary, program, run, run_with, skip};
+use aw_tests::rig::{Finished, binary, program, public_copy, run, run_with, skip};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version};
 use aw_tests::server::free_port;
@@ -99,7 +99,7 @@ fn a_wrong_login_adds_nothing() {
     assert_eq!(again.status.code(), Some(1), "{}", again.stderr);
     assert!(again.stderr.contains(": nothing was changed"), "{}", again.stderr);
     let yes = run(command(&path, &["add", &address, "--yes"]));
-    assert!(yes.stderr.contains("'--yes' cannot be used with"), "{}", yes.stderr);
+    assert!(yes.stderr.contains("'[HOST]' cannot be used with '--yes'"), "{}", yes.stderr);
     let closed = format!("127.0.0.1:{}", free_port());
     let off = run(command(&path, &["add", &closed, "--name", "off", "--login", "admin"]));
     off.refused("aw-routeros", &["SSH is off, or has another port", ": nothing was changed"]);
@@ -422,9 +422,9 @@ fn a_person_without_the_group() {
         return skip("only root can become another user");
     }
     let (directory, path) = directory();
-    let (archive, program) = (directory.path().join("archive"), directory.path().join("aw"));
-    fs::copy(binary("aw-routeros"), &program).unwrap();
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let programs = public_copy(&["aw-routeros"]);
+    let (archive, program) =
+        (directory.path().join("archive"), programs.path().join("aw-routeros"));
     fs::write(&path, "archive = \"archive\"\nring = \"\"\n").unwrap();
     fs::create_dir(&archive).unwrap();
     let log = |what: &str| {

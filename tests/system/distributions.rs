@@ -269,7 +269,7 @@ fn tar() {
     // All is root's, and all users can use it.
     let found = |tests: &str| debian.sh(&format!("find /usr/local /etc {tests}")).ok().stdout;
     assert_eq!(found("-user games -o -group games"), "");
-    assert_eq!(found("! -type l -perm /022"), "/etc/addrwatch/names\n"); // the group writes names
+    assert_eq!(found("! -type l -perm /022"), "/etc/addrwatch/lists/names\n"); // the group writes names
     assert_eq!(found("-path '/usr/local/*' ! -perm -444"), "");
     assert_eq!(found("-path '/usr/local/bin/?*' ! -perm 755"), "");
     assert_eq!(found("-path '/etc/addrwatch/*' -perm -004 -name mysql.cnf"), "");

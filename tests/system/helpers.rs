@@ -65,11 +65,13 @@ fn the_sender_process_ends_without_aw_alert() {
         connection = silent.accept().ok();
         connection.is_some()
     });
-    let ended = run.stop().ok();
-    assert!(ended.stderr.contains("1 messages stay in the queue"), "{ended:#?}");
+    run.signal(Signal::TERM);
+    wait_until("aw-alert has ended", || !runs(run.id()));
     assert!(runs(sender), "it waits for the server");
     signal(sender, Signal::TERM);
     wait_until("the sender process has ended", || !runs(sender));
+    let ended = run.finish().ok(); // both have closed standard error
+    assert!(ended.stderr.contains("1 messages stay in the queue"), "{ended:#?}");
     drop(connection);
 }
 

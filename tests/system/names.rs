@@ -109,7 +109,7 @@ fn running_programs_follow_the_file() {
     all("can be read again");
     all("is read again: 4 names");
     fs::remove_file(&names).unwrap();
-    all("the old names stay (4)");
+    all("the old names stay (4; an empty file removes them)");
     named(14..18, "last");
     fs::write(&names, list(18..20, "again")).unwrap();
     programs.iter().for_each(|run| run.signal(Signal::HUP));

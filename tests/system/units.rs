@@ -169,6 +169,7 @@ impl Units<'_> {
         assert!(status.starts_with("no channel: "), "{status}");
         let said = self.journal("aw-alert");
         assert_eq!(said.matches("no channel: ").count(), 1, "{said}");
+        self.booted.ask("systemctl start aw-mqtt"); // it queues without a broker
         for (name, reloads) in [
             ("aw-stdout", true),
             ("aw-tracker", true),
@@ -180,7 +181,7 @@ impl Units<'_> {
             let reloaded = self.booted.sh(&format!("systemctl reload {name}"));
             assert_eq!(reloaded.status.success(), reloads, "{name}: {}", reloaded.stderr);
         }
-        self.booted.ask("systemctl stop addrwatch-collector@veth0");
+        self.booted.ask("systemctl stop aw-mqtt addrwatch-collector@veth0");
         wait_until("it is shown", || self.status("aw-sqlite").contains("its collector has ended"));
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use aw_notify::http::parse_url;
 use aw_peer::{Budget, PeerStream, TlsCheck, client_config, guarded};
-use aw_service::{HostPort, Secret, cause, check_program, count_of};
+use aw_service::{HostPort, Secret, cause, check_program, connection_fault, count_of};
 
 use crate::{
     channel::Channel,
@@ -87,5 +87,11 @@ fn reach(options: &WebhookOptions, secret: Option<&Secret>, limit: Duration) -> 
         Some(proxy) => format!("{shown} through the proxy {}:{}", proxy.host(), proxy.port()),
         None => shown,
     };
-    guarded(connect, |why| why).map_err(|why: String| format!("reach {shown}: {why}"))
+    let setting = if through.is_some() { "the proxy" } else { "the URL" };
+    guarded(connect, |why| why).map_err(|why: String| {
+        format!(
+            "reach {shown}: {}",
+            connection_fault(&why, setting, "write http:// in the URL, or the port that has TLS")
+        )
+    })
 }

@@ -1,6 +1,6 @@
 //! The tasks of the routers that are followed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, mem::take, sync::Arc};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -50,6 +50,14 @@ impl RouterTasks {
             }
         }
         self.recorder.set_routers(routers);
+    }
+
+    /// At the end of the daemon. The routers stay known: what was mailed of them is stored, for their ends after a restart.
+    pub fn stop(&mut self) {
+        for (name, RunningTask { task, .. }) in take(&mut self.running) {
+            task.abort();
+            self.recorder.set_status(&name, "stopped", "");
+        }
     }
 
     fn start(&mut self, router: Arc<Router>) {
