@@ -200,7 +200,7 @@ impl Units<'_> {
     fn causes_are_shown(&self) {
         self.write("/etc/addrwatch/alert.toml", "[[channel]]\nname = \"mail\"\nsmpt = true");
         self.write("/etc/default/aw-metrics", "OPTIONS=--file /nowhere/x.prom --user unknown-user");
-        for (name, why) in [("aw-alert", "unknown key 'smpt'"), ("aw-metrics", "unknown-user")] {
+        for (name, why) in [("aw-alert", "unknown key `smpt`"), ("aw-metrics", "unknown-user")] {
             self.booted.sh(&format!("systemctl restart {name}"));
             self.wait_for_status(name, why);
             let shown = self.booted.sh(&format!("systemctl status {name}")).stdout;
