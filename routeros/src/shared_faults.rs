@@ -517,7 +517,8 @@ impl State {
             ));
         }
         more.iter().for_each(|more| text += &format!("{more}\n"));
-        let line = format!("{subject}: {}", [&[why.clone()], &*more].concat().join("; "));
+        let line =
+            format!("{subject}: {}", [std::slice::from_ref(why), &*more].concat().join("; "));
         let of_each = Vec::new();
         SharedReport { to, subject, text, line, is_of_several, of_each, is_over: false }
     }

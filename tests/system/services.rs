@@ -191,7 +191,7 @@ fn an_enabled_unit_starts_at_boot() {
     for unit in units() {
         let name = name_of(&unit).replace('@', "@eth0");
         systemctl(&["enable", &name]);
-        assert_eq!(started(), [name.clone()]);
+        assert_eq!(started(), std::slice::from_ref(&name));
         systemctl(&["enable", "addrwatch.target"]);
         systemctl(&["disable", &name]);
         assert_eq!(started(), ["addrwatch.target"], "without {name}");

@@ -213,11 +213,10 @@ impl Rules {
                     self.lanes[lane..].iter_mut().for_each(|lane| lane.accepted.clear());
                 }
                 match self.hold {
-                    Some(hold) if right.kind >= hold.kind => {
-                        if right.is_probe {
-                            self.hold(hold.kind, now);
-                        }
+                    Some(hold) if right.kind >= hold.kind && right.is_probe => {
+                        self.hold(hold.kind, now);
                     }
+                    Some(hold) if right.kind >= hold.kind => {}
                     _ if is_news => self.count_refusal(lane, router, now),
                     _ => {}
                 }
