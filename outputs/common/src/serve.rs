@@ -1,12 +1,15 @@
 //! A small HTTP server for a status page or metrics. Clients are not trusted: a request is read by an HTTP
 //! parser, with limits for its size and time, and answered with one page or an error. When there are too
-//! many connections, the oldest one is closed.
+//! many connections, one that is answered is closed, or else the oldest.
 
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Once, Weak},
+    sync::{
+        Arc, Once, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -174,33 +177,49 @@ where
 {
     let shared = Arc::new((headers, page, hosts, Once::new()));
     let accept = move || {
-        let mut open: VecDeque<Weak<TcpStream>> = VecDeque::new();
+        let mut open: VecDeque<Weak<Connection>> = VecDeque::new();
         for stream in listener.incoming() {
-            let Ok(stream) = stream.map(Arc::new) else {
+            let Ok(stream) = stream else {
                 thread::sleep(Duration::from_millis(100)); // no descriptor is free
                 continue;
             };
-            open.retain(|stream| stream.strong_count() > 0);
+            open.retain(|connection| connection.strong_count() > 0);
             if open.len() >= 2 * MAX_CONNECTIONS {
                 continue; // closed: the connections that were shut down have not ended yet
             }
-            if let Some(oldest) =
-                open.len().checked_sub(MAX_CONNECTIONS).and_then(|at| open[at].upgrade())
-            {
-                let _ = oldest.shutdown(Shutdown::Both);
+            if let Some(superfluous) = superfluous(&open) {
+                let _ = superfluous.stream.shutdown(Shutdown::Both);
             }
-            open.push_back(Arc::downgrade(&stream));
+            let connection = Arc::new(Connection { stream, has_answer: AtomicBool::new(false) });
+            open.push_back(Arc::downgrade(&connection));
             let shared = Arc::clone(&shared);
             // An error ends the connection, also if no thread can be started.
             let answer = move || {
                 let (headers, page, hosts, refused) = &*shared;
-                drop(answer(&stream, headers, page, (hosts, refused)));
+                let Connection { stream, has_answer } = &*connection;
+                if answer(stream, headers, page, (hosts, refused)).is_ok() {
+                    has_answer.store(true, Relaxed);
+                    discard(stream);
+                }
             };
             let _ = thread::Builder::new().spawn(answer);
         }
     };
     let thread = thread::Builder::new().name("serve".into()).spawn(accept);
     thread.map(drop).map_err(|error| Error::io("start a thread", error))
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// It is answered, and the client has not closed it yet.
+    has_answer: AtomicBool,
+}
+
+/// The connection that gives way to a new one, if there are many: one that is answered, or else the oldest.
+fn superfluous(open: &VecDeque<Weak<Connection>>) -> Option<Arc<Connection>> {
+    let excess = open.len().checked_sub(MAX_CONNECTIONS)?;
+    let mut all = open.iter().filter_map(Weak::upgrade);
+    all.find(|one| one.has_answer.swap(false, Relaxed)).or_else(|| open[excess].upgrade())
 }
 
 fn answer(
@@ -227,11 +246,11 @@ fn answer(
         }
         let left = REQUEST_TIMEOUT.saturating_sub(begun.elapsed());
         if left.is_zero() {
-            return Ok(());
+            return Err(ErrorKind::TimedOut.into());
         }
         stream.set_read_timeout(Some(left))?;
         match stream.read(&mut head[length..])? {
-            0 => return Ok(()),
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
             more => length += more,
         }
     };
@@ -255,15 +274,19 @@ fn answer(
         Ok((Body::Unwanted, _)) => {}
         Err(_) => stream.write_all(text.as_bytes())?,
     }
-    // The rest of the request is discarded: closing at once might cut off the answer.
-    stream.shutdown(Shutdown::Write)?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.shutdown(Shutdown::Write)
+}
+
+/// Discards the rest of a request that is answered: closing at once might cut off the answer.
+fn discard(mut stream: &TcpStream) {
+    if stream.set_read_timeout(Some(Duration::from_secs(1))).is_err() {
+        return;
+    }
     let mut rest = [0; 1024];
     let mut reads = 64;
     while reads > 0 && matches!(stream.read(&mut rest), Ok(1..)) {
         reads -= 1;
     }
-    Ok(())
 }
 
 /// RFC 9110, 15.5.20: the server is not known by this name.
@@ -449,5 +472,38 @@ mod tests {
             !matches!(stream.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
         });
         assert!(!in_time || gone.count() >= 100 - 2 * MAX_CONNECTIONS);
+    }
+
+    /// Clients that keep connections open which are answered cut off no answer.
+    #[test]
+    fn answered_connections_give_way() {
+        const LARGE: u64 = 32 << 20; // more than the buffers of a connection
+        let listener = listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let page = |path: &str| {
+            let length = if path == "/" { 5 } else { LARGE };
+            let body = Box::new(io::repeat(b'x').take(length));
+            Ok(Page { kind: "text/plain", body, length })
+        };
+        start(listener, AllowedHosts::default(), String::new(), page).unwrap();
+        let ask = |path: &str| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
+            stream
+        };
+        let mut slow = ask("/large");
+        slow.read_exact(&mut [0]).unwrap();
+        let answered = |_| {
+            let mut stream = ask("/");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.ends_with("\r\n\r\nxxxxx"), "{answer}");
+            stream
+        };
+        let kept: Vec<_> = (0..MAX_CONNECTIONS + 4).map(answered).collect();
+        let mut rest = Vec::new();
+        slow.read_to_end(&mut rest).unwrap();
+        assert!(rest.len() as u64 > LARGE, "{} bytes", rest.len());
+        drop(kept);
     }
 }
