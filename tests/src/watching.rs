@@ -138,9 +138,11 @@ impl Watching {
         self.write();
     }
 
+    /// Replaces the file: a daemon that starts meanwhile reads the whole one.
     fn write(&self) -> PathBuf {
-        let path = self.file("routeros.toml");
-        fs::write(&path, [&*self.head, &self.mail, &self.routers].concat())
+        let (path, new) = (self.file("routeros.toml"), self.file("routeros.toml.new"));
+        fs::write(&new, [&*self.head, &self.mail, &self.routers].concat())
+            .and_then(|()| fs::rename(&new, &path))
             .expect("our own directory");
         path
     }
