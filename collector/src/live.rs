@@ -6,7 +6,6 @@ use std::{
     mem::take,
     os::fd::{AsFd, OwnedFd},
     path::Path,
-    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -23,7 +22,7 @@ use shm_layout::InterfaceName;
 
 use crate::{
     Error,
-    batching::BatchPause,
+    batching::{WakeLimit, gather},
     event_name::{EventName, check_event_names},
     failed, info,
     interface::{self, CaptureOptions},
@@ -65,7 +64,15 @@ pub struct LiveCapture {
     link_changes: Option<OwnedFd>,
     /// The epoll instance: waiting allocates nothing.
     epoll: OwnedFd,
+    /// `--latency`.
+    latency: Duration,
     drops_logged: Option<Instant>,
+}
+
+/// What was read at once: the most frames of one source, and the largest part of its buffer that they took.
+struct FramesRead {
+    most: usize,
+    fill: f64,
 }
 
 /// The epoll data of each descriptor; that of an interface is its index, that of a socket its index and this.
@@ -105,6 +112,7 @@ impl LiveCapture {
             sockets: Vec::new(),
             link_changes,
             epoll,
+            latency: options.latency,
             drops_logged: None,
         })
     }
@@ -157,10 +165,13 @@ impl LiveCapture {
         self.relate();
         self.report()?;
         let mut heartbeat = Instant::now();
-        let mut pause = BatchPause::new(heartbeat);
+        let mut wakes = WakeLimit::new(self.latency, heartbeat);
         let mut events = Vec::with_capacity(self.interfaces.len() + self.sockets.len() + 2);
+        let mut is_known = false;
         loop {
-            self.wait(&mut events)?;
+            if !is_known {
+                self.wait(&mut events)?;
+            }
             // Before the flags are read, and only if a signal came: it is a system call.
             if events.iter().any(|event| event.data.u64() == SIGNALS) {
                 signals.clear();
@@ -173,7 +184,7 @@ impl LiveCapture {
             let due = stopped || heartbeat.elapsed() >= HEARTBEAT;
             // At the end, everything that the kernel has buffered: frames from before the signal are counted.
             let limit = if stopped { 2 * interface::BUFFERED_FRAMES as usize } else { READ_LIMIT };
-            let (total, most) = self.read_ready(&events, limit, pipeline);
+            let read = self.read_ready(&events, limit, pipeline);
             let link_changed = events.iter().any(|event| event.data.u64() == LINK_CHANGES);
             if stopped || link_changed || (due && self.link_changes.is_none()) {
                 self.check_interfaces(limit, pipeline);
@@ -191,34 +202,51 @@ impl LiveCapture {
             if stopped {
                 return Ok(());
             }
-            let pause = pause.after(total, Instant::now());
+            is_known = false;
+            wakes.count(read.fill);
             // Not if more frames are waiting already.
-            if !pause.is_zero() && most < READ_LIMIT {
-                sleep(pause);
+            if read.fill > 0.0 && read.most < READ_LIMIT {
+                let pause = wakes.pause(self.room(), Instant::now());
+                // The only source that there is, read once more: most often it has frames, and what else may have happened
+                // is seen at the next heartbeat, or as soon as it has none.
+                let is_only = events.len() == 1 && self.interfaces.len() + self.sockets.len() == 1;
+                is_known = gather(pause) && is_only && !due;
             }
         }
     }
 
-    /// Reads from each source that has something; returns the number of frames, and the most from one source.
+    /// Reads from each source that has something.
     fn read_ready(
         &mut self,
         events: &[epoll::Event],
         limit: usize,
         pipeline: &mut Pipeline,
-    ) -> (usize, usize) {
-        let (mut total, mut most) = (0, 0);
+    ) -> FramesRead {
+        let mut read = FramesRead { most: 0, fill: 0.0 };
         for event in events {
-            let number = match event.data.u64() {
-                SIGNALS | LINK_CHANGES => 0,
+            let (number, room) = match event.data.u64() {
+                SIGNALS | LINK_CHANGES => continue,
                 socket @ SOCKETS.. => {
-                    self.sockets[(socket - SOCKETS) as usize].read(limit, pipeline)
+                    let socket = &mut self.sockets[(socket - SOCKETS) as usize];
+                    (socket.read(limit, pipeline), socket.room)
                 }
-                index => self.interfaces[index as usize].read(limit, pipeline),
+                index => {
+                    let interface = &mut self.interfaces[index as usize];
+                    let room = interface.room();
+                    (interface.read(limit, pipeline), room)
+                }
             };
-            total += number;
-            most = most.max(number);
+            read.most = read.most.max(number);
+            read.fill = read.fill.max(number as f64 / room as f64);
         }
-        (total, most)
+        read
+    }
+
+    /// The frames that the smallest of the kernel's buffers holds.
+    fn room(&self) -> usize {
+        let interfaces = self.interfaces.iter().map(MonitoredInterface::room);
+        let rooms = interfaces.chain(self.sockets.iter().map(|socket| socket.room));
+        rooms.min().unwrap_or(usize::MAX)
     }
 
     fn register(&self, signals: &Signals) -> Result<(), Errno> {

@@ -197,6 +197,11 @@ impl MonitoredInterface {
         Some(self.opened.as_ref()?.link)
     }
 
+    /// Frames that the kernel buffers for it, while it is there.
+    pub fn room(&self) -> usize {
+        self.opened.as_ref().map_or(usize::MAX, |opened| opened.room)
+    }
+
     /// The descriptor to poll, while it is there.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.opened.as_ref()?.capture.as_fd())

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The longest sleep, and so the longest delay of a signal that arrives just before it.
-const SLEEP: Duration = Duration::from_millis(500);
+const SLEEP: Duration = OBSERVE_INTERVAL;
 /// Events that are read before signals, the spool and due work are checked.
 const ROUND: usize = 4096;
 /// Events after which it is checked whether the collector may overwrite unread ones soon.

@@ -157,7 +157,7 @@ pub trait Sink {
     fn flush(&mut self) -> SinkResult;
 
     /// Does work that is not urgent, such as deleting old rows. Called when everything is delivered, at
-    /// least twice a second. Returns whether there is more to do at once. One call takes some tens of
+    /// least about once a second. Returns whether there is more to do at once. One call takes some tens of
     /// milliseconds at most, because events wait meanwhile.
     fn maintain(&mut self) -> SinkResult<bool> {
         Ok(false)

@@ -1,0 +1,72 @@
+//! How often the programs wake up: that is most of what they cost at rest and on an ordinary network. Counted, not timed: a
+//! slow machine wakes them less often.
+#![forbid(unsafe_code)]
+
+use aw_tests::collect::json;
+use aw_tests::lan::Lan;
+use aw_tests::listening::quiet;
+use aw_tests::rig::{Run, binary, program, run, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::usage::Usage;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The frames that the collector has processed.
+fn seen(ring: &Ring) -> u64 {
+    let stats = program("collector", &["--stats", "--format", "json", "--ring", ring.name()]);
+    let stats = json(&run(stats).ok().stdout);
+    stats["interfaces"][0]["counters"]["seen"].as_u64().unwrap_or(0)
+}
+
+/// A reader that attached to a ring.
+fn reader(ring: &Ring) -> Run {
+    let reader = Run::start(program("aw-stdout", &["-v", "-m", ring.name()]));
+    reader.stderr.wait_for("reading ring");
+    reader
+}
+
+/// Frames that keep coming are gathered: fifty wake-ups a second, of the collector and of a reader, instead of one for each
+/// frame.
+#[test]
+fn one_wake_up_for_many_frames() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let collector = quiet(&lan.here, &ring, &[], &[]);
+    let reader = reader(&ring);
+    for rate in ["1000", "20000"] {
+        let first = seen(&ring);
+        let before = [&collector, &reader].map(Usage::of);
+        let start = Instant::now();
+        let mut sender = lan.there.command(binary("send-frames"));
+        sender.args(["veth1", "--rate", rate, "--seconds", "3"]);
+        let sent = run(sender).ok().stdout;
+        let wanted: u64 = sent.split(' ').nth(1).unwrap().parse().unwrap();
+        wait_until("all frames", || seen(&ring) == first + wanted);
+        let used = [&collector, &reader].map(Usage::of);
+        let most = 100.0 * start.elapsed().as_secs_f64() + 20.0;
+        for (used, before) in used.into_iter().zip(before) {
+            let wakes = used.since(before).sleeps;
+            assert!(
+                wakes <= most,
+                "{rate} frames a second: {wakes} wake-ups, expected at most {most}"
+            );
+        }
+    }
+}
+
+/// At rest, each program wakes up once a second.
+#[test]
+fn one_wake_up_a_second_at_rest() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let running = [quiet(&lan.here, &ring, &[], &[]), reader(&ring)];
+    let before = [&running[0], &running[1]].map(Usage::of);
+    let start = Instant::now();
+    sleep(Duration::from_secs(6)); // the more seconds, the clearer
+    let used = [&running[0], &running[1]].map(Usage::of);
+    let most = start.elapsed().as_secs_f64() + 3.0;
+    for (used, before) in used.into_iter().zip(before) {
+        let wakes = used.since(before).sleeps;
+        assert!(wakes <= most, "{wakes} wake-ups, expected at most {most}");
+    }
+}
