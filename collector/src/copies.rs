@@ -28,9 +28,9 @@ pub enum Overlap {
 
 /// Nanoseconds between two copies. A host that repeats a message waits longer, usually a second.
 const WINDOW: u64 = 10_000_000;
-/// Recent sightings that are remembered: in sets by their hash, of which the oldest makes room. Four times as many as are
-/// read from one interface before the next one. If there are more within [`WINDOW`], a copy may be published.
-const SETS: usize = 512;
+/// Recent sightings that are remembered: in sets by their hash, of which the oldest makes room. If there
+/// are more within [`WINDOW`], a copy may be published.
+const SETS: usize = 128;
 const SET: usize = 8;
 
 /// A recent sighting.

@@ -28,6 +28,7 @@ use crate::{
     interface::{self, CaptureOptions},
     link::LinkType,
     members::Members,
+    merge::Merge,
     monitored_interface::MonitoredInterface,
     options::{CONFIGURED, Options, Sources},
     pipeline::Pipeline,
@@ -60,6 +61,7 @@ pub struct LiveCapture {
     /// The interfaces that were open when it was last determined which ones capture the same frames.
     related: Vec<InterfaceName>,
     sockets: Vec<UdpSource>,
+    merge: Merge,
     /// Readable when some interface changed (RTMGRP_LINK of rtnetlink(7)); the states are queried then.
     link_changes: Option<OwnedFd>,
     /// The epoll instance: waiting allocates nothing.
@@ -73,6 +75,14 @@ pub struct LiveCapture {
 struct FramesRead {
     most: usize,
     fill: f64,
+}
+
+impl FramesRead {
+    /// Frames of a source whose buffer has this room.
+    fn count(&mut self, number: usize, room: usize) {
+        self.most = self.most.max(number);
+        self.fill = self.fill.max(number as f64 / room as f64);
+    }
 }
 
 /// The epoll data of each descriptor; that of an interface is its index, that of a socket its index and this.
@@ -110,6 +120,7 @@ impl LiveCapture {
             devices: Devices::of_this_machine(options.filter.is_some()),
             related: Vec::new(),
             sockets: Vec::new(),
+            merge: Merge::default(),
             link_changes,
             epoll,
             latency: options.latency,
@@ -166,7 +177,7 @@ impl LiveCapture {
         self.report()?;
         let mut heartbeat = Instant::now();
         let mut wakes = WakeLimit::new(self.latency, heartbeat);
-        let mut events = Vec::with_capacity(self.interfaces.len() + self.sockets.len() + 2);
+        let mut events = Vec::new();
         let mut is_known = false;
         loop {
             if !is_known {
@@ -223,21 +234,25 @@ impl LiveCapture {
         pipeline: &mut Pipeline,
     ) -> FramesRead {
         let mut read = FramesRead { most: 0, fill: 0.0 };
-        for event in events {
-            let (number, room) = match event.data.u64() {
-                SIGNALS | LINK_CHANGES => continue,
-                socket @ SOCKETS.. => {
-                    let socket = &mut self.sockets[(socket - SOCKETS) as usize];
-                    (socket.read(limit, pipeline), socket.room)
+        let LiveCapture { interfaces, sockets, merge, .. } = self;
+        let sources = events.iter().map(|event| event.data.u64());
+        let mut ready = sources.clone().filter(|data| *data < SOCKETS).map(|index| index as usize);
+        match (ready.next(), ready.clone().next()) {
+            (Some(only), None) => {
+                let number = interfaces[only].read(limit, pipeline);
+                read.count(number, interfaces[only].room());
+            }
+            (Some(first), Some(_)) => {
+                let ready = std::iter::once(first).chain(ready);
+                for merged in merge.read(interfaces, ready, limit, pipeline) {
+                    read.count(merged.number, interfaces[merged.index].room());
                 }
-                index => {
-                    let interface = &mut self.interfaces[index as usize];
-                    let room = interface.room();
-                    (interface.read(limit, pipeline), room)
-                }
-            };
-            read.most = read.most.max(number);
-            read.fill = read.fill.max(number as f64 / room as f64);
+            }
+            (None, _) => {}
+        }
+        for socket in sources.filter(|data| (SOCKETS..LINK_CHANGES).contains(data)) {
+            let socket = &mut sockets[(socket - SOCKETS) as usize];
+            read.count(socket.read(limit, pipeline), socket.room);
         }
         read
     }
@@ -379,6 +394,7 @@ impl LiveCapture {
     /// Sleeps until there is a frame, a datagram, a signal or a changed interface, or the heartbeat is due.
     fn wait(&self, events: &mut Vec<epoll::Event>) -> Result<(), Error> {
         events.clear();
+        events.reserve(self.interfaces.len() + self.sockets.len() + 2); // all, to be read together
         let timeout = Timespec { tv_sec: HEARTBEAT.as_secs() as i64, tv_nsec: 0 };
         let events = rustix::buffer::spare_capacity(events);
         match epoll::wait(&self.epoll, events, Some(&timeout)) {
