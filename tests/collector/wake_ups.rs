@@ -54,16 +54,49 @@ fn one_wake_up_for_many_frames() {
     }
 }
 
-/// At rest, each program wakes up once a second.
+/// An output that delivers later is not woken for what comes until then: not fifty times a second, but twice for each delivery,
+/// and for what the disk needs.
+#[test]
+fn an_output_sleeps_until_it_delivers() {
+    let Some(lan) = Lan::new() else { return };
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let _collector = quiet(&lan.here, &ring, &[], &[]);
+    let state = directory.path().to_str().unwrap();
+    let writer = |name, options: &[&str]| {
+        let mut command = program(name, &["-v", "-m", ring.name(), "--state-dir", state]);
+        command.args(options);
+        let writer = Run::start(command);
+        writer.stderr.wait_for("reading ring");
+        writer
+    };
+    let database = directory.path().join("lan.db");
+    let database = ["--database", database.to_str().unwrap()];
+    let outputs = [writer("aw-sqlite", &database), writer("aw-alert", &["--print"])];
+    let before = outputs.each_ref().map(Usage::of);
+    let start = Instant::now();
+    let mut sender = lan.there.command(binary("send-frames"));
+    sender.args(["veth1", "--rate", "1000", "--seconds", "5", "--hosts", "200"]);
+    run(sender).ok();
+    let used = outputs.each_ref().map(Usage::of);
+    let most = 20.0 * start.elapsed().as_secs_f64() + 20.0;
+    for (used, before) in used.into_iter().zip(before) {
+        let wakes = used.since(before).sleeps;
+        assert!(wakes <= most, "{wakes} wake-ups, expected at most {most}");
+    }
+}
+
+/// At rest, each program wakes up once a second, and so does one whose ring is missing.
 #[test]
 fn one_wake_up_a_second_at_rest() {
     let Some(lan) = Lan::new() else { return };
-    let ring = Ring::new();
-    let running = [quiet(&lan.here, &ring, &[], &[]), reader(&ring)];
-    let before = [&running[0], &running[1]].map(Usage::of);
+    let (ring, missing) = (Ring::new(), Ring::new());
+    let waiting = Run::start(program("aw-stdout", &["-m", missing.name()]));
+    waiting.stderr.wait_for("waiting for ring");
+    let running = [quiet(&lan.here, &ring, &[], &[]), reader(&ring), waiting];
+    let before = running.each_ref().map(Usage::of);
     let start = Instant::now();
     sleep(Duration::from_secs(6)); // the more seconds, the clearer
-    let used = [&running[0], &running[1]].map(Usage::of);
+    let used = running.each_ref().map(Usage::of);
     let most = start.elapsed().as_secs_f64() + 3.0;
     for (used, before) in used.into_iter().zip(before) {
         let wakes = used.since(before).sleeps;

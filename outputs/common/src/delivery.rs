@@ -162,10 +162,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
     /// are no more events to read now; `behind`: the collector may overwrite unread ones soon, so that the
     /// spool must wait. Returns whether there is more to do at once.
     pub fn work(&mut self, idle: bool, behind: bool) -> Result<bool, Error> {
-        let linger = match self.mode {
-            Mode::Direct => self.plan.linger,
-            Mode::Spooling(_) => LONGEST_WAIT,
-        };
+        let linger = self.linger();
         let waited = self.pending_since.map_or(Duration::ZERO, |since| since.elapsed());
         if self.pending.len() >= self.batch()
             || waited >= linger && (idle || waited >= LONGEST_WAIT)
@@ -215,14 +212,28 @@ impl<'a, S: Sink> Delivery<'a, S> {
         self.sink.reopen().or_else(|fault| self.fail(fault))
     }
 
+    /// Whether events wait for others, so that further ones need not be read before `work` is due.
+    pub fn is_gathering(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// How long until `work` is due again.
     pub fn pause(&self) -> Duration {
-        let left = |since: Instant| self.plan.linger.saturating_sub(since.elapsed());
+        let left = |since: Instant| self.linger().saturating_sub(since.elapsed());
+        let due = self.pending_since.map_or(SAVE_INTERVAL, left);
         match &self.mode {
-            Mode::Direct => self.pending_since.map_or(SAVE_INTERVAL, left),
+            Mode::Direct => due,
             Mode::Spooling(outage) => {
-                outage.retry_at.saturating_duration_since(Instant::now()).min(LONGEST_WAIT)
+                due.min(outage.retry_at.saturating_duration_since(Instant::now()))
             }
+        }
+    }
+
+    /// How long the oldest pending item waits for others.
+    fn linger(&self) -> Duration {
+        match self.mode {
+            Mode::Direct => self.plan.linger,
+            Mode::Spooling(_) => LONGEST_WAIT,
         }
     }
 
