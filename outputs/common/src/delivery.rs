@@ -222,6 +222,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
         let left = |since: Instant| self.linger().saturating_sub(since.elapsed());
         let due = self.pending_since.map_or(SAVE_INTERVAL, left);
         match &self.mode {
+            Mode::Direct if self.pending.is_empty() => due.min(self.sink.maintain_within()),
             Mode::Direct => due,
             Mode::Spooling(outage) => {
                 due.min(outage.retry_at.saturating_duration_since(Instant::now()))

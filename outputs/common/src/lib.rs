@@ -163,6 +163,11 @@ pub trait Sink {
         Ok(false)
     }
 
+    /// How long `maintain` may wait, for a sink that needs it earlier than about once a second.
+    fn maintain_within(&self) -> Duration {
+        Duration::MAX
+    }
+
     /// Takes the state of a ring, about once a second, for a sink that reports what cannot be seen. Not
     /// called while the destination is down.
     fn observe(&mut self, _state: &RingState) -> SinkResult {
