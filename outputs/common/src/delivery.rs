@@ -162,7 +162,10 @@ impl<'a, S: Sink> Delivery<'a, S> {
     /// are no more events to read now; `behind`: the collector may overwrite unread ones soon, so that the
     /// spool must wait. Returns whether there is more to do at once.
     pub fn work(&mut self, idle: bool, behind: bool) -> Result<bool, Error> {
-        let linger = self.linger();
+        let linger = match self.mode {
+            Mode::Direct => self.plan.linger,
+            Mode::Spooling(_) => LONGEST_WAIT,
+        };
         let waited = self.pending_since.map_or(Duration::ZERO, |since| since.elapsed());
         if self.pending.len() >= self.batch()
             || waited >= linger && (idle || waited >= LONGEST_WAIT)
@@ -219,23 +222,20 @@ impl<'a, S: Sink> Delivery<'a, S> {
 
     /// How long until `work` is due again.
     pub fn pause(&self) -> Duration {
-        let left = |since: Instant| self.linger().saturating_sub(since.elapsed());
-        let due = self.pending_since.map_or(SAVE_INTERVAL, left);
+        let left = |at: Instant| at.saturating_duration_since(Instant::now());
+        let due = self.due().map_or(SAVE_INTERVAL, left);
         match &self.mode {
             Mode::Direct if self.pending.is_empty() => due.min(self.sink.maintain_within()),
             Mode::Direct => due,
-            Mode::Spooling(outage) => {
-                due.min(outage.retry_at.saturating_duration_since(Instant::now()))
-            }
+            Mode::Spooling(outage) => due.min(left(outage.retry_at)),
         }
     }
 
-    /// How long the oldest pending item waits for others.
-    fn linger(&self) -> Duration {
-        match self.mode {
-            Mode::Direct => self.plan.linger,
-            Mode::Spooling(_) => LONGEST_WAIT,
-        }
+    /// When the pending items are to be delivered.
+    fn due(&self) -> Option<Instant> {
+        let since = self.pending_since?;
+        let Mode::Direct = self.mode else { return Some(since + LONGEST_WAIT) };
+        Some(since + self.plan.linger)
     }
 
     /// Delivers or spools all pending items, and saves the checkpoints.
