@@ -25,6 +25,8 @@ const LEAST_BUFFER: i32 = 512 << 10;
 pub struct OpenInterface {
     pub link: LinkType,
     pub capture: Capture<Active>,
+    /// Frames that the kernel buffers.
+    pub room: usize,
     /// The kernel's number for the interface; none for `any`.
     index: Option<u32>,
     /// The kernel's count of drops at the last query; it wraps.
@@ -165,13 +167,14 @@ pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterfa
     };
     let permanent = |why| OpenError { temporary: false, why };
     let snapshot = snapshot(name);
+    let room = buffered_frames(snapshot, options.interfaces);
     let capture = Capture::from_device(name.as_str())
         .map_err(open_error)?
         .promisc(options.promiscuous && !any) // `any` has no promiscuous mode
         .immediate_mode(true)
         .precision(Precision::Nano)
         .snaplen(snapshot)
-        .buffer_size(buffer(snapshot, options.interfaces))
+        .buffer_size(room * (snapshot + KERNEL_HEADER))
         .open()
         .map_err(open_error)?;
     let mut capture = capture.setnonblock().map_err(open_error)?;
@@ -180,7 +183,7 @@ pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterfa
     user.map(|user| compile(&mut capture, user)).transpose().map_err(permanent)?;
     let own = filter::expression(link, options.decapsulate);
     capture.filter(&filter::combined(&own, user), true).map_err(open_error)?;
-    Ok(OpenInterface { link, capture, index, dropped: 0 })
+    Ok(OpenInterface { link, capture, room: room as usize, index, dropped: 0 })
 }
 
 /// The bytes of one of so many interfaces.
@@ -195,13 +198,12 @@ pub fn one_more(opened: impl Iterator<Item = usize>) -> usize {
     (BUFFERS / left.max(LEAST_BUFFER)) as usize
 }
 
-/// Buffer size to request from libpcap, which divides it into frames. In the kernel a frame takes half a
-/// page or a power of two of pages; as many frames as fit this interface's share.
-fn buffer(snapshot: i32, interfaces: usize) -> i32 {
+/// Frames to buffer. In the kernel a frame takes half a page or a power of two of pages; as many frames as fit this
+/// interface's share.
+fn buffered_frames(snapshot: i32, interfaces: usize) -> i32 {
     let frame = snapshot + KERNEL_HEADER;
     let taken = (frame as u32).next_power_of_two().max(2048) as i32;
-    let frames = (share(interfaces) / taken).min(BUFFERED_FRAMES);
-    frames * frame
+    (share(interfaces) / taken).min(BUFFERED_FRAMES)
 }
 
 /// Compiles `--filter` separately: so an error in it is reported as such, and a parenthesis in it cannot

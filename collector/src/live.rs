@@ -6,7 +6,6 @@ use std::{
     mem::take,
     os::fd::{AsFd, OwnedFd},
     path::Path,
-    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -23,12 +22,13 @@ use shm_layout::InterfaceName;
 
 use crate::{
     Error,
-    batching::BatchPause,
+    batching::{WakeLimit, gather},
     event_name::{EventName, check_event_names},
     failed, info,
     interface::{self, CaptureOptions},
     link::LinkType,
     members::Members,
+    merge::Merge,
     monitored_interface::MonitoredInterface,
     options::{CONFIGURED, Options, Sources},
     pipeline::Pipeline,
@@ -61,11 +61,28 @@ pub struct LiveCapture {
     /// The interfaces that were open when it was last determined which ones capture the same frames.
     related: Vec<InterfaceName>,
     sockets: Vec<UdpSource>,
+    merge: Merge,
     /// Readable when some interface changed (RTMGRP_LINK of rtnetlink(7)); the states are queried then.
     link_changes: Option<OwnedFd>,
     /// The epoll instance: waiting allocates nothing.
     epoll: OwnedFd,
+    /// `--latency`.
+    latency: Duration,
     drops_logged: Option<Instant>,
+}
+
+/// What was read at once: the most frames of one source, and the largest part of its buffer that they took.
+struct FramesRead {
+    most: usize,
+    fill: f64,
+}
+
+impl FramesRead {
+    /// Frames of a source whose buffer has this room.
+    fn count(&mut self, number: usize, room: usize) {
+        self.most = self.most.max(number);
+        self.fill = self.fill.max(number as f64 / room as f64);
+    }
 }
 
 /// The epoll data of each descriptor; that of an interface is its index, that of a socket its index and this.
@@ -103,8 +120,10 @@ impl LiveCapture {
             devices: Devices::of_this_machine(options.filter.is_some()),
             related: Vec::new(),
             sockets: Vec::new(),
+            merge: Merge::default(),
             link_changes,
             epoll,
+            latency: options.latency,
             drops_logged: None,
         })
     }
@@ -157,10 +176,13 @@ impl LiveCapture {
         self.relate();
         self.report()?;
         let mut heartbeat = Instant::now();
-        let mut pause = BatchPause::new(heartbeat);
-        let mut events = Vec::with_capacity(self.interfaces.len() + self.sockets.len() + 2);
+        let mut wakes = WakeLimit::new(self.latency, heartbeat);
+        let mut events = Vec::new();
+        let mut is_known = false;
         loop {
-            self.wait(&mut events)?;
+            if !is_known {
+                self.wait(&mut events)?;
+            }
             // Before the flags are read, and only if a signal came: it is a system call.
             if events.iter().any(|event| event.data.u64() == SIGNALS) {
                 signals.clear();
@@ -173,7 +195,7 @@ impl LiveCapture {
             let due = stopped || heartbeat.elapsed() >= HEARTBEAT;
             // At the end, everything that the kernel has buffered: frames from before the signal are counted.
             let limit = if stopped { 2 * interface::BUFFERED_FRAMES as usize } else { READ_LIMIT };
-            let (total, most) = self.read_ready(&events, limit, pipeline);
+            let read = self.read_ready(&events, limit, pipeline);
             let link_changed = events.iter().any(|event| event.data.u64() == LINK_CHANGES);
             if stopped || link_changed || (due && self.link_changes.is_none()) {
                 self.check_interfaces(limit, pipeline);
@@ -191,34 +213,55 @@ impl LiveCapture {
             if stopped {
                 return Ok(());
             }
-            let pause = pause.after(total, Instant::now());
+            is_known = false;
+            wakes.count(read.fill);
             // Not if more frames are waiting already.
-            if !pause.is_zero() && most < READ_LIMIT {
-                sleep(pause);
+            if read.fill > 0.0 && read.most < READ_LIMIT {
+                let pause = wakes.pause(self.room(), Instant::now());
+                // The only source that there is, read once more: most often it has frames, and what else may have happened
+                // is seen at the next heartbeat, or as soon as it has none.
+                let is_only = events.len() == 1 && self.interfaces.len() + self.sockets.len() == 1;
+                is_known = gather(pause) && is_only && !due;
             }
         }
     }
 
-    /// Reads from each source that has something; returns the number of frames, and the most from one source.
+    /// Reads from each source that has something.
     fn read_ready(
         &mut self,
         events: &[epoll::Event],
         limit: usize,
         pipeline: &mut Pipeline,
-    ) -> (usize, usize) {
-        let (mut total, mut most) = (0, 0);
-        for event in events {
-            let number = match event.data.u64() {
-                SIGNALS | LINK_CHANGES => 0,
-                socket @ SOCKETS.. => {
-                    self.sockets[(socket - SOCKETS) as usize].read(limit, pipeline)
+    ) -> FramesRead {
+        let mut read = FramesRead { most: 0, fill: 0.0 };
+        let LiveCapture { interfaces, sockets, merge, .. } = self;
+        let sources = events.iter().map(|event| event.data.u64());
+        let mut ready = sources.clone().filter(|data| *data < SOCKETS).map(|index| index as usize);
+        match (ready.next(), ready.clone().next()) {
+            (Some(only), None) => {
+                let number = interfaces[only].read(limit, pipeline);
+                read.count(number, interfaces[only].room());
+            }
+            (Some(first), Some(_)) => {
+                let ready = std::iter::once(first).chain(ready);
+                for merged in merge.read(interfaces, ready, limit, pipeline) {
+                    read.count(merged.number, interfaces[merged.index].room());
                 }
-                index => self.interfaces[index as usize].read(limit, pipeline),
-            };
-            total += number;
-            most = most.max(number);
+            }
+            (None, _) => {}
         }
-        (total, most)
+        for socket in sources.filter(|data| (SOCKETS..LINK_CHANGES).contains(data)) {
+            let socket = &mut sockets[(socket - SOCKETS) as usize];
+            read.count(socket.read(limit, pipeline), socket.room);
+        }
+        read
+    }
+
+    /// The frames that the smallest of the kernel's buffers holds.
+    fn room(&self) -> usize {
+        let interfaces = self.interfaces.iter().map(MonitoredInterface::room);
+        let rooms = interfaces.chain(self.sockets.iter().map(|socket| socket.room));
+        rooms.min().unwrap_or(usize::MAX)
     }
 
     fn register(&self, signals: &Signals) -> Result<(), Errno> {
@@ -351,6 +394,7 @@ impl LiveCapture {
     /// Sleeps until there is a frame, a datagram, a signal or a changed interface, or the heartbeat is due.
     fn wait(&self, events: &mut Vec<epoll::Event>) -> Result<(), Error> {
         events.clear();
+        events.reserve(self.interfaces.len() + self.sockets.len() + 2); // all, to be read together
         let timeout = Timespec { tv_sec: HEARTBEAT.as_secs() as i64, tv_nsec: 0 };
         let events = rustix::buffer::spare_capacity(events);
         match epoll::wait(&self.epoll, events, Some(&timeout)) {

@@ -22,6 +22,7 @@ mod link;
 mod live;
 mod macupd;
 mod members;
+mod merge;
 mod monitored_interface;
 mod options;
 mod parse;

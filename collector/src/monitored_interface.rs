@@ -7,7 +7,7 @@ use std::{
 };
 
 use aw_service::{Backoff, Condition};
-use shm_layout::InterfaceName;
+use shm_layout::{InterfaceName, UnixTime};
 
 use crate::{
     Error,
@@ -27,6 +27,14 @@ const STABLE: Duration = Duration::from_secs(60);
 /// An interface stays open for this long after the end of its collector, which may only be restarted.
 const LINGER: Duration = Duration::from_secs(10);
 
+/// A frame that is not in the kernel's buffer any more.
+#[derive(Default)]
+struct TakenFrame {
+    time: UnixTime,
+    bytes: Vec<u8>,
+    length: usize,
+}
+
 pub struct MonitoredInterface {
     pub name: InterfaceName,
     /// The name of its events, and how it relates to the other interfaces.
@@ -44,6 +52,8 @@ pub struct MonitoredInterface {
     joined_at: Instant,
     /// None: it is not there.
     opened: Option<OpenInterface>,
+    /// Not processed yet, if it is read together with others.
+    taken: TakenFrame,
     down: Condition,
     /// Whether it was down, and up, when that was last stored; a new one is neither.
     stored: (bool, bool),
@@ -105,6 +115,7 @@ impl MonitoredInterface {
             place: Place { relation: Relation::Unrelated, name, overlap: Overlap::None },
             options: options.clone(),
             opened: None,
+            taken: TakenFrame::default(),
             down: Condition::default(),
             stored: (false, false),
             opened_at: now,
@@ -170,10 +181,10 @@ impl MonitoredInterface {
         }
     }
 
-    /// The source of its frames.
-    fn source(&self, link: LinkType, pipeline: &mut Pipeline) -> FrameSource {
+    /// The source of its frames, while it is there.
+    pub fn source(&self, pipeline: &mut Pipeline) -> Option<FrameSource> {
         let Place { name, overlap, .. } = self.place;
-        FrameSource { name, overlap, ..pipeline.source(self.name, link) }
+        Some(FrameSource { name, overlap, ..pipeline.source(self.name, self.link()?) })
     }
 
     /// Why it is not captured on; none if it is.
@@ -197,6 +208,11 @@ impl MonitoredInterface {
         Some(self.opened.as_ref()?.link)
     }
 
+    /// Frames that the kernel buffers for it, while it is there.
+    pub fn room(&self) -> usize {
+        self.opened.as_ref().map_or(usize::MAX, |opened| opened.room)
+    }
+
     /// The descriptor to poll, while it is there.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.opened.as_ref()?.capture.as_fd())
@@ -204,8 +220,7 @@ impl MonitoredInterface {
 
     /// Processes the frames that are there, at most `limit`; returns how many.
     pub fn read(&mut self, limit: usize, pipeline: &mut Pipeline) -> usize {
-        let Some(link) = self.link() else { return 0 };
-        let source = self.source(link, pipeline);
+        let Some(source) = self.source(pipeline) else { return 0 };
         let Some(opened) = &mut self.opened else { return 0 };
         let mut frames = 0;
         let read = opened.capture.dispatch(Some(limit), |packet| {
@@ -217,6 +232,30 @@ impl MonitoredInterface {
             self.close(&explain(&error), pipeline);
         }
         frames
+    }
+
+    /// Takes the next frame that is there, to be processed by [`MonitoredInterface::process_taken`]; returns its time.
+    pub fn take(&mut self, pipeline: &mut Pipeline) -> Option<UnixTime> {
+        let (opened, taken) = (self.opened.as_mut()?, &mut self.taken);
+        let mut time = None;
+        let read = opened.capture.dispatch(Some(1), |packet| {
+            let frame = Frame::new(&packet);
+            taken.bytes.clear();
+            taken.bytes.extend_from_slice(frame.bytes);
+            (taken.time, taken.length) = (frame.time, frame.length);
+            time = Some(frame.time);
+        });
+        self.received |= time.is_some();
+        if let Err(error) = read {
+            self.close(&explain(&error), pipeline);
+        }
+        time
+    }
+
+    /// Processes the frame that was taken last.
+    pub fn process_taken(&mut self, source: &FrameSource, pipeline: &mut Pipeline) {
+        let TakenFrame { time, ref bytes, length } = self.taken;
+        pipeline.process_frame(source, &Frame { time, bytes, length });
     }
 
     fn close(&mut self, why: &str, pipeline: &mut Pipeline) {

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use aw_service::{Access, Identity, ServiceOptions, group_id, ignored_options, parse_network};
@@ -10,7 +11,10 @@ use clap::{ArgGroup, Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use ipnet::IpNet;
 use shm_layout::{InterfaceName, RingName, WriterOptions};
 
-use crate::{Error, event_name::EventName, failed, rate_limit::Suppression, sample_file};
+use crate::{
+    Error, batching::parse_latency, event_name::EventName, failed, rate_limit::Suppression,
+    sample_file,
+};
 
 /// Captures ARP and IPv6 Neighbor Discovery, and records which MAC address uses which IP address.
 ///
@@ -45,6 +49,10 @@ pub struct Options {
     /// Replay at most NUM events a second, so that slow outputs can keep up
     #[arg(help_heading = "Frames", long, value_name = "NUM", requires = "read", allow_negative_numbers = true, value_parser = up_to::<u32>(u32::MAX.into()))]
     pub max_rate: Option<u32>,
+
+    /// Longest time that a frame waits in the kernel so that several are read together; 0 = none waits. The first frames after a silence are read at once. On average, the collector wakes up once in this time at most, and so do the outputs, up to the rate at which frames would fill the kernel's buffer
+    #[arg(help_heading = "Frames", long, value_name = "TIME", default_value = "20ms", conflicts_with = "read", value_parser = parse_latency)]
+    pub latency: Duration,
 
     /// Name of the ring
     #[arg(

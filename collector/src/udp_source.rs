@@ -12,7 +12,9 @@ use std::{
 };
 
 use aw_service::cause;
-use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
+use rustix::net::sockopt::{
+    set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, socket_recv_buffer_size,
+};
 use shm_layout::{Counter, InterfaceName, UnixTime};
 
 use crate::{
@@ -31,6 +33,8 @@ use crate::{
 /// Bytes of the kernel's receive buffer, if the kernel allows it: a tenth of a second at 50,000 datagrams a
 /// second, each of which takes 768 bytes.
 const BUFFER: usize = 4 << 20;
+/// Bytes of it that a datagram with a frame takes.
+const DATAGRAM: usize = 2304;
 /// The longest datagram that UDP has.
 const LONGEST: usize = 1 << 16;
 
@@ -84,6 +88,8 @@ pub struct UdpSource {
     name: InterfaceName,
     counters: InterfaceName,
     buffer: Vec<u8>,
+    /// Datagrams that the kernel buffers.
+    pub room: usize,
     drops: Option<DropCount>,
     /// Drops that were not logged yet.
     pub unlogged_drops: u64,
@@ -153,6 +159,7 @@ impl UdpSource {
         // Without the privilege the kernel limits the size to net.core.rmem_max.
         let _ = set_socket_recv_buffer_size_force(&socket, BUFFER)
             .or_else(|_| set_socket_recv_buffer_size(&socket, BUFFER));
+        let room = socket_recv_buffer_size(&socket).unwrap_or(BUFFER) / DATAGRAM;
         let [name, counters] = protocol.names();
         let name = chosen(names, Some(name)).map_or_else(|| name.parse(), Ok).map_err(failed)?;
         let counters = counters.parse().map_err(failed)?;
@@ -167,6 +174,7 @@ impl UdpSource {
             name,
             counters,
             buffer,
+            room,
             drops,
             unlogged_drops: 0,
         })

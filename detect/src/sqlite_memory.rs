@@ -22,7 +22,7 @@ use std::{
 use aw_database::Snapshot;
 use aw_output::{Checkpoint, Error, Fault, SinkResult, failed};
 use aw_service::{FileKind, open_file, unwritable};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, config::DbConfig, params};
 use shm_layout::{MacAddr, RingName};
 
 use crate::{cache::Cache, device::Device, network::NetworkState, rules::Memory, station::Station};
@@ -84,6 +84,8 @@ impl SqliteMemory {
             let database = Connection::open(&path)?;
             database.busy_timeout(Duration::from_millis(100))?;
             database.set_prepared_statement_cache_capacity(32);
+            // Otherwise SQLite compiles some cached statements again for each new value.
+            database.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             database.execute_batch(SCHEMA)?;
             columns::add_missing(&database)?;
             // Takes the lock, which is then held to the end.

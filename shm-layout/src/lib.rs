@@ -61,6 +61,6 @@ pub use {
     reader::{Next, Position, Reader, Start},
     ring_name::{InvalidRingName, RingName},
     segment::{claim, remove},
-    wait::wait_any,
+    wait::{gather, wait_any},
     writer::{InterfaceId, Writer, WriterOptions},
 };

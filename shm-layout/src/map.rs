@@ -38,6 +38,9 @@ use crate::{
 /// Largest ring: 2^28 slots, 16 GiB.
 pub(crate) const MAX_SLOTS: u64 = 1 << 28;
 
+/// Bytes of a segment up to which its writer maps all pages at once; that takes a millisecond for 4 MiB.
+const POPULATED: u64 = 64 << 20;
+
 /// Whether rings are in a tmpfs.
 static IN_MEMORY: OnceLock<bool> = OnceLock::new();
 
@@ -180,10 +183,14 @@ impl Map {
         let bytes =
             usize::try_from(length).ok().and_then(NonZeroUsize::new).ok_or(Unfit::NotARing)?;
         let entry = Mapping::claim()?;
+        // A writer of a ring of usual size meets no page for the first time while it publishes.
+        let flags = match access.contains(ProtFlags::WRITE) && length <= POPULATED {
+            true => MapFlags::SHARED | MapFlags::POPULATE,
+            false => MapFlags::SHARED,
+        };
         // SAFETY: the kernel chooses an address that is free, and the length is not zero. The
         // mapping is shared with other processes, which is why everything in it is an atomic.
-        let address =
-            unsafe { mmap(std::ptr::null_mut(), bytes.get(), access, MapFlags::SHARED, &file, 0) };
+        let address = unsafe { mmap(std::ptr::null_mut(), bytes.get(), access, flags, &file, 0) };
         let address = address.inspect_err(|_| entry.release()).map_err(io::Error::from)?;
         entry.set(address as usize, bytes.get(), access.contains(ProtFlags::WRITE));
         let header = NonNull::new(address.cast()).ok_or(Unfit::NotARing)?;

@@ -15,7 +15,7 @@ use crate::{
     header::load_time,
     map::{Map, Unfit, same_file},
     ring::SlotRead,
-    wait::wait_any,
+    wait::{part, wait_any},
 };
 
 /// A position in the stream of events: the next event to read. It stays valid when the collector
@@ -214,6 +214,12 @@ impl Reader {
     /// Whether [`Reader::next`] would return something other than [`Next::Empty`], or never will again.
     pub(crate) fn is_ready(&self) -> bool {
         self.map.ring().ready(self.next) || self.is_cut()
+    }
+
+    /// Whether a reader that gathers events should read now.
+    pub(crate) fn has_gathered(&self) -> bool {
+        let unread = self.published().saturating_sub(self.next);
+        unread >= part(self.slots()) || self.is_retired() || self.is_cut()
     }
 
     /// The futex word that changes when the writer wakes its readers.

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, ErrorKind},
+    num::NonZeroU32,
     os::unix::fs::{MetadataExt, PermissionsExt, fchown},
     path::PathBuf,
     sync::atomic::Ordering::*,
@@ -15,6 +16,7 @@ use crate::{
     header::{Header, LAYOUT_VERSION, MAGIC},
     map::{Map, Stream, Unfit, open, same_file},
     ring::SlotRead,
+    wait::ALL_READERS,
 };
 
 /// Deletes a segment that has no writer. Readers that still map it notice, and wait for a new one.
@@ -119,16 +121,17 @@ fn remove_any(name: &RingName, file: &fs::Metadata) -> io::Result<()> {
     }
 }
 
-pub(crate) fn wake(map: &Map) {
+/// Wakes waiting readers: those that wait with one of these bits.
+pub(crate) fn wake(map: &Map, readers: NonZeroU32) {
     let word = &map.header().wake.0;
     word.store(word.load(Relaxed).wrapping_add(1), Release);
     // It fails only for an unmapped address.
-    let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
+    let _ = futex::wake_bitset(word, futex::Flags::empty(), i32::MAX as u32, readers);
 }
 
 fn retire(map: &Map) {
     map.header().retired.store(1, Release);
-    wake(map);
+    wake(map, ALL_READERS);
 }
 
 /// Takes the writer's lock. `foreign`: it may belong to another user, whose segment is to be removed.

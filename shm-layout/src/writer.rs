@@ -8,6 +8,7 @@ use crate::{
     header::COUNTERS,
     map::{MAX_SLOTS, Map, Stream},
     segment::{Old, is_at, lock, open_own, replace, set_permissions, unlink, wake},
+    wait::{ALL_READERS, FOLLOWING_READERS, part},
 };
 
 /// The segment to write to.
@@ -42,6 +43,8 @@ pub struct Writer {
     generation: u64,
     created: u64,
     next: u64,
+    /// The part of the ring that it wrote to when it last woke readers.
+    part: u64,
     cuts: u64,
     /// The interfaces that have counters.
     names: Vec<(InterfaceId, InterfaceName)>,
@@ -109,6 +112,7 @@ impl Writer {
             generation,
             created,
             next,
+            part: 0,
             cuts,
             names,
             captures_no_frames: false,
@@ -133,7 +137,7 @@ impl Writer {
         header.no_frames.store(self.captures_no_frames.into(), Relaxed);
         header.writer.0.pid.store(std::process::id().into(), Relaxed);
         self.beat(UnixTime::now());
-        self.wake();
+        wake(&self.map, ALL_READERS);
     }
 
     /// Stores the heartbeat, and creates the segment again: with its contents if its file was deleted,
@@ -283,9 +287,12 @@ impl Writer {
         self.count(interface, Counter::Published);
     }
 
-    /// Wakes waiting readers. Once for each batch, because it is a system call.
-    pub fn wake(&self) {
-        wake(&self.map);
+    /// Wakes waiting readers. Once for each batch, because it is a system call. Those that gather events are woken each
+    /// time that a further sixteenth of the ring is written.
+    pub fn wake(&mut self) {
+        let part = self.next / part(self.map.ring().capacity());
+        let is_next = std::mem::replace(&mut self.part, part) != part;
+        wake(&self.map, if is_next { ALL_READERS } else { FOLLOWING_READERS });
     }
 
     /// Stores the heartbeat, and whether frames were seen or dropped since the last one. Returns whether counts are gone.
@@ -319,6 +326,6 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.map.header().writer.0.pid.store(0, Relaxed);
-        self.wake();
+        wake(&self.map, ALL_READERS);
     }
 }

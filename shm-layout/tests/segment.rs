@@ -472,3 +472,26 @@ fn waiting_ends_when_any_ring_has_an_event() {
     }
     publisher.join().unwrap();
 }
+
+/// A reader that gathers is woken for each sixteenth of the ring, here four events, and so is never far behind.
+#[test]
+fn a_gathering_reader_is_woken_for_a_part_of_the_ring() {
+    let ring = Ring::new();
+    let mut writer = create(&ring, 64);
+    let mut reader = Reader::attach(&ring, Start::Oldest).unwrap();
+    publish(&mut writer, 4);
+    shm_layout::gather(&[&reader], Duration::from_secs(600)); // returns at once: they are there
+    drain(&mut reader);
+    let publisher = std::thread::spawn(move || {
+        for _ in 0..200 {
+            publish(&mut writer, 1);
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    });
+    // Far longer than the test may take.
+    while reader.position().sequence < 204 {
+        shm_layout::gather(&[&reader], Duration::from_secs(600));
+        drain(&mut reader);
+    }
+    publisher.join().unwrap();
+}

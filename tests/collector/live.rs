@@ -5,6 +5,7 @@
 use aw_tests::collect::counters;
 use aw_tests::lan::{HERE, Host, Lan, THERE};
 use aw_tests::listening::Listening;
+use rustix::process::Signal;
 
 fn lines<const N: usize>(lines: [&str; N]) -> Vec<String> {
     lines.iter().map(|line| line.replace("THERE", THERE).replace("HERE", HERE)).collect()
@@ -127,6 +128,31 @@ fn two_interfaces() {
         "veth1 0 02:00:00:00:00:03 192.0.2.3 ARP_REQ",
         "left 0 02:00:00:00:00:04 192.0.2.4 ARP_REQ",
     ]));
+}
+
+/// Frames that waited in the kernel on several interfaces are read in the order in which they arrived.
+#[test]
+fn interfaces_are_read_in_the_order_of_arrival() {
+    let Some(lan) = Lan::new() else { return };
+    lan.here.ip("link add left type veth peer name right");
+    lan.here.ip(&format!("link set right netns {}", lan.there.namespace()));
+    lan.here.ip("link set left up");
+    lan.there.ip("link set right up");
+    let listening = Listening::start(&lan.here, &["veth0", "left"], "veth0, left");
+    listening.run.signal(Signal::STOP);
+    lan.there.scapy(
+        "veth1",
+        "for n in range(1, 41):
+    frame = Ether(src=f'02:00:00:00:00:{n:02x}', dst='ff:ff:ff:ff:ff:ff')
+    frame /= ARP(hwsrc=f'02:00:00:00:00:{n:02x}', psrc=f'192.0.2.{n}')
+    sendp(frame, iface='veth1' if n % 4 < 2 else 'right')",
+    );
+    listening.run.signal(Signal::CONT);
+    let line = |n: u8| {
+        let interface = if n % 4 < 2 { "veth0" } else { "left" };
+        format!("{interface} 0 02:00:00:00:00:{n:02x} 192.0.2.{n} ARP_REQ")
+    };
+    listening.prints(&(1..=40).map(line).collect::<Vec<_>>());
 }
 
 /// What arping(8) sends: an address in use, the same on a VLAN, and a probe for an address (RFC 5227).

@@ -46,5 +46,6 @@ pub mod server;
 pub mod sftp_server;
 pub mod sightings;
 pub mod tracker;
+pub mod usage;
 pub mod watching;
 pub mod web_sink;

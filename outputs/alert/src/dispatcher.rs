@@ -40,6 +40,8 @@ const UNSTORED: i64 = 0;
 /// How long the end waits for channels: with `--once`, and after a signal.
 const END_TIMEOUT_ONCE: Duration = Duration::from_secs(60);
 const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it looks whether a message was sent, after which the next one of the queue follows.
+const RESULT_INTERVAL: Duration = Duration::from_millis(100);
 
 pub struct Dispatcher {
     config: Config,
@@ -339,6 +341,13 @@ impl Sink for Dispatcher {
     fn maintain(&mut self) -> SinkResult<bool> {
         let result = self.do_what_is_due().and_then(|()| self.report_silent_devices());
         self.or_roll_back(result).map(|()| false)
+    }
+
+    fn maintain_within(&self) -> Duration {
+        match self.queues.iter().any(|queue| queue.in_flight.is_some()) {
+            true => RESULT_INTERVAL,
+            false => Duration::MAX,
+        }
     }
 
     fn lacks(&self) -> Option<String> {

@@ -190,7 +190,7 @@ impl AlertStore {
     pub fn channels(&mut self) -> SinkResult<Vec<(String, u64)>> {
         self.memory.with(|database| {
             let mut select =
-                database.prepare("SELECT channel, count(*) FROM outbox GROUP BY channel")?;
+                database.prepare_cached("SELECT channel, count(*) FROM outbox GROUP BY channel")?;
             let count = |row: &Row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64));
             select.query_map([], count)?.collect()
         })

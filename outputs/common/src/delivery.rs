@@ -215,15 +215,27 @@ impl<'a, S: Sink> Delivery<'a, S> {
         self.sink.reopen().or_else(|fault| self.fail(fault))
     }
 
+    /// Whether events wait for others, so that further ones need not be read before `work` is due.
+    pub fn is_gathering(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// How long until `work` is due again.
     pub fn pause(&self) -> Duration {
-        let left = |since: Instant| self.plan.linger.saturating_sub(since.elapsed());
+        let left = |at: Instant| at.saturating_duration_since(Instant::now());
+        let due = self.due().map_or(SAVE_INTERVAL, left);
         match &self.mode {
-            Mode::Direct => self.pending_since.map_or(SAVE_INTERVAL, left),
-            Mode::Spooling(outage) => {
-                outage.retry_at.saturating_duration_since(Instant::now()).min(LONGEST_WAIT)
-            }
+            Mode::Direct if self.pending.is_empty() => due.min(self.sink.maintain_within()),
+            Mode::Direct => due,
+            Mode::Spooling(outage) => due.min(left(outage.retry_at)),
         }
+    }
+
+    /// When the pending items are to be delivered.
+    fn due(&self) -> Option<Instant> {
+        let since = self.pending_since?;
+        let Mode::Direct = self.mode else { return Some(since + LONGEST_WAIT) };
+        Some(since + self.plan.linger)
     }
 
     /// Delivers or spools all pending items, and saves the checkpoints.

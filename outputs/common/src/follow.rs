@@ -6,17 +6,17 @@ use std::{
 };
 
 use aw_service::{Error, Signals, Startup, warn};
-use shm_layout::{Reader, wait_any};
+use shm_layout::{Reader, gather, wait_any};
 
 use crate::{
     RingOptions, Sink, StartFrom,
     checkpoint::{ItemKind, StreamItem},
     delivery::Delivery,
-    source::{CHECK_INTERVAL, Source},
+    source::Source,
 };
 
 /// The longest sleep, and so the longest delay of a signal that arrives just before it.
-const SLEEP: Duration = Duration::from_millis(500);
+const SLEEP: Duration = OBSERVE_INTERVAL;
 /// Events that are read before signals, the spool and due work are checked.
 const ROUND: usize = 4096;
 /// Events after which it is checked whether the collector may overwrite unread ones soon.
@@ -159,11 +159,11 @@ fn next_item(sources: &mut [Source]) -> Option<(usize, StreamItem)> {
 
 fn wait<S: Sink>(sources: &[Source], delivery: &Delivery<S>) {
     let readers: Vec<&Reader> = sources.iter().filter_map(|s| s.reader.as_ref()).collect();
-    let longest = if readers.len() == sources.len() { SLEEP } else { CHECK_INTERVAL };
-    if delivery.has_room() {
-        wait_any(&readers, longest.min(delivery.pause()));
-    } else {
-        std::thread::sleep(CHECK_INTERVAL); // there are events, but no room for them
+    let pause = SLEEP.min(delivery.pause());
+    match () {
+        () if !delivery.has_room() => wait_any(&[], pause), // there are events, but no room for them
+        () if delivery.is_gathering() => gather(&readers, pause),
+        () => wait_any(&readers, pause),
     }
 }
 

@@ -157,10 +157,15 @@ pub trait Sink {
     fn flush(&mut self) -> SinkResult;
 
     /// Does work that is not urgent, such as deleting old rows. Called when everything is delivered, at
-    /// least twice a second. Returns whether there is more to do at once. One call takes some tens of
+    /// least about once a second. Returns whether there is more to do at once. One call takes some tens of
     /// milliseconds at most, because events wait meanwhile.
     fn maintain(&mut self) -> SinkResult<bool> {
         Ok(false)
+    }
+
+    /// How long `maintain` may wait, for a sink that needs it earlier than about once a second.
+    fn maintain_within(&self) -> Duration {
+        Duration::MAX
     }
 
     /// Takes the state of a ring, about once a second, for a sink that reports what cannot be seen. Not

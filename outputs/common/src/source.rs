@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How often a missing ring is looked for, and an idle ring is checked for a replacement.
-pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two reports of lost events.
 const LOSS_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// A collector updates its heartbeat once a second; after this time without one it is dead or hangs.

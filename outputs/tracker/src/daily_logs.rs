@@ -256,6 +256,11 @@ impl DailyLogs {
         }
     }
 
+    /// When the next write is due, in the time of the monotonic clock.
+    pub fn write_due(&self) -> Option<Duration> {
+        self.write_due
+    }
+
     /// Returns what must be done at this time.
     pub fn tick(&mut self, clocks: Clocks) -> Vec<LogAction> {
         let (before, was) = (self.clocks, self.today);

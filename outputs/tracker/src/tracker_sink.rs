@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use aw_output::{
@@ -342,6 +342,11 @@ impl Sink for TrackerSink<'_> {
     fn maintain(&mut self) -> SinkResult<bool> {
         self.tick();
         Ok(false)
+    }
+
+    fn maintain_within(&self) -> Duration {
+        let due = self.logs.write_due().unwrap_or(Duration::MAX);
+        due.saturating_sub(self.start.elapsed())
     }
 
     fn sync(&mut self) -> SinkResult {

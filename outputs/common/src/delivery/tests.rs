@@ -18,6 +18,8 @@ struct Fragile {
     blocked: bool,
     /// The next commit succeeds, but is reported as failed.
     unconfirmed_flush: bool,
+    /// It asks for `maintain` early.
+    early: bool,
     /// Decides each call: 0 = it fails, 1 = it works and then fails, otherwise it works.
     outcomes: Option<Random>,
 }
@@ -71,6 +73,10 @@ impl Sink for Fragile {
             true => Err(Fault::Down("not confirmed".into())),
             false => Ok(()),
         }
+    }
+
+    fn maintain_within(&self) -> Duration {
+        if self.early { Duration::from_millis(1) } else { Duration::MAX }
     }
 
     fn reopen(&mut self) -> SinkResult {
@@ -216,6 +222,22 @@ fn what_was_stored_without_a_confirmation_is_counted() {
         assert_eq!(delivery.ring_states[0].delivered, 3);
         assert_eq!(delivery.sink.rows, [0, 1, 2]);
     }
+}
+
+/// `maintain` is called when everything is delivered, so its time ends no pause of events that wait for others.
+#[test]
+fn a_pause_ends_when_something_is_due() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = Plan { linger: Duration::from_secs(900), ..Plan::default() };
+    let mut sink = Fragile::default();
+    let (mut delivery, _) = open(&mut sink, &plan, directory.path());
+    assert_eq!(delivery.pause(), SAVE_INTERVAL);
+    delivery.sink.early = true;
+    assert_eq!((delivery.pause(), delivery.is_gathering()), (Duration::from_millis(1), false));
+    delivery.take(0, item(0)).unwrap();
+    assert!(delivery.pause() > SAVE_INTERVAL && delivery.is_gathering());
+    delivery.fail(Fault::Down("down".into())).unwrap();
+    assert!(delivery.pause() <= LONGEST_WAIT && delivery.is_gathering());
 }
 
 /// With a spool, a failure of the sink does not end the output.

@@ -4,7 +4,6 @@
 //! charged to the sender: the frame goes through all of it before the sender's system call returns.
 
 use std::{
-    fs,
     io::{BufRead, BufReader},
     process::{Child, Stdio},
     thread::sleep,
@@ -15,10 +14,11 @@ use aw_tests::{
     lan::{Host, Lan},
     rig::{Run, run},
     ring::Ring,
+    usage::Usage,
 };
 use serde_json::Value;
 
-use crate::{FILTER, Options, Outcome, binary, measure, row};
+use crate::{FILTER, Options, Outcome, binary, measure, row, table_row};
 
 /// tcpdump as the collector listens: woken for each frame, slots and buffer of the same size.
 const AT_ONCE: [&str; 5] = ["--immediate-mode", "-s", "1920", "-B", "7680"];
@@ -27,100 +27,133 @@ const SETTLE: Duration = Duration::from_millis(1_300);
 
 pub fn all(options: &Options) -> Outcome<()> {
     let Some(lan) = Lan::new() else { return Ok(()) };
-    steady(options, &lan)?;
-    most(options, &lan)?;
-    idle(options, &lan)?;
-    for rate in [100, 10_000, 50_000] {
-        delay(options, &lan, rate)?;
+    rates(options, &lan)?;
+    at_once(options, &lan)?;
+    idle(options, &lan)
+}
+
+/// Frames a second of each row; 0 = as many as the sender can.
+const RATES: [u64; 8] = [10, 100, 1_000, 5_000, 20_000, 60_000, 200_000, 0];
+/// The columns of the table: what, and the factor from what is measured.
+const COLUMNS: [(&str, f64); 10] = [
+    ("sent/s", 1.0),
+    ("collector µs", 1.0),
+    ("% of a CPU", 100.0),
+    ("sleeps/s", 1.0),
+    ("tcpdump µs", 1.0),
+    ("ratio", 1.0),
+    ("p50 µs", 1e-3),
+    ("p99 µs", 1e-3),
+    ("lost", 1.0),
+    ("lost by tcpdump", 1.0),
+];
+
+/// What a frame costs at each rate, beside tcpdump, which wakes once for many frames and may keep them for a second; and the
+/// delay from packet to line.
+fn rates(options: &Options, lan: &Lan) -> Outcome<()> {
+    println!("live, CPU time a frame, beside `tcpdump -w /dev/null`; packet to line");
+    let titles = COLUMNS.map(|(title, _)| format!("{title:>16}")).concat();
+    println!("{:>9} {titles}", "frames/s");
+    for rate in RATES {
+        let results = measure(options.runs, || {
+            let theirs = tcpdump(lan, &[], rate, options.seconds)?;
+            let ours = collector(lan, rate, options.seconds)?;
+            let [p50, p99] = delay(lan, rate, options.seconds.min(5))?;
+            let (cpu, lost) = (ours.cpu, ours.lost);
+            let ratio = cpu / theirs.cpu;
+            let share = cpu * ours.rate / 1e6;
+            Ok(vec![
+                ours.rate,
+                cpu,
+                share,
+                ours.sleeps,
+                theirs.cpu,
+                ratio,
+                p50,
+                p99,
+                lost,
+                theirs.lost,
+            ])
+        })?;
+        let name = if rate == 0 { "most".into() } else { rate.to_string() };
+        table_row(&name, &results, &COLUMNS);
     }
     Ok(())
 }
 
-fn steady(options: &Options, lan: &Lan) -> Outcome<()> {
+fn at_once(options: &Options, lan: &Lan) -> Outcome<()> {
     let results = measure(options.runs, || {
-        let theirs = tcpdump(lan, &[], options.rate, options.seconds)?;
-        let at_once = tcpdump(lan, &AT_ONCE, options.rate, options.seconds)?;
+        let theirs = tcpdump(lan, &AT_ONCE, options.rate, options.seconds)?;
         let ours = collector(lan, options.rate, options.seconds)?;
-        Ok(vec![
-            ours.rate,
-            ours.cpu,
-            theirs.cpu,
-            at_once.cpu,
-            ours.cpu / theirs.cpu,
-            ours.cpu / at_once.cpu,
-            ours.lost,
-            theirs.lost,
-            at_once.lost,
-            ours.sleeps,
-        ])
+        Ok(vec![ours.cpu / theirs.cpu])
     })?;
-    for (result, (name, scale, unit)) in results.iter().zip([
-        (&*format!("live, {} frames/s: frames sent", options.rate), 1e-3, "k frames/s"),
-        ("  collector -q", 1.0, "CPU s a million"),
-        ("  tcpdump -w /dev/null, which may keep frames for 1 s", 1.0, "CPU s a million"),
-        ("  tcpdump --immediate-mode -w /dev/null", 1.0, "CPU s a million"),
-        ("  collector's CPU over tcpdump's", 1.0, ""),
-        ("  collector's CPU over that of tcpdump --immediate-mode", 1.0, ""),
-        ("  lost by collector", 1.0, "frames"),
-        ("  lost by tcpdump", 1.0, "frames"),
-        ("  lost by tcpdump --immediate-mode", 1.0, "frames"),
-        ("  collector asleep", 1.0, "times a second"),
-    ]) {
-        row(name, result, scale, unit);
+    let name =
+        format!("live, {} frames/s: CPU over that of tcpdump --immediate-mode", options.rate);
+    row(&name, &results[0], 1.0, "");
+    Ok(())
+}
+
+/// A collector and four outputs that have nothing to do.
+fn idle(options: &Options, lan: &Lan) -> Outcome<()> {
+    let (ring, directory) = (Ring::new(), tempfile::tempdir()?);
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    std::fs::write(
+        path("alert.toml"),
+        "[[channel]]\nname = \"none\"\ncommand = [\"/bin/true\"]\n",
+    )?;
+    let mut running = vec![("collector -q", listen(lan, &ring))];
+    for (name, options) in [
+        ("aw-stdout", vec![]),
+        ("aw-sqlite", vec!["--database".into(), path("history.db")]),
+        ("aw-alert", vec!["--config".into(), path("alert.toml")]),
+        ("aw-tracker", vec!["--log-dir".into(), path("")]),
+    ] {
+        let state = path(name);
+        std::fs::create_dir(&state)?;
+        let mut command = std::process::Command::new(binary(name));
+        command.args(["-v", "-m", ring.name(), "--state-dir", &state]).args(options);
+        let output = Run::start(command);
+        output.stderr.wait_for("reading ring");
+        running.push((name, output));
+    }
+    sleep(Duration::from_secs(2)); // they have started
+    let results = measure(options.runs, || {
+        let before: Vec<_> = running.iter().map(|(_, one)| Usage::of(one)).collect();
+        sleep(Duration::from_secs(options.seconds));
+        let after = running.iter().zip(before).map(|((_, one), was)| Usage::of(one).since(was));
+        let used = after.flat_map(|used| [used.cpu, used.sleeps]);
+        Ok(used.map(|number| number / options.seconds as f64).collect())
+    })?;
+    let sum = |at: usize| (0..running.len()).map(|one| results[2 * one][at]).sum();
+    let sums: Vec<f64> = (0..results[0].len()).map(sum).collect();
+    row("no frames: collector and four outputs", &sums, 100.0, "% of a CPU");
+    for (index, (name, _)) in running.iter().enumerate() {
+        row(&format!("  {name}"), &results[2 * index], 100.0, "% of a CPU");
+        row(&format!("  {name}, asleep"), &results[2 * index + 1], 1.0, "times a second");
     }
     Ok(())
 }
 
-fn most(options: &Options, lan: &Lan) -> Outcome<()> {
-    let results = measure(options.runs, || {
-        let idle = collector(lan, 0, options.seconds.min(3))?;
-        Ok(vec![idle.rate, idle.cpu, idle.lost / idle.wanted])
-    })?;
-    row("live, as fast as the sender can: frames sent", &results[0], 1e-3, "k frames/s");
-    row("  collector -q", &results[1], 1.0, "CPU s a million");
-    row("  lost by the collector", &results[2], 100.0, "%");
-    Ok(())
-}
-
-fn idle(options: &Options, lan: &Lan) -> Outcome<()> {
+/// From the kernel's time of a packet to its line from aw-stdout, read: p50 and p99, in nanoseconds.
+fn delay(lan: &Lan, rate: u64, seconds: u64) -> Outcome<[f64; 2]> {
     let ring = Ring::new();
     let listening = listen(lan, &ring);
-    let results = measure(options.runs, || {
-        let before = Usage::of(&listening)?;
-        sleep(Duration::from_secs(options.seconds));
-        let used = Usage::of(&listening)?.since(before);
-        Ok(vec![used.cpu / options.seconds as f64, used.sleeps / options.seconds as f64])
-    })?;
-    row("live, no frames: collector -q", &results[0], 100.0, "% of a CPU");
-    row("  asleep", &results[1], 1.0, "times a second");
-    Ok(())
-}
-
-/// From the kernel's time of a packet to its line from aw-stdout, read.
-fn delay(options: &Options, lan: &Lan, rate: u64) -> Outcome<()> {
-    let results = measure(options.runs, || {
-        let ring = Ring::new();
-        let listening = listen(lan, &ring);
-        let mut command = std::process::Command::new(binary("aw-stdout"));
-        command.args(["-m", ring.name(), "--format", "json"]);
-        let mut lines = Killed(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
-        let output = BufReader::new(lines.0.stdout.take().ok_or("no output")?);
-        let reader = std::thread::spawn(|| delays(output));
-        sleep(Duration::from_millis(500)); // it attaches
-        send(&lan.there, rate, options.seconds.min(5))?;
-        sleep(Duration::from_millis(500));
-        drop(listening);
-        drop(lines);
-        let mut delays = reader.join().map_err(|_| "the reader of lines failed")?;
-        if delays.is_empty() {
-            return Err("no line came".into());
-        }
-        delays.sort_unstable();
-        Ok([50, 99].map(|percent| delays[delays.len() * percent / 100] as f64).to_vec())
-    })?;
-    row(&format!("live, {rate} frames/s: packet to line, p50"), &results[0], 1e-3, "µs");
-    row("  p99", &results[1], 1e-3, "µs");
-    Ok(())
+    let mut command = std::process::Command::new(binary("aw-stdout"));
+    command.args(["-m", ring.name(), "--format", "json"]);
+    let mut lines = Killed(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
+    let output = BufReader::new(lines.0.stdout.take().ok_or("no output")?);
+    let reader = std::thread::spawn(|| delays(output));
+    sleep(Duration::from_millis(500)); // it attaches
+    send(&lan.there, rate, seconds)?;
+    sleep(Duration::from_millis(500));
+    drop(listening);
+    drop(lines);
+    let mut delays = reader.join().map_err(|_| "the reader of lines failed")?;
+    if delays.is_empty() {
+        return Err("no line came".into());
+    }
+    delays.sort_unstable();
+    Ok([50, 99].map(|percent| delays[delays.len() * percent / 100] as f64))
 }
 
 /// Nanoseconds between the time in each line and now.
@@ -136,8 +169,6 @@ fn delays(lines: impl BufRead) -> Vec<i128> {
 
 /// Results for the frames that were sent.
 struct Delivery {
-    /// ARP and Neighbor Discovery among them.
-    wanted: f64,
     /// Frames per second.
     rate: f64,
     /// Seconds for a million frames sent.
@@ -186,10 +217,10 @@ fn listen(lan: &Lan, ring: &Ring) -> Run {
 
 /// Sends, and waits until all frames were read: what the listener used meanwhile.
 fn watch(lan: &Lan, listening: &Run, rate: u64, seconds: u64) -> Outcome<(Sent, Usage)> {
-    let before = Usage::of(listening)?;
+    let before = Usage::of(listening);
     let sent = send(&lan.there, rate, seconds)?;
     sleep(SETTLE);
-    Ok((sent, Usage::of(listening)?.since(before)))
+    Ok((sent, Usage::of(listening).since(before)))
 }
 
 /// The report of the sender.
@@ -213,42 +244,11 @@ fn send(from: &Host, rate: u64, seconds: u64) -> Outcome<Sent> {
 impl Sent {
     fn delivery(&self, used: Usage, lost: f64) -> Delivery {
         Delivery {
-            wanted: self.wanted,
             rate: self.frames / self.seconds,
             cpu: used.cpu / self.frames * 1e6,
             sleeps: used.sleeps / self.seconds,
             lost,
         }
-    }
-}
-
-/// What a process used so far.
-#[derive(Clone, Copy)]
-pub struct Usage {
-    /// Seconds, user and system; from the scheduler, for the clock ticks of `stat` are too coarse for an idle process.
-    pub cpu: f64,
-    /// Times that it gave the CPU up by itself.
-    sleeps: f64,
-}
-
-impl Usage {
-    pub fn of(process: &Run) -> Outcome<Usage> {
-        let mut usage = Usage { cpu: 0.0, sleeps: 0.0 };
-        for task in fs::read_dir(format!("/proc/{}/task", process.id()))? {
-            let task = task?.path();
-            let times = fs::read_to_string(task.join("schedstat"))?;
-            let nanos: f64 = times.split(' ').next().unwrap_or_default().parse()?;
-            usage.cpu += nanos / 1e9;
-            let status = fs::read_to_string(task.join("status"))?;
-            let switches =
-                status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            usage.sleeps += switches.unwrap_or_default().trim().parse::<f64>()?;
-        }
-        Ok(usage)
-    }
-
-    pub fn since(self, before: Usage) -> Usage {
-        Usage { cpu: self.cpu - before.cpu, sleeps: self.sleeps - before.sleeps }
     }
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod alert;
+mod last;
 mod live;
 mod mysql;
 mod replay;
@@ -99,6 +100,7 @@ fn main() -> Outcome<()> {
             Section::Mysql => mysql::beside_hand_batched(&options)?,
             Section::Alert => alert::events(&options)?,
         }
+        last::save()?;
     }
     Ok(())
 }
@@ -126,5 +128,27 @@ fn row(name: &str, values: &[f64], scale: f64, unit: &str) {
     let mut values: Vec<f64> = values.iter().map(|value| value * scale).collect();
     values.sort_by(f64::total_cmp);
     let (low, median, high) = (values[0], values[values.len() / 2], values[values.len() - 1]);
-    println!("{name:56} {median:9.2} {unit:15} [{low:.2} .. {high:.2}]");
+    let before = last::replace_below_heading(name, &[median]);
+    let before = before.first().map_or(String::new(), |before| format!(", before {before:.2}"));
+    println!("{name:56} {median:9.2} {unit:15} [{low:.2} .. {high:.2}{before}]");
+}
+
+/// A row of a table: the median of each column, and below it those of the last run.
+fn table_row(name: &str, results: &[Vec<f64>], columns: &[(&str, f64)]) {
+    let median = |values: &Vec<f64>| {
+        let mut values = values.clone();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let scaled = results.iter().zip(columns).map(|(values, (_, scale))| median(values) * scale);
+    let medians: Vec<f64> = scaled.collect();
+    let line = |numbers: &[f64]| {
+        let number = |number: &f64| format!("{number:>16.*}", if *number < 10.0 { 3 } else { 1 });
+        numbers.iter().map(number).collect::<String>()
+    };
+    println!("{name:>9} {}", line(&medians));
+    let before = last::replace(&format!("rate {name}"), &medians);
+    if !before.is_empty() {
+        println!("{:>9} {}", "before", line(&before));
+    }
 }

@@ -14,9 +14,10 @@ use aw_tests::{
     rig::{program, run},
     ring::Ring,
     tracker::{Tracking, make_logs},
+    usage::Usage,
 };
 
-use crate::{Options, Outcome, binary, live::Usage, measure, row};
+use crate::{Options, Outcome, binary, measure, row};
 
 const DEVICES: u32 = 10_000;
 const DAYS: u32 = 31;
@@ -29,10 +30,10 @@ pub fn datagrams(options: &Options) -> Outcome<()> {
         let results = measure(options.runs, || {
             let ring = Ring::new();
             let receiver = Receiver::listening(&ring, &[]);
-            let before = Usage::of(&receiver.run)?;
+            let before = Usage::of(&receiver.run);
             let (sent, seconds) = send(&receiver, rate, options.seconds.min(5))?;
             sleep(Duration::from_millis(200));
-            let used = Usage::of(&receiver.run)?.since(before);
+            let used = Usage::of(&receiver.run).since(before);
             receiver.run.stop().ok();
             let stats = ["--stats", "--format", "json", "--ring", ring.name()];
             let stats = json(&run(program("collector", &stats)).ok().stdout);
