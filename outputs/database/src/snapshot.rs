@@ -258,8 +258,7 @@ mod tests {
         let select = "SELECT count(*) FROM t WHERE x = ? AND y >= ? AND y < ?";
         let mut statement = snapshot.database.prepare(select).unwrap();
         for x in 0..10 {
-            let count: i64 =
-                statement.query_row([x, 100 * x, 500 + x], |row| row.get(0)).unwrap();
+            let count: i64 = statement.query_row([x, 100 * x, 500 + x], |row| row.get(0)).unwrap();
             assert_eq!(count, (100 * x..500 + x).filter(|n| *n > 0 && n % 10 == x).count() as i64);
         }
         assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);

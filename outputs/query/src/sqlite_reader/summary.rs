@@ -1,7 +1,7 @@
 //! The pairings of a time range: each takes a few searches, however many sightings it has.
 
 use aw_database::Snapshot;
-use rusqlite::{Connection, OptionalExtension, Statement};
+use rusqlite::{Connection, Statement};
 use shm_layout::{Evidence, UnixTime};
 
 use super::{SqliteReader, ip};
@@ -64,7 +64,7 @@ struct Seen {
     count: u64,
 }
 
-/// The searches in the table `sighting`, for one row of a pairing each.
+/// The searches in the table `sighting`, of which one row of a pairing is read, as a rule.
 struct Searches<'a> {
     times: [i64; 2],
     first: Statement<'a>,
@@ -76,21 +76,19 @@ struct Searches<'a> {
 
 impl<'a> Searches<'a> {
     fn new(database: &'a Connection, range: TimeRange, is_counted: bool) -> rusqlite::Result<Self> {
-        let search = |what: &str, condition: &str| {
+        let search = |what: &str, rest: &str| {
             database.prepare(&format!(
-                "SELECT {what} FROM sighting WHERE pairing = ? AND time >= ? AND time < ? AND origin {condition}"
+                "SELECT {what} FROM sighting WHERE pairing = ? AND time >= ? AND time < ? {rest}"
             ))
         };
-        let (pairing, claim) =
-            (format!("NOT IN ({NO_PAIRING})"), format!("NOT IN ({NO_CLAIM}) LIMIT 1"));
-        let counted = is_counted.then(|| search("count(*)", &pairing)).transpose()?;
+        let count = format!("AND origin NOT IN ({NO_PAIRING})");
         Ok(Searches {
             times: [range.from, range.to].map(UnixTime::as_nanos),
-            first: search("time, origin", &format!("{pairing} ORDER BY time LIMIT 1"))?,
-            last: search("time, origin", &format!("{pairing} ORDER BY time DESC LIMIT 1"))?,
-            claim: search("1", &claim)?,
-            answer: search("1", &format!("= {FRAME_SOURCE} LIMIT 1"))?,
-            count: counted,
+            first: search("time, origin", "ORDER BY time")?,
+            last: search("time, origin", "ORDER BY time DESC")?,
+            claim: search("1", &format!("AND origin NOT IN ({NO_CLAIM})"))?,
+            answer: search("1", &format!("AND origin = {FRAME_SOURCE}"))?,
+            count: is_counted.then(|| search("count(*)", &count)).transpose()?,
         })
     }
 
@@ -126,10 +124,17 @@ impl<'a> Searches<'a> {
     }
 }
 
-/// The time and the origin of the row that a search finds.
+/// The time and the origin of the first row that is a pairing. Not in SQL, which would make a table of the origins for each
+/// search.
 fn sighting(search: &mut Statement, row: [i64; 3]) -> rusqlite::Result<Option<(UnixTime, i64)>> {
-    let found = search.query_row(row, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    Ok(found.map(|(time, origin)| (UnixTime::from_nanos(time), origin)))
+    let mut rows = search.query(row)?;
+    while let Some(row) = rows.next()? {
+        let (time, origin) = (UnixTime::from_nanos(row.get(0)?), row.get(1)?);
+        if !matches!(evidence(origin), Evidence::NoHost | Evidence::Ignored) {
+            return Ok(Some((time, origin)));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
