@@ -68,8 +68,6 @@ impl Snapshot {
             | OpenFlags::SQLITE_OPEN_URI;
         let database = Connection::open_with_flags(uri(path, how), flags)?;
         database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        // Else a statement with a range of times is planned again for each of its values.
-        database.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         database.execute_batch("PRAGMA locking_mode = exclusive")?;
         crate::distrust(&database)?;
         Ok(Snapshot { database, path: path.clone(), version, _lock: lock })
