@@ -21,12 +21,12 @@ use crate::{
     result_table::{Cell, ResultTable},
 };
 
-/// Sightings of a pairing that are left out.
+/// Sightings of a pairing in frames of another MAC.
 #[derive(Default)]
-struct LeftSightings {
-    of_all: u64,
-    /// Of its counts, from which they are not subtracted yet.
-    to_take: u64,
+struct Forwarded {
+    read: u64,
+    /// Of these.
+    left_out: u64,
 }
 
 /// When the MACs that claimed an address in a network were seen with it: from, to. Sorted, and none overlap.
@@ -104,10 +104,10 @@ fn leave_out_forged(
     }
     let mut disputed: Vec<(IpAddr, Vec<Span>)> = disputed.into_iter().collect();
     disputed.sort_by_key(|(ip, _)| (Reverse(importance.get(ip).copied()), *ip));
-    let (mut omitted, mut left) = (Omitted::default(), HashMap::new());
+    let mut omitted = Omitted::default();
+    let mut sent_by_others: HashMap<_, Forwarded> = HashMap::new();
     let mut times: HashMap<(IpAddr, usize, MacAddr), Vec<Span>> = HashMap::new();
-    let (mut read, mut windows_of) = (HashMap::new(), HashMap::new());
-    let mut limit = ReadLimit::default();
+    let (mut limit, mut windows_of) = (ReadLimit::default(), HashMap::new());
     let clocks = history.clocks().asked(range);
     for (ip, spans) in disputed {
         let windows = windows(spans, range);
@@ -120,14 +120,12 @@ fn leave_out_forged(
             let Found { periods, left_out, forwarded, .. } =
                 periods(history, ip, *window, &clocks, &nearest)?;
             for ((network, mac, source), count) in forwarded {
-                *read.entry((ip, network, mac, Some(source))).or_default() += count;
+                sent_by_others.entry((ip, network, mac, Some(source))).or_default().read += count;
             }
             for one in left_out.iter().filter(|one| one.why == Why::OtherFrame) {
                 omitted.add(one);
-                let left: &mut LeftSightings =
-                    left.entry((ip, one.network, one.mac, one.source)).or_default();
-                left.of_all += one.count;
-                left.to_take += one.count;
+                let key = (ip, one.network, one.mac, one.source);
+                sent_by_others.entry(key).or_default().left_out += one.count;
             }
             for one in &periods {
                 let key = (ip, one.period.network, one.period.mac);
@@ -139,20 +137,18 @@ fn leave_out_forged(
     let mut counted: Vec<PairingSummary> = Vec::with_capacity(all.len());
     for mut one in all.iter().copied() {
         let PairingSummary { ip, network, mac, source, .. } = one;
-        let key = (ip, network, mac, source);
-        if let Some(left) = left.get_mut(&key) {
-            // All were left out, and none lies where nothing was read.
-            let of_all = |window: &TimeRange| {
-                (window.from..window.to).contains(&one.first) && one.last < window.to
-            };
-            let is_read = windows_of.get(&ip).is_some_and(|windows| windows.iter().any(of_all));
-            if is_read && read.get(&key) <= Some(&left.of_all) {
+        let sent = sent_by_others.get_mut(&(ip, network, mac, source));
+        if let Some(sent) = sent.filter(|sent| sent.left_out > 0) {
+            let has_all = |window: &TimeRange| window.from <= one.first && one.last < window.to;
+            let is_read = windows_of.get(&ip).is_some_and(|windows| windows.iter().any(has_all));
+            if is_read && !one.has_undated && sent.read <= sent.left_out {
                 continue;
             }
             if let Some(count) = &mut one.count {
-                let taken = (*count).min(left.to_take);
+                let taken = (*count).min(sent.left_out);
                 *count -= taken;
-                left.to_take -= taken;
+                sent.left_out -= taken;
+                sent.read -= taken.min(sent.read);
             }
             let spans = times.get(&(ip, network, mac)).into_iter().flatten();
             if let Some(first) = spans.clone().map(|(first, _)| *first).min() {
@@ -216,7 +212,19 @@ mod tests {
         let (mac, ip) = (MacAddr::new([2, 0, a, b, c, d]), IpAddr::from([10, 0, 0, 1]));
         let [first, last] = [first, last].map(|seconds| UnixTime::new(seconds, 0));
         let (network, count, is_answered, source) = (0, None, !is_claimed, None);
-        PairingSummary { network, mac, ip, source, first, last, count, is_claimed, is_answered }
+        let has_undated = false;
+        PairingSummary {
+            network,
+            mac,
+            ip,
+            source,
+            first,
+            has_undated,
+            last,
+            count,
+            is_claimed,
+            is_answered,
+        }
     }
 
     #[test]

@@ -205,6 +205,8 @@ pub struct PairingSummary {
     pub source: Option<MacAddr>,
     /// The first one of a clock that was set, if there is one.
     pub first: UnixTime,
+    /// There are others, before it.
+    pub has_undated: bool,
     pub last: UnixTime,
     /// If the question asked for it.
     pub count: Option<u64>,

@@ -34,7 +34,12 @@ impl MysqlReader {
             let dated = TimeRange { from: set.max(range.from), ..range };
             self.add_summaries(dated, (false, set), &mut found)?;
         }
-        Ok(found.into_values().collect())
+        let done = |one: PairingSummary| PairingSummary {
+            is_answered: one.is_answered && !one.is_claimed,
+            has_undated: one.has_undated && one.first >= set,
+            ..one
+        };
+        Ok(found.into_values().map(done).collect())
     }
 
     /// Adds the sightings of a time range. Returns whether some of them are from before the clock was `set`.
@@ -69,13 +74,15 @@ impl MysqlReader {
             let count = number(row, 9).map(|count| count as u64);
             let is_claimed = evidence == Evidence::Claim && source.is_none();
             let is_answered = evidence == Evidence::FrameSource || evidence == Evidence::Claim;
-            has_undated |= first < set;
+            let is_undated = first < set;
+            has_undated |= is_undated;
             let new = PairingSummary {
                 network,
                 mac,
                 ip,
                 source,
                 first,
+                has_undated: false,
                 last,
                 count,
                 is_claimed,
@@ -84,15 +91,13 @@ impl MysqlReader {
             let one = found
                 .entry((ip, network, mac, source))
                 .or_insert(PairingSummary { count: count.and(Some(0)), ..new });
+            one.has_undated |= is_undated;
             one.first = earlier(one.first, first, set);
             one.last = one.last.max(last);
             one.count = one.count.zip(count).map(|(one, other)| one + other).or(one.count);
             one.is_claimed |= is_claimed;
             one.is_answered |= is_answered;
         })?;
-        for one in found.values_mut() {
-            one.is_answered &= !one.is_claimed;
-        }
         Ok(has_undated)
     }
 }

@@ -50,6 +50,7 @@ impl Made {
             ip,
             source,
             first,
+            has_undated: false,
             last,
             count,
             is_claimed,

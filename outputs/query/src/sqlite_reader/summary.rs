@@ -33,7 +33,7 @@ impl SqliteReader {
             // A time before the clock was set counts only if there is no other.
             let set = clocks.set_at(network);
             let dated = if first < set { searches.first_since(pairing, set)? } else { None };
-            let first = dated.unwrap_or(first);
+            let (first, has_undated) = (dated.unwrap_or(first), dated.is_some());
             let is_claimed = seen.has_claim && source.is_none();
             let is_answered = !is_claimed && (seen.has_claim || seen.has_answer);
             let count = is_counted.then_some(seen.count);
@@ -43,6 +43,7 @@ impl SqliteReader {
                 ip,
                 source,
                 first,
+                has_undated,
                 last,
                 count,
                 is_claimed,

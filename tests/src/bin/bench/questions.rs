@@ -34,7 +34,7 @@ const QUESTIONS: [(&str, usize, &str); 7] = [
     ("devices --count", 1, ""),
     ("devices", 5, "devices --count"),
     ("devices --since 1d", 5, "devices --count"),
-    ("changes --since 1d", 5, "devices --count"),
+    ("changes --since 1d", 5, "devices"),
 ];
 
 pub fn large_histories(options: &Options) -> Outcome<()> {

@@ -54,7 +54,8 @@ fn counted(sightings: &[Sighting], range: TimeRange, set: UnixTime) -> Vec<Pairi
             .collect();
         let times = || all.iter().map(|(time, _)| *time);
         let (Some(first), Some(last)) = (times().min(), times().max()) else { continue };
-        let first = times().filter(|time| *time >= set).min().unwrap_or(first);
+        let dated = times().filter(|time| *time >= set).min();
+        let (first, has_undated) = (dated.unwrap_or(first), dated.is_some_and(|it| it > first));
         let mac = parse_mac(id).unwrap();
         let source = (id % 3 == 2).then(|| parse_mac(9).unwrap());
         let has_claim = all.iter().any(|(_, origin)| evidence(*origin) == Evidence::Claim);
@@ -66,6 +67,7 @@ fn counted(sightings: &[Sighting], range: TimeRange, set: UnixTime) -> Vec<Pairi
             ip: std::net::IpAddr::from((0x0a00_0000 + id as u32).to_be_bytes()),
             source,
             first,
+            has_undated,
             last,
             count: Some(all.len() as u64),
             is_claimed,
