@@ -299,7 +299,8 @@ pub trait HistoryReader {
     /// Every MAC that ever sent a message about an address, once for each network and MAC that sent the frames.
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error>;
 
-    /// The same for each of several addresses, in their order, which is that of [`HistoryReader::addresses`].
+    /// The same for each of several addresses, in their order, which is that of [`HistoryReader::addresses`]. A reader may omit
+    /// the first claims.
     fn nearest_of_each(
         &mut self,
         addresses: &[IpAddr],

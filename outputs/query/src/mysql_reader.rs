@@ -252,9 +252,7 @@ impl HistoryReader for MysqlReader {
     }
 
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
-        let address = hex_ip(ip);
-        let found = self.nearest_where(&format!("ip_address = {address}"), at, None)?;
-        Ok(found.into_iter().flatten().map(|(_, one)| one).collect())
+        self.nearest_of(ip, at)
     }
 
     fn nearest_of_each(

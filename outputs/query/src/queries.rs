@@ -204,6 +204,11 @@ fn new_periods(
             if is_unchanged(&nearest, range, &clocks) {
                 continue;
             }
+            // Which MAC claimed the address first counts only where others sent frames in its name.
+            let nearest = match nearest.iter().any(|one| one.source.is_some()) {
+                true => history.nearest(ip, just_before(range))?,
+                false => nearest,
+            };
             let Found { periods, left_out, undated, uncounted, .. } =
                 periods(history, ip, range, &clocks, &nearest)?;
             omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();

@@ -9,8 +9,9 @@ use std::{
     time::Instant,
 };
 
-use aw_tests::{bench::Random, mariadb::MariaDb, rig::run, ring::Ring, server::Server};
-use aw_tests::{feed::publish, history::History};
+use aw_tests::{
+    bench::Random, feed::publish, history::History, mariadb::MariaDb, rig::run, ring::Ring,
+};
 use rusqlite::{Connection, params};
 
 use crate::{Options, Outcome, binary, row};
@@ -87,8 +88,9 @@ fn grow(path: &Path, rows: i64, begin: i64) -> Outcome<()> {
     Ok(transaction.commit()?)
 }
 
+/// Its buffer pool has room for the indexes.
 fn on_a_server(options: &Options) -> Outcome<()> {
-    let large = ["--innodb-buffer-pool-size=1G", "--innodb-log-file-size=512M"];
+    let large = ["--innodb-buffer-pool-size=2G", "--innodb-log-file-size=512M"];
     let Some(server) = MariaDb::start(&large) else { return Ok(()) };
     let ring = Ring::new();
     publish(&ring, 1..2);
