@@ -16,8 +16,6 @@ pub fn distrust(database: &Connection) -> Result<()> {
         (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
         (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
-        // No plan depends on values: else a statement with a range is planned again for each.
-        (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
     ] {
         database.set_db_config(setting, is_on)?;
     }

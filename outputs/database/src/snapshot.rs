@@ -68,6 +68,8 @@ impl Snapshot {
             | OpenFlags::SQLITE_OPEN_URI;
         let database = Connection::open_with_flags(uri(path, how), flags)?;
         database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // No plan depends on values: else a statement with a range is planned again for each.
+        database.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         database.execute_batch("PRAGMA locking_mode = exclusive")?;
         crate::distrust(&database)?;
         Ok(Snapshot { database, path: path.clone(), version, _lock: lock })
