@@ -65,7 +65,7 @@ fn a_probe_is_no_claim() {
     let changes = history.answers(&["changes"], &["change", "mac"]);
     assert!(!changes.iter().any(|change| change.contains(&mac(99))), "{changes:?}");
     assert!(changes.iter().all(|change| change.starts_with("new ")), "{changes:?}");
-    let devices = history.answers(&["devices"], &["mac", "count", "addresses"]);
+    let devices = history.answers(&["devices", "--count"], &["mac", "count", "addresses"]);
     assert!(devices.contains(&format!("{} 96 []", mac(99))), "{devices:?}");
     assert!(devices.contains(&format!("{} 12 [\"10.1.2.3\"]", mac(3))), "{devices:?}");
 }
@@ -134,7 +134,8 @@ fn a_clock_that_was_not_set() {
         claim(BEGIN + 120, 2),
     ];
     let history = history(frames);
-    let devices = history.answers(&["devices"], &["mac", "first_seen", "last_seen", "count"]);
+    let devices =
+        history.answers(&["devices", "--count"], &["mac", "first_seen", "last_seen", "count"]);
     assert_eq!(
         devices,
         [

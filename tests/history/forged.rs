@@ -448,7 +448,8 @@ fn devices_without_forged_claims() {
     frames.sort_by_key(|(second, _)| *second);
     capture_frames(&ring, frames);
     run(history.command(&ring, &["--once"])).ok();
-    let devices = history.answers(&["devices"], &["mac", "last_seen", "count", "addresses"]);
+    let devices =
+        history.answers(&["devices", "--count"], &["mac", "last_seen", "count", "addresses"]);
     let row = |number, time: &str, count, addresses: &str| {
         format!("{} 2026-11-20T14:{time}.000000000+00:00 {count} {addresses}", mac(number))
     };
@@ -504,6 +505,7 @@ fn in_a_server() {
         &["who", "10.1.2.1", "--at", &format!("@{}", BEGIN + 3599)],
         &["changes"],
         &["devices"],
+        &["devices", "--count"],
     ] {
         for format in ["table", "csv"] {
             let question = [question, &["--format", format]].concat();

@@ -42,6 +42,7 @@ const QUESTIONS: &[&[&str]] = &[
     &["changes"],
     &["changes", "--since", "2026-11-20 14:20"],
     &["devices"],
+    &["devices", "--count"],
 ];
 
 /// Frames of every form, of an hour with probes, answers without a MAC and a forwarder, and of a clock that was not set.

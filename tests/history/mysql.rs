@@ -34,16 +34,15 @@ fn rows_as_addrwatch_has_them() {
         WHERE table_schema = 'addrwatch' AND table_name = ";
     assert_eq!(
         server.sql(&format!("{columns} 'log' ORDER BY ordinal_position")),
-        "tstamp timestamp NO\nhostname varchar(255) NO\ninterface varchar(16) NO\nvlan_tag int(11) NO\n\
-         mac_address binary(6) NO\nip_address varbinary(16) NO\norigin_id int(11) NO\nframe_source binary(6) YES\nrow_id bigint(20) unsigned NO\n"
+        "tstamp timestamp NO\nhostname varchar(255) NO\ninterface varchar(16) NO\nvlan_tag smallint(6) NO\n\
+         mac_address binary(6) NO\nip_address varbinary(16) NO\norigin_id smallint(6) NO\nframe_source binary(6) YES\nrow_id bigint(20) unsigned NO\n"
     );
     let indexes = "SELECT index_name, group_concat(column_name ORDER BY seq_in_index) FROM information_schema.statistics
         WHERE table_schema = 'addrwatch' AND table_name = 'log' GROUP BY 1 ORDER BY 1";
     assert_eq!(
         server.sql(indexes),
-        "interface\tinterface\ninterface_vlan_tag\tinterface,vlan_tag\nip_address_tstamp\tip_address,tstamp\n\
-         mac_address\tmac_address\nmac_address_tstamp\tmac_address,tstamp\n\
-         pairing\tip_address,mac_address,vlan_tag,interface,hostname,frame_source,origin_id,tstamp\nPRIMARY\trow_id,tstamp\nvlan_tag\tvlan_tag\n"
+        "ip_address_tstamp\tip_address,tstamp\nmac_address_tstamp\tmac_address,tstamp\n\
+         pairing\tip_address,mac_address,vlan_tag,interface,hostname,frame_source,origin_id,tstamp\nPRIMARY\trow_id,tstamp\nvlan_tag_interface\tvlan_tag,interface\n"
     );
     // With a prefix: tables of their own.
     run(server.command(&ring, &["--once", "-p", "site1_"])).ok();

@@ -96,7 +96,7 @@ fn spans() {
         .map(|mac| fields(&history, &["mac", mac], &["address", "count", "vlan"]));
     assert_eq!(of_two, ["10.1.2.3 24 0"]);
     assert_eq!(of_one, ["10.1.2.3 12 0", "10.1.2.4 1 7", "10.1.2.3 12 0"]);
-    let devices = fields(&history, &["devices"], &["mac", "count", "addresses"]);
+    let devices = fields(&history, &["devices", "--count"], &["mac", "count", "addresses"]);
     assert_eq!(
         devices,
         [format!("{one} 25 [\"10.1.2.3\",\"10.1.2.4\"]"), format!("{two} 24 [\"10.1.2.3\"]")]

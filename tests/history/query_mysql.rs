@@ -32,6 +32,7 @@ const QUESTIONS: &[&[&str]] = &[
     &["changes", "--from", "2026-11-20 14:30", "--to", "2026-11-20 16:00"],
     &["changes", "--since", "2030-01-01"],
     &["devices"],
+    &["devices", "--count"],
     &["devices", "--from", "2026-11-20 15:00", "--to", "2026-11-20 15:30"],
 ];
 
@@ -56,6 +57,7 @@ const EVIDENCE_QUESTIONS: &[&[&str]] = &[
     &["who", "10.1.2.61", "--at", "@1795185000"],
     &["who", "10.1.2.61", "--at", "@40"],
     &["devices"],
+    &["devices", "--count"],
     &["changes"],
     &["changes", "--since", "2026-11-20 14:20"],
 ];
@@ -202,7 +204,7 @@ fn answers_take_few_steps() {
     let before = rows();
     let idle = rows() - before;
     let who = ["who", ADDRESS, "--at", "2026-11-20 14:32"];
-    for question in [&who[..], &["changes", "--since", "2026-11-20 12:00"]] {
+    for question in [&who[..], &["changes", "--since", "2026-11-20 12:00"], &["devices"]] {
         let begin = rows();
         let answer = asked(question, &["-c", config.to_str().unwrap()]).ok().stdout;
         let read = rows() - begin - idle;

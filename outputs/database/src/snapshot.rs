@@ -68,6 +68,8 @@ impl Snapshot {
             | OpenFlags::SQLITE_OPEN_URI;
         let database = Connection::open_with_flags(uri(path, how), flags)?;
         database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // No plan depends on values: else a statement with a range is planned again for each.
+        database.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         database.execute_batch("PRAGMA locking_mode = exclusive")?;
         crate::distrust(&database)?;
         Ok(Snapshot { database, path: path.clone(), version, _lock: lock })
@@ -241,6 +243,25 @@ mod tests {
         fs::write(&journal, [0]).unwrap();
         assert_eq!(count(&Snapshot::open(&path).unwrap()), 1);
         assert!(![wal_path(&path), index_path(&path)].iter().any(|path| path.exists()));
+    }
+
+    /// A statement with a range is planned once, and not for each of its values: that took two fifths of the time of a question.
+    #[test]
+    fn a_range_is_planned_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let rows = "CREATE TABLE t (x, y, PRIMARY KEY (x, y)) WITHOUT ROWID;
+            WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
+                INSERT INTO t SELECT n % 10, n FROM n";
+        Connection::open(&path).unwrap().execute_batch(rows).unwrap();
+        let snapshot = Snapshot::open(&path).unwrap();
+        let select = "SELECT count(*) FROM t WHERE x = ? AND y >= ? AND y < ?";
+        let mut statement = snapshot.database.prepare(select).unwrap();
+        for x in 0..10 {
+            let count: i64 = statement.query_row([x, 100 * x, 500 + x], |row| row.get(0)).unwrap();
+            assert_eq!(count, (100 * x..500 + x).filter(|n| *n > 0 && n % 10 == x).count() as i64);
+        }
+        assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
     }
 
     /// A pipe beside a database, which another user placed, hangs nothing; a database is read through a link to it.

@@ -8,11 +8,11 @@ use std::{
 };
 
 use aw_service::Error;
-use shm_layout::{MacAddr, UnixTime};
+use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::{
     clocks::{Clocks, with_clock},
-    history_reader::{AddressOfMac, HistoryReader, NearestSightings, TimeRange},
+    history_reader::{AddressOfMac, AddressSighting, HistoryReader, NearestSightings, TimeRange},
     left_out::{LeftOut, Why},
     omitted::Omitted,
     periods::{Period, PeriodBuilder},
@@ -38,6 +38,8 @@ pub struct Found {
     pub undated: Vec<Period>,
     /// The same messages as `left_out`, as rows.
     pub uncounted: Vec<DatedPeriod>,
+    /// How many sightings of a pairing were read that other MACs sent, by their sender: counted or left out.
+    pub forwarded: HashMap<(usize, MacAddr, MacAddr), u64>,
 }
 
 /// The periods in a time range, by the clocks of the question.
@@ -49,7 +51,15 @@ pub fn periods(
     nearest: &[NearestSightings],
 ) -> Result<Found, Error> {
     let mut builder = PeriodBuilder::new(nearest, clocks.clone());
-    history.sightings(ip, range, &mut |sighting| builder.add(sighting))?;
+    let mut forwarded = HashMap::new();
+    history.sightings(ip, range, &mut |sighting| {
+        let AddressSighting { network, mac, evidence, source, .. } = sighting;
+        let is_pairing = !matches!(evidence, Evidence::NoHost | Evidence::Ignored);
+        if let Some(source) = source.filter(|_| is_pairing) {
+            *forwarded.entry((network, mac, source)).or_default() += 1;
+        }
+        builder.add(sighting);
+    })?;
     let periods = builder.finish();
     let left_out: Vec<LeftOut> = builder.left_out.all().copied().collect();
     let has_date = |one: &Period| clocks.is_set(one.network, one.last);
@@ -88,7 +98,7 @@ pub fn periods(
         DatedPeriod { times, period, frame_sources, left_out: Some(why) }
     });
     let uncounted = uncounted.collect();
-    Ok(Found { periods: found, left_out, undated, uncounted })
+    Ok(Found { periods: found, left_out, undated, uncounted, forwarded })
 }
 
 fn sort(history: &dyn HistoryReader, periods: &mut [DatedPeriod]) {
@@ -171,7 +181,7 @@ pub fn addresses(
     }
     for (ip, window) in to_read {
         let nearest = history.nearest(ip, just_before(window))?;
-        let Found { periods, left_out, undated, uncounted } =
+        let Found { periods, left_out, undated, uncounted, .. } =
             periods(history, ip, window, &clocks, &nearest)?;
         let undated = undated.iter().filter(|period| period.mac == mac);
         omitted.undated += undated.map(|period| period.count).sum::<u64>();

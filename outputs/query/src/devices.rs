@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
 };
 
@@ -21,13 +21,25 @@ use crate::{
     result_table::{Cell, ResultTable},
 };
 
+/// Sightings of a pairing in frames of another MAC.
+#[derive(Default)]
+struct Forwarded {
+    read: u64,
+    /// Of these.
+    left_out: u64,
+}
+
 /// When the MACs that claimed an address in a network were seen with it: from, to. Sorted, and none overlap.
 type Claims = HashMap<(usize, IpAddr), Vec<Span>>;
 
 /// Every MAC: its addresses, the latest first, and when it was seen. A MAC that was seen by its probes only has no
-/// address.
-pub fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
-    let mut all = history.pairings(range)?;
+/// address. Sightings are counted only if `is_counted`: that takes as long as there are sightings.
+pub fn devices(
+    history: &mut dyn HistoryReader,
+    range: TimeRange,
+    is_counted: bool,
+) -> Result<ResultTable, Error> {
+    let mut all = history.pairings(range, is_counted)?;
     let claims = claims(&all);
     let mut sources: HashMap<MacAddr, Vec<MacAddr>> = HashMap::new();
     for PairingSummary { mac, source, .. } in &all {
@@ -50,9 +62,9 @@ pub fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<Resu
         let is_right = |one: &&PairingSummary| has_date(one) || !set.contains_key(&one.network);
         let first = pairings.iter().filter(is_right).map(|pairing| pairing.first).min();
         let last = pairings.iter().filter(is_right).map(|pairing| pairing.last).max();
-        let count: u64 = pairings.iter().map(|pairing| pairing.count).sum();
+        let count: Option<u64> = pairings.iter().map(|pairing| pairing.count).sum();
         let addresses = Cell::List(addresses(&pairings, &claims));
-        let count = (count as i64).into();
+        let count = count.map(|count| count as i64).into();
         let mut sources = sources.remove(&mac).unwrap_or_default();
         sources.sort_unstable();
         sources.dedup();
@@ -61,7 +73,11 @@ pub fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<Resu
         rows.push((last, mac, row(history, latest.network, cells)));
     }
     rows.sort_by_key(|(last, mac, _)| (Reverse(*last), *mac));
-    let columns = columns("mac first_seen last_seen count addresses +frame_sources");
+    // Not counted, the column stays in JSON and CSV: programs find the others where they were.
+    let columns = columns(match is_counted {
+        true => "mac first_seen last_seen count addresses +frame_sources",
+        false => "mac first_seen last_seen +count addresses +frame_sources",
+    });
     let rows = rows.into_iter().map(|(_, _, row)| row).collect();
     Ok(shown_if_any(ResultTable { rows, columns, omitted }))
 }
@@ -80,47 +96,60 @@ fn leave_out_forged(
     for one in all.iter().filter(|one| is_disputed(one)) {
         disputed.entry(one.ip).or_default().push((one.first, one.last));
     }
-    // The most important first: addresses that a MAC had for long, and claimed often.
-    let mut importance: HashMap<IpAddr, (i64, u64)> = HashMap::new();
+    // The most important first: addresses that a MAC had for long.
+    let mut importance: HashMap<IpAddr, i64> = HashMap::new();
     for one in all.iter().filter(|one| one.is_claimed && disputed.contains_key(&one.ip)) {
         let known = importance.entry(one.ip).or_default();
-        *known = (*known).max((held(one.first, one.last), one.count));
+        *known = (*known).max(held(one.first, one.last));
     }
     let mut disputed: Vec<(IpAddr, Vec<Span>)> = disputed.into_iter().collect();
     disputed.sort_by_key(|(ip, _)| (Reverse(importance.get(ip).copied()), *ip));
-    let (mut omitted, mut left) = (Omitted::default(), HashMap::new());
+    let mut omitted = Omitted::default();
+    let mut sent_by_others: HashMap<_, Forwarded> = HashMap::new();
     let mut times: HashMap<(IpAddr, usize, MacAddr), Vec<Span>> = HashMap::new();
-    let (mut limit, mut unchecked) = (ReadLimit::default(), HashSet::new());
+    let (mut limit, mut windows_of) = (ReadLimit::default(), HashMap::new());
     let clocks = history.clocks().asked(range);
     for (ip, spans) in disputed {
         let windows = windows(spans, range);
         if !limit.allows(history, ip, &windows)? {
-            unchecked.insert(ip);
+            omitted.unchecked += 1;
             continue;
         }
-        for window in windows {
-            let nearest = history.nearest(ip, just_before(window))?;
-            let Found { periods, left_out, .. } = periods(history, ip, window, &clocks, &nearest)?;
+        for window in &windows {
+            let nearest = history.nearest(ip, just_before(*window))?;
+            let Found { periods, left_out, forwarded, .. } =
+                periods(history, ip, *window, &clocks, &nearest)?;
+            for ((network, mac, source), count) in forwarded {
+                sent_by_others.entry((ip, network, mac, Some(source))).or_default().read += count;
+            }
             for one in left_out.iter().filter(|one| one.why == Why::OtherFrame) {
                 omitted.add(one);
-                *left.entry((ip, one.network, one.mac, one.source)).or_default() += one.count;
+                let key = (ip, one.network, one.mac, one.source);
+                sent_by_others.entry(key).or_default().left_out += one.count;
             }
             for one in &periods {
                 let key = (ip, one.period.network, one.period.mac);
                 times.entry(key).or_default().extend(one.times);
             }
         }
+        windows_of.insert(ip, windows);
     }
     let mut counted: Vec<PairingSummary> = Vec::with_capacity(all.len());
     for mut one in all.iter().copied() {
         let PairingSummary { ip, network, mac, source, .. } = one;
-        if unchecked.contains(&ip) && is_disputed(&one) {
-            omitted.unchecked += one.count;
-        }
-        if let Some(left) = left.get_mut(&(ip, network, mac, source)) {
-            let taken = one.count.min(*left);
-            one.count -= taken;
-            *left -= taken;
+        let sent = sent_by_others.get_mut(&(ip, network, mac, source));
+        if let Some(sent) = sent.filter(|sent| sent.left_out > 0) {
+            let has_all = |window: &TimeRange| window.from <= one.first && one.last < window.to;
+            let is_read = windows_of.get(&ip).is_some_and(|windows| windows.iter().any(has_all));
+            if is_read && !one.has_undated && sent.read <= sent.left_out {
+                continue;
+            }
+            if let Some(count) = &mut one.count {
+                let taken = (*count).min(sent.left_out);
+                *count -= taken;
+                sent.left_out -= taken;
+                sent.read -= taken.min(sent.read);
+            }
             let spans = times.get(&(ip, network, mac)).into_iter().flatten();
             if let Some(first) = spans.clone().map(|(first, _)| *first).min() {
                 one.first = one.first.max(first);
@@ -129,9 +158,7 @@ fn leave_out_forged(
                 one.last = one.last.min(last);
             }
         }
-        if one.count > 0 {
-            counted.push(one);
-        }
+        counted.push(one);
     }
     let with_others: BTreeSet<MacAddr> = counted.iter().map(|one| one.mac).collect();
     all.retain(|one| !with_others.contains(&one.mac));
@@ -184,8 +211,20 @@ mod tests {
         let [a, b, c, d] = mac.to_be_bytes();
         let (mac, ip) = (MacAddr::new([2, 0, a, b, c, d]), IpAddr::from([10, 0, 0, 1]));
         let [first, last] = [first, last].map(|seconds| UnixTime::new(seconds, 0));
-        let (network, count, is_answered, source) = (0, 1, !is_claimed, None);
-        PairingSummary { network, mac, ip, source, first, last, count, is_claimed, is_answered }
+        let (network, count, is_answered, source) = (0, None, !is_claimed, None);
+        let has_undated = false;
+        PairingSummary {
+            network,
+            mac,
+            ip,
+            source,
+            first,
+            has_undated,
+            last,
+            count,
+            is_claimed,
+            is_answered,
+        }
     }
 
     #[test]

@@ -205,8 +205,11 @@ pub struct PairingSummary {
     pub source: Option<MacAddr>,
     /// The first one of a clock that was set, if there is one.
     pub first: UnixTime,
+    /// There are others, before it.
+    pub has_undated: bool,
     pub last: UnixTime,
-    pub count: u64,
+    /// If the question asked for it.
+    pub count: Option<u64>,
     /// The MAC claimed the address.
     pub is_claimed: bool,
     /// It answered for the address without a MAC in the message, or another MAC sent the frame of its claim.
@@ -296,8 +299,23 @@ pub trait HistoryReader {
     /// Every MAC that ever sent a message about an address, once for each network and MAC that sent the frames.
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error>;
 
-    /// All pairings of this time range. A pairing may come several times; the counts add up.
-    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error>;
+    /// The same for each of several addresses, in their order, which is that of [`HistoryReader::addresses`]. A reader may omit
+    /// the first claims.
+    fn nearest_of_each(
+        &mut self,
+        addresses: &[IpAddr],
+        at: UnixTime,
+    ) -> Result<Vec<Vec<NearestSightings>>, Error> {
+        addresses.iter().map(|ip| self.nearest(*ip, at)).collect()
+    }
+
+    /// All pairings of this time range. A pairing may come several times; the counts add up. To count takes a step for each
+    /// sighting; without it, an answer takes a few searches for each pairing.
+    fn pairings(
+        &mut self,
+        range: TimeRange,
+        is_counted: bool,
+    ) -> Result<Vec<PairingSummary>, Error>;
 
     /// Whether a MAC ever claimed an address in frames of its own.
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error>;

@@ -5,8 +5,10 @@
 
 mod columns;
 mod export;
+mod nearest;
+mod summary;
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use aw_mysql::{
     Conn, FRAME_SOURCE_COLUMN, MysqlError, NO_SUCH_TABLE, Row, ServerConfig, TableNames,
@@ -14,15 +16,14 @@ use aw_mysql::{
 };
 use aw_peer::Budget;
 use aw_service::{Error, failed, run_as, warn};
-use shm_layout::{Evidence, MacAddr, UnixTime};
+use shm_layout::{MacAddr, UnixTime};
 
 use self::columns::{bytes, mac_address, number, origin, text, time, times};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING,
-    Nearer, NearestSightings, Network, NetworkIndex, PROBE, PairingSummary, RouterChange,
-    TimeRange, parse_ip,
+    AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, NearestSightings,
+    Network, NetworkIndex, PROBE, PairingSummary, RouterChange, TimeRange, parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -60,6 +61,8 @@ pub struct MysqlReader {
     clocks: Clocks,
     /// The column with the MAC that sent the frame; addrwatch's tables do not have it.
     source: &'static str,
+    /// An index by pairing has all columns that distinguish pairings, origins and times.
+    has_pairing_index: bool,
 }
 
 impl MysqlReader {
@@ -73,11 +76,20 @@ impl MysqlReader {
         let conn = connect(config, timeout).map_err(|error| failure(&name, &log, &error))?;
         let networks = NetworkIndex::default();
         let clocks = Clocks::without_rings();
-        let source = "NULL";
+        let (source, has_pairing_index) = ("NULL", false);
         let time = timeout.saturating_add(GRACE);
         let budget = Budget { time, silence: time, bytes: MAX_ANSWER };
-        let mut history =
-            MysqlReader { name, log, config_change, conn, budget, networks, clocks, source };
+        let mut history = MysqlReader {
+            name,
+            log,
+            config_change,
+            conn,
+            budget,
+            networks,
+            clocks,
+            source,
+            has_pairing_index,
+        };
         history.check()?;
         Ok(history)
     }
@@ -104,14 +116,18 @@ impl MysqlReader {
         let indexes = format!(
             "SELECT sum(column_name = 'ip_address' AND seq_in_index = 1) = 0,
                 sum(column_name = 'hostname' AND seq_in_index = 5) > 0
-                    AND sum(column_name = '{after_host}' AND seq_in_index = 6) = 0
+                    AND sum(column_name = '{after_host}' AND seq_in_index = 6) = 0,
+                sum(column_name = 'hostname' AND seq_in_index = 5) > 0
+                    AND sum(column_name = '{after_host}' AND seq_in_index = 6) > 0
             FROM information_schema.statistics WHERE table_schema = database() AND table_name = '{}'",
             log.trim_matches('`')
         );
-        let (mut missing, mut is_older) = (false, false);
+        let (mut missing, mut is_older, mut has_pairing_index) = (false, false, false);
         self.query(&indexes, &mut |_, row| {
-            [missing, is_older] = [0, 1].map(|column| number(row, column) == Some(1));
+            [missing, is_older, has_pairing_index] =
+                [0, 1, 2].map(|column| number(row, column) == Some(1));
         })?;
+        self.has_pairing_index = has_pairing_index;
         if is_older {
             warn(format_args!(
                 "the index by pairing of {log} is of an earlier release: queries are slow (CREATE INDEX pairing_{after_host} ON {log} ({index}))"
@@ -123,6 +139,14 @@ impl MysqlReader {
             ));
         }
         Ok(())
+    }
+
+    /// What the rows of a pairing are grouped by after the host name.
+    fn by_source(&self) -> String {
+        match self.source {
+            "NULL" => String::new(),
+            source => format!("{source}, "),
+        }
     }
 
     /// Passes each row of a result to `each`, as it arrives.
@@ -227,87 +251,24 @@ impl HistoryReader for MysqlReader {
         })
     }
 
-    /// Three queries, because the server can answer each of them from an index alone, in one step for each
-    /// pairing and origin. All rows have the same address, but MariaDB uses the index only if it is grouped by it, too.
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
-        let (log, address) = (self.log.clone(), hex_ip(ip));
-        let next = UnixTime::from_nanos(at.as_nanos().saturating_add(1));
-        let until = TimeRange { to: next, ..TimeRange::ALL };
-        let since = TimeRange { from: next, ..TimeRange::ALL };
-        type Key = (usize, MacAddr, Option<MacAddr>);
-        let mut found: HashMap<Key, NearestSightings> = HashMap::new();
-        let source = self.source;
-        let by_source = if source == "NULL" { String::new() } else { format!("{source}, ") };
-        // The first claim since the clock was set; an earlier one where there is no other.
-        let [_, set] = self.clocks.asked(TimeRange { from: at, to: at }).limits();
-        let [undated, dated] = [TimeRange { to: set, ..until }, TimeRange { from: set, ..until }];
-        for (end, nearer, range) in [
-            ("max", UnixTime::max as Nearer, dated),
-            ("min", UnixTime::min, since),
-            ("max", UnixTime::max, undated),
-        ] {
-            let times = times(range);
-            let select = format!(
-                "SELECT {PAIRING}, unix_timestamp({end}(tstamp)), origin_id, {source}, unix_timestamp(min(tstamp)) FROM {log} WHERE ip_address = {address}{times}
-                GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {by_source}origin_id"
-            );
-            self.query(&select, &mut |networks, row| {
-                let first = time(row, 7);
-                let (Some((network, mac)), Some(time)) = (pairing(networks, row), time(row, 4))
-                else {
-                    return;
-                };
-                let source = mac_address(row, 6);
-                let nearest = found
-                    .entry((network, mac, source))
-                    .or_insert_with(|| NearestSightings::new(network, mac, source));
-                let side = if end == "max" { &mut nearest.before } else { &mut nearest.after };
-                let evidence = origin(row, 5, source);
-                side.add(evidence, time, nearer);
-                let first = first.filter(|_| origin(row, 5, None) == Evidence::Claim);
-                nearest.first = NearestSightings::first_of(nearest.first, first, set);
-            })?;
-        }
-        Ok(found.into_values().collect())
+        self.nearest_of(ip, at)
     }
 
-    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error> {
-        let (log, times, source) = (&self.log, times(range), self.source);
-        let by_source = if source == "NULL" { String::new() } else { format!(", {source}") };
-        let [_, set] = self.clocks.asked(range).limits();
-        let set = set.seconds().max(0); // a limit that the server can store
-        let select = format!(
-            "SELECT {PAIRING}, ip_address, count(*), unix_timestamp(max(tstamp)),
-                unix_timestamp(coalesce(min(CASE WHEN tstamp >= from_unixtime({set}) THEN tstamp END), min(tstamp))),
-                max(origin_id NOT IN ({NO_CLAIM})), max(origin_id = {FRAME_SOURCE}), {source}
-            FROM {log} WHERE coalesce(origin_id, 0) NOT IN ({NO_PAIRING}){times}
-            GROUP BY ip_address, mac_address, vlan_tag, interface, hostname{by_source}"
-        );
-        let mut pairings = Vec::new();
-        self.query(&select, &mut |networks, row| {
-            let pairing = pairing(networks, row).and_then(|(network, mac)| {
-                let (ip, count) = (parse_ip(bytes(row, 4))?, number(row, 5)? as u64);
-                let (last, first) = (time(row, 6)?, time(row, 7)?);
-                // An origin that is null is that of another program.
-                let has_claim = number(row, 8) != Some(0);
-                let source = mac_address(row, 10);
-                let is_claimed = has_claim && source.is_none();
-                let is_answered = !is_claimed && (has_claim || number(row, 9) == Some(1));
-                Some(PairingSummary {
-                    network,
-                    mac,
-                    ip,
-                    source,
-                    first,
-                    last,
-                    count,
-                    is_claimed,
-                    is_answered,
-                })
-            });
-            pairings.extend(pairing);
-        })?;
-        Ok(pairings)
+    fn nearest_of_each(
+        &mut self,
+        addresses: &[IpAddr],
+        at: UnixTime,
+    ) -> Result<Vec<Vec<NearestSightings>>, Error> {
+        self.nearest_together(addresses, at)
+    }
+
+    fn pairings(
+        &mut self,
+        range: TimeRange,
+        is_counted: bool,
+    ) -> Result<Vec<PairingSummary>, Error> {
+        self.summaries(range, is_counted)
     }
 
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {

@@ -23,7 +23,7 @@ pub struct Omitted {
     /// Messages with a MAC that no host has, or in a form that hosts ignore; and how many each MAC sent.
     pub no_pairing: u64,
     pub senders: BTreeMap<MacAddr, u64>,
-    /// Sightings that count although other MACs sent the frames, because it would take too long to check them.
+    /// Addresses whose claims count although other MACs sent the frames, because it would take too long to check them.
     pub unchecked: u64,
     /// Addresses that only other MACs claimed in the name of this one, and that would take too long to read.
     pub unread: u64,
@@ -78,9 +78,9 @@ impl Omitted {
             ));
         }
         if *unchecked > 0 {
-            let (one, many) = ("sighting counts", "sightings count");
+            let (one, many) = ("address", "addresses");
             remarks.push(format!(
-                "{}, although other MACs sent the frames: too many to check (ask for a shorter time with --from and --to)",
+                "the claims of {} count, although other MACs sent the frames: too many to check (ask for a shorter time with --from and --to)",
                 count_of(*unchecked, one, many)
             ));
         }

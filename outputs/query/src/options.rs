@@ -150,7 +150,13 @@ enum QueryCommand {
     /// Show addresses that were new or had another MAC, and configuration changes of routers
     Changes(RangeOptions),
     /// Show all MACs with their addresses
-    Devices(RangeOptions),
+    Devices {
+        /// Also count the sightings of each MAC, in the column COUNT: that reads every row of the history
+        #[arg(long)]
+        count: bool,
+        #[command(flatten)]
+        times: RangeOptions,
+    },
     /// Print the whole history, for `aw-sqlite import` and `aw-mysql import`: a line of JSON for each sighting and configuration change
     ///
     /// A part of it has whole seconds: the first and the last one completely.
@@ -216,7 +222,7 @@ impl Options {
             }
             QueryCommand::Mac { mac, all, times } => Query::Mac(*mac, times.range(now)?, *all),
             QueryCommand::Changes(times) => Query::Changes(times.range(now)?),
-            QueryCommand::Devices(times) => Query::Devices(times.range(now)?),
+            QueryCommand::Devices { count, times } => Query::Devices(times.range(now)?, *count),
             QueryCommand::Export(times) => Query::Export(times.range(now)?),
             QueryCommand::Copy { file } => Query::Copy(file.clone()),
             QueryCommand::Name { mac, name, remove } => {

@@ -28,7 +28,8 @@ pub enum Query {
     Ip(IpAddr, TimeRange, bool),
     Mac(MacAddr, TimeRange, bool),
     Changes(TimeRange),
-    Devices(TimeRange),
+    /// True: also how often each was seen.
+    Devices(TimeRange, bool),
     Copy(PathBuf),
     /// It is printed as it is read, and not as a table.
     Export(TimeRange),
@@ -49,7 +50,7 @@ impl Query {
             Query::Ip(ip, range, all) => address(history, ip, range, all),
             Query::Mac(mac, range, all) => addresses(history, mac, range, all),
             Query::Changes(range) => changes(history, range),
-            Query::Devices(range) => devices::devices(history, range),
+            Query::Devices(range, is_counted) => devices::devices(history, range, is_counted),
         }
     }
 
@@ -90,7 +91,7 @@ impl Query {
             Query::Ip(ip, range, _) => (format!("no sightings of {ip}"), range),
             Query::Mac(mac, range, _) => (format!("no sightings of {mac}"), range),
             Query::Changes(range) => ("no changes".into(), range),
-            Query::Devices(range) => ("no devices".into(), range),
+            Query::Devices(range, _) => ("no devices".into(), range),
             Query::Copy(_) => ("nothing copied".into(), &TimeRange::ALL),
             Query::Export(range) => ("nothing exported".into(), range),
             Query::Name(mac, _) => (format!("no name of {mac}"), &TimeRange::ALL),
@@ -183,6 +184,9 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
 const FORGED: usize = 16;
 const ALL_FORGED: usize = 256;
 
+/// What is nearest to a time is asked for so many addresses at once.
+const TOGETHER: usize = 500;
+
 /// The periods of all addresses that begin in this time range, and the claims in frames of other MACs that are left out, in
 /// order.
 fn new_periods(
@@ -191,28 +195,36 @@ fn new_periods(
     omitted: &mut Omitted,
 ) -> Result<Vec<(IpAddr, DatedPeriod)>, Error> {
     let (mut found, mut forged, mut known) = (Vec::new(), Vec::new(), None);
-    for ip in history.addresses(range)? {
-        let nearest = history.nearest(ip, just_before(range))?;
-        let clocks = history.clocks().asked(range);
-        // Most addresses keep their MAC: then their sightings need not be read.
-        if is_unchanged(&nearest, range, &clocks) {
-            continue;
+    let addresses = history.addresses(range)?;
+    for addresses in addresses.chunks(TOGETHER) {
+        let all = history.nearest_of_each(addresses, just_before(range))?;
+        for (ip, nearest) in addresses.iter().copied().zip(all) {
+            let clocks = history.clocks().asked(range);
+            // Most addresses keep their MAC: then their sightings need not be read.
+            if is_unchanged(&nearest, range, &clocks) {
+                continue;
+            }
+            // Which MAC claimed the address first counts only where others sent frames in its name.
+            let nearest = match nearest.iter().any(|one| one.source.is_some()) {
+                true => history.nearest(ip, just_before(range))?,
+                false => nearest,
+            };
+            let Found { periods, left_out, undated, uncounted, .. } =
+                periods(history, ip, range, &clocks, &nearest)?;
+            omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
+            let new = periods.into_iter().filter(|period| !period.period.is_older);
+            found.extend(new.map(|period| (ip, period)));
+            // Those that name a MAC of no host are in no change, and most of them are not read here.
+            let of_address = left_out.into_iter().zip(uncounted);
+            let mut of_address: Vec<_> =
+                of_address.filter(|(one, _)| one.why == Why::OtherFrame).collect();
+            if of_address.len() > FORGED {
+                let known = first_claims(history, range, &mut known)?;
+                of_address.sort_by_key(|(one, _)| forged_order(one, known));
+                of_address.drain(FORGED..).for_each(|(one, _)| omitted.add(&one));
+            }
+            forged.extend(of_address.into_iter().map(|(one, period)| (ip, one, period)));
         }
-        let Found { periods, left_out, undated, uncounted } =
-            periods(history, ip, range, &clocks, &nearest)?;
-        omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
-        let new = periods.into_iter().filter(|period| !period.period.is_older);
-        found.extend(new.map(|period| (ip, period)));
-        // Those that name a MAC of no host are in no change, and most of them are not read here.
-        let of_address = left_out.into_iter().zip(uncounted);
-        let mut of_address: Vec<_> =
-            of_address.filter(|(one, _)| one.why == Why::OtherFrame).collect();
-        if of_address.len() > FORGED {
-            let known = first_claims(history, range, &mut known)?;
-            of_address.sort_by_key(|(one, _)| forged_order(one, known));
-            of_address.drain(FORGED..).for_each(|(one, _)| omitted.add(&one));
-        }
-        forged.extend(of_address.into_iter().map(|(one, period)| (ip, one, period)));
     }
     if forged.len() > ALL_FORGED {
         let known = first_claims(history, range, &mut known)?;
@@ -251,8 +263,9 @@ fn first_claims<'a>(
 ) -> Result<&'a FirstClaims, Error> {
     if known.is_none() {
         let mut claims = FirstClaims::new();
-        for ip in history.addresses(range)? {
-            for one in history.nearest(ip, just_before(range))? {
+        for addresses in history.addresses(range)?.chunks(TOGETHER) {
+            let all = history.nearest_of_each(addresses, just_before(range))?;
+            for one in all.into_iter().flatten() {
                 let is_before = one.before.claim.is_some();
                 if one.source.is_none() && (is_before || one.after.claim.is_some()) {
                     let time = one.after.claim.filter(|_| !is_before);

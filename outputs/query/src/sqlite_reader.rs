@@ -3,6 +3,7 @@
 
 mod export;
 mod failure;
+mod summary;
 
 use std::{collections::HashMap, net::IpAddr, path::Path};
 
@@ -15,9 +16,9 @@ use self::failure::failure;
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING,
-    Nearer, Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange,
-    evidence_in_frame, parse_ip, parse_mac,
+    AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, Nearer, Nearest,
+    NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange, evidence_in_frame,
+    parse_ip, parse_mac,
 };
 use crate::holders::near;
 use crate::places::Places;
@@ -303,55 +304,12 @@ impl HistoryReader for SqliteReader {
         })
     }
 
-    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error> {
-        self.read(|history| {
-            let SqliteReader { snapshot: Snapshot { database, .. }, places, source, .. } = history;
-            // Searches for one row of each pairing: sums over all of its rows would take twice as long.
-            let in_range = "FROM sighting WHERE pairing = id AND time >= ?1 AND time < ?2";
-            let claim = format!("origin NOT IN ({NO_CLAIM})");
-            let select = format!(
-                "SELECT mac, place, address, count(*), max(time), min(time),
-                    (SELECT min(time) {in_range} AND time >= ?3), (SELECT min(time) {in_range} AND time >= ?4),
-                    CASE WHEN {source} < 0 AND EXISTS (SELECT 1 {in_range} AND {claim}) THEN 2
-                        ELSE EXISTS (SELECT 1 {in_range} AND (origin = {FRAME_SOURCE} OR {source} >= 0 AND {claim})) END,
-                    {source}
-                FROM pairing JOIN sighting ON pairing = id
-                WHERE time >= ?1 AND time < ?2 AND origin NOT IN ({NO_PAIRING}) GROUP BY pairing"
-            );
-            let mut statement = database.prepare_cached(&select)?;
-            let clocks = places.clocks().asked(range);
-            let [with_ring, ringless] = clocks.limits();
-            let times = [range.from, range.to, with_ring, ringless].map(UnixTime::as_nanos);
-            let mut rows = statement.query(times)?;
-            let mut pairings = Vec::new();
-            while let Some(row) = rows.next()? {
-                let network = places.network_of(database, row.get(1)?)?;
-                let (Some(mac), Some(network), Some(ip)) =
-                    (parse_mac(row.get(0)?), network, ip(row, 2)?)
-                else {
-                    continue;
-                };
-                let count = row.get::<_, i64>(3)? as u64;
-                let [last, first] = [row.get(4)?, row.get(5)?].map(UnixTime::from_nanos);
-                let dated = clocks.choose(network, (time(row, 6)?, time(row, 7)?));
-                let first = dated.unwrap_or(first);
-                let number: u8 = row.get(8)?;
-                let (is_claimed, is_answered) = (number == 2, number == 1);
-                let source = parse_mac(row.get(9)?);
-                pairings.push(PairingSummary {
-                    network,
-                    mac,
-                    ip,
-                    source,
-                    first,
-                    last,
-                    count,
-                    is_claimed,
-                    is_answered,
-                });
-            }
-            Ok(pairings)
-        })
+    fn pairings(
+        &mut self,
+        range: TimeRange,
+        is_counted: bool,
+    ) -> Result<Vec<PairingSummary>, Error> {
+        self.read(|history| history.summaries(range, is_counted))
     }
 
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
@@ -392,10 +350,6 @@ impl HistoryReader for SqliteReader {
             Ok(changes)
         })
     }
-}
-
-fn time(row: &Row, column: usize) -> rusqlite::Result<Option<UnixTime>> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(UnixTime::from_nanos))
 }
 
 fn bytes(ip: &IpAddr) -> Vec<u8> {

@@ -1,6 +1,5 @@
-//! `make bench`, the history's part: rows per second into SQLite compared with inserts by hand, bytes per row on the disk and
-//! written, and the time of aw-query with many rows, in SQLite and in MariaDB. This is no test: the results depend on
-//! the machine.
+//! `make bench`, the history's part: rows per second into SQLite compared with inserts by hand, and bytes per row on the disk
+//! and written. This is no test: the results depend on the machine.
 
 use std::{
     error::Error,
@@ -10,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_tests::{bench::Random, mariadb::MariaDb, ring::Ring, server::Server};
+use aw_tests::ring::Ring;
 use clap::Parser;
-use rusqlite::{Connection, params, params_from_iter, types::Value};
+use rusqlite::{Connection, params_from_iter, types::Value};
 
-/// Prints the speed of aw-sqlite and aw-query: medians, with the range of all runs.
+/// Prints the speed of aw-sqlite: medians, with the range of all runs.
 #[derive(Parser)]
 struct Options {
     /// Runs of each measurement
@@ -24,14 +23,6 @@ struct Options {
     /// Events in each run of aw-sqlite, at most what a ring holds
     #[arg(long, default_value_t = 1_000_000)]
     events: u64,
-
-    /// Rows in the history that aw-query searches
-    #[arg(long, default_value_t = 20_000_000)]
-    rows: u64,
-
-    /// Rows in MariaDB, where they take six times the space and more time to insert
-    #[arg(long, default_value_t = 5_000_000)]
-    server_rows: u64,
 
     /// Seconds in which the bytes written on a quiet network are counted
     #[arg(long, default_value_t = 20)]
@@ -50,9 +41,7 @@ fn main() -> Outcome<()> {
     for hosts in [500, 5_000, 50_000] {
         insert(&options, hosts)?;
     }
-    quiet(&options)?;
-    ask(&options)?;
-    ask_server(&options)
+    quiet(&options)
 }
 
 /// aw-sqlite on a full ring; and by hand the same rows from memory, a thousand in a transaction: into the same table,
@@ -178,116 +167,6 @@ fn written(process: u32) -> Outcome<u64> {
     Ok(line.ok_or("no write_bytes")?.parse()?)
 }
 
-/// Hosts whose sightings are asked for, each with an address that another takes over in the middle.
-const HOSTS: i64 = 5_000;
-/// Nanoseconds of the history: 31 days.
-const LONG: i64 = 31 * 86_400 * 1_000_000_000;
-
-fn ask(options: &Options) -> Outcome<()> {
-    let directory = tempfile::tempdir_in(&options.directory)?;
-    let database = directory.path().join("large.db");
-    let ring = Ring::new();
-    fill(directory.path(), &ring, &["--frames", "10"], 5, 1 << 16)?;
-    run(sqlite(&ring, directory.path(), &database).arg("--once"))?;
-    let end = now();
-    grow(&database, options.rows as i64, end - LONG)?;
-    let size = fs::metadata(&database)?.len() as f64;
-    println!("{} rows, {HOSTS} addresses, 31 days, {:.0} MB:", options.rows, size / 1e6);
-    ask_all(&["--database", &database.to_string_lossy()], end)
-}
-
-/// The same of MariaDB, in the tables that aw-mysql makes.
-fn ask_server(options: &Options) -> Outcome<()> {
-    let large = ["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=256M"];
-    let Some(server) = MariaDb::start(&large) else { return Ok(()) };
-    let directory = tempfile::tempdir_in(&options.directory)?;
-    let ring = Ring::new();
-    fill(directory.path(), &ring, &["--frames", "10"], 5, 1 << 16)?;
-    let config = server.config("");
-    let mut output = Command::new(binary("aw-mysql"));
-    output.args(["--once", "-m", ring.name(), "-u", "0", "--state-dir"]).arg(server.path("state"));
-    run(output.arg("--config").arg(&config))?;
-    let (rows, end) = (options.server_rows, now());
-    let (begin, long) = ((end - LONG) / 1_000_000_000, LONG / 1_000_000_000);
-    const PIECE: u64 = 250_000;
-    for piece in 0..rows / PIECE {
-        let number = format!("({} + seq)", piece * PIECE);
-        let host = format!("{number} * 7919 % {HOSTS}"); // in no order
-        server.sql(&format!(
-            "INSERT INTO log SELECT from_unixtime({begin} + {long} * {number} div {rows}), 'here', 'eth0', 0,
-                unhex(lpad(hex({mac} + {number} * 2 div {rows} * 65536 + {host}), 12, '0')),
-                unhex(lpad(hex({ip} + {host}), 8, '0')), seq % 2 FROM seq_0_to_{last}",
-            mac = 0x0600_0000_0000_u64,
-            ip = 0x0a00_0000,
-            last = PIECE - 1
-        ));
-    }
-    println!("{rows} rows, {HOSTS} addresses, 31 days, in MariaDB:");
-    ask_all(&["--config", &config.to_string_lossy()], end)
-}
-
-fn ask_all(database: &[&str], end: i64) -> Outcome<()> {
-    let mut random = Random::new(1);
-    for (name, times) in [("who", 200), ("ip", 20), ("mac", 20), ("changes", 5), ("devices", 5)] {
-        let mut seconds = Vec::new();
-        for _ in 0..times {
-            let host = i64::from(random.below(HOSTS as u32));
-            let at = end - LONG + LONG / 1000 * i64::from(random.below(1000));
-            let (address, at) = (address(host), format!("@{}", at / 1_000_000_000));
-            let mac = format!("{:012x}", 0x0600_0000_0000 + host);
-            let arguments = match name {
-                "who" => vec![name, &address, "--at", &at],
-                "ip" => vec![name, &address],
-                "mac" => vec![name, &mac],
-                "changes" => vec![name, "--since", "1d"],
-                _ => vec![name],
-            };
-            let begin = Instant::now();
-            let mut query = Command::new(binary("aw-query"));
-            run(query.args(database).args(arguments).stdout(Stdio::null()))?;
-            seconds.push(begin.elapsed().as_secs_f64());
-        }
-        row(&format!("aw-query {name}, the process included"), &seconds, 1e3, "ms");
-    }
-    Ok(())
-}
-
-fn address(host: i64) -> String {
-    format!("10.{}.{}.{}", host >> 16, host >> 8 & 255, host & 255)
-}
-
-/// This many rows: each host at regular intervals, the first half of the time with one MAC, then with another.
-fn grow(path: &Path, rows: i64, begin: i64) -> Outcome<()> {
-    let mut database = Connection::open(path)?;
-    database.execute_batch("PRAGMA synchronous = off; PRAGMA foreign_keys = off")?;
-    let each = rows / HOSTS / 2;
-    for half in 0..2 {
-        let transaction = database.transaction()?;
-        for host in 0..HOSTS {
-            let ip = address(host);
-            let bytes: std::net::Ipv4Addr = ip.parse()?;
-            let mac = 0x0600_0000_0000 + half * 0x1_0000 + host;
-            let insert = "INSERT INTO pairing (address, mac, place, ip) VALUES (?, ?, 1, ?)";
-            let pairing =
-                transaction.prepare_cached(insert)?.insert(params![bytes.octets(), mac, ip])?;
-            let mut insert =
-                transaction.prepare_cached("INSERT INTO sighting VALUES (?, ?, ?, 0)")?;
-            let step = LONG / 2 / each;
-            for number in 0..each {
-                let time = begin + half * (LONG / 2) + number * step + host;
-                insert.execute(params![pairing, time, number % 2])?;
-            }
-        }
-        transaction.commit()?;
-    }
-    Ok(())
-}
-
-/// Nanoseconds since 1970.
-fn now() -> i64 {
-    std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as i64)
-}
-
 /// A capture of these hosts.
 fn make(directory: &Path, frames: &[&str], hosts: u32) -> Outcome<PathBuf> {
     let capture = directory.join("bench.pcap");
@@ -325,8 +204,7 @@ fn binary(name: &str) -> PathBuf {
 
 fn run(command: &mut Command) -> Outcome<()> {
     let output = command.stderr(Stdio::piped()).output()?;
-    // 3: aw-query has no match, which is an answer.
-    if !matches!(output.status.code(), Some(0 | 3)) {
+    if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{command:?}: {message}").into());
     }

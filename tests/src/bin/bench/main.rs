@@ -5,6 +5,7 @@ mod alert;
 mod last;
 mod live;
 mod mysql;
+mod questions;
 mod replay;
 mod ring;
 mod routeros;
@@ -14,7 +15,7 @@ use std::{error::Error, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
-/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers, aw-tracker, rows into MariaDB, aw-alert and aw-routeros are: medians, with the range of all runs.
+/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers, aw-tracker, rows into MariaDB, questions about large histories, aw-alert and aw-routeros are: medians, with the range of all runs.
 #[derive(Parser)]
 struct Options {
     /// What to measure; all, if nothing is named
@@ -43,6 +44,14 @@ struct Options {
     /// Seconds of each live capture
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+
+    /// Rows in the SQLite history that aw-query searches
+    #[arg(long, default_value_t = 100_000_000)]
+    rows: u64,
+
+    /// The same in MariaDB
+    #[arg(long, default_value_t = 10_000_000)]
+    server_rows: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,6 +72,8 @@ enum Section {
     Tracker,
     /// Rows into MariaDB, beside inserts by hand
     Mysql,
+    /// aw-query with large histories, in SQLite and in MariaDB, and the bytes of a row
+    Questions,
     /// aw-alert with a million stations
     Alert,
     /// aw-routeros with two hundred routers, and large exports
@@ -98,6 +109,7 @@ fn main() -> Outcome<()> {
                 routeros::differences(&options)?;
             }
             Section::Mysql => mysql::beside_hand_batched(&options)?,
+            Section::Questions => questions::large_histories(&options)?,
             Section::Alert => alert::events(&options)?,
         }
         last::save()?;

@@ -1,0 +1,142 @@
+//! The pairings of a time range: each takes a few searches, however many sightings it has.
+
+use aw_database::Snapshot;
+use rusqlite::{Connection, Statement};
+use shm_layout::{Evidence, UnixTime};
+
+use super::{SqliteReader, ip};
+use crate::history_reader::{
+    FRAME_SOURCE, NO_CLAIM, NO_PAIRING, PairingSummary, TimeRange, evidence, parse_mac,
+};
+
+impl SqliteReader {
+    pub(super) fn summaries(
+        &mut self,
+        range: TimeRange,
+        is_counted: bool,
+    ) -> rusqlite::Result<Vec<PairingSummary>> {
+        let SqliteReader { snapshot: Snapshot { database, .. }, places, source, .. } = self;
+        let clocks = places.clocks().asked(range);
+        let mut searches = Searches::new(database, range, is_counted)?;
+        let select = format!("SELECT id, mac, place, address, {source} FROM pairing");
+        let mut statement = database.prepare(&select)?;
+        let mut rows = statement.query([])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (pairing, source) = (row.get(0)?, parse_mac(row.get(4)?));
+            let (Some(mac), Some(ip)) = (parse_mac(row.get(1)?), ip(row, 3)?) else { continue };
+            let Some(network) = places.network_of(database, row.get(2)?)? else { continue };
+            let mut seen = Seen::default();
+            // Each table with sightings adds what it has of the pairing.
+            searches.add_to(&mut seen, pairing)?;
+            let (Some(first), Some(last)) = (seen.first, seen.last) else { continue };
+            // A time before the clock was set counts only if there is no other.
+            let set = clocks.set_at(network);
+            let dated = if first < set { searches.first_since(pairing, set)? } else { None };
+            let (first, has_undated) = (dated.unwrap_or(first), dated.is_some());
+            let is_claimed = seen.has_claim && source.is_none();
+            let is_answered = !is_claimed && (seen.has_claim || seen.has_answer);
+            let count = is_counted.then_some(seen.count);
+            found.push(PairingSummary {
+                network,
+                mac,
+                ip,
+                source,
+                first,
+                has_undated,
+                last,
+                count,
+                is_claimed,
+                is_answered,
+            });
+        }
+        Ok(found)
+    }
+}
+
+/// What is known of the sightings of a pairing, without messages that are no pairing.
+#[derive(Default)]
+struct Seen {
+    first: Option<UnixTime>,
+    last: Option<UnixTime>,
+    has_claim: bool,
+    /// An answer that does not name the MAC.
+    has_answer: bool,
+    count: u64,
+}
+
+/// The searches in the table `sighting`, of which one row of a pairing is read, as a rule.
+struct Searches<'a> {
+    times: [i64; 2],
+    first: Statement<'a>,
+    last: Statement<'a>,
+    claim: Statement<'a>,
+    answer: Statement<'a>,
+    count: Option<Statement<'a>>,
+}
+
+impl<'a> Searches<'a> {
+    fn new(database: &'a Connection, range: TimeRange, is_counted: bool) -> rusqlite::Result<Self> {
+        let search = |what: &str, rest: &str| {
+            database.prepare(&format!(
+                "SELECT {what} FROM sighting WHERE pairing = ? AND time >= ? AND time < ? {rest}"
+            ))
+        };
+        let count = format!("AND origin NOT IN ({NO_PAIRING})");
+        Ok(Searches {
+            times: [range.from, range.to].map(UnixTime::as_nanos),
+            first: search("time, origin", "ORDER BY time")?,
+            last: search("time, origin", "ORDER BY time DESC")?,
+            claim: search("1", &format!("AND origin NOT IN ({NO_CLAIM})"))?,
+            answer: search("1", &format!("AND origin = {FRAME_SOURCE}"))?,
+            count: is_counted.then(|| search("count(*)", &count)).transpose()?,
+        })
+    }
+
+    /// How many steps its searches have taken.
+    #[cfg(test)]
+    fn steps(&self) -> i32 {
+        let steps = |search: &Statement| search.get_status(rusqlite::StatementStatus::VmStep);
+        [&self.first, &self.last, &self.claim, &self.answer].map(steps).iter().sum()
+    }
+
+    /// Adds the sightings of a pairing in the time range.
+    fn add_to(&mut self, seen: &mut Seen, pairing: i64) -> rusqlite::Result<()> {
+        let [from, to] = self.times;
+        let row = [pairing, from, to];
+        let Some((first, origin)) = sighting(&mut self.first, row)? else { return Ok(()) };
+        let last = sighting(&mut self.last, row)?.map(|(last, _)| last);
+        seen.first = Some(seen.first.map_or(first, |known| known.min(first)));
+        seen.last = seen.last.max(last);
+        seen.has_claim = seen.has_claim || evidence(origin) == Evidence::Claim;
+        seen.has_claim = seen.has_claim || self.claim.exists(row)?;
+        seen.has_answer = seen.has_answer || !seen.has_claim && self.answer.exists(row)?;
+        if let Some(count) = &mut self.count {
+            seen.count += count.query_row(row, |row| row.get::<_, i64>(0))? as u64;
+        }
+        Ok(())
+    }
+
+    /// The first sighting of a pairing at or after a time, in the time range.
+    fn first_since(&mut self, pairing: i64, since: UnixTime) -> rusqlite::Result<Option<UnixTime>> {
+        let [from, to] = self.times;
+        let found = sighting(&mut self.first, [pairing, since.as_nanos().max(from), to])?;
+        Ok(found.map(|(time, _)| time))
+    }
+}
+
+/// The time and the origin of the first row that is a pairing. Not in SQL, which would make a table of the origins for each
+/// search.
+fn sighting(search: &mut Statement, row: [i64; 3]) -> rusqlite::Result<Option<(UnixTime, i64)>> {
+    let mut rows = search.query(row)?;
+    while let Some(row) = rows.next()? {
+        let (time, origin) = (UnixTime::from_nanos(row.get(0)?), row.get(1)?);
+        if !matches!(evidence(origin), Evidence::NoHost | Evidence::Ignored) {
+            return Ok(Some((time, origin)));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;

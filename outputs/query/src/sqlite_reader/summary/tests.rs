@@ -1,0 +1,127 @@
+use std::path::PathBuf;
+
+use proptest::{collection::vec, prelude::*};
+use tempfile::TempDir;
+
+use super::*;
+use crate::history_reader::HistoryReader;
+
+const TABLES: &str = "
+    PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
+    CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
+    CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER);
+    CREATE TABLE sighting (pairing, time, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
+    INSERT INTO place VALUES (1, 'here', '/addrwatch', 'eth0', 0, 0, '');";
+
+/// A sighting: pairing, seconds, origin.
+type Sighting = (i64, i64, i64);
+
+/// Pairings with a number, of which every third one is of frames of another MAC, and their sightings.
+fn database(sightings: &[Sighting]) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("history.db");
+    let mut database = Connection::open(&path).unwrap();
+    database.execute_batch(TABLES).unwrap();
+    let transaction = database.transaction().unwrap();
+    for (again, (pairing, seconds, origin)) in (0..).zip(sightings) {
+        let source = if pairing % 3 == 2 { 9 } else { -1 };
+        let address = (0x0a00_0000 + *pairing as u32).to_be_bytes();
+        let insert = "INSERT OR IGNORE INTO pairing VALUES (?1, ?2, ?1, 1, ?3)";
+        let mut insert = transaction.prepare_cached(insert).unwrap();
+        insert.execute(rusqlite::params![pairing, address, source]).unwrap();
+        let insert = "INSERT INTO sighting VALUES (?, ?, ?, ?)";
+        let mut insert = transaction.prepare_cached(insert).unwrap();
+        insert.execute([*pairing, seconds * 1_000_000_000, *origin, again]).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+    (directory, path)
+}
+
+/// The same from sums over all rows.
+fn counted(sightings: &[Sighting], range: TimeRange, set: UnixTime) -> Vec<PairingSummary> {
+    let mut found: Vec<PairingSummary> = Vec::new();
+    let ids: std::collections::BTreeSet<i64> = sightings.iter().map(|one| one.0).collect();
+    for id in ids {
+        let is_pairing = |origin| !matches!(evidence(origin), Evidence::NoHost | Evidence::Ignored);
+        let all: Vec<(UnixTime, i64)> = sightings
+            .iter()
+            .map(|(pairing, seconds, origin)| (*pairing, UnixTime::new(*seconds, 0), *origin))
+            .filter(|(pairing, time, origin)| {
+                *pairing == id && (range.from..range.to).contains(time) && is_pairing(*origin)
+            })
+            .map(|(_, time, origin)| (time, origin))
+            .collect();
+        let times = || all.iter().map(|(time, _)| *time);
+        let (Some(first), Some(last)) = (times().min(), times().max()) else { continue };
+        let dated = times().filter(|time| *time >= set).min();
+        let (first, has_undated) = (dated.unwrap_or(first), dated.is_some_and(|it| it > first));
+        let mac = parse_mac(id).unwrap();
+        let source = (id % 3 == 2).then(|| parse_mac(9).unwrap());
+        let has_claim = all.iter().any(|(_, origin)| evidence(*origin) == Evidence::Claim);
+        let has_answer = all.iter().any(|(_, origin)| *origin == 7);
+        let is_claimed = has_claim && source.is_none();
+        found.push(PairingSummary {
+            network: 0,
+            mac,
+            ip: std::net::IpAddr::from((0x0a00_0000 + id as u32).to_be_bytes()),
+            source,
+            first,
+            has_undated,
+            last,
+            count: Some(all.len() as u64),
+            is_claimed,
+            is_answered: !is_claimed && (has_claim || has_answer),
+        });
+    }
+    found
+}
+
+fn sighting() -> impl Strategy<Value = Sighting> {
+    let seconds = prop_oneof![10..1000_i64, 1_700_000_000..1_700_001_000_i64];
+    (1..9_i64, seconds, 0..17_i64)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// The searches find what sums over all rows are.
+    #[test]
+    fn searches_find_what_sums_are(
+        sightings in vec(sighting(), 0..60),
+        limits in (prop_oneof![Just(None), Just(Some(5)), (1_700_000_000..1_700_001_000_i64).prop_map(Some)], prop_oneof![Just(None), Just(Some(900)), (1_700_000_000..1_700_001_000_i64).prop_map(Some)]),
+    ) {
+        let time = |seconds: Option<i64>| seconds.map(|seconds| UnixTime::new(seconds, 0));
+        let (from, to) = (time(limits.0), time(limits.1));
+        let range = TimeRange {
+            from: from.unwrap_or(TimeRange::ALL.from),
+            to: to.unwrap_or(TimeRange::ALL.to),
+        };
+        let (_directory, path) = database(&sightings);
+        let mut history = SqliteReader::open(&path).unwrap();
+        let [set, _] = history.clocks().asked(range).limits();
+        let mut expected = counted(&sightings, range, set);
+        prop_assert_eq!(&history.pairings(range, true).unwrap(), &expected);
+        expected.iter_mut().for_each(|one| one.count = None);
+        prop_assert_eq!(&history.pairings(range, false).unwrap(), &expected);
+    }
+}
+
+/// A thousand times the rows take the same steps.
+#[test]
+fn steps_do_not_depend_on_rows() {
+    let steps = |rows: i64| {
+        let sightings: Vec<Sighting> = (0..rows)
+            .flat_map(|row| (1..=20).map(move |pairing| (pairing, 1_700_000_000 + row, row % 2)))
+            .collect();
+        let (_directory, path) = database(&sightings);
+        let database = Connection::open(&path).unwrap();
+        let mut searches = Searches::new(&database, TimeRange::ALL, false).unwrap();
+        let mut seen = Seen::default();
+        (1..=20).for_each(|pairing| searches.add_to(&mut seen, pairing).unwrap());
+        assert!(seen.has_claim && seen.count == 0);
+        assert_eq!(seen.last, Some(UnixTime::new(1_700_000_000 + rows - 1, 0)));
+        searches.steps()
+    };
+    assert_eq!(steps(3), steps(3000));
+}
