@@ -7,7 +7,7 @@ mod show;
 
 use std::path::Path;
 
-use aw_service::{Error, TimeSpan, failed, info};
+use aw_service::{Error, failed, info, parse_time};
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
@@ -77,7 +77,7 @@ pub struct LogOptions {
     /// Only changes credited to USER, or that USER is a candidate for: named by a line of a time without a connection
     #[arg(long, value_name = "USER", allow_hyphen_values = true)]
     user: Option<String>,
-    /// Only changes since TIME: 2026-11-22, 2026-11-22T10:00, or a time span before now such as 90m, 12h, 7d
+    /// Only changes since TIME, such as 2026-11-22, '2026-11-22 10:00', yesterday, or 7d for a time span before now
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
     /// All messages, not only changes: connections, faults, exports
@@ -312,23 +312,9 @@ pub fn local(time: Timestamp) -> String {
     Zoned::new(time, TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A time, or a time span before now.
+/// The begin of a time expression.
 fn since(text: &str) -> Result<Timestamp, String> {
-    let fault = || {
-        format!(
-            "{text:?}: must be a time such as 2026-11-22 or 2026-11-22T10:00, or a time span such as 90m, 12h or 7d"
-        )
-    };
-    if let Ok(TimeSpan(ago)) = text.parse()
-        && !text.bytes().all(|byte| byte.is_ascii_digit())
-    {
-        return Timestamp::now().checked_sub(ago).map_err(|_| fault());
-    }
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    let time = text.parse::<jiff::civil::DateTime>().map_err(|_| fault())?;
-    time.to_zoned(TimeZone::system()).map(|zoned| zoned.timestamp()).map_err(|_| fault())
+    parse_time(text, &Zoned::now()).map(|times| times.start)
 }
 
 #[cfg(test)]
@@ -342,7 +328,10 @@ mod tests {
         {
             assert!(since(text).is_ok(), "{text}");
         }
-        for text in ["", "7", "d", "7x", "yesterday", "-", "é"] {
+        for text in ["yesterday", "yesterday 14:05", "last tue", "14:05", "2026-11-22 10:00"] {
+            assert!(since(text).is_ok(), "{text}");
+        }
+        for text in ["", "7", "d", "7x", "tomorrow", "-", "é"] {
             assert!(since(text).is_err(), "{text}");
         }
     }
