@@ -35,7 +35,7 @@ pub use self::{
     record_backup::BackupTimes,
     record_export::Outcome,
     secret_tags::untagged,
-    shared::{CONNECTING, is_followed},
+    shared::{CONNECTING, RestoredFaults, STOPPED, is_followed},
 };
 use self::{
     clock::RetentionClock,
@@ -54,7 +54,6 @@ use crate::{
     hooks::{HookEvent, Hooks},
     mask::mask,
     service_state::ServiceState,
-    session::without_next_try,
     shared_faults::SharedFaults,
     syslog::SyslogSenders,
 };
@@ -208,11 +207,8 @@ impl Recorder {
         let mut cause = self.stored(cause);
         cause.truncate(cause.floor_char_boundary(MAX_WHY));
         self.journal.update_state(router, |state| {
-            let known = (state.status.as_str(), without_next_try(&state.why));
-            if known != (status, without_next_try(&cause)) {
-                state.since = Some(Timestamp::now());
-            }
-            (state.status, state.why) = (status.into(), cause.clone());
+            shared::set_status(state, status, Timestamp::now());
+            state.why.clone_from(&cause);
         });
     }
 

@@ -12,11 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aw_service::TimeSpan;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     own::OwnFault,
-    stored::{ReportedFault, read_reported},
+    stored::{Now, ReportedFault, read_reported},
 };
 use crate::{
     config::{Router, RouterName},
@@ -170,6 +171,8 @@ struct Affected {
 /// What was reported of a router by one cause.
 struct Reported {
     keys: BTreeSet<String>,
+    /// When the fault began.
+    since: Instant,
     /// The last time.
     at: Instant,
 }
@@ -196,6 +199,8 @@ pub struct SharedFaults {
     direct: usize,
     /// Those of which other faults are reported now than are stored.
     changed: BTreeSet<RouterName>,
+    /// Those that were unreachable before a restart and are not tried yet.
+    expected: BTreeSet<RouterName>,
 }
 
 type Places = BTreeMap<RouterName, usize>;
@@ -222,6 +227,15 @@ impl SharedFaults {
             state.left.retain(|name, _| self.places.contains_key(name));
         }
         self.states.retain(|_, state| !state.is_over());
+        self.expected.retain(|name| self.places.contains_key(name));
+    }
+
+    /// A router was unreachable before a restart. Others that were so are reported together with it.
+    pub fn expect_unreachable(&mut self, router: &RouterName) {
+        let state = self.states.get(&SharedCause::Own(OwnFault::Unreachable));
+        if !state.is_some_and(|state| state.affected.contains_key(router)) {
+            self.expected.insert(router.clone());
+        }
     }
 
     /// A router has this fault.
@@ -241,13 +255,16 @@ impl SharedFaults {
         });
         let state = self.states.entry(by).or_insert_with(|| State::new(fault.clone()));
         let since = fault.since.unwrap_or(now);
+        let was_expected = fault.by.is_of_connection() && self.expected.remove(name);
+        // Its time may be over: the others are tried at about the same time.
+        let earliest = if was_expected { now + QUIET } else { since };
         let mut one = Affected {
             router: Arc::clone(router),
             is_refused: fault.is_refused,
             is_reported: false,
             reported: None,
             since,
-            at_the_latest: since + fault.at_the_latest,
+            at_the_latest: (since + fault.at_the_latest).max(earliest),
             subject: fault.subject.clone(),
             why: if fault.by.is_own() { fault.why.clone() } else { String::new() },
             key: fault.key.clone(),
@@ -284,6 +301,9 @@ impl SharedFaults {
         now: Instant,
     ) -> bool {
         let mut was_known = false;
+        if is_over(&SharedCause::Own(OwnFault::Unreachable)) {
+            self.expected.remove(router);
+        }
         self.states.retain(|cause, state| {
             if is_over(cause) {
                 let (left, affected) = (state.left.remove(router), state.affected.remove(router));
@@ -313,7 +333,8 @@ impl SharedFaults {
         let is_jump = |cause: &SharedCause| matches!(cause, SharedCause::Jump(_));
         let jumps = self.states.iter().filter(|(cause, _)| is_jump(cause));
         let behind = jumps.map(|(_, state)| state.affected.len()).sum();
-        let scope = Scope { places: &self.places, direct: self.direct, behind };
+        let is_complete = self.expected.is_empty();
+        let scope = Scope { places: &self.places, direct: self.direct, behind, is_complete };
         for (cause, state) in &mut self.states {
             let is_single = match cause {
                 SharedCause::Own(_) => self.places.len() <= 1,
@@ -340,6 +361,8 @@ struct Scope<'a> {
     direct: usize,
     /// Those whose jump host fails.
     behind: usize,
+    /// Those that were unreachable before a restart are all tried.
+    is_complete: bool,
 }
 
 impl Affected {
@@ -366,7 +389,7 @@ impl Affected {
     /// It is reported.
     fn reported(&mut self, changed: &mut BTreeSet<RouterName>, now: Instant) {
         self.is_reported = true;
-        let empty = || Reported { keys: BTreeSet::new(), at: now };
+        let empty = || Reported { keys: BTreeSet::new(), since: self.since, at: now };
         let reported = self.reported.get_or_insert_with(empty);
         if reported.keys.len() < MAX_KEYS {
             reported.keys.insert(self.key.clone());
@@ -535,8 +558,14 @@ impl State {
             (_, [one]) => format!("{}: {what}", one.name),
             _ => format!("{} routers: {what}", routers.len()),
         };
+        let lasted = |router: &Arc<Router>| {
+            let ended = &self.ended[&router.name];
+            let lasted = TimeSpan(ended.at.saturating_duration_since(ended.reported.since));
+            format!("{} ({}): after {lasted}\n", router.name, router.address)
+        };
         let (line, is_of_several) = (format!("{what}: {}", names(routers)), routers.len() > 1);
-        let (text, of_each) = (format!("{line}\n"), Vec::new());
+        let lines: String = routers.iter().take(NAMED).map(lasted).collect();
+        let (text, of_each) = (format!("{line}\n\n{lines}"), Vec::new());
         SharedReport { to, subject, text, line, is_of_several, of_each, is_over: true }
     }
 }

@@ -174,6 +174,55 @@ fn a_restart_in_the_middle() {
     assert_eq!(sink.count(), begun.len() + ends.len() + 1, "{:?}", sink.messages());
 }
 
+/// Restarts in an outage neither postpone its mail nor change since when it lasts; its end has the whole time.
+#[test]
+fn an_outage_across_restarts() {
+    let routers = [(); 2].map(|()| Router::start(Version::V7));
+    let (sink, ring) = (MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink);
+    let watching = watching.without("alarm_after").global("alarm_after = 20");
+    let state = |n: usize| {
+        let text = fs::read_to_string(watching.archive(&format!("core{n}")).join("state.json"));
+        serde_json::from_str::<serde_json::Value>(&text.unwrap()).unwrap()
+    };
+    let all_have = |status: &str| {
+        wait_until(status, || (0..2).all(|n| state(n)["status"] == status));
+    };
+    let daemon = watching.start();
+    for n in 0..2 {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    routers.iter().for_each(Router::shut_down);
+    all_have("unreachable");
+    let since = [0, 1].map(|n| state(n)["since"].clone());
+    daemon.stop().ok();
+    let mut restarts = 0;
+    while sink.count() == 0 {
+        let daemon = watching.start();
+        all_have("unreachable");
+        assert_eq!([0, 1].map(|n| state(n)["since"].clone()), since);
+        let shown = command(&watching, &["show"], "").ok();
+        assert_eq!(shown.stdout.matches("unreachable").count(), 2, "{shown:?}");
+        sleep(Duration::from_secs(7)); // less than alarm_after
+        match restarts % 2 {
+            0 => daemon.stop().ok(),
+            _ => daemon.kill(),
+        };
+        restarts += 1;
+        assert!(restarts < 9, "no mail");
+    }
+    sink.wait_for(&["Subject: [addrwatch] all 2 routers: unreachable\n", "unreachable for "]);
+    let daemon = watching.start();
+    all_have("unreachable");
+    routers.iter().for_each(Router::plug);
+    let mail = sink.wait_for(&["Subject: [addrwatch] 2 routers: connected again\n"]);
+    let lasted = mail.lines().find(|line| line.starts_with("core0 (")).expect("its time");
+    assert!(lasted.contains("): after ") && !lasted.ends_with("after 0 s"), "{mail}");
+    daemon.stderr.wait_for("core0: connected again after ");
+    daemon.stop().ok();
+    assert_eq!(sink.count(), 2);
+}
+
 /// A repository that takes no commit is one mail for all changes, and one more when it does.
 #[test]
 fn a_repository_that_takes_no_commit() {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use aw_service::Backoff;
+use aw_service::{Backoff, TimeSpan};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -180,7 +180,7 @@ impl RouterTask {
     }
 
     pub(super) fn connected(&mut self) {
-        self.unreachable_since = None;
+        let unreachable_since = self.unreachable_since.take();
         self.has_other_fault = false;
         self.recorder.set_status(&self.router.name, "connected", "");
         // A refused login is over when an export is fetched: that may need a second login.
@@ -190,8 +190,14 @@ impl RouterTask {
             _ => by.is_of_connection(),
         };
         let was_known = self.recorder.shared_fault_ends(&self.router.name, is_over);
-        let again = if is_refused || was_known { " again" } else { "" };
-        self.recorder.note(&self.router.name, &format!("connected{again}"));
+        let mut text = "connected".to_owned();
+        if is_refused || was_known {
+            text += " again";
+            let after =
+                unreachable_since.map(|since| format!(" after {}", TimeSpan(since.elapsed())));
+            text.extend(after);
+        }
+        self.recorder.note(&self.router.name, &text);
     }
 
     /// Reports a fault of the exports once for each kind, until an export works: its details may differ each time.

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aw_service::TimeSpan;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -87,8 +88,7 @@ impl Affected {
     fn reason(&self, own: OwnFault, now: Instant) -> String {
         match own {
             OwnFault::Unreachable => {
-                let seconds = (now - self.since).as_secs();
-                format!("unreachable for {seconds} s: {}", self.why)
+                format!("unreachable for {}: {}", TimeSpan(now - self.since), self.why)
             }
             _ => self.why.clone(),
         }
@@ -119,7 +119,8 @@ impl State {
             };
             let is_gathered = scope.places.len() <= 1
                 || now >= first + LONGEST_GATHERING
-                || outage(ones().collect(), now).iter().all(|one| one.is_ready(now));
+                || (scope.is_complete || own != OwnFault::Unreachable)
+                    && outage(ones().collect(), now).iter().all(|one| one.is_ready(now));
             if !is_gathered {
                 continue;
             }
