@@ -54,7 +54,7 @@ use crate::{
     hooks::{HookEvent, Hooks},
     mask::mask,
     service_state::ServiceState,
-    shared_faults::SharedFaults,
+    shared_faults::{OwnFault, SharedCause, SharedFaults},
     syslog::SyslogSenders,
 };
 
@@ -188,10 +188,11 @@ impl Recorder {
         self.log(router, text);
     }
 
-    /// Logs the end of a fault, also to `log.txt`, and sends it by mail.
-    pub fn recovered(&self, router: &Router, subject: &str, text: &str) {
-        self.note(&router.name, text);
-        self.mail_message(router, subject, text);
+    /// Notes the end of a fault of the router itself, if it was reported.
+    pub fn own_fault_ends(&self, router: &RouterName, own: OwnFault, text: &str) {
+        if self.shared_fault_ends(router, |by| *by == SharedCause::Own(own)) {
+            self.note(router, text);
+        }
     }
 
     fn mail_message(&self, router: &Router, subject: &str, text: &str) {
@@ -283,6 +284,7 @@ impl Recorder {
     }
 
     pub fn finish(self) {
+        self.report_the_rest();
         self.store_reported();
         if let Some(hooks) = self.hooks {
             hooks.finish();

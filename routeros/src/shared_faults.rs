@@ -329,6 +329,15 @@ impl SharedFaults {
 
     /// The reports that are due.
     pub fn due(&mut self, now: Instant) -> Vec<SharedReport> {
+        self.reports(now, false)
+    }
+
+    /// The same at the end of the process, which will not find again what waits for others.
+    pub fn due_at_the_end(&mut self, now: Instant) -> Vec<SharedReport> {
+        self.reports(now, true)
+    }
+
+    fn reports(&mut self, now: Instant, is_end: bool) -> Vec<SharedReport> {
         let mut reports = Vec::new();
         let is_jump = |cause: &SharedCause| matches!(cause, SharedCause::Jump(_));
         let jumps = self.states.iter().filter(|(cause, _)| is_jump(cause));
@@ -337,7 +346,7 @@ impl SharedFaults {
         let scope = Scope { places: &self.places, direct: self.direct, behind, is_complete };
         for (cause, state) in &mut self.states {
             let is_single = match cause {
-                SharedCause::Own(_) => self.places.len() <= 1,
+                SharedCause::Own(_) => is_end || self.places.len() <= 1,
                 _ => self.members.is_empty() || self.members.get(cause) == Some(&1),
             };
             let changed = &mut self.changed;
@@ -469,6 +478,9 @@ impl State {
         changed: &mut BTreeSet<RouterName>,
         now: Instant,
     ) {
+        if matches!(self.fault.by, SharedCause::Own(own) if own.is_event()) {
+            return self.affected.retain(|name, _| routers.iter().all(|one| one.name != *name));
+        }
         for router in routers {
             let one = self.affected.get_mut(&router.name);
             one.into_iter().for_each(|one| one.reported(changed, now));

@@ -223,6 +223,63 @@ fn an_outage_across_restarts() {
     assert_eq!(sink.count(), 2);
 }
 
+/// Exports that lack sections, encrypted exports that cannot be stored, and damaged bases of all routers are one mail each, and so
+/// are their ends.
+#[test]
+fn faults_of_exports_are_shared() {
+    // Of the age documentation.
+    const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let routers = [(); 4].map(|()| Router::start(Version::V7));
+    let (sink, ring) = (MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink).global(&format!("encrypt_to = [{KEY:?}]"));
+    let watching = watching.option("[defaults]\nshow_sensitive = true");
+    let daemon = watching.start();
+    for n in 0..routers.len() {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    daemon.stop().ok();
+    for n in 0..routers.len() {
+        let archive = watching.archive(&format!("core{n}"));
+        fs::write(archive.join("latest.rsc"), "").unwrap();
+        fs::remove_dir_all(archive.join("sensitive")).unwrap();
+        fs::write(archive.join("sensitive"), "").unwrap();
+    }
+    let daemon = watching.start();
+    sink.wait_for(&[
+        "Subject: [addrwatch] all 4 routers: archive damaged\n",
+        "core3 (127.0.0.1:",
+        "latest.rsc is damaged",
+        "the disk of the archive may be full, or fail",
+    ]);
+    sink.wait_for(&["Subject: [addrwatch] all 4 routers: encrypted export not stored\n"]);
+    let export = |router: &Router| {
+        let exports = router.exports();
+        router.log("system,info", "item changed by carol");
+        wait_until("an export", || router.exports() > exports);
+    };
+    for (n, router) in routers.iter().enumerate() {
+        fs::remove_file(watching.archive(&format!("core{n}")).join("sensitive")).unwrap();
+        router.state().faults.failing = vec!["/ip address".to_owned(); 1_000].into();
+        export(router);
+    }
+    sink.wait_for(&[
+        "Subject: [addrwatch] all 4 routers: incomplete export\n",
+        "the router failed to export",
+    ]);
+    routers.iter().for_each(|router| router.state().faults.failing.clear());
+    let is_over = || subjects(&sink, "4 routers: export complete again") == 1;
+    for _ in 0..30 {
+        if is_over() {
+            break;
+        }
+        routers.iter().for_each(export);
+    }
+    wait_until("a mail about the end", is_over);
+    wait_until("another one", || subjects(&sink, "4 routers: exports are encrypted again") == 1);
+    daemon.stop().ok();
+    assert_eq!(sink.count(), 5, "{:?}", sink.messages());
+}
+
 /// A repository that takes no commit is one mail for all changes, and one more when it does.
 #[test]
 fn a_repository_that_takes_no_commit() {

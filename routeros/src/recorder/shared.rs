@@ -101,6 +101,16 @@ impl Recorder {
     /// Mails the shared faults that are due; to be called about once a second.
     pub fn report_shared(&self) {
         let reports = lock(&self.shared).due(Instant::now());
+        self.send_shared(reports);
+    }
+
+    /// What waits for others, at the end of the daemon.
+    pub(super) fn report_the_rest(&self) {
+        let reports = lock(&self.shared).due_at_the_end(Instant::now());
+        self.send_shared(reports);
+    }
+
+    fn send_shared(&self, reports: Vec<SharedReport>) {
         for report in reports {
             self.mail_shared(&report);
             report.of_each.iter().for_each(|(router, text)| self.warn_of(router, text));

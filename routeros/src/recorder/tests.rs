@@ -54,7 +54,7 @@ impl Fixture {
             recorded: false,
         };
         let credit = Credit { claims: vec![claim], ..Credit::default() };
-        recorder.record_export(self.router(), fetched, credit)
+        recorder.record_export(&Arc::new(self.router().clone()), fetched, credit)
     }
 }
 

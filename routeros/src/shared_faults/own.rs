@@ -28,17 +28,39 @@ pub enum OwnFault {
     UnknownKey,
     Algorithms,
     Local,
-    /// The router is followed, but its exports are not recorded.
+    /// The router is followed, but its exports are not recorded,
     Exports,
+    /// or not all sections of them.
+    Sections,
+    /// Its first configuration may be incomplete.
+    Unconfirmed,
+    /// What the archive has of it was damaged. Another copy has taken its place: this has no end.
+    Archive,
+    /// Exports with secrets are not stored.
+    Encryption,
     /// Its log shows no changes.
     Log,
     Backups,
+    /// One is still on the router.
+    BackupLeft,
 }
 
 impl OwnFault {
     /// Whether a router with this fault is not followed.
     pub fn is_of_connection(self) -> bool {
-        !matches!(self, OwnFault::Exports | OwnFault::Log | OwnFault::Backups)
+        matches!(
+            self,
+            OwnFault::Unreachable
+                | OwnFault::ChangedKey
+                | OwnFault::UnknownKey
+                | OwnFault::Algorithms
+                | OwnFault::Local
+        )
+    }
+
+    /// It is over when it is reported.
+    pub(super) fn is_event(self) -> bool {
+        self == OwnFault::Archive
     }
 
     pub fn subject(self) -> &'static str {
@@ -49,8 +71,13 @@ impl OwnFault {
             OwnFault::Algorithms => "no common algorithm",
             OwnFault::Local => "not followed",
             OwnFault::Exports => "exports fail",
+            OwnFault::Sections => "incomplete export",
+            OwnFault::Unconfirmed => "configuration not confirmed",
+            OwnFault::Archive => "archive damaged",
+            OwnFault::Encryption => "encrypted export not stored",
             OwnFault::Log => "its log shows no changes",
             OwnFault::Backups => "no backup",
+            OwnFault::BackupLeft => "backup not removed",
         }
     }
 
@@ -61,8 +88,13 @@ impl OwnFault {
             OwnFault::ChangedKey => "host key right again",
             OwnFault::UnknownKey | OwnFault::Algorithms | OwnFault::Local => "followed again",
             OwnFault::Exports => "exports are recorded again",
+            OwnFault::Sections => "export complete again",
+            OwnFault::Unconfirmed => "configuration confirmed",
+            OwnFault::Archive => "archive replaced",
+            OwnFault::Encryption => "exports are encrypted again",
             OwnFault::Log => "its log shows changes again",
             OwnFault::Backups => "backups are complete again",
+            OwnFault::BackupLeft => "backup removed",
         }
     }
 
@@ -71,6 +103,9 @@ impl OwnFault {
         match self {
             OwnFault::Unreachable => {
                 "no router can be reached: the network of this machine or its uplink may have failed (ip address; ip route; ping)"
+            }
+            OwnFault::Archive | OwnFault::Encryption => {
+                "all routers are affected: the disk of the archive may be full, or fail (df; dmesg)"
             }
             _ => {
                 "all routers are affected: the cause may be what they share, such as the way to them"

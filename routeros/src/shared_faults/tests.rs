@@ -565,3 +565,22 @@ fn a_restart_before_the_report() {
     assert_eq!(one.due_after(64), []);
     assert_eq!(subjects(&one.due_after(1)), ["r0: unreachable"]);
 }
+
+/// What is over when it is reported has no end and is stored nowhere, and another one is reported again.
+#[test]
+fn an_event() {
+    let mut one = own(30);
+    let damage = |one: &mut Fixture, n: usize| {
+        let fault = SharedFault::own(OwnFault::Archive, "", "latest.rsc is damaged".into());
+        one.faults.begin(&one.routers[n].clone(), fault, one.now);
+    };
+    (0..30).for_each(|n| damage(&mut one, n));
+    assert_eq!(subjects(&one.due_after(5)), ["all 30 routers: archive damaged"]);
+    assert!(one.faults.states.is_empty() && one.faults.changed.is_empty());
+    damage(&mut one, 0);
+    assert_eq!(subjects(&one.due_after(5)), ["r0: archive damaged"]);
+    // The process ends while it waits for others.
+    damage(&mut one, 1);
+    assert_eq!(one.due_after(0), []);
+    assert_eq!(subjects(&one.faults.due_at_the_end(one.now)), ["r1: archive damaged"]);
+}
