@@ -11,7 +11,8 @@ use aw_service::TimeSpan;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Affected, LONGEST_GATHERING, NAMED, QUIET, Receivers, Scope, SharedReport, State, by_receiver,
+    Affected, LONGEST_GATHERING, NAMED, QUIET, Receivers, Scope, SharedReport, State,
+    reports::by_receiver,
 };
 use crate::config::{Router, RouterName};
 
