@@ -50,6 +50,8 @@ pub struct Archive {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RouterState {
+    /// As it is configured.
+    pub address: String,
     /// `connected`, `unreachable`, `refused`, `host key`, `stopped`.
     pub status: String,
     pub why: String,

@@ -144,7 +144,13 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
         let facts = change.facts.join("; ");
         let message = if facts.is_empty() { message } else { facts.as_str() };
         let shown = |text: &str| if options.output.secrets { text.to_owned() } else { mask(text) };
-        let message = shown(message);
+        let count = claims().count() as u64 + change.further_claims;
+        let message = match shown(message) {
+            message if facts.is_empty() && count > 1 => {
+                format!("{message} (and {} more)", count - 1)
+            }
+            message => message,
+        };
         let message = match change.ignored {
             0 => message,
             ignored => format!("({ignored} ignored) {message}"),
@@ -201,7 +207,12 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
     {
         return diff_routers(&config, [name, other], &options.output);
     }
-    let from = find_snapshot(&snapshots, from)?;
+    let from = match (find_snapshot(&snapshots, from), &options.to) {
+        (Err(NoSnapshot::None(why)), None) => {
+            return Err(failed(format_args!("{why}, and no router has this name")));
+        }
+        (found, _) => found?,
+    };
     let to = match &options.to {
         Some(to) => find_snapshot(&snapshots, to)?,
         None => snapshots.last().ok_or_else(|| failed(format_args!("{name}: no snapshots yet")))?,
@@ -282,25 +293,48 @@ pub fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
 }
 
 /// The only snapshot whose name begins with `start`.
-fn find_snapshot<'a>(snapshots: &'a [String], start: &str) -> Result<&'a String, Error> {
+fn find_snapshot<'a>(snapshots: &'a [String], start: &str) -> Result<&'a String, NoSnapshot> {
     if start.is_empty() {
         // As log prints it for what is not part of an export.
-        return Err(failed("the name of a snapshot is empty (log has none for what is noted)"));
+        let why = "the name of a snapshot is empty (log has none for what is noted)";
+        return Err(NoSnapshot::Ambiguous(why.into()));
     }
-    let mut found = snapshots.iter().filter(|name| name.starts_with(start));
-    match (found.next(), found.next()) {
-        (Some(name), None) => Ok(name),
-        (Some(name), Some(_)) if name.trim_end_matches(".rsc") == start => Ok(name),
-        (Some(_), Some(_)) => {
-            Err(failed(format_args!("{start}: several snapshots begin with this")))
-        }
-        (None, _) => {
+    let name = |snapshot: &String| snapshot.trim_end_matches(".rsc").to_owned();
+    let found: Vec<_> = snapshots.iter().filter(|name| name.starts_with(start)).collect();
+    if let Some(exact) = found.iter().find(|found| name(found) == start) {
+        return Ok(exact);
+    }
+    match &*found {
+        [one] => Ok(one),
+        [] => {
             let stored = match (snapshots.first(), snapshots.last()) {
-                (Some(first), Some(last)) => format!("stored: {first} to {last}"),
+                (Some(first), Some(last)) => format!("stored: {} to {}", name(first), name(last)),
                 _ => "none is stored".into(),
             };
-            Err(failed(format_args!("{start}: no snapshot begins with this ({stored})")))
+            Err(NoSnapshot::None(format!("{start}: no snapshot begins with this ({stored})")))
         }
+        several => {
+            let names: Vec<_> = several.iter().copied().map(name).collect();
+            Err(NoSnapshot::Ambiguous(format!(
+                "{start}: {} snapshots begin with this: {} (write more of the name)",
+                names.len(),
+                some_of(&names, NAMED)
+            )))
+        }
+    }
+}
+
+/// Why no snapshot is found.
+#[derive(Debug, PartialEq, Eq)]
+enum NoSnapshot {
+    None(String),
+    Ambiguous(String),
+}
+
+impl From<NoSnapshot> for Error {
+    fn from(why: NoSnapshot) -> Error {
+        let (NoSnapshot::None(why) | NoSnapshot::Ambiguous(why)) = why;
+        failed(why)
     }
 }
 
@@ -320,6 +354,20 @@ fn since(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_snapshots() {
+        let names = ["20261122T100000Z", "20261122T100000Z-1", "20261123T100000Z"];
+        let snapshots = names.map(|name| format!("{name}.rsc"));
+        let found = |start: &str| find_snapshot(&snapshots, start);
+        assert_eq!(found("20261123"), Ok(&snapshots[2]));
+        assert_eq!(found("20261122T100000Z"), Ok(&snapshots[0]));
+        let several = "202611: 3 snapshots begin with this: 20261122T100000Z, 20261122T100000Z-1, 20261123T100000Z (write more of the name)";
+        assert_eq!(found("202611"), Err(NoSnapshot::Ambiguous(several.into())));
+        let none =
+            "r9: no snapshot begins with this (stored: 20261122T100000Z to 20261123T100000Z)";
+        assert_eq!(found("r9"), Err(NoSnapshot::None(none.into())));
+    }
 
     #[test]
     fn times() {

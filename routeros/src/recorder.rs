@@ -213,6 +213,11 @@ impl Recorder {
         });
     }
 
+    /// Stores the address of a router, for what reads the archive without the configuration.
+    pub fn set_address(&self, router: &Router) {
+        self.journal.update_state(&router.name, |state| state.address = router.address.to_string());
+    }
+
     /// Stores what the router does not answer, besides its exports.
     pub fn set_unread(&self, router: &RouterName, unread: &str) {
         self.journal.update_state(router, |state| state.unread = unread.into());

@@ -182,7 +182,7 @@ fn an_outage_across_restarts() {
     let watching = watching(&routers, &ring, &sink);
     let watching = watching.without("alarm_after").global("alarm_after = 20");
     let state = |n: usize| {
-        let text = fs::read_to_string(watching.archive(&format!("core{n}")).join("state.json"));
+        let text = fs::read_to_string(watching.archive(format!("core{n}")).join("state.json"));
         serde_json::from_str::<serde_json::Value>(&text.unwrap()).unwrap()
     };
     let all_have = |status: &str| {
@@ -239,7 +239,7 @@ fn faults_of_exports_are_shared() {
     }
     daemon.stop().ok();
     for n in 0..routers.len() {
-        let archive = watching.archive(&format!("core{n}"));
+        let archive = watching.archive(format!("core{n}"));
         fs::write(archive.join("latest.rsc"), "").unwrap();
         fs::remove_dir_all(archive.join("sensitive")).unwrap();
         fs::write(archive.join("sensitive"), "").unwrap();
@@ -258,7 +258,7 @@ fn faults_of_exports_are_shared() {
         wait_until("an export", || router.exports() > exports);
     };
     for (n, router) in routers.iter().enumerate() {
-        fs::remove_file(watching.archive(&format!("core{n}")).join("sensitive")).unwrap();
+        fs::remove_file(watching.archive(format!("core{n}")).join("sensitive")).unwrap();
         router.state().faults.failing = vec!["/ip address".to_owned(); 1_000].into();
         export(router);
     }
@@ -329,7 +329,8 @@ fn a_changed_host_key() {
     no.refused("aw-routeros", &["the host keys are not confirmed: nothing was changed"]);
     command(&watching, &["host-key", "core9"], "").refused("aw-routeros", &["core9: no router"]);
     let other = ["host-key", "core1", "--host-key", &old];
-    command(&watching, &other, "").refused("aw-routeros", &["its host key is not --host-key"]);
+    command(&watching, &other, "")
+        .refused("aw-routeros", &["and not that of --host-key: nothing was changed (compare both"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
     fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
     let set = command(&watching, &["host-key"], "yes\n").ok();
@@ -370,11 +371,24 @@ fn a_configuration_that_is_not_in_effect() {
         wait_until("it is refused", || daemon.stderr.count() > lines);
     }
     const MISTAKE: &str = "unknown key `intervall` in [[router]] (did you mean `interval`?)";
-    sink.wait_for(&["Subject: [addrwatch] configuration not in effect\n", MISTAKE]);
+    sink.wait_for(&[
+        "Subject: [addrwatch] configuration not in effect\n",
+        MISTAKE,
+        "the running aw-routeros keeps its old configuration, and cannot start again with this file",
+    ]);
     unhealthy(&watching, &["runs with the configuration of 20", MISTAKE]);
     let same = command(&watching, &["diff", "core0", "core1"], "").ok();
     assert!(same.stderr.contains("core0 and core1 have the same configuration"), "{same:?}");
     assert!(same.stderr.contains(": the routers of the archive are used"), "{same:?}");
+    let shown = command(&watching, &["show"], "").ok().stdout;
+    assert!(shown.contains(&routers[0].address.to_string()), "{shown}");
+    routers[1].shut_down();
+    let not_followed = "1 of 2 routers not well: core1 is not followed since ";
+    wait_until("core1 is shown, too", || health(&watching).stdout.contains(not_followed));
+    unhealthy(&watching, &["runs with the configuration of 20", MISTAKE, not_followed]);
+    sink.wait_for(&["Subject: [addrwatch] core1: unreachable\n"]);
+    routers[1].plug();
+    sink.wait_for(&["Subject: [addrwatch] core1: connected again\n"]);
     // The file is right, and the daemon does not know it yet.
     fs::write(&path, &right).unwrap();
     unhealthy(&watching, &["runs with the configuration of 20", MISTAKE]);
@@ -383,7 +397,7 @@ fn a_configuration_that_is_not_in_effect() {
     daemon.signal(Signal::HUP);
     sink.wait_for(&["Subject: [addrwatch] configuration in effect\n"]);
     wait_until("all is well", || health(&watching).status.success());
-    assert_eq!(sink.count(), 2, "the second reload is no news");
+    assert_eq!(sink.count(), 4, "the second reload is no news");
     // A key that needs a restart, and a router that is gone.
     let (_, rest) = right.split_once("[mail]").unwrap();
     let text = right.replace(rest, "").replace("[mail]", &format!("keep = 5\n[mail]{rest}"));

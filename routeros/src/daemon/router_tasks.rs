@@ -48,6 +48,7 @@ impl RouterTasks {
         let new: Vec<_> = routers.iter().filter(is_new).cloned().map(Arc::new).collect();
         for router in &new {
             // The stored one may be that of a process that was killed.
+            self.recorder.set_address(router);
             self.recorder.set_status(&router.name, CONNECTING, "");
             // Before the first of them is tried: an outage of several is one mail.
             self.recorder.restore_faults(router);
