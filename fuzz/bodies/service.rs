@@ -1,9 +1,21 @@
 //! What all programs read: text files in any encoding, and values of options.
 
+use std::cell::LazyCell;
+
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+
 use crate::{
-    ByteSize, HostPort, TextLines, TimeSpan, csv_fields, decode_text, parse_network,
+    ByteSize, HostPort, TextLines, TimeSpan, csv_fields, decode_text, parse_network, parse_time,
     split_name_line,
 };
+
+thread_local! {
+    /// With days of 23 and 25 hours.
+    static NOW: LazyCell<Zoned> = LazyCell::new(|| {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a zone");
+        Timestamp::UNIX_EPOCH.to_zoned(zone)
+    });
+}
 
 /// Any bytes as a text file: its lines are numbered and bounded, also as one text. Each line is a value of options, too: what
 /// is accepted is read again as it is printed.
@@ -40,6 +52,13 @@ fn values(line: &str) {
     let _ = (line.parse::<TimeSpan>(), line.parse::<ByteSize>());
 }
 
+/// Any text as a time of the command line: it is refused, or a range that does not end before it begins.
+pub fn time(input: &[u8]) {
+    if let Ok(range) = NOW.with(|now| parse_time(&String::from_utf8_lossy(input), now)) {
+        assert!(range.start <= range.end, "{range:?}");
+    }
+}
+
 #[cfg(test)]
 mod seeds;
 
@@ -47,4 +66,5 @@ mod seeds;
 #[test]
 fn seeds_and_mutations() {
     seeds::run("text", text);
+    seeds::run("time", time);
 }

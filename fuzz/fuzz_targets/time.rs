@@ -1,4 +1,4 @@
-//! Any text as a time of the command line; `bodies/query.rs` has the checks.
+//! Any text as a time of the command line; `bodies/service.rs` has the checks.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| aw_query::fuzzed::time(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| aw_service::fuzzed::time(input));

@@ -163,7 +163,14 @@ fn add_list(file: ConfigFile, options: &AddOptions) -> Result<(), Error> {
         common += if is_set { key } else { continue };
         common += " = true\n";
     }
-    list::add(file, list::read(from, &common)?, "", options.yes)
+    let routers = list::read(from, &common)?;
+    if routers.is_empty() {
+        return Err(failed(format_args!(
+            "{}: the list has no routers (a line for each: ADDRESS, or NAME ADDRESS)",
+            from.display()
+        )));
+    }
+    list::add(file, routers, "", options.yes)
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -50,10 +50,15 @@ pub struct Archive {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RouterState {
+    /// As it is configured.
+    pub address: String,
     /// `connected`, `unreachable`, `refused`, `host key`, `stopped`.
     pub status: String,
     pub why: String,
+    /// Since when it has this status.
     pub since: Option<Timestamp>,
+    /// Why it was not followed when the daemon stopped, and since when, until it is tried again.
+    pub before: Option<(String, Timestamp)>,
     /// The time of the last complete export.
     pub exported: Option<Timestamp>,
     /// The time of the last change.

@@ -7,7 +7,7 @@ mod show;
 
 use std::path::Path;
 
-use aw_service::{Error, TimeSpan, failed, info};
+use aw_service::{Error, failed, info, parse_time};
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
@@ -77,7 +77,7 @@ pub struct LogOptions {
     /// Only changes credited to USER, or that USER is a candidate for: named by a line of a time without a connection
     #[arg(long, value_name = "USER", allow_hyphen_values = true)]
     user: Option<String>,
-    /// Only changes since TIME: 2026-11-22, 2026-11-22T10:00, or a time span before now such as 90m, 12h, 7d
+    /// Only changes since TIME, such as 2026-11-22, '2026-11-22 10:00', yesterday, or 7d for a time span before now
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
     /// All messages, not only changes: connections, faults, exports
@@ -144,7 +144,13 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
         let facts = change.facts.join("; ");
         let message = if facts.is_empty() { message } else { facts.as_str() };
         let shown = |text: &str| if options.output.secrets { text.to_owned() } else { mask(text) };
-        let message = shown(message);
+        let count = claims().count() as u64 + change.further_claims;
+        let message = match shown(message) {
+            message if facts.is_empty() && count > 1 => {
+                format!("{message} (and {} more)", count - 1)
+            }
+            message => message,
+        };
         let message = match change.ignored {
             0 => message,
             ignored => format!("({ignored} ignored) {message}"),
@@ -201,7 +207,12 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
     {
         return diff_routers(&config, [name, other], &options.output);
     }
-    let from = find_snapshot(&snapshots, from)?;
+    let from = match (find_snapshot(&snapshots, from), &options.to) {
+        (Err(NoSnapshot::None(why)), None) => {
+            return Err(failed(format_args!("{why}, and no router has this name")));
+        }
+        (found, _) => found?,
+    };
     let to = match &options.to {
         Some(to) => find_snapshot(&snapshots, to)?,
         None => snapshots.last().ok_or_else(|| failed(format_args!("{name}: no snapshots yet")))?,
@@ -282,25 +293,48 @@ pub fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
 }
 
 /// The only snapshot whose name begins with `start`.
-fn find_snapshot<'a>(snapshots: &'a [String], start: &str) -> Result<&'a String, Error> {
+fn find_snapshot<'a>(snapshots: &'a [String], start: &str) -> Result<&'a String, NoSnapshot> {
     if start.is_empty() {
         // As log prints it for what is not part of an export.
-        return Err(failed("the name of a snapshot is empty (log has none for what is noted)"));
+        let why = "the name of a snapshot is empty (log has none for what is noted)";
+        return Err(NoSnapshot::Ambiguous(why.into()));
     }
-    let mut found = snapshots.iter().filter(|name| name.starts_with(start));
-    match (found.next(), found.next()) {
-        (Some(name), None) => Ok(name),
-        (Some(name), Some(_)) if name.trim_end_matches(".rsc") == start => Ok(name),
-        (Some(_), Some(_)) => {
-            Err(failed(format_args!("{start}: several snapshots begin with this")))
-        }
-        (None, _) => {
+    let name = |snapshot: &String| snapshot.trim_end_matches(".rsc").to_owned();
+    let found: Vec<_> = snapshots.iter().filter(|name| name.starts_with(start)).collect();
+    if let Some(exact) = found.iter().find(|found| name(found) == start) {
+        return Ok(exact);
+    }
+    match &*found {
+        [one] => Ok(one),
+        [] => {
             let stored = match (snapshots.first(), snapshots.last()) {
-                (Some(first), Some(last)) => format!("stored: {first} to {last}"),
+                (Some(first), Some(last)) => format!("stored: {} to {}", name(first), name(last)),
                 _ => "none is stored".into(),
             };
-            Err(failed(format_args!("{start}: no snapshot begins with this ({stored})")))
+            Err(NoSnapshot::None(format!("{start}: no snapshot begins with this ({stored})")))
         }
+        several => {
+            let names: Vec<_> = several.iter().copied().map(name).collect();
+            Err(NoSnapshot::Ambiguous(format!(
+                "{start}: {} snapshots begin with this: {} (write more of the name)",
+                names.len(),
+                some_of(&names, NAMED)
+            )))
+        }
+    }
+}
+
+/// Why no snapshot is found.
+#[derive(Debug, PartialEq, Eq)]
+enum NoSnapshot {
+    None(String),
+    Ambiguous(String),
+}
+
+impl From<NoSnapshot> for Error {
+    fn from(why: NoSnapshot) -> Error {
+        let (NoSnapshot::None(why) | NoSnapshot::Ambiguous(why)) = why;
+        failed(why)
     }
 }
 
@@ -312,28 +346,28 @@ pub fn local(time: Timestamp) -> String {
     Zoned::new(time, TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A time, or a time span before now.
+/// The begin of a time expression.
 fn since(text: &str) -> Result<Timestamp, String> {
-    let fault = || {
-        format!(
-            "{text:?}: must be a time such as 2026-11-22 or 2026-11-22T10:00, or a time span such as 90m, 12h or 7d"
-        )
-    };
-    if let Ok(TimeSpan(ago)) = text.parse()
-        && !text.bytes().all(|byte| byte.is_ascii_digit())
-    {
-        return Timestamp::now().checked_sub(ago).map_err(|_| fault());
-    }
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time);
-    }
-    let time = text.parse::<jiff::civil::DateTime>().map_err(|_| fault())?;
-    time.to_zoned(TimeZone::system()).map(|zoned| zoned.timestamp()).map_err(|_| fault())
+    parse_time(text, &Zoned::now()).map(|times| times.start)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_snapshots() {
+        let names = ["20261122T100000Z", "20261122T100000Z-1", "20261123T100000Z"];
+        let snapshots = names.map(|name| format!("{name}.rsc"));
+        let found = |start: &str| find_snapshot(&snapshots, start);
+        assert_eq!(found("20261123"), Ok(&snapshots[2]));
+        assert_eq!(found("20261122T100000Z"), Ok(&snapshots[0]));
+        let several = "202611: 3 snapshots begin with this: 20261122T100000Z, 20261122T100000Z-1, 20261123T100000Z (write more of the name)";
+        assert_eq!(found("202611"), Err(NoSnapshot::Ambiguous(several.into())));
+        let none =
+            "r9: no snapshot begins with this (stored: 20261122T100000Z to 20261123T100000Z)";
+        assert_eq!(found("r9"), Err(NoSnapshot::None(none.into())));
+    }
 
     #[test]
     fn times() {
@@ -342,7 +376,10 @@ mod tests {
         {
             assert!(since(text).is_ok(), "{text}");
         }
-        for text in ["", "7", "d", "7x", "yesterday", "-", "é"] {
+        for text in ["yesterday", "yesterday 14:05", "last tue", "14:05", "2026-11-22 10:00"] {
+            assert!(since(text).is_ok(), "{text}");
+        }
+        for text in ["", "7", "d", "7x", "tomorrow", "-", "é"] {
             assert!(since(text).is_err(), "{text}");
         }
     }

@@ -24,6 +24,7 @@ use crate::{
     daemon::DEFAULT_USERS,
     log_rule::change_log,
     mask::mask,
+    reload::some_of,
     session::{export, records},
     ssh::{SshConnection, SshFault},
     terminal::{print, table_with_notes},
@@ -67,6 +68,8 @@ struct Finding {
 
 /// Seconds by which clocks may differ.
 const CLOCK_TOLERANCE: i64 = 120;
+/// Routers that a message names.
+const MAX_NAMED: usize = 10;
 /// Routers that are tried at the same time.
 const AT_ONCE: usize = 32;
 /// The time limit of a command.
@@ -185,15 +188,13 @@ fn print_findings(findings: &[Finding], format: Format) -> Result<(), Error> {
         findings
     {
         // In days, if it is far off; a program gets seconds.
-        let clock = &clock
-            .strip_suffix(" s")
-            .and_then(|off| off.parse().ok())
-            .map_or(clock.clone(), difference);
+        let clock = &seconds_off(clock).map_or(clock.clone(), difference);
         let cells = [router, address, host_key, login, rights, log, rule, export, clock];
         let cell = |text: &String| if text.is_empty() { "-".to_owned() } else { text.clone() };
         rows.push(cells.map(cell).to_vec());
     }
-    print(&table_with_notes(&head, rows))
+    let clocks = wrong_clocks(findings).map_or(String::new(), |note| note + "\n");
+    print(&(table_with_notes(&head, rows) + &clocks))
 }
 
 /// `listens` is set if the daemon listens for syslog.
@@ -255,6 +256,23 @@ async fn check_router(router: &Router, archive: &Archive, listens: bool) -> Find
     };
     connection.close().await;
     finding
+}
+
+/// By how much the clock of a finding differs, if that is too much.
+fn seconds_off(clock: &str) -> Option<i64> {
+    clock.strip_suffix(" s")?.parse().ok()
+}
+
+/// What to do about clocks that differ: their routers are followed all the same.
+fn wrong_clocks(findings: &[Finding]) -> Option<String> {
+    let wrong = findings.iter().filter(|finding| seconds_off(&finding.clock).is_some());
+    let wrong: Vec<_> = wrong.map(|finding| &finding.router).collect();
+    (!wrong.is_empty()).then(|| {
+        format!(
+            "wrong clock: {}: the times in the log of the router, which changes are stored with, are wrong (set the clock: /system clock, or enabled=yes and servers of /system ntp client)",
+            some_of(&wrong, MAX_NAMED)
+        )
+    })
 }
 
 /// By how much a clock is ahead of this machine's, or behind it.

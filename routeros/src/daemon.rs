@@ -7,9 +7,10 @@ use std::{
     io::{self, ErrorKind},
     os::{
         fd::AsFd,
-        unix::fs::{DirBuilderExt, MetadataExt, chown, fchown},
+        unix::fs::{DirBuilderExt, FileExt, MetadataExt, chown, fchown},
     },
     path::{Path, PathBuf},
+    process,
     sync::Arc,
     thread::sleep,
     time::Duration,
@@ -67,7 +68,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     for directory in [Some(&config.archive), config.git.as_ref()].into_iter().flatten() {
         own_directory(directory, identity.as_ref())?;
     }
-    let _lock = lock(&config.archive, identity.as_ref())?;
+    let lock = lock(&config.archive, identity.as_ref())?;
     let control = control::listen(&config.archive, identity.as_ref());
     let control = control
         .inspect_err(|why| warn(format_args!("{why}: aw-routeros export will not work")))
@@ -122,6 +123,8 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::io("start the event loop", error))?;
     startup.ready()?;
+    // For the message of another process. Not before: the one that opened the file may have ended.
+    let _ = lock.write_all_at(process::id().to_string().as_bytes(), 0);
     info(start_line(&config));
     if config.routers.is_empty() {
         warn("no router is configured (aw-routeros add HOST)");
@@ -204,7 +207,7 @@ async fn follow(
                 }
                 Err(cause) => {
                     warn(format_args!("{cause}: the old configuration stays in effect"));
-                    recorder.configuration_read(&cause);
+                    recorder.configuration_refused(&cause);
                 }
             }
         }
@@ -331,12 +334,21 @@ pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> 
                 fchown(&file, Some(user.as_raw()), Some(group.as_raw()))
                     .map_err(|error| Error::io("lock the archive", error))?;
             }
+            let _ = file.set_len(0); // the number of an earlier process
             Ok(file)
         }
-        Err(fs::TryLockError::WouldBlock) => Err(failed(format_args!(
-            "lock {}: another aw-routeros uses this archive (stop it, systemctl stop aw-routeros; or set another archive)",
-            archive.display()
-        ))),
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut number = [0; 20];
+            let length = file.read_at(&mut number, 0).unwrap_or(0);
+            let number = std::str::from_utf8(&number[..length])
+                .ok()
+                .filter(|text| text.parse::<u32>().is_ok());
+            let process = number.map_or(String::new(), |number| format!(", process {number},"));
+            Err(failed(format_args!(
+                "lock {}: another aw-routeros{process} uses this archive (stop it, systemctl stop aw-routeros; or set another archive)",
+                archive.display()
+            )))
+        }
         Err(fs::TryLockError::Error(error)) => Err(Error::io("lock the archive", error)),
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     config::{RouterName, archive_of_rejected},
     daemon::lock_path,
     mask::mask,
-    recorder::{CONNECTING, is_followed},
+    recorder::{CONNECTING, STOPPED, is_followed},
     reload::some_of,
     service_state::ServiceState,
     session::without_next_try,
@@ -42,21 +42,47 @@ pub fn run(path: &Path) -> ExitCode {
 }
 
 fn check(path: &Path) -> Result<String, String> {
-    let config = read_or_explain(path).map_err(|why| {
-        let archive = archive_of_rejected(path).filter(|archive| is_running(archive) == Ok(true));
-        let service = archive.map(|archive| ServiceState::read(&archive).runs_with(local));
-        service.unwrap_or_default() + &why
-    })?;
+    let config = match read_or_explain(path) {
+        Ok(config) => config,
+        Err(why) => return Err(check_running(path, &why)),
+    };
     if config.routers.is_empty() {
         return Err("no router is configured (aw-routeros add HOST)".into());
     }
     if !is_running(&config.archive)? {
         return Err("not running (systemctl start aw-routeros)".into());
     }
-    let mut faults = ServiceState::read(&config.archive).faults(local);
+    let names: Vec<_> = config.routers.iter().map(|router| &router.name).collect();
+    check_routers(&config.archive, &names, ServiceState::read(&config.archive).faults(local))
+}
+
+/// With a mistake in the file: it, and what is wrong with the routers that the running daemon follows.
+fn check_running(path: &Path, why: &str) -> String {
+    let archive = archive_of_rejected(path).filter(|archive| is_running(archive) == Ok(true));
+    let Some(archive) = archive else { return why.into() };
+    let mut service = ServiceState::read(&archive);
+    service.not_in_effect.clear(); // it is the mistake
+    let mut faults = vec![service.runs_with(local) + why];
+    faults.extend(service.faults(local));
+    let mut names = Archive::names(&archive).unwrap_or_default();
+    let is_followed = |name: &RouterName| {
+        let state = Archive::of(&archive, name).whole_state();
+        state.is_ok_and(|state| !matches!(&*state.status, "" | STOPPED))
+    };
+    names.retain(is_followed);
+    let checked = check_routers(&archive, &names.iter().collect::<Vec<_>>(), faults);
+    checked.unwrap_or_else(|text| text)
+}
+
+/// What is wrong with these routers, besides other faults.
+fn check_routers(
+    archive: &Path,
+    names: &[&RouterName],
+    mut faults: Vec<String>,
+) -> Result<String, String> {
     let (mut failing, mut number, mut waiting) = (Vec::<Failing>::new(), 0, 0);
-    for router in &config.routers {
-        let state = Archive::of(&config.archive, &router.name).whole_state();
+    for name in names.iter().copied() {
+        let state = Archive::of(archive, name).whole_state();
         let (since, fault) = match state {
             Ok(state) => {
                 waiting += usize::from(state.exported.is_none() || state.status == CONNECTING);
@@ -70,11 +96,11 @@ fn check(path: &Path) -> Result<String, String> {
         let Some(fault) = fault else { continue };
         number += 1;
         match failing.iter_mut().find(|known| known.fault == fault) {
-            Some(known) => known.names.push(&router.name),
-            None => failing.push(Failing { names: vec![&router.name], since, fault }),
+            Some(known) => known.names.push(name),
+            None => failing.push(Failing { names: vec![name], since, fault }),
         }
     }
-    let count = match config.routers.len() {
+    let count = match names.len() {
         1 => "1 router".to_owned(),
         count => format!("{count} routers"),
     };
@@ -143,7 +169,7 @@ fn fault(state: &RouterState) -> Option<Fault> {
         "connected" | CONNECTING if is_recent(state) => return None,
         "connected" => (What::NotExported, String::new()),
         // The daemon does not know it, or did not connect yet.
-        "" | "stopped" => {
+        "" | STOPPED => {
             (What::NotFollowed, " (after it was added: systemctl reload aw-routeros)".into())
         }
         status if is_followed(status) => (What::Incomplete, format!(": {cause}")),

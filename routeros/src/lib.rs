@@ -55,7 +55,7 @@ mod terminal;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use aw_service::ServiceOptions;
+use aw_service::{ServiceOptions, TIME_FORMS};
 use clap::{Parser, Subcommand};
 
 /// Records who changed the configuration of RouterOS routers, and what changed.
@@ -113,12 +113,14 @@ enum RouterosCommand {
     /// Set the host keys of routers that show another one than in the configuration file: prints them, and asks once
     HostKey(set_host_key::HostKeyOptions),
     /// List changes
+    #[command(after_help = TIME_FORMS)]
     Log(archive_commands::LogOptions),
     /// Print the last change of a router, or the difference between two snapshots or two routers
     Diff(archive_commands::DiffOptions),
     /// Print lines of the last configuration of each router that match a pattern, each with its menu
     Grep(archive_commands::GrepOptions),
     /// Summarize who changed what where, as text, JSON or a page
+    #[command(after_help = TIME_FORMS)]
     Report(archive_commands::ReportOptions),
     /// List the routers with their state, or print the configuration of one
     Show(archive_commands::ShowOptions),

@@ -35,7 +35,7 @@ pub use self::{
     record_backup::BackupTimes,
     record_export::Outcome,
     secret_tags::untagged,
-    shared::{CONNECTING, is_followed},
+    shared::{CONNECTING, RestoredFaults, STOPPED, is_followed},
 };
 use self::{
     clock::RetentionClock,
@@ -54,8 +54,7 @@ use crate::{
     hooks::{HookEvent, Hooks},
     mask::mask,
     service_state::ServiceState,
-    session::without_next_try,
-    shared_faults::SharedFaults,
+    shared_faults::{OwnFault, SharedCause, SharedFaults},
     syslog::SyslogSenders,
 };
 
@@ -189,10 +188,11 @@ impl Recorder {
         self.log(router, text);
     }
 
-    /// Logs the end of a fault, also to `log.txt`, and sends it by mail.
-    pub fn recovered(&self, router: &Router, subject: &str, text: &str) {
-        self.note(&router.name, text);
-        self.mail_message(router, subject, text);
+    /// Notes the end of a fault of the router itself, if it was reported.
+    pub fn own_fault_ends(&self, router: &RouterName, own: OwnFault, text: &str) {
+        if self.shared_fault_ends(router, |by| *by == SharedCause::Own(own)) {
+            self.note(router, text);
+        }
     }
 
     fn mail_message(&self, router: &Router, subject: &str, text: &str) {
@@ -208,12 +208,14 @@ impl Recorder {
         let mut cause = self.stored(cause);
         cause.truncate(cause.floor_char_boundary(MAX_WHY));
         self.journal.update_state(router, |state| {
-            let known = (state.status.as_str(), without_next_try(&state.why));
-            if known != (status, without_next_try(&cause)) {
-                state.since = Some(Timestamp::now());
-            }
-            (state.status, state.why) = (status.into(), cause.clone());
+            shared::set_status(state, status, Timestamp::now());
+            state.why.clone_from(&cause);
         });
+    }
+
+    /// Stores the address of a router, for what reads the archive without the configuration.
+    pub fn set_address(&self, router: &Router) {
+        self.journal.update_state(&router.name, |state| state.address = router.address.to_string());
     }
 
     /// Stores what the router does not answer, besides its exports.
@@ -287,6 +289,7 @@ impl Recorder {
     }
 
     pub fn finish(self) {
+        self.report_the_rest();
         self.store_reported();
         if let Some(hooks) = self.hooks {
             hooks.finish();

@@ -34,7 +34,7 @@ use crate::{
     config::Router,
     facts::Facts,
     login_gate::{self},
-    recorder::{Outcome, Recorder},
+    recorder::{Outcome, Recorder, RestoredFaults},
     ssh::{SshConnection, SshFault},
     syslog::SyslogLines,
     terminal::print,
@@ -143,7 +143,7 @@ struct RouterTask {
     earlier_export: Option<Instant>,
     /// Why the router could not be connected to when that was last tried, and when.
     unreachable: Option<(String, Timestamp)>,
-    /// Since when the router is unreachable, and has no other fault.
+    /// Since when the router is unreachable, and has no other fault, also across restarts.
     unreachable_since: Option<Instant>,
     /// Claims of earlier connections that no export has shown.
     claims: Claims,
@@ -171,7 +171,8 @@ impl RouterTask {
         let (filter, retry) = (router.log_filter, Duration::from_secs(router.login_retry));
         let syslog = SyslogLines::new(recorder.config.syslog.is_some());
         let sections = FailingSections::of(recorder.failing_sections(&router.name));
-        let is_refused = recorder.restore_faults(&router);
+        let RestoredFaults { is_refused, unreachable_since } = recorder.restore_faults(&router);
+        let unreachable_since = unreachable_since.map(Instant::from_std);
         RouterTask {
             router,
             recorder,
@@ -187,7 +188,7 @@ impl RouterTask {
             sections,
             earlier_export: None,
             unreachable: None,
-            unreachable_since: None,
+            unreachable_since,
             claims: Claims::default(),
             facts_claims: FactsClaims::default(),
             missed: Missed::default(),

@@ -128,7 +128,7 @@ fn is_confirmed(new: &New, options: &HostKeyOptions) -> Result<bool, Error> {
         let is_other = |(_, key): &&(Router, HostKey)| key.fingerprint != expected.fingerprint;
         return match new.iter().find(is_other) {
             Some((router, key)) => Err(failed(format_args!(
-                "{}: its host key is not --host-key: {key}: nothing was changed",
+                "{}: it shows the host key {key}, and not that of --host-key: nothing was changed (compare both with the router's own {COMPARE})",
                 router.name
             ))),
             None => Ok(true),

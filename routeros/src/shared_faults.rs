@@ -2,7 +2,9 @@
 //! host that is down, it is one condition for all of them, and a few mails about it. Faults of each router itself are gathered
 //! too: all of them at once are one outage. What was mailed is stored, so that a restart mails its end. No I/O and no clock here.
 
+mod fault;
 mod own;
+mod reports;
 mod stored;
 
 use std::{
@@ -12,11 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
-
+use self::reports::Scope;
 pub use self::{
+    fault::{SharedCause, SharedFault},
     own::OwnFault,
-    stored::{ReportedFault, read_reported},
+    reports::SharedReport,
+    stored::{Now, ReportedFault, read_reported},
 };
 use crate::{
     config::{Router, RouterName},
@@ -29,85 +32,11 @@ const QUIET: Duration = Duration::from_secs(5);
 const LONGEST_GATHERING: Duration = Duration::from_secs(60);
 /// Further routers are reported after this time, or at once if they are as many as those that were reported.
 const REPORT_AGAIN: Duration = Duration::from_secs(3600);
-/// The end is reported when no other router was followed again for this time, unless it is over for all.
-const QUIET_ENDS: Duration = Duration::from_secs(30);
 /// Of a fault of a router itself, so many causes are reported until its end; of further ones, one a day.
 const MAX_KEYS: usize = 8;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Routers that a report names.
 const NAMED: usize = 10;
-
-/// What routers share.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SharedCause {
-    /// Their login.
-    Login(Credential),
-    Jump(RouterName),
-    /// What the sandbox does not allow before a restart.
-    Restart(String),
-    /// None: each has its own, of this kind. Many that begin together are one outage.
-    Own(OwnFault),
-}
-
-impl SharedCause {
-    /// Whether a router with this cause is not followed. A router has one such cause at a time.
-    pub fn is_of_connection(&self) -> bool {
-        !matches!(self, SharedCause::Own(own) if !own.is_of_connection())
-    }
-
-    pub fn is_own(&self) -> bool {
-        matches!(self, SharedCause::Own(_))
-    }
-}
-
-/// A fault of one router by such a cause.
-#[derive(Clone, Debug)]
-pub struct SharedFault {
-    pub by: SharedCause,
-    /// A few words.
-    pub subject: Cow<'static, str>,
-    /// The cause, for all of the routers.
-    pub why: String,
-    /// The router refused the login; others do not try it.
-    pub is_refused: bool,
-    /// When it began; `None`: now.
-    pub since: Option<Instant>,
-    /// The fault is reported after this time.
-    pub after: Duration,
-    /// A router that joins later is reported after this time, also if others were a moment ago.
-    pub at_the_latest: Duration,
-    /// If the router has another one of these, it is reported again.
-    pub key: String,
-}
-
-impl SharedFault {
-    pub fn new(by: SharedCause, subject: &'static str, why: String) -> SharedFault {
-        SharedFault {
-            by,
-            subject: subject.into(),
-            why,
-            is_refused: false,
-            since: None,
-            after: Duration::ZERO,
-            at_the_latest: REPORT_AGAIN,
-            key: String::new(),
-        }
-    }
-
-    /// A fault of the router itself, which is reported at once.
-    pub fn own(own: OwnFault, key: &str, why: String) -> SharedFault {
-        let fault = SharedFault::new(SharedCause::Own(own), own.subject(), why);
-        let at_the_latest = if own.is_of_connection() { Duration::ZERO } else { REPORT_AGAIN };
-        SharedFault { key: key.into(), at_the_latest, ..fault }
-    }
-
-    /// A router that is not reached since then, which is reported after this time.
-    pub fn unreachable(why: String, since: Instant, after: Duration) -> SharedFault {
-        let fault = SharedFault::own(OwnFault::Unreachable, "", why);
-        SharedFault { since: Some(since), at_the_latest: after, ..fault }
-    }
-}
 
 /// What [`SharedFaults::begin`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,23 +47,6 @@ pub enum Joined {
     Further,
     /// It had this fault before.
     Known,
-}
-
-/// A mail.
-#[derive(Debug, PartialEq, Eq)]
-pub struct SharedReport {
-    /// The receivers of the routers, if they have their own.
-    pub to: Option<Vec<String>>,
-    pub subject: String,
-    pub text: String,
-    /// The same in one line, for the log.
-    pub line: String,
-    /// It is about several routers, or a jump host: no other message reports it.
-    pub is_of_several: bool,
-    /// The same for each router, if nothing was logged when it began.
-    pub of_each: Vec<(RouterName, String)>,
-    /// Routers are followed again.
-    pub is_over: bool,
 }
 
 struct State {
@@ -170,6 +82,8 @@ struct Affected {
 /// What was reported of a router by one cause.
 struct Reported {
     keys: BTreeSet<String>,
+    /// When the fault began.
+    since: Instant,
     /// The last time.
     at: Instant,
 }
@@ -196,6 +110,8 @@ pub struct SharedFaults {
     direct: usize,
     /// Those of which other faults are reported now than are stored.
     changed: BTreeSet<RouterName>,
+    /// Those that were unreachable before a restart and are not tried yet.
+    expected: BTreeSet<RouterName>,
 }
 
 type Places = BTreeMap<RouterName, usize>;
@@ -222,6 +138,15 @@ impl SharedFaults {
             state.left.retain(|name, _| self.places.contains_key(name));
         }
         self.states.retain(|_, state| !state.is_over());
+        self.expected.retain(|name| self.places.contains_key(name));
+    }
+
+    /// A router was unreachable before a restart. Others that were so are reported together with it.
+    pub fn expect_unreachable(&mut self, router: &RouterName) {
+        let state = self.states.get(&SharedCause::Own(OwnFault::Unreachable));
+        if !state.is_some_and(|state| state.affected.contains_key(router)) {
+            self.expected.insert(router.clone());
+        }
     }
 
     /// A router has this fault.
@@ -241,13 +166,16 @@ impl SharedFaults {
         });
         let state = self.states.entry(by).or_insert_with(|| State::new(fault.clone()));
         let since = fault.since.unwrap_or(now);
+        let was_expected = fault.by.is_of_connection() && self.expected.remove(name);
+        // Its time may be over: the others are tried at about the same time.
+        let earliest = if was_expected { now + QUIET } else { since };
         let mut one = Affected {
             router: Arc::clone(router),
             is_refused: fault.is_refused,
             is_reported: false,
             reported: None,
             since,
-            at_the_latest: since + fault.at_the_latest,
+            at_the_latest: (since + fault.at_the_latest).max(earliest),
             subject: fault.subject.clone(),
             why: if fault.by.is_own() { fault.why.clone() } else { String::new() },
             key: fault.key.clone(),
@@ -284,6 +212,9 @@ impl SharedFaults {
         now: Instant,
     ) -> bool {
         let mut was_known = false;
+        if is_over(&SharedCause::Own(OwnFault::Unreachable)) {
+            self.expected.remove(router);
+        }
         self.states.retain(|cause, state| {
             if is_over(cause) {
                 let (left, affected) = (state.left.remove(router), state.affected.remove(router));
@@ -309,14 +240,24 @@ impl SharedFaults {
 
     /// The reports that are due.
     pub fn due(&mut self, now: Instant) -> Vec<SharedReport> {
+        self.reports(now, false)
+    }
+
+    /// The same at the end of the process, which will not find again what waits for others.
+    pub fn due_at_the_end(&mut self, now: Instant) -> Vec<SharedReport> {
+        self.reports(now, true)
+    }
+
+    fn reports(&mut self, now: Instant, is_end: bool) -> Vec<SharedReport> {
         let mut reports = Vec::new();
         let is_jump = |cause: &SharedCause| matches!(cause, SharedCause::Jump(_));
         let jumps = self.states.iter().filter(|(cause, _)| is_jump(cause));
         let behind = jumps.map(|(_, state)| state.affected.len()).sum();
-        let scope = Scope { places: &self.places, direct: self.direct, behind };
+        let is_complete = self.expected.is_empty();
+        let scope = Scope { places: &self.places, direct: self.direct, behind, is_complete };
         for (cause, state) in &mut self.states {
             let is_single = match cause {
-                SharedCause::Own(_) => self.places.len() <= 1,
+                SharedCause::Own(_) => is_end || self.places.len() <= 1,
                 _ => self.members.is_empty() || self.members.get(cause) == Some(&1),
             };
             let changed = &mut self.changed;
@@ -331,15 +272,6 @@ impl SharedFaults {
         self.states.retain(|_, state| !state.is_over());
         reports
     }
-}
-
-/// All routers.
-struct Scope<'a> {
-    places: &'a Places,
-    /// Those that are not behind a jump host.
-    direct: usize,
-    /// Those whose jump host fails.
-    behind: usize,
 }
 
 impl Affected {
@@ -366,7 +298,7 @@ impl Affected {
     /// It is reported.
     fn reported(&mut self, changed: &mut BTreeSet<RouterName>, now: Instant) {
         self.is_reported = true;
-        let empty = || Reported { keys: BTreeSet::new(), at: now };
+        let empty = || Reported { keys: BTreeSet::new(), since: self.since, at: now };
         let reported = self.reported.get_or_insert_with(empty);
         if reported.keys.len() < MAX_KEYS {
             reported.keys.insert(self.key.clone());
@@ -396,174 +328,6 @@ impl State {
     /// Nothing is left to report.
     fn is_over(&self) -> bool {
         self.affected.is_empty() && self.left.is_empty() && self.ended.is_empty()
-    }
-
-    /// The lists of receivers whose routers are to be reported.
-    fn due(
-        &mut self,
-        is_single: bool,
-        scope: &Scope,
-        changed: &mut BTreeSet<RouterName>,
-        now: Instant,
-    ) -> Vec<SharedReport> {
-        let mut reports = Vec::new();
-        if self.affected.values().all(|one| one.is_reported) {
-            return reports; // at most calls, and there may be hundreds of routers
-        }
-        let affected = self.affected.values().map(|one| &one.router);
-        for (to, routers) in by_receiver(affected, scope.places) {
-            let all = || routers.iter().map(|router| &self.affected[&router.name]);
-            let new = || all().filter(|one| !one.is_reported);
-            let (Some(first), Some(last)) =
-                (new().map(|one| one.since).min(), new().map(|one| one.since).max())
-            else {
-                continue;
-            };
-            let further = new().count();
-            let is_gathered = is_single || now >= last + QUIET || now >= first + LONGEST_GATHERING;
-            let is_late = now >= first + self.fault.after;
-            let is_again = self.reported_at.get(&to).is_none_or(|since| {
-                now >= *since + REPORT_AGAIN
-                    || further >= routers.len() - further
-                    || new().any(|one| now >= one.at_the_latest)
-            });
-            if !is_gathered || !is_late || !is_again {
-                continue;
-            }
-            reports.push(match self.fault.by {
-                SharedCause::Own(own) => self.report_own(own, to.clone(), &routers, scope, now),
-                _ => self.report(to.clone(), &routers),
-            });
-            self.reported_at.insert(to, now);
-            self.set_reported(&routers, changed, now);
-        }
-        reports
-    }
-
-    fn set_reported(
-        &mut self,
-        routers: &[Arc<Router>],
-        changed: &mut BTreeSet<RouterName>,
-        now: Instant,
-    ) {
-        for router in routers {
-            let one = self.affected.get_mut(&router.name);
-            one.into_iter().for_each(|one| one.reported(changed, now));
-        }
-    }
-
-    /// The lists of receivers whose routers are followed again: at once if those are all, or later if some are left. Exports
-    /// are an hour apart: so are the reports about their ends.
-    fn due_ends(
-        &mut self,
-        places: &Places,
-        changed: &mut BTreeSet<RouterName>,
-        now: Instant,
-    ) -> Vec<SharedReport> {
-        let is_of_connection = self.fault.by.is_of_connection();
-        let mut reports = Vec::new();
-        for (to, routers) in by_receiver(self.ended.values().map(|one| &one.router), places) {
-            let left = self.left.values().map(|left| &left.router);
-            let mut others = self.affected.values().map(|one| &one.router).chain(left);
-            let is_left = others.any(|router| router.mail_to == to);
-            let ends = || routers.iter().map(|router| self.ended[&router.name].at);
-            let due = match is_of_connection {
-                true => ends().max().map(|last| last + QUIET_ENDS),
-                false => ends().min().map(|first| first + REPORT_AGAIN),
-            };
-            if is_left && due.is_some_and(|due| now < due) {
-                continue;
-            }
-            reports.push(self.over(to, &routers));
-            for router in &routers {
-                self.ended.remove(&router.name);
-                changed.insert(router.name.clone());
-            }
-        }
-        reports
-    }
-
-    fn report(&self, to: Option<Vec<String>>, routers: &[Arc<Router>]) -> SharedReport {
-        let SharedFault { by, subject, why, .. } = &self.fault;
-        let has_refused = |router: &&Arc<Router>| self.affected[&router.name].is_refused;
-        let refused: Vec<_> = routers.iter().filter(has_refused).cloned().collect();
-        let is_of_login = matches!(by, SharedCause::Login(_));
-        // Those that refused it may have other receivers.
-        let none_refused = is_of_login && refused.is_empty() && self.fault.is_refused;
-        let subject = if none_refused { "login not tried" } else { &**subject };
-        let subject = match (by, routers) {
-            (SharedCause::Jump(jump), _) => format!("{jump}: {subject}"),
-            (_, [one]) => format!("{}: {subject}", one.name),
-            _ => format!("{} routers: {subject}", routers.len()),
-        };
-        let mut text = match (by, routers) {
-            (SharedCause::Login(_) | SharedCause::Restart(_), [one]) => {
-                format!("{} ({})\n\n{why}\n", one.name, one.address)
-            }
-            (SharedCause::Login(credential), _) => format!("{credential}\n\n{why}\n"),
-            _ => format!("{why}\n"),
-        };
-        let is_of_several = routers.len() > 1 || matches!(by, SharedCause::Jump(_));
-        let mut more = Vec::new();
-        if is_of_several {
-            more.push(format!("Not followed: {}.", names(routers)));
-        }
-        if none_refused {
-            more.push("The login was refused by other routers. It is not tried here, because servers lock accounts.".into());
-        } else if !refused.is_empty() && refused.len() < routers.len() {
-            more.push(format!(
-                "The login was refused by {}. It is not tried on the others, because servers lock accounts.",
-                names(&refused)
-            ));
-        }
-        more.iter().for_each(|more| text += &format!("{more}\n"));
-        let line =
-            format!("{subject}: {}", [std::slice::from_ref(why), &*more].concat().join("; "));
-        let of_each = Vec::new();
-        SharedReport { to, subject, text, line, is_of_several, of_each, is_over: false }
-    }
-
-    fn over(&self, to: Option<Vec<String>>, routers: &[Arc<Router>]) -> SharedReport {
-        let what = match (&self.fault.by, &*self.fault.subject) {
-            (SharedCause::Login(_), "login refused" | "login not tried") => "login accepted again",
-            (SharedCause::Jump(_), _) => "jump host works again",
-            (SharedCause::Own(own), _) => own.over(),
-            _ => "followed again",
-        };
-        let subject = match (&self.fault.by, routers) {
-            (SharedCause::Jump(jump), _) => format!("{jump}: {what}"),
-            (_, [one]) => format!("{}: {what}", one.name),
-            _ => format!("{} routers: {what}", routers.len()),
-        };
-        let (line, is_of_several) = (format!("{what}: {}", names(routers)), routers.len() > 1);
-        let (text, of_each) = (format!("{line}\n"), Vec::new());
-        SharedReport { to, subject, text, line, is_of_several, of_each, is_over: true }
-    }
-}
-
-/// Each list of receivers with its routers, in the order of the configuration.
-fn by_receiver<'a>(
-    routers: impl Iterator<Item = &'a Arc<Router>>,
-    places: &Places,
-) -> BTreeMap<Receivers, Vec<Arc<Router>>> {
-    let mut receivers: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for router in routers {
-        receivers.entry(router.mail_to.clone()).or_default().push(Arc::clone(router));
-    }
-    receivers
-        .values_mut()
-        .for_each(|list| list.sort_by_cached_key(|router| places.get(&router.name)));
-    receivers
-}
-
-/// The number of routers, if there are several, and the first names.
-fn names(routers: &[Arc<Router>]) -> String {
-    let named: Vec<_> = routers.iter().take(NAMED).map(|router| router.name.as_str()).collect();
-    let named = named.join(", ");
-    match routers.len() {
-        0 | 1 => named,
-        count if count <= NAMED => format!("{count} routers: {named}"),
-        count => format!("{count} routers: {named} and {} more", count - NAMED),
     }
 }
 

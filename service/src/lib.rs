@@ -29,6 +29,7 @@ mod signals;
 mod startup;
 mod system_calls;
 mod text;
+mod time_expression;
 mod trial;
 mod unit_files;
 mod users;
@@ -59,6 +60,7 @@ pub use {
     startup::{ServiceOptions, Startup, parse, parse_with, run},
     system_calls::SystemCalls,
     text::{TextLine, TextLines, csv_fields, decode_line, decode_text, read_text},
+    time_expression::{TIME_FORMS, parse_time},
     trial::{check_directory, check_program, try_writing, unwritable},
     unit_files::UnitFiles,
     users::{UserAccount, group_id},

@@ -128,6 +128,20 @@ impl FromStr for TimeSpan {
     }
 }
 
+/// In its two largest units: `2 min 5 s`.
+impl fmt::Display for TimeSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+        match seconds {
+            ..60 => write!(f, "{seconds} s"),
+            60..3600 => write!(f, "{minutes} min {} s", seconds % 60),
+            3600..86_400 => write!(f, "{hours} h {} min", minutes % 60),
+            _ => write!(f, "{days} d {} h", hours % 24),
+        }
+    }
+}
+
 /// A number of bytes: `1048576`, `1024K`, `20M`, `1G`, `1T`; a trailing `B` or `iB` changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);

@@ -122,6 +122,15 @@ fn credited_users() {
     router.add("bob", "/ip route add gateway=192.0.2.253");
     daemon.stderr.wait_for("changed by alice, bob (+2 -0)");
     assert_eq!(router.exports(), exports + 1, "one export for both");
+    // Each of them finds his own line, and that there are more.
+    for (user, gateway) in [("alice", "192.0.2.254"), ("bob", "192.0.2.253")] {
+        let mut log = watching.command();
+        log.args(["log", "--user", user]);
+        let log = run(log).ok().stdout;
+        let row = log.lines().nth(1).expect("the change");
+        assert!(row.contains("  alice, bob  ") && row.contains(gateway), "{log}");
+        assert!(row.ends_with(" (and 1 more)"), "{log}");
+    }
     router.state().lines.push("/ppp secret add name=y".into());
     router.log(
         "system,info",
@@ -206,12 +215,20 @@ fn commands_print_the_archive() {
     assert!(command(&["show", "core1", "--secrets"]).contains("password=geheim"));
     let old = command(&["show", "core1", first]);
     assert!(old.contains("/system identity") && !old.contains("secret"), "{old}");
+    let name = |snapshot: &str| snapshot.trim_end_matches(".rsc").to_owned();
     for (arguments, why) in [
         (
             ["diff", "core1", "x"],
-            &*format!("x: no snapshot begins with this (stored: {first} to {second})"),
+            &*format!(
+                "x: no snapshot begins with this (stored: {} to {}), and no router has this name",
+                name(first),
+                name(second)
+            ),
         ),
-        (["diff", "core1", "2"], "2: several snapshots begin with this"),
+        (
+            ["diff", "core1", "2"],
+            &*format!("2: 2 snapshots begin with this: {}, {} (", name(first), name(second)),
+        ),
         (["show", "core2", ""], "core2: no router of this name"),
         (["log", "core2", "--secrets"], "core2: no router of this name"),
     ] {

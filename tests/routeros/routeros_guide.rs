@@ -30,8 +30,8 @@ fn script(path: &Path, text: &str) {
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
 }
 
-/// On three routers, one of them with RouterOS 6, at the port of SSH: only their addresses and the port of the mail server
-/// differ from the guide. Its files are those of a new machine. `ssh` to the routers and `systemctl` are replaced.
+/// On twenty routers, four of them with RouterOS 6, at the port of SSH: only their addresses, the length of the list and the port
+/// of the mail server differ from the guide. Its files are those of a new machine. `ssh` to the routers and `systemctl` are replaced.
 #[test]
 fn from_nothing_to_the_first_mail() {
     if !rustix::process::geteuid().is_root() {
@@ -52,12 +52,19 @@ fn from_nothing_to_the_first_mail() {
         assert!(section.contains(shown));
         section = section.replace(shown, real);
     }
-    let start = |version, (_, ip): (&str, &str)| {
+    // The guide has the first three of the list.
+    let branch = |n: u32| (format!("branch{n}"), format!("127.88.22.{}", 100 + n));
+    let shown = "'branch2 127.88.22.102'";
+    assert!(section.contains(shown));
+    let more: String = (3..20).map(branch).map(|(name, ip)| format!(" '{name} {ip}'")).collect();
+    let section = section.replace(shown, &(shown.to_owned() + &more));
+    let is_old = |n: u32| n % 5 == 2;
+    let start = |(n, ip): (u32, String)| {
+        let version = if is_old(n) { Version::V6 } else { Version::V7 };
         Router::start_on(version, SocketAddr::new(ip.parse().unwrap(), 22))
     };
-    let _branch1 = start(Version::V7, addresses[0]);
-    let _branch2 = start(Version::V6, addresses[1]);
-    let core1 = start(Version::V7, addresses[2]);
+    let branches: Vec<_> = (1..20).map(|n| start((n, branch(n).1))).collect();
+    let core1 = start((0, addresses[2].1.into()));
 
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
@@ -96,7 +103,7 @@ fn from_nothing_to_the_first_mail() {
     assert_eq!(languages, ["sh", "toml", "sh"], "the steps of the guide");
     shell(&blocks[0].1, "").ok();
     let asked = fs::read_to_string(at("ssh.log")).unwrap();
-    for (_, address) in addresses {
+    for address in branches.iter().chain([&core1]).map(|router| router.address.ip()) {
         let user = format!(
             "-n admin@{address} /user group add name=audit policy=ssh,read; /user add name=audit group=audit password=secret"
         );
@@ -116,11 +123,13 @@ fn from_nothing_to_the_first_mail() {
         let is_first = line.contains(" add ") && !line.contains("--legacy");
         assert_eq!(finished.status.code(), Some(i32::from(is_first)), "{line}: {finished:?}");
         if is_first {
-            assert!(finished.stderr.contains("branch2 ("), "{finished:?}");
+            for name in (1..20).filter(|n| is_old(*n)).map(|n| branch(n).0) {
+                assert!(finished.stderr.contains(&format!("{name} (")), "{name}: {finished:?}");
+            }
         }
     }
     assert!(
-        added.contains("2 routers are added") && added.contains("1 router is added"),
+        added.contains("16 routers are added") && added.contains("4 routers are added"),
         "{added}"
     );
     let password = fs::metadata(at("etc/audit.pass")).unwrap();
@@ -131,7 +140,8 @@ fn from_nothing_to_the_first_mail() {
     let enabled = fs::read_to_string(at("systemctl.log")).unwrap();
     assert_eq!(enabled, "enable --now aw-routeros\n");
     let stored = |name: &str| at(&format!("var/routeros/{name}/latest.rsc")).exists();
-    wait_until("all are stored", || ["core1", "branch1", "branch2"].into_iter().all(stored));
+    let all = || (1..20).map(|n| branch(n).0).chain(["core1".into()]);
+    wait_until("all are stored", || all().all(|name| stored(&name)));
     core1.add("alice", "/system note set note=changed");
     sink.wait_for(&["core1: configuration changed by alice", "note=changed"]);
     let id = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();

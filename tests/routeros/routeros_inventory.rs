@@ -138,6 +138,9 @@ fn a_list_is_added() {
         assert!(no.stdout.contains(&router.host_key), "{}", no.stdout);
     }
     assert_eq!(no.stdout.matches("(yes/no)").count(), 1, "one question");
+    for (number, name) in [(1, "one"), (2, "two"), (3, "away")] {
+        assert!(no.stdout.contains(&format!("[{number}/3] {name} ")), "{}", no.stdout);
+    }
     assert!(
         no.stdout.contains("[3/3] ") && no.stdout.contains("Are all 2 the same?"),
         "{}",
@@ -173,11 +176,16 @@ fn a_list_is_added() {
     let none = add(&["--yes"], "").ok();
     assert!(none.stdout.contains("0 routers are added"), "{}", none.stdout);
     assert!(!none.stdout.contains("next:"), "{}", none.stdout);
+    let named = fs::read_to_string(&list).unwrap();
+    fs::write(&list, "# none yet\n").unwrap();
+    add(&["--yes"], "").refused("aw-routeros", &["the list has no routers (a line for each: "]);
+    fs::write(&list, named).unwrap();
     add(&["--group", "nope"], "")
         .refused("aw-routeros", &["there are no groups: add [group.nope]"]);
     // They can be followed with what the defaults set.
     let checked = ok(&path, &["check"]);
-    assert_eq!(checked.lines().count(), 4, "{checked}");
+    assert_eq!(checked.lines().count(), 5, "{checked}");
+    assert!(checked.contains("\nwrong clock: one, two, away: the times in the log"), "{checked}");
 }
 
 /// Routers of Oxidized's list with its configuration: only those with RouterOS, with a password file each; nothing is
@@ -224,12 +232,12 @@ fn the_list_of_oxidized() {
     assert!(written.starts_with(&text) && written.contains("[group.\"site a\"]\n"), "{written}");
     assert!(!written.contains("secret"), "{written}");
     let checked = ok(&path, &["check"]);
-    assert_eq!(checked.lines().count(), 3, "{checked}");
+    assert_eq!(checked.lines().count(), 4, "{checked}");
     // Again: those that are there are left out, the group is not defined twice.
     fs::remove_file(file("three.pass")).unwrap();
     let again = import("yes\n").ok();
     assert!(again.stdout.contains("1 router is added"), "{}", again.stdout);
-    assert_eq!(ok(&path, &["check"]).lines().count(), 4);
+    assert_eq!(ok(&path, &["check"]).lines().count(), 5);
     let none = run(command(&path, &["import", db.to_str().unwrap()]));
     assert!(none.stderr.contains("no router to import"), "{}", none.stderr);
 }

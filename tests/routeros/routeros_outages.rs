@@ -174,6 +174,112 @@ fn a_restart_in_the_middle() {
     assert_eq!(sink.count(), begun.len() + ends.len() + 1, "{:?}", sink.messages());
 }
 
+/// Restarts in an outage neither postpone its mail nor change since when it lasts; its end has the whole time.
+#[test]
+fn an_outage_across_restarts() {
+    let routers = [(); 2].map(|()| Router::start(Version::V7));
+    let (sink, ring) = (MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink);
+    let watching = watching.without("alarm_after").global("alarm_after = 20");
+    let state = |n: usize| {
+        let text = fs::read_to_string(watching.archive(format!("core{n}")).join("state.json"));
+        serde_json::from_str::<serde_json::Value>(&text.unwrap()).unwrap()
+    };
+    let all_have = |status: &str| {
+        wait_until(status, || (0..2).all(|n| state(n)["status"] == status));
+    };
+    let daemon = watching.start();
+    for n in 0..2 {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    routers.iter().for_each(Router::shut_down);
+    all_have("unreachable");
+    let since = [0, 1].map(|n| state(n)["since"].clone());
+    daemon.stop().ok();
+    let mut restarts = 0;
+    while sink.count() == 0 {
+        let daemon = watching.start();
+        all_have("unreachable");
+        assert_eq!([0, 1].map(|n| state(n)["since"].clone()), since);
+        let shown = command(&watching, &["show"], "").ok();
+        assert_eq!(shown.stdout.matches("unreachable").count(), 2, "{shown:?}");
+        sleep(Duration::from_secs(7)); // less than alarm_after
+        match restarts % 2 {
+            0 => daemon.stop().ok(),
+            _ => daemon.kill(),
+        };
+        restarts += 1;
+        assert!(restarts < 9, "no mail");
+    }
+    sink.wait_for(&["Subject: [addrwatch] all 2 routers: unreachable\n", "unreachable for "]);
+    let daemon = watching.start();
+    all_have("unreachable");
+    routers.iter().for_each(Router::plug);
+    let mail = sink.wait_for(&["Subject: [addrwatch] 2 routers: connected again\n"]);
+    let lasted = mail.lines().find(|line| line.starts_with("core0 (")).expect("its time");
+    assert!(lasted.contains("): after ") && !lasted.ends_with("after 0 s"), "{mail}");
+    daemon.stderr.wait_for("core0: connected again after ");
+    daemon.stop().ok();
+    assert_eq!(sink.count(), 2);
+}
+
+/// Exports that lack sections, encrypted exports that cannot be stored, and damaged bases of all routers are one mail each, and so
+/// are their ends.
+#[test]
+fn faults_of_exports_are_shared() {
+    // Of the age documentation.
+    const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let routers = [(); 4].map(|()| Router::start(Version::V7));
+    let (sink, ring) = (MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink).global(&format!("encrypt_to = [{KEY:?}]"));
+    let watching = watching.option("[defaults]\nshow_sensitive = true");
+    let daemon = watching.start();
+    for n in 0..routers.len() {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    daemon.stop().ok();
+    for n in 0..routers.len() {
+        let archive = watching.archive(format!("core{n}"));
+        fs::write(archive.join("latest.rsc"), "").unwrap();
+        fs::remove_dir_all(archive.join("sensitive")).unwrap();
+        fs::write(archive.join("sensitive"), "").unwrap();
+    }
+    let daemon = watching.start();
+    sink.wait_for(&[
+        "Subject: [addrwatch] all 4 routers: archive damaged\n",
+        "core3 (127.0.0.1:",
+        "latest.rsc is damaged",
+        "the disk of the archive may be full, or fail",
+    ]);
+    sink.wait_for(&["Subject: [addrwatch] all 4 routers: encrypted export not stored\n"]);
+    let export = |router: &Router| {
+        let exports = router.exports();
+        router.log("system,info", "item changed by carol");
+        wait_until("an export", || router.exports() > exports);
+    };
+    for (n, router) in routers.iter().enumerate() {
+        fs::remove_file(watching.archive(format!("core{n}")).join("sensitive")).unwrap();
+        router.state().faults.failing = vec!["/ip address".to_owned(); 1_000].into();
+        export(router);
+    }
+    sink.wait_for(&[
+        "Subject: [addrwatch] all 4 routers: incomplete export\n",
+        "the router failed to export",
+    ]);
+    routers.iter().for_each(|router| router.state().faults.failing.clear());
+    let is_over = || subjects(&sink, "4 routers: export complete again") == 1;
+    for _ in 0..30 {
+        if is_over() {
+            break;
+        }
+        routers.iter().for_each(export);
+    }
+    wait_until("a mail about the end", is_over);
+    wait_until("another one", || subjects(&sink, "4 routers: exports are encrypted again") == 1);
+    daemon.stop().ok();
+    assert_eq!(sink.count(), 5, "{:?}", sink.messages());
+}
+
 /// A repository that takes no commit is one mail for all changes, and one more when it does.
 #[test]
 fn a_repository_that_takes_no_commit() {
@@ -223,7 +329,8 @@ fn a_changed_host_key() {
     no.refused("aw-routeros", &["the host keys are not confirmed: nothing was changed"]);
     command(&watching, &["host-key", "core9"], "").refused("aw-routeros", &["core9: no router"]);
     let other = ["host-key", "core1", "--host-key", &old];
-    command(&watching, &other, "").refused("aw-routeros", &["its host key is not --host-key"]);
+    command(&watching, &other, "")
+        .refused("aw-routeros", &["and not that of --host-key: nothing was changed (compare both"]);
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
     fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
     let set = command(&watching, &["host-key"], "yes\n").ok();
@@ -264,11 +371,24 @@ fn a_configuration_that_is_not_in_effect() {
         wait_until("it is refused", || daemon.stderr.count() > lines);
     }
     const MISTAKE: &str = "unknown key `intervall` in [[router]] (did you mean `interval`?)";
-    sink.wait_for(&["Subject: [addrwatch] configuration not in effect\n", MISTAKE]);
+    sink.wait_for(&[
+        "Subject: [addrwatch] configuration not in effect\n",
+        MISTAKE,
+        "the running aw-routeros keeps its old configuration, and cannot start again with this file",
+    ]);
     unhealthy(&watching, &["runs with the configuration of 20", MISTAKE]);
     let same = command(&watching, &["diff", "core0", "core1"], "").ok();
     assert!(same.stderr.contains("core0 and core1 have the same configuration"), "{same:?}");
     assert!(same.stderr.contains(": the routers of the archive are used"), "{same:?}");
+    let shown = command(&watching, &["show"], "").ok().stdout;
+    assert!(shown.contains(&routers[0].address.to_string()), "{shown}");
+    routers[1].shut_down();
+    let not_followed = "1 of 2 routers not well: core1 is not followed since ";
+    wait_until("core1 is shown, too", || health(&watching).stdout.contains(not_followed));
+    unhealthy(&watching, &["runs with the configuration of 20", MISTAKE, not_followed]);
+    sink.wait_for(&["Subject: [addrwatch] core1: unreachable\n"]);
+    routers[1].plug();
+    sink.wait_for(&["Subject: [addrwatch] core1: connected again\n"]);
     // The file is right, and the daemon does not know it yet.
     fs::write(&path, &right).unwrap();
     unhealthy(&watching, &["runs with the configuration of 20", MISTAKE]);
@@ -277,7 +397,7 @@ fn a_configuration_that_is_not_in_effect() {
     daemon.signal(Signal::HUP);
     sink.wait_for(&["Subject: [addrwatch] configuration in effect\n"]);
     wait_until("all is well", || health(&watching).status.success());
-    assert_eq!(sink.count(), 2, "the second reload is no news");
+    assert_eq!(sink.count(), 4, "the second reload is no news");
     // A key that needs a restart, and a router that is gone.
     let (_, rest) = right.split_once("[mail]").unwrap();
     let text = right.replace(rest, "").replace("[mail]", &format!("keep = 5\n[mail]{rest}"));

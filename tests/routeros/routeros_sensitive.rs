@@ -273,7 +273,7 @@ fn an_archive_with_secrets_in_clear() {
         command.arg(path);
         run(command)
     };
-    forget(&path).refused("aw-routeros", &["another aw-routeros uses this archive"]);
+    forget(&path).refused("aw-routeros", &["another aw-routeros, process "]);
     daemon.stop().ok();
     assert!(has_in_clear(&watching.root(), "geheim"), "files from before are left alone");
     let forgotten = forget(&path).ok();

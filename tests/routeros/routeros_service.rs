@@ -56,7 +56,8 @@ fn in_the_background_as_another_user() {
     // A second daemon for the same archive is refused with an error in the foreground.
     let mut second = watching.command();
     second.args(["-d", "-u", "nobody"]);
-    run(second).refused("aw-routeros", &["another aw-routeros uses this archive"]);
+    let process = format!("another aw-routeros, process {id}, uses this archive");
+    run(second).refused("aw-routeros", &[&process]);
     kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
     wait_until("its end", || !proc("comm").starts_with("aw-routeros"));
 }

@@ -186,6 +186,58 @@ fn an_agent() {
     daemon.stop().ok();
 }
 
+/// Each group has its own way to log in: a key, or the keys of an SSH agent. A key that the server does not know is refused.
+#[test]
+fn keys_of_groups() {
+    let (server, ring) = (Sshd::start(), Ring::new());
+    let socket = server.path("agent");
+    let mut command = Command::new("ssh-agent");
+    command.arg("-D").arg("-a").arg(&socket);
+    let _agent = Run::start(command);
+    wait_until("the agent listens", || socket.exists());
+    let mut add = Command::new("ssh-add");
+    add.arg(server.path("rsa")).env("SSH_AUTH_SOCK", &socket);
+    run(add).ok();
+    let mut watching = Watching::new(&ring);
+    for (group, means) in [
+        ("keys", format!("key_file = {:?}", server.path("ed25519"))),
+        ("agents", "agent = true".into()),
+        ("others", format!("key_file = {:?}", server.path("host_ed25519"))),
+    ] {
+        watching = watching
+            .option(&format!("[group.{group}]"))
+            .option(&format!("user = {:?}", server.user))
+            .option(&means)
+            .option(&format!("host_key = {:?}", server.host_key("host_rsa")));
+    }
+    let address = format!("127.0.0.1:{}", server.port);
+    for (name, group) in [("one", "keys"), ("two", "agents")] {
+        watching = watching.entry(name, &address).option(&format!("group = {group:?}"));
+    }
+    let with_agent = |mut command: Command| {
+        command.env("SSH_AUTH_SOCK", &socket);
+        command
+    };
+    let daemon = Run::start(with_agent(watching.command()));
+    for name in ["one", "two"] {
+        daemon.stderr.wait_for(&format!("{name}: first contact"));
+    }
+    daemon.stop().ok();
+    // Which key each of them used.
+    let messages = fs::read_to_string(server.path("messages")).unwrap();
+    let accepted: Vec<_> =
+        messages.lines().filter(|line| line.contains("Accepted publickey")).collect();
+    for kind in [": ED25519 SHA256:", ": RSA SHA256:"] {
+        assert!(accepted.iter().any(|line| line.contains(kind)), "{kind} {messages}");
+    }
+    watching.replace("group = \"keys\"", "group = \"others\"");
+    let mut check = with_agent(watching.command());
+    check.args(["check", "one"]);
+    let refused = run(check);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(refused.stdout.contains("login refused (check user and key: "), "{refused:?}");
+}
+
 /// Through sshd as a jump host: one login serves two routers, and their host keys are checked.
 #[test]
 fn a_jump_host() {

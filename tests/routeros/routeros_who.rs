@@ -165,6 +165,74 @@ fn another_version_and_another_router() {
     daemon.stop().ok();
 }
 
+/// Groups, SSH keys, certificates and licences are no part of an export: what changes is mailed with its user.
+#[test]
+fn groups_keys_certificates_and_licences() {
+    const GROUPS: &str = "/user group print detail";
+    const KEYS: &str = "/user ssh-keys print detail";
+    const CERTIFICATES: &str = "/certificate print detail";
+    const LICENCE: &str = "/system license print";
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let print = |command: &str, answer: &str| {
+        router.state().prints.insert(command.into(), answer.into());
+    };
+    let certificate = |fingerprint: &str| {
+        format!(
+            " 0 K   A T name=\"ca\" common-name=\"x\" fingerprint={fingerprint:?} invalid-after=2038-01-18 03:14:07\n"
+        )
+    };
+    print(GROUPS, " 0 name=\"read\" policy=ssh,read,!write\n");
+    print(KEYS, " 0 R user=admin bits=2048 key-owner=\"alice@laptop\"\n");
+    print(CERTIFICATES, &certificate("aaaa"));
+    print(LICENCE, "  software-id: AAAA-BBBB\n       nlevel: 1\n");
+    let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let daemon = started(&watching);
+    let until = "until=2038-01-18 03:14:07";
+    for (command, answer, user, fact) in [
+        (
+            GROUPS,
+            " 0 name=\"read\" policy=ssh,read,write\n",
+            "bob",
+            "group read: read,ssh -> read,ssh,write",
+        ),
+        (
+            GROUPS,
+            " 0 name=\"read\" policy=ssh,read,write\n 1 name=\"ops\" policy=ssh,policy\n",
+            "carol",
+            "group ops added: policy,ssh",
+        ),
+        (
+            KEYS,
+            " 0 R user=admin bits=2048 key-owner=\"alice@laptop\"\n 1   user=ops key-type=ed25519 info=\"eve@x\"\n",
+            "dave",
+            "SSH key ops eve@x added: key-type=ed25519",
+        ),
+        (KEYS, "", "erin", "SSH key admin alice@laptop removed: bits=2048"),
+        (
+            CERTIFICATES,
+            &*certificate("bbbb"),
+            "frank",
+            &*format!("certificate ca: fingerprint=aaaa {until} -> fingerprint=bbbb {until}"),
+        ),
+        (CERTIFICATES, "", "grace", &*format!("certificate ca removed: fingerprint=bbbb {until}")),
+        (
+            LICENCE,
+            "  software-id: AAAA-BBBB\n       nlevel: 4\n",
+            "heidi",
+            "license nlevel: 1 -> 4",
+        ),
+    ] {
+        print(command, answer);
+        router.log("system,info", &format!("item changed by ssh:{user}@192.0.2.7 ()"));
+        daemon.stderr.wait_for(&format!("core1: {user}: {fact}"));
+        let start: Vec<_> = fact.split(' ').take(2).collect();
+        sink.wait_for(&[&format!("Subject: [addrwatch] core1: {user}: {}", start.join(" "))]);
+        assert!(log(&watching, &["core1", "--user", user]).contains(fact), "{fact}");
+    }
+    assert_eq!(read(watching.archive("core1").join("changes.jsonl")), "", "no export shows it");
+    daemon.stop().ok();
+}
+
 /// Without a log line the router's history names the user.
 #[test]
 fn the_history_of_the_router() {

@@ -1,9 +1,10 @@
 //! What a history must answer, whatever stores it. A back-end is one file that implements
 //! [`HistoryReader`]; `periods.rs` and `holders.rs` derive the rest from its answers.
 
-use std::{collections::HashMap, net::IpAddr, path::Path};
+use std::{collections::HashMap, net::IpAddr, ops::Range, path::Path};
 
 use aw_service::{Error, failed};
+use jiff::Timestamp;
 use shm_layout::{Evidence, MacAddr, Origin, UnixTime};
 
 use crate::clocks::Clocks;
@@ -54,6 +55,14 @@ pub struct TimeRange {
 impl TimeRange {
     pub const ALL: TimeRange =
         TimeRange { from: UnixTime::from_nanos(i64::MIN), to: UnixTime::from_nanos(i64::MAX) };
+
+    pub fn of(times: Range<Timestamp>) -> TimeRange {
+        let time = |time: Timestamp| {
+            let nanos = time.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
+            UnixTime::from_nanos(nanos as i64)
+        };
+        TimeRange { from: time(times.start), to: time(times.end) }
+    }
 }
 
 /// What the origins prove, for SQL: those that are no claim, the probes, and the answers that name the address only.

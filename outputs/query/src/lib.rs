@@ -10,9 +10,6 @@ mod devices;
 mod edge;
 mod established;
 mod export;
-#[cfg(any(test, fuzzing))]
-#[path = "../../../fuzz/bodies/query.rs"]
-pub mod fuzzed;
 mod history_reader;
 mod holders;
 mod left_out;
@@ -27,7 +24,6 @@ mod queries;
 mod read_limit;
 mod result_table;
 mod sqlite_reader;
-mod time_expression;
 mod who;
 
 use std::{

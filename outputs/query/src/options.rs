@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use aw_mysql::TablePrefix;
 use aw_output::{makers::IEEE_DATA, names::is_name};
-use aw_service::{Error, TimeSpan, failed};
+use aw_service::{Error, TIME_FORMS, TimeSpan, failed, parse_time};
 use clap::{
     Args, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -14,7 +14,6 @@ use shm_layout::MacAddr;
 
 use crate::{
     history_reader::TimeRange, names::NameChange, queries::Query, result_table::OutputFormat,
-    time_expression,
 };
 
 /// The history, unless another one is named.
@@ -103,7 +102,7 @@ lists also what it sent in the name of other MACs.
 another MAC is seen with the address, unless the first one is seen again within 10 minutes.
 
 Exit status: 0 with an answer, 1 on failure, 2 for wrong options, 3 if nothing matches.",
-        time_expression::FORMS
+        format_args!("{TIME_FORMS} A day or minute after\n--to is included as a whole.")
     )
 }
 
@@ -113,7 +112,7 @@ enum QueryCommand {
     ///
     /// HOW SURE is sure, likely, one-sided, changed, contested or probed: `aw-query --help` explains these words. A MAC that was not
     /// seen near the time is left out if another one was; `ip` has all of them.
-    #[command(after_help = time_expression::FORMS)]
+    #[command(after_help = TIME_FORMS)]
     Who {
         /// IPv4 or IPv6 address; a zone as in fe80::1%eth0 is ignored
         #[arg(value_parser = parse_address)]
@@ -262,13 +261,14 @@ impl RangeOptions {
 }
 
 fn time(option: &str, text: &str, now: &Zoned) -> Result<TimeRange, Error> {
-    time_expression::parse(text, now)
+    parse_time(text, now)
+        .map(TimeRange::of)
         .map_err(|why| failed(format_args!("{option}: {text:?} {why}")))
 }
 
 /// Refuses what is not a time as a wrong option, before the query begins.
 fn check_time(text: &str) -> Result<String, String> {
-    time_expression::parse(text, &Zoned::now()).map(|_| text.into())
+    parse_time(text, &Zoned::now()).map(|_| text.into())
 }
 
 /// An address. A zone, as in `fe80::1%eth0` (RFC 4007, 11), is ignored: the history does not have it.
@@ -322,7 +322,7 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
         }
         let joined = |end: usize| format!("{first} {}", arguments[next..end].join(" "));
         let mut longest = (next + 1..=arguments.len().min(next + 3)).rev().map(joined);
-        let time = longest.find(|text| time_expression::parse(text, &now).is_ok())?;
+        let time = longest.find(|text| parse_time(text, &now).is_ok())?;
         Some(format!("put the time into quotes: {option} '{time}'"))
     })
 }

@@ -1,8 +1,8 @@
 //! The query `who`: which MACs had an address at a time, how certain that is, and why.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{collections::HashSet, net::IpAddr, time::Duration};
 
-use aw_service::Error;
+use aw_service::{Error, TimeSpan};
 use shm_layout::UnixTime;
 
 use crate::{
@@ -142,13 +142,6 @@ fn certainty(holder: &Holder, (at, set): (UnixTime, Option<UnixTime>), seen: Str
     }
 }
 
-/// A duration in its two largest units.
 fn duration(seconds: i64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match seconds {
-        ..60 => format!("{seconds} s"),
-        60..3600 => format!("{minutes} min {} s", seconds % 60),
-        3600..86_400 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
-    }
+    TimeSpan(Duration::from_secs(seconds.unsigned_abs())).to_string()
 }

@@ -145,13 +145,22 @@ pub fn add(
     };
     let count = count_of(added.len() as u64, "router is", "routers are");
     print(&format!("{count} added to {}{next}\n", file.path().display()))?;
-    if faults.is_empty() { Ok(()) } else { Err(failed(not_added(&faults, &addresses))) }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let reasons = not_added(&faults, &addresses);
+    let count = count_of(faults.len() as u64, "router is", "routers are");
+    if let [only] = &*reasons {
+        return Err(failed(format_args!("{count} not added: {only}")));
+    }
+    reasons.iter().for_each(|reason| warn(format_args!("not added: {reason}")));
+    Err(failed(format_args!("{count} not added (the lines before this one)")))
 }
 
 type Faults = Vec<(RouterName, String)>;
 
 /// Each reason once, with the names of its routers.
-fn not_added(faults: &Faults, addresses: &BTreeMap<RouterName, String>) -> String {
+fn not_added(faults: &Faults, addresses: &BTreeMap<RouterName, String>) -> Vec<String> {
     let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (name, why) in faults {
         let address = addresses.get(name).map_or("", String::as_str);
@@ -167,8 +176,7 @@ fn not_added(faults: &Faults, addresses: &BTreeMap<RouterName, String>) -> Strin
         }
         reasons.push(plain(&format!("{}: {why}", names.join(", "))));
     }
-    let count = count_of(faults.len() as u64, "router is", "routers are");
-    format!("{count} not added: {}", reasons.join("; "))
+    reasons
 }
 
 /// New routers that are there already, or twice in the list, by address or host key.
@@ -201,11 +209,12 @@ pub fn same_router(known: &[Router], new: &[Router], keys: &Keys) -> Vec<String>
 
 pub type Keys = Vec<(RouterName, HostKey)>;
 
-/// Fetches and prints the host keys of all routers. Returns them, and the faults of the routers that sent none.
+/// Fetches the host keys of all routers, and prints them in the order of the list. Returns them, and the faults of the routers
+/// that sent none.
 fn fetch_keys(routers: Vec<Router>) -> Result<(Keys, Faults), Error> {
     let count = routers.len();
     let (mut keys, mut faults) = (Vec::new(), Vec::new());
-    let mut report = |(router, key): (Router, Result<HostKey, SshFault>)| {
+    let mut report = |router: Router, key: Result<HostKey, SshFault>| {
         let number = keys.len() + faults.len() + 1;
         let (name, address) = (&router.name, &router.address);
         let shown = match key {
@@ -225,20 +234,30 @@ fn fetch_keys(routers: Vec<Router>) -> Result<(Keys, Faults), Error> {
     };
     block_on(async {
         let mut running = JoinSet::new();
-        let mut waiting = routers.into_iter();
+        let mut waiting = routers.into_iter().enumerate();
+        let (mut fetched, mut next) = (BTreeMap::new(), 0);
         loop {
             while running.len() < AT_ONCE
-                && let Some(router) = waiting.next()
+                && let Some((number, router)) = waiting.next()
             {
                 running.spawn(async move {
                     let tried = Router { legacy_group1: router.legacy, ..router.clone() };
-                    (router, SshConnection::host_key(&tried).await)
+                    let key = SshConnection::host_key(&tried).await;
+                    (number, router, key)
                 });
             }
             match running.join_next().await {
-                Some(Ok(fetched)) => report(fetched)?,
+                Some(Ok((number, router, key))) => drop(fetched.insert(number, (router, key))),
                 Some(Err(_)) => {}
-                None => return Ok::<_, Error>(()),
+                None => {
+                    // Behind one whose task panicked.
+                    fetched.into_values().try_for_each(|(router, key)| report(router, key))?;
+                    return Ok::<_, Error>(());
+                }
+            }
+            while let Some((router, key)) = fetched.remove(&next) {
+                report(router, key)?;
+                next += 1;
             }
         }
     })??;
@@ -257,9 +276,10 @@ mod tests {
             .collect();
         let addresses = (0..23).map(|n| (name(n), format!("192.0.2.{n}:22"))).collect();
         let text = not_added(&faults, &addresses);
-        assert!(text.starts_with("23 routers are not added: r00 (192.0.2.0:22), r01 "), "{text}");
-        assert!(text.ends_with(", and 2 more: a (do it); r22 (192.0.2.22:22): b"), "{text}");
-        assert_eq!(text.matches("do it").count(), 1);
+        let [a, b] = &*text else { panic!("{text:?}") };
+        assert!(a.starts_with("r00 (192.0.2.0:22), r01 "), "{a}");
+        assert!(a.ends_with(", and 2 more: a (do it)"), "{a}");
+        assert_eq!(b, "r22 (192.0.2.22:22): b");
     }
 
     #[test]

@@ -82,7 +82,8 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
     warn_of_service(config);
     let (mut rows, mut fault) = (Vec::new(), None);
     for router in &config.routers {
-        let state = match read(&router.name, Archive::of(&config.archive, &router.name).state()) {
+        let mut state = match read(&router.name, Archive::of(&config.archive, &router.name).state())
+        {
             Ok(state) => state,
             Err(error) => {
                 fault.get_or_insert(error);
@@ -90,12 +91,14 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
             }
         };
         let name = router.name.as_str();
-        let address = match router.address.host.as_str() {
-            NOT_READ => "-".into(), // the configuration has a mistake
-            _ => router.address.to_string(),
-        };
+        match router.address.host.as_str() {
+            // The configuration has a mistake, and the daemon of an earlier version stored none.
+            NOT_READ if state.address.is_empty() => state.address = NOT_READ.into(),
+            NOT_READ => {}
+            _ => state.address = router.address.to_string(),
+        }
         if options.output.format == Format::Json {
-            let line = RouterWithState { name, address, state: &state };
+            let line = RouterWithState { name, state: &state };
             options.output.print_json(&line)?;
             continue;
         }
@@ -105,7 +108,7 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
         let why = why.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
         rows.push(vec![
             name.to_owned(),
-            address,
+            state.address,
             text(&state.status),
             time(state.since),
             time(state.exported),
@@ -131,7 +134,6 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
 #[derive(Serialize)]
 struct RouterWithState<'a> {
     name: &'a str,
-    address: String,
     #[serde(flatten)]
     state: &'a RouterState,
 }

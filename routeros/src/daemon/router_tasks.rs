@@ -10,7 +10,7 @@ use tokio::{
 use super::MAX_REQUESTS;
 use crate::{
     config::{Router, RouterName},
-    recorder::{CONNECTING, Recorder},
+    recorder::{CONNECTING, Recorder, STOPPED},
     session::{self, AnswerTo, ExportAnswer, ExportRequests, FetchTurns},
 };
 
@@ -40,29 +40,32 @@ impl RouterTasks {
             let stays = routers.iter().any(|new| &new.name == name && new == &**old);
             if !stays {
                 task.abort();
-                self.recorder.set_status(name, "stopped", "");
+                self.recorder.set_status(name, STOPPED, "");
             }
             stays
         });
-        for router in routers {
-            if !self.running.contains_key(&router.name) {
-                self.start(Arc::new(router.clone()));
-            }
+        let is_new = |router: &&Router| !self.running.contains_key(&router.name);
+        let new: Vec<_> = routers.iter().filter(is_new).cloned().map(Arc::new).collect();
+        for router in &new {
+            // The stored one may be that of a process that was killed.
+            self.recorder.set_address(router);
+            self.recorder.set_status(&router.name, CONNECTING, "");
+            // Before the first of them is tried: an outage of several is one mail.
+            self.recorder.restore_faults(router);
         }
         self.recorder.set_routers(routers);
+        new.into_iter().for_each(|router| self.start(router));
     }
 
     /// At the end of the daemon. The routers stay known: what was mailed of them is stored, for their ends after a restart.
     pub fn stop(&mut self) {
         for (name, RunningTask { task, .. }) in take(&mut self.running) {
             task.abort();
-            self.recorder.set_status(&name, "stopped", "");
+            self.recorder.set_status(&name, STOPPED, "");
         }
     }
 
     fn start(&mut self, router: Arc<Router>) {
-        // The stored one may be that of a process that was killed.
-        self.recorder.set_status(&router.name, CONNECTING, "");
         let (recorder, turns) = (Arc::clone(&self.recorder), self.turns.clone());
         let (requests, received) = mpsc::channel(MAX_REQUESTS);
         let (received, reloaded) = (ExportRequests::new(received), self.reloaded.clone());
@@ -95,6 +98,7 @@ impl RouterTasks {
         for router in ended {
             let text = "its task ended because of an internal error: restarted";
             self.recorder.alarm(&router, "internal error", text);
+            self.recorder.set_status(&router.name, CONNECTING, "");
             self.start(router);
         }
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,7 @@ use crate::{
     file_names::snapshot_time,
     ignore::reported,
     session::{FetchedExport, Turn},
+    shared_faults::{OwnFault, SharedFault},
 };
 
 /// The result of an export.
@@ -60,7 +62,7 @@ impl Recorder {
     /// Records an export. Waits for disks: not for the thread of the event loop.
     pub fn record_export(
         &self,
-        router: &Router,
+        router: &Arc<Router>,
         mut fetched: FetchedExport,
         credit: Credit,
     ) -> io::Result<Outcome> {
@@ -112,7 +114,11 @@ impl Recorder {
             self.store_sensitive(router, &sensitive, now);
         }
         if !is_confirmed {
-            self.alarm(router, "configuration not confirmed", UNCONFIRMED);
+            let text = UNCONFIRMED.into();
+            self.own_fault(router, SharedFault::own(OwnFault::Unconfirmed, "", text));
+        } else if matches!(outcome, Outcome::Unchanged) && completed.failed.is_empty() {
+            let text = "the configuration is confirmed: an export was equal to the one before";
+            self.own_fault_ends(&router.name, OwnFault::Unconfirmed, text);
         }
         self.finish_export(router, &completed, &outcome, now, newest, is_confirmed);
         Ok(match completed.failed.is_empty() {
@@ -122,7 +128,7 @@ impl Recorder {
     }
 
     /// The export to compare with: the base or, if it is damaged, the newest complete snapshot, which becomes the base.
-    fn base(&self, router: &Router, archive: &Archive) -> io::Result<Option<Export>> {
+    fn base(&self, router: &Arc<Router>, archive: &Archive) -> io::Result<Option<Export>> {
         let Some(bytes) = archive.base()? else { return Ok(None) };
         let bytes = self.comparable(router, bytes); // also one from before `encrypt_to`
         let fault = match parse_stored(&bytes) {
@@ -133,7 +139,7 @@ impl Recorder {
             let bytes = self.comparable(router, archive.snapshot(name)?);
             if let Ok(base) = parse_stored(&bytes) {
                 let text = format!("latest.rsc is damaged ({fault}): using {name} instead");
-                self.alarm(router, "archive", &text);
+                self.own_fault(router, SharedFault::own(OwnFault::Archive, "", text));
                 archive.set_base(&bytes)?;
                 return Ok(Some(base));
             }
@@ -142,7 +148,7 @@ impl Recorder {
         let text = format!(
             "latest.rsc is damaged ({fault}), and no snapshot is complete: the next export becomes the first one"
         );
-        self.alarm(router, "archive", &text);
+        self.own_fault(router, SharedFault::own(OwnFault::Archive, "", text));
         Ok(None)
     }
 

@@ -1,6 +1,6 @@
 //! With `encrypt_to`, the secrets of exports are stored encrypted only: what is compared and stored in clear is masked.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use aw_service::explain;
 use jiff::Timestamp;
@@ -12,11 +12,12 @@ use crate::{
     lossless::{bytes_of, lossless},
     mask::mask,
     seal::seal,
+    shared_faults::{OwnFault, SharedFault},
 };
 
-/// Hashes of the newest exports with secrets, in memory only: on disk they would help to guess a secret. None: the newest
-/// one could not be stored.
-pub type SensitiveHashes = BTreeMap<RouterName, Option<Digest>>;
+/// Hashes of the newest exports with secrets, in memory only: on disk they would help to guess a secret. The newest one of
+/// others is not stored.
+pub type SensitiveHashes = BTreeMap<RouterName, Digest>;
 
 impl Recorder {
     /// Whether the exports of this router are stored encrypted.
@@ -46,25 +47,21 @@ impl Recorder {
 
     /// Stores a complete export with its secrets if it differs from the one before. A failure is reported once, and the next
     /// export is stored again.
-    pub fn store_sensitive(&self, router: &Router, export: &[u8], now: Timestamp) {
+    pub fn store_sensitive(&self, router: &Arc<Router>, export: &[u8], now: Timestamp) {
         let known = lock(&self.sensitive).get(&router.name).copied();
-        match self.seal_sensitive(router, export, known.flatten(), now) {
+        match self.seal_sensitive(router, export, known, now) {
             Ok(None) => {}
             Ok(Some(hash)) => {
-                lock(&self.sensitive).insert(router.name.clone(), Some(hash));
-                if matches!(known, Some(None)) {
-                    self.recovered(router, "encrypted export", "exports are encrypted again");
-                }
+                lock(&self.sensitive).insert(router.name.clone(), hash);
+                let text = "exports are encrypted again";
+                self.own_fault_ends(&router.name, OwnFault::Encryption, text);
             }
             Err(error) => {
-                lock(&self.sensitive).insert(router.name.clone(), None);
-                if !matches!(known, Some(None)) {
-                    let cause = explain(&error);
-                    let text = format!(
-                        "store an encrypted export: {cause} (tried again with the next one)"
-                    );
-                    self.alarm(router, "encrypted export", &text);
-                }
+                lock(&self.sensitive).remove(&router.name);
+                let cause = explain(&error);
+                let text =
+                    format!("store an encrypted export: {cause} (tried again with the next one)");
+                self.own_fault(router, SharedFault::own(OwnFault::Encryption, "", text));
             }
         }
     }

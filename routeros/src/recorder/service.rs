@@ -12,6 +12,18 @@ use crate::{hooks::HookReport, service_state::ServiceState};
 impl Recorder {
     /// A configuration was read at the start or at a reload. `why`: it, or some of it, is not in effect; empty if all is.
     pub fn configuration_read(&self, why: &str) {
+        self.set_configuration(why, why);
+    }
+
+    /// The file was refused at a reload.
+    pub fn configuration_refused(&self, why: &str) {
+        let mail = format!(
+            "{why}: the running aw-routeros keeps its old configuration, and cannot start again with this file"
+        );
+        self.set_configuration(why, &mail);
+    }
+
+    fn set_configuration(&self, why: &str, mail: &str) {
         let stored = self.stored(why);
         let before = {
             let state = &mut *lock(&self.service);
@@ -27,7 +39,7 @@ impl Recorder {
             (false, true) => {
                 self.mail_of_all("configuration in effect", "the configuration is in effect again");
             }
-            (false, false) => self.mail_of_all("configuration not in effect", why),
+            (false, false) => self.mail_of_all("configuration not in effect", mail),
         }
     }
 

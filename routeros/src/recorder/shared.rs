@@ -1,14 +1,15 @@
 //! Faults of routers, and the state of all routers in one line.
 
-use std::{sync::Arc, time::Instant};
+use std::{mem::replace, sync::Arc, time::Instant};
 
 use aw_service::{info, warn};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Recorder, lock};
 use crate::{
+    archive::RouterState,
     config::{Router, RouterName},
-    shared_faults::{Joined, ReportedFault, SharedCause, SharedFault, SharedReport},
+    shared_faults::{Joined, Now, OwnFault, ReportedFault, SharedCause, SharedFault, SharedReport},
 };
 
 /// Routers that the line names.
@@ -18,7 +19,15 @@ impl Recorder {
     /// The routers that are followed from now on.
     pub fn set_routers(&self, routers: &[Router]) {
         lock(&self.shared).set_routers(routers);
-        lock(&self.statuses).retain(|name, _| routers.iter().any(|router| &router.name == name));
+        let mut gone = Vec::new();
+        lock(&self.statuses).retain(|name, _| {
+            let stays = routers.iter().any(|router| &router.name == name);
+            gone.extend((!stays).then(|| name.clone()));
+            stays
+        });
+        for name in gone {
+            self.journal.update_state(&name, |state| state.before = None);
+        }
         self.mail
             .set_receivers(routers.iter().filter_map(|router| router.mail_to.as_ref()).flatten());
     }
@@ -60,12 +69,20 @@ impl Recorder {
         was_known
     }
 
-    /// What an earlier process mailed of a router has its end. Returns true if its login was refused.
-    pub fn restore_faults(&self, router: &Arc<Router>) -> bool {
-        let reported = self.archive(&router.name).state().unwrap_or_default().reported;
-        let is_refused = reported.iter().any(ReportedFault::is_of_login);
-        lock(&self.shared).restore(router, reported, Instant::now());
-        is_refused
+    /// What an earlier process mailed of a router has its end, and its outage goes on.
+    pub fn restore_faults(&self, router: &Arc<Router>) -> RestoredFaults {
+        let state = self.archive(&router.name).state().unwrap_or_default();
+        let is_refused = state.reported.iter().any(ReportedFault::is_of_login);
+        let was_unreachable =
+            state.before.filter(|(status, _)| status == OwnFault::Unreachable.subject());
+        let now = Now::of_clocks();
+        let unreachable_since = was_unreachable.map(|(_, since)| now.instant(since));
+        let mut shared = lock(&self.shared);
+        shared.restore(router, state.reported, now);
+        if unreachable_since.is_some() {
+            shared.expect_unreachable(&router.name);
+        }
+        RestoredFaults { is_refused, unreachable_since }
     }
 
     #[cfg(test)]
@@ -75,7 +92,7 @@ impl Recorder {
 
     /// Stores what was mailed of each router. Waits for disks.
     pub(super) fn store_reported(&self) {
-        let changed = lock(&self.shared).take_changed();
+        let changed = lock(&self.shared).take_changed(Now::of_clocks());
         for (router, reported) in changed {
             self.journal.update_state(&router, |state| state.reported = reported);
         }
@@ -84,6 +101,16 @@ impl Recorder {
     /// Mails the shared faults that are due; to be called about once a second.
     pub fn report_shared(&self) {
         let reports = lock(&self.shared).due(Instant::now());
+        self.send_shared(reports);
+    }
+
+    /// What waits for others, at the end of the daemon.
+    pub(super) fn report_the_rest(&self) {
+        let reports = lock(&self.shared).due_at_the_end(Instant::now());
+        self.send_shared(reports);
+    }
+
+    fn send_shared(&self, reports: Vec<SharedReport>) {
         for report in reports {
             self.mail_shared(&report);
             report.of_each.iter().for_each(|(router, text)| self.warn_of(router, text));
@@ -140,13 +167,50 @@ impl Recorder {
     }
 }
 
-#[cfg(test)]
-use crate::shared_faults::OwnFault;
+/// What an earlier process knew of a router.
+pub struct RestoredFaults {
+    /// Its login was refused.
+    pub is_refused: bool,
+    /// It was unreachable when that process stopped.
+    pub unreachable_since: Option<Instant>,
+}
 
-/// The status of a router before the first connection.
+/// The status of a router before the first connection,
 pub const CONNECTING: &str = "connecting";
+/// and of one that is not followed any more.
+pub const STOPPED: &str = "stopped";
+/// A fault goes on if the daemon was stopped no longer than this.
+const LONGEST_STOP: SignedDuration = SignedDuration::from_hours(1);
 
 /// Whether a router of this status is followed.
 pub fn is_followed(status: &str) -> bool {
     matches!(status, "connected" | "incomplete")
+}
+
+/// A router that has the same fault after a restart has it since it had it before.
+pub(super) fn set_status(state: &mut RouterState, status: &str, now: Timestamp) {
+    if state.status == status {
+        return;
+    }
+    let old = replace(&mut state.status, status.into());
+    let since = state.since.replace(now);
+    let before = state.before.take();
+    match status {
+        STOPPED => {
+            state.before = since.filter(|_| is_fault(&old)).map(|since| (old, since)).or(before)
+        }
+        CONNECTING if is_fault(&old) => state.before = since.map(|since| (old, since)), // it was killed
+        CONNECTING => {
+            let is_short = since.is_some_and(|since| now.duration_since(since) < LONGEST_STOP);
+            state.before = before.filter(|_| is_short);
+        }
+        _ => {
+            let same = before.filter(|(before, _)| before == status);
+            same.into_iter().for_each(|(_, since)| state.since = Some(since));
+        }
+    }
+}
+
+fn is_fault(status: &str) -> bool {
+    !matches!(status, "" | CONNECTING | STOPPED) && !is_followed(status)
 }

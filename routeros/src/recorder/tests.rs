@@ -54,7 +54,7 @@ impl Fixture {
             recorded: false,
         };
         let credit = Credit { claims: vec![claim], ..Credit::default() };
-        recorder.record_export(self.router(), fetched, credit)
+        recorder.record_export(&Arc::new(self.router().clone()), fetched, credit)
     }
 }
 
@@ -179,4 +179,44 @@ fn the_archive_is_committed_at_the_start() {
     assert_eq!(head(), Some(changed.clone()));
     start();
     assert_ne!(head(), Some(changed));
+}
+
+/// A router that has the same fault after a restart has it since it had it before.
+#[test]
+fn a_fault_across_a_restart() {
+    let fixture = Fixture::new("");
+    let (recorder, name) = (fixture.recorder(), &fixture.router().name);
+    let state = || recorder.archive(name).state().unwrap();
+    let hour_ago = Timestamp::now() - SignedDuration::from_mins(59);
+    let earlier = || recorder.journal.update_state(name, |state| state.since = Some(hour_ago));
+    let restored =
+        || recorder.restore_faults(&Arc::new(fixture.router().clone())).unreachable_since;
+    for stop in
+        [&["stopped", "connecting"][..], &["connecting"], &["connecting", "stopped", "connecting"]]
+    {
+        recorder.set_status(name, "unreachable", "off");
+        earlier();
+        stop.iter().for_each(|status| recorder.set_status(name, status, ""));
+        assert!(state().since.unwrap() > hour_ago);
+        assert!(restored().unwrap().elapsed().as_secs() >= 59 * 60);
+        recorder.set_status(name, "unreachable", "no answer");
+        assert_eq!((state().since, state().before), (Some(hour_ago), None));
+    }
+    // Another one, and none.
+    for status in ["refused", "connected"] {
+        recorder.set_status(name, "stopped", "");
+        recorder.set_status(name, "connecting", "");
+        recorder.set_status(name, status, "");
+        assert!(state().since.unwrap() > hour_ago && restored().is_none());
+        recorder.set_status(name, "unreachable", "off");
+        assert!(state().since.unwrap() > hour_ago);
+        earlier();
+    }
+    // The daemon was stopped for long.
+    recorder.set_status(name, "stopped", "");
+    recorder.journal.update_state(name, |state| {
+        state.since = Some(hour_ago - SignedDuration::from_mins(2));
+    });
+    recorder.set_status(name, "connecting", "");
+    assert!(restored().is_none());
 }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use aw_service::{Condition, explain, plain};
+use aw_service::{explain, plain};
 use jiff::Timestamp;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -87,7 +87,6 @@ pub struct Backups {
     next: Option<(Instant, BackupStep)>,
     /// No backup before this time, since the last one began.
     rest_until: Option<Instant>,
-    left: Condition,
     /// How often the connection ended meanwhile, since one was complete.
     lost: u32,
 }
@@ -168,17 +167,15 @@ impl RouterTask {
         self.recorder.set_backup_left(&name, run.left.is_some());
         match &run.left {
             Some(why) => {
-                if self.backups.left.set("left") {
-                    let text = format!(
-                        "the router still has {FILE}, which is not encrypted: {why} (tried again)"
-                    );
-                    self.recorder.alarm(&self.router, "backup not removed", &text);
-                }
+                let text = format!(
+                    "the router still has {FILE}, which is not encrypted: {why} (tried again)"
+                );
+                let fault = SharedFault::own(OwnFault::BackupLeft, "", text);
+                self.recorder.own_fault(&self.router, fault);
             }
             None => {
-                if self.backups.left.clear() {
-                    self.recorder.note(&name, &format!("{FILE} was removed on the router"));
-                }
+                let text = format!("{FILE} was removed on the router");
+                self.recorder.own_fault_ends(&name, OwnFault::BackupLeft, &text);
             }
         }
         let BackupRun { step, began, result, left, _turn } = run;
@@ -216,7 +213,8 @@ impl RouterTask {
         match stored {
             Ok(Ok(())) => {
                 self.backups.lost = 0;
-                self.own_fault_ends(OwnFault::Backups, "backups are complete again");
+                let text = "backups are complete again";
+                self.recorder.own_fault_ends(&self.router.name, OwnFault::Backups, text);
             }
             Ok(Err(error)) => {
                 self.backup_failed("archive", &format!("write a backup: {}", explain(&error)));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use aw_service::Backoff;
+use aw_service::{Backoff, TimeSpan};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -180,7 +180,7 @@ impl RouterTask {
     }
 
     pub(super) fn connected(&mut self) {
-        self.unreachable_since = None;
+        let unreachable_since = self.unreachable_since.take();
         self.has_other_fault = false;
         self.recorder.set_status(&self.router.name, "connected", "");
         // A refused login is over when an export is fetched: that may need a second login.
@@ -190,8 +190,14 @@ impl RouterTask {
             _ => by.is_of_connection(),
         };
         let was_known = self.recorder.shared_fault_ends(&self.router.name, is_over);
-        let again = if is_refused || was_known { " again" } else { "" };
-        self.recorder.note(&self.router.name, &format!("connected{again}"));
+        let mut text = "connected".to_owned();
+        if is_refused || was_known {
+            text += " again";
+            let after =
+                unreachable_since.map(|since| format!(" after {}", TimeSpan(since.elapsed())));
+            text.extend(after);
+        }
+        self.recorder.note(&self.router.name, &text);
     }
 
     /// Reports a fault of the exports once for each kind, until an export works: its details may differ each time.
@@ -227,15 +233,7 @@ impl RouterTask {
             true => "exports are complete again",
             false => "exports are recorded again, without some sections",
         };
-        self.own_fault_ends(OwnFault::Exports, text);
-    }
-
-    /// Notes the end of a fault of the router, if it was reported.
-    pub(super) fn own_fault_ends(&mut self, own: OwnFault, text: &str) {
-        let is_over = |by: &SharedCause| *by == SharedCause::Own(own);
-        if self.recorder.shared_fault_ends(&self.router.name, is_over) {
-            self.recorder.note(&self.router.name, text);
-        }
+        self.recorder.own_fault_ends(&self.router.name, OwnFault::Exports, text);
     }
 
     /// An export was recorded without these sections, or with all of them. Returns true if it is to be repeated soon.
@@ -245,28 +243,27 @@ impl RouterTask {
             self.recorder.set_failing_sections(&self.router.name, self.sections.seen());
         }
         match observed {
-            Sections::Begin => {
-                let text = format!(
-                    "the router failed to export {}: the rest is recorded, and the export repeated until it is complete",
-                    list(failed)
-                );
-                self.recorder.alarm(&self.router, "incomplete export", &text);
-            }
             Sections::Others(sections) => {
                 let text = format!("the router failed to export {}", list(&sections));
                 self.recorder.note(&self.router.name, &text);
             }
             Sections::End => {
                 let text = "the router exports all sections again";
-                self.recorder.recovered(&self.router, "export complete again", text);
+                self.recorder.own_fault_ends(&self.router.name, OwnFault::Sections, text);
             }
-            Sections::Same => {}
+            Sections::Begin | Sections::Same => {}
         }
         if failed.is_empty() {
             self.recorder.set_status(&self.router.name, "connected", "");
         } else {
             let cause = format!("the router failed to export {}", list(failed));
             self.recorder.set_status(&self.router.name, "incomplete", &cause);
+            let text = format!(
+                "{cause}: the rest is recorded, and the export repeated until it is complete"
+            );
+            // Also if an earlier process ended before it was mailed.
+            let fault = SharedFault::own(OwnFault::Sections, "", text);
+            self.recorder.own_fault(&self.router, fault);
         }
         self.sections.is_present()
     }

@@ -63,7 +63,10 @@ impl RouterTask {
                 let fault = SharedFault::own(OwnFault::Log, &why, why.clone());
                 self.recorder.own_fault(&self.router, fault);
             }
-            None => self.own_fault_ends(OwnFault::Log, "its log shows changes again"),
+            None => {
+                let text = "its log shows changes again";
+                self.recorder.own_fault_ends(&self.router.name, OwnFault::Log, text);
+            }
         }
     }
 

@@ -7,10 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aw_service::TimeSpan;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Affected, LONGEST_GATHERING, NAMED, QUIET, Receivers, Scope, SharedReport, State, by_receiver,
+    Affected, LONGEST_GATHERING, NAMED, QUIET, Receivers, Scope, SharedReport, State,
+    reports::by_receiver,
 };
 use crate::config::{Router, RouterName};
 
@@ -27,17 +29,39 @@ pub enum OwnFault {
     UnknownKey,
     Algorithms,
     Local,
-    /// The router is followed, but its exports are not recorded.
+    /// The router is followed, but its exports are not recorded,
     Exports,
+    /// or not all sections of them.
+    Sections,
+    /// Its first configuration may be incomplete.
+    Unconfirmed,
+    /// What the archive has of it was damaged. Another copy has taken its place: this has no end.
+    Archive,
+    /// Exports with secrets are not stored.
+    Encryption,
     /// Its log shows no changes.
     Log,
     Backups,
+    /// One is still on the router.
+    BackupLeft,
 }
 
 impl OwnFault {
     /// Whether a router with this fault is not followed.
     pub fn is_of_connection(self) -> bool {
-        !matches!(self, OwnFault::Exports | OwnFault::Log | OwnFault::Backups)
+        matches!(
+            self,
+            OwnFault::Unreachable
+                | OwnFault::ChangedKey
+                | OwnFault::UnknownKey
+                | OwnFault::Algorithms
+                | OwnFault::Local
+        )
+    }
+
+    /// It is over when it is reported.
+    pub(super) fn is_event(self) -> bool {
+        self == OwnFault::Archive
     }
 
     pub fn subject(self) -> &'static str {
@@ -48,8 +72,13 @@ impl OwnFault {
             OwnFault::Algorithms => "no common algorithm",
             OwnFault::Local => "not followed",
             OwnFault::Exports => "exports fail",
+            OwnFault::Sections => "incomplete export",
+            OwnFault::Unconfirmed => "configuration not confirmed",
+            OwnFault::Archive => "archive damaged",
+            OwnFault::Encryption => "encrypted export not stored",
             OwnFault::Log => "its log shows no changes",
             OwnFault::Backups => "no backup",
+            OwnFault::BackupLeft => "backup not removed",
         }
     }
 
@@ -60,8 +89,13 @@ impl OwnFault {
             OwnFault::ChangedKey => "host key right again",
             OwnFault::UnknownKey | OwnFault::Algorithms | OwnFault::Local => "followed again",
             OwnFault::Exports => "exports are recorded again",
+            OwnFault::Sections => "export complete again",
+            OwnFault::Unconfirmed => "configuration confirmed",
+            OwnFault::Archive => "archive replaced",
+            OwnFault::Encryption => "exports are encrypted again",
             OwnFault::Log => "its log shows changes again",
             OwnFault::Backups => "backups are complete again",
+            OwnFault::BackupLeft => "backup removed",
         }
     }
 
@@ -70,6 +104,9 @@ impl OwnFault {
         match self {
             OwnFault::Unreachable => {
                 "no router can be reached: the network of this machine or its uplink may have failed (ip address; ip route; ping)"
+            }
+            OwnFault::Archive | OwnFault::Encryption => {
+                "all routers are affected: the disk of the archive may be full, or fail (df; dmesg)"
             }
             _ => {
                 "all routers are affected: the cause may be what they share, such as the way to them"
@@ -87,8 +124,7 @@ impl Affected {
     fn reason(&self, own: OwnFault, now: Instant) -> String {
         match own {
             OwnFault::Unreachable => {
-                let seconds = (now - self.since).as_secs();
-                format!("unreachable for {seconds} s: {}", self.why)
+                format!("unreachable for {}: {}", TimeSpan(now - self.since), self.why)
             }
             _ => self.why.clone(),
         }
@@ -119,7 +155,8 @@ impl State {
             };
             let is_gathered = scope.places.len() <= 1
                 || now >= first + LONGEST_GATHERING
-                || outage(ones().collect(), now).iter().all(|one| one.is_ready(now));
+                || (scope.is_complete || own != OwnFault::Unreachable)
+                    && outage(ones().collect(), now).iter().all(|one| one.is_ready(now));
             if !is_gathered {
                 continue;
             }

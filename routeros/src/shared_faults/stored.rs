@@ -4,9 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     mem::take,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Left, Reported, SharedCause, SharedFault, SharedFaults, State};
@@ -18,6 +19,33 @@ pub struct ReportedFault {
     by: SharedCause,
     subject: String,
     keys: BTreeSet<String>,
+    /// When it began; an earlier version did not store it.
+    #[serde(default)]
+    since: Option<Timestamp>,
+}
+
+/// The same moment by two clocks.
+#[derive(Clone, Copy)]
+pub struct Now {
+    pub instant: Instant,
+    pub time: Timestamp,
+}
+
+impl Now {
+    pub fn of_clocks() -> Now {
+        Now { instant: Instant::now(), time: Timestamp::now() }
+    }
+
+    /// An earlier time; a later one, from before the clock was set back, is now.
+    pub fn instant(self, time: Timestamp) -> Instant {
+        let ago = Duration::try_from(self.time.duration_since(time)).unwrap_or_default();
+        self.instant.checked_sub(ago).unwrap_or(self.instant)
+    }
+
+    fn time(self, instant: Instant) -> Timestamp {
+        let ago = self.instant.saturating_duration_since(instant);
+        self.time.checked_sub(ago).unwrap_or(self.time)
+    }
 }
 
 impl ReportedFault {
@@ -35,36 +63,39 @@ pub fn read_reported<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ReportedF
 
 impl SharedFaults {
     /// What an earlier process mailed of a router. What this one knows already is left as it is.
-    pub fn restore(&mut self, router: &Arc<Router>, faults: Vec<ReportedFault>, now: Instant) {
-        for ReportedFault { by, subject, keys } in faults {
+    pub fn restore(&mut self, router: &Arc<Router>, faults: Vec<ReportedFault>, now: Now) {
+        for ReportedFault { by, subject, keys, since } in faults {
             let state = self.states.entry(by.clone()).or_insert_with(|| {
                 let fault = SharedFault::new(by, "", String::new());
                 State::new(SharedFault { subject: subject.into(), ..fault })
             });
             let name = &router.name;
             if !state.affected.contains_key(name) && !state.ended.contains_key(name) {
-                let left =
-                    Left { router: Arc::clone(router), reported: Reported { keys, at: now } };
-                state.left.entry(name.clone()).or_insert(left);
+                let since = since.map_or(now.instant, |since| now.instant(since));
+                let reported = Reported { keys, since, at: now.instant };
+                let left = || Left { router: Arc::clone(router), reported };
+                state.left.entry(name.clone()).or_insert_with(left);
             }
         }
     }
 
     /// The routers of which something else is to be stored since the last call.
-    pub fn take_changed(&mut self) -> BTreeMap<RouterName, Vec<ReportedFault>> {
+    pub fn take_changed(&mut self, now: Now) -> BTreeMap<RouterName, Vec<ReportedFault>> {
         let changed = take(&mut self.changed);
-        changed.into_iter().map(|name| (name.clone(), self.reported(&name))).collect()
+        changed.into_iter().map(|name| (name.clone(), self.reported(&name, now))).collect()
     }
 
-    fn reported(&self, name: &RouterName) -> Vec<ReportedFault> {
+    fn reported(&self, name: &RouterName, now: Now) -> Vec<ReportedFault> {
         let of_state = |(by, state): (&SharedCause, &State)| {
             let affected = state.affected.get(name).and_then(|one| one.reported.as_ref());
             let left = state.left.get(name).map(|left| &left.reported);
             let ended = state.ended.get(name).map(|ended| &ended.reported);
+            let Reported { keys, since, .. } = affected.or(left).or(ended)?;
             Some(ReportedFault {
                 by: by.clone(),
                 subject: state.fault.subject.clone().into_owned(),
-                keys: affected.or(left).or(ended)?.keys.clone(),
+                keys: keys.clone(),
+                since: Some(now.time(*since)),
             })
         };
         self.states.iter().filter_map(of_state).collect()

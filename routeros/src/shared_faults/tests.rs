@@ -1,3 +1,5 @@
+use jiff::Timestamp;
+
 use super::*;
 use crate::config::Config;
 
@@ -289,11 +291,11 @@ fn all_are_gone() {
     let text = &reports[0].text;
     assert!(
         text.starts_with(
-            "at the same time:\n\nr0 (192.0.2.0:22): unreachable for 120 s: r0 is off\nr1 (192"
+            "at the same time:\n\nr0 (192.0.2.0:22): unreachable for 2 min 0 s: r0 is off\nr1 (192"
         ),
         "{text}"
     );
-    assert!(text.contains("\nr9 (192.0.2.9:22): unreachable for 90 s: r9 is off\nand 2 more (aw-routeros show)\n\nno router can be reached: "), "{text}");
+    assert!(text.contains("\nr9 (192.0.2.9:22): unreachable for 1 min 30 s: r9 is off\nand 2 more (aw-routeros show)\n\nno router can be reached: "), "{text}");
     assert_eq!(one.due_after(100_000), []);
     for n in 0..11 {
         assert_eq!(one.end(n), []);
@@ -315,7 +317,7 @@ fn one_after_the_other() {
     let reports = one.due_after(1);
     assert_eq!(
         (reports[0].subject.as_str(), reports[0].text.as_str()),
-        ("r0: unreachable", "r0 (192.0.2.0:22)\n\nunreachable for 120 s: r0 is off\n")
+        ("r0: unreachable", "r0 (192.0.2.0:22)\n\nunreachable for 2 min 0 s: r0 is off\n")
     );
     one.lose(1..2);
     assert_eq!(one.due_after(100), []);
@@ -355,14 +357,16 @@ impl Fixture {
     }
 
     fn restarted(&mut self) -> Fixture {
-        let stored = serde_json::to_string(&self.faults.take_changed()).unwrap();
+        let (instant, time) = (self.now, Timestamp::now());
+        let before = Now { instant, time };
+        let stored = serde_json::to_string(&self.faults.take_changed(before)).unwrap();
         let mut stored: BTreeMap<RouterName, Vec<ReportedFault>> =
             serde_json::from_str(&stored).unwrap();
         let (routers, now) = (self.routers.clone(), self.now);
         let mut faults = SharedFaults::default();
         faults.set_routers(&routers.iter().map(|router| (**router).clone()).collect::<Vec<_>>());
         for router in &routers {
-            faults.restore(router, stored.remove(&router.name).unwrap_or_default(), now);
+            faults.restore(router, stored.remove(&router.name).unwrap_or_default(), before);
         }
         Fixture { faults, routers, now }
     }
@@ -511,7 +515,7 @@ fn a_restart() {
     assert_eq!(subjects(&one.end(0)), ["r0: host key right again"]);
     assert_eq!(subjects(&one.end(1)), ["2 routers: login accepted again"]);
     assert!(one.faults.states.is_empty());
-    let stored = one.faults.take_changed();
+    let stored = one.faults.take_changed(Now { instant: one.now, time: Timestamp::now() });
     assert!(stored.len() == 3 && stored.values().all(Vec::is_empty), "{stored:?}");
 }
 
@@ -525,4 +529,58 @@ fn receivers_after_a_reload() {
     one.routers[0] = Arc::new(other);
     one.lose(0..1);
     assert_eq!(one.due_after(120)[0].to, Some(vec!["new@example.org".into()]));
+}
+
+/// An outage goes on after a restart: it is reported when its time is over, as one report with the whole time, once all that were
+/// gone are tried again, or a minute later.
+#[test]
+fn a_restart_before_the_report() {
+    let since = Instant::now().checked_sub(Duration::from_secs(300)).unwrap();
+    let lose = |one: &mut Fixture, n: usize| {
+        let fault = SharedFault::unreachable("off".into(), since, Duration::from_secs(120));
+        one.faults.begin(&one.routers[n].clone(), fault, one.now);
+    };
+    let expected = |count: usize| {
+        let mut one = own(count);
+        for router in &one.routers {
+            one.faults.expect_unreachable(&router.name);
+        }
+        one
+    };
+    let mut one = expected(20);
+    for n in 0..18 {
+        lose(&mut one, n);
+        assert_eq!(one.due_after(1), []);
+    }
+    assert_eq!(one.end(18), [], "it is back");
+    lose(&mut one, 19);
+    let report = &one.due_after(5)[0];
+    assert_eq!(report.subject, "19 routers: unreachable");
+    assert!(report.text.contains("unreachable for 5 min 2"), "{}", report.text);
+    assert_eq!(subjects(&one.end(0)), [""; 0]);
+    assert!(one.due_after(30)[0].text.ends_with("r0 (192.0.2.0:22): after 5 min 23 s\n"));
+    // The second one is not tried for a long time.
+    let mut one = expected(2);
+    lose(&mut one, 0);
+    assert_eq!(one.due_after(64), []);
+    assert_eq!(subjects(&one.due_after(1)), ["r0: unreachable"]);
+}
+
+/// What is over when it is reported has no end and is stored nowhere, and another one is reported again.
+#[test]
+fn an_event() {
+    let mut one = own(30);
+    let damage = |one: &mut Fixture, n: usize| {
+        let fault = SharedFault::own(OwnFault::Archive, "", "latest.rsc is damaged".into());
+        one.faults.begin(&one.routers[n].clone(), fault, one.now);
+    };
+    (0..30).for_each(|n| damage(&mut one, n));
+    assert_eq!(subjects(&one.due_after(5)), ["all 30 routers: archive damaged"]);
+    assert!(one.faults.states.is_empty() && one.faults.changed.is_empty());
+    damage(&mut one, 0);
+    assert_eq!(subjects(&one.due_after(5)), ["r0: archive damaged"]);
+    // The process ends while it waits for others.
+    damage(&mut one, 1);
+    assert_eq!(one.due_after(0), []);
+    assert_eq!(subjects(&one.faults.due_at_the_end(one.now)), ["r1: archive damaged"]);
 }

@@ -1,17 +1,17 @@
 //! Parses a time of the command line: `2026-11-20 14:05`, `14:05`, `last tuesday 14:05`, `2h30m`,
 //! `@1700000000`. No clock: now is an argument, and its zone is that of all times without one.
 
-use aw_service::TimeSpan;
+use std::ops::Range;
+
 use jiff::{
     Timestamp, ToSpan, Zoned,
     civil::{self, Weekday},
 };
-use shm_layout::UnixTime;
 
-use crate::history_reader::TimeRange;
+use crate::TimeSpan;
 
 /// For the help.
-pub const FORMS: &str = "\
+pub const TIME_FORMS: &str = "\
 Times:
   '2026-11-20 14:05'         also with seconds, fractions of a second, and an offset (Z or +01:00)
   2026-11-20                 a day
@@ -20,18 +20,17 @@ Times:
   tuesday, 'last tue 14:05'  the last one before today
   90s, 30m, 2h, 1d, 1h30m    before now (also min, hours, days, w, weeks)
   @1700000000                seconds since 1970
-A time without an offset is in the time zone of TZ, or else of this machine. A day or minute after
---to is included as a whole.";
+A time without an offset is in the time zone of TZ, or else of this machine.";
 
 const BAD: &str = "must be a time such as '2026-11-20 14:05', 14:05, yesterday or 2h";
 
-/// Parses a time: a moment, or a second, minute or day as a whole. A moment has the same `from` and `to`. The error names the
+/// Parses a time: a moment, or a second, minute or day as a whole. A moment has the same start and end. The error names the
 /// part that is wrong.
-pub fn parse(text: &str, now: &Zoned) -> Result<TimeRange, String> {
+pub fn parse_time(text: &str, now: &Zoned) -> Result<Range<Timestamp>, String> {
     read(text, now).ok_or_else(|| fault(text, now))
 }
 
-fn read(text: &str, now: &Zoned) -> Option<TimeRange> {
+fn read(text: &str, now: &Zoned) -> Option<Range<Timestamp>> {
     let text = text.trim();
     if let Some(seconds) = text.strip_prefix('@') {
         let time = Timestamp::from_second(seconds.parse().ok()?);
@@ -120,12 +119,8 @@ fn numbers(word: &str, between: char) -> Option<Vec<u16>> {
     word.split(between).map(|part| part.parse().ok().filter(|_| is_number(part))).collect()
 }
 
-fn range(from: Timestamp, length: jiff::Span) -> TimeRange {
-    let nanos = |time: Timestamp| {
-        let nanos = time.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
-        UnixTime::from_nanos(nanos as i64)
-    };
-    TimeRange { from: nanos(from), to: nanos(from.checked_add(length).unwrap_or(Timestamp::MAX)) }
+fn range(start: Timestamp, length: jiff::Span) -> Range<Timestamp> {
+    start..start.checked_add(length).unwrap_or(Timestamp::MAX)
 }
 
 fn day_of(text: &str, now: &Zoned) -> Option<civil::Date> {
@@ -153,11 +148,9 @@ fn weekday(text: &str) -> Option<Weekday> {
 }
 
 /// A day in the zone of `now`: 23 to 25 hours.
-fn whole_day(day: civil::Date, now: &Zoned) -> Option<TimeRange> {
+fn whole_day(day: civil::Date, now: &Zoned) -> Option<Range<Timestamp>> {
     let begin = |day: civil::Date| day.to_zoned(now.time_zone().clone()).ok();
-    let (from, to) = (begin(day)?, begin(day.tomorrow().ok()?)?);
-    let to = range(to.timestamp(), 0.seconds()).from;
-    Some(TimeRange { to, ..range(from.timestamp(), 0.seconds()) })
+    Some(begin(day)?.timestamp()..begin(day.tomorrow().ok()?)?.timestamp())
 }
 
 /// `1h30m`, `1h30m ago`, `-1h30m`: a time span before now. A number without a unit is not one here.
@@ -182,10 +175,8 @@ mod tests {
     }
 
     fn parsed(text: &str) -> Result<String, String> {
-        let show = |time: UnixTime| Timestamp::from_nanosecond(time.as_nanos().into()).unwrap();
-        let TimeRange { from, to } = parse(text, &now())?;
-        let seconds = (to.as_nanos() - from.as_nanos()) / 1_000_000_000;
-        Ok(format!("{} {seconds}", show(from)))
+        let Range { start, end } = parse_time(text, &now())?;
+        Ok(format!("{start} {}", end.duration_since(start).as_secs()))
     }
 
     #[test]
