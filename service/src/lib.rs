@@ -17,6 +17,7 @@ pub mod fuzzed;
 mod helper;
 mod log;
 pub mod manual;
+mod network_fault;
 mod open_files;
 mod pid_file;
 mod plain_text;
@@ -41,10 +42,11 @@ pub use {
     backoff::Backoff,
     condition::Condition,
     config_words::{nearest, plain_fault, unknown, unknown_key},
-    error::{Error, advice, cause, connection_fault, explain, explain_or, failed},
+    error::{Error, advice, cause, explain, explain_or, failed},
     file::{FileError, is_at, open_own, replace, try_open_own},
     helper::{HelperSignals, wait_for_helper},
     log::{info, name, send_to_syslog, warn},
+    network_fault::{PortKind, connection_fault, listen_fault, syslog_fault},
     open_files::raise_open_files,
     plain_text::{count_of, csv_cell, is_hidden, plain, plain_lines},
     privileges::{CapabilitySet, Identity, drop_capabilities, run_as},
