@@ -61,7 +61,7 @@ pub use {
     startup::{ServiceOptions, Startup, parse, parse_with, run},
     system_calls::SystemCalls,
     text::{TextLine, TextLines, csv_fields, decode_line, decode_text, read_text},
-    trial::{check_directory, check_program, try_writing, unwritable},
+    trial::{check_directory, check_program, report_trial, try_writing, unwritable},
     unit_files::UnitFiles,
     users::{UserAccount, group_id},
     values::{ByteSize, HostPort, TimeSpan, parse_network, split_name_line},
