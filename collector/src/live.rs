@@ -405,7 +405,10 @@ impl LiveCapture {
 }
 
 /// An error if no source is there, and the options do not say to wait for one.
-fn check_missing(options: &Options, found: &[(InterfaceName, Option<&str>)]) -> Result<(), Error> {
+pub fn check_missing(
+    options: &Options,
+    found: &[(InterfaceName, Option<&str>)],
+) -> Result<(), Error> {
     let Some((first, Some(why))) = found.first() else { return Ok(()) };
     // The file of the unit may name interfaces, and systemd ignore it.
     if let (Some(instance), 1) = (&options.instance, found.len())

@@ -35,6 +35,7 @@ mod replay;
 mod replay_sources;
 mod sample_file;
 mod senders;
+mod start_check;
 mod stats;
 mod tag;
 #[cfg(test)]
@@ -65,6 +66,9 @@ fn main() -> ExitCode {
     if let Some(moved) = options.moved() {
         info(moved);
         return ExitCode::from(2);
+    }
+    if options.check {
+        return start_check::check(&options);
     }
     if options.claim {
         // A unit calls it with the options of the collector that it then starts.

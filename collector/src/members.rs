@@ -13,7 +13,7 @@ use std::{
         fs::{DirBuilderExt, MetadataExt, lchown},
         net::UnixStream,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -81,10 +81,7 @@ impl Members {
     /// Finds or creates the directory, before privileges are dropped.
     pub fn join(options: &Options) -> Result<Option<Members>, Error> {
         let Some(directory) = &options.join else { return Ok(None) };
-        let fault = |why| failed(format_args!("--join {}: {why}", directory.display()));
-        let failure = |error: io::Error| {
-            fault(explain_or(&error, "(choose a directory of the collector's user)"))
-        };
+        let failure = |error: io::Error| failure(directory, &error);
         let user = options.identity()?.map_or(rustix::process::geteuid(), |identity| identity.user);
         let user = user.as_raw();
         if let Some(parent) = directory.parent().filter(|parent| !parent.exists()) {
@@ -98,16 +95,7 @@ impl Members {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failure(error)),
         }
-        let found = directory.symlink_metadata().map_err(failure)?;
-        if !found.is_dir() {
-            return Err(fault("it is a link or a file (name a directory)".into()));
-        }
-        if found.uid() != user || found.mode() & 0o022 != 0 {
-            let (path, owner, mode) = (directory.display(), found.uid(), found.mode() & 0o7777);
-            return Err(fault(format!(
-                "only the collector's user, {user}, may write there, but it belongs to user id {owner} and has mode {mode:o} (choose another directory, or: chown {user} {path}; chmod 700 {path})"
-            )));
-        }
+        examine(directory, user)?;
         let ring = options.ring.clone();
         let namespace = fs::metadata("/proc/self/ns/net").map_or(0, |found| found.ino());
         let prefix = format!("{}.{namespace}.", ring.as_str().trim_start_matches('/'));
@@ -365,6 +353,30 @@ impl Member {
         let names = lines.lines().filter_map(|line| line.parse().ok()).collect();
         Some(Member { process, options: options.into(), names })
     }
+}
+
+/// Whether only the collectors' user may write to the directory.
+pub fn examine(directory: &Path, user: u32) -> Result<(), Error> {
+    let found = directory.symlink_metadata().map_err(|error| failure(directory, &error))?;
+    if !found.is_dir() {
+        return Err(fault(directory, "it is a link or a file (name a directory)"));
+    }
+    if found.uid() != user || found.mode() & 0o022 != 0 {
+        let (path, owner, mode) = (directory.display(), found.uid(), found.mode() & 0o7777);
+        let why = format!(
+            "only the collector's user, {user}, may write there, but it belongs to user id {owner} and has mode {mode:o} (choose another directory, or: chown {user} {path}; chmod 700 {path})"
+        );
+        return Err(fault(directory, &why));
+    }
+    Ok(())
+}
+
+fn fault(directory: &Path, why: &str) -> Error {
+    failed(format_args!("--join {}: {why}", directory.display()))
+}
+
+fn failure(directory: &Path, error: &io::Error) -> Error {
+    fault(directory, &explain_or(error, "(choose a directory of the collector's user)"))
 }
 
 /// The value of an option in such a text.

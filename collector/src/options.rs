@@ -127,6 +127,10 @@ pub struct Options {
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["remove", "stats"])]
     pub claim: bool,
 
+    /// Try what the collector will do, and exit: find its interfaces and user, open captures, compile --filter, take its ports, create a ring and remove it. If root asks with --instance and without -u, and the unit exists, it is tried as the user and with the limits of that unit. Print each fault with its remedy, and exit with status 1 if there is one. No frame is read
+    #[arg(help_heading = "Ring", long, conflicts_with_all = ["read", "remove", "claim", "stats", "daemon"])]
+    pub check: bool,
+
     /// Print the counters of the collector that writes to the ring, and exit; they begin with the ring, and again when its file was truncated; if the collector's user is not addrwatch, name it with -u (rings of other users are refused)
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "names", "remove", "daemon", "pid_file"])]
     pub stats: bool,
@@ -218,6 +222,7 @@ Examples:
   collector -q eth0 eth1               listen on two interfaces, print nothing
   collector --read lan.pcap            replay a capture file
   tcpdump -w - | collector --read -    replay from a pipe while tcpdump captures
+  collector --check eth0               try what `collector eth0` will do, and print each fault
   collector --stats                    show the state of the running collector
   collector --decapsulate eth1         also read what a remote mirror (ERSPAN, VXLAN, TZSP) sends to eth1
   collector --listen-tzsp              receive what a MikroTik router streams; no privileges
@@ -227,7 +232,7 @@ Examples:
   collector -d -r 60 eth0              run in the background, repeat a report at most once a minute
 
 Listening needs the capability CAP_NET_RAW, which root has. All other privileges are dropped before the first frame is read.
-Exit status: 0 when stopped by a signal, at the end of a capture file or when standard output is closed; 1 on failure; 2 for wrong options.";
+Exit status: 0 when stopped by a signal, at the end of a capture file, when standard output is closed, or without a fault with --check; 1 on failure; 2 for wrong options.";
 
 /// The user that the collector becomes, and the group that may read the ring, if root starts it, they exist
 /// and no option names others.
@@ -310,9 +315,13 @@ impl Options {
 
     /// Whether one of its ports is only for privileged processes.
     pub fn has_low_port(&self) -> bool {
+        self.ports().iter().any(|address| (1..1024).contains(&address.port()))
+    }
+
+    /// Where it receives datagrams.
+    pub fn ports(&self) -> Vec<SocketAddr> {
         let macupd = self.macupd.map(SocketAddr::V4);
-        let sockets = [macupd, self.listen_vxlan, self.listen_tzsp];
-        sockets.iter().flatten().any(|address| (1..1024).contains(&address.port()))
+        [macupd, self.listen_vxlan, self.listen_tzsp].into_iter().flatten().collect()
     }
 
     /// The interface names of mirrored frames that it receives as datagrams.

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use aw_service::cause;
+use aw_service::{PortKind, listen_fault};
 use rustix::net::sockopt::{
     set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, socket_recv_buffer_size,
 };
@@ -146,13 +146,8 @@ impl UdpSource {
     ) -> Result<UdpSource, Error> {
         let (title, option) = (protocol.title(), protocol.option());
         let fault = |error: IoError| {
-            let hint = match error.kind() {
-                ErrorKind::AddrInUse => format!(
-                    " (stop the program that uses this port, or choose another one with {option})"
-                ),
-                _ => String::new(),
-            };
-            failed(format_args!("receive {title} on {address}: {}{hint}", cause(&error)))
+            let why = listen_fault(&error, PortKind::Udp, &address, option);
+            failed(format_args!("receive {title} on {address}: {why}"))
         };
         let socket = UdpSocket::bind(address).map_err(fault)?;
         socket.set_nonblocking(true).map_err(fault)?;

@@ -86,57 +86,7 @@ pub fn advice(error: &io::Error) -> Option<String> {
     limit.map(String::from).or_else(|| of_unit(error))
 }
 
-/// Why a server cannot be reached, with what to do. `setting` has the server, and `without_tls` is what to write for one that
-/// speaks no TLS.
-pub fn connection_fault(why: &str, setting: &str, without_tls: &str) -> String {
-    let remedy = match why {
-        _ if why.contains("InvalidContentType") => {
-            return format!("the server speaks no TLS on this port ({without_tls})");
-        }
-        "connection refused" => format!("start the server, or correct {setting}"),
-        "no response" | "no complete answer in time" => {
-            format!("check {setting}; a firewall may drop the packets")
-        }
-        _ if why.starts_with("no response after ") => {
-            format!("check {setting}; a firewall may drop the packets")
-        }
-        "no route to host"
-        | "network is unreachable"
-        | "network unreachable"
-        | "host unreachable" => {
-            format!("check {setting}, and the routes of this machine")
-        }
-        _ => return why.into(),
-    };
-    format!("{why} ({remedy})")
-}
-
 /// A failure whose text is complete: operation, object, cause, and what to do.
 pub fn failed(why: impl Display) -> Error {
     Error::Failed(why.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_cannot_be_reached_has_a_remedy() {
-        for (why, expected) in [
-            ("connection refused", "connection refused (start the server, or correct url)"),
-            ("no response after 10 s (connect)", "(check url; a firewall may drop the packets)"),
-            ("no response", "no response (check url; a firewall may drop the packets)"),
-            ("no route to host", "(check url, and the routes of this machine)"),
-            (
-                "received corrupt message of type InvalidContentType",
-                "the server speaks no TLS on this port (write http://)",
-            ),
-            ("no response to a ping", "no response to a ping"),
-            ("another one", "another one"),
-        ] {
-            let fault = connection_fault(why, "url", "write http://");
-            assert!(fault.ends_with(expected), "{fault}");
-        }
-        assert!(!connection_fault("x of type InvalidContentType", "url", "y").contains("Invalid"));
-    }
 }

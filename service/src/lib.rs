@@ -17,6 +17,7 @@ pub mod fuzzed;
 mod helper;
 mod log;
 pub mod manual;
+mod network_fault;
 mod open_files;
 mod pid_file;
 mod plain_text;
@@ -42,10 +43,11 @@ pub use {
     backoff::Backoff,
     condition::Condition,
     config_words::{nearest, plain_fault, unknown, unknown_key},
-    error::{Error, advice, cause, connection_fault, explain, explain_or, failed},
+    error::{Error, advice, cause, explain, explain_or, failed},
     file::{FileError, is_at, open_own, replace, try_open_own},
     helper::{HelperSignals, wait_for_helper},
     log::{info, name, send_to_syslog, warn},
+    network_fault::{PortKind, connection_fault, listen_fault, syslog_fault},
     open_files::raise_open_files,
     plain_text::{count_of, csv_cell, is_hidden, plain, plain_lines},
     privileges::{CapabilitySet, Identity, drop_capabilities, run_as},
@@ -61,7 +63,7 @@ pub use {
     system_calls::SystemCalls,
     text::{TextLine, TextLines, csv_fields, decode_line, decode_text, read_text},
     time_expression::{TIME_FORMS, parse_time},
-    trial::{check_directory, check_program, try_writing, unwritable},
+    trial::{check_directory, check_program, report_trial, try_writing, unwritable},
     unit_files::UnitFiles,
     users::{UserAccount, group_id},
     values::{ByteSize, HostPort, TimeSpan, parse_network, split_name_line},

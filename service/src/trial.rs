@@ -2,9 +2,10 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, ErrorKind, Read},
+    io::{self, ErrorKind, Read, Write, stdout},
     os::unix::fs::OpenOptionsExt,
     path::Path,
+    process::ExitCode,
 };
 
 use rustix::{
@@ -13,9 +14,9 @@ use rustix::{
 };
 
 use crate::{
-    FileKind, Wanted,
+    Error, FileKind, Wanted,
     access::{denied, explained, visible},
-    cause, explain_or, open_file,
+    cause, explain_or, info, open_file,
 };
 
 /// Bytes of the first line of a script, at most, as for the kernel.
@@ -111,6 +112,24 @@ fn missing_interpreter(path: &Path) -> Option<String> {
     let directories = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
     let found = std::env::split_paths(&directories).any(|place| runs(&place.join(searched)));
     (!found).then(|| searched.into())
+}
+
+/// The end of a `--check`: prints the notes, or logs each fault. With a fault, the status is 1.
+pub fn report_trial(tried: Result<(Vec<String>, Vec<String>), Error>) -> ExitCode {
+    let faults = match tried {
+        Ok((notes, faults)) if faults.is_empty() => {
+            let notes = notes.into_iter().filter(|note| !note.is_empty());
+            let text: String = notes.map(|note| format!("{note}\n")).collect();
+            return match stdout().write_all(text.as_bytes()) {
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
+                _ => ExitCode::SUCCESS,
+            };
+        }
+        Ok((_, faults)) => faults,
+        Err(error) => vec![error.to_string()],
+    };
+    faults.into_iter().for_each(info);
+    ExitCode::FAILURE
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub use {
     outer_header::OuterHeader,
     reader::{Next, Position, Reader, Start},
     ring_name::{InvalidRingName, RingName},
-    segment::{claim, remove},
+    segment::{claim, examine, remove},
     wait::{gather, wait_any},
     writer::{InterfaceId, Writer, WriterOptions},
 };

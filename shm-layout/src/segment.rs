@@ -36,6 +36,23 @@ pub fn remove(name: &RingName) -> Result<(), CreateError> {
     unlink(&name.lock()).and(done)
 }
 
+/// Why a writer of this user could not begin to write to a ring now. Nothing is created or changed.
+pub fn examine(name: &RingName) -> Result<(), CreateError> {
+    for one in [name.lock(), name.unfinished(), name.clone()] {
+        match fs::symlink_metadata(one.path()) {
+            Ok(file) => check_owner(&file, &one)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(CreateError::Io("examine", one, error)),
+        }
+    }
+    lock_of(name, is_own)?;
+    match Map::open_writable(name, is_own) {
+        Ok(_) | Err(Unfit::Version(_) | Unfit::Cut(_)) => Ok(()),
+        Err(Unfit::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(unfit) => Err(create_error("open", name, unfit)),
+    }
+}
+
 /// As root, before privileges are dropped: removes files of users other than root and `user` from a ring's
 /// names, and puts empty ones of `user` in their place. Any user can create files in `/dev/shm`, and must not prevent
 /// the writer from starting. The ring of a writer that runs as one of the `trusted` users is not touched. Returns what was

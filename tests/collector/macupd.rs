@@ -187,7 +187,14 @@ fn a_port_that_is_taken_is_named() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     run(program("collector", &["--ring", ring.name(), "--macupd", &address]))
-        .refused("collector", &[&address, "in use", "--macupd"]);
+        .refused("collector", &[&address, "in use", "another port with --macupd; ss -lunp shows"]);
+    // Of another machine.
+    for option in ["--macupd", "--listen-vxlan", "--listen-tzsp"] {
+        let refused = run(program("collector", &["--ring", ring.name(), option, "192.0.2.9:2056"]));
+        let why =
+            ["no interface of this machine has 192.0.2.9: choose one that `ip address`", option];
+        refused.refused("collector", &why);
+    }
     let bad = ["--ring", ring.name(), "--macupd", "127.0.0.1:0", "--macupd-from", "2001:db8::/32"];
     run(program("collector", &bad)).refused("collector", &["2001:db8::/32", "IPv4"]);
     assert!(ring.files().is_empty());

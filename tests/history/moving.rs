@@ -11,8 +11,9 @@ use aw_tests::moving::{
     COARSE, EXACT, added, assert_fails, export, export_of, file, import, import_command, import_to,
     line, line_at, rows,
 };
-use aw_tests::rig::{Run, program, run, skip, wait_until};
+use aw_tests::rig::{Run, program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
+use aw_tests::server::Server;
 use aw_tests::sightings::{self, ADDRESS, capture, capture_frames, evidence};
 use rusqlite::Connection;
 use std::fs::{self, Permissions};
@@ -321,6 +322,31 @@ fn as_the_owner_of_the_database() {
     import(&history, &whole).ok();
     assert_eq!(history.database().metadata().unwrap().uid(), OWNER);
     assert_eq!(history.count(), 25_000 + 17 * 6 + 6);
+}
+
+/// Root imports as the user that the server identifies by its socket, as the service does. It need not be named with -u.
+#[test]
+fn as_the_user_of_the_socket() {
+    if !rustix::process::geteuid().is_root() {
+        skip("only root becomes another user");
+        return;
+    }
+    let Some(server) = MariaDb::start(&[]) else { return };
+    server.sql(
+        "CREATE USER daemon@localhost IDENTIFIED VIA unix_socket; GRANT ALL ON addrwatch.* TO daemon@localhost",
+    );
+    let config = server.config("user = daemon");
+    let text = fs::read_to_string(&config).unwrap().replace("user = root\n", "");
+    fs::write(&config, text).unwrap();
+    let import = || {
+        let words = ["-c", config.to_str().unwrap(), "--state-dir", "/nowhere", "import", "-"];
+        run_with(program("aw-mysql", &words), rich().as_bytes())
+    };
+    let imported = import().ok();
+    assert!(!added(&imported).starts_with("0 "), "{imported:#?}");
+    // What that user may not do has its name.
+    fs::set_permissions(server.directory(), Permissions::from_mode(0o700)).unwrap();
+    import().refused("aw-mysql", &["permission denied (it runs as daemon, who may not enter "]);
 }
 
 /// A damaged line ends the import with its number, and nothing of its batch is stored.

@@ -6,9 +6,10 @@ use aw_tests::history::History;
 use aw_tests::lan::Lan;
 use aw_tests::listening::quiet;
 use aw_tests::mariadb::MariaDb;
+use aw_tests::neighbor::{Neighbor, OVERRIDE, SOLICITED};
 use aw_tests::rig::{program, run, wait_until};
 use aw_tests::ring::Ring;
-use aw_tests::sightings::{BEGIN, capture_frames};
+use aw_tests::sightings::{BEGIN, address6, capture_frames};
 
 const OWNER: u32 = 1;
 const ATTACKER: u32 = 9;
@@ -135,6 +136,38 @@ fn claims_before_the_clock_was_set() {
     let theirs = run(query).ok().stdout;
     let macs: Vec<_> = theirs.lines().skip(1).map(|row| row.contains(&mac(OWNER))).collect();
     assert_eq!(macs, [true, false], "{theirs}");
+}
+
+/// An attacker claims an IPv6 address, and its owner, whose claim is hours ago, only answers as hosts do to a unicast question:
+/// without a MAC in the message (RFC 4861, 4.4).
+#[test]
+fn an_owner_that_only_answers() {
+    let (ring, history, ip) = (Ring::new(), History::new(), address6(6));
+    let claim = |second, number: u32| {
+        let mac = station(number);
+        (BEGIN + second, Neighbor::advertise(mac, ip).frame(mac))
+    };
+    let answer = Neighbor {
+        destination: address6(1),
+        flags: SOLICITED | OVERRIDE,
+        options: Vec::new(),
+        ..Neighbor::advertise(station(OWNER), ip)
+    };
+    let answer = (BEGIN + 9_010, answer.frame(station(OWNER)));
+    let attacks = [claim(8_970, ATTACKER), claim(8_990, ATTACKER)];
+    capture_frames(&ring, [claim(0, OWNER)].into_iter().chain(attacks).chain([answer]));
+    run(history.command(&ring, &["--once"])).ok();
+    let (ip, at) = (ip.to_string(), format!("@{}", BEGIN + 9_020));
+    let question = ["who", &ip, "--at", &at];
+    assert_eq!(history.answers(&question, &FIELDS), contested([OWNER, ATTACKER]));
+    let Some(server) = MariaDb::start(&[]) else { return };
+    run(server.command(&ring, &["--once"])).ok();
+    let mut query = program("aw-query", &["-c", server.config("").to_str().unwrap()]);
+    query.args(question).args(["--format", "csv"]).env("TZ", "UTC");
+    let theirs = run(query).ok().stdout;
+    let rows: Vec<_> = theirs.lines().skip(1).collect();
+    assert!(rows.len() == 2 && rows.iter().all(|row| row.contains("contested")), "{theirs}");
+    assert!(rows[0].contains(&mac(OWNER)) && rows[1].contains(&mac(ATTACKER)), "{theirs}");
 }
 
 /// Made-up MACs can make the answer contested. They cannot remove the owner from it, nor be shown before it.

@@ -17,7 +17,7 @@ use aw_tests::collect::{collect, held_json, json};
 use aw_tests::feed::{number_of, publish};
 use aw_tests::frames::{Arp, Mac};
 use aw_tests::mosquitto::{Mosquitto, Sent};
-use aw_tests::rig::{Run, program, program_at, run, wait_until};
+use aw_tests::rig::{Run, binary, program, program_at, run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::server::Server;
 use rustix::process::Signal;
@@ -595,6 +595,31 @@ fn home_assistant() {
     let (late, status) = (broker.listen(), "other/here/status");
     late.wait_for(status, "offline");
     assert_eq!(late.sent(), [retained(status, "offline")]);
+}
+
+/// Where events come faster than they can be stored, so that there is never a pause.
+#[test]
+fn names_under_constant_traffic() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let (ring, listener, names) = (Ring::new(), broker.listen(), broker.path("names"));
+    fs::write(&names, "02:00:00:00:00:0a the phone\n").unwrap();
+    let load = format!(
+        "exec {} write {} 1000000000000 64 </dev/zero",
+        binary("ring-load").display(),
+        ring.name()
+    );
+    let load = Run::start(program_at("sh".into(), &["-c", &load]));
+    let options = ["--names", names.to_str().unwrap(), "--spool-size", "64M", "--from", "oldest"];
+    let output = broker.output(&ring, &options);
+    listener.wait_for(PHONE_STATE, "not_home");
+    output.stderr.wait_for("lost");
+    fs::write(&names, "02:00:00:00:00:0a the tablet\n").unwrap();
+    wait_until("the new name is published", || {
+        let configs = listener.of(PHONE_CONFIG);
+        configs.last().is_some_and(|text| json(text)["device"]["name"] == "the tablet")
+    });
+    load.kill();
+    output.stop();
 }
 
 /// Home Assistant's discovery, as its documentation of "MQTT event" has it: one entity for the alerts of a host.

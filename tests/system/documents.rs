@@ -3,12 +3,15 @@
 #![forbid(unsafe_code)]
 
 use aw_tests::mariadb::MariaDb;
-use aw_tests::rig::{Finished, binary, program, program_at, run, skip};
+use aw_tests::rig::{Finished, Run, binary, program, program_at, run, skip};
 use aw_tests::ring::Ring;
-use aw_tests::server::Server;
+use aw_tests::server::{Server, free_port};
 use aw_tests::sightings::{ADDRESS, capture, handover};
+use aw_tests::web_sink::WebSink;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -408,4 +411,89 @@ fn the_commands_for_a_server_run() {
     fs::set_permissions(&reader, fs::Permissions::from_mode(0o600)).unwrap();
     let answer = ran(of_reader, &reader).ok();
     assert!(answer.stdout.contains("02:00:00:00:00:01"), "{answer:#?}");
+}
+
+/// The commands of the README for the page and for the phone, unchanged except for paths, the port and the server of ntfy: what they
+/// enable is then started by its shipped unit's line.
+#[test]
+fn the_first_answers_run() {
+    let text = read("README.md");
+    let (_, answers) = text.split_once("\n## First answers\n").unwrap();
+    let (answers, _) = answers.split_once("\n## ").unwrap();
+    let [page, phone] = blocks(answers, "sh")
+        .filter(|block| block.contains("/etc/"))
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |path: &str| directory.path().join(path.trim_start_matches('/'));
+    for name in ["bin", "etc/default", "etc/addrwatch"] {
+        fs::create_dir_all(at(name)).unwrap();
+    }
+    for name in ["aw-tracker", "aw-alert"] {
+        fs::create_dir_all(at("var/lib/addrwatch").join(name)).unwrap();
+    }
+    for (name, script) in [
+        ("sudo", "exec \"$@\"".to_owned()),
+        ("systemctl", format!("echo \"$@\" >>{}", at("enabled").display())),
+    ] {
+        fs::write(at("bin").join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+        let runs = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(at("bin").join(name), runs).unwrap();
+    }
+    let moved = |text: &str| {
+        let root = directory.path().display().to_string();
+        text.replace("/etc/", &format!("{root}/etc/"))
+            .replace("/var/lib/", &format!("{root}/var/lib/"))
+    };
+    for name in ["alert.toml", "macupd_tracker.conf"] {
+        let shipped = read(format!("contrib/deb/{name}"));
+        fs::write(at("etc/addrwatch").join(name), moved(&shipped)).unwrap();
+    }
+    let (sink, port) = (WebSink::start(None), free_port().to_string());
+    let built = binary("collector").parent().unwrap().display().to_string();
+    let path = format!("{}:{built}:/usr/bin:/bin", at("bin").display());
+    let url = format!("template = \"ntfy\", url = \"http://127.0.0.1:{}\"", sink.port);
+    let type_in = |block: &str| {
+        let block = moved(block).replace("8080", &port);
+        // In printf's format, quotes stand as they are.
+        let mut shell =
+            program_at("sh".into(), &["-ec", &block.replace("template = \"ntfy\"", &url)]);
+        shell.env("PATH", &path).current_dir(directory.path());
+        run(shell).ok()
+    };
+    type_in(page);
+    let sent = type_in(phone);
+    assert!(sent.stdout.ends_with("channel phone: sent\n"), "{sent:#?}");
+    let topic = sent.stdout.split("topic = ").nth(1).unwrap().split('"').nth(1).unwrap().to_owned();
+    assert_eq!(sink.wait_for(1)[0]["topic"], topic.as_str());
+    assert!(topic.len() > 20, "others do not guess it: {topic}");
+    let enabled = fs::read_to_string(at("enabled")).unwrap();
+    assert_eq!(enabled, "enable --now aw-tracker\nenable --now aw-alert\n");
+
+    let ring = Ring::new();
+    capture(&ring, &handover());
+    let start = |name: &str| {
+        let unit = moved(&read(format!("contrib/systemd/{name}.service")));
+        let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/")).unwrap();
+        let options = fs::read_to_string(at("etc/default").join(name)).unwrap_or_default();
+        let options = options.trim().trim_start_matches("OPTIONS=").to_owned();
+        let line = line.replace("$OPTIONS", &options);
+        let line = format!("exec {built}/{line} -u root --ring {}", ring.name());
+        Run::start(program_at("sh".into(), &["-c", &line]))
+    };
+    let tracker = start("aw-tracker");
+    tracker.wait_until("it serves", || aw_tests::server::listens(port.parse().unwrap()));
+    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    write!(stream, "GET / HTTP/1.0\r\nHost: localhost:{port}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("Device activity"), "{answer}");
+    tracker.stop().ok();
+    // The first day begins.
+    let alert = start("aw-alert");
+    let begun = &sink.wait_for(2)[1];
+    assert_eq!(begun["topic"], topic.as_str());
+    assert!(begun.to_string().contains("learning for 24 h"), "{begun}");
+    alert.stop().ok();
 }

@@ -438,8 +438,19 @@ fn ports_and_servers() {
         ("aw-metrics", &["--listen", &port][..]),
         ("aw-tracker", &["--log-dir", &state, "--serve", &port]),
     ] {
-        let why = ["address already in use (choose another port; ss -ltnp"];
-        place.check(name, options).refused(name, &why);
+        let option = options[options.len() - 2];
+        let taken =
+            format!("address already in use (choose another port with {option}; ss -ltnp shows");
+        place.check(name, options).refused(name, &[&taken]);
+        run(place.command(name, options)).refused(name, &[&taken]);
+        // Of another machine.
+        let mut options = options.to_vec();
+        options.splice(options.len() - 1.., ["192.0.2.9:8080"]);
+        let why = format!(
+            "no interface of this machine has 192.0.2.9: choose one that `ip address` shows with {option}, or 0.0.0.0"
+        );
+        place.check(name, &options).refused(name, &[&why]);
+        run(place.command(name, &options)).refused(name, &[&why]);
     }
     ports_of_root(&place);
     // Of the running program.
@@ -454,7 +465,17 @@ fn ports_and_servers() {
     running.stop().ok();
     let none = DeadPort::new();
     let dead = format!("tcp://127.0.0.1:{}", none.port);
-    place.check("aw-syslog", &["--to", &dead]).refused("aw-syslog", &["connection refused"]);
+    place.check("aw-syslog", &["--to", &dead]).refused(
+        "aw-syslog",
+        &["over TCP: connection refused (start the server, or correct --to)"],
+    );
+    place
+        .check("aw-syslog", &["--to", "udp://no.such.name.invalid"])
+        .refused("aw-syslog", &["(correct --to, or check the name servers of this machine)"]);
+    place.check("aw-syslog", &["--to", "/nowhere/log"]).refused(
+        "aw-syslog",
+        &["no such file or directory (start a syslog daemon, or choose another with --to)"],
+    );
 }
 
 /// A port below 1024 is root's: a unit starts the program as its user; root opens it before it becomes that user.

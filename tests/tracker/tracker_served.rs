@@ -151,6 +151,23 @@ fn silent_rings() {
     tracking.run.stop().ok();
 }
 
+/// A log that cannot be read is named among the errors, and costs no other log.
+#[test]
+fn a_log_that_cannot_be_read() {
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    logs(directory.path());
+    let yesterday = dates(2)[0].clone();
+    let unreadable = format!("macupd_tracker.{yesterday}.log");
+    fs::remove_file(directory.path().join(&unreadable)).unwrap();
+    fs::create_dir(directory.path().join(&unreadable)).unwrap();
+    let (tracking, port) = serving(directory, &ring, &[]);
+    let shown = page(port);
+    assert!(row(&shown, MAC).contains("192.0.2.7"), "{shown}");
+    let (_, errors) = shown.split_once("Errors").unwrap_or_else(|| panic!("{shown}"));
+    assert!(errors.contains(&unreadable), "{errors}");
+    tracking.run.stop().ok();
+}
+
 /// A name that is written into the file of names is on the page, without a signal.
 #[test]
 fn a_name_that_is_given_now() {

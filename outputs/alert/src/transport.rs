@@ -7,7 +7,7 @@ use aw_notify::{
     Failure, Mail, MailOptions, MailSecrets, SmtpClient, TokenFile, run_program, sendmail_message,
 };
 use aw_output::this_host;
-use aw_service::{Secret, cause, send_to_syslog};
+use aw_service::{Secret, send_to_syslog, syslog_fault};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -126,7 +126,7 @@ impl Transport {
             Method::Smtp(client) => client.try_recipients(),
             Method::Syslog(_) => UnixDatagram::unbound()
                 .and_then(|socket| socket.connect(SYSLOG))
-                .map_err(|error| syslog_fault(&error)),
+                .map_err(local_fault),
             Method::Command(_) | Method::Sendmail(_) | Method::Webhook(_) => Ok(()),
         }
     }
@@ -195,11 +195,11 @@ fn log(ident: &str, fields: &Value) -> Result<(), String> {
     let time = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
     let text = fields["message"].as_str().unwrap_or_default();
     let line = format!("<{}>{time} {ident}: {text}", DAEMON | level);
-    send_to_syslog(&line).map_err(|error| syslog_fault(&error))
+    send_to_syslog(&line).map_err(local_fault)
 }
 
 const SYSLOG: &str = "/dev/log";
 
-fn syslog_fault(error: &io::Error) -> String {
-    format!("write to {SYSLOG}: {} (start a syslog daemon)", cause(error))
+fn local_fault(error: io::Error) -> String {
+    format!("write to {SYSLOG}: {}", syslog_fault(error, Path::new(SYSLOG), None))
 }

@@ -1,16 +1,10 @@
 //! `--check`: tries what the service will do, as its user, and reports each fault: files, directories, rings, ports, servers.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::{ErrorKind, Write, stdout},
-    path::Path,
-    process::ExitCode,
-};
+use std::{collections::BTreeSet, fs, io::ErrorKind, path::Path, process::ExitCode};
 
 use aw_service::{
-    Access, Error, FileError, Identity, UnitFiles, check_directory, explain, run_as, try_open_own,
-    user_name,
+    Access, Error, FileError, Identity, UnitFiles, check_directory, explain, report_trial, run_as,
+    try_open_own, user_name,
 };
 use rustix::{
     fs::{Access as Wanted, access},
@@ -47,22 +41,7 @@ pub fn check(
             (notes, faults)
         })
     });
-    let faults = match tried {
-        Ok((notes, faults)) if faults.is_empty() => {
-            let notes = notes.into_iter().filter(|note| !note.is_empty());
-            let text: String = notes.map(|note| format!("{note}\n")).collect();
-            return match stdout().write_all(text.as_bytes()) {
-                Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
-                _ => ExitCode::SUCCESS,
-            };
-        }
-        Ok((_, faults)) => faults,
-        Err(error) => vec![error.to_string()],
-    };
-    for fault in faults {
-        aw_service::info(fault);
-    }
-    ExitCode::FAILURE
+    report_trial(tried)
 }
 
 /// Does what the service does before it drops its access, such as to read `file`, as the user that it begins as: that of its unit

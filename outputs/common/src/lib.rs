@@ -33,11 +33,13 @@ mod source;
 mod spool;
 mod state;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use aw_service::{CapabilitySet, Signals, Startup, SystemCalls};
 use rustix::net::AddressFamily;
 use shm_layout::{Event, InterfaceCounters, InterfaceName, Position, RingName, UnixTime};
+
+use history_import::{HistorySource, import_history};
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
 pub use check::{as_service, check};
@@ -48,7 +50,7 @@ pub use fault_file::FaultFile;
 pub use faults::{FaultKind, FaultReport, FaultState, Faults};
 pub use health::HEARTBEAT_TIMEOUT;
 pub use history_file::{HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting};
-pub use history_import::{HistorySource, HistoryTarget, import_history};
+pub use history_import::HistoryTarget;
 pub use host::{host_of, this_host};
 pub use options::{RingOptions, StartFrom};
 pub use plan::Plan;
@@ -268,16 +270,18 @@ pub fn run<S: Sink>(
     })
 }
 
-/// Runs a command of an output that adds to its destination and ends by itself: without rings, and otherwise with the privileges
-/// of the output. If root starts it, it becomes `user`, unless `-u` names another one. It is refused while the output of this
-/// state directory, or of the service's one in it, has a queue: what is queued would be stored in addition.
-pub fn run_once(
+/// Runs the command `import` of an output, which adds the history in `file` to its destination and ends by itself: without rings,
+/// and otherwise with the privileges of the output. If root starts it, it becomes `user`, unless `-u` names another one. It is refused
+/// while the output of this state directory, or of the service's one in it, has a queue: what is queued would be stored in addition.
+pub fn import<T: HistoryTarget>(
     name: &'static str,
     options: &RingOptions,
+    file: &Path,
     user: Option<u32>,
     plan: &Plan,
-    work: impl FnOnce() -> Result<(), Error>,
+    open: impl FnOnce() -> Result<T, Error>,
 ) -> ExitCode {
+    let source = HistorySource::open(file); // it may be root's
     aw_service::run(name, &options.service, |startup| {
         let directory = options.state_path();
         for directory in [&directory, &directory.join(name)] {
@@ -292,7 +296,8 @@ pub fn run_once(
             options.service.user = user.map(|user| user.to_string());
         }
         confine(&options, &[], plan, false, startup)?;
-        work()
+        let mut target = open()?;
+        import_history(source?, &format!("{name} import"), &mut target)
     })
 }
 

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Error, drops_clients, explain, warn};
+use aw_service::{Error, PortKind, drops_clients, listen_fault, warn};
 
 use crate::{RingOptions, as_service, this_host};
 
@@ -40,20 +40,16 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().ok().or_else(port).ok_or("must be ADDR:PORT, [IPv6]:PORT or PORT")
 }
 
-/// Listens. Call it before [`crate::run`], which forbids it.
-pub fn listen(address: &SocketAddr) -> Result<TcpListener, Error> {
+/// Listens on the address that `option` names. Call it before [`crate::run`], which forbids it.
+pub fn listen(address: &SocketAddr, option: &str) -> Result<TcpListener, Error> {
     if !address.ip().to_canonical().is_loopback()
         && let Some(why) = drops_clients()
     {
         warn(format_args!("listen on {address}: {why}"));
     }
     TcpListener::bind(address).map_err(|error| {
-        let remedy = match error.kind() {
-            ErrorKind::AddrInUse => " (choose another port; ss -ltnp shows which process uses it)",
-            ErrorKind::PermissionDenied => " (choose a port above 1023, or run as root)",
-            _ => "",
-        };
-        Error::new(format_args!("listen on {address}"), explain(&error) + remedy)
+        let why = listen_fault(&error, PortKind::Tcp, address, option);
+        Error::new(format_args!("listen on {address}"), why)
     })
 }
 
@@ -61,7 +57,7 @@ pub fn listen(address: &SocketAddr) -> Result<TcpListener, Error> {
 /// Returns a line for the user.
 pub fn check_port(
     options: &RingOptions,
-    address: &SocketAddr,
+    (address, option): (&SocketAddr, &str),
     path: &str,
     mark: &str,
 ) -> Result<String, String> {
@@ -71,7 +67,7 @@ pub fn check_port(
         return Err(format!("listen on {address}: {why}"));
     }
     let page = format!("http://{address}{path}");
-    let opened = as_service(options, None, || listen(address).map(drop));
+    let opened = as_service(options, None, || listen(address, option).map(drop));
     let Err(Error::Failed(why)) = opened.and_then(|opened| opened) else {
         return Ok(format!("{page} can be served"));
     };
@@ -441,7 +437,7 @@ mod tests {
     /// Silent connections do not block others, and their number is limited.
     #[test]
     fn silent_connections_do_not_block_others() {
-        let listener = listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = listen(&"127.0.0.1:0".parse().unwrap(), "--listen").unwrap();
         let address = listener.local_addr().unwrap();
         let text = || Ok(Page { kind: "text/plain", body: Box::new(&b"page\n"[..]), length: 5 });
         let page = move |path: &str| if path == "/" { text() } else { Err("404 Not Found") };

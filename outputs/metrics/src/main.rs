@@ -112,7 +112,11 @@ fn main() -> ExitCode {
     }
     let listen = listen.filter(|_| !rings.health);
     // Before privileges are dropped: after that, the process can open no port and look up no user.
-    let listener = listen.as_ref().filter(|_| !rings.check).map(serve::listen).transpose();
+    let listener = listen
+        .as_ref()
+        .filter(|_| !rings.check)
+        .map(|at| serve::listen(at, "--listen"))
+        .transpose();
     let (listener, owners) = match listener.and_then(|it| Ok((it, rings.owners()?))) {
         Ok(both) => both,
         Err(error) => return aw_service::run(NAME, &ServiceOptions::default(), |_| Err(error)),
@@ -124,7 +128,8 @@ fn main() -> ExitCode {
     let serves = listener.is_some();
     let plan = Plan { files, serves, from: StartFrom::Now, ..Plan::default() };
     if rings.check {
-        let port = listen.map(|at| serve::check_port(&rings, &at, "/metrics", "addrwatch_"));
+        let port =
+            listen.map(|at| serve::check_port(&rings, (&at, "--listen"), "/metrics", "addrwatch_"));
         return aw_output::check(NAME, &rings, &plan, || {
             port.unwrap_or_else(|| Ok(String::new())).map_err(|why| vec![why])
         });

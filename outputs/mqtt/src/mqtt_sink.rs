@@ -45,6 +45,8 @@ pub struct MqttSink {
     /// Whether Home Assistant gets an event entity.
     has_event_entity: bool,
     messages: Vec<Publication>,
+    /// The memory has events of a batch that is not delivered yet.
+    is_batch_open: bool,
     faults: Faults,
     /// Messages about faults that the broker has not acknowledged.
     fault_messages: Vec<Publication>,
@@ -113,6 +115,7 @@ impl MqttSink {
             has_event_entity: names.has_event_entity(),
             names,
             messages: Vec::new(),
+            is_batch_open: false,
             faults,
             fault_messages: Vec::new(),
         })
@@ -279,6 +282,7 @@ impl MqttSink {
     fn or_roll_back<T>(&mut self, result: SinkResult<T>) -> SinkResult<T> {
         if result.is_err() {
             self.messages.clear();
+            self.is_batch_open = false;
             self.memory.roll_back();
         }
         result
@@ -314,6 +318,7 @@ impl Sink for MqttSink {
         let observed = connected
             .and_then(|()| self.rules.observe(entry, UnixTime::now(), false, &mut self.memory));
         let alerts = self.or_roll_back(observed)?;
+        self.is_batch_open = true;
         if !matches!(event.kind, EventKind::ConfigChange(_)) {
             let now = UnixTime::now().seconds();
             let mut network = network_of(event);
@@ -339,17 +344,24 @@ impl Sink for MqttSink {
             .and_then(|()| self.broker.keep_alive())
             .and_then(|()| self.store_faults())
             .and_then(|()| self.commit());
+        self.is_batch_open = false;
         self.or_roll_back(delivered)
     }
 
-    /// `maintain` applies the names that are read here.
+    /// `observe` and `maintain` apply the names that are read here.
     fn reopen(&mut self) -> SinkResult {
         self.names.names.reload();
         Ok(())
     }
 
     fn observe(&mut self, state: &RingState) -> SinkResult {
-        let published = self.publish_faults(state);
+        let mut published = self.publish_faults(state);
+        // Also while events never pause. Not within a batch: it would be committed before it is published.
+        if !self.is_batch_open {
+            published = published
+                .and_then(|()| self.ensure_connected())
+                .and_then(|()| self.apply_changed_names());
+        }
         self.or_roll_back(published)
     }
 

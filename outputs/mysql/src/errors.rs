@@ -21,7 +21,6 @@ impl From<Error> for TransactionError {
     }
 }
 
-const NO_SOCKET: &str = "no such file or directory";
 const NO_SUCH_HOST: &str = "no such host";
 
 /// The message of the server, or of the connection.
@@ -41,9 +40,7 @@ pub fn cause(error: &Error) -> String {
 /// The message, and the remedy for what an administrator can mend.
 pub fn cause_and_remedy(error: &Error, database: &str) -> String {
     let Error::Server(server) = error else {
-        let cause = cause(error);
-        let remedy = connection_remedy(&cause);
-        return cause + remedy;
+        return connection_fault(&cause(error));
     };
     let remedy = match server.code {
         1045 | 1698 => " (set user and password in the section [addrwatch] of --config)".into(),
@@ -55,14 +52,9 @@ pub fn cause_and_remedy(error: &Error, database: &str) -> String {
     cause(error) + &remedy
 }
 
-/// The remedy for a cause that [`cause`] returned, if no connection can be made.
-pub fn connection_remedy(cause: &str) -> &'static str {
-    match cause {
-        "connection refused" => " (start the server, or set its host and port in --config)",
-        NO_SOCKET => " (start the server, or set its host or socket in --config)",
-        NO_SUCH_HOST => " (set the host in --config)",
-        _ => "",
-    }
+/// A cause that [`cause`] returned, with the remedy if no connection can be made.
+pub fn connection_fault(cause: &str) -> String {
+    aw_service::connection_fault(cause, "host, port or socket in --config", "set tls = off")
 }
 
 /// Whether the time limit of an answer was exceeded.

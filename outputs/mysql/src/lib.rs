@@ -16,7 +16,7 @@ mod sql;
 pub use {
     config::ServerConfig,
     connection::{Conn, Error as MysqlError, Row, ServerError},
-    errors::{cause, connection_remedy},
+    errors::{cause, connection_fault},
     history_target::MysqlTarget,
     mysql_sink::MysqlSink,
     schema::{FRAME_SOURCE as FRAME_SOURCE_COLUMN, NO_SUCH_TABLE, TableNames, TablePrefix},

@@ -5,10 +5,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use aw_mysql::{MysqlSink, MysqlTarget, ServerConfig, TablePrefix};
-use aw_output::{
-    HistorySource, Plan, RingOptions, SpoolOptions, as_service, check, import_history, parse, run,
-    run_once,
-};
+use aw_output::{Plan, RingOptions, SpoolOptions, as_service, check, import, parse, run};
 use clap::{Parser, Subcommand};
 
 /// Stores the events of the collector's rings in a MySQL or MariaDB database.
@@ -92,10 +89,10 @@ fn main() -> ExitCode {
         ..Plan::default()
     };
     if let Some(Command::Import { file }) = command {
-        let source = HistorySource::open(&file);
-        return run_once("aw-mysql", &rings, None, &plan, || {
-            let mut target = MysqlTarget::open(&config?, &prefix)?;
-            import_history(source?, "aw-mysql import", &mut target)
+        let user = config.as_ref().ok().and_then(ServerConfig::socket_user);
+        let user = user.map(|user| user.user.as_raw());
+        return import("aw-mysql", &rings, &file, user, &plan, || {
+            MysqlTarget::open(&config?, &prefix)
         });
     }
     if rings.check {

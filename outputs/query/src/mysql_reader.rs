@@ -12,7 +12,7 @@ use std::{net::IpAddr, time::Duration};
 
 use aw_mysql::{
     Conn, FRAME_SOURCE_COLUMN, MysqlError, NO_SUCH_TABLE, Row, ServerConfig, TableNames,
-    TablePrefix, cause, connection_remedy, hex_ip, quoted,
+    TablePrefix, cause, connection_fault, hex_ip, quoted,
 };
 use aw_peer::Budget;
 use aw_service::{Error, failed, run_as, warn};
@@ -363,7 +363,10 @@ fn failure(name: &str, log: &str, error: &MysqlError) -> Error {
                 " (set user and password in the section [addrwatch] of --config; GRANT SELECT ON {log} TO the user; root can use the file of aw-mysql)"
             )
         }
-        error => connection_remedy(&cause(error)).into(),
+        error => {
+            let why = connection_fault(&cause(error));
+            return failed(format_args!("read {name}: {why}"));
+        }
     };
     failed(format_args!("read {name}: {}{remedy}", cause(error)))
 }

@@ -24,7 +24,7 @@ use crate::{
     database_file, delete_trigger,
     row_writer::{OWN_FRAME, ip_bytes, known_place, place_id},
     schema::{self, Unusable, ViewName},
-    sqlite_sink::{check_directory, open_connection, write_failure},
+    sqlite_sink::{open_connection, require_directory, write_failure},
 };
 
 /// How long to wait for another program's transaction: those of aw-sqlite are short.
@@ -75,7 +75,7 @@ pub fn owner(path: &Path) -> Option<u32> {
 
 impl SqliteTarget {
     pub fn open(path: PathBuf, view: &ViewName) -> Result<SqliteTarget, Error> {
-        check_directory(&path)?;
+        require_directory(&path)?;
         let opened = open_connection(&path, view, None, BUSY_TIMEOUT);
         let (connection, lock) = opened.map_err(|why| match why {
             Unusable::Foreign(why) => failed(format_args!("open {}: {why}", path.display())),

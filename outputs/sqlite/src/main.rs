@@ -13,10 +13,7 @@ mod sqlite_sink;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use aw_output::{
-    Access, HistorySource, Plan, RingOptions, SpoolOptions, check, import_history, parse, run,
-    run_once,
-};
+use aw_output::{Access, Plan, RingOptions, SpoolOptions, check, import, parse, run};
 use aw_service::TimeSpan;
 use clap::{Parser, Subcommand};
 
@@ -104,11 +101,8 @@ fn main() -> ExitCode {
     let files = directory.into_iter().collect();
     if let Some(Command::Import { file }) = command {
         let plan = Plan { files, ..Plan::default() };
-        let source = HistorySource::open(&file); // it may be root's
-        return run_once("aw-sqlite", &rings, owner(&path), &plan, || {
-            let mut target =
-                SqliteTarget::open(path.clone(), &table.unwrap_or_else(ViewName::of_database))?;
-            import_history(source?, "aw-sqlite import", &mut target)
+        return import("aw-sqlite", &rings, &file, owner(&path), &plan, || {
+            SqliteTarget::open(path.clone(), &table.unwrap_or_else(ViewName::of_database))
         });
     }
     let spool = Some(spool);

@@ -66,7 +66,7 @@ struct OpenDatabase {
 impl SqliteSink {
     /// Opens the database. A failure that may be temporary is not an error here: the run loop tries again.
     pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
-        check_directory(&settings.path)?;
+        require_directory(&settings.path)?;
         let retention = Retention::new(settings.retention);
         let (failed_file, moved) = (None, Condition::default());
         let mut sink = SqliteSink { settings, database: None, failed_file, moved, retention };
@@ -109,7 +109,7 @@ impl SqliteSink {
                 if is_older { "; its older tables are converted at the start" } else { "" };
             Ok(format!("{shown} can be written{converted}"))
         };
-        check_directory(&path).map_err(|error| vec![error.to_string()])?;
+        require_directory(&path).map_err(|error| vec![error.to_string()])?;
         found().map_err(|why| match why {
             Unusable::Foreign(why) => vec![format!("open {shown}: {why}")],
             Unusable::Sqlite(error) => vec![write_failure(&path, error)],
@@ -256,7 +256,7 @@ pub fn write_failure(path: &Path, error: rusqlite::Error) -> String {
 }
 
 /// The directory of a database must exist.
-pub fn check_directory(path: &Path) -> Result<(), Error> {
+pub fn require_directory(path: &Path) -> Result<(), Error> {
     if let Some(directory) = path.parent().filter(|directory| !directory.is_dir()) {
         let error = directory.metadata().err();
         if error.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied) {

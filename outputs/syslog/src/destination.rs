@@ -10,7 +10,7 @@ use std::{
 };
 
 use aw_output::{Access, HostPort};
-use aw_service::resolve;
+use aw_service::{connection_fault, explain, resolve, syslog_fault};
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_user_timeout};
 
 /// The port of syslog daemons (RFC 5426, 3.3).
@@ -81,6 +81,16 @@ impl Destination {
     /// The address families that a connection needs.
     pub fn sockets(&self) -> Vec<i32> {
         if self.is_local() { vec![libc::AF_UNIX] } else { vec![libc::AF_INET, libc::AF_INET6] }
+    }
+
+    /// Why no message can be sent, with what to do.
+    pub fn why(&self, error: io::Error) -> String {
+        match self {
+            Destination::Local(path) => syslog_fault(error, path, Some("choose another with --to")),
+            Destination::Udp(_) | Destination::Tcp(_) => {
+                connection_fault(&explain(&error), "--to", "")
+            }
+        }
     }
 
     /// Connects; connecting and each write take two seconds at most.

@@ -7,7 +7,7 @@ mod syslog_sink;
 
 use std::process::ExitCode;
 
-use aw_output::{Plan, RingOptions, SpoolOptions, check, explain, failed, parse, run};
+use aw_output::{Plan, RingOptions, SpoolOptions, check, failed, parse, run};
 use clap::{Parser, ValueEnum};
 
 use crate::{destination::Destination, message::MessageFormat, syslog_sink::SyslogSink};
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     };
     if rings.check {
         return check("aw-syslog", &rings, &plan, || {
-            let unreachable = |error| format!("send to {to}: {}", explain(&error));
+            let unreachable = |error| format!("send to {to}: {}", to.why(error));
             let tried = [
                 prepare().err().map(|error| error.to_string()),
                 to.connect().err().map(unreachable),

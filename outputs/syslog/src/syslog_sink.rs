@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Entry, Fault, Sink, SinkResult, explain};
+use aw_output::{Entry, Fault, Sink, SinkResult};
 use shm_layout::{Position, RingName};
 
 use crate::{
@@ -51,11 +51,11 @@ impl SyslogSink {
         }
     }
 
-    fn fault(&self, error: &io::Error) -> Fault {
+    fn fault(&self, error: io::Error) -> Fault {
         let why = match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => "it accepts no data".into(),
             ErrorKind::InvalidData => error.to_string(),
-            _ => explain(error),
+            _ => self.to.why(error),
         };
         Fault::Down(format!("send to {}: {why}", self.to))
     }
@@ -81,7 +81,7 @@ impl SyslogSink {
                 {
                     again = false;
                 }
-                Err(error) => return Err(self.fault(&error)),
+                Err(error) => return Err(self.fault(error)),
             }
         }
     }

@@ -37,6 +37,7 @@ use crate::{
 };
 
 const NAME: &str = "aw-tracker";
+const SERVE: &str = "--serve";
 
 /// The program.
 pub fn main() -> ExitCode {
@@ -57,7 +58,8 @@ fn track(mut options: Options) -> ExitCode {
     let Options { rings, tracking, .. } = &options;
     if rings.check {
         let port = tracking.serve.as_ref();
-        let port = port.map(|at| aw_output::serve::check_port(rings, at, "/", "Device activity"));
+        let port =
+            port.map(|at| aw_output::serve::check_port(rings, (at, SERVE), "/", "Device activity"));
         return aw_output::check(NAME, rings, &plan, || check(tracking, port));
     }
     run(NAME, rings, &plan, || {
@@ -81,7 +83,7 @@ fn prepare(options: &mut Options) -> Result<(Plan, Option<TcpListener>), Error> 
     }
     let plan = Plan { files: tracking.files()?, serves, watches: true, ..Plan::default() };
     let serve = tracking.serve.as_ref().filter(|_| !rings.check);
-    Ok((plan, serve.map(aw_output::serve::listen).transpose()?))
+    Ok((plan, serve.map(|at| aw_output::serve::listen(at, SERVE)).transpose()?))
 }
 
 /// For `--check`: the configuration, as the service's user reads it, and the logs of today. `port`: what became of its trial.

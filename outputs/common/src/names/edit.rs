@@ -1,5 +1,7 @@
 //! Writes a name to the file of names: a user of another program may read or write it at the same time.
 
+mod text;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write},
@@ -10,9 +12,8 @@ use std::{
 };
 
 use aw_service::{
-    Error, FileError, FileKind, Wanted, decode_line, denied, failed, info, is_at, is_hidden,
-    open_existing, open_file, read_file, read_opened, split_name_line, sync_directory,
-    try_open_own,
+    Error, FileError, FileKind, Wanted, denied, failed, info, is_at, is_hidden, open_existing,
+    open_file, read_file, read_opened, sync_directory, try_open_own,
 };
 use rustix::{
     fs::{Access, FlockOperation, access, fgetxattr, flock},
@@ -20,6 +21,7 @@ use rustix::{
 };
 use shm_layout::MacAddr;
 
+use self::text::{MARKS, edited};
 use super::{MAX_FILE, MAX_NAME, is_config_directory};
 
 /// How long another writer is waited for, and one that replaces the file.
@@ -137,48 +139,60 @@ fn create(path: &Path) -> io::Result<()> {
 /// Any user who can read a file can lock it: so nothing depends on this lock, which only spares writers their second try.
 fn lock(path: &Path) -> io::Result<File> {
     let (mut end, mut seen) = (Instant::now(), None);
-    loop {
-        let file = open_file(path, FileKind::Settings)?;
+    let waits = |file: &File| {
         let metadata = file.metadata()?;
         let state = Some((metadata.ino(), metadata.len(), metadata.modified().ok()));
         if state != seen {
             (end, seen) = (Instant::now() + LOCK_TIMEOUT, state); // the next one of several writers
         }
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) if is_at(&file, path) => return Ok(file),
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) if Instant::now() < end => thread::sleep(LOCK_INTERVAL),
-            Err(Errno::WOULDBLOCK) => {
-                let path = path.display();
-                info(format_args!(
-                    "{path} is written although another process has locked it for 5 s (find it: fuser {path})"
-                ));
-                return Ok(file);
-            }
-            Err(error) => return Err(error.into()),
-        }
+        Ok(Instant::now() < end)
+    };
+    let (file, is_locked) = open_and_lock(path, || open_file(path, FileKind::Settings), waits)?;
+    if !is_locked {
+        let path = path.display();
+        info(format_args!(
+            "{path} is written although another process has locked it for 5 s (find it: fuser {path})"
+        ));
     }
+    Ok(file)
 }
 
 /// Opens the file that is to replace another one, which only this user and root may open, and keeps them out.
 fn lock_new(path: &Path) -> io::Result<File> {
     let end = Instant::now() + NEW_TIMEOUT;
-    loop {
-        let file = try_open_own(path, 0o600, None).map_err(|error| match error {
+    let open = || {
+        try_open_own(path, 0o600, None).map_err(|error| match error {
             FileError::Untrusted(why) => {
                 io::Error::other(format!("{}: {why} (remove it)", path.display()))
             }
             FileError::Io(error) => error,
-        })?;
+        })
+    };
+    match open_and_lock(path, open, |_| Ok(Instant::now() < end))? {
+        (file, true) => Ok(file),
+        (_, false) => {
+            let path = path.display();
+            let why = format!("another process writes {path} for 10 s (find it: fuser {path})");
+            Err(io::Error::other(why))
+        }
+    }
+}
+
+/// Opens and locks a file, again when another one has its name meanwhile, or as long as another process has locked it and this one
+/// `waits`. Returns whether it is locked.
+fn open_and_lock(
+    path: &Path,
+    open: impl Fn() -> io::Result<File>,
+    mut waits: impl FnMut(&File) -> io::Result<bool>,
+) -> io::Result<(File, bool)> {
+    loop {
+        let file = open()?;
+        let waits = waits(&file)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) if is_at(&file, path) => return Ok(file),
+            Ok(()) if is_at(&file, path) => return Ok((file, true)),
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) if Instant::now() < end => thread::sleep(LOCK_INTERVAL),
-            Err(Errno::WOULDBLOCK) => {
-                let path = path.display();
-                let why = format!("another process writes {path} for 10 s (find it: fuser {path})");
-                return Err(io::Error::other(why));
-            }
+            Err(Errno::WOULDBLOCK) if waits => thread::sleep(LOCK_INTERVAL),
+            Err(Errno::WOULDBLOCK) => return Ok((file, false)),
             Err(error) => return Err(error.into()),
         }
     }
@@ -290,188 +304,13 @@ fn explained(error: io::Error, path: &Path) -> io::Error {
     why.map_or(error, |why| io::Error::other(format!("permission denied ({why})")))
 }
 
-/// The text with another name for a MAC, or without one. All other bytes stay.
-fn edited(text: &[u8], mac: MacAddr, name: Option<&str>) -> Vec<u8> {
-    let mut edited = Vec::with_capacity(text.len() + 64);
-    let mut name = name;
-    let mut end: &[u8] = b"\n";
-    let (mark, lines) = text.split_at(if text.starts_with(MARKS[0]) { MARKS[0].len() } else { 0 });
-    edited.extend_from_slice(mark);
-    for line in lines.split_inclusive(|byte| *byte == b'\n') {
-        let (body, line_end) = line.split_at(line.len() - end_of_line(line));
-        if !line_end.is_empty() {
-            end = line_end;
-        }
-        let Some((own, rest)) = own_line(body, mac) else {
-            edited.extend_from_slice(line);
-            continue;
-        };
-        if let Some(name) = name.take() {
-            let has_bar = rest.starts_with(b"|");
-            let comment = rest.iter().position(|byte| *byte == b'#').filter(|_| !has_bar);
-            let comment = comment.map(|at| &rest[at..]);
-            let bar = has_bar || needs_bar(name);
-            // After a bar, all is the name; and a line has one encoding.
-            let is_apart =
-                |comment: &&[u8]| bar || !name.is_ascii() && str::from_utf8(comment).is_err();
-            let apart = comment.filter(is_apart);
-            if let Some(comment) = apart {
-                edited.extend([comment, end].concat());
-            }
-            edited.extend([own, if bar { b"|" } else { b" " }, name.as_bytes()].concat());
-            if let Some(comment) = comment.filter(|_| apart.is_none()) {
-                edited.extend([b"  ", comment].concat());
-            }
-            edited.extend_from_slice(line_end);
-        }
-    }
-    if let Some(name) = name {
-        if edited.len() > mark.len() && !edited.ends_with(b"\n") {
-            edited.extend_from_slice(end);
-        }
-        let separator = if needs_bar(name) { '|' } else { ' ' };
-        edited.extend(format!("{mac}{separator}{name}").bytes().chain(end.iter().copied()));
-    }
-    let is_marked = |text: &[u8]| MARKS.iter().any(|mark| text.starts_with(mark));
-    if is_marked(&edited) && !is_marked(text) {
-        edited.insert(0, b'\n'); // the next line has become the first one
-    }
-    edited
-}
-
-/// Byte order marks: of UTF-8, and of UTF-16.
-const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
-
-/// The length of the end of a line. A carriage return without a line feed is none.
-fn end_of_line(line: &[u8]) -> usize {
-    match line {
-        [.., b'\r', b'\n'] => 2,
-        [.., b'\n'] => 1,
-        _ => 0,
-    }
-}
-
-/// A line of this MAC, up to the end of the MAC, and what follows, without blanks. Read as [`NameList::parse`] does.
-fn own_line(line: &[u8], mac: MacAddr) -> Option<(&[u8], &[u8])> {
-    let text = decode_line(line)?;
-    let (own, _) = split_name_line(&text).filter(|(own, _)| own.parse() == Ok(mac))?;
-    // Only blanks stand before it, and it is ASCII in all encodings.
-    let at = line.windows(own.len()).position(|part| part == own.as_bytes())?;
-    let (own, rest) = line.split_at(at + own.len());
-    let own = if own.is_ascii() { own } else { &own[at..] }; // blanks in the encoding of the line
-    let is_blank = |byte: &u8| byte.is_ascii_whitespace();
-    let from = rest.iter().position(|byte| !is_blank(byte)).unwrap_or(rest.len());
-    Some((own, rest[from..].trim_ascii_end()))
-}
-
-/// Whether a name is another one after a space: see [`split_name_line`].
-fn needs_bar(name: &str) -> bool {
-    name.contains('#') || name.starts_with([',', '='])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{NameList, Names};
-    use proptest::{prelude::*, test_runner::TestCaseError};
+    use crate::names::Names;
     use std::os::unix::fs::symlink;
 
     const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
-
-    fn after(text: &str, name: Option<&str>) -> String {
-        String::from_utf8(edited(text.as_bytes(), MAC, name)).unwrap()
-    }
-
-    #[test]
-    fn other_lines_stay() {
-        for (before, name, expected) in [
-            ("", Some("radio"), "02:00:00:00:00:01 radio\n"),
-            ("# home\n", Some("a # b"), "# home\n02:00:00:00:00:01|a # b\n"),
-            ("x", Some("radio"), "x\n02:00:00:00:00:01 radio\n"),
-            ("a\r\nb", Some("r"), "a\r\nb\r\n02:00:00:00:00:01 r\r\n"),
-            (
-                "2:0:0:0:0:1 old  # cellar\nrubbish\n",
-                Some("new"),
-                "2:0:0:0:0:1 new  # cellar\nrubbish\n",
-            ),
-            ("2:0:0:0:0:1 old # cellar\n", Some("#1"), "# cellar\n2:0:0:0:0:1|#1\n"),
-            (
-                "\u{feff} 02-00-00-00-00-01|old # x\r\n",
-                Some("new"),
-                "\u{feff} 02-00-00-00-00-01|new\r\n",
-            ),
-            (
-                "0200.0000.0001,old\n2:0:0:0:0:2 b\n2:0:0:0:0:1 last",
-                Some("new"),
-                "0200.0000.0001 new\n2:0:0:0:0:2 b\n",
-            ),
-            ("# c\n2:0:0:0:0:1 old\n2:0:0:0:0:2 b\n2:0:0:0:0:1|x", None, "# c\n2:0:0:0:0:2 b\n"),
-            ("2:0:0:0:0:1", Some("=1"), "2:0:0:0:0:1|=1"),
-        ] {
-            let text = after(before, name);
-            assert_eq!(text, expected, "{before:?}");
-            let names = NameList::parse(text.as_bytes()).unwrap().names;
-            assert_eq!(names.get(&MAC).map(String::as_str), name, "{text:?}");
-        }
-        let latin = edited(b"2:0:0:0:0:2 na\xefve # \xe9\n2:0:0:0:0:1 \xfc # \xe9", MAC, Some("n"));
-        assert_eq!(latin, b"2:0:0:0:0:2 na\xefve # \xe9\n2:0:0:0:0:1 n  # \xe9");
-    }
-
-    proptest! {
-        /// A name is written to a file of any content, and the others stay. `E`, `N`: bytes of Windows-1252, of which the last is a
-        /// blank.
-        #[test]
-        fn any_file(
-            text in "\u{feff}?([ #|,=\\n\\r\t\u{b}\u{feff}éEN]|\r\n|\n\u{feff}|02:00:00:00:00:0[12]|a|x ){0,20}",
-            name in "[a#|=,é]{0,5}",
-        ) {
-            check_edit(&text, &name)?;
-        }
-    }
-
-    fn check_edit(text: &str, name: &str) -> Result<(), TestCaseError> {
-        let read = |text: &[u8]| NameList::parse(text).unwrap();
-        let byte = |byte: u8| match byte {
-            b'E' => 0xe9,
-            b'N' => 0xa0,
-            byte => byte,
-        };
-        let text: Vec<u8> = text.bytes().map(byte).collect();
-        let name = Some(name).filter(|name| is_name(name).is_ok());
-        let (before, new) = (read(&text), edited(&text, MAC, name));
-        let after = read(&new);
-        let shown = format!("{:?}: {:?}", text.escape_ascii().to_string(), new.escape_ascii());
-        prop_assert_eq!(after.names.get(&MAC).map(String::as_str), name, "{}", shown);
-        let others = |list: &NameList| {
-            let others = list.names.iter().filter(|(mac, _)| **mac != MAC);
-            others.map(|(mac, name)| (*mac, name.clone())).collect::<Names>()
-        };
-        let counts = [before.damaged_number, after.damaged_number];
-        prop_assert_eq!((others(&before), counts[0]), (others(&after), counts[1]), "{}", shown);
-        Ok(())
-    }
-
-    /// What [`any_file`] found.
-    #[test]
-    fn ends_blanks_and_marks() {
-        for (text, name) in [
-            ("a\r", "é"),
-            ("a\n\u{feff}02:00:00:00:00:01 x", "a"),
-            ("02:00:00:00:00:01 x\n\u{feff}a", ""),
-            ("02:00:00:00:00:01 x\n\u{feff}02:00:00:00:00:02 y", ""),
-            ("\u{b}02:00:00:00:00:01 x", "a"),
-            ("N02:00:00:00:00:01 x", ""),
-            ("N02:00:00:00:00:01 x", "é"),
-            ("\u{a0}02:00:00:00:00:01 x", "a"),
-            ("02:00:00:00:00:01 x # E", "é"),
-            ("\u{feff}", "a"),
-        ] {
-            check_edit(text, name).unwrap();
-        }
-        let long = format!("02:00:00:00:00:01 x # {}\n", "x".repeat(70_000));
-        let edited = after(&long, Some("a"));
-        assert_eq!(edited, long + "02:00:00:00:00:01 a\n", "a line that is too long has no name");
-    }
 
     #[test]
     fn what_is_no_name() {

@@ -8,7 +8,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use aw_peer::{Budget, PeerStream};
-use aw_service::{HostPort, Secret};
+use aw_service::{HostPort, Secret, Wanted, explained};
 use rustls::ClientConfig;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -60,7 +60,10 @@ struct Greeting {
 
 pub fn log_in(target: &Target, budget: Budget) -> Result<Packets> {
     let (stream, tls) = match &target.server {
-        Server::Unix(path) => (PeerStream::connect_unix(path, budget)?, None),
+        Server::Unix(path) => {
+            let denied = |error| explained(error, path, Wanted::Write);
+            (PeerStream::connect_unix(path, budget).map_err(denied)?, None)
+        }
         Server::Tcp(server, tls) => {
             (PeerStream::connect(server, budget)?, tls.as_ref().zip(Some(&server.host)))
         }

@@ -1,0 +1,275 @@
+//! `--check`: tries what the collector will do, as its user, and reports each fault. Captures and ports are opened and closed, and a
+//! ring of another name is created and removed; no frame is read, and no interface changes its mode.
+
+use std::{fs, io, net::SocketAddr, path::Path, process::ExitCode};
+
+use aw_service::{
+    Identity, UnitFiles, UserAccount, check_directory, report_trial, run_as, user_name,
+};
+use pcap::{Capture, Linktype};
+use rustix::{
+    fs::{Access, access},
+    process::geteuid,
+};
+use shm_layout::{
+    CreateError, InterfaceName, Reader, RingName, Start, Writer, WriterOptions, examine, remove,
+};
+
+use crate::{
+    Error,
+    event_name::check_event_names,
+    failed,
+    interface::{self, CaptureOptions, OpenError},
+    live::check_missing,
+    members,
+    options::{DEFAULT_USER, Options, TRUSTED_USERS},
+    udp_source,
+};
+
+/// Tries all, and prints what was found.
+pub fn check(options: &Options) -> ExitCode {
+    report_trial(Trial::new(options).and_then(|mut trial| {
+        trial.interfaces();
+        trial.sockets()?;
+        trial.join()?;
+        trial.samples()?;
+        trial.ring()?;
+        let user = run_as(trial.identity.as_ref(), user_name)?;
+        trial.notes.push(format!("no fault, as far as user {user} can try it"));
+        Ok((trial.notes, trial.faults))
+    }))
+}
+
+struct Trial<'a> {
+    options: &'a Options,
+    /// The unit that starts it, and whose user and limits it will have.
+    unit: Option<UnitFiles>,
+    /// What it will become, if it may change its identity.
+    identity: Option<Identity>,
+    notes: Vec<String>,
+    faults: Vec<String>,
+}
+
+impl Trial<'_> {
+    fn new(options: &Options) -> Result<Trial<'_>, Error> {
+        let is_root = geteuid().is_root();
+        let instance = options.instance.as_ref();
+        let instance = instance.filter(|_| is_root && options.service.user.is_none());
+        let unit =
+            instance.and_then(|instance| UnitFiles::of(&format!("addrwatch-collector@{instance}")));
+        let of_unit = unit.as_ref().map(UnitFiles::identity).transpose()?.flatten();
+        let identity = of_unit.map_or_else(|| options.identity(), |found| Ok(Some(found)))?;
+        let mut notes = options.files_without_effect();
+        if is_root && options.service.user.is_none() && UserAccount::named(DEFAULT_USER).is_none() {
+            notes.push(format!(
+                "there is no user {DEFAULT_USER}: the collector stays root (useradd --system {DEFAULT_USER}, or name another with -u)"
+            ));
+        }
+        Ok(Trial { options, unit, identity, notes, faults: Vec::new() })
+    }
+
+    fn fault(&mut self, why: impl ToString) {
+        self.faults.push(why.to_string());
+    }
+
+    /// The filter once, and not for each interface.
+    fn interfaces(&mut self) {
+        let options = self.options;
+        if let Some(filter) = &options.filter
+            && let Ok(mut none) = Capture::dead(Linktype::ETHERNET)
+            && let Err(why) = interface::compile(&mut none, filter)
+        {
+            return self.fault(why);
+        }
+        let mut names = match options.sources() {
+            Ok(sources) => sources.names,
+            Err(why) => return self.fault(why),
+        };
+        if names.is_empty() && !options.has_sockets() {
+            match interface::first() {
+                Ok(first) => names.push(first),
+                Err(why) => return self.fault(why),
+            }
+        }
+        // With --join, the interfaces of the others count, too.
+        if options.join.is_none()
+            && let Err(why) = check_event_names(options, &names)
+        {
+            self.fault(why);
+        }
+        let (filter, decapsulate) = (options.filter.clone(), options.decapsulate);
+        let capture =
+            CaptureOptions { promiscuous: false, filter, decapsulate, interfaces: names.len() };
+        let opened: Vec<(InterfaceName, Result<_, OpenError>)> =
+            names.iter().map(|name| (*name, interface::open(*name, &capture))).collect();
+        let mut missing = Vec::new();
+        for (name, opened) in &opened {
+            match opened {
+                Ok(_) => {
+                    self.notes.push(format!("{name} can be captured"));
+                    missing.push((*name, None));
+                }
+                Err(OpenError { temporary: true, why }) => missing.push((*name, Some(&**why))),
+                Err(OpenError { why, .. }) => self.fault(format_args!("listen on {name}: {why}")),
+            }
+        }
+        if missing.len() < opened.len() {
+            return; // it does not start, whatever the others are
+        }
+        match check_missing(options, &missing) {
+            Err(why) => self.fault(why),
+            Ok(()) => {
+                let absent = missing.iter().filter_map(|(name, why)| Some((name, (*why)?)));
+                let waits = |(name, why)| format!("the collector waits for {name}: {why}");
+                self.notes.extend(absent.map(waits));
+            }
+        }
+    }
+
+    /// The ports, as its unit's user or else before it drops its privileges. The running collector of this ring may have them.
+    fn sockets(&mut self) -> Result<(), Error> {
+        let options = self.options;
+        let bind = || udp_source::bind(options, |_| false).map(drop);
+        let bound = match &self.unit {
+            Some(_) => run_as(self.identity.as_ref(), bind)?,
+            None => bind(),
+        };
+        match (bound, writer(&options.ring)) {
+            (Ok(()), _) => {}
+            (Err(_), Some(process)) if has_port(process, &options.ports()) => {
+                self.notes
+                    .push(format!("process {process}, which writes to this ring, has the port"));
+            }
+            (Err(why), _) => self.fault(why),
+        }
+        Ok(())
+    }
+
+    /// The directory of `--join`: it exists, or can be created.
+    fn join(&mut self) -> Result<(), Error> {
+        let Some(directory) = &self.options.join else { return Ok(()) };
+        let user = self.identity.as_ref().map_or(geteuid(), |identity| identity.user).as_raw();
+        let is_missing = |path: &Path| {
+            path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        if !is_missing(directory) {
+            if let Err(why) = members::examine(directory, user) {
+                self.fault(why);
+            }
+            return Ok(());
+        }
+        let is_created = self.unit.as_ref().is_some_and(|unit| unit.creates(directory));
+        let parent = directory.ancestors().find(|path| !is_missing(path));
+        let parent = parent.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !is_created && access(parent, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+            self.fault(format_args!(
+                "--join {}: create it: permission denied (choose a directory of the collector's user)",
+                directory.display()
+            ));
+        }
+        Ok(())
+    }
+
+    /// The directory of `--snap-malformed`, where the next file will be created, too.
+    fn samples(&mut self) -> Result<(), Error> {
+        let Some(file) = &self.options.snap_malformed else { return Ok(()) };
+        self.options.files()?;
+        let file = std::path::absolute(file)
+            .map_err(|error| Error::io(format_args!("resolve path {}", file.display()), error))?;
+        let Some(directory) = file.parent() else { return Ok(()) };
+        let tried = || check_directory(directory, "--snap-malformed");
+        let tried = match &self.unit {
+            Some(_) => run_as(self.identity.as_ref(), tried)?,
+            None => tried(),
+        };
+        let forbidden = self.unit.as_ref().and_then(|unit| unit.forbids_writing(directory));
+        self.faults.extend(tried.err().or(forbidden));
+        Ok(())
+    }
+
+    /// Whether the name is free for its user, and a ring of this size and group can be created.
+    fn ring(&mut self) -> Result<(), Error> {
+        let ring = self.options.writer()?;
+        let name = &ring.name;
+        let examined = run_as(self.identity.as_ref(), || examine(name))?;
+        let is_root = geteuid().is_root();
+        let note = match examined {
+            Ok(()) => format!("ring {name} can be written"),
+            Err(CreateError::Busy(process)) => {
+                let process =
+                    process.map_or("another collector".into(), |id| format!("process {id}"));
+                match self.options.join {
+                    Some(_) => {
+                        format!("ring {name} is written by {process}: this collector joins it")
+                    }
+                    None => format!(
+                        "ring {name} is written by {process}: stop that one before another one is started"
+                    ),
+                }
+            }
+            // Root removes it at the start, unless it is the ring of another program of this system.
+            Err(CreateError::ForeignOwner(one, owner)) if is_root && !is_trusted(owner) => {
+                format!(
+                    "{} of user id {owner} will be removed: it prevents the collector from creating ring {name}",
+                    one.path().display()
+                )
+            }
+            Err(why) => {
+                self.fault(format_args!("open ring {name}: {why}"));
+                return Ok(());
+            }
+        };
+        self.notes.push(note);
+        let created = run_as(self.identity.as_ref(), || try_ring(&ring))?;
+        if let Err(why) = created {
+            self.fault(why);
+        }
+        Ok(())
+    }
+}
+
+/// Creates a ring of another name, and removes it: as large as this one, if that does not exist yet.
+fn try_ring(options: &WriterOptions) -> Result<(), Error> {
+    let name: RingName = format!("/addrwatch-check-{}", std::process::id())
+        .parse()
+        .map_err(|why| failed(format_args!("name a ring: {why}")))?;
+    let exists = fs::metadata(options.name.path()).is_ok_and(|file| file.len() > 0);
+    let slots = if exists { 2 } else { options.slots };
+    let created = Writer::create(&WriterOptions { name: name.clone(), slots, ..options.clone() });
+    let tried = created.map(drop);
+    let removed = remove(&name);
+    tried.map_err(|error| {
+        let shown = error.to_string().replace(name.as_str(), options.name.as_str());
+        Error::new(format_args!("open ring {}", options.name), shown)
+    })?;
+    removed.map_err(|error| Error::new(format_args!("remove ring {name}"), error))
+}
+
+/// A user whose rings outputs trust, beside the collector's.
+fn is_trusted(owner: u32) -> bool {
+    let users = TRUSTED_USERS.iter().filter_map(|name| UserAccount::named(name));
+    users.into_iter().any(|user| user.uid.as_raw() == owner)
+}
+
+/// The process that writes to the ring, as the ring says.
+fn writer(ring: &RingName) -> Option<u64> {
+    let owner = ring.path().metadata().ok()?;
+    let owners = [std::os::unix::fs::MetadataExt::uid(&owner)];
+    Reader::attach_to(ring, &owners, Start::Now).ok()?.writer()
+}
+
+/// Whether a process has one of these ports open for datagrams: its sockets are in /proc/PID/fd, their numbers and ports in
+/// /proc/net/udp (proc_pid_net(5)).
+fn has_port(process: u64, ports: &[SocketAddr]) -> bool {
+    let links = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    let links = links.filter_map(|link| fs::read_link(link.path()).ok());
+    let own: Vec<_> = links.filter_map(|to| Some(to.to_str()?.to_owned())).collect();
+    let tables = ["udp", "udp6"].map(|table| fs::read_to_string(format!("/proc/net/{table}")));
+    tables.iter().flatten().flat_map(|table| table.lines()).any(|line| {
+        let fields: Vec<_> = line.split_ascii_whitespace().collect();
+        let (Some(local), Some(inode)) = (fields.get(1), fields.get(9)) else { return false };
+        let port = local.rsplit(':').next().and_then(|port| u16::from_str_radix(port, 16).ok());
+        ports.iter().any(|address| Some(address.port()) == port)
+            && own.iter().any(|socket| *socket == format!("socket:[{inode}]"))
+    })
+}
