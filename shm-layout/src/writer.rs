@@ -3,12 +3,15 @@
 use std::{fs::File, sync::atomic::Ordering::*};
 
 use crate::{
-    Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange, OuterHeader,
+    CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange, OuterHeader,
     RingName, UnixTime,
-    header::COUNTERS,
+    header::{COUNTERS, MAX_INTERFACES, load_time},
     map::{MAX_SLOTS, Map, Stream},
     segment::{Old, is_at, lock, open_own, replace, set_permissions, unlink, wake},
 };
+
+/// Nanoseconds without a heartbeat that are a time without a writer. A restart is shorter.
+const LEAST_GAP: i64 = 60_000_000_000;
 
 /// The segment to write to.
 #[derive(Clone, Debug)]
@@ -48,6 +51,8 @@ pub struct Writer {
     captures_no_frames: bool,
     /// The sums of all counters at the last heartbeat.
     counted: [u64; COUNTERS],
+    /// The frames of each interface at the last heartbeat.
+    seen: [u64; MAX_INTERFACES],
     /// Locked until the process ends, also if it is killed.
     lock: File,
     /// Blocks of the file, or more if some were missing at the start.
@@ -92,7 +97,7 @@ impl Writer {
             }
         };
         let next = map.ring().head();
-        let counted = map.header().sums();
+        let (counted, seen) = (map.header().sums(), map.header().seen());
         let options = options.clone();
         let header = map.header();
         let (generation, created) = (header.generation.load(Relaxed), header.created.load(Relaxed));
@@ -113,13 +118,26 @@ impl Writer {
             names,
             captures_no_frames: false,
             counted,
+            seen,
             lock,
             blocks,
             are_blocks_exact,
             unreachable,
         };
+        writer.note_gap(UnixTime::now());
         writer.announce();
         Ok(writer)
+    }
+
+    /// Stores since when no writer captured, if that is long ago. What an earlier one stored stays.
+    fn note_gap(&self, now: UnixTime) {
+        let header = self.map.header();
+        let last = load_time(&header.writer.0.time);
+        if last.as_nanos() != 0 && now.as_nanos().saturating_sub(last.as_nanos()) >= LEAST_GAP {
+            for (word, time) in header.gap.iter().zip([last, now]) {
+                word.store(time.as_nanos() as u64, Relaxed);
+            }
+        }
     }
 
     /// Stores host, process and heartbeat in the header, and wakes the readers.
@@ -129,7 +147,7 @@ impl Writer {
             Some(host) => header.set_host(host),
             None => header.set_host(&rustix::system::uname().nodename().to_string_lossy()),
         }
-        header.down.iter().chain(&header.up).for_each(|word| word.store(0, Relaxed)); // of an earlier writer
+        header.states.iter().for_each(|word| word.store(0, Relaxed)); // of an earlier writer
         header.no_frames.store(self.captures_no_frames.into(), Relaxed);
         header.writer.0.pid.store(std::process::id().into(), Relaxed);
         self.beat(UnixTime::now());
@@ -193,7 +211,7 @@ impl Writer {
         self.map = replace(old, slots, &self.options)?;
         self.blocks = self.map.blocks();
         self.cuts = self.map.header().cuts.number.load(Relaxed);
-        self.counted = self.map.header().sums();
+        (self.counted, self.seen) = (self.map.header().sums(), self.map.header().seen());
         self.restore_names();
         self.announce();
         Ok(Some(change))
@@ -237,7 +255,7 @@ impl Writer {
         self.cuts = self.cuts.saturating_add(1);
         self.map.header().begin_again(self.cuts, self.next);
         self.restore_names();
-        self.counted = [0; COUNTERS];
+        (self.counted, self.seen) = ([0; COUNTERS], [0; MAX_INTERFACES]);
         self.blocks = self.map.blocks();
         self.announce();
     }
@@ -265,9 +283,14 @@ impl Writer {
         self.announce();
     }
 
-    /// Stores whether an interface is down or gone, so that no frames of it arrive, or captured on and up.
-    pub fn set_state(&mut self, interface: InterfaceId, down: bool, up: bool) {
-        self.map.header().set_state(interface.0, down, up);
+    /// Stores whether an interface is captured.
+    pub fn set_state(&mut self, interface: InterfaceId, state: CaptureState) {
+        self.map.header().states[interface.0].store(state as u64, Relaxed);
+    }
+
+    /// The last time without a writer, of a minute or more: the last heartbeat before it, and the first one after it.
+    pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
+        self.map.header().gap()
     }
 
     /// Stores the header that hides the ARP or Neighbor Discovery that was just counted as `UnknownHeader`.
@@ -298,6 +321,13 @@ impl Writer {
         let timed = [(Counter::Seen, &beat.last_frame), (Counter::KernelDropped, &beat.last_drop)];
         for (counter, when) in timed {
             if sums[counter as usize] > before[counter as usize] {
+                when.store(now, Relaxed);
+            }
+        }
+        for ((seen, before), when) in
+            header.seen().into_iter().zip(&mut self.seen).zip(&header.last_frames)
+        {
+            if std::mem::replace(before, seen) < seen {
                 when.store(now, Relaxed);
             }
         }
