@@ -14,6 +14,7 @@ mod capture_file;
 mod check;
 mod copies;
 mod decapsulation;
+mod enabled_units;
 mod event_name;
 mod filter;
 mod interface;
@@ -52,6 +53,7 @@ use rustix::net::AddressFamily;
 use shm_layout::{CreateError, Writer, WriterOptions, claim, remove};
 
 use crate::{
+    enabled_units::EnabledUnits,
     link::LinkType,
     live::LiveCapture,
     members::Members,
@@ -178,7 +180,9 @@ fn confine(
         }
     }
     let mut files = options.files()?;
-    files.extend(members);
+    if let Some(members) = members {
+        files.extend([members, EnabledUnits::access()]);
+    }
     if rustix::process::geteuid().is_root() {
         claim_name(options)?; // last, so that a start that fails removes nothing
     }

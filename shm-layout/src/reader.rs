@@ -11,7 +11,8 @@ use std::{
 use rustix::process::geteuid;
 
 use crate::{
-    AttachError, CaptureState, Event, InterfaceCounters, InterfaceName, RingName, UnixTime, UnknownEvent,
+    AttachError, CaptureState, Event, InterfaceCounters, InterfaceName, RingName, UnixTime,
+    UnknownEvent,
     header::load_time,
     map::{Map, Unfit, same_file},
     ring::SlotRead,

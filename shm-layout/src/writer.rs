@@ -3,8 +3,8 @@
 use std::{fs::File, sync::atomic::Ordering::*};
 
 use crate::{
-    CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange, OuterHeader,
-    RingName, UnixTime,
+    CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange,
+    OuterHeader, RingName, UnixTime,
     header::{COUNTERS, MAX_INTERFACES, load_time},
     map::{MAX_SLOTS, Map, Stream},
     segment::{Old, is_at, lock, open_own, replace, set_permissions, unlink, wake},
