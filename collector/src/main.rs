@@ -124,6 +124,12 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
                 return Ok(());
             }
             let mut pipeline = open_ring(options, &ring, samples, || live.link())?;
+            if let Some((from, to)) = pipeline.gap() {
+                let (span, ring) = (local_span(from.seconds(), to.seconds()), &ring.name);
+                info(format_args!(
+                    "no collector ran for ring {ring} {span}: nothing is recorded of that time"
+                ));
+            }
             startup.ready()?;
             let end = live.run(&signals, &mut pipeline, startup);
             pipeline.finish(end)

@@ -218,6 +218,11 @@ impl Pipeline {
         self.writer.set_state(interface, state);
     }
 
+    /// The time without a collector before this one, if it was not short.
+    pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
+        self.writer.gap()
+    }
+
     /// Counts frames that the kernel dropped.
     pub fn count_kernel_drops(&mut self, counters: InterfaceId, number: u64) {
         self.writer.add(counters, Counter::KernelDropped, number);

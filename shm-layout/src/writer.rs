@@ -53,6 +53,8 @@ pub struct Writer {
     counted: [u64; COUNTERS],
     /// The frames of each interface at the last heartbeat.
     seen: [u64; MAX_INTERFACES],
+    /// The time without a writer before this one.
+    gap: Option<(UnixTime, UnixTime)>,
     /// Locked until the process ends, also if it is killed.
     lock: File,
     /// Blocks of the file, or more if some were missing at the start.
@@ -119,24 +121,26 @@ impl Writer {
             captures_no_frames: false,
             counted,
             seen,
+            gap: None,
             lock,
             blocks,
             are_blocks_exact,
             unreachable,
         };
-        writer.note_gap(UnixTime::now());
+        writer.find_gap(UnixTime::now());
         writer.announce();
         Ok(writer)
     }
 
-    /// Stores since when no writer captured, if that is long ago. What an earlier one stored stays.
-    fn note_gap(&self, now: UnixTime) {
+    /// Finds and stores since when there was no writer, if that is long ago. What an earlier writer stored stays.
+    fn find_gap(&mut self, now: UnixTime) {
         let header = self.map.header();
         let last = load_time(&header.writer.0.time);
         if last.as_nanos() != 0 && now.as_nanos().saturating_sub(last.as_nanos()) >= LEAST_GAP {
             for (word, time) in header.gap.iter().zip([last, now]) {
                 word.store(time.as_nanos() as u64, Relaxed);
             }
+            self.gap = Some((last, now));
         }
     }
 
@@ -288,9 +292,9 @@ impl Writer {
         self.map.header().states[interface.0].store(state as u64, Relaxed);
     }
 
-    /// The last time without a writer, of a minute or more: the last heartbeat before it, and the first one after it.
+    /// The time without a writer before this one, if it was a minute or more: the last heartbeat, and the first one of this writer.
     pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
-        self.map.header().gap()
+        self.gap
     }
 
     /// Stores the header that hides the ARP or Neighbor Discovery that was just counted as `UnknownHeader`.
