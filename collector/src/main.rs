@@ -47,7 +47,8 @@ mod unknown_header;
 use std::{process::ExitCode, thread::sleep, time::Duration};
 
 use aw_service::{
-    Access, CapabilitySet, Error, Signals, Startup, SystemCalls, UserAccount, failed, info, warn,
+    Access, CapabilitySet, Error, Signals, Startup, SystemCalls, UserAccount, failed, info,
+    local_span, warn,
 };
 use rustix::net::AddressFamily;
 use shm_layout::{CreateError, Writer, WriterOptions, claim, remove};

@@ -196,19 +196,18 @@ impl Members {
                 continue; // it has ended
             };
             let Some(mut what) = self.captured(process, &lines, is_late) else { continue };
-            if member.options != self.options {
-                let applies = rank(&member.options) > rank(&self.options);
-                what += match applies {
-                    true => ", with the options of that process",
-                    false => ", until this one takes over, which has more options",
-                };
-                if applies && differs != process && is_late {
+            let mut then = "this one takes over when it ends";
+            if rank(&member.options) < rank(&self.options) {
+                then = "this one has more options, and takes over in some seconds";
+            } else if member.options != self.options {
+                what += ", with the options of that process";
+                if differs != process && is_late {
                     differs = process;
                     warn(self.difference(&member));
                 }
             }
             if what != said {
-                info(format_args!("{what} (this one takes over when it ends)"));
+                info(format_args!("{what} ({then})"));
                 startup.waits(&what);
                 said = what;
             }

@@ -79,6 +79,7 @@ fn an_instance_is_added() {
     let Some(lan) = Lan::new() else { return };
     lan.here.ip("link add two0 type veth peer name two1");
     lan.here.ip("link set two0 up");
+    lan.here.ip("link set two1 up");
     for (words, wanted) in [
         (&["--instance", "veth0", "--wait", "veth0", "two0"][..], "listening on veth0, two0"),
         (&["--instance", "two0", "veth0"], "listening on veth0, two0"),
@@ -263,6 +264,7 @@ fn options_that_differ() {
     let Some(lan) = Lan::new() else { return };
     lan.here.ip("link add two0 type veth peer name two1");
     lan.here.ip("link set two0 up");
+    lan.here.ip("link set two1 up");
     let plain = ["--instance", "veth0"];
     let more = ["-4", "--instance", "two0"];
     for order in [[&plain[..], &more], [&more, &plain]] {
@@ -273,7 +275,9 @@ fn options_that_differ() {
         let second = start(order[1]);
         if order[0] == plain {
             // That its own options do not apply would not be true for long.
-            let text = second.stderr.wait_for("until this one takes over, which has more options");
+            let text = second
+                .stderr
+                .wait_for("(this one has more options, and takes over in some seconds)");
             assert!(text.contains("captures"), "{text}");
             let ended = first.finish().stderr;
             assert!(!second.stderr.text().contains("no effect"), "{}", second.stderr.text());
@@ -307,6 +311,7 @@ fn one_that_fails_takes_nothing_away() {
     let Some(lan) = Lan::new() else { return };
     lan.here.ip("link add two0 type veth peer name two1");
     lan.here.ip("link set two0 up");
+    lan.here.ip("link set two1 up");
     let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
     let start = |words: &[&str]| Run::start(command(&lan, &ring, directory.path(), words));
     let first = start(&["--instance", "veth0"]);
