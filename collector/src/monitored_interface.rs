@@ -145,6 +145,9 @@ impl MonitoredInterface {
         }
         self.reason.clear();
         (self.wanted, self.is_new) = (wanted, wanted);
+        if !wanted {
+            self.store_state(pipeline); // now: another one may take its place
+        }
     }
 
     /// Whether it is reported when it is missing.

@@ -340,8 +340,8 @@ fn all_faults_are_reported() {
         "aw-sqlite is not running",
     ];
     let answer = soon(check, reports("eht0"));
-    answer.unhealthy_of("aw-sqlite", &faults);
     assert_eq!(answer.stdout.matches("is not running").count(), 1, "{answer:#?}");
+    answer.unhealthy_of("aw-sqlite", &faults);
     collector.stop().ok();
 }
 
