@@ -246,15 +246,15 @@ fn what_cannot_be_captured_is_dropped_at_once() {
         |name: &str| Run::start(command(&lan, &ring, directory.path(), &["--instance", name]));
     let first = start("veth0");
     first.stderr.wait_for("listening on veth0");
-    let (second, third) = (start("two0"), start("eht9"));
+    let (second, third) = (start("two0"), start("zzz9"));
     first.stderr.wait_for("listening on two0");
-    first.stderr.wait_for("cannot listen on eht9: no such interface");
+    first.stderr.wait_for("cannot listen on zzz9: no such interface");
     second.stop().ok();
     third.stop().ok();
     first.stderr.wait_for("stopped listening on two0: its collector has ended");
     let text = first.stderr.text();
     let at = |name: &str| text.find(&format!("stopped listening on {name}: its collector"));
-    assert!(at("eht9") < at("two0") && at("eht9").is_some(), "{text}");
+    assert!(at("zzz9") < at("two0") && at("zzz9").is_some(), "{text}");
     first.stop().ok();
 }
 
