@@ -84,7 +84,7 @@ impl Samples {
             time.iter().for_each(|time| self.add(name, &labels, age(*time)));
         }
         // Of a collector that does not run, nothing is known.
-        let states = is_running(reader).then(|| reader.interfaces()).unwrap_or_default();
+        let states = if is_running(reader) { reader.interfaces() } else { Vec::new() };
         for (interface, state) in states {
             let labels = [labels[0], ("interface", interface.as_str())];
             self.add("interface_up", &labels, u8::from(state == CaptureState::Captured));
