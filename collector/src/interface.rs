@@ -4,7 +4,7 @@ use std::{env, fs, io};
 
 use pcap::{Activated, Active, BpfProgram, Capture, Device, Precision};
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
-use shm_layout::InterfaceName;
+use shm_layout::{CaptureState, InterfaceName};
 
 use crate::{Error, failed, filter, link::LinkType};
 
@@ -45,6 +45,8 @@ pub struct OpenError {
 pub enum InterfaceState {
     Up,
     Down,
+    /// Up, but its cable is out, or what is at the other end is down.
+    NoCarrier,
     /// Deleted; there may be a new one with the same name.
     Deleted,
 }
@@ -59,6 +61,7 @@ impl OpenInterface {
         match index(name.as_str()) {
             Ok(index) if index != self.index => InterfaceState::Deleted,
             _ if is_down(name) => InterfaceState::Down,
+            _ if has_no_carrier(name) => InterfaceState::NoCarrier,
             _ => InterfaceState::Up,
         }
     }
@@ -118,8 +121,12 @@ fn few(refused: &[String]) -> String {
     shown.chain(more).collect::<Vec<_>>().join("; ")
 }
 
-/// The kernel's number for an interface, if there is one of that name.
+/// The kernel's number for an interface, if there is one of that name. The kernel takes eth0:1, and eth0:, for eth0: names of
+/// aliases, which carry addresses and are no interfaces.
 fn index(name: &str) -> io::Result<Option<u32>> {
+    if name.contains(':') {
+        return Ok(None);
+    }
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     Ok(name_to_index(socket, name).ok())
 }
@@ -130,7 +137,31 @@ pub fn absent(name: InterfaceName) -> Option<&'static str> {
     is_absent.then_some(NO_SUCH)
 }
 
+/// Why there can never be an interface of this name.
+pub fn impossible(name: &str) -> Option<String> {
+    let (interface, rest) = name.split_once(':')?;
+    let vlan = match rest.parse::<u16>() {
+        Ok(vlan) => format!(", also of VLAN {vlan}"),
+        Err(_) => String::new(),
+    };
+    Some(match interface.is_empty() {
+        true => NO_SUCH.into(),
+        false => {
+            format!("no such interface (name {interface}: that captures all its frames{vlan})")
+        }
+    })
+}
+
 const NO_SUCH: &str = "no such interface (ip link lists them)";
+
+/// Why an interface is not open.
+pub fn not_opened(name: InterfaceName) -> CaptureState {
+    match absent(name) {
+        Some(_) => CaptureState::Absent,
+        None if is_down(name) => CaptureState::Down,
+        None => CaptureState::NotOpened,
+    }
+}
 
 /// Whether IFF_UP is not set (netdevice(7)).
 fn is_down(name: InterfaceName) -> bool {
@@ -138,6 +169,13 @@ fn is_down(name: InterfaceName) -> bool {
     let flags =
         flags.and_then(|text| u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok());
     flags.is_some_and(|flags| flags & 1 == 0)
+}
+
+/// Whether it is up, and no frames can arrive because nothing is at the other end: the cable is out, the port of the switch is off.
+/// The kernel reads the file only for an interface that is up.
+fn has_no_carrier(name: InterfaceName) -> bool {
+    let carrier = fs::read_to_string(format!("/sys/class/net/{name}/carrier"));
+    carrier.is_ok_and(|text| text.trim() == "0")
 }
 
 /// Options for opening interfaces.
@@ -155,6 +193,9 @@ pub struct CaptureOptions {
 
 /// Opens an interface.
 pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterface, OpenError> {
+    if let Some(why) = impossible(name.as_str()) {
+        return Err(OpenError { temporary: false, why });
+    }
     let any = name.as_str() == "any";
     let index = index(name.as_str()).ok().flatten();
     if !any && index.is_none() {

@@ -23,6 +23,7 @@ use shm_layout::InterfaceName;
 use crate::{
     Error,
     batching::{WakeLimit, gather},
+    enabled_units::EnabledUnits,
     event_name::{EventName, check_event_names},
     failed, info,
     interface::{self, CaptureOptions},
@@ -51,6 +52,8 @@ pub struct LiveCapture {
     capture: CaptureOptions,
     /// `--join`.
     members: Option<Members>,
+    /// With `--join`.
+    enabled: EnabledUnits,
     /// Those of the options.
     own: Sources,
     /// `--as`.
@@ -114,6 +117,7 @@ impl LiveCapture {
             interfaces: Vec::new(),
             capture,
             members,
+            enabled: EnabledUnits::of_this_machine(),
             own,
             names: options.names.clone(),
             check_names_at: None,
@@ -174,6 +178,7 @@ impl LiveCapture {
         self.register(signals).map_err(|error| Error::io("register with epoll", error))?;
         self.log_sources();
         self.relate();
+        self.interfaces.iter_mut().for_each(|interface| interface.check_state(pipeline));
         self.report()?;
         let mut heartbeat = Instant::now();
         let mut wakes = WakeLimit::new(self.latency, heartbeat);
@@ -293,6 +298,9 @@ impl LiveCapture {
                 text += &format!("; {}: {trouble}", interface.name);
             }
         }
+        for name in self.enabled.not_running() {
+            text += &format!("; {name}: its unit is enabled, but does not run");
+        }
         text
     }
 
@@ -360,7 +368,9 @@ impl LiveCapture {
                 let data = epoll::EventData::new_u64(index as u64);
                 epoll::add(&self.epoll, fd, data, IN)
                     .map_err(|error| Error::io("register with epoll", error))?;
+                interface.check_state(pipeline);
             }
+            interface.check_carrier();
             interface.store_state(pipeline); // after the first try, so that a new one is not down for a moment
         }
         if !open_interfaces(&self.interfaces).eq(self.related.iter().copied()) {

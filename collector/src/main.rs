@@ -14,6 +14,7 @@ mod capture_file;
 mod check;
 mod copies;
 mod decapsulation;
+mod enabled_units;
 mod event_name;
 mod filter;
 mod interface;
@@ -47,12 +48,14 @@ mod unknown_header;
 use std::{process::ExitCode, thread::sleep, time::Duration};
 
 use aw_service::{
-    Access, CapabilitySet, Error, Signals, Startup, SystemCalls, UserAccount, failed, info, warn,
+    Access, CapabilitySet, Error, Signals, Startup, SystemCalls, UserAccount, failed, info,
+    local_span, warn,
 };
 use rustix::net::AddressFamily;
 use shm_layout::{CreateError, Writer, WriterOptions, claim, remove};
 
 use crate::{
+    enabled_units::EnabledUnits,
     link::LinkType,
     live::LiveCapture,
     members::Members,
@@ -123,6 +126,12 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
                 return Ok(());
             }
             let mut pipeline = open_ring(options, &ring, samples, || live.link())?;
+            if let Some((from, to)) = pipeline.gap() {
+                let (span, ring) = (local_span(from.seconds(), to.seconds()), &ring.name);
+                info(format_args!(
+                    "no collector ran for ring {ring} {span}: nothing is recorded of that time"
+                ));
+            }
             startup.ready()?;
             let end = live.run(&signals, &mut pipeline, startup);
             pipeline.finish(end)
@@ -179,7 +188,9 @@ fn confine(
         }
     }
     let mut files = options.files()?;
-    files.extend(members);
+    if let Some(members) = members {
+        files.extend([members, EnabledUnits::access()]);
+    }
     if rustix::process::geteuid().is_root() {
         claim_name(options)?; // last, so that a start that fails removes nothing
     }

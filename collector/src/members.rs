@@ -196,15 +196,18 @@ impl Members {
                 continue; // it has ended
             };
             let Some(mut what) = self.captured(process, &lines, is_late) else { continue };
-            if member.options != self.options {
-                what += ", with its own options";
+            let mut then = "this one takes over when it ends";
+            if rank(&member.options) < rank(&self.options) {
+                then = "this one has more options, and takes over in some seconds";
+            } else if member.options != self.options {
+                what += ", with the options of that process";
                 if differs != process && is_late {
                     differs = process;
                     warn(self.difference(&member));
                 }
             }
             if what != said {
-                info(format_args!("{what} (this one takes over when it ends)"));
+                info(format_args!("{what} ({then})"));
                 startup.waits(&what);
                 said = what;
             }
@@ -255,10 +258,8 @@ impl Members {
     }
 
     fn difference(&self, member: &Member) -> String {
-        let named =
-            |options: &str| if options.is_empty() { "none".into() } else { options.to_owned() };
         format!(
-            "the options of this collector do not apply: process {} captures for ring {}, and it has other options: {} (here: {}; write the same for all, OPTIONS_ALL= in /etc/addrwatch/collector.conf, or choose another ring for this one with -m)",
+            "the options of this collector have no effect: process {} captures for ring {}, with the options {} (here: {}; write the same for all: OPTIONS_ALL= in /etc/addrwatch/collector.conf, or choose another ring for this one with -m)",
             member.process,
             self.ring,
             named(&member.options),
@@ -269,15 +270,19 @@ impl Members {
     /// Of collectors with different options, the one with the most captures, whichever was started first: an error if that is
     /// another one.
     pub fn check_rank(&mut self) -> Result<(), Error> {
-        let rank = |options: &str| (options.len(), options.to_owned());
-        let first = self.others().into_iter().max_by_key(|one| rank(&one.options));
+        let first = self
+            .others()
+            .into_iter()
+            .max_by(|one, other| rank(&one.options).cmp(&rank(&other.options)));
         let first = first.filter(|one| rank(&one.options) > rank(&self.options));
         self.outranked = if first.is_some() { self.outranked + 1 } else { 0 };
         match first {
             Some(first) if self.outranked >= TIMES => Err(failed(format_args!(
-                "end so that process {} captures, which has more options: {}",
+                "process {} has more options, and captures from now on for ring {}: its options {} apply to all interfaces, and those of this collector, {}, have no effect (write the same for all: OPTIONS_ALL= in /etc/addrwatch/collector.conf, or choose another ring for this one with -m)",
                 first.process,
-                self.difference(&first)
+                self.ring,
+                named(&first.options),
+                named(&self.options)
             ))),
             _ => Ok(()),
         }
@@ -324,12 +329,28 @@ impl Members {
         names
     }
 
-    /// The other collectors that run. Files of those that have ended are removed.
+    /// The interfaces of all collectors that run, also of other rings.
+    pub fn all_interfaces(&self) -> Vec<InterfaceName> {
+        // RING.NETNS.PID; one of RING.NETNS.new.PID is not complete.
+        let all = self.members(|name| {
+            let (prefix, process) = name.rsplit_once('.')?;
+            (!prefix.ends_with(".new")).then_some(process)
+        });
+        all.into_iter().flat_map(|one| one.names).chain(self.names.iter().copied()).collect()
+    }
+
+    /// The other collectors of this ring that run.
     fn others(&self) -> Vec<Member> {
+        self.members(|name| name.strip_prefix(&self.prefix))
+    }
+
+    /// The other collectors that run, of files from whose names this returns the process. Files of those that have ended are
+    /// removed.
+    fn members(&self, process: impl Fn(&str) -> Option<&str>) -> Vec<Member> {
         let mut others = Vec::new();
         for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let process = name.to_str().and_then(|name| name.strip_prefix(&self.prefix));
+            let process = name.to_str().and_then(&process);
             let process = process.and_then(|process| process.parse::<u32>().ok());
             let path = entry.path();
             if let Some(process) = process.filter(|process| *process != std::process::id())
@@ -345,6 +366,15 @@ impl Members {
         }
         others
     }
+}
+
+/// The options with the highest rank apply.
+fn rank(options: &str) -> (usize, &str) {
+    (options.len(), options)
+}
+
+fn named(options: &str) -> &str {
+    if options.is_empty() { "none" } else { options }
 }
 
 impl Member {

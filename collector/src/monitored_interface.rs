@@ -7,7 +7,7 @@ use std::{
 };
 
 use aw_service::{Backoff, Condition};
-use shm_layout::{InterfaceName, UnixTime};
+use shm_layout::{CaptureState, InterfaceName, UnixTime};
 
 use crate::{
     Error,
@@ -24,6 +24,9 @@ use crate::{
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(16));
 /// An interface that was there for this long is stable: the pauses begin with the shortest again.
 const STABLE: Duration = Duration::from_secs(60);
+/// An interface without a carrier counts as down after this time: it has none for some seconds when it comes up, and when the
+/// other end starts again.
+const NO_CARRIER: Duration = Duration::from_secs(5);
 /// An interface stays open for this long after the end of its collector, which may only be restarted.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -54,9 +57,11 @@ pub struct MonitoredInterface {
     opened: Option<OpenInterface>,
     /// Not processed yet, if it is read together with others.
     taken: TakenFrame,
+    /// As last looked up, while it is open; and since when.
+    state: (InterfaceState, Instant),
     down: Condition,
-    /// Whether it was down, and up, when that was last stored; a new one is neither.
-    stored: (bool, bool),
+    /// What was last stored for the outputs.
+    stored: CaptureState,
     opened_at: Instant,
     backoff: Backoff,
     next_attempt: Instant,
@@ -116,8 +121,9 @@ impl MonitoredInterface {
             options: options.clone(),
             opened: None,
             taken: TakenFrame::default(),
+            state: (InterfaceState::Up, now),
             down: Condition::default(),
-            stored: (false, false),
+            stored: CaptureState::None,
             opened_at: now,
             backoff: BACKOFF,
             next_attempt: now,
@@ -127,12 +133,14 @@ impl MonitoredInterface {
         }
     }
 
-    /// Whether a collector that runs with `--join` names it: without one, it is closed, unless it is this one's own.
+    /// Whether a collector that runs with `--join` names it: without one, it is closed, unless it is this one's own. At once if no
+    /// frames come from it, otherwise later.
     pub fn set_joined(&mut self, joined: bool, pipeline: &mut Pipeline) {
         if joined {
             self.joined_at = Instant::now();
         }
-        let wanted = self.is_own || self.joined_at.elapsed() < LINGER;
+        let lingers = self.wanted && self.trouble().is_none() && self.joined_at.elapsed() < LINGER;
+        let wanted = self.is_own || joined || lingers;
         if wanted == self.wanted {
             return;
         }
@@ -143,10 +151,14 @@ impl MonitoredInterface {
             info(format_args!("stopped listening on {}: its collector has ended", self.name));
             self.read(2 * interface::BUFFERED_FRAMES as usize, pipeline); // what the kernel has buffered
             self.count_drops(pipeline);
-            (self.opened, self.down) = (None, Condition::default());
+            self.opened = None;
+            self.forget_state();
         }
         self.reason.clear();
         (self.wanted, self.is_new) = (wanted, wanted);
+        if !wanted {
+            self.store_state(pipeline); // now: another one may take its place
+        }
     }
 
     /// Whether it is reported when it is missing.
@@ -156,7 +168,11 @@ impl MonitoredInterface {
 
     /// Why no frames come from it, in a few words.
     pub fn trouble(&self) -> Option<&str> {
-        let is_down = self.down.is_present().then_some("it is down");
+        let state = match self.state.0 {
+            InterfaceState::NoCarrier => "it has no carrier",
+            _ => "it is down",
+        };
+        let is_down = self.down.is_present().then_some(state);
         self.missing().filter(|_| self.is_expected()).or(is_down)
     }
 
@@ -192,15 +208,39 @@ impl MonitoredInterface {
         self.opened.is_none().then_some(&self.reason)
     }
 
-    /// Stores for the outputs whether no frames can arrive, because it is down or not there, or it is captured on.
+    /// Whether it is up, and has had no carrier for some time.
+    fn lacks_carrier(&self) -> bool {
+        let (state, since) = self.state;
+        state == InterfaceState::NoCarrier && since.elapsed() >= NO_CARRIER
+    }
+
+    /// Logs that it has no carrier, if that lasts.
+    pub fn check_carrier(&mut self) {
+        if self.lacks_carrier() {
+            self.down.begins(format_args!(
+                "{} has no carrier: no frames until it has one (check its cable, and what is at the other end)",
+                self.name
+            ));
+        }
+    }
+
+    /// Stores for the outputs whether it is captured, and if not, why. Again each time: a ring that was created again has nothing.
     pub fn store_state(&mut self, pipeline: &mut Pipeline) {
-        let is_missing = self.opened.is_none() && self.is_expected();
-        let is_down = is_missing || self.down.is_present();
-        let state = (is_down, self.opened.is_some() && !is_down);
-        if state != self.stored {
-            pipeline.set_state(self.name, state.0, state.1);
+        let state = self.capture_state();
+        if (state, self.stored) != (CaptureState::None, CaptureState::None) {
+            pipeline.set_state(self.name, state);
         }
         self.stored = state;
+    }
+
+    fn capture_state(&self) -> CaptureState {
+        match self.opened {
+            Some(_) if self.lacks_carrier() => CaptureState::NoCarrier,
+            Some(_) if self.state.0 == InterfaceState::Down => CaptureState::Down,
+            Some(_) => CaptureState::Captured,
+            None if !self.is_expected() => CaptureState::None,
+            None => interface::not_opened(self.name),
+        }
     }
 
     /// Its link type, while it is there.
@@ -262,7 +302,7 @@ impl MonitoredInterface {
         warn(format_args!("stopped listening on {}: {why}; retrying", self.name));
         self.count_drops(pipeline);
         self.opened = None;
-        self.down = Condition::default();
+        self.forget_state();
         self.reason.clear();
         // One that comes and goes is opened, and so logged, less and less often.
         if self.opened_at.elapsed() >= STABLE {
@@ -288,15 +328,24 @@ impl MonitoredInterface {
         self.next_attempt = Instant::now();
     }
 
+    /// Nothing is known of its state, which is not looked up.
+    fn forget_state(&mut self) {
+        (self.state, self.down) = ((InterfaceState::Up, Instant::now()), Condition::default());
+    }
+
     /// Checks whether the interface was deleted, or went up or down, and logs each change.
     pub fn check_state(&mut self, pipeline: &mut Pipeline) {
         let Some(opened) = &self.opened else { return };
-        let name = self.name;
-        match opened.state(name) {
+        let (name, state) = (self.name, opened.state(self.name));
+        if state != self.state.0 {
+            self.state = (state, Instant::now());
+        }
+        match state {
             InterfaceState::Deleted => self.close("it was deleted", pipeline),
             InterfaceState::Down => self.down.begins(format_args!(
                 "{name} is down: no frames until it is up (ip link set {name} up)"
             )),
+            InterfaceState::NoCarrier => {} // until it lasts
             InterfaceState::Up => self.down.ends(format_args!("{name} is up again")),
         }
     }

@@ -2,8 +2,8 @@
 
 use ipnet::IpNet;
 use shm_layout::{
-    Counter, CreateError, Event, InterfaceCounters, InterfaceId, InterfaceName, NameChange,
-    UnixTime, Writer,
+    CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceId, InterfaceName,
+    NameChange, UnixTime, Writer,
 };
 
 use crate::{
@@ -212,10 +212,15 @@ impl Pipeline {
         self.writer.interface(name)
     }
 
-    /// Stores for the outputs whether an interface is down or gone, or captured on and up.
-    pub fn set_state(&mut self, name: InterfaceName, down: bool, up: bool) {
+    /// Stores for the outputs whether an interface is captured.
+    pub fn set_state(&mut self, name: InterfaceName, state: CaptureState) {
         let interface = self.writer.interface(name);
-        self.writer.set_state(interface, down, up);
+        self.writer.set_state(interface, state);
+    }
+
+    /// The time without a collector before this one, if it was not short.
+    pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
+        self.writer.gap()
     }
 
     /// Counts frames that the kernel dropped.

@@ -66,5 +66,5 @@ pub use {
     trial::{check_directory, check_program, report_trial, try_writing, unwritable},
     unit_files::UnitFiles,
     users::{UserAccount, group_id},
-    values::{ByteSize, HostPort, TimeSpan, parse_network, split_name_line},
+    values::{ByteSize, HostPort, TimeSpan, local_span, parse_network, split_name_line},
 };

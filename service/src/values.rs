@@ -9,6 +9,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use jiff::{Timestamp, tz::TimeZone};
 
 /// A server: a host name or an address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +165,16 @@ impl FromStr for ByteSize {
         let bytes = text[..digits].parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift));
         bytes.map(ByteSize).ok_or(BAD)
     }
+}
+
+/// From one second since 1970 to a later one, in local time: `from 2026-11-29 01:39:10 to 01:49:12`.
+pub fn local_span(from: i64, to: i64) -> String {
+    let zone = TimeZone::system();
+    let [from, to] = [from, to]
+        .map(|second| Timestamp::from_second(second).unwrap_or_default().to_zoned(zone.clone()));
+    let is_same_day = from.date() == to.date();
+    let to = to.strftime(if is_same_day { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" });
+    format!("from {} to {to}", from.strftime("%Y-%m-%d %H:%M:%S"))
 }
 
 #[cfg(test)]

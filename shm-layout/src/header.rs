@@ -16,12 +16,14 @@
 //!   264  i64  writer's heartbeat, ns since the epoch
 //!   272  i64  when the last frame was seen, to a heartbeat; 0 = none yet
 //!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
-//!   320  2 × u64  a bit for each block of counters: 1 = its interface is down or gone, to a heartbeat
+//!   320  2 × u64  not used
 //!   336  u64  how often the file was truncated in this generation
 //!   344  i64  when the last of that was noticed: the counters begin there; 0 = never, -1 = they begin again at this moment
 //!   352  u64  the first event after that: earlier ones may be gone
 //!   360  u64  1 = the writer captures no frames (aw-routeros): that none comes is no fault
-//!   368  2 × u64  a bit for each block of counters: 1 = its interface is captured on and up, to a heartbeat
+//!   368  2 × i64  the last time without a writer: its last heartbeat, and the first one after it; 0 = none
+//!   384  128 × i64  for each block of counters: when its interface last received a frame, to a heartbeat; 0 = not yet
+//!  1408  128 × u64  for each block of counters: whether its interface is captured, to a heartbeat; see capture_state.rs
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
@@ -32,7 +34,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 
-use crate::{Counter, InterfaceName, OuterHeader, UnixTime};
+use crate::{CaptureState, Counter, InterfaceName, OuterHeader, UnixTime};
 
 /// Version of this layout. A different one makes a new segment with a new generation.
 pub const LAYOUT_VERSION: u64 = 1;
@@ -68,11 +70,13 @@ pub(crate) struct Header {
     pub head: CacheAligned<AtomicU64>,
     pub wake: CacheAligned<AtomicU32>,
     pub writer: CacheAligned<Heartbeat>,
-    pub down: [AtomicU64; MAX_INTERFACES / 64],
+    _unused: [u64; 2],
     pub cuts: Cuts,
     pub no_frames: AtomicU64,
-    pub up: [AtomicU64; MAX_INTERFACES / 64],
-    _reserved: [u64; 464],
+    pub gap: [AtomicU64; 2],
+    pub last_frames: [AtomicU64; MAX_INTERFACES],
+    pub states: [AtomicU64; MAX_INTERFACES],
+    _reserved: [u64; 208],
     pub counters: [Counters; MAX_INTERFACES],
 }
 
@@ -107,10 +111,11 @@ const _: () = {
     assert!(offset_of!(Header, head) == 128);
     assert!(offset_of!(Header, wake) == 192);
     assert!(offset_of!(Header, writer) == 256);
-    assert!(offset_of!(Header, down) == 320);
     assert!(offset_of!(Header, cuts) == 336);
     assert!(offset_of!(Header, no_frames) == 360);
-    assert!(offset_of!(Header, up) == 368);
+    assert!(offset_of!(Header, gap) == 368);
+    assert!(offset_of!(Header, last_frames) == 384);
+    assert!(offset_of!(Header, states) == 1408);
     assert!(offset_of!(Header, counters) == 4096);
     assert!(size_of::<Counters>() == 512);
     assert!(size_of::<Header>() == 69_632);
@@ -168,8 +173,9 @@ impl Header {
     pub fn begin_again(&self, cuts: u64, next: u64) {
         self.cuts.last.store(BEGINNING_AGAIN, Relaxed);
         fence(Release); // a reader that sees a cleared counter sees this mark, or the time behind it
-        for counters in &self.counters {
+        for (counters, last_frame) in self.counters.iter().zip(&self.last_frames) {
             counters.clear();
+            last_frame.store(0, Relaxed);
         }
         self.cuts.next.store(next, Relaxed);
         self.cuts.number.store(cuts, Relaxed);
@@ -185,23 +191,30 @@ impl Header {
         Some(last).filter(|last| *last != BEGINNING_AGAIN)
     }
 
-    /// Stores whether the interface of these counters is down, or captured on and up. For the writer only.
-    pub fn set_state(&self, index: usize, down: bool, up: bool) {
-        for (words, is_set) in [(&self.down, down), (&self.up, up)] {
-            let (word, bit) = (&words[index / 64], 1 << (index % 64));
-            let bits = word.load(Relaxed);
-            word.store(if is_set { bits | bit } else { bits & !bit }, Relaxed);
-        }
+    /// The interfaces that are captured, or should be.
+    pub fn states(&self) -> Vec<(InterfaceName, CaptureState)> {
+        let states = self.states.iter().zip(&self.counters);
+        let states = states.map(|(state, counters)| (CaptureState::from_word(state), counters));
+        let known = states.filter(|(state, _)| *state != CaptureState::None);
+        known.map(|(state, counters)| (counters.read().name, state)).collect()
     }
 
-    /// The names of the interfaces that are down, and of those that are captured on and up.
-    pub fn interfaces(&self) -> (Vec<InterfaceName>, Vec<InterfaceName>) {
-        let names = |words: &[AtomicU64]| {
-            let is_set = |index: usize| words[index / 64].load(Relaxed) & 1 << (index % 64) != 0;
-            let set = (0..MAX_INTERFACES).filter(|index| is_set(*index));
-            set.map(|index| self.counters[index].read().name).collect()
-        };
-        (names(&self.down), names(&self.up))
+    /// When each interface last received a frame.
+    pub fn last_frames(&self) -> Vec<(InterfaceName, UnixTime)> {
+        let times = self.last_frames.iter().map(load_time).zip(&self.counters);
+        let seen = times.filter(|(time, _)| time.as_nanos() != 0);
+        seen.map(|(time, counters)| (counters.read().name, time)).collect()
+    }
+
+    /// The frames of each block.
+    pub fn seen(&self) -> [u64; MAX_INTERFACES] {
+        self.counters.each_ref().map(|counters| counters.get(Counter::Seen))
+    }
+
+    /// The last time without a writer.
+    pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
+        let [from, to] = self.gap.each_ref().map(load_time);
+        (from.as_nanos() != 0 && to >= from).then_some((from, to))
     }
 
     /// The sum of one counter over all interfaces.

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `event.rs`, `event/` | the event, its values, its kinds, its 56 bytes and its line of text |
 //! | `ring.rs` | the algorithm: a sequence lock for each slot, in safe code, proven by `loom` |
-//! | `ring_name.rs`, `header.rs`, `counter.rs`, `outer_header.rs` | the segment's name, layout and counters |
+//! | `ring_name.rs`, `header.rs`, `counter.rs`, `capture_state.rs`, `outer_header.rs` | the segment's name, layout and counters |
 //! | `map.rs` | opening and mapping: the only unsafe code of the system except one call in `aw-service` |
 //! | `segment.rs` | locking, creating, replacing and removing a segment |
 //! | `writer.rs`, `reader.rs`, `wait.rs` | the two sides, and how a reader waits |
@@ -24,6 +24,8 @@ compile_error!(
 
 mod ring;
 
+#[cfg(not(loom))]
+mod capture_state;
 #[cfg(not(loom))]
 mod counter;
 #[cfg(not(loom))]
@@ -49,6 +51,7 @@ mod writer;
 
 #[cfg(not(loom))]
 pub use {
+    capture_state::CaptureState,
     counter::Counter,
     error::{AttachError, CreateError, NameChange},
     event::{

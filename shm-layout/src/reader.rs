@@ -11,7 +11,8 @@ use std::{
 use rustix::process::geteuid;
 
 use crate::{
-    AttachError, Event, InterfaceCounters, InterfaceName, RingName, UnixTime, UnknownEvent,
+    AttachError, CaptureState, Event, InterfaceCounters, InterfaceName, RingName, UnixTime,
+    UnknownEvent,
     header::load_time,
     map::{Map, Unfit, same_file},
     ring::SlotRead,
@@ -313,14 +314,19 @@ impl Reader {
         self.map.header().counted_since()
     }
 
-    /// The interfaces that are down or gone, to about a second.
-    pub fn down(&self) -> Vec<InterfaceName> {
-        self.interfaces().0
+    /// The interfaces that are captured, or should be, to about a second.
+    pub fn interfaces(&self) -> Vec<(InterfaceName, CaptureState)> {
+        self.map.header().states()
     }
 
-    /// The interfaces that are down or gone, and those that are captured on and up, to about a second.
-    pub fn interfaces(&self) -> (Vec<InterfaceName>, Vec<InterfaceName>) {
-        self.map.header().interfaces()
+    /// When each interface last received a frame, to about a second.
+    pub fn last_frames(&self) -> Vec<(InterfaceName, UnixTime)> {
+        self.map.header().last_frames()
+    }
+
+    /// The last time without a writer, of a minute or more: the last heartbeat before it, and the first one after it.
+    pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
+        self.map.header().gap()
     }
 
     /// Since when no frame was seen: the last one, or when the ring was created. None if its writer captures none.

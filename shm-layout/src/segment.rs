@@ -323,6 +323,10 @@ fn copy_times(header: &Header, from: &Header) {
     let (to, beat) = (&header.writer.0, &from.writer.0);
     to.last_frame.store(beat.last_frame.load(Relaxed), Relaxed);
     to.last_drop.store(beat.last_drop.load(Relaxed), Relaxed);
+    to.time.store(beat.time.load(Relaxed), Relaxed); // until the first heartbeat
+    for (to, from) in header.gap.iter().zip(&from.gap) {
+        to.store(from.load(Relaxed), Relaxed);
+    }
 }
 
 fn copy_counters(header: &Header, from: &Header) {
@@ -331,6 +335,9 @@ fn copy_counters(header: &Header, from: &Header) {
     header.cuts.next.store(from.cuts.next.load(Relaxed), Relaxed);
     for (to, from) in header.counters.iter().zip(&from.counters) {
         to.copy_from(from);
+    }
+    for (to, from) in header.last_frames.iter().zip(&from.last_frames) {
+        to.store(from.load(Relaxed), Relaxed);
     }
 }
 

@@ -3,13 +3,16 @@
 use std::{fs::File, sync::atomic::Ordering::*};
 
 use crate::{
-    Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange, OuterHeader,
-    RingName, UnixTime,
-    header::COUNTERS,
+    CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange,
+    OuterHeader, RingName, UnixTime,
+    header::{COUNTERS, MAX_INTERFACES, load_time},
     map::{MAX_SLOTS, Map, Stream},
     segment::{Old, is_at, lock, open_own, replace, set_permissions, unlink, wake},
     wait::{ALL_READERS, FOLLOWING_READERS, part},
 };
+
+/// Nanoseconds without a heartbeat that are a time without a writer. A restart is shorter.
+const LEAST_GAP: i64 = 60_000_000_000;
 
 /// The segment to write to.
 #[derive(Clone, Debug)]
@@ -51,6 +54,10 @@ pub struct Writer {
     captures_no_frames: bool,
     /// The sums of all counters at the last heartbeat.
     counted: [u64; COUNTERS],
+    /// The frames of each interface at the last heartbeat.
+    seen: [u64; MAX_INTERFACES],
+    /// The time without a writer before this one.
+    gap: Option<(UnixTime, UnixTime)>,
     /// Locked until the process ends, also if it is killed.
     lock: File,
     /// Blocks of the file, or more if some were missing at the start.
@@ -95,7 +102,7 @@ impl Writer {
             }
         };
         let next = map.ring().head();
-        let counted = map.header().sums();
+        let (counted, seen) = (map.header().sums(), map.header().seen());
         let options = options.clone();
         let header = map.header();
         let (generation, created) = (header.generation.load(Relaxed), header.created.load(Relaxed));
@@ -117,13 +124,28 @@ impl Writer {
             names,
             captures_no_frames: false,
             counted,
+            seen,
+            gap: None,
             lock,
             blocks,
             are_blocks_exact,
             unreachable,
         };
+        writer.find_gap(UnixTime::now());
         writer.announce();
         Ok(writer)
+    }
+
+    /// Finds and stores since when there was no writer, if that is long ago. What an earlier writer stored stays.
+    fn find_gap(&mut self, now: UnixTime) {
+        let header = self.map.header();
+        let last = load_time(&header.writer.0.time);
+        if last.as_nanos() != 0 && now.as_nanos().saturating_sub(last.as_nanos()) >= LEAST_GAP {
+            for (word, time) in header.gap.iter().zip([last, now]) {
+                word.store(time.as_nanos() as u64, Relaxed);
+            }
+            self.gap = Some((last, now));
+        }
     }
 
     /// Stores host, process and heartbeat in the header, and wakes the readers.
@@ -133,7 +155,7 @@ impl Writer {
             Some(host) => header.set_host(host),
             None => header.set_host(&rustix::system::uname().nodename().to_string_lossy()),
         }
-        header.down.iter().chain(&header.up).for_each(|word| word.store(0, Relaxed)); // of an earlier writer
+        header.states.iter().for_each(|word| word.store(0, Relaxed)); // of an earlier writer
         header.no_frames.store(self.captures_no_frames.into(), Relaxed);
         header.writer.0.pid.store(std::process::id().into(), Relaxed);
         self.beat(UnixTime::now());
@@ -197,7 +219,7 @@ impl Writer {
         self.map = replace(old, slots, &self.options)?;
         self.blocks = self.map.blocks();
         self.cuts = self.map.header().cuts.number.load(Relaxed);
-        self.counted = self.map.header().sums();
+        (self.counted, self.seen) = (self.map.header().sums(), self.map.header().seen());
         self.restore_names();
         self.announce();
         Ok(Some(change))
@@ -241,7 +263,7 @@ impl Writer {
         self.cuts = self.cuts.saturating_add(1);
         self.map.header().begin_again(self.cuts, self.next);
         self.restore_names();
-        self.counted = [0; COUNTERS];
+        (self.counted, self.seen) = ([0; COUNTERS], [0; MAX_INTERFACES]);
         self.blocks = self.map.blocks();
         self.announce();
     }
@@ -269,9 +291,14 @@ impl Writer {
         self.announce();
     }
 
-    /// Stores whether an interface is down or gone, so that no frames of it arrive, or captured on and up.
-    pub fn set_state(&mut self, interface: InterfaceId, down: bool, up: bool) {
-        self.map.header().set_state(interface.0, down, up);
+    /// Stores whether an interface is captured.
+    pub fn set_state(&mut self, interface: InterfaceId, state: CaptureState) {
+        self.map.header().states[interface.0].store(state as u64, Relaxed);
+    }
+
+    /// The time without a writer before this one, if it was a minute or more: the last heartbeat, and the first one of this writer.
+    pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
+        self.gap
     }
 
     /// Stores the header that hides the ARP or Neighbor Discovery that was just counted as `UnknownHeader`.
@@ -305,6 +332,13 @@ impl Writer {
         let timed = [(Counter::Seen, &beat.last_frame), (Counter::KernelDropped, &beat.last_drop)];
         for (counter, when) in timed {
             if sums[counter as usize] > before[counter as usize] {
+                when.store(now, Relaxed);
+            }
+        }
+        for ((seen, before), when) in
+            header.seen().into_iter().zip(&mut self.seen).zip(&header.last_frames)
+        {
+            if std::mem::replace(before, seen) < seen {
                 when.store(now, Relaxed);
             }
         }

@@ -12,8 +12,9 @@ use std::{
 use common::Ring;
 use rustix::fs::{CWD, FileType, Mode};
 use shm_layout::{
-    AttachError, Counter, CreateError, Event, InterfaceName, Kind, MacAddr, NameChange, Next,
-    Origin, Position, Reader, RingName, Start, UnixTime, VlanId, Writer, WriterOptions, remove,
+    AttachError, CaptureState, Counter, CreateError, Event, InterfaceName, Kind, MacAddr,
+    NameChange, Next, Origin, Position, Reader, RingName, Start, UnixTime, VlanId, Writer,
+    WriterOptions, remove,
 };
 
 fn create(ring: &RingName, slots: u64) -> Writer {
@@ -105,6 +106,64 @@ fn a_reader_starts_at_the_requested_position() {
 }
 
 /// The heartbeat also stores when frames were last seen and last dropped, across restarts and resizes.
+/// A time without a writer is stored by the one that ends it, also if it makes a ring of another size. A restart is none.
+#[test]
+fn a_time_without_a_writer() {
+    let ring = Ring::new("gap");
+    let mut writer = create(&ring, 8);
+    assert_eq!(writer.gap(), None);
+    let ago =
+        |seconds: i64| UnixTime::from_nanos(UnixTime::now().as_nanos() - seconds * 1_000_000_000);
+    writer.maintain(ago(30));
+    drop(writer);
+    let mut writer = create(&ring, 8);
+    assert_eq!(writer.gap(), None, "a restart");
+    for slots in [8, 16, 16] {
+        let last = ago(600);
+        writer.maintain(last);
+        drop(writer);
+        writer = create(&ring, slots);
+        let (from, to) = writer.gap().unwrap();
+        assert!(from == last && to > ago(100), "{slots}: {from:?} {to:?}");
+        let reader = Reader::attach(&ring, Start::Oldest).unwrap();
+        assert_eq!(reader.gap(), Some((from, to)), "{slots}");
+        drop(writer);
+        writer = create(&ring, slots);
+        assert_eq!(writer.gap(), None, "{slots}");
+        assert_eq!(reader.gap(), Some((from, to)), "{slots}: it stays");
+    }
+}
+
+/// The state of each interface, which a writer that starts does not take over, and its last frame, which it does.
+#[test]
+fn states_and_last_frames() {
+    let ring = Ring::new("states");
+    let mut writer = create(&ring, 8);
+    let eth1: InterfaceName = "eth1".parse().unwrap();
+    let (first, second) = (writer.interface(eth0()), writer.interface(eth1));
+    writer.set_state(first, CaptureState::Captured);
+    writer.set_state(second, CaptureState::NoCarrier);
+    let reader = Reader::attach(&ring, Start::Oldest).unwrap();
+    let both = [(eth0(), CaptureState::Captured), (eth1, CaptureState::NoCarrier)];
+    assert_eq!(reader.interfaces(), both);
+    writer.set_state(second, CaptureState::None);
+    assert_eq!(reader.interfaces(), both[..1]);
+    assert_eq!(reader.last_frames(), []);
+    let at = |second| UnixTime::new(second, 0);
+    writer.count(second, Counter::Seen);
+    writer.maintain(at(2));
+    writer.count(first, Counter::Seen);
+    writer.maintain(at(3));
+    writer.maintain(at(4));
+    let frames = [(eth0(), at(3)), (eth1, at(2))];
+    assert_eq!(reader.last_frames(), frames);
+    drop(writer);
+    let writer = create(&ring, 16);
+    let reader = Reader::attach(&ring, Start::Oldest).unwrap();
+    assert_eq!((reader.interfaces(), reader.last_frames()), (vec![], frames.to_vec()));
+    drop(writer);
+}
+
 #[test]
 fn last_frame_and_last_drop() {
     let ring = Ring::new();

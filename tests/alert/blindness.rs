@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use aw_tests::alerting::Alert;
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
+use aw_tests::clock::library;
 use aw_tests::collect::{collect, stdout_of};
 use aw_tests::feed::{numbered_capture, reading_collector};
 use aw_tests::frames::{Arp, Ethernet, Mac};
@@ -55,7 +56,7 @@ fn a_collector_that_dies_is_an_alert_and_so_is_its_return() {
     collector.kill();
 }
 
-/// An interface that never existed, and whose collector ends, is not "up again"; one that comes is.
+/// An interface that never existed, and whose collector ends, is not captured again; one that comes is.
 #[test]
 fn an_interface_that_never_was() {
     let Some(lan) = Lan::new() else { return };
@@ -72,7 +73,7 @@ fn an_interface_that_never_was() {
     let running = alert.start();
     let has = |text: &str| notes(&alert, "blind").iter().any(|note| note.starts_with(text));
     for name in ["eht0", "late0"] {
-        let down = format!("interface {name} is down or gone: no frames of it arrive (ip link ");
+        let down = format!("interface {name}: no such interface: no frames of it arrive (ip link ");
         running.wait_until("it is reported", || has(&down));
     }
     collector.stop().ok();
@@ -80,13 +81,48 @@ fn an_interface_that_never_was() {
     lan.here.ip("link set late0 up");
     lan.here.ip("link set late1 up");
     let collector = capture(&["veth0", "late0"]);
-    running.wait_until("late0 is up", || has("over: interface late0 is up again, after "));
+    running.wait_until("late0 is there", || has("over: interface late0 is captured again, after "));
     running.wait_until("eht0 is no longer captured", || {
         has("over: the collector captures no longer on interface eht0, after ")
     });
     assert!(!has("over: interface eht0"), "{:?}", notes(&alert, "blind"));
     running.stop().ok();
     collector.stop().ok();
+}
+
+/// Collector and aw-alert did not run: both report that once when they start again.
+#[test]
+fn a_time_without_any_sensor() {
+    let Some(library) = library() else {
+        return skip("there is no libfaketime here (faketime)");
+    };
+    let Some(lan) = Lan::new() else { return };
+    let alert = Alert::new();
+    alert.config(&alert.appending_channel());
+    let mut earlier = reading_collector(&alert.ring, &["-q"]);
+    earlier.env("LD_PRELOAD", &library).env("FAKETIME", "-10m");
+    let mut earlier = Run::start(earlier);
+    earlier.stdin.take().unwrap().write_all(&numbered_capture(1..4)).unwrap();
+    earlier.finish().ok();
+    alert.once();
+    let mut command = lan.here.command(binary("collector"));
+    command.args(["--ring", alert.ring.name(), "-q", "veth0"]);
+    let collector = Run::start(command);
+    let message = format!("no collector ran for ring {} from 20", alert.ring.name());
+    collector.stderr.wait_for(&message);
+    let gaps = || {
+        let all = notes(&alert, "blind");
+        all.into_iter().filter(|note| note.starts_with("over: no collector ran from 20")).count()
+    };
+    let running = alert.start();
+    running.wait_until("it is reported", || gaps() == 1);
+    running.stop().ok();
+    let running = alert.start();
+    collector.kill();
+    let is_blind = |note: &String| note.starts_with("no heartbeat from the collector");
+    running.wait_until("it is blind", || notes(&alert, "blind").iter().any(is_blind));
+    assert_eq!(gaps(), 1, "once: {:?}", notes(&alert, "blind"));
+    running.stop().ok();
 }
 
 fn cut(alert: &Alert) {

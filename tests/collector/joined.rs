@@ -4,7 +4,7 @@
 use aw_tests::collect::held;
 use aw_tests::feed::FrameSender;
 use aw_tests::lan::Lan;
-use aw_tests::rig::{Run, binary, run, wait_until};
+use aw_tests::rig::{Run, binary, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -79,6 +79,7 @@ fn an_instance_is_added() {
     let Some(lan) = Lan::new() else { return };
     lan.here.ip("link add two0 type veth peer name two1");
     lan.here.ip("link set two0 up");
+    lan.here.ip("link set two1 up");
     for (words, wanted) in [
         (&["--instance", "veth0", "--wait", "veth0", "two0"][..], "listening on veth0, two0"),
         (&["--instance", "two0", "veth0"], "listening on veth0, two0"),
@@ -188,12 +189,82 @@ fn what_is_not_captured_is_said() {
     first.stop().ok();
 }
 
+/// One of two networks is no longer captured, because its collector was stopped and its unit not disabled: `--health` says so,
+/// until it runs again or is disabled.
+#[test]
+fn a_unit_that_is_enabled_and_does_not_run() {
+    if !Path::new("/etc/systemd/system").is_dir() {
+        return skip("there is no /etc/systemd/system here");
+    }
+    let Some(lan) = Lan::new() else { return };
+    lan.here.ip("link add two0 type veth peer name two1");
+    lan.here.ip("link set two0 up");
+    lan.here.ip("link set two1 up");
+    let (ring, directory, units) =
+        (Ring::new(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::set_permissions(units.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let wanted = units.path().join("multi-user.target.wants");
+    fs::create_dir(&wanted).unwrap();
+    for name in ["veth0", "two0"] {
+        fs::write(wanted.join(format!("addrwatch-collector@{name}.service")), "").unwrap();
+    }
+    // In a mount namespace of its own, which `ip netns exec` makes.
+    let start = |name: &str| {
+        let mut command = lan.here.command("sh");
+        let script = "mount --bind \"$1\" /etc/systemd/system && shift && exec \"$@\"";
+        command.args(["-c", script, "sh"]).arg(units.path()).arg(binary("collector"));
+        command.args(["-q", "-u", "root", "--ring", ring.name(), "--join"]).arg(directory.path());
+        command.args(["--instance", name]);
+        Run::start(command)
+    };
+    let health = || run(program("aw-stdout", &["--health", "--ring", ring.name()]));
+    let first = start("veth0");
+    first.stderr.wait_for("listening on veth0");
+    let fault = "two0 is no longer captured: addrwatch-collector@two0 is enabled, but does not run";
+    wait_until("it never ran", || health().stdout.contains(fault));
+    health()
+        .unhealthy(&[&format!("interface {fault} (systemctl status addrwatch-collector@two0;")]);
+    let second = start("two0");
+    wait_until("both are captured", || health().status.success());
+    second.stop().ok();
+    wait_until("it was stopped", || health().stdout.contains(fault));
+    first.stderr.wait_for("two0 is not captured: addrwatch-collector@two0 is enabled, but does");
+    fs::remove_file(wanted.join("addrwatch-collector@two0.service")).unwrap();
+    wait_until("it is disabled", || health().status.success());
+    first.stop().ok();
+}
+
+/// The interface of a collector that ends stays open for some time, because it may only be restarted; not one that is not there.
+#[test]
+fn what_cannot_be_captured_is_dropped_at_once() {
+    let Some(lan) = Lan::new() else { return };
+    lan.here.ip("link add two0 type veth peer name two1");
+    lan.here.ip("link set two0 up");
+    lan.here.ip("link set two1 up");
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let start =
+        |name: &str| Run::start(command(&lan, &ring, directory.path(), &["--instance", name]));
+    let first = start("veth0");
+    first.stderr.wait_for("listening on veth0");
+    let (second, third) = (start("two0"), start("zzz9"));
+    first.stderr.wait_for("listening on two0");
+    first.stderr.wait_for("cannot listen on zzz9: no such interface");
+    second.stop().ok();
+    third.stop().ok();
+    first.stderr.wait_for("stopped listening on two0: its collector has ended");
+    let text = first.stderr.text();
+    let at = |name: &str| text.find(&format!("stopped listening on {name}: its collector"));
+    assert!(at("zzz9") < at("two0") && at("zzz9").is_some(), "{text}");
+    first.stop().ok();
+}
+
 /// Of different options, those of one collector apply, whichever was started first, and all interfaces are captured.
 #[test]
 fn options_that_differ() {
     let Some(lan) = Lan::new() else { return };
     lan.here.ip("link add two0 type veth peer name two1");
     lan.here.ip("link set two0 up");
+    lan.here.ip("link set two1 up");
     let plain = ["--instance", "veth0"];
     let more = ["-4", "--instance", "two0"];
     for order in [[&plain[..], &more], [&more, &plain]] {
@@ -203,19 +274,29 @@ fn options_that_differ() {
         first.stderr.wait_for("listening on");
         let second = start(order[1]);
         if order[0] == plain {
+            // That its own options do not apply would not be true for long.
+            let text = second
+                .stderr
+                .wait_for("(this one has more options, and takes over in some seconds)");
+            assert!(text.contains("captures"), "{text}");
             let ended = first.finish().stderr;
-            assert!(ended.contains("which has more options"), "{ended}");
+            assert!(!second.stderr.text().contains("no effect"), "{}", second.stderr.text());
+            assert!(
+                ended.contains(&format!("process {} has more options", second.id())),
+                "{ended}"
+            );
             second.stderr.wait_for("listening on two0, veth0");
             let again = start(&plain);
             again.stderr.wait_for(
-                "it has other options: --ipv4-only --quiet --user root (here: --quiet --user root;",
+                "with the options --ipv4-only --quiet --user root (here: --quiet --user root;",
             );
             again.stop().ok();
             second.stop().ok();
         } else {
             let said = second.stderr.wait_for(
-                "it has other options: --ipv4-only --quiet --user root (here: --quiet --user root;",
+                "with the options --ipv4-only --quiet --user root (here: --quiet --user root;",
             );
+            assert!(said.contains("the options of this collector have no effect: "), "{said}");
             assert!(said.contains("OPTIONS_ALL= in /etc/addrwatch/collector.conf"), "{said}");
             first.stderr.wait_for("listening on veth0");
             second.stop().ok();
@@ -230,6 +311,7 @@ fn one_that_fails_takes_nothing_away() {
     let Some(lan) = Lan::new() else { return };
     lan.here.ip("link add two0 type veth peer name two1");
     lan.here.ip("link set two0 up");
+    lan.here.ip("link set two1 up");
     let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
     let start = |words: &[&str]| Run::start(command(&lan, &ring, directory.path(), words));
     let first = start(&["--instance", "veth0"]);
@@ -254,7 +336,7 @@ fn one_that_fails_takes_nothing_away() {
     // Once the port is free, the one with more options captures for both; of two with the port, one has it.
     other.stop().ok();
     let second = start(&words);
-    assert!(first.finish().stderr.contains("which has more options"));
+    assert!(first.finish().stderr.contains("has more options, and captures from now on"));
     second.stderr.wait_for("listening on two0, veth0");
     let third = start(&words);
     third.stderr.wait_for(&format!("process {} captures on two0", second.id()));

@@ -52,6 +52,15 @@ fn mistakes_before_the_start() {
         &["listen on eth9: no such interface (ip link lists them)", "--wait"],
     );
     place.both_fail(&["down0"], &["listen on down0: it is down (bring it up with: ip link set"]);
+    // Names of aliases, which the kernel takes for the interface; also as that of a unit.
+    let alias = "no such interface (name veth0: that captures all its frames";
+    for (name, more) in [("veth0:7", ", also of VLAN 7)"), ("veth0:", ")"), ("veth0:x", ")")] {
+        let why = format!("listen on {name}: {alias}{more}");
+        place.both_fail(&[name], &[&why]);
+        place.both_fail(&["--wait", name], &[&why]);
+        place.both_fail(&["--instance", name], &[&why]);
+        place.both_fail(&["veth0", name], &[&why]);
+    }
     // 3: the filter.
     place.both_fail(&["veth0", "--filter", "arp or"], &["syntax error (see pcap-filter(7))"]);
     // 4: a name for the events of an interface that is not captured.

@@ -154,6 +154,20 @@ fn zones() {
     assert_eq!((row, ring.is_empty(), lines.len()), (first, false, 5));
 }
 
+/// Nothing was captured, or nothing arrives: the answer names what finds out why.
+#[test]
+fn an_empty_history_names_the_checks() {
+    let (ring, history) = (Ring::new(), History::new());
+    publish(&ring, 1..1);
+    run(history.command(&ring, &["--once"])).ok();
+    let nothing = run(history.query(&["devices"]));
+    assert_eq!(nothing.status.code(), Some(3), "{nothing:#?}");
+    assert_eq!(
+        nothing.stderr,
+        "aw-query: no devices in the whole history (aw-stdout --health: does the collector receive frames? aw-sqlite --health: is its database written?)\n"
+    );
+}
+
 #[test]
 fn exit_codes() {
     let history = handover();

@@ -278,11 +278,70 @@ fn an_interface_that_is_not_there_is_reported() {
     let collector = Run::start(command);
     collector.stderr.wait_for("listening on veth0");
     let check = || health(&ring, &[]);
-    soon(check, reports("eht0")).unhealthy(&["down or gone: eht0: no frames of it arrive"]);
+    soon(check, reports("eht0"))
+        .unhealthy(&["interface eht0: no such interface: no frames of it arrive"]);
     lan.here.ip("link add eht0 type veth peer name eht1");
     lan.here.ip("link set eht0 up");
     lan.here.ip("link set eht1 up");
     soon(check, is_healthy).ok();
+    collector.stop().ok();
+}
+
+/// One of two networks is blind because its cable is out, before the start or later: that is not well, although the interface is up
+/// and frames of the other one arrive.
+#[test]
+fn an_interface_without_a_carrier_is_reported() {
+    let Some(lan) = aw_tests::lan::Lan::new() else { return };
+    for is_in_at_start in [true, false] {
+        let ring = Ring::new();
+        lan.here.ip("link add two0 type veth peer name two1");
+        lan.here.ip("link set two0 up");
+        let mut command = lan.here.command(aw_tests::rig::binary("collector"));
+        command.args(["--ring", ring.name(), "-q", "veth0", "two0"]);
+        if is_in_at_start {
+            lan.here.ip("link set two1 up");
+        }
+        let collector = Run::start(command);
+        collector.stderr.wait_for("listening on veth0, two0");
+        let check = || health(&ring, &[]);
+        if is_in_at_start {
+            soon(check, is_healthy).ok();
+            lan.here.ip("link set two1 down");
+        }
+        let fault = "interface two0 has no carrier: no frames of it arrive (check its cable, ";
+        soon(check, reports("two0")).unhealthy(&[fault]);
+        collector.stderr.wait_for("two0 has no carrier: no frames until it has one (check");
+        lan.here.ip("link set two1 up");
+        soon(check, is_healthy).ok();
+        collector.stderr.wait_for("two0 is up again");
+        collector.stop().ok();
+        lan.here.ip("link del two0");
+    }
+}
+
+/// Each fault is named, also if another one comes before it.
+#[test]
+fn all_faults_are_reported() {
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let Some(lan) = aw_tests::lan::Lan::new() else { return };
+    let mut command = lan.here.command(aw_tests::rig::binary("collector"));
+    command.args(["--ring", ring.name(), "-q", "--wait", "veth0", "eht0", "eht1"]);
+    let collector = Run::start(command);
+    collector.stderr.wait_for("listening on veth0");
+    let check = || {
+        let mut command = program("aw-sqlite", &["--health", "--ring", ring.name()]);
+        command.args(["-m", "/aw-test-no-such-ring", "--state-dir"]).arg(directory.path());
+        run(command)
+    };
+    let faults = [
+        "interface eht0: no such interface",
+        "interface eht1: no such interface",
+        "/aw-test-no-such-ring: no such ring",
+        "aw-sqlite is not running",
+    ];
+    let answer = soon(check, reports("eht0"));
+    assert_eq!(answer.stdout.matches("is not running").count(), 1, "{answer:#?}");
+    answer.unhealthy_of("aw-sqlite", &faults);
     collector.stop().ok();
 }
 

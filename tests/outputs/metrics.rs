@@ -1,8 +1,9 @@
 //! `aw-metrics` with Debian's prometheus: promtool checks the text, and a server scrapes it.
 #![forbid(unsafe_code)]
 
-use aw_tests::feed::publish;
-use aw_tests::rig::{Run, program, program_at, run, run_with, skip, wait_until};
+use aw_tests::feed::{FrameSender, publish};
+use aw_tests::lan::Lan;
+use aw_tests::rig::{Run, binary, program, program_at, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::sample;
 use aw_tests::server::{free_port, listens};
@@ -267,6 +268,36 @@ fn prometheus_scrapes_it() {
     prometheus.stop().ok();
     metrics.stop().ok();
     syslog.stop();
+}
+
+/// Of each interface, whether it is captured, and when its last frame came.
+#[test]
+fn one_of_two_interfaces_is_blind() {
+    let Some(lan) = Lan::new() else { return };
+    lan.here.ip("link add two0 type veth peer name two1");
+    lan.here.ip("link set two0 up");
+    let (ring, state) = (Ring::new(), tempfile::tempdir().unwrap());
+    let mut command = lan.here.command(binary("collector"));
+    command.args(["-q", "--wait", "--ring", ring.name(), "veth0", "two0", "eht0"]);
+    let collector = Run::start(command);
+    collector.stderr.wait_for("listening on veth0, two0");
+    let (run, port) = listening(&ring, state.path());
+    let value = |name: &str, interface: &str| {
+        let labels = format!("{{ring=\"{}\",interface=\"{interface}\"}}", ring.name());
+        samples(&scrape(port)).get(&format!("addrwatch_{name}{labels}")).copied()
+    };
+    let up = |interface: &str| value("interface_up", interface);
+    wait_until("both are known", || up("two0") == Some(0.0) && up("eht0") == Some(0.0));
+    assert_eq!(up("veth0"), Some(1.0));
+    FrameSender::on(&lan.there, "veth1").send(1..3);
+    let age = |interface: &str| value("interface_last_frame_age_seconds", interface);
+    wait_until("a frame", || age("veth0").is_some());
+    assert_eq!(age("two0"), None);
+    lan.here.ip("link set two1 up");
+    wait_until("it has a carrier", || up("two0") == Some(1.0));
+    collector.stop().ok();
+    assert_eq!(up("veth0"), None, "nothing is known of it");
+    run.stop().ok();
 }
 
 /// After a restart of the machine, the ring is another one: an output that does not start is behind by all of its events.

@@ -106,7 +106,7 @@ fn the_rules_name_metrics_that_exist() {
     run(program("aw-sqlite", &words)).ok();
     let metrics = Exporter::start(&ring, state.path());
     metrics.wait_for("output_delivered_total", "1");
-    wait_until("a frame", || metrics.value("collector_last_frame_age_seconds").is_some());
+    wait_until("a frame", || metrics.value("interface_last_frame_age_seconds").is_some());
     let printed = series(&metrics.text());
     assert!(printed.len() > 12, "{printed:#?}");
     let (rules, tests) = (series(RULES), series(TESTS));

@@ -107,7 +107,7 @@ impl Units<'_> {
         self.booted.ask("systemctl start addrwatch-collector@two0");
         wait_until("the options are named", || {
             let said = self.journal("addrwatch-collector@veth0");
-            said.contains("it has other options: --ipv4-only --quiet --ratelimit 0")
+            said.contains("its options --ipv4-only --quiet --ratelimit 0 apply to all interfaces")
                 && said.contains("/etc/addrwatch/collector.conf")
         });
         self.wait_until_captured(&["veth0", "two0"]);

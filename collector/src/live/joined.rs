@@ -6,6 +6,7 @@ use std::{
 };
 
 use aw_service::{Signals, Startup};
+use shm_layout::CaptureState;
 
 use super::LiveCapture;
 use crate::{
@@ -95,6 +96,14 @@ impl LiveCapture {
                 Some(place) => *place = added,
                 None => self.interfaces.push(added),
             }
+        }
+        let over = self.enabled.look(|| members.all_interfaces());
+        let is_captured = |name| self.interfaces.iter().any(|one| one.wanted && one.name == name);
+        for name in over.into_iter().filter(|name| !is_captured(*name)) {
+            pipeline.set_state(name, CaptureState::None);
+        }
+        for name in self.enabled.not_running() {
+            pipeline.set_state(*name, CaptureState::NotRunning);
         }
     }
 

@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aw_service::count_of;
+use aw_service::{count_of, local_span};
 use serde::{Deserialize, Serialize};
-use shm_layout::{Counter, InterfaceName, RingName};
+use shm_layout::{CaptureState, Counter, InterfaceName, RingName};
 
-use crate::{Episode, EpisodeChange, LossCause, RingState, episode::HOUR};
+use crate::{Episode, EpisodeChange, LossCause, RingState, capture_fault, episode::HOUR};
 
 /// While an interface is down, that is reported once in so many seconds: a port without a cable is usual.
 const DAY: i64 = 86_400;
@@ -148,22 +148,24 @@ impl Faults {
             let name = format!("forgot {ring}");
             reports.push(self.counted(name, FaultKind::Forgot, forgotten, (&what, remedy), now));
         }
+        reports.push(self.of_gap(state));
         let (name, why) = (format!("blind {ring}"), state.blind.as_deref());
         reports.push(self.level(name, FaultKind::Blind, why, "events arrive again", now));
         let prefix = format!("down {ring} ");
         // Also one that the ring, created again, does not have.
         let known = self.faults.keys().filter_map(|name| name.strip_prefix(&prefix)?.parse().ok());
         let seen = state.counters.iter().map(|one| one.name).chain(known);
-        let interfaces = seen.chain(state.down.iter().copied()).collect::<BTreeSet<_>>();
+        let stated = state.interfaces.iter().map(|(interface, _)| *interface);
+        let interfaces = seen.chain(stated).collect::<BTreeSet<_>>();
         // While no collector runs, nothing is known of them.
         for interface in interfaces.into_iter().filter(|_| state.is_running) {
-            let why = format!(
-                "interface {interface} is down or gone: no frames of it arrive (ip link shows it; ip link set {interface} up)"
-            );
-            let why = state.down.contains(&interface).then_some(&*why);
-            let over = match state.captured.contains(&interface) {
-                true => format!("interface {interface} is up again"),
-                false => format!("the collector captures no longer on interface {interface}"),
+            let found = state.interfaces.iter().find(|(one, _)| *one == interface);
+            let found = found.map_or(CaptureState::None, |(_, found)| *found);
+            let why = capture_fault(interface, found);
+            let why = why.as_deref();
+            let over = match found {
+                CaptureState::Captured => format!("interface {interface} is captured again"),
+                _ => format!("the collector captures no longer on interface {interface}"),
             };
             let name = format!("{prefix}{interface}");
             let report = self.level_each(DAY, name, FaultKind::Blind, why, &over, now);
@@ -173,6 +175,28 @@ impl Faults {
         let (name, why) = (format!("spool {ring}"), state.spool_full.as_deref());
         reports.push(self.level(name, FaultKind::Full, why, "the spool has room again", now));
         reports.into_iter().flatten().collect()
+    }
+
+    /// The report of a time without a collector, which this output did not see because it did not run either. One that it saw is
+    /// reported by the end of its blindness.
+    fn of_gap(&mut self, state: &RingState) -> Option<FaultReport> {
+        state.generation?;
+        let end = state.gap.map_or(0, |(_, to)| to.seconds().unsigned_abs());
+        let seen = self.faults.get(&format!("blind {}", state.ring));
+        let is_seen = seen.is_some_and(|fault| fault.episode.is_present());
+        let name = format!("gap {}", state.ring);
+        // What was before the first start of this output is not its business.
+        let known = self.faults.get(&name).map(|fault| fault.episode.count());
+        if known == Some(end) {
+            return None;
+        }
+        let fault = FaultState { generation: 0, episode: Episode::new(end) };
+        self.faults.insert(name.clone(), fault);
+        self.changed.push(name);
+        let (from, to) = state.gap.filter(|_| known.is_some() && !is_seen)?;
+        let span = local_span(from.seconds(), to.seconds());
+        let text = format!("{OVER}no collector ran {span}: nothing is recorded of that time");
+        Some(FaultReport { kind: FaultKind::Blind, interface: None, text })
     }
 
     /// The report of frames that the kernel dropped on one interface: others are not blamed.

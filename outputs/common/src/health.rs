@@ -10,12 +10,11 @@ use std::{
 };
 
 use aw_service::{Error, cause, count_of};
-use shm_layout::{
-    AttachError, Counter, InterfaceCounters, InterfaceName, Reader, RingName, Start, UnixTime,
-};
+use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, RingName, Start, UnixTime};
 
 use crate::{
     Plan, RingOptions, StartFrom,
+    capture_fault::capture_fault,
     delivery::SAVE_INTERVAL,
     live_checkpoint::{self, LiveCheckpoint},
     outage_file::outage_of,
@@ -32,27 +31,30 @@ const DROPS_WINDOW: Duration = Duration::from_secs(300);
 /// The nanoseconds that a time may be in the future before the clock counts as set back.
 const CLOCK_TOLERANCE: i64 = 5_000_000_000;
 
-/// Prints one line on standard output, where monitoring systems read it: healthy, or the first fault with
-/// exit status 1.
+/// Prints one line on standard output, where monitoring systems read it: healthy, or every fault, with exit status 1.
 pub(crate) fn check(name: &str, options: &RingOptions, plan: &Plan) -> ExitCode {
-    let (healthy, text) = match check_all(name, options, plan) {
-        Ok(texts) => (true, texts.join("; ")),
-        Err(why) => (false, why),
+    let (healthy, texts) = match check_all(name, options, plan) {
+        Ok(texts) => (true, texts),
+        Err(faults) => (false, faults),
     };
-    let reported = writeln!(io::stdout(), "{name}: {text}");
+    let reported = writeln!(io::stdout(), "{name}: {}", texts.join("; "));
     ExitCode::from(u8::from(!healthy || reported.is_err()))
 }
 
-fn check_all(name: &str, options: &RingOptions, plan: &Plan) -> Result<Vec<String>, String> {
+fn check_all(name: &str, options: &RingOptions, plan: &Plan) -> Result<Vec<String>, Vec<String>> {
     let owners = options.owners().map_err(|error| match error {
-        Error::Failed(why) => why,
-        Error::Closed => "standard output is closed".into(),
+        Error::Failed(why) => vec![why],
+        Error::Closed => vec!["standard output is closed".into()],
     })?;
-    let ring = |ring| match check_ring(name, ring, options, plan, &owners) {
-        Ok(text) => Ok(format!("ring {ring}: {text}")),
-        Err(why) => Err(format!("ring {ring}: {why}")),
-    };
-    options.rings.iter().map(ring).collect()
+    let (mut texts, mut faults) = (Vec::new(), Vec::new());
+    for ring in &options.rings {
+        match check_ring(name, ring, options, plan, &owners) {
+            Ok(text) => texts.push(format!("ring {ring}: {text}")),
+            Err(all) => faults.push(format!("ring {ring}: {}", all.join("; "))),
+        }
+    }
+    faults.extend(output_faults(name, options, plan));
+    if faults.is_empty() { Ok(texts) } else { Err(faults) }
 }
 
 fn check_ring(
@@ -61,34 +63,53 @@ fn check_ring(
     options: &RingOptions,
     plan: &Plan,
     owners: &[u32],
-) -> Result<String, String> {
+) -> Result<String, Vec<String>> {
     let attach = || Reader::attach_to(ring, owners, Start::Oldest);
-    let reader = attach().map_err(|error: AttachError| attach_fault(&error))?;
+    let reader = attach().map_err(|error: AttachError| vec![attach_fault(&error)])?;
+    let frame = reader.silent_since().map(Age::of);
+    let mut faults = match no_heartbeat(&reader) {
+        Some(why) => vec![why],
+        None => capture_faults(&reader, frame.as_ref(), options.max_silence),
+    };
+    match events_behind(name, &reader, options, resumes(options, plan)) {
+        Ok(None) => {}
+        Ok(Some(behind)) => {
+            faults.push(format!("{name} is {} behind", count_of(behind, "event", "events")));
+        }
+        Err(why) => faults.push(why),
+    }
+    match faults.is_empty() {
+        true => Ok(frame.map_or("its writer runs".into(), |frame| format!("last frame {frame}"))),
+        false => Err(faults),
+    }
+}
+
+/// Why the collector counts as dead.
+fn no_heartbeat(reader: &Reader) -> Option<String> {
     let heartbeat = Age::of(reader.heartbeat());
     if reader.heartbeat().as_nanos() == 0 {
-        return Err("no heartbeat yet: the collector begins (start it if this stays)".into());
+        return Some("no heartbeat yet: the collector begins (start it if this stays)".into());
     }
     let Some(pid) = reader.writer() else {
-        return Err(format!("no heartbeat: the collector ended {heartbeat} (start it again)"));
+        return Some(format!("no heartbeat: the collector ended {heartbeat} (start it again)"));
     };
-    if heartbeat.exceeds(HEARTBEAT_TIMEOUT) && !heartbeat_changes(&reader) {
-        return Err(format!(
+    (heartbeat.exceeds(HEARTBEAT_TIMEOUT) && !heartbeat_changes(reader)).then(|| {
+        format!(
             "no heartbeat from the collector, process {pid}: the last one was {heartbeat} (restart it)"
-        ));
-    }
-    let down: Vec<_> = reader.down().iter().map(InterfaceName::to_string).collect();
-    if !down.is_empty() {
-        return Err(format!(
-            "down or gone: {}: no frames of it arrive (ip link shows it; ip link set NAME up, or stop its collector)",
-            down.join(", ")
-        ));
-    }
-    let frame = reader.silent_since().map(Age::of);
-    if options.max_silence > 0
+        )
+    })
+}
+
+/// What a collector that runs does not capture.
+fn capture_faults(reader: &Reader, frame: Option<&Age>, max_silence: u64) -> Vec<String> {
+    let states = reader.interfaces();
+    let mut faults: Vec<String> =
+        states.into_iter().filter_map(|(name, state)| capture_fault(name, state)).collect();
+    if max_silence > 0
         && let Some(Age::Known(silence)) = frame
-        && silence.as_secs() >= options.max_silence
+        && silence.as_secs() >= max_silence
     {
-        return Err(format!(
+        faults.push(format!(
             "no frame for {} s (check the interface, or raise --max-silence)",
             silence.as_secs()
         ));
@@ -101,28 +122,37 @@ fn check_ring(
             (number > 0).then(|| format!("{number} on {}", interface.name.as_str()))
         };
         let drops: Vec<_> = reader.counters().iter().filter_map(dropped).collect();
-        return Err(format!(
+        faults.push(format!(
             "the kernel dropped frames because the collector was too slow, the last one {} s ago; in total: {}",
             age.as_secs(),
             drops.join(", ")
         ));
     }
-    let resumes = resumes(options, plan);
-    if resumes && !options.once && !is_running(name, options)? {
-        let directory = options.state_dir.display();
-        return Err(format!(
-            "{name} is not running: no process has locked {directory}/{name}.lock (start it)"
-        ));
+    faults
+}
+
+/// What is wrong with the output itself.
+fn output_faults(name: &str, options: &RingOptions, plan: &Plan) -> Vec<String> {
+    let mut faults = Vec::new();
+    if resumes(options, plan) && !options.once {
+        match is_running(name, options) {
+            Ok(true) => {}
+            Ok(false) => {
+                let directory = options.state_dir.display();
+                faults.push(format!(
+                    "{name} is not running: no process has locked {directory}/{name}.lock (start it)"
+                ));
+            }
+            Err(why) => faults.push(why),
+        }
     }
-    if plan.spool.is_some()
-        && let Some(outage) = outage_of(&options.state_dir, name)?
-    {
-        return Err(outage);
+    if plan.spool.is_some() {
+        match outage_of(&options.state_dir, name) {
+            Ok(outage) => faults.extend(outage),
+            Err(why) => faults.push(why),
+        }
     }
-    if let Some(behind) = events_behind(name, &reader, options, resumes)? {
-        return Err(format!("{name} is {} behind", count_of(behind, "event", "events")));
-    }
-    Ok(frame.map_or("its writer runs".into(), |frame| format!("last frame {frame}")))
+    faults
 }
 
 /// How long ago something was, by the system clock, which may have been set since.

@@ -5,6 +5,7 @@
 //! It trusts the owner of the ring that it reads, and no other input.
 #![forbid(unsafe_code)]
 
+mod capture_fault;
 mod check;
 mod checkpoint;
 mod delivery;
@@ -37,11 +38,14 @@ use std::{path::Path, process::ExitCode, time::Duration};
 
 use aw_service::{CapabilitySet, Signals, Startup, SystemCalls};
 use rustix::net::AddressFamily;
-use shm_layout::{Event, InterfaceCounters, InterfaceName, Position, RingName, UnixTime};
+use shm_layout::{
+    CaptureState, Event, InterfaceCounters, InterfaceName, Position, RingName, UnixTime,
+};
 
 use history_import::{HistorySource, import_history};
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
+pub use capture_fault::capture_fault;
 pub use check::{as_service, check};
 pub use checkpoint::Checkpoint;
 pub use episode::{Episode, EpisodeChange};
@@ -95,10 +99,10 @@ pub struct RingState {
     pub generation: Option<u64>,
     /// The counters of its interfaces in this generation.
     pub counters: Vec<InterfaceCounters>,
-    /// The interfaces that are down or gone, while the collector runs.
-    pub down: Vec<InterfaceName>,
-    /// Those on which it captures and that are up, while it runs.
-    pub captured: Vec<InterfaceName>,
+    /// The interfaces that are captured, or should be, while the collector runs.
+    pub interfaces: Vec<(InterfaceName, CaptureState)>,
+    /// The last time without a collector, of a minute or more: its last heartbeat before, and the first one after it.
+    pub gap: Option<(UnixTime, UnixTime)>,
     /// Why no events arrive.
     pub blind: Option<String>,
     /// Whether a collector runs, as far as its last heartbeat shows.

@@ -277,17 +277,17 @@ impl<'a> Source<'a> {
         };
         let counts = reader.and_then(counts);
         let generation = counts.as_ref().map(|(generation, ..)| *generation);
-        let (_, counters, cuts, host, (down, captured)) =
+        let (_, counters, cuts, host, interfaces) =
             counts.unwrap_or_else(|| (0, Vec::new(), 0, this_host(), Default::default()));
         let is_running = blind.is_none() && reader.is_some_and(|reader| reader.writer().is_some());
-        let (down, captured) = if is_running { (down, captured) } else { Default::default() };
+        let interfaces = if is_running { interfaces } else { Vec::new() };
         RingState {
             ring: self.ring.clone(),
             host,
             generation,
             counters,
-            down,
-            captured,
+            interfaces,
+            gap: reader.filter(|_| !self.once).and_then(Reader::gap),
             blind,
             is_running,
             heartbeat: reader.map(Reader::heartbeat).filter(|time| time.is_plausible()),

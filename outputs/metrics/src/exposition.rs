@@ -14,7 +14,7 @@ use aw_output::{
     Error, HEARTBEAT_TIMEOUT, info, saved_states,
     serve::{self, AllowedHosts},
 };
-use shm_layout::{Counter, Reader, RingName, Start, UnixTime};
+use shm_layout::{CaptureState, Counter, Reader, RingName, Start, UnixTime};
 
 /// Where the values of the metrics come from.
 #[derive(Clone)]
@@ -38,6 +38,14 @@ const METRICS: &[(&str, &str)] = &[
     ("collector_heartbeat_age_seconds", "Time since the collector's heartbeat, sent every second."),
     ("collector_last_frame_age_seconds", "Time since the collector received a frame."),
     ("collector_last_drop_age_seconds", "Time since the kernel dropped a frame."),
+    (
+        "interface_up",
+        "1 if the interface is captured and up; 0 if it is down, gone or without a carrier, or if its enabled collector does not run.",
+    ),
+    (
+        "interface_last_frame_age_seconds",
+        "Time since the collector received a frame of the interface.",
+    ),
     ("frames_total", "Frames by result (published, filtered, why refused); the sum is all frames."),
     ("frames_seen_total", "Frames that the collector received."),
     ("kernel_dropped_total", "Frames that the kernel dropped because the collector was too slow."),
@@ -74,6 +82,17 @@ impl Samples {
             ("collector_last_drop_age_seconds", reader.last_drop()),
         ] {
             time.iter().for_each(|time| self.add(name, &labels, age(*time)));
+        }
+        // Of a collector that does not run, nothing is known.
+        let states = if is_running(reader) { reader.interfaces() } else { Vec::new() };
+        for (interface, state) in states {
+            let labels = [labels[0], ("interface", interface.as_str())];
+            self.add("interface_up", &labels, u8::from(state == CaptureState::Captured));
+            let frames = reader.last_frames().into_iter().find(|(one, _)| *one == interface);
+            let last = frames.map(|(_, time)| age(time));
+            last.iter().for_each(|last| {
+                self.add("interface_last_frame_age_seconds", &labels, last);
+            });
         }
         for interface in reader.counters() {
             let labels = [labels[0], ("interface", interface.name.as_str())];

@@ -101,7 +101,15 @@ impl Query {
             (true, true) => format!("{what} from {from} to {to}"),
             (true, false) => format!("{what} since {from}"),
             (false, true) => format!("{what} before {to}"),
-            (false, false) => format!("{what} in the whole history"),
+            (false, false) => {
+                let remedy = match self {
+                    Query::Devices(_) => {
+                        " (aw-stdout --health: does the collector receive frames? aw-sqlite --health: is its database written?)"
+                    }
+                    _ => "",
+                };
+                format!("{what} in the whole history{remedy}")
+            }
         }
     }
 }

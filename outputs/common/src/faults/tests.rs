@@ -1,3 +1,5 @@
+use shm_layout::UnixTime;
+
 use super::*;
 use crate::Checkpoint;
 
@@ -7,8 +9,8 @@ fn state(generation: u64, lost: u64, blind: Option<&str>) -> RingState {
         host: "sensor1".into(),
         generation: Some(generation),
         counters: Vec::new(),
-        down: Vec::new(),
-        captured: Vec::new(),
+        interfaces: Vec::new(),
+        gap: None,
         blind: blind.map(str::to_owned),
         is_running: blind.is_none(),
         heartbeat: None,
@@ -117,23 +119,24 @@ fn blindness() {
     assert_eq!(observe(Some(dead), 4600), [format!("still: {dead}")]);
     assert_eq!(observe(None, 4610), ["over: events arrive again, after 3610 s"]);
     let mut state = state(1, 0, None);
-    state.down.push("eth1".parse().unwrap());
-    let down = "interface eth1 is down or gone: no frames of it arrive (ip link shows it; ip link set eth1 up)";
+    let eth1 = "eth1".parse().unwrap();
+    state.interfaces.push((eth1, CaptureState::Down));
+    let down = "interface eth1 is down: no frames of it arrive (ip link set eth1 up)";
     assert_eq!(texts(faults.of_ring(&state, "aw-alert", 5000)), [down]);
     // A port without a cable is no message each hour.
     let day = (5001..5001 + DAY).flat_map(|now| faults.of_ring(&state, "aw-alert", now));
     let day: Vec<_> = day.collect();
-    assert_eq!(day[0].interface, state.down.first().copied());
+    assert_eq!(day[0].interface, Some(eth1));
     assert_eq!(texts(day), [format!("still: {down}")]);
     // Its collector ends: the interface is as it was.
-    let up = std::mem::take(&mut state.down);
+    state.interfaces.clear();
     state.is_running = false;
     let later = 5002 + DAY;
     let none = |faults: &mut Faults, state: &RingState| {
         (0..100).flat_map(|second| faults.of_ring(state, "aw-alert", later + second)).count()
     };
     assert_eq!(none(&mut faults, &state), 0);
-    // One runs that does not capture on it, which is not "up again"; and one that does.
+    // One runs that does not capture on it, which is not "again"; and one that does.
     state.is_running = true;
     let over = |faults: &mut Faults, state: &RingState| {
         let reports =
@@ -145,9 +148,42 @@ fn blindness() {
         text.starts_with("over: the collector captures no longer on interface eth1, "),
         "{text}"
     );
-    state.captured = up;
+    state.interfaces.push((eth1, CaptureState::Captured));
     let text = over(&mut faults, &state);
-    assert!(text.starts_with("over: interface eth1 is up again, after "), "{text}");
+    assert!(text.starts_with("over: interface eth1 is captured again, after "), "{text}");
+}
+
+/// Collector and output did not run: reported once, by the output that starts again. Not what was before its first start, nor
+/// what it reported while it lasted.
+#[test]
+fn a_time_without_a_collector() {
+    let at = |second| UnixTime::new(1_796_000_000 + second, 0);
+    let with = |gap: Option<(i64, i64)>| RingState {
+        gap: gap.map(|(from, to)| (at(from), at(to))),
+        ..state(1, 0, None)
+    };
+    let observe = |faults: &mut Faults, gap, now| {
+        let reports = faults.of_ring(&with(gap), "aw-alert", now);
+        reports.into_iter().map(|report| (report.kind, report.text)).collect::<Vec<_>>()
+    };
+    let mut faults = Faults::default();
+    assert_eq!(observe(&mut faults, Some((0, 600)), 1000), [], "before it was installed");
+    let stored: BTreeMap<_, _> = faults.take_changed().into_iter().collect();
+    let mut faults = Faults::new(stored);
+    assert_eq!(observe(&mut faults, Some((0, 600)), 1001), []);
+    let [(kind, text)] = &*observe(&mut faults, Some((2000, 2600)), 3000) else { panic!("none") };
+    assert_eq!(*kind, FaultKind::Blind);
+    assert!(text.starts_with("over: no collector ran from 2026-11-"), "{text}");
+    assert!(text.ends_with(": nothing is recorded of that time"), "{text}");
+    let stored: BTreeMap<_, _> = faults.take_changed().into_iter().collect();
+    assert_eq!(stored.len(), 1);
+    let mut faults = Faults::new(stored);
+    assert_eq!(observe(&mut faults, Some((2000, 2600)), 3001), [], "once");
+    assert_eq!(observe(&mut faults, None, 3002), [], "a ring that was created again");
+    assert_eq!(faults.of_ring(&state(1, 0, Some("dead")), "aw-alert", 4000).len(), 1);
+    assert_eq!(observe(&mut faults, Some((3990, 4300)), 4300), []);
+    let [(_, text)] = &*observe(&mut faults, Some((3990, 4300)), 4320) else { panic!("none") };
+    assert_eq!(text, "over: events arrive again, after 320 s");
 }
 
 #[test]

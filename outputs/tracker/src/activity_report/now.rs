@@ -1,11 +1,11 @@
 //! What the page that is served says about now: who is online, and whether a collector runs. No I/O and no clock.
 
-use aw_output::RingState;
+use aw_output::{RingState, capture_fault};
 use jiff::{
     Timestamp, Zoned,
     civil::{Date, DateTime},
 };
-use shm_layout::{InterfaceName, RingName, UnixTime};
+use shm_layout::{RingName, UnixTime};
 
 use crate::{
     activity_report::{ActivityReport, LogTime},
@@ -43,7 +43,7 @@ struct LiveRing {
     has_captured: bool,
     silent_since: Option<UnixTime>,
     why: Option<String>,
-    down: Vec<InterfaceName>,
+    uncaptured: Vec<String>,
 }
 
 /// How a ring is at a time.
@@ -145,7 +145,7 @@ impl LiveRing {
             has_captured: false,
             silent_since: None,
             why: None,
-            down: Vec::new(),
+            uncaptured: Vec::new(),
         }
     }
 
@@ -153,11 +153,17 @@ impl LiveRing {
     fn observe(&mut self, state: &RingState) -> bool {
         let shown = |ring: &LiveRing| {
             let LiveRing { exists, is_running, captures, has_captured, .. } = *ring;
-            ((exists, is_running, captures, has_captured), ring.why.clone(), ring.down.clone())
+            (
+                (exists, is_running, captures, has_captured),
+                ring.why.clone(),
+                ring.uncaptured.clone(),
+            )
         };
         let before = shown(self);
         (self.is_running, self.why) = (state.is_running, state.blind.clone());
-        self.down.clone_from(&state.down);
+        let faults =
+            state.interfaces.iter().filter_map(|(name, state)| capture_fault(*name, *state));
+        self.uncaptured = faults.map(|fault| fault.replacen('i', "I", 1)).collect();
         self.heartbeat = state.heartbeat.or(self.heartbeat);
         if state.generation.is_some() {
             self.exists = true;
@@ -220,11 +226,7 @@ impl LiveRing {
                 faults.push(format!("No data from the collector{since}: ring {ring}: {why}"));
             }
         }
-        for interface in &self.down {
-            faults.push(format!(
-                "Interface {interface} is down or gone: no frames of it arrive (ip link set {interface} up)"
-            ));
-        }
+        faults.extend(self.uncaptured.iter().cloned());
         faults
     }
 }

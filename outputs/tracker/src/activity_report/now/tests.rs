@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use aw_output::LossCause;
 use jiff::{civil::date, tz::TimeZone};
+use shm_layout::CaptureState;
 
 use super::*;
 use crate::{activity_report::DeviceActivity, local_time::HourMinute};
@@ -29,8 +30,8 @@ pub fn state(heartbeat: Option<i64>, last_frame: Option<i64>, is_running: bool) 
         host: "here".into(),
         generation: heartbeat.map(|_| 1),
         counters: Vec::new(),
-        down: Vec::new(),
-        captured: Vec::new(),
+        interfaces: Vec::new(),
+        gap: None,
         blind: None,
         is_running,
         heartbeat: heartbeat.map(before_noon),
@@ -128,8 +129,9 @@ fn no_data_from_the_collector() {
     assert!(
         faults(&in_1970, &seen).1.starts_with("No data from the collector: ring /lan: it runs")
     );
-    let down = RingState { down: vec!["eth0".parse().unwrap()], ..state(Some(0), None, true) };
-    assert!(faults(&down, &seen).1.starts_with("Interface eth0 is down or gone"));
+    let interfaces = vec![("eth0".parse().unwrap(), CaptureState::Down)];
+    let down = RingState { interfaces, ..state(Some(0), None, true) };
+    assert!(faults(&down, &seen).1.starts_with("Interface eth0 is down: no frames of it arrive"));
 }
 
 /// How long a device counts as online says nothing about the collector.

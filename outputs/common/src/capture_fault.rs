@@ -1,0 +1,26 @@
+//! Why no frames of an interface arrive, in words: one text for `--health`, alerts and the page of the tracker.
+
+use shm_layout::{CaptureState, InterfaceName};
+
+/// What is wrong with an interface in this state, with a remedy; none if it is captured, or need not be.
+pub fn capture_fault(interface: InterfaceName, state: CaptureState) -> Option<String> {
+    let silent = "no frames of it arrive";
+    Some(match state {
+        CaptureState::None | CaptureState::Captured => return None,
+        CaptureState::Down => {
+            format!("interface {interface} is down: {silent} (ip link set {interface} up)")
+        }
+        CaptureState::NoCarrier => format!(
+            "interface {interface} has no carrier: {silent} (check its cable, and what is at the other end)"
+        ),
+        CaptureState::Absent => format!(
+            "interface {interface}: no such interface: {silent} (ip link lists them; correct the name, or stop its collector)"
+        ),
+        CaptureState::NotOpened => format!(
+            "interface {interface} cannot be captured: {silent} (the log of the collector has the reason)"
+        ),
+        CaptureState::NotRunning => format!(
+            "interface {interface} is no longer captured: addrwatch-collector@{interface} is enabled, but does not run (systemctl status addrwatch-collector@{interface}; systemctl disable it if it is not to be captured)"
+        ),
+    })
+}
