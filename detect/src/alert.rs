@@ -7,7 +7,7 @@ use aw_service::{plain, plain_lines};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::network::{full_name, stands_for};
+use crate::network::{full_name, matches_network};
 
 /// What an alert reports.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,6 +136,17 @@ impl AlertKind {
         matches!(self, NewDevice | UnknownDevice | Returned | NewStation | NewActivity)
     }
 
+    /// What it is when it is over, of a kind about the sensor.
+    pub fn label_of_end(self) -> &'static str {
+        match self {
+            AlertKind::Lost => "no more events lost",
+            AlertKind::Forgot => "no more devices forgotten",
+            AlertKind::Full => "limit no longer reached",
+            AlertKind::Blind => "sensor sees again",
+            kind => kind.label(),
+        }
+    }
+
     /// The kind's name in configurations, JSON and topics.
     pub fn name(self) -> String {
         match serde_json::to_value(self) {
@@ -225,14 +236,20 @@ impl Alert {
         }
     }
 
+    /// Whether it reports the end of what the sensor missed.
+    pub fn is_over(&self) -> bool {
+        self.kind.is_sensor() && self.note.as_deref().is_some_and(|note| note.starts_with("over: "))
+    }
+
     /// The address that filters look at: its own, or the one that it asked for.
     pub fn filtered_address(&self) -> Option<IpAddr> {
         self.ip.parse().ok().or(self.asked)
     }
 
-    /// Whether a name stands for its network: `eth0`, or with the ring `site-a/eth0`, or with the host too.
+    /// Whether a name stands for its network: `eth0`, or with the ring `site-a/eth0`, or with the host too; `eth0.*` for each of its
+    /// VLANs.
     pub fn is_of_network(&self, name: &str) -> bool {
-        stands_for(name, &full_name(&self.host, &self.ring, &self.network))
+        matches_network(name, &full_name(&self.host, &self.ring, &self.network))
     }
 
     /// Its network as messages show it: `eth0`, or with the ring, `site-a/eth0`.

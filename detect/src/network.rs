@@ -89,6 +89,15 @@ pub(crate) fn stands_for(name: &str, full: &str) -> bool {
         .is_some_and(|before| before.is_empty() || before.ends_with('/'))
 }
 
+/// The same, for a filter: `eth0.*` stands for all VLANs of `eth0`, and not for `eth0`.
+pub fn matches_network(name: &str, full: &str) -> bool {
+    let Some(parent) = name.strip_suffix(".*") else { return stands_for(name, full) };
+    let start = full.rfind('/').map_or(0, |slash| slash + 1);
+    let end = full[start..].find('@').map_or(full.len(), |end| start + end);
+    let mut dots = full[start..end].match_indices('.');
+    dots.any(|(at, _)| stands_for(parent, &full[..start + at]))
+}
+
 /// The parts of a name: host, ring with its leading slash, and network. Host and ring are empty where the name has none.
 pub fn split_network(name: &str) -> (&str, String, &str) {
     let (place, network) = name.rsplit_once('/').unwrap_or(("", name));
@@ -123,6 +132,20 @@ mod tests {
         {
             assert_eq!(interface_of(full), interface);
         }
+        for (name, matches) in [
+            ("eth0.*", true),
+            ("site-a/eth0.*", true),
+            ("eth0.7.*", false),
+            ("eth.*", false),
+            ("eth1.*", false),
+            ("site-b/eth0.*", false),
+            ("eth0.7", true),
+        ] {
+            assert_eq!(matches_network(name, &full), matches, "{name}");
+        }
+        let matches = ["h/r/eth0", "h/r/eth0.7.9", "h/r.b/eth0", "h/r/eth0@192.0.2.1"]
+            .map(|full| matches_network("eth0.*", full));
+        assert_eq!(matches, [false, true, false, false]);
         assert_eq!(split_network(&full), ("sensor_1", "/site-a".to_owned(), "eth0.7"));
         assert_eq!(split_network("eth0"), ("", String::new(), "eth0"));
     }

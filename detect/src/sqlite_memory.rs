@@ -117,27 +117,46 @@ impl SqliteMemory {
     /// For `--check`: whether the database, if it exists, is one of this program. Nothing is changed, and no
     /// lock is taken. Returns why not.
     pub fn check(directory: &Path, program: &str) -> Result<(), String> {
+        match SqliteMemory::peek(directory, program, foreign_table)?.flatten() {
+            None => Ok(()),
+            Some(table) => Err(format!(
+                "use {}: its table {table} is not of {program} (choose another --state-dir, or move the file away)",
+                SqliteMemory::path(directory, program).display()
+            )),
+        }
+    }
+
+    /// For `--check`: what `read` finds in the database, if it exists. Nothing is changed, and no lock is taken.
+    pub fn peek<T>(
+        directory: &Path,
+        program: &str,
+        read: impl Fn(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, String> {
         let path = SqliteMemory::path(directory, program);
         if !path.exists() {
-            return Ok(());
+            return Ok(None);
         }
-        let tried = || -> rusqlite::Result<Option<&str>> {
+        let tried = || {
             loop {
                 let snapshot = Snapshot::open(&path)?;
-                let foreign = foreign_table(&snapshot.database);
+                let found = read(&snapshot.database);
                 if snapshot.is_intact()? {
-                    return foreign;
+                    return found.map(Some);
                 }
             }
         };
-        match tried() {
-            Ok(None) => Ok(()),
-            Ok(Some(table)) => Err(format!(
-                "use {}: its table {table} is not of {program} (choose another --state-dir, or move the file away)",
-                path.display()
-            )),
-            Err(error) => Err(fault(&path, &error).into_error().to_string()),
-        }
+        tried().map_err(|error| fault(&path, &error).into_error().to_string())
+    }
+
+    /// The full names of all networks whose addresses it has.
+    pub fn networks(database: &Connection) -> rusqlite::Result<Vec<String>> {
+        let mut select = database.prepare(adoption::NETWORKS)?;
+        select.query_map([], |row| row.get(0))?.collect()
+    }
+
+    /// The file of the database.
+    pub fn file(&self) -> &Path {
+        &self.path
     }
 
     /// Runs statements in the transaction that `commit` ends.

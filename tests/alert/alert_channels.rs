@@ -17,6 +17,7 @@ use aw_tests::mail_sink::MailSink;
 use aw_tests::rig::{program_at, public_copy, run, run_with, skip, wait_until};
 use aw_tests::server::Server;
 use aw_tests::web_sink::WebSink;
+use rustix::process::Signal;
 use serde_json::Value;
 
 #[test]
@@ -272,8 +273,78 @@ fn outside_its_hours_a_channel_waits_or_drops_alerts() {
     // Alerts after the digest's window are sent one by one again; immediate ones are in the next digest.
     alert.publish(5..6);
     alert.once();
-    assert_eq!(alert.alerts()[1]["message"], "1 alert: 1 new device");
+    // One alert is no digest.
+    let alone = &alert.alerts()[1];
+    assert_eq!(
+        (&alone["kind"], &alone["ip"]),
+        (&"new_device".into(), &"10.0.0.5".into()),
+        "{alone}"
+    );
     assert!(!alert.path("dropped").exists());
+}
+
+/// A reload cannot apply it, because no process may read secrets again: that is logged, with what to do, and so is a file that the next
+/// start would refuse, also if it replaced the old one.
+#[test]
+fn a_changed_configuration_is_reported() {
+    let alert = Alert::new();
+    let channel = alert.appending_channel();
+    let config = alert.config(&channel);
+    let running = alert.start();
+    running.stderr.wait_for("waiting for ring");
+    for (text, expected) in [
+        (
+            format!("quiet = 5\n{channel}"),
+            "alert.toml has changed (a restart applies it: systemctl restart aw-alert)",
+        ),
+        ("garbage [".into(), "alert.toml has changed and is not valid: line 1: "),
+        (channel.clone(), "alert.toml is as it was at the start: nothing to apply"),
+    ] {
+        fs::write(&config, text).expect("our own file");
+        running.signal(Signal::HUP);
+        running.stderr.wait_for(expected);
+    }
+    let other = alert.file("other", format!("quiet = 7\n{channel}"));
+    fs::rename(other, &config).expect("our own file");
+    running.signal(Signal::HUP);
+    // Where the sandbox does not let it be read, --check tries it.
+    let changed = |lines: &[String]| {
+        let changed = lines.iter().filter(|line| line.contains("a restart applies it: "));
+        (changed.count() >= 2).then_some(())
+    };
+    running.stderr.wait_until("the new file is reported", changed);
+    running.stop().ok();
+}
+
+/// The recipe of the guide, with other hours and another transport.
+#[test]
+fn a_daily_summary() {
+    let guide = include_str!("../../docs/guide/channels.md");
+    let recipe = guide.split("```toml\n").find(|block| block.contains("name = \"daily\""));
+    let recipe = recipe.and_then(|block| block.split("```").next()).expect("a recipe");
+    let now = SystemTime::UNIX_EPOCH.elapsed().expect("it is later").as_secs() / 3600 % 24;
+    let alert = Alert::new();
+    let command = alert.appending_channel();
+    let command = command.lines().find(|line| line.starts_with("command")).expect("one");
+    let transport = recipe.lines().find(|line| line.starts_with("smtp")).expect("one");
+    let open = |from: u64, to: u64| {
+        let hours = format!("{:02}:00-{:02}:00", (now + from) % 24, (now + to) % 24);
+        alert.config(&recipe.replace("07:00-07:01", &hours).replace(transport, command));
+    };
+    open(6, 12);
+    for devices in [1..3, 3..4] {
+        alert.publish(devices);
+        alert.once();
+    }
+    assert!(alert.alerts().is_empty(), "{:?}", alert.alerts());
+    open(23, 3);
+    alert.publish(4..5);
+    alert.once();
+    let alerts = alert.alerts();
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    assert_eq!((&alerts[0]["kind"], &alerts[0]["count"]), (&"digest".into(), &4.into()));
+    alert.once();
+    assert_eq!(alert.alerts().len(), 1, "nothing happened");
 }
 
 #[test]

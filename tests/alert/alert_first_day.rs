@@ -188,7 +188,10 @@ fn the_first_day_ends_by_itself_or_by_an_option() {
     seen(2);
     running.stop().ok();
     seen(3);
-    let (alerts, _) = alerts(&alert, alert.start(), 3);
+    let (alerts, stderr) = alerts(&alert, alert.start(), 3);
+    let over =
+        "--learn is set: the first day is over, and its devices are reported now in one list";
+    assert!(stderr.contains(over) && !stderr.contains("learning for"), "{stderr}");
     let list = alerts[1]["message"].as_str().unwrap();
     let known = list.matches("00:08:e1:").count() as u8; // the second one may come after its end
     assert!(known == 1 || known == 2, "{list}");

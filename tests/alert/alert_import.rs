@@ -230,7 +230,7 @@ fn encodings_of_other_systems() {
         let known = alert.file("known", &bytes);
         let config = alert.file("alert.toml", format!("known = {known:?}\n"));
         let checked = run(alert.command(&["-c", &config, "--check"])).ok();
-        assert!(checked.stdout.contains("2 known devices"), "{checked:?}");
+        assert!(checked.stdout.contains("2 devices in the list of known devices"), "{checked:?}");
         alert.import("arp.dat", format!("{a}\t10.0.0.1\t7\n")).ok();
         let exported = run(alert.command(&["-c", &config, "export", "csv"])).ok().stdout;
         assert!(exported.contains(",true,Müller,"), "{exported}");

@@ -33,7 +33,11 @@ fn is_answered(port: u16, host: &str) -> bool {
         return true;
     }
     assert!(answer.starts_with("HTTP/1.1 421 Misdirected Request\r\n"), "{host}: {answer}");
-    assert!(answer.ends_with("start it with --allow-host NAME\n"), "{answer}");
+    let own = format!(
+        "use the address http://127.0.0.1:{port}/, or allow the name in your address bar: "
+    );
+    let add = "add --allow-host NAME to OPTIONS= in /etc/default/aw-";
+    assert!(answer.contains(&format!("{own}{add}")), "{answer}");
     false
 }
 

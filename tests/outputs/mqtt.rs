@@ -7,14 +7,15 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{ChildStdin, Command};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
 use aw_tests::certificates::make_certificates;
 use aw_tests::collect::{collect, held_json, json};
-use aw_tests::feed::{number_of, publish};
+use aw_tests::feed::{number_of, publish, reading_collector};
 use aw_tests::frames::{Arp, Mac};
 use aw_tests::mosquitto::{Mosquitto, Sent};
 use aw_tests::rig::{Run, binary, program, program_at, run, wait_until};
@@ -48,6 +49,43 @@ fn claims(ring: &Ring, claims: &[(u32, Mac, u8)]) {
         file.packet(at(*time), &frame).expect("memory takes all");
     }
     collect(ring, &file.finish().expect("memory takes all"), &["-q"]).ok();
+}
+
+/// A collector that runs, and reads what claims are written to it. Other frames come all the time: it is alive.
+struct Feed {
+    collector: Run,
+    stdin: Arc<Mutex<ChildStdin>>,
+}
+
+impl Feed {
+    fn start(ring: &Ring) -> Feed {
+        let mut collector = Run::start(reading_collector(ring, &["-q"]));
+        let mut stdin = collector.stdin.take().expect("a pipe");
+        let head = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
+        stdin.write_all(&head.finish().expect("memory takes all")).expect("it reads");
+        let stdin = Arc::new(Mutex::new(stdin));
+        let other = Arc::clone(&stdin);
+        thread::spawn(move || {
+            while write_frame(&other, 1, &[0; 60]).is_ok() {
+                sleep(Duration::from_millis(200));
+            }
+        });
+        wait_until("there is a ring", || ring.path().exists());
+        Feed { collector, stdin }
+    }
+
+    /// At this second, this MAC claims 10.9.0.x.
+    fn claim(&self, time: u32, mac: Mac, ip: u8) {
+        let frame = Arp::request(mac, [10, 9, 0, ip].into(), [192, 0, 2, 254].into()).frame();
+        write_frame(&self.stdin, time, &frame).expect("it reads");
+    }
+}
+
+fn write_frame(to: &Mutex<ChildStdin>, time: u32, frame: &[u8]) -> std::io::Result<()> {
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond)?;
+    file.packet(at(time), frame)?;
+    let bytes = file.finish()?;
+    to.lock().expect("no panic").write_all(&bytes[24..]) // without the head of a file
 }
 
 fn numbers(news: &[Value]) -> Vec<u32> {
@@ -501,7 +539,8 @@ fn home_assistant() {
         "payload_home": "home",
         "payload_not_home": "not_home",
         "json_attributes_topic": attributes,
-        "availability_topic": STATUS,
+        "availability": [{ "topic": STATUS }, { "topic": format!("{PHONE_STATE}/status") }],
+        "availability_mode": "all",
         "source_type": "router",
         "qos": 1,
         "device": { "connections": [["mac", "02:00:00:00:00:0a"]], "name": "the phone" },
@@ -512,12 +551,13 @@ fn home_assistant() {
     assert_eq!(json(&listener.of(&hostile)[0])["device"]["name"], "a\"b\\ /+{}é");
 
     // Seen, silent, seen; a sighting of long ago is no presence.
-    claims(&ring, &[(1000, PHONE, 1)]);
+    let feed = Feed::start(&ring);
+    feed.claim(1000, PHONE, 1);
     listener.wait_for_news("new_device", 1);
     assert_eq!(listener.news("new_device")[0]["name"], "the phone");
     for _ in 0..2 {
         let before = listener.of(PHONE_STATE).len();
-        claims(&ring, &[(now(), PHONE, 1)]);
+        feed.claim(now(), PHONE, 1);
         wait_until("it came and left", || listener.of(PHONE_STATE).len() == before + 2);
     }
     let states = ["not_home", "home", "not_home", "home", "not_home"];
@@ -539,6 +579,7 @@ fn home_assistant() {
     assert_eq!(sent[0], never);
 
     // A broker that lost its state gets everything again, and a kill changes nothing.
+    feed.collector.kill();
     output.kill();
     let options = ["--names", names.to_str().unwrap(), "--away", "1h"];
     let output = broker.output(&ring, &options);
@@ -563,13 +604,14 @@ fn home_assistant() {
     // Its line was removed while no program ran: everything that the broker retains about it is removed.
     fs::write(&names, "02-0-0-0-0-b other\n").unwrap();
     run(broker.command(&ring, &[&options[..], &["--once"]].concat())).ok();
-    for topic in [PHONE_CONFIG, PHONE_STATE, &attributes] {
+    let status = format!("{PHONE_STATE}/status");
+    for topic in [PHONE_CONFIG, PHONE_STATE, &attributes, &status] {
         listener.wait_for(topic, "");
     }
     // First the entity, then what it reads: Home Assistant would log a warning about empty attributes.
     let cleared = listener.sent().into_iter().filter(|sent| sent.payload.is_empty());
     let cleared: Vec<_> = cleared.map(|sent| sent.topic).collect();
-    assert_eq!(cleared, [PHONE_CONFIG, PHONE_STATE, &attributes]);
+    assert_eq!(cleared, [PHONE_CONFIG, PHONE_STATE, &attributes, &status]);
     let late = broker.listen();
     late.wait_for(STATUS, "offline");
     let left: Vec<_> = late.sent().into_iter().filter(|sent| sent.topic.contains("0a")).collect();
@@ -595,6 +637,40 @@ fn home_assistant() {
     let (late, status) = (broker.listen(), "other/here/status");
     late.wait_for(status, "offline");
     assert_eq!(late.sent(), [retained(status, "offline")]);
+}
+
+/// While no collector runs, no device leaves: its entity is unavailable, and back with the collector.
+#[test]
+fn a_collector_that_dies_is_no_absence() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let (ring, listener, names) = (Ring::new(), broker.listen(), broker.path("names"));
+    fs::write(&names, "02:00:00:00:00:0a the phone\n").unwrap();
+    let feed = Feed::start(&ring);
+    let output = broker.output(&ring, &["--names", names.to_str().unwrap(), "--away", "8s"]);
+    let status = format!("{PHONE_STATE}/status");
+    let last = |topic: &str| listener.of(topic).last().cloned().unwrap_or_default();
+    listener.wait_for(&status, "online");
+    feed.claim(now(), PHONE, 1);
+    listener.wait_for(PHONE_STATE, "home");
+    feed.collector.kill();
+    wait_until("it is unavailable", || last(&status) == "offline");
+    let is_blind = |sent: &Sent| sent.topic.ends_with("/blind");
+    wait_until("that is an event", || listener.sent().iter().any(is_blind));
+    // Longer than --away, counted from its last frame.
+    let silent = now() + 10;
+    wait_until("it would be away", || now() > silent);
+    assert_eq!(listener.of(PHONE_STATE), ["not_home", "home"]);
+    // Also for one that starts meanwhile.
+    output.kill();
+    let output = broker.output(&ring, &["--names", names.to_str().unwrap(), "--away", "8s"]);
+    wait_until("it runs", || last(STATUS) == "online");
+    let feed = Feed::start(&ring);
+    wait_until("it is available", || last(&status) == "online");
+    wait_until("it is away", || last(PHONE_STATE) == "not_home");
+    let statuses = listener.of(&status);
+    assert_eq!(statuses, ["online", "offline", "offline", "online"]);
+    output.stop().ok();
+    feed.collector.kill();
 }
 
 /// Where events come faster than they can be stored, so that there is never a pause.

@@ -17,7 +17,7 @@ use crate::{
 pub type ShortNames = BTreeMap<String, Option<String>>;
 
 /// All names of networks. In steps through the key, so that it reads one row for each network, not all.
-const NETWORKS: &str = "WITH RECURSIVE name (network) AS (SELECT min(network) FROM station
+pub(super) const NETWORKS: &str = "WITH RECURSIVE name (network) AS (SELECT min(network) FROM station
         UNION ALL SELECT (SELECT min(network) FROM station WHERE network > name.network) FROM name WHERE network IS NOT NULL)
     SELECT network, full_network FROM name LEFT JOIN adoption USING (network) WHERE network IS NOT NULL";
 

@@ -16,6 +16,7 @@ use crate::{
     hours::{Day, Hours, Outside, is_open},
     notification::Notification,
     rate_gate::ChannelLimit,
+    template::Template,
     transport::{ChannelSecrets, IDENT},
     webhook_options::WebhookOptions,
 };
@@ -85,6 +86,9 @@ const AUTHORITIES: [&str; 7] = [
     "/usr/local/share/ca-certificates",
     "/usr/share/pki",
 ];
+
+/// Bytes of a line that syslog daemons do not cut: rsyslog has 8,192 with the head of the line.
+const MAX_SYSLOG: usize = 7000;
 
 fn sensor() -> bool {
     true
@@ -208,10 +212,31 @@ impl Channel {
         self.ident.as_deref().unwrap_or(default)
     }
 
+    /// Bytes of a subject and a text, together, that it does not cut.
+    pub fn max_bytes(&self) -> usize {
+        let template = self.webhook.as_ref().and_then(|webhook| webhook.template);
+        let unlimited = if self.syslog { MAX_SYSLOG } else { usize::MAX };
+        template.map_or(unlimited, Template::max_bytes)
+    }
+
     /// The notification of an alert in its layout.
     pub fn notification(&self, alert: &Alert, zone: &TimeZone, dialect: Dialect) -> Notification {
         let lines = self.layout == MailLayout::Arpwatch;
         Notification::in_layout(alert, zone, lines, lines || dialect == Dialect::Arpwatch)
+    }
+
+    /// The same; its line is arpwatch's in its dialect.
+    pub fn alert_notification(
+        &self,
+        alert: &Alert,
+        zone: &TimeZone,
+        dialect: Dialect,
+    ) -> Notification {
+        let mut notification = self.notification(alert, zone, dialect);
+        if dialect == Dialect::Arpwatch {
+            notification.fields["message"] = alert.arpwatch_line().into();
+        }
+        notification
     }
 
     /// Whether an alert of this kind is sent alone although a digest is being gathered.
@@ -221,6 +246,10 @@ impl Channel {
 
     pub fn limit(&self) -> ChannelLimit {
         ChannelLimit { burst: self.burst, window: self.window.into() }
+    }
+
+    pub fn networks(&self) -> Option<&[String]> {
+        self.networks.as_deref()
     }
 
     /// Whether its list of kinds has this one.

@@ -8,6 +8,9 @@ use aw_service::Backoff;
 
 use crate::rate_gate::RateGate;
 
+/// After so long without success, `--health` reports a channel: a server that restarts is back by then.
+const STUCK: Duration = Duration::from_secs(300);
+
 /// The other channels are notified of a failing channel once in this time, at most: a channel that fails now and then is
 /// not reported each time, and two failing channels do not report each other without end.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -31,6 +34,8 @@ pub struct ChannelQueue {
     /// Why the last message could not be sent.
     pub failure: Option<String>,
     announced: Option<Instant>,
+    /// Since when it is down.
+    down_since: Option<Instant>,
 }
 
 /// What to do with a message after an attempt to send it.
@@ -55,6 +60,7 @@ impl ChannelQueue {
             refusing: false,
             failure: None,
             announced: None,
+            down_since: None,
         }
     }
 
@@ -71,6 +77,12 @@ impl ChannelQueue {
     /// Whether the server or program could not be reached.
     pub fn is_down(&self) -> bool {
         self.backoff.is_failing()
+    }
+
+    /// For how many seconds it is down, if that are so many that it does not pass by itself.
+    pub fn stuck(&self, now: Instant) -> Option<u64> {
+        let down = now.saturating_duration_since(self.down_since?);
+        (down >= STUCK).then_some(down.as_secs())
     }
 
     /// Whether the next message can be sent now.
@@ -91,16 +103,18 @@ impl ChannelQueue {
                     info(format_args!("channel {channel} works again"));
                 }
                 self.backoff.reset();
-                self.refusing = false;
+                (self.refusing, self.down_since) = (false, None);
                 return (Disposition::Remove, false);
             }
             Some(Failure::Down(_)) => {
                 let is_new = !self.is_down();
+                self.down_since.get_or_insert_with(Instant::now);
                 self.retry_at = Some(Instant::now() + self.backoff.pause());
                 (is_new, Disposition::Retry)
             }
             Some(Failure::Refused(_)) => {
                 self.backoff.reset();
+                self.down_since = None; // it answers
                 (!std::mem::replace(&mut self.refusing, true), Disposition::SetAside)
             }
         };
@@ -126,8 +140,13 @@ mod tests {
         let down = Failure::Down("no route".into());
         assert_eq!(queue.finished("a", Some(&down)), (Disposition::Retry, true));
         assert!(queue.is_down() && !queue.is_ready());
+        let later = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert_eq!((queue.stuck(later(290)), queue.stuck(later(301))), (None, Some(301)));
+        assert_eq!(queue.finished("a", Some(&down)), (Disposition::Retry, false));
+        assert_eq!(queue.stuck(later(301)), Some(301), "since the first failure");
         let refused = Failure::Refused("too long".into());
         assert_eq!(queue.finished("a", Some(&refused)), (Disposition::SetAside, false));
+        assert_eq!(queue.stuck(later(900)), None);
         assert!(!queue.is_down() && queue.is_failing() && queue.is_ready());
         assert_eq!(queue.finished("a", None), (Disposition::Remove, false));
         assert!(!queue.is_failing());

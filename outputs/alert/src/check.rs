@@ -1,25 +1,35 @@
 //! `--check`: whether each channel could send, tried as the service's user and without a message.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
+
+use aw_detect::{AlertKind, Dialect, matches_network};
 
 use aw_notify::http::parse_url;
 use aw_peer::{Budget, PeerStream, TlsCheck, client_config, guarded};
-use aw_service::{HostPort, Secret, cause, check_program, connection_fault, count_of};
+use aw_service::{HostPort, Secret, cause, check_program, connection_fault, count_of, plain};
 
 use crate::{
     channel::Channel,
     config::Config,
+    learned::place,
     transport::{ChannelSecrets, Transport, TransportOptions},
     webhook_options::WebhookOptions,
 };
 
 /// Bytes of a server's handshake, at most.
 const MAX_HANDSHAKE: u64 = 256 << 10;
+/// Networks that a warning names.
+const MAX_SHOWN: usize = 10;
 
 /// Returns a line for the user, or the faults.
 pub fn check(
     config: &Config,
     known: usize,
+    seen: &Seen,
     secrets: &BTreeMap<String, ChannelSecrets>,
     options: TransportOptions,
 ) -> Result<String, Vec<String>> {
@@ -33,8 +43,94 @@ pub fn check(
     if !faults.is_empty() {
         return Err(faults);
     }
-    let channels = count_of(config.channel.len() as u64, "channel", "channels");
-    Ok(format!("{channels}, {}", count_of(known as u64, "known device", "known devices")))
+    let mut lines = vec![count_of(config.channel.len() as u64, "channel", "channels")];
+    if config.known().is_some() {
+        let devices = count_of(known as u64, "device", "devices");
+        lines[0] += &format!(", {devices} in the list of known devices");
+    }
+    lines.extend(warnings(config, known, seen));
+    Ok(lines.join("\n"))
+}
+
+/// What the service has seen, as far as it is known.
+#[derive(Default)]
+pub struct Seen {
+    /// The full names of the networks in its memory.
+    pub networks: Vec<String>,
+    /// The interfaces of the rings.
+    pub interfaces: Vec<String>,
+    /// Whether devices are known because of an import.
+    pub imported: bool,
+}
+
+impl Seen {
+    /// The network of a filter, if none like it was seen.
+    fn unseen(&self, name: &str) -> Option<String> {
+        let is_seen = |network: &String| matches_network(name, network);
+        if self.networks.iter().chain(&self.interfaces).any(is_seen) {
+            return None;
+        }
+        // Of a VLAN, no ring has a counter.
+        let parent = |interface: &String| name.rsplit('/').next()?.strip_prefix(interface.as_str());
+        let mut parents = self.interfaces.iter().filter_map(parent);
+        if self.networks.is_empty()
+            && (self.interfaces.is_empty() || parents.any(|rest| rest.starts_with('.')))
+        {
+            return None;
+        }
+        Some(format!("no network {name} was seen yet (seen: {})", self.shown()))
+    }
+
+    fn shown(&self) -> String {
+        let of_memory = self.networks.iter().map(|network| place(network, false));
+        let all: BTreeSet<_> = of_memory.chain(self.interfaces.iter().cloned()).collect();
+        let more = if all.len() > MAX_SHOWN { ", ..." } else { "" };
+        let shown: Vec<_> = all.into_iter().take(MAX_SHOWN).collect();
+        plain(&shown.join(", ")) + more
+    }
+
+    /// VLANs of an interface that a list of networks leaves out.
+    fn left_out(&self, networks: &[String]) -> Option<String> {
+        networks.iter().find_map(|name| {
+            let pattern = format!("{name}.*");
+            let is_left = |full: &&String| {
+                matches_network(&pattern, full)
+                    && !networks.iter().any(|other| matches_network(other, full))
+            };
+            let vlan = self.networks.iter().find(is_left)?;
+            let vlan = plain(&place(vlan, false));
+            Some(format!("{name} does not include its VLANs, such as {vlan} (add \"{pattern}\" for all of them)"))
+        })
+    }
+}
+
+/// What is valid, and sends nothing nevertheless.
+fn warnings(config: &Config, known: usize, seen: &Seen) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (of, networks) in config.networks() {
+        let unseen = networks.iter().filter_map(|name| seen.unseen(name));
+        let each = unseen.chain(seen.left_out(networks));
+        warnings.extend(each.map(|why| format!("warning: {of}: networks: {why}")));
+    }
+    if config.has_watch()
+        && !config.channel.iter().any(|channel| channel.gets(AlertKind::Silent, Dialect::Devices))
+    {
+        warnings.push(
+            "warning: [[watch]]: no channel gets \"silent\" (add it to the kinds of one)".into(),
+        );
+    }
+    let lists_unknown =
+        config.channel.iter().find(|channel| channel.lists(AlertKind::UnknownDevice));
+    if let Some(channel) = lists_unknown
+        && known == 0
+        && !seen.imported
+    {
+        warnings.push(format!(
+            "warning: channel {}: \"unknown_device\" needs a list of known devices (set known; \"new_device\" needs none)",
+            channel.name
+        ));
+    }
+    warnings
 }
 
 fn check_channel(
@@ -94,4 +190,62 @@ fn reach(options: &WebhookOptions, secret: Option<&Secret>, limit: Duration) -> 
             connection_fault(&why, setting, "write http:// in the URL, or the port that has TLS")
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_that_send_nothing() {
+        let seen = Seen {
+            networks: ["h/addrwatch/eth0", "h/addrwatch/eth1", "h/addrwatch/eth1.7"]
+                .map(str::to_owned)
+                .into(),
+            interfaces: vec!["eth0".into(), "eth2".into()],
+            imported: false,
+        };
+        let channel = "[[channel]]\nname = \"a\"\nsyslog = true\n";
+        let of = |text: &str, known: usize, seen: &Seen| {
+            let config = Config::parse(&text.replace("CHANNEL", channel)).unwrap();
+            warnings(&config, known, seen)
+        };
+        for (text, expected) in [
+            ("CHANNEL", ""),
+            ("CHANNEL networks = [\"eth0\", \"eth2\", \"eth1\", \"eth1.*\"]", ""),
+            (
+                "CHANNEL networks = [\"eht0\"]",
+                "warning: channel a: networks: no network eht0 was seen yet (seen: eth0, eth1, eth1.7, eth2)",
+            ),
+            (
+                "CHANNEL networks = [\"eth1\"]",
+                "warning: channel a: networks: eth1 does not include its VLANs, such as eth1.7 (add \"eth1.*\" for all of them)",
+            ),
+            (
+                "CHANNEL\n[[mute]]\nnetworks = [\"eth1:7\"]",
+                "warning: [[mute]]: networks: no network eth1:7 was seen yet (seen: eth0, eth1, eth1.7, eth2)",
+            ),
+            (
+                "CHANNEL kinds = [\"changed\"]\n[[watch]]\nmac = \"2:0:0:0:0:1\"\nsilent_after = 1",
+                "warning: [[watch]]: no channel gets \"silent\" (add it to the kinds of one)",
+            ),
+            ("CHANNEL\n[[watch]]\nmac = \"2:0:0:0:0:1\"\nsilent_after = 1", ""),
+            (
+                "CHANNEL kinds = [\"unknown_device\"]",
+                "warning: channel a: \"unknown_device\" needs a list of known devices (set known; \"new_device\" needs none)",
+            ),
+        ] {
+            assert_eq!(of(text, 0, &seen).join("\n"), expected, "{text}");
+        }
+        let unknown = "CHANNEL kinds = [\"unknown_device\"]";
+        assert!(of(unknown, 1, &seen).is_empty());
+        assert!(of(unknown, 0, &Seen { imported: true, ..Seen::default() }).is_empty());
+        // Before the first start, only the interfaces of a ring are known.
+        let ring = Seen { interfaces: vec!["eth0".into()], ..Seen::default() };
+        for (name, number) in [("eth0", 0), ("eth0.7", 0), ("eht0", 1)] {
+            let text = format!("CHANNEL networks = [\"{name}\"]");
+            assert_eq!(of(&text, 0, &ring).len(), number, "{name}");
+            assert_eq!(of(&text, 0, &Seen::default()).len(), 0, "{name}");
+        }
+    }
 }

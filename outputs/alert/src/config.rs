@@ -153,6 +153,18 @@ impl Config {
         self.known.as_deref()
     }
 
+    /// The lists of networks of all filters, and which filter it is.
+    pub fn networks(&self) -> Vec<(String, &[String])> {
+        let of_channel = |channel: &'_ Channel| format!("channel {}", channel.name);
+        let channels = self.channel.iter().map(|one| (of_channel(one), one.networks()));
+        let mutes = self.mute.iter().map(|one| ("[[mute]]".to_owned(), one.get_ref().networks()));
+        channels.chain(mutes).filter_map(|(of, networks)| Some((of, networks?))).collect()
+    }
+
+    pub fn has_watch(&self) -> bool {
+        !self.watch.is_empty()
+    }
+
     /// The files and programs that it names.
     pub fn files(&self) -> Vec<PathBuf> {
         self.known.iter().cloned().chain(self.channel.iter().flat_map(Channel::files)).collect()

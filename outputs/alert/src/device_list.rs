@@ -1,6 +1,6 @@
 //! The list at the end of the first day: the devices about which it held an alert, in as many messages as they need.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use aw_detect::Alert;
 use aw_service::plain;
@@ -9,15 +9,17 @@ use serde_json::json;
 use shm_layout::MacAddr;
 
 use crate::{
-    learned::place,
+    learned::{place, private_macs},
     notification::{Notification, shown_name, zoned},
+    parts::{fitting, number, parts},
 };
 
-/// Devices in a message, so that a webhook does not cut it: templates have 3,500 characters and more, but Pushover's 1,000.
-const IN_MESSAGE: usize = 35;
-/// Networks, and names of devices, in the subject.
+/// Networks, and names of devices, in the subject; and bytes of these names, at most.
 const MAX_NETWORKS: usize = 4;
 const MAX_NAMES: usize = 5;
+const MAX_NAME_BYTES: usize = 100;
+/// Bytes that the text around the list does not exceed because of its number of parts.
+const PART_BYTES: usize = " (1000 of 1000)".len();
 
 pub struct DeviceList<'a> {
     /// The alerts about them.
@@ -27,6 +29,8 @@ pub struct DeviceList<'a> {
     /// The interfaces at which new devices with locally administered MACs are in the digest from now on, and the MACs because of
     /// which they are.
     pub interfaces: &'a [(String, MacAddr)],
+    /// Whether messages show the ring.
+    pub show_ring: bool,
 }
 
 impl DeviceList<'_> {
@@ -67,26 +71,22 @@ impl DeviceList<'_> {
                 names.push(name);
             }
         }
-        let etc = if names.len() > MAX_NAMES { ", ..." } else { "" };
-        names.truncate(MAX_NAMES);
+        let count = names.len();
+        let mut bytes = 0;
+        let fits = |name: &&str| {
+            bytes += name.len();
+            bytes <= MAX_NAME_BYTES
+        };
+        let names: Vec<_> = names.into_iter().take(MAX_NAMES).take_while(fits).collect();
+        let etc = if names.len() < count { ", ..." } else { "" };
         match names.is_empty() {
             true => format!("{}{part}", self.numbers()),
             false => format!("{}{part}: {}{etc}", self.numbers(), plain(&names.join(", "))),
         }
     }
 
-    /// What each message lists, and ` (2 of 3)`, if there are several. None if there is nothing to report.
-    fn parts(&self) -> Vec<(&[&Alert], String)> {
-        let mut parts: Vec<_> = self.devices.chunks(IN_MESSAGE).collect();
-        if parts.is_empty() && self.further > 0 {
-            parts.push(&[]);
-        }
-        let count = parts.len();
-        let numbered = |(index, devices)| {
-            let number = format!(" ({} of {count})", index + 1);
-            (devices, if count > 1 { number } else { String::new() })
-        };
-        parts.into_iter().enumerate().map(numbered).collect()
+    fn is_empty(&self) -> bool {
+        self.devices.is_empty() && self.further == 0
     }
 
     fn rest(&self) -> Option<String> {
@@ -106,42 +106,70 @@ impl DeviceList<'_> {
 
     /// A line of each part: `31 devices on eth0: 192.0.2.17 b8:27:eb:00:00:11 eth0 [nas] (Raspberry Pi), ...`
     pub fn lines(&self) -> Vec<String> {
-        self.parts().iter().map(|(devices, part)| self.line(devices, part)).collect()
-    }
-
-    pub fn notifications(&self, time: i64, zone: &TimeZone, host: &str) -> Vec<Notification> {
-        let parts = self.parts();
-        let notification = |(devices, part): &(&[&Alert], String)| {
-            self.notification(devices, part, time, zone, host)
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let described: Vec<_> = self.devices.iter().map(|device| described(device)).collect();
+        let parts = parts(&described, usize::MAX);
+        let line = |(index, part): (usize, &Range<usize>)| {
+            self.line(&self.devices[part.clone()], &number(index, parts.len()))
         };
-        parts.iter().map(notification).collect()
+        parts.iter().enumerate().map(line).collect()
     }
 
-    fn notification(
+    /// In messages of at most `max` bytes, subject and text together.
+    pub fn notifications(
         &self,
-        devices: &[&Alert],
-        part: &str,
         time: i64,
         zone: &TimeZone,
         host: &str,
-    ) -> Notification {
+        max: usize,
+    ) -> Vec<Notification> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let around = self.subject("").len() + self.text(&[], "", host).len() + 2 * PART_BYTES;
+        let room = max.saturating_sub(around);
         let date = |time| zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %z").to_string();
+        let devices = self
+            .devices
+            .iter()
+            .map(|device| format!("{} {}", date(device.time), described(device)));
+        let interfaces = self
+            .interfaces
+            .iter()
+            .map(|(name, mac)| private_macs(&plain(&place(name, self.show_ring)), *mac, ""));
+        let lines = devices.chain(interfaces).map(|line| fitting(line, room));
+        let lines: Vec<_> = lines.collect();
+        let parts = parts(&lines, room);
+        let notification = |(index, part): (usize, &Range<usize>)| {
+            let listed = part.start.min(self.devices.len())..part.end.min(self.devices.len());
+            let number = number(index, parts.len());
+            let text = self.text(&lines[part.clone()], &number, host);
+            self.notification(&self.devices[listed], text, &number, time, host)
+        };
+        parts.iter().enumerate().map(notification).collect()
+    }
+
+    fn text(&self, lines: &[String], part: &str, host: &str) -> String {
         let mut text = format!(
             "{}{part}\n\nThese devices were seen on the first day of aw-alert. They are known from now on: a device\n\
              that does not belong there causes no alert later. Each with the time when it was first seen.\n\n",
             self.numbers()
         );
-        for device in devices {
-            text += &format!("{} {}\n", date(device.time), described(device));
-        }
+        lines.iter().for_each(|line| text += &format!("{line}\n"));
         text += &self.rest().map(|rest| format!("\n{rest}\n")).unwrap_or_default();
-        for (interface, mac) in self.interfaces {
-            text += &format!(
-                "\nnew devices with locally administered MACs are in the digest at {}, because this one was seen: {mac}\n",
-                plain(&place(interface))
-            );
-        }
-        text += &format!("\nreported by {host}\n");
+        text + &format!("\nreported by {host}\n")
+    }
+
+    fn notification(
+        &self,
+        devices: &[&Alert],
+        text: String,
+        part: &str,
+        time: i64,
+        host: &str,
+    ) -> Notification {
         let macs: Vec<_> = devices.iter().map(|device| &device.mac).collect();
         let addresses: Vec<_> = devices.iter().map(|device| &device.ip).collect();
         let interfaces: Vec<_> = self.interfaces.iter().map(|(interface, _)| interface).collect();
@@ -164,6 +192,7 @@ fn described(device: &Alert) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::template::Template;
     use aw_detect::AlertKind;
 
     fn device(number: u32, network: &str) -> Alert {
@@ -176,7 +205,12 @@ mod tests {
     }
 
     fn list(devices: &[Alert]) -> DeviceList<'_> {
-        DeviceList { devices: devices.iter().collect(), further: 0, interfaces: &[] }
+        DeviceList {
+            devices: devices.iter().collect(),
+            further: 0,
+            interfaces: &[],
+            show_ring: false,
+        }
     }
 
     #[test]
@@ -194,7 +228,7 @@ mod tests {
             Alert { ip: String::new(), ..device(4, "") },
         ];
         let list = DeviceList { interfaces: &interfaces, ..list(&devices) };
-        let messages = list.notifications(1_700_086_400, &TimeZone::UTC, "sensor1");
+        let messages = list.notifications(1_700_086_400, &TimeZone::UTC, "sensor1", usize::MAX);
         let [message] = &*messages else { panic!("{messages:?}") };
         let numbers = "4 devices: 2 on eth0, 1 on eth0.7, 1 without an address";
         assert_eq!(message.subject, format!("{numbers}: Raspberry Pi, nas, ?x"));
@@ -206,7 +240,7 @@ mod tests {
         let first = "2023-11-14 22:13:20 +0000 10.0.0.1 00:08:e1:00:00:01 eth0.7 (Raspberry Pi)\n";
         assert!(text.starts_with(numbers) && text.contains(first), "{text}");
         assert!(
-            text.contains(" in the digest at r/eth0, because this one was seen: 06:"),
+            text.contains("\neth0: the private MAC 06:00:00:00:00:01 was there (chosen by"),
             "{text}"
         );
         assert_eq!((&fields["kind"], &fields["count"]), (&"learned".into(), &4.into()));
@@ -224,9 +258,9 @@ mod tests {
             })
             .collect();
         let list = DeviceList { further: 90_000, ..list(&devices) };
-        let messages = list.notifications(0, &TimeZone::UTC, "sensor1");
+        let messages = list.notifications(0, &TimeZone::UTC, "sensor1", usize::MAX);
         assert_eq!((messages.len(), list.lines().len()), (29, 29));
-        for (message, devices) in messages.iter().zip(devices.chunks(IN_MESSAGE)) {
+        for (message, devices) in messages.iter().zip(devices.chunks(35)) {
             let Notification { subject, text, fields } = message;
             assert!(devices.iter().all(|device| text.contains(&device.mac)), "{text}");
             assert!(subject.starts_with("1000 devices: 20 on eth0, 1 on eth0."), "{subject}");
@@ -237,9 +271,42 @@ mod tests {
         let end = ", others on further networks, and 90000 that are not listed (29 of 29)";
         assert!(messages[28].subject.ends_with(end), "{}", messages[28].subject);
         // None of a channel's networks: it has a message nevertheless.
-        let none = DeviceList { devices: Vec::new(), further: 7, interfaces: &[] };
-        let messages = none.notifications(0, &TimeZone::UTC, "sensor1");
+        let none =
+            DeviceList { devices: Vec::new(), further: 7, interfaces: &[], show_ring: false };
+        let messages = none.notifications(0, &TimeZone::UTC, "sensor1", usize::MAX);
         assert_eq!(messages[0].subject, "0 devices, and 7 that are not listed");
-        assert_eq!(self::list(&[]).notifications(0, &TimeZone::UTC, "sensor1"), []);
+        assert_eq!(self::list(&[]).notifications(0, &TimeZone::UTC, "sensor1", usize::MAX), []);
+    }
+
+    /// Each device and each interface is in a message of each service, whatever their names are, and no service cuts one.
+    #[test]
+    fn no_service_cuts_the_list() {
+        let devices: Vec<_> = (0..60)
+            .map(|number| Alert {
+                name: Some("é".repeat(number as usize * 5)),
+                vendor: Some("TP-LINK TECHNOLOGIES CO.,LTD.".into()),
+                ..device(number, "eth0")
+            })
+            .collect();
+        let interfaces: Vec<(String, MacAddr)> = (0..20)
+            .map(|number| (format!("sensor/r/eth{number}"), MacAddr::new([6, 0, 0, 0, 0, number])))
+            .collect();
+        let list = DeviceList { interfaces: &interfaces, further: 7, ..list(&devices) };
+        for template in Template::ALL {
+            let max = template.max_bytes();
+            let messages = list.notifications(0, &TimeZone::UTC, "sensor1", max);
+            let bodies: Vec<_> = messages
+                .iter()
+                .map(|message| template.body(message, "t", None).to_string())
+                .collect();
+            for body in &bodies {
+                assert!(!body.contains("[cut]") && body.contains("reported by sensor1"), "{body}");
+            }
+            let macs = devices.iter().map(|device| device.mac.clone());
+            for mac in macs.chain(interfaces.iter().map(|(_, mac)| mac.to_string())) {
+                let number = bodies.iter().filter(|body| body.contains(&mac)).count();
+                assert_eq!(number, 1, "{template:?} {mac}");
+            }
+        }
     }
 }

@@ -12,12 +12,14 @@ use aw_output::{
     Checkpoint, CheckpointStore, Entry, Episode, Fault, Faults, RingState, Sink, SinkResult, info,
     this_host, warn,
 };
+use aw_service::count_of;
 use jiff::tz::TimeZone;
 use shm_layout::{RingName, UnixTime};
 
 use crate::{
     channel_queue::{ChannelQueue, Disposition},
     config::Config,
+    config_file::ConfigFile,
     first_day::FirstDay,
     hours::Outside,
     learning::Learning,
@@ -72,6 +74,8 @@ pub struct DispatchOptions {
     /// Seconds from the first event on without alerts; 0: neither these nor a first day.
     pub learn: Option<i64>,
     pub names: NameLists,
+    /// Of the configuration.
+    pub config_file: ConfigFile,
 }
 
 impl Dispatcher {
@@ -94,7 +98,9 @@ impl Dispatcher {
         for (channel, messages) in store.channels()? {
             if !config.channel.iter().any(|other| other.name == channel) {
                 warn(format_args!(
-                    "{messages} messages are queued for channel {channel}, which the configuration does not have (add it again to send them)"
+                    "{} queued for channel {channel}, which the configuration does not have (add it again to send them; to drop them, stop aw-alert, and run: {})",
+                    count_of(messages, "message is", "messages are"),
+                    store.dropping(&channel)
                 ));
             }
         }
@@ -192,10 +198,8 @@ impl Dispatcher {
             // Outside its hours, and with a full queue, a channel gets digests for long: the others need `quiet`.
             is_held_back |= !admitted && !is_wanted && has_room && queue.open;
             if admitted {
-                let mut notification = channel.notification(&alert, &self.zone, self.rules.dialect);
-                if arpwatch {
-                    notification.fields["message"] = alert.arpwatch_line().into();
-                }
+                let notification =
+                    channel.alert_notification(&alert, &self.zone, self.rules.dialect);
                 self.store.enqueue(&channel.name, &notification)?;
             }
         }
@@ -227,8 +231,12 @@ impl Dispatcher {
                 && let Some(digest) = queue.gate.take_digest(now, channel.limit(), flush)
             {
                 queue.gate_changed = true;
-                self.store
-                    .enqueue(&channel.name, &digest.notification(&self.zone, &this_host()))?;
+                let dialect = self.rules.dialect;
+                let message = match digest.only() {
+                    Some(alert) => channel.alert_notification(alert, &self.zone, dialect),
+                    None => digest.notification(&self.zone, &this_host(), channel.max_bytes()),
+                };
+                self.store.enqueue(&channel.name, &message)?;
             }
             if std::mem::take(&mut queue.gate_changed) {
                 self.store.store_gate(&channel.name, &queue.gate)?;
@@ -356,11 +364,26 @@ impl Sink for Dispatcher {
             let why = queue.failure.as_ref().filter(|_| queue.is_failing())?;
             Some(format!("channel {}: {why}", channel.name))
         });
-        Some(failing.collect::<Vec<_>>().join("; ")).filter(|text| !text.is_empty())
+        let lacks: Vec<_> = failing.chain(self.options.config_file.changed()).collect();
+        Some(lacks.join("; ")).filter(|text| !text.is_empty())
+    }
+
+    fn stuck(&self) -> Option<(i64, String)> {
+        let (now, time) = (Instant::now(), UnixTime::now().seconds());
+        let channels = self.config.channel.iter().zip(&self.queues);
+        let stuck = channels.filter_map(|(channel, queue)| {
+            let why = queue.failure.as_deref().unwrap_or_default();
+            Some((queue.stuck(now)?, format!("channel {} sends nothing: {why}", channel.name)))
+        });
+        let (seconds, each): (Vec<_>, Vec<_>) = stuck.unzip();
+        // In steps, so that it is the same time at each call.
+        let since = |longest: &u64| (time - *longest as i64) / 60 * 60;
+        Some((seconds.iter().max().map(since)?, each.join("; ")))
     }
 
     fn reopen(&mut self) -> SinkResult {
         self.options.names.reload();
+        self.options.config_file.look(true);
         let result = self.apply_changed_names().and_then(|()| self.store.commit());
         self.or_roll_back(result)
     }

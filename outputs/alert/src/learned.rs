@@ -2,15 +2,19 @@
 //! devices that do proxy ARP, scan, or have a virtual MAC, and interfaces at which locally administered MACs are usual. From then on that is normal, so this is the only message about it,
 //! also if it was a conflict or an attack.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::Range};
 
 use aw_detect::{LearnedDevice, Names, Rules, SharedAddress, split_network};
 use aw_output::{SinkResult, this_host};
 use aw_service::plain;
-use serde_json::json;
+use serde_json::{Value, json};
 use shm_layout::MacAddr;
 
-use crate::{notification::Notification, store::AlertStore};
+use crate::{
+    notification::Notification,
+    parts::{fitting, number, parts},
+    store::AlertStore,
+};
 
 /// Addresses, devices and interfaces in a message, of each, and MACs of an address; of further ones it has the number.
 pub const MAX_LISTED: usize = 20;
@@ -19,7 +23,11 @@ const MAX_MACS: usize = 8;
 pub struct Learned {
     /// The line that is printed.
     pub line: String,
-    pub notification: Notification,
+    subject: String,
+    /// A line for each address, device and interface.
+    each: Vec<String>,
+    fields: Value,
+    host: String,
 }
 
 impl Learned {
@@ -35,7 +43,7 @@ impl Learned {
         let any = count > 0 || of_devices > 0 || of_interfaces > 0;
         let (addresses, devices) = ((&*shared, count), (&*devices, of_devices));
         let interfaces = (&*interfaces, of_interfaces);
-        let names = &rules.names;
+        let names = (&rules.names, rules.show_ring);
         Ok(any.then(|| Learned::of(addresses, devices, interfaces, names, time, &this_host())))
     }
 
@@ -43,17 +51,17 @@ impl Learned {
         (shared, count): (&[SharedAddress], u64),
         (devices, of_devices): (&[LearnedDevice], u64),
         (interfaces, of_interfaces): (&[(String, MacAddr)], u64),
-        names: &Names,
+        (names, show_ring): (&Names, bool),
         time: i64,
         host: &str,
     ) -> Learned {
         let number = if count == 1 { "1 address".into() } else { format!("{count} addresses") };
         let subject = match (count, of_devices) {
-            (0, 0) => "learned: where new locally administered MACs are in the digest".into(),
+            (0, 0) => "learned: where private MACs are usual".into(),
             (0, _) => "learned: devices with proxy ARP, scanners or virtual MACs".into(),
             _ => format!("learned: several MACs share {number}"),
         };
-        let mut each: Vec<_> = shared.iter().map(|one| described(one, names)).collect();
+        let mut each: Vec<_> = shared.iter().map(|one| described(one, names, show_ring)).collect();
         push_further(&mut each, count);
         let mut of_each: Vec<_> = devices
             .iter()
@@ -64,35 +72,61 @@ impl Learned {
         let mut at_each: Vec<_> = interfaces
             .iter()
             .map(|(interface, mac)| {
-                format!(
-                    "locally administered MACs are in the digest at {}, because this one was seen:{}",
-                    place(interface),
-                    named(*mac, names)
+                private_macs(
+                    &plain(&place(interface, show_ring)),
+                    *mac,
+                    named(*mac, names).trim_start(),
                 )
             })
             .collect();
         push_further(&mut at_each, of_interfaces);
         each.append(&mut at_each);
-        let text = format!(
-            "While aw-alert learned, several MACs or a group's MAC used each of these addresses,\n\
-             these devices answered or probed for the addresses of others or had virtual MACs,\n\
-             and these interfaces had locally administered MACs. From now on that is normal: no\n\
-             alert reports it, and new locally administered MACs there are in the digest. If a MAC\n\
-             does not belong there, remove its device, and let aw-alert forget what it learned.\n\n{}\n\n\
-             reported by {host}\n",
-            each.join("\n")
-        );
         let line = format!("{subject}: {}", each.join(", "));
         let interfaces: Vec<&str> = interfaces.iter().map(|(interface, _)| &**interface).collect();
         let macs: Vec<_> = devices.iter().map(|device| device.mac.to_string()).collect();
         let addresses: Vec<IpAddr> = shared.iter().map(|one| one.ip).collect();
         let fields = json!({
-            "kind": "learned", "message": line, "host": host, "seconds": time, "count": count,
+            "kind": "learned", "host": host, "seconds": time, "count": count,
             "addresses": addresses, "devices": macs, "interfaces": interfaces,
         });
         let line = format!("{time} {line}");
-        Learned { line, notification: Notification::new(subject, text, fields) }
+        Learned { line, subject, each, fields, host: host.into() }
     }
+
+    /// In messages of at most `max` bytes, subject and text together.
+    pub fn notifications(&self, max: usize) -> Vec<Notification> {
+        let around = 2 * self.subject.len() + self.text(&[]).len();
+        let room = max.saturating_sub(around);
+        let lines: Vec<_> = self.each.iter().map(|line| fitting(line.clone(), room)).collect();
+        let parts = parts(&lines, room);
+        let notification = |(index, part): (usize, &Range<usize>)| {
+            let subject = format!("{}{}", self.subject, number(index, parts.len()));
+            let mut fields = self.fields.clone();
+            fields["message"] = format!("{subject}: {}", lines[part.clone()].join(", ")).into();
+            Notification::new(subject, self.text(&lines[part.clone()]), fields)
+        };
+        parts.iter().enumerate().map(notification).collect()
+    }
+
+    fn text(&self, lines: &[String]) -> String {
+        format!(
+            "While aw-alert learned, several MACs or a group's MAC used each of these addresses,\n\
+             these devices answered or probed for the addresses of others or had virtual MACs,\n\
+             and these interfaces had private MACs. From now on that is normal. If a MAC does not\n\
+             belong there, remove its device, and let aw-alert forget what it learned.\n\n{}\n\n\
+             reported by {}\n",
+            lines.join("\n"),
+            self.host
+        )
+    }
+}
+
+/// What follows from a MAC at an interface. `shown`: the MAC with its name.
+pub fn private_macs(interface: &str, mac: MacAddr, shown: &str) -> String {
+    let mac = if shown.is_empty() { mac.to_string() } else { shown.to_owned() };
+    format!(
+        "{interface}: the private MAC {mac} was there (chosen by the device itself, as phones do): from now on, new devices with such a MAC come together in one message, up to a minute late"
+    )
 }
 
 fn push_further(each: &mut Vec<String>, count: u64) {
@@ -108,19 +142,19 @@ pub fn named(mac: MacAddr, names: &Names) -> String {
     format!(" {mac}{}", name.unwrap_or_default())
 }
 
-/// `site-a/eth0`
-pub fn place(network: &str) -> String {
+/// `eth0`; with several rings, `site-a/eth0`.
+pub fn place(network: &str, show_ring: bool) -> String {
     let (_, ring, interface) = split_network(network);
     match ring.trim_start_matches('/') {
-        "" => interface.into(),
-        ring => format!("{ring}/{interface}"),
+        ring if show_ring && !ring.is_empty() => format!("{ring}/{interface}"),
+        _ => interface.into(),
     }
 }
 
 /// `192.0.2.1 site-a/eth0 MAC [name] MAC`
-fn described(shared: &SharedAddress, names: &Names) -> String {
+fn described(shared: &SharedAddress, names: &Names, show_ring: bool) -> String {
     let SharedAddress { network, ip, macs } = shared;
-    let mut text = format!("{ip} {}", place(network));
+    let mut text = format!("{ip} {}", place(network, show_ring));
     for mac in macs.iter().take(MAX_MACS) {
         text += &named(*mac, names);
     }
@@ -135,6 +169,7 @@ mod tests {
     use aw_detect::{Device, MacPolicy, Memory, NetworkState, Station};
 
     use super::*;
+    use crate::template::Template;
 
     #[test]
     fn a_message_is_bounded() {
@@ -146,25 +181,38 @@ mod tests {
         };
         let names = Names::from([(mac(2), "router".to_owned())]);
         let two = [shared("192.0.2.1", 2), shared("2001:db8::1", 10)];
-        let Learned { line, notification } =
-            Learned::of((&two, 7), (&[], 0), (&[], 0), &names, 5, "sensor");
+        let names = (&names, true);
+        let learned = Learned::of((&two, 7), (&[], 0), (&[], 0), names, 5, "sensor");
+        let (line, mut messages) = (&learned.line, learned.notifications(usize::MAX));
         let first = "192.0.2.1 site-a/eth0 00:08:e1:00:00:01 00:08:e1:00:00:02 [router]";
         assert!(line.starts_with("5 learned: several MACs share 7 addresses: "), "{line}");
         assert!(line.contains(&format!(": {first}, 2001:db8::1 site-a/eth0 ")), "{line}");
         assert!(line.ends_with("00:08:e1:00:00:08 and 2 more, and 5 more"), "{line}");
-        let Notification { text, fields, .. } = notification;
+        let Notification { text, fields, .. } = messages.remove(0);
         assert!(text.contains(&format!("\n{first}\n")), "{text}");
         assert!(text.ends_with(" and 2 more\nand 5 more\n\nreported by sensor\n"), "{text}");
         assert_eq!(fields["addresses"], json!(["192.0.2.1", "2001:db8::1"]));
         let devices = [(mac(2), "proxy ARP"), (mac(3), "scanner")]
             .map(|(mac, role)| LearnedDevice { mac, role });
-        let Learned { line, notification } =
-            Learned::of((&[], 0), (&devices, 3), (&[], 0), &names, 5, "sensor");
+        let learned = Learned::of((&[], 0), (&devices, 3), (&[], 0), names, 5, "sensor");
+        let notification = learned.notifications(usize::MAX).remove(0);
         let expected = "5 learned: devices with proxy ARP, scanners or virtual MACs: \
             proxy ARP 00:08:e1:00:00:02 [router], scanner 00:08:e1:00:00:03, and 1 more";
-        assert_eq!(line, expected);
+        assert_eq!(learned.line, expected);
         let macs = json!(["00:08:e1:00:00:02", "00:08:e1:00:00:03"]);
         assert_eq!(notification.fields["devices"], macs);
+        // No service cuts it.
+        let many: Vec<_> = (0..20).map(|_| shared("2001:db8::1:2:3:4", 10)).collect();
+        let learned = Learned::of((&many, 20), (&devices, 3), (&[], 0), names, 5, "sensor");
+        for template in Template::ALL {
+            let messages = learned.notifications(template.max_bytes());
+            let bodies = messages.iter().map(|one| template.body(one, "t", None).to_string());
+            let bodies: Vec<_> = bodies.collect();
+            assert!(!bodies.iter().any(|body| body.contains("[cut]")), "{template:?} {bodies:?}");
+            let listed: usize =
+                bodies.iter().map(|body| body.matches("2001:db8::1:2:3:4").count()).sum();
+            assert_eq!(listed, 20, "{template:?}");
+        }
     }
 
     /// All that is normal from now on is listed, after its end: an attacker may have been there already.
@@ -190,7 +238,7 @@ mod tests {
         let listed = learned.line.split_once("1 address: ").unwrap().1;
         let expected = "192.0.2.1 eth0 03:bf:c0:00:02:01, virtual MAC 00:00:5e:00:01:07, \
             proxy ARP 00:08:e1:00:00:01, scanner 00:08:e1:00:00:02";
-        assert_eq!(listed.replace("r/eth0", "eth0"), expected);
+        assert_eq!(listed, expected);
     }
 
     /// One forged frame can do that: the message says which MAC it was.
@@ -204,10 +252,12 @@ mod tests {
         let wired = NetworkState { learned: true, ..NetworkState::default() };
         store.memory.store_network("s/r/eth1", &wired).unwrap();
         let rules = Rules::default();
-        let Learned { line, notification } = Learned::load(&mut store, &rules, 5).unwrap().unwrap();
-        let expected = "5 learned: where new locally administered MACs are in the digest: locally administered MACs \
-            are in the digest at r/eth0, because this one was seen: 06:00:00:00:00:01";
-        assert_eq!(line, expected);
+        let learned = Learned::load(&mut store, &rules, 5).unwrap().unwrap();
+        let notification = learned.notifications(usize::MAX).remove(0);
+        let expected = "5 learned: where private MACs are usual: eth0: the private MAC 06:00:00:00:00:01 was there \
+            (chosen by the device itself, as phones do): from now on, new devices with such a MAC come \
+            together in one message, up to a minute late";
+        assert_eq!(learned.line, expected);
         assert_eq!(notification.fields["interfaces"], json!(["s/r/eth0"]));
         let rules = Rules { random_macs: Some(MacPolicy::Digest), ..rules };
         assert!(Learned::load(&mut store, &rules, 5).unwrap().is_none());

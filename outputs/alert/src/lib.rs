@@ -7,6 +7,7 @@ mod channel_queue;
 mod check;
 mod command;
 mod config;
+mod config_file;
 mod device_list;
 mod dispatcher;
 mod export;
@@ -24,6 +25,7 @@ mod mute;
 mod name_lists;
 mod notification;
 mod own_body;
+mod parts;
 mod printer;
 mod priority;
 mod rate_gate;
@@ -53,6 +55,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::Config,
+    config_file::ConfigFile,
     dispatcher::{DispatchOptions, Dispatcher},
     export::ExportFormat,
     name_lists::NameLists,
@@ -187,7 +190,8 @@ pub fn main() -> ExitCode {
             let memory = AlertStore::check(&state).err();
             let channels = loaded.map_err(|error| vec![error.to_string()]).and_then(|loaded| {
                 let Loaded { config, names, secrets, .. } = loaded;
-                check::check(&config, names.known().len(), &secrets, transports)
+                let seen = seen(&options.rings, &state);
+                check::check(&config, names.known().len(), &seen, &secrets, transports)
             });
             match (memory, channels) {
                 (None, channels) => channels,
@@ -196,7 +200,7 @@ pub fn main() -> ExitCode {
             }
         });
     }
-    let (config, mut rules, names, pipes) = match prepare(&options, transports) {
+    let Prepared { text, config, mut rules, names, pipes } = match prepare(&options, transports) {
         Ok(Some(ready)) => ready,
         Ok(None) | Err(Error::Closed) => return ExitCode::SUCCESS,
         Err(error) => {
@@ -204,7 +208,7 @@ pub fn main() -> ExitCode {
         }
     };
     let makers = Makers::new(&options.vendors);
-    let Options { rings, spool, print, learn, config: config_file, .. } = options;
+    let Options { rings, spool, print, learn, dialect, config: config_file, .. } = options;
     rules.show_ring = rings.rings.len() > 1;
     // Alerts of a second are one commit, which spares the disk.
     // A batch is so small that the ring does not fill while it is decided and committed.
@@ -216,7 +220,8 @@ pub fn main() -> ExitCode {
             file.display()
         )
     });
-    let files = [names.access(), makers.access()].concat();
+    let config_file = ConfigFile::new(config_file, text, dialect);
+    let files = [names.access(), makers.access(), config_file.access()].concat();
     let spool = Some(spool);
     let plan = Plan { files, watches: true, linger, batch: 1024, lacks, spool, ..Plan::default() };
     run("aw-alert", &rings, &plan, || {
@@ -224,13 +229,26 @@ pub fn main() -> ExitCode {
         let mut store = AlertStore::open(&state)?;
         store.makers = makers;
         let learn = learn.map(|TimeSpan(time)| time.as_secs() as i64);
-        let options = DispatchOptions { print, once: rings.once, learn, names };
+        let options = DispatchOptions { print, once: rings.once, learn, names, config_file };
         Dispatcher::new(config, rules, store, sender, options).map_err(Fault::into_error)
     })
 }
 
+/// What the service has seen; if its memory or a ring cannot be read, that is reported elsewhere.
+fn seen(rings: &RingOptions, state: &Path) -> check::Seen {
+    let (networks, imported) = AlertStore::seen(state).unwrap_or_default();
+    let interfaces = rings.interfaces();
+    check::Seen { networks, interfaces, imported }
+}
+
 /// What is read and started before privileges are dropped.
-type Prepared = (Config, Rules, NameLists, Option<SenderPipes>);
+struct Prepared {
+    text: String,
+    config: Config,
+    rules: Rules,
+    names: NameLists,
+    pipes: Option<SenderPipes>,
+}
 
 /// Reads files, runs a command, or starts the sender process: all before privileges are dropped. Returns `None` if there is
 /// nothing more to do.
@@ -256,11 +274,11 @@ fn prepare(options: &Options, transports: TransportOptions) -> Result<Option<Pre
             export::export(state, *format, *debian, &names.all(Default::default())).map(|()| None)
         }
         _ if options.rings.health || config.channel.is_empty() => {
-            Ok(Some((config, rules, names, None)))
+            Ok(Some(Prepared { text, config, rules, names, pipes: None }))
         }
         _ => {
             let pipes = sender::start(&options.rings, &config, &text, &secrets)?;
-            Ok(Some((config, rules, names, Some(pipes))))
+            Ok(Some(Prepared { text, config, rules, names, pipes: Some(pipes) }))
         }
     }
 }

@@ -43,6 +43,10 @@ impl Mute {
         Ok(())
     }
 
+    pub fn networks(&self) -> Option<&[String]> {
+        self.networks.as_deref()
+    }
+
     /// Whether the alert is muted. A MAC matches on either side of a change: the alert is about both. What the alert does
     /// not have, such as the network of a silent device, matches no key. The hours are those of the alert's time.
     pub fn matches(&self, alert: &Alert, zone: &TimeZone) -> bool {

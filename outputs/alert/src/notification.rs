@@ -1,10 +1,11 @@
 //! A notification: an alert in the form in which it is sent, as a mail of arpwatch's layout and as JSON fields.
 
-use aw_detect::{Alert, AlertKind};
+use aw_detect::{Alert, AlertKind, MacClass};
 use aw_service::plain_lines;
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use shm_layout::MacAddr;
 
 /// A message to a channel, ready to be sent. It is stored in the queue as JSON.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -26,13 +27,18 @@ impl Notification {
     pub fn in_layout(alert: &Alert, zone: &TimeZone, lines: bool, dialect: bool) -> Notification {
         let alert = &without_hidden(alert.clone());
         if alert.kind.is_sensor() {
-            let subject = format!("{} {}", alert.kind.label(), alert.ring).trim_end().to_owned();
+            let kind = alert.kind;
+            let label = if alert.is_over() { kind.label_of_end() } else { kind.label() };
+            // The network is an interface, if one is blind or drops frames.
+            let parts = [label, &*alert.network, &*alert.ring].into_iter();
+            let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+            let subject = parts.join(" ");
             let note = alert.note.as_deref().unwrap_or_default();
             let text = format!("{note}\n\nreported by {}\n", alert.host);
             return Notification::new(subject, text, fields(alert, zone));
         }
         let subject = if dialect { arpwatch_subject(alert) } else { subject(alert) };
-        Notification::new(subject, mail_text(alert, zone, lines), fields(alert, zone))
+        Notification::new(subject, mail_text(alert, zone, lines, dialect), fields(alert, zone))
     }
 
     /// The notification that the first day begins.
@@ -64,6 +70,13 @@ fn name_or_maker<'a>(name: &'a Option<String>, maker: &'a Option<String>) -> Opt
     [name, maker].into_iter().filter_map(|text| text.as_deref()).find(|text| !text.is_empty())
 }
 
+/// What a device without name and maker is called whose MAC is locally administered: the address that it has for this network only.
+const PRIVATE: &str = "private MAC";
+
+fn is_private(mac: &str) -> bool {
+    mac.parse::<MacAddr>().is_ok_and(|mac| MacClass::of(mac) == MacClass::Random)
+}
+
 /// `printer to Raspberry Pi`: who loses an address, which no attacker chooses, and who takes it.
 fn of_takeover(alert: &Alert) -> Option<String> {
     let old_mac = alert.old_mac.as_ref().filter(|_| alert.kind.is_takeover())?;
@@ -77,7 +90,8 @@ fn of_takeover(alert: &Alert) -> Option<String> {
 /// it did: `probed 192.0.2.1`. Of a takeover, both devices: `flip flop: printer to Raspberry Pi, 192.0.2.17 (eth0.7)`.
 fn subject(alert: &Alert) -> String {
     let takeover = of_takeover(alert);
-    let name = takeover.as_deref().or(shown_name(alert));
+    let private = is_private(&alert.mac).then_some(PRIVATE);
+    let name = takeover.as_deref().or(shown_name(alert)).or(private);
     let mac = Some(&*alert.mac).filter(|_| name.is_none() || alert.ip.is_empty());
     let deed = alert.note.as_deref().filter(|_| alert.ip.is_empty());
     let parts = [name, mac, Some(&*alert.ip), deed].into_iter().flatten();
@@ -123,9 +137,15 @@ fn fields(alert: &Alert, zone: &TimeZone) -> Value {
 }
 
 /// The text of arpwatch's mail: keys are right-aligned in 20 columns.
-fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> String {
+fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool, dialect: bool) -> String {
     let date = |time| zoned(time, zone).strftime("%A, %B %-d, %Y %-H:%M:%S %z").to_string();
     let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "<unknown>".into());
+    let maker = |mac: &str, text: &Option<String>| match text {
+        None if !arpwatch && !dialect && is_private(mac) => {
+            format!("none: a {PRIVATE}, which the device itself has chosen, as phones do")
+        }
+        text => known(text),
+    };
     let previous = alert.previous.filter(|_| alert.kind != AlertKind::NewStation);
     let has_mac = !alert.mac.is_empty();
     let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -134,10 +154,10 @@ fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> String {
         ("ip address", filled(&alert.ip)),
         ("interface", filled(&alert.network)),
         ("ethernet address", has_mac.then(|| alert.mac.clone())),
-        ("ethernet vendor", has_mac.then(|| known(&alert.vendor))),
+        ("ethernet vendor", has_mac.then(|| maker(&alert.mac, &alert.vendor))),
         ("old hostname", alert.old_name.clone().filter(|_| !arpwatch)),
         ("old ethernet address", alert.old_mac.clone()),
-        ("old ethernet vendor", alert.old_mac.as_ref().map(|_| known(&alert.old_vendor))),
+        ("old ethernet vendor", alert.old_mac.as_ref().map(|mac| maker(mac, &alert.old_vendor))),
         ("timestamp", Some(date(alert.time))),
         ("previous timestamp", previous.map(date)),
         ("delta", previous.map(|previous| delta(alert.time - previous))),
@@ -253,6 +273,26 @@ old ethernet address: 00:08:e1:01:02:0b
             ..Alert::new(AlertKind::Silent, 0)
         };
         let router = Alert { mac: String::new(), ..new.clone() };
+        let private = Alert {
+            network: "eth0".into(),
+            ip: "192.0.2.63".into(),
+            mac: "06:00:00:00:00:01".into(),
+            ..new.clone()
+        };
+        let text =
+            |arpwatch| Notification::in_layout(&private, &TimeZone::UTC, arpwatch, false).text;
+        assert!(text(false).contains("ethernet vendor: none: a private MAC, which the device"));
+        assert!(text(true).contains("ethernet vendor: <unknown>"));
+        let of_sensor = |kind, network: &str, note: &str| Alert {
+            network: network.into(),
+            ring: "/lan".into(),
+            note: Some(note.into()),
+            ..Alert::new(kind, 0)
+        };
+        let blind = of_sensor(AlertKind::Blind, "eth1", "interface eth1 is down or gone: ...");
+        let sees =
+            of_sensor(AlertKind::Blind, "eth1", "over: interface eth1 is up again, after 9 s");
+        let over = of_sensor(AlertKind::Lost, "", "over: 9 events were lost, within 5 s");
         // The maker of the one that takes an address is the choice of an attacker.
         let taken = Alert {
             kind: AlertKind::Changed,
@@ -277,6 +317,10 @@ old ethernet address: 00:08:e1:01:02:0b
             (new, "new device: b8:27:eb:00:00:11, 192.0.2.17 (eth0.7)"),
             (silent, "silent device: nas, b8:27:eb:00:00:11, not seen for 600 s"),
             (router, "new device: 192.0.2.17 (eth0.7)"),
+            (private, "new device: private MAC, 192.0.2.63 (eth0)"),
+            (blind, "sensor blind eth1 /lan"),
+            (sees, "sensor sees again eth1 /lan"),
+            (over, "no more events lost /lan"),
         ] {
             let Notification { subject, fields, .. } =
                 Notification::of(&alert, &TimeZone::UTC, false);

@@ -71,8 +71,8 @@ pub struct Digest {
     samples: Vec<Sample>,
 }
 
-/// An alert of a digest: its time and its line; what it is about, if it is important; and its kind, which an earlier release did
-/// not store.
+/// An alert of a digest: its time and its line; what it is about, if it is important; its kind, which an earlier release did
+/// not store; and of the first alert, all of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Sample(
     i64,
@@ -80,6 +80,7 @@ struct Sample(
     #[serde(default)] Priority,
     #[serde(default)] String,
     #[serde(default)] Option<AlertKind>,
+    #[serde(default)] Option<Box<Alert>>,
 );
 
 impl RateGate {
@@ -202,6 +203,9 @@ impl Digest {
         self.count += 1;
         (self.first, self.last) = (self.first.min(alert.time), self.last.max(alert.time));
         *self.kinds.entry(alert.kind.label().into()).or_default() += 1;
+        if self.count == 2 {
+            self.samples.iter_mut().for_each(|sample| sample.5 = None);
+        }
         let mut place = self.place(priority);
         if place >= MAX_SAMPLES && self.has_kind(alert.kind) {
             return;
@@ -219,7 +223,9 @@ impl Digest {
             self.samples.remove(same);
         }
         place = place.min(self.samples.len());
-        self.samples.insert(place, Sample(alert.time, alert.to_string(), priority, subject, kind));
+        let whole = (self.count == 1).then(|| Box::new(alert.clone()));
+        self.samples
+            .insert(place, Sample(alert.time, alert.to_string(), priority, subject, kind, whole));
         if self.samples.len() > MAX_SAMPLES {
             // The last one whose kind has others; there are no more kinds than samples.
             let has_others = |sample: &Sample| {
@@ -235,7 +241,7 @@ impl Digest {
     fn sorted_samples(&self) -> Vec<&Sample> {
         let number = |kind: AlertKind| self.kinds.get(kind.label()).copied().unwrap_or_default();
         let mut samples: Vec<_> = self.samples.iter().collect();
-        samples.sort_by_key(|Sample(_, _, priority, _, kind)| {
+        samples.sort_by_key(|Sample(_, _, priority, _, kind, _)| {
             let is_takeover = kind.is_some_and(AlertKind::is_takeover);
             let is_other = priority.class == Class::Other;
             let rarity = if is_other { kind.map_or(u64::MAX, number) } else { 0 };
@@ -245,31 +251,47 @@ impl Digest {
         samples
     }
 
-    /// As this host sends it. `kind` is `digest`.
-    pub fn notification(&self, zone: &TimeZone, host: &str) -> Notification {
+    /// The only alert, if there is one and it is known: it needs no digest.
+    pub fn only(&self) -> Option<&Alert> {
+        let alert = self.samples.first()?.5.as_deref();
+        alert.filter(|_| self.count == 1)
+    }
+
+    /// As this host sends it. `kind` is `digest`. It has as many samples as `max` bytes have room for.
+    pub fn notification(&self, zone: &TimeZone, host: &str, max: usize) -> Notification {
+        let mut samples = self.sorted_samples();
+        loop {
+            let notification = self.with_samples(&samples, zone, host);
+            if notification.subject.len() + notification.text.len() <= max || samples.len() < 2 {
+                return notification;
+            }
+            samples.pop();
+        }
+    }
+
+    fn with_samples(&self, samples: &[&Sample], zone: &TimeZone, host: &str) -> Notification {
         let Digest { count, first, last, kinds, .. } = self;
-        let samples = self.sorted_samples();
         let each: Vec<_> = kinds.iter().map(|(kind, number)| numbered(*number, kind)).collect();
         let date = |time| zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %z").to_string();
         let more = count - samples.len() as u64;
         let alerts = if *count == 1 { "alert" } else { "alerts" };
         let mut subject = format!("{count} {alerts}: {}", each.join(", "));
         // Receivers that show only this must show what matters.
-        if let Some(Sample(_, line, priority, _, kind)) = samples.first()
+        if let Some(Sample(_, line, priority, _, kind, _)) = samples.first()
             && (priority.class != Class::Other || kind.is_some_and(AlertKind::is_takeover))
             && *count > 1
         {
             subject += &format!("; {line}");
         }
         let mut text = format!("{count} {alerts} from {} to {}\n\n", date(*first), date(*last));
-        for Sample(time, line, ..) in &samples {
+        for Sample(time, line, ..) in samples {
             text += &format!("{} {line}\n", date(*time));
         }
         if more > 0 {
             text += &format!("and {more} more\n");
         }
         let line = |Sample(time, line, ..): &Sample| format!("{time} {line}");
-        let lines: Vec<_> = samples.into_iter().map(line).collect();
+        let lines: Vec<_> = samples.iter().copied().map(line).collect();
         text += &format!("\nreported by {host}\n");
         let fields = json!({
             "kind": "digest", "message": subject, "host": host, "count": count,

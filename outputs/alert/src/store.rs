@@ -32,6 +32,11 @@ const SCHEMA: &str = "
     INSERT INTO outbox SELECT id, channel, message FROM refused;
     DELETE FROM refused";
 
+/// The statement that drops the queue of a channel, whose name has letters, digits, - and _ only.
+fn dropping(channel: &str) -> String {
+    format!("DELETE FROM outbox WHERE channel = '{channel}'")
+}
+
 pub struct AlertStore {
     pub memory: SqliteMemory,
     /// The makers that the IEEE lists.
@@ -52,6 +57,23 @@ impl AlertStore {
     /// For `--check`: whether it can be used, if it exists.
     pub fn check(directory: &Path) -> Result<(), String> {
         SqliteMemory::check(directory, PROGRAM)
+    }
+
+    /// For `--check`: the networks that it knows, and whether devices are known because of an import.
+    pub fn seen(directory: &Path) -> Option<(Vec<String>, bool)> {
+        let seen = |database: &Connection| {
+            let imported = "SELECT EXISTS (SELECT * FROM name)";
+            Ok((
+                SqliteMemory::networks(database)?,
+                database.query_row(imported, [], |row| row.get(0))?,
+            ))
+        };
+        SqliteMemory::peek(directory, PROGRAM, seen).ok().flatten()
+    }
+
+    /// The command that drops the queue of a channel.
+    pub fn dropping(&self, channel: &str) -> String {
+        format!("sqlite3 {} \"{}\"", self.memory.file().display(), dropping(channel))
     }
 
     pub fn commit(&mut self) -> SinkResult {
@@ -330,5 +352,11 @@ mod tests {
         assert_eq!(store.next("mail").unwrap(), Some((id, message)), "at its old place");
         store.remove(id).unwrap();
         assert_eq!(store.queued("mail").unwrap(), 1);
+        assert_eq!(store.channels().unwrap(), [("mail".to_owned(), 1)]);
+        let command = store.dropping("mail");
+        let statement = command.split('"').nth(1).unwrap();
+        assert!(command.starts_with("sqlite3 /") && command.contains("/aw-alert.db \"DELETE "));
+        store.execute(statement, []).unwrap();
+        assert_eq!(store.channels().unwrap(), []);
     }
 }

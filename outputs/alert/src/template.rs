@@ -49,6 +49,17 @@ impl Template {
         matches!(self, Template::Slack | Template::Discord | Template::Mattermost | Template::Teams)
     }
 
+    /// Bytes of a subject and a text, together, that it does not cut; cards of Teams have 60 lines.
+    pub fn max_bytes(self) -> usize {
+        match self {
+            Template::Gotify => usize::MAX,
+            Template::Pushover => 1000,
+            Template::Mattermost => 3500,
+            Template::Ntfy | Template::Telegram | Template::Discord | Template::Apprise => 4000,
+            Template::Slack | Template::Teams => 8000,
+        }
+    }
+
     /// Whether the body is a form. All others are JSON.
     pub fn is_form(self) -> bool {
         self == Template::Pushover
@@ -56,14 +67,14 @@ impl Template {
 
     /// The body of the request. `target`: ntfy's topic, Telegram's chat, Pushover's user, Apprise's tag, which may be empty.
     pub fn body(self, message: &Notification, target: &str, priority: Option<i8>) -> Value {
-        let (title, text) = (&message.subject, plain(&message.text));
+        let (title, text, max) = (&message.subject, plain(&message.text), self.max_bytes());
         let mut body = match self {
             Template::Ntfy => {
-                json!({"topic": target, "title": title, "message": short(&text, 4000)})
+                json!({"topic": target, "title": title, "message": short(&text, max)})
             }
             Template::Gotify => json!({"title": title, "message": text}),
             Template::Telegram => json!({
-                "chat_id": target, "text": short(&format!("{title}\n{text}"), 4000),
+                "chat_id": target, "text": short(&format!("{title}\n{text}"), max),
                 "link_preview_options": {"is_disabled": true},
             }),
             // & < > must be escaped; there is no markup within a code block.
@@ -71,13 +82,13 @@ impl Template {
                 let escaped = |text: &str| {
                     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
                 };
-                json!({"text": fenced(&escaped(title), &escaped(&short(&text, 8000)))})
+                json!({"text": fenced(&escaped(title), &escaped(&short(&text, max)))})
             }
             Template::Discord => json!({
-                "embeds": [{"title": short(title, 250), "description": fenced("", &short(&text, 4000))}],
+                "embeds": [{"title": short(title, 250), "description": fenced("", &short(&text, max))}],
                 "allowed_mentions": {"parse": []},
             }),
-            Template::Mattermost => json!({"text": fenced(title, &short(&text, 3500))}),
+            Template::Mattermost => json!({"text": fenced(title, &short(&text, max))}),
             // Text runs have no markup and no line breaks: each line is a block of its own.
             Template::Teams => {
                 let run = |text: &str, weight: &str| {
@@ -86,7 +97,7 @@ impl Template {
                         "inlines": [{"type": "TextRun", "text": text, "weight": weight}],
                     })
                 };
-                let text = lines(&short(&text, 8000), 60);
+                let text = lines(&short(&text, max), 60);
                 let lines = text.lines().filter(|line| !line.is_empty());
                 let blocks = lines.map(|line| run(line, "Default"));
                 let blocks: Vec<_> = [run(title, "Bolder")].into_iter().chain(blocks).collect();
@@ -104,7 +115,7 @@ impl Template {
             }
             Template::Apprise => {
                 let kind = apprise_type(&message.fields["kind"]);
-                let text = short(&text, 4000);
+                let text = short(&text, max);
                 let mut body =
                     json!({"title": title, "body": text, "type": kind, "format": "text"});
                 if !target.is_empty() {
@@ -113,7 +124,7 @@ impl Template {
                 body
             }
             Template::Pushover => json!({
-                "user": target, "title": short(title, 240), "message": short(&text, 1000),
+                "user": target, "title": short(title, 240), "message": short(&text, max),
                 "timestamp": message.fields["seconds"],
             }),
         };
@@ -183,23 +194,25 @@ fn fenced(title: &str, text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::notification::tests::alert;
     use aw_detect::{Alert, AlertKind};
     use jiff::tz::TimeZone;
 
-    const ALL: [Template; 9] = [
-        Template::Ntfy,
-        Template::Gotify,
-        Template::Telegram,
-        Template::Slack,
-        Template::Discord,
-        Template::Mattermost,
-        Template::Teams,
-        Template::Apprise,
-        Template::Pushover,
-    ];
+    impl Template {
+        pub const ALL: [Template; 9] = [
+            Template::Ntfy,
+            Template::Gotify,
+            Template::Telegram,
+            Template::Slack,
+            Template::Discord,
+            Template::Mattermost,
+            Template::Teams,
+            Template::Apprise,
+            Template::Pushover,
+        ];
+    }
 
     #[test]
     fn bodies() {
@@ -257,7 +270,7 @@ mod tests {
     fn a_cut_digest_names_its_host() {
         let text = format!("300 alerts\n\n{}\nreported by sensor1\n", "a line\n".repeat(5000));
         let message = Notification { subject: "300 alerts".into(), text, fields: Value::Null };
-        for template in ALL {
+        for template in Template::ALL {
             let body = template.body(&message, "target", None).to_string();
             assert!(body.contains("reported by sensor1"), "{template:?}: {body}");
         }
@@ -272,7 +285,7 @@ mod tests {
             text: "é a line\n".repeat(5000),
             fields: Value::Null,
         };
-        for template in ALL {
+        for template in Template::ALL {
             let body = template.body(&message, "target", None);
             let all = body.to_string();
             let cut = template == Template::Gotify || all.contains("[cut]");

@@ -26,6 +26,9 @@ use crate::{
     webhook_options::{WebhookOptions, parse_header, parse_url},
 };
 
+/// In the topics of the examples, which all readers know.
+const PLACEHOLDER: &str = "REPLACE-ME";
+
 /// Bytes of a response that are read.
 const MAX_RESPONSE: u64 = 1024;
 
@@ -85,6 +88,11 @@ impl Webhook {
             let value = value
                 .map_err(|_| "webhook: the token has characters that are not valid in a header")?;
             headers.push((HeaderName::from_static(name), value));
+        }
+        if options.topic.as_deref().is_some_and(|topic| topic.contains(PLACEHOLDER)) {
+            return Err(format!(
+                "webhook: topic: replace {PLACEHOLDER} by characters that others cannot guess: who knows the topic can read it"
+            ));
         }
         let targets = [&options.topic, &options.chat, &options.user, &options.tag];
         let target = targets.into_iter().flatten().next();
@@ -263,6 +271,9 @@ mod tests {
     fn urls_of_services() {
         let (ntfy, token) = ("template = \"ntfy\"\ntopic = \"t\"", Some("123:AB"));
         assert_eq!(url(ntfy, None, None).unwrap(), "https://ntfy.sh/");
+        let example =
+            url("template = \"ntfy\"\ntopic = \"home-REPLACE-ME\"", None, None).unwrap_err();
+        assert!(example.contains("replace REPLACE-ME by"), "{example}");
         let own = format!("{ntfy}\nurl = \"http://nas:8080/\"");
         assert_eq!(url(&own, None, None).unwrap(), "http://nas:8080/");
         let plain = format!("{own}\nplain_password = true");

@@ -85,6 +85,15 @@ impl WebhookOptions {
                 return Err(format!("webhook: {name} {verb} {key}"));
             }
         }
+        // docs.ntfy.sh: letters, digits, - and _, 64 at most; a placeholder is not to be published.
+        if let (Some(Ntfy), Some(topic)) = (template, &self.topic) {
+            let is_valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if !(1..=64).contains(&topic.len()) || !topic.chars().all(is_valid) {
+                return Err(format!(
+                    "webhook: topic {topic:?}: ntfy takes 1 to 64 letters, digits, - and _"
+                ));
+            }
+        }
         let is_valid = |priority: i8| match template {
             Some(Ntfy) => (1..=5).contains(&priority),
             Some(Gotify) => (0..=10).contains(&priority),
@@ -181,6 +190,10 @@ pub mod tests {
             ("template = \"ntfy\"", "ntfy needs a topic"),
             ("template = \"telegram\"\ntoken_env = \"T\"", "telegram needs a chat"),
             ("url = \"https://a\"\nchat = \"1\"", "takes no chat"),
+            (
+                "template = \"ntfy\"\ntopic = \"my home\"",
+                "ntfy takes 1 to 64 letters, digits, - and _",
+            ),
             ("template = \"ntfy\"\ntopic = \"t\"\npriority = 6", "no priority 6"),
             ("template = \"pushover\"\nuser = \"u\"", "needs token_file"),
             ("template = \"pushover\"\ntoken_env = \"T\"", "pushover needs a user"),

@@ -185,6 +185,12 @@ pub trait Sink {
         None
     }
 
+    /// What it has taken and cannot deliver for minutes although others of its destinations work: since when, in seconds since 1970,
+    /// and why; for `--health`.
+    fn stuck(&self) -> Option<(i64, String)> {
+        None
+    }
+
     /// Re-opens its files (SIGHUP: logrotate has renamed them).
     fn reopen(&mut self) -> SinkResult {
         Ok(())

@@ -9,7 +9,7 @@ use std::{
 use aw_service::{Error, Identity, ServiceOptions, UnitFiles, UserAccount, name};
 use clap::{Args, ValueEnum};
 use rustix::{fs::Gid, process::geteuid};
-use shm_layout::RingName;
+use shm_layout::{Reader, RingName, Start};
 
 use crate::{Plan, state::is_locked};
 
@@ -115,6 +115,15 @@ impl RingOptions {
             return Ok(existing.map(|user| user.uid.as_raw()).collect());
         }
         self.owner.iter().map(|name| Ok(UserAccount::find(name)?.uid.as_raw())).collect()
+    }
+
+    /// The interfaces of the rings that can be read.
+    pub fn interfaces(&self) -> Vec<String> {
+        let owners = self.owners().unwrap_or_default();
+        let attach = |ring| Reader::attach_to(ring, &owners, Start::Oldest).ok();
+        let counters = self.rings.iter().filter_map(attach).flat_map(|reader| reader.counters());
+        let names = counters.map(|one| one.name.as_str().to_owned());
+        names.filter(|name| !name.is_empty()).collect()
     }
 
     /// The state directory as an absolute path: in the background the working directory is another.

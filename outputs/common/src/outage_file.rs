@@ -35,6 +35,9 @@ struct OutageRecord {
     events: u64,
     bytes: u64,
     why: String,
+    /// It is one destination of several: no event is queued because of it.
+    #[serde(default)]
+    is_part: bool,
 }
 
 pub(crate) struct OutageFile {
@@ -65,6 +68,7 @@ impl OutageFile {
     pub fn begin(&mut self, why: &str, spool: &Spool) {
         let why = plain(why);
         let why = &why[..why.floor_char_boundary(MAX_WHY)];
+        self.record.take_if(|record| record.is_part);
         let record = self.record.get_or_insert_default();
         if record.since == 0 {
             record.since = UnixTime::now().seconds();
@@ -74,6 +78,26 @@ impl OutageFile {
             record.why = why.into();
         }
         self.update(spool, is_new);
+    }
+
+    /// One of several destinations is down, since when and why, or none is.
+    pub fn part(&mut self, stuck: Option<(i64, String)>) {
+        let Some((since, why)) = stuck else {
+            if self.record.as_ref().is_some_and(|record| record.is_part) {
+                self.end();
+            }
+            return;
+        };
+        let why = plain(&why);
+        let why = &why[..why.floor_char_boundary(MAX_WHY)];
+        let is_same =
+            |record: &OutageRecord| record.is_part && (record.since, &*record.why) == (since, why);
+        if !self.record.as_ref().is_some_and(is_same) {
+            let why = why.into();
+            self.record =
+                Some(OutageRecord { since, why, is_part: true, ..OutageRecord::default() });
+            self.write();
+        }
     }
 
     /// Why the destination is down.
@@ -158,12 +182,16 @@ fn read(path: &Path) -> Result<Option<OutageRecord>, String> {
 
 /// What the output of this name reports about its destination, if that is down.
 pub(crate) fn outage_of(directory: &Path, name: &str) -> Result<Option<String>, String> {
-    let Some(OutageRecord { since, events, bytes, why }) = read(&path(directory, name))? else {
+    let Some(OutageRecord { since, events, bytes, why, is_part }) = read(&path(directory, name))?
+    else {
         return Ok(None);
     };
     let seconds = UnixTime::now().seconds().saturating_sub(since).max(0);
     let since = Timestamp::from_second(since).unwrap_or_default().to_zoned(TimeZone::system());
     let since = since.strftime("%Y-%m-%d %H:%M:%S");
+    if is_part {
+        return Ok(Some(format!("{}, since {since}, {seconds} s ago", plain(&why))));
+    }
     let events = count_of(events, "event", "events");
     Ok(Some(format!(
         "{name} is queueing since {since}, {seconds} s ago: {events}, {bytes} bytes: {}",
@@ -191,6 +219,20 @@ mod tests {
         }
         file.end();
         assert_eq!(outage(), None);
+        // One destination of several, until it is back or all of them are down.
+        let part = || Some((1_700_000_000, "channel mail: no route".to_owned()));
+        for end in [None, part()] {
+            file.part(part());
+            let text = outage().unwrap();
+            assert!(text.starts_with("channel mail: no route, since 2023-11-1"), "{text}");
+            if end.is_some() {
+                file.begin("disk full", &spool);
+                assert!(outage().unwrap().starts_with("aw-test is queueing since 20"));
+                file.end();
+            }
+            file.part(None);
+            assert_eq!(outage(), None);
+        }
         // Of an earlier release: empty, or longer.
         for old in [Vec::new(), vec![b' '; 3 * SIZE]] {
             fs::write(&file.path, old).unwrap();

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Error, PortKind, drops_clients, listen_fault, warn};
+use aw_service::{Error, PortKind, drops_clients, listen_fault, name, warn};
 
 use crate::{RingOptions, as_service, this_host};
 
@@ -109,6 +109,16 @@ fn is_own_page(address: &SocketAddr, path: &str, mark: &str) -> io::Result<bool>
 
 /// Bytes of a page in which the mark of this program is searched.
 const MAX_OWN_PAGE: usize = 64 << 10;
+
+/// The URL by which other machines reach a server: an unspecified address is none, and then it has the name of this machine.
+pub fn url(address: &SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => {
+            format!("http://{}:{}/ (all addresses of this machine)", this_host(), address.port())
+        }
+        false => format!("http://{address}/"),
+    }
+}
 
 /// The hosts for which this server answers: what a browser has in its address bar, and sends in the header Host.
 ///
@@ -224,7 +234,8 @@ fn answer(
     page: impl Fn(&str) -> Result<Page, &'static str>,
     (hosts, refused): (&AllowedHosts, &Once),
 ) -> io::Result<()> {
-    let to = stream.local_addr()?.ip().to_canonical();
+    let address = stream.local_addr()?;
+    let to = address.ip().to_canonical();
     stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
     let mut head = [0; MAX_REQUEST];
     let mut length = 0;
@@ -255,7 +266,7 @@ fn answer(
     let (status, kind, length) = match &found {
         Ok((_, page)) => ("200 OK", page.kind, page.length),
         Err(status) => {
-            text = explained(status);
+            text = explained(status, SocketAddr::new(to, address.port()));
             (*status, "text/plain; charset=utf-8", text.len() as u64)
         }
     };
@@ -288,10 +299,11 @@ fn discard(mut stream: &TcpStream) {
 /// RFC 9110, 15.5.20: the server is not known by this name.
 const MISDIRECTED: &str = "421 Misdirected Request";
 
-fn explained(status: &str) -> String {
+fn explained(status: &str, to: SocketAddr) -> String {
+    let name = name();
     match status {
         MISDIRECTED => format!(
-            "{status}: use the address of this server, or start it with --allow-host NAME\n"
+            "{status}: use the address http://{to}/, or allow the name in your address bar: add --allow-host NAME to OPTIONS= in /etc/default/{name} on this server, and restart {name}\n"
         ),
         _ => format!("{status}\n"),
     }
@@ -301,7 +313,8 @@ fn explained(status: &str) -> String {
 fn log_refused(host: &str) {
     let host: String = host.chars().take(100).collect();
     warn(format_args!(
-        "refused an HTTP request for host {host:?}, which is not a name of this machine (if it is one, set --allow-host; this is logged once)"
+        "refused an HTTP request for host {host:?}, which is not a name of this machine (if it is one, add --allow-host NAME to OPTIONS= in /etc/default/{}; this is logged once)",
+        name()
     ));
 }
 

@@ -377,7 +377,9 @@ fn no_heartbeat(reader: &Reader) -> String {
         let seconds = HEARTBEAT_TIMEOUT.as_secs();
         format!("no heartbeat from the collector, process {process}, for {seconds} s")
     });
-    format!("{why}: no new events arrive (start it again)")
+    format!(
+        "{why}: no new events arrive (start it again: systemctl restart addrwatch-collector@INTERFACE)"
+    )
 }
 
 /// Why a ring cannot be read, with the group that this user lacks.

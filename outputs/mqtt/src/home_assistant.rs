@@ -36,7 +36,9 @@ pub fn device_tracker(mac: MacAddr, name: &str, topics: &Topics) -> Value {
         "payload_home": HOME,
         "payload_not_home": NOT_HOME,
         "json_attributes_topic": topics.attributes(mac),
-        "availability_topic": topics.status(),
+        // Neither away nor at home: a device tracker without a state is left out of a person's, and no automation on `not_home` runs.
+        "availability": [{ "topic": topics.status() }, { "topic": topics.device_status(mac) }],
+        "availability_mode": "all",
         "source_type": "router",
         "qos": 1,
         "device": { "connections": [["mac", mac.to_string()]], "name": name },

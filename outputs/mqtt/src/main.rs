@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+mod coverage;
 mod home_assistant;
 mod mqtt_sink;
 mod old_protocol;
@@ -110,6 +111,7 @@ Topics, all with QoS 1:
                                           new_activity, changed, flip_flop, reused_old, duplicate, returned,
                                           broadcast, suppressed_decnet, config_change
   addrwatch/HOST/devices/MAC              home or not_home, retained
+  addrwatch/HOST/devices/MAC/status       online; offline while the place where it was last seen is not captured; retained
   addrwatch/HOST/status                   online or offline, retained; offline is also the last will
   homeassistant/device_tracker/addrwatch_HOST/MAC/config
                                           discovery of a named device, retained; aw-mqtt clears it when the device

@@ -21,7 +21,7 @@ use shm_layout::{Kind as EventKind, MacAddr, RingName, UnixTime};
 use crate::{
     broker::{Broker, Publication},
     home_assistant::{EVENT_KINDS, alert_event},
-    presence::{HOME, NamedDevices, Sighting},
+    presence::{HOME, NamedDevices, OFFLINE, ONLINE, Sighting, status_message},
     topics::Topics,
 };
 
@@ -100,6 +100,9 @@ impl MqttSink {
             if published.get(&topics.device(mac)).is_some_and(|state| state == HOME) {
                 devices.was_home(mac, now);
             }
+            if published.get(&topics.device_status(mac)).is_some_and(|status| status == OFFLINE) {
+                devices.was_offline(mac);
+            }
             if let Some(attributes) = published.get(&topics.attributes(mac)) {
                 devices.had_attributes(mac, attributes);
             }
@@ -136,7 +139,7 @@ impl MqttSink {
         if self.has_event_entity {
             wanted.push((self.topics.alerts_discovery(), alert_event(&self.topics).to_string()));
         }
-        wanted.push((self.topics.status(), "online".into()));
+        wanted.push((self.topics.status(), ONLINE.into()));
         // Of devices that are no longer in the file of names, or of another host name or prefix.
         let mut old = retained(&mut self.memory)?;
         wanted.iter().for_each(|(topic, _)| drop(old.remove(topic)));
@@ -207,6 +210,14 @@ impl MqttSink {
         [event].into_iter().chain(for_entity).collect()
     }
 
+    /// What the names of a ring's networks begin with.
+    fn prefix(&self, ring: &RingName) -> String {
+        match self.rules.show_ring {
+            true => format!("{}/", ring.as_str().trim_start_matches('/')),
+            false => String::new(),
+        }
+    }
+
     /// As [`Self::messages_of`], about a fault of a ring: its network is the ring.
     fn messages_of_fault(
         &self,
@@ -266,6 +277,10 @@ impl MqttSink {
                 changes.push((mac, home));
             }
         }
+        let statuses = self.devices.status_changes(now);
+        let of_status =
+            |(mac, offline): &(MacAddr, bool)| status_message(*mac, *offline, &self.topics);
+        messages.extend(statuses.iter().map(of_status));
         if messages.is_empty() {
             return Ok(());
         }
@@ -275,6 +290,7 @@ impl MqttSink {
         self.broker.publish(messages.iter().map(message).collect())?;
         self.store_retained(&messages)?;
         changes.iter().for_each(|(mac, home)| self.devices.published(*mac, *home, now));
+        statuses.iter().for_each(|(mac, offline)| self.devices.published_status(*mac, *offline));
         Ok(())
     }
 
@@ -321,10 +337,7 @@ impl Sink for MqttSink {
         self.is_batch_open = true;
         if !matches!(event.kind, EventKind::ConfigChange(_)) {
             let now = UnixTime::now().seconds();
-            let mut network = network_of(event);
-            if self.rules.show_ring {
-                network = format!("{}/{network}", entry.ring.as_str().trim_start_matches('/'));
-            }
+            let network = self.prefix(entry.ring) + &network_of(event);
             self.devices.seen(event.mac, Sighting::new(event, network), now);
         }
         for alert in alerts.iter().filter(|alert| !NOT_PUBLISHED.contains(&alert.kind)) {
@@ -355,6 +368,8 @@ impl Sink for MqttSink {
     }
 
     fn observe(&mut self, state: &RingState) -> SinkResult {
+        let (prefix, now) = (self.prefix(&state.ring), UnixTime::now().seconds());
+        self.devices.coverage.observe(state, prefix, now);
         let mut published = self.publish_faults(state);
         // Also while events never pause. Not within a batch: it would be committed before it is published.
         if !self.is_batch_open {
@@ -379,7 +394,7 @@ impl Sink for MqttSink {
 
     fn close(&mut self) -> SinkResult {
         if self.broker.is_connected() {
-            let offline = Publication::retained(self.topics.status(), "offline");
+            let offline = Publication::retained(self.topics.status(), OFFLINE);
             // If this fails, the broker publishes the last will.
             let _ = self.broker.publish(vec![offline]).and_then(|()| self.broker.disconnect());
         }

@@ -8,11 +8,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use shm_layout::{Event, Evidence, MacAddr, UnixTime};
 
-use crate::{home_assistant, topics::Topics};
+use crate::{
+    coverage::{Coverage, View},
+    home_assistant,
+    topics::Topics,
+};
 
 /// The states of a device, as Home Assistant names them.
 pub const HOME: &str = "home";
 pub const NOT_HOME: &str = "not_home";
+/// Whether the state of a device is known, or `aw-mqtt` runs.
+pub const ONLINE: &str = "online";
+pub const OFFLINE: &str = "offline";
 /// Characters of a name, at most.
 const MAX_NAME: usize = 200;
 /// Seconds between two messages about a device that stays at home: with another address or network, and with a later time
@@ -24,6 +31,8 @@ pub struct NamedDevices {
     all: BTreeMap<MacAddr, NamedDevice>,
     /// Seconds without an event after which a device is away.
     away: i64,
+    /// What is captured.
+    pub coverage: Coverage,
 }
 
 #[derive(Default)]
@@ -32,6 +41,10 @@ struct NamedDevice {
     /// Since when it counts as silent; 0 = never seen.
     last: i64,
     home: bool,
+    /// Whether its state is not known, as it was published.
+    offline: bool,
+    /// The network where it was last seen, by whichever message.
+    place: Option<String>,
     sighting: Sighting,
     /// What was published, and when.
     published: (Sighting, i64),
@@ -69,10 +82,11 @@ impl Sighting {
             None => 0,
         };
         let is_better = rank(&newer.ip) >= rank(&self.ip) && newer.claimed >= self.claimed;
-        let time = self.time.max(newer.time);
+        let (time, network) = (self.time.max(newer.time), newer.network.clone());
         if is_better || newer.ip.is_some() && newer.claimed - self.claimed > valid {
             *self = newer;
         }
+        self.network = self.network.take().or(network);
         self.time = time;
     }
 
@@ -94,7 +108,8 @@ struct Attributes {
 
 impl NamedDevices {
     pub fn new(names: &Names, away: i64) -> NamedDevices {
-        let mut devices = NamedDevices { all: BTreeMap::new(), away };
+        let coverage = Coverage::default();
+        let mut devices = NamedDevices { all: BTreeMap::new(), away, coverage };
         devices.rename(names); // all of them are new
         devices
     }
@@ -131,6 +146,13 @@ impl NamedDevices {
         }
     }
 
+    /// Sets that an earlier run published that its state is not known.
+    pub fn was_offline(&mut self, mac: MacAddr) {
+        if let Some(device) = self.all.get_mut(&mac) {
+            device.offline = true;
+        }
+    }
+
     /// Sets the attributes that an earlier run published, also of an older release, which had fewer.
     pub fn had_attributes(&mut self, mac: MacAddr, json: &str) {
         if let (Some(device), Ok(had)) =
@@ -138,6 +160,7 @@ impl NamedDevices {
         {
             let last_seen = had.last_seen.and_then(|text| text.parse().ok());
             let time = last_seen.map_or(0, Timestamp::as_second);
+            device.place.clone_from(&had.network);
             device.sighting = Sighting { time, ip: had.ip, network: had.network, claimed: time };
         }
     }
@@ -157,6 +180,9 @@ impl NamedDevices {
         if let Some(device) = self.all.get_mut(&mac) {
             // With a time in the future, from before the clock was set back, the device would stay at home.
             device.last = device.last.max(sighting.time).min(now);
+            if sighting.network.is_some() {
+                device.place.clone_from(&sighting.network);
+            }
             (sighting.time, sighting.claimed) = (sighting.time.min(now), sighting.claimed.min(now));
             let known = &mut device.sighting;
             (known.time, known.claimed) = (known.time.min(now), known.claimed.min(now));
@@ -164,17 +190,42 @@ impl NamedDevices {
         }
     }
 
-    /// The devices whose state differs from the published one.
+    /// The devices whose state differs from the published one. A device does not leave while the place where it was last seen is
+    /// not captured; its absence counts from the end of that.
     pub fn changes(&mut self, now: i64) -> Vec<(MacAddr, bool)> {
+        let NamedDevices { all, away, coverage } = self;
         let change = |(mac, device): (&MacAddr, &mut NamedDevice)| {
+            if device.home && coverage.view(device.place.as_deref(), now) != View::Seen {
+                device.last = now;
+            }
             if device.last > 0 && !is_one_clock(device.last, now) {
                 device.last = now; // the clock was set since: absence counts from now on
             }
             device.last = device.last.min(now); // the clock was ahead when it was seen
-            let home = device.last > 0 && now - device.last < self.away;
+            let home = device.last > 0 && now - device.last < *away;
             (home != device.home).then_some((*mac, home))
         };
-        self.all.iter_mut().filter_map(change).collect()
+        all.iter_mut().filter_map(change).collect()
+    }
+
+    /// The devices whose state is no longer known, or is known again.
+    pub fn status_changes(&self, now: i64) -> Vec<(MacAddr, bool)> {
+        let change = |(mac, device): (&MacAddr, &NamedDevice)| {
+            let offline = match self.coverage.view(device.place.as_deref(), now) {
+                View::Seen => false,
+                View::Interrupted => device.offline,
+                View::Unseen => true,
+            };
+            (offline != device.offline).then_some((*mac, offline))
+        };
+        self.all.iter().filter_map(change).collect()
+    }
+
+    /// Records that the broker has the status of a device.
+    pub fn published_status(&mut self, mac: MacAddr, offline: bool) {
+        if let Some(device) = self.all.get_mut(&mac) {
+            device.offline = offline;
+        }
     }
 
     /// The devices whose attributes differ from the published ones, if it is time to publish them.
@@ -211,7 +262,8 @@ impl NamedDevices {
         let of = |(mac, device): (&MacAddr, &NamedDevice)| {
             let config = home_assistant::device_tracker(*mac, &device.name, topics).to_string();
             let [state, attributes] = self.messages(*mac, device.home, topics);
-            [(topics.discovery(*mac), config), state, attributes]
+            let status = status_message(*mac, device.offline, topics);
+            [(topics.discovery(*mac), config), status, state, attributes]
         };
         self.all.iter().flat_map(of).collect()
     }
@@ -233,6 +285,12 @@ impl NamedDevices {
         let attributes = serde_json::to_string(&attributes).unwrap_or_default(); // cannot fail: its keys are text
         [(topics.device(mac), state.into()), (topics.attributes(mac), attributes)]
     }
+}
+
+/// Whether the state of a device is known: a topic with its payload.
+pub fn status_message(mac: MacAddr, offline: bool, topics: &Topics) -> (String, String) {
+    let status = if offline { OFFLINE } else { ONLINE };
+    (topics.device_status(mac), status.into())
 }
 
 /// Whether the clock was set at both times, or at neither.
@@ -321,6 +379,11 @@ mod tests {
         let mut devices = NamedDevices::new(&names(&[one]), 600);
         assert_eq!(devices.rename(&names(&[one, two])), [two]);
         devices.was_seen(two, 700, "10.0.0.2".parse().ok(), 1000);
+        let mut seen = NamedDevices::new(&names(&[two]), 600);
+        seen.was_seen(two, 700, "10.0.0.2".parse().ok(), 1000);
+        seen.seen(two, claim(701, "fe80::1", "eth0"), 1000);
+        let [_, (_, json)] = seen.messages(two, true, &Topics::new("a", "here", "ha"));
+        assert!(json.contains("10.0.0.2") && json.contains("eth0"), "{json}");
         assert!(devices.is_home(two) && !devices.is_home(one));
         assert_eq!((devices.changes(1299), devices.changes(1300)), (vec![], vec![(two, false)]));
         let [_, (_, json)] = devices.messages(two, true, &Topics::new("a", "here", "ha"));
@@ -351,6 +414,57 @@ mod tests {
         devices.was_home(two, 2000);
         assert_eq!(devices.changes(2599), [(one, false)]);
         assert_eq!(devices.changes(2600), [(one, false), (two, false)]);
+    }
+
+    /// A collector that ends, or an interface that is down, sends no one away: after its return, absence counts from then on.
+    #[test]
+    fn a_place_that_is_not_captured() {
+        use crate::coverage::tests::state;
+        let macs = [2, 4, 6].map(|byte| MacAddr::new([byte; 6]));
+        let [one, two, never] = macs;
+        let names = macs.map(|mac| (mac, String::new())).into();
+        let mut devices = NamedDevices::new(&names, 600);
+        let watch = |devices: &mut NamedDevices, is_running, down: &[&str], now| {
+            let captured: Vec<_> =
+                ["eth0", "eth1"].into_iter().filter(|name| !down.contains(name)).collect();
+            let state = state("/r", is_running, &captured, down);
+            devices.coverage.observe(&state, String::new(), now);
+        };
+        watch(&mut devices, true, &[], 1000);
+        devices.seen(one, claim(1000, "10.0.0.1", "eth0.7"), 1000);
+        devices.seen(two, claim(1000, "10.0.0.2", "eth1"), 1000);
+        // The place is the last one, also without an address that is better known.
+        devices.seen(two, claim(1001, "fe80::1", "eth0"), 1001);
+        devices.seen(two, claim(1002, "fe80::1", "eth1"), 1002);
+        for (mac, home) in devices.changes(1002) {
+            devices.published(mac, home, 1002);
+        }
+        watch(&mut devices, true, &["eth0"], 1003);
+        assert_eq!(devices.status_changes(1003), [(one, true)]);
+        devices.published_status(one, true);
+        watch(&mut devices, true, &["eth0"], 1700);
+        assert_eq!(devices.changes(1700), [(two, false)], "only the one whose interface is up");
+        // The collector ends, is blind for long, and comes back.
+        watch(&mut devices, false, &[], 8999);
+        assert_eq!((devices.changes(9000), devices.status_changes(9000)), (vec![], vec![]));
+        let blind =
+            aw_output::RingState { blind: Some("ended".into()), ..state("/r", false, &[], &[]) };
+        devices.coverage.observe(&blind, String::new(), 9001);
+        assert_eq!(devices.status_changes(9001), [(two, true), (never, true)]);
+        for mac in macs {
+            devices.published_status(mac, true);
+        }
+        let retained = devices.retained(&Topics::new("a", "here", "ha"));
+        let status = retained.iter().filter(|(topic, _)| topic.ends_with("/status"));
+        assert!(status.map(|(_, status)| status).eq(["offline"; 3]), "{retained:?}");
+        assert_eq!(devices.changes(9001), []);
+        watch(&mut devices, true, &[], 9002);
+        assert_eq!(devices.status_changes(9002), macs.map(|mac| (mac, false)));
+        watch(&mut devices, true, &[], 9600);
+        assert_eq!(
+            (devices.changes(9600), devices.changes(9601)),
+            (vec![], vec![(one, false), (two, false)])
+        );
     }
 
     /// Absence counts from the moment when the clock was set right, or from a later event.

@@ -47,6 +47,11 @@ impl Topics {
         format!("{}/attributes", self.device(mac))
     }
 
+    /// Whether the state of the device is known.
+    pub fn device_status(&self, mac: MacAddr) -> String {
+        format!("{}/status", self.device(mac))
+    }
+
     /// The alerts that Home Assistant's event entity reports.
     pub fn alerts(&self) -> String {
         format!("{}/alerts", self.base)

@@ -8,8 +8,10 @@ use std::{
 };
 
 use aw_output::{
-    Entry, Error, Fault, FaultFile, Faults, RingState, Sink, SinkResult, info, names::LiveNames,
-    serve::AllowedHosts, warn,
+    Entry, Error, Fault, FaultFile, Faults, RingState, Sink, SinkResult, info,
+    names::LiveNames,
+    serve::{self, AllowedHosts},
+    warn,
 };
 use aw_service::Condition;
 use jiff::{civil::Date, tz::TimeZone};
@@ -323,7 +325,7 @@ impl Sink for TrackerSink<'_> {
     /// The error log has what is missing among the events: the report shows it, and it has no columns that programs read.
     fn observe(&mut self, state: &RingState) -> SinkResult {
         if let Some(address) = self.served.take() {
-            info(format_args!("serving the report on http://{address}/"));
+            info(format_args!("serving the report on {}", serve::url(&address)));
         }
         lock(&self.live).observe(state);
         let now = UnixTime::now().seconds();

@@ -32,10 +32,14 @@ impl Dispatcher {
     /// One message to each channel about what is normal from now on.
     fn report_learned(&mut self, time: i64) -> SinkResult {
         let learned = Learned::load(&mut self.store, &self.rules, time)?;
-        let Some(Learned { line, notification }) = learned else { return Ok(()) };
-        self.printer.lines.extend(self.options.print.then_some(line));
-        let mut channels = self.config.channel.iter();
-        channels.try_for_each(|channel| self.store.enqueue(&channel.name, &notification))
+        let Some(learned) = learned else { return Ok(()) };
+        for channel in &self.config.channel {
+            for message in learned.notifications(channel.max_bytes()) {
+                self.store.enqueue(&channel.name, &message)?;
+            }
+        }
+        self.printer.lines.extend(self.options.print.then_some(learned.line));
+        Ok(())
     }
 
     /// Applies names that changed, and ends the first day when it is over.
@@ -46,6 +50,7 @@ impl Dispatcher {
         }
         self.last_due = Some(now);
         self.apply_changed_names()?;
+        self.options.config_file.look(false);
         if self.first_day.ends(now, &mut self.store)? {
             self.report_first_day()?;
         }
@@ -61,10 +66,14 @@ impl Dispatcher {
         Ok(self.first_day.left().is_some())
     }
 
-    /// Logs for how long new devices are not reported.
+    /// Logs for how long new devices are not reported, or that the option ends that.
     pub(super) fn log_first_day(&mut self) {
-        if let Some(left) = self.first_day.left() {
-            info(format_args!("{}", first_day_line(left)));
+        match self.first_day.left() {
+            Some(_) if self.options.learn.is_some() => info(format_args!(
+                "--learn is set: the first day is over, and its devices are reported now in one list"
+            )),
+            Some(left) => info(format_args!("{}", first_day_line(left))),
+            None => {}
         }
     }
 
@@ -103,7 +112,8 @@ impl Dispatcher {
             interfaces = self.store.memory.random_interfaces(MAX_LISTED)?.0;
         }
         let dialect = self.rules.dialect;
-        let list = |devices| DeviceList { devices, further, interfaces: &interfaces };
+        let show_ring = self.rules.show_ring;
+        let list = |devices| DeviceList { devices, further, interfaces: &interfaces, show_ring };
         if self.options.print && self.config.prints(AlertKind::NewDevice, dialect) {
             let lines = list(alerts.iter().collect()).lines();
             self.printer.lines.extend(lines.iter().map(|line| format!("{now} {line}")));
@@ -111,7 +121,8 @@ impl Dispatcher {
         for channel in &self.config.channel {
             if channel.gets(AlertKind::NewDevice, dialect) {
                 let wanted = alerts.iter().filter(|alert| channel.wants(alert, dialect)).collect();
-                for message in list(wanted).notifications(now, &self.zone, &this_host()) {
+                let (list, host) = (list(wanted), this_host());
+                for message in list.notifications(now, &self.zone, &host, channel.max_bytes()) {
                     self.store.enqueue(&channel.name, &message)?;
                 }
             }

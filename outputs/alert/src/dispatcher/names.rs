@@ -48,7 +48,10 @@ mod tests {
             NameLists::read(Some(&path), None).unwrap()
         };
         let names = lists("");
-        let options = DispatchOptions { print: false, once: false, learn: Some(0), names };
+        let config_file =
+            crate::config_file::ConfigFile::new(None, String::new(), Default::default());
+        let options =
+            DispatchOptions { print: false, once: false, learn: Some(0), names, config_file };
         let store = AlertStore::open(directory.path()).unwrap();
         let config = Config::parse("").unwrap();
         let mut dispatcher =

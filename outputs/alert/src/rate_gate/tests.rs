@@ -20,7 +20,8 @@ fn a_storm_is_one_digest() {
     let mut gate: RateGate = serde_json::from_slice(&kept).unwrap();
     let digest = gate.take_digest(1060, LIMIT, false).unwrap();
     assert_eq!((digest.count, digest.first, digest.last), (99_997, 3, 99_999));
-    let Notification { subject, text, fields } = digest.notification(&TimeZone::UTC, "sensor1");
+    let Notification { subject, text, fields } =
+        digest.notification(&TimeZone::UTC, "sensor1", usize::MAX);
     assert_eq!(subject, "99997 alerts: 99997 new devices");
     assert!(
         text.ends_with("and 99977 more\n\nreported by sensor1\n") && fields["count"] == 99_997,
@@ -79,7 +80,8 @@ fn a_storm_hides_no_takeover_of_a_known_address() {
         let stored = serde_json::to_string(&gate).unwrap();
         let mut gate: RateGate = serde_json::from_str(&stored).unwrap();
         let digest = gate.take_digest(1060, LIMIT, false).unwrap();
-        let Notification { subject, text, .. } = digest.notification(&TimeZone::UTC, "sensor1");
+        let Notification { subject, text, .. } =
+            digest.notification(&TimeZone::UTC, "sensor1", usize::MAX);
         assert!(subject.contains("; changed ethernet address 192.0.2.19 "), "{subject}");
         let lines: Vec<_> = text.lines().filter(|line| line.contains("192.0.2.1")).collect();
         assert!(lines.len() == 10 && lines[0].contains("192.0.2.19 "), "{text}");
@@ -158,7 +160,8 @@ fn a_digest_has_each_kind_and_the_rarest_first() {
     assert!(stored.len() < 4096, "{} bytes", stored.len());
     let mut gate: RateGate = serde_json::from_str(&stored).unwrap();
     let digest = gate.take_digest(1060, LIMIT, false).unwrap();
-    let Notification { subject, text, fields } = digest.notification(&TimeZone::UTC, "sensor1");
+    let Notification { subject, text, fields } =
+        digest.notification(&TimeZone::UTC, "sensor1", usize::MAX);
     let flip = "flip flop 10.0.0.1 00:08:e1:01:02:0a (00:08:e1:01:02:0b) eth0 [printer] (Maker)";
     let numbers = "281 alerts: 1 flip flop, 278 new devices, 2 returned devices";
     assert_eq!(subject, format!("{numbers}; {flip}"));
@@ -259,7 +262,53 @@ fn moved_addresses_hide_no_takeover() {
     assert!(!take(&mut gate, AlertKind::Changed, "10.0.0.1", 5000, closed));
     own(&mut gate, closed);
     let digest = gate.take_digest(6060, LIMIT, true).unwrap();
-    let Notification { subject, text, .. } = digest.notification(&TimeZone::UTC, "sensor1");
+    let Notification { subject, text, .. } =
+        digest.notification(&TimeZone::UTC, "sensor1", usize::MAX);
     assert!(subject.contains("; changed ethernet address 10.0.0.1 "), "{subject}");
     assert!(text.lines().nth(2).unwrap().contains(" 10.0.0.1 "), "{text}");
+}
+
+/// A digest of one alert is that alert.
+#[test]
+fn one_alert_needs_no_digest() {
+    let mut gate = RateGate::default();
+    let new = Alert { digest: true, ..alert(AlertKind::NewDevice) };
+    assert!(!admit(&mut gate, &new, 5000));
+    let stored = serde_json::to_string(&gate).unwrap();
+    let mut gate: RateGate = serde_json::from_str(&stored).unwrap();
+    let digest = gate.take_digest(6000, LIMIT, false).unwrap();
+    assert_eq!(digest.only(), Some(&new));
+    assert!(!admit(&mut gate, &new, 7000) && !admit(&mut gate, &new, 7000));
+    let digest = gate.take_digest(8000, LIMIT, false).unwrap();
+    assert_eq!(digest.only(), None);
+    assert!(!serde_json::to_string(&digest).unwrap().contains("frame_source"), "it is not stored");
+}
+
+/// No service cuts a digest: what has no room is counted.
+#[test]
+fn no_service_cuts_a_digest() {
+    use crate::template::Template;
+    let mut gate = RateGate::default();
+    for number in 0..30 {
+        let name = Some("\u{e9}".repeat(number as usize * 3));
+        let new = Alert {
+            ip: format!("192.0.2.{number}"),
+            name,
+            digest: true,
+            ..alert(AlertKind::NewDevice)
+        };
+        assert!(!admit(&mut gate, &new, 5000));
+    }
+    let digest = gate.take_digest(6000, LIMIT, false).unwrap();
+    for template in Template::ALL {
+        let message = digest.notification(&TimeZone::UTC, "sensor1", template.max_bytes());
+        let body = template.body(&message, "t", None).to_string();
+        assert!(!body.contains("[cut]") && body.contains("reported by sensor1"), "{body}");
+        let listed = message.text.matches(" 192.0.2.").count();
+        assert!(
+            message.text.contains(&format!("\nand {} more\n", 30 - listed)),
+            "{}",
+            message.text
+        );
+    }
 }

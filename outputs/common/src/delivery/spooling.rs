@@ -130,6 +130,11 @@ impl<S: Sink> Delivery<'_, S> {
 
     /// Stores how much is queued while the destination is down, for `--health`.
     pub(super) fn report_outage(&mut self) {
+        if matches!(self.mode, Mode::Direct)
+            && let Some(file) = &mut self.outage_file
+        {
+            file.part(self.sink.stuck());
+        }
         if self.mode.is_down()
             && let (Some(file), Some(spool)) = (&mut self.outage_file, &self.files.spool)
         {
