@@ -31,13 +31,15 @@ mod startup;
 mod system_calls;
 mod text;
 mod trial;
+mod unit_command;
 mod unit_files;
 mod users;
 mod values;
 
 pub use {
     access::{
-        Wanted, denied, drops_clients, explained, ignored_options, join_group, unit, user_name,
+        Wanted, denied, drops_clients, explained, ignored_options, join_group, unit,
+        unit_forbids_writing, user_name,
     },
     backoff::Backoff,
     condition::Condition,
@@ -61,8 +63,9 @@ pub use {
     startup::{ServiceOptions, Startup, parse, parse_with, run},
     system_calls::SystemCalls,
     text::{TextLine, TextLines, csv_fields, decode_line, decode_text, read_text},
-    trial::{check_directory, check_program, report_trial, try_writing, unwritable},
-    unit_files::UnitFiles,
+    trial::{check_directory, check_program, full_disk, report_trial, try_writing, unwritable},
+    unit_command::{UnitCommand, other_options},
+    unit_files::{UnitFiles, may_be_given},
     users::{UserAccount, group_id},
     values::{ByteSize, HostPort, TimeSpan, parse_network, split_name_line},
 };
