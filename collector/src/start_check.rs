@@ -183,7 +183,7 @@ impl Trial<'_> {
             None => tried(),
         };
         let forbidden = self.unit.as_ref().and_then(|unit| unit.forbids_writing(directory));
-        self.faults.extend(tried.err().or(forbidden));
+        self.faults.extend(forbidden.or(tried.err())); // the remedy of the unit has the steps for its user, too
         Ok(())
     }
 

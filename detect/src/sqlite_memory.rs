@@ -21,7 +21,7 @@ use std::{
 
 use aw_database::Snapshot;
 use aw_output::{Checkpoint, Error, Fault, SinkResult, failed};
-use aw_service::{FileKind, open_file, unwritable};
+use aw_service::{FileKind, full_disk, open_file, unwritable};
 use rusqlite::{Connection, OptionalExtension, Row, config::DbConfig, params};
 use shm_layout::{MacAddr, RingName};
 
@@ -335,9 +335,16 @@ fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
     };
     use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
     let may_be_denied = matches!(error.sqlite_error_code(), Some(CannotOpen | ReadOnly));
+    let full = match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::SystemIoFailure) => path.parent().and_then(full_disk),
+        _ => None,
+    };
     let why = match unwritable(path).filter(|_| may_be_denied) {
         Some(why) => format!("use {}: {why}", path.display()),
-        None => format!("use {}: {error}{hint}", path.display()),
+        None => match full {
+            Some(why) => format!("use {}: {why}", path.display()),
+            None => format!("use {}: {error}{hint}", path.display()),
+        },
     };
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::SystemIoFailure) => {

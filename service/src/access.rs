@@ -18,18 +18,22 @@ use rustix::{
 };
 use uzers::os::unix::GroupExt;
 
-use crate::{FileKind, UnitFiles, nearest, read_file_text};
+use crate::{
+    FileKind, UnitFiles, nearest, read_file_text,
+    unit_files::{SHARED, may_be_given},
+};
 
-/// Directories that stay closed to services.
-const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 /// The variables of the units that have options.
 const OPTIONS: [&str; 2] = ["OPTIONS", "OPTIONS_ALL"];
 /// The directory of the services' databases and positions.
 const STATE: &str = "/var/lib/addrwatch";
+/// The directory of files that all programs read.
+const LISTS: &str = "/etc/addrwatch/lists";
 /// Bytes of a file of options.
 const MAX_OPTIONS: u64 = 64 << 10;
 
 static UNIT: OnceLock<Option<String>> = OnceLock::new();
+static UNIT_FILES: OnceLock<Option<UnitFiles>> = OnceLock::new();
 static USER: OnceLock<String> = OnceLock::new();
 /// This process, or the thread of a check, became another user.
 static IS_ANOTHER_USER: AtomicBool = AtomicBool::new(false);
@@ -43,6 +47,17 @@ pub fn unit() -> Option<&'static str> {
         unit_of(&groups).map(String::from)
     };
     UNIT.get_or_init(found).as_deref()
+}
+
+/// What that unit forbids.
+fn unit_files() -> Option<&'static UnitFiles> {
+    UNIT_FILES.get_or_init(|| unit().and_then(UnitFiles::of)).as_ref()
+}
+
+/// Why the unit of this process does not let it write to a directory, with all steps of the remedy; none if it does, or if there
+/// is no unit.
+pub fn unit_forbids_writing(directory: &Path) -> Option<String> {
+    unit_files()?.why_not_written(&std::path::absolute(directory).ok()?)
 }
 
 /// By the text of /proc/self/cgroup: `0::/system.slice/NAME.service`, or in a slice below that, as units with an instance.
@@ -61,7 +76,7 @@ fn unit_of(groups: &str) -> Option<&str> {
 
 /// Keeps what is out of reach once files are restricted: the unit, and the name of this user.
 pub(crate) fn remember() {
-    let _ = (unit(), user_name());
+    let _ = (unit_files(), user_name());
 }
 
 /// Root became another user: in messages, this is the user of the service, and not a person.
@@ -91,12 +106,35 @@ pub(crate) fn of_unit(error: &io::Error) -> Option<String> {
 
 /// An error of opening this file, with who may not do it and the remedy, if that is the cause.
 pub fn explained(error: io::Error, path: &Path, wanted: Wanted) -> io::Error {
-    if error.kind() != ErrorKind::PermissionDenied {
+    if !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
+        return error;
+    }
+    if let Some(why) = of_unit_files(path, wanted) {
+        return io::Error::new(error.kind(), why);
+    }
+    if error.kind() == ErrorKind::ReadOnlyFilesystem {
         return error;
     }
     match denied(path, wanted) {
         Some(remedy) => io::Error::new(error.kind(), format!("permission denied ({remedy})")),
         None => error,
+    }
+}
+
+/// Why the unit of this process does not let it open a file, with all steps of the remedy.
+fn of_unit_files(path: &Path, wanted: Wanted) -> Option<String> {
+    let (unit, path) = (unit_files()?, std::path::absolute(path).ok()?);
+    let found = path.metadata().ok();
+    match wanted {
+        Wanted::Read => unit.why_hidden(&path),
+        Wanted::Write if found.as_ref().is_some_and(Metadata::is_dir) => {
+            unit.why_not_written(&path)
+        }
+        // A socket or device is used through a read-only mount, too.
+        Wanted::Write if found.is_none_or(|found| found.is_file()) => {
+            unit.why_not_written(path.parent()?)
+        }
+        Wanted::Write => None,
     }
 }
 
@@ -121,17 +159,12 @@ pub fn denied(path: &Path, wanted: Wanted) -> Option<String> {
         (None, Wanted::Write) if path.exists() => (&*path, 0o020),
         (None, Wanted::Write) => (path.parent()?, 0o020),
     };
-    if let Some(unit) = unit()
-        && let Some(home) = HOMES.iter().find(|home| path.starts_with(home))
-    {
-        return Some(format!(
-            "the unit {unit} sees nothing in {home}: move the file, or systemctl edit {unit}, then [Service] ProtectHome=read-only; its user is {}",
-            user_name()
-        ));
-    }
     let found = place.metadata().ok()?;
     if geteuid().is_root() {
         return None;
+    }
+    if let Some(remedy) = of_shared(place, &found) {
+        return Some(format!("{}{remedy}", who()));
     }
     if is_person() && is_state(place, &found, wanted) {
         return Some(format!("you are {}: use sudo", user_name()));
@@ -142,6 +175,28 @@ pub fn denied(path: &Path, wanted: Wanted) -> Option<String> {
 /// Whether a person has started this process for itself: no unit runs it, and root did not make it the user of a service.
 fn is_person() -> bool {
     unit().is_none() && !IS_ANOTHER_USER.load(Relaxed)
+}
+
+/// What to do about a file or directory that all programs use and whose group may not read it: it belongs to no service.
+fn of_shared(place: &Path, found: &Metadata) -> Option<String> {
+    let is_list = found.is_file() && place.starts_with(LISTS);
+    if !is_list && !SHARED.iter().any(|shared| place == Path::new(shared)) {
+        return None;
+    }
+    let shown = place.display();
+    let group = uzers::get_group_by_name("addrwatch")?.gid();
+    let has_group = found.gid() == group;
+    let remedy = match (is_list, place.starts_with("/etc")) {
+        (true, _) if !has_group || found.mode() & 0o040 == 0 => {
+            format!("sudo chgrp addrwatch {shown}; sudo chmod 664 {shown}")
+        }
+        (false, true) if found.mode() & 0o005 != 0o005 => format!("sudo chmod 755 {shown}"),
+        (false, false) if !has_group || found.mode() & 0o050 != 0o050 => {
+            format!("sudo chgrp addrwatch {shown}; sudo chmod 750 {shown}")
+        }
+        _ => return None,
+    };
+    Some(format!(", and all programs use {shown}: {remedy}"))
 }
 
 /// Who this process is.
@@ -167,7 +222,7 @@ fn not_allowed(place: &Path, hides: bool, wanted: Wanted) -> String {
         Wanted::Read => Access::READ_OK,
     };
     let is_restricted = !hides && access(place, asked).is_ok();
-    let (user, place, who) = (user_name(), place.display(), who());
+    let (path, user, place, who) = (place, user_name(), place.display(), who());
     match is_person() && !is_restricted {
         true if hides => return format!("{who}, who may not enter {place}: use sudo"),
         true => return format!("{who}: use sudo"),
@@ -182,7 +237,7 @@ fn not_allowed(place: &Path, hides: bool, wanted: Wanted) -> String {
         (true, _) if path_of_credentials(&place.to_string()) => format!(
             "{who}, who may not enter {place}, which systemd made for LoadCredential=: restart the unit, or name the file itself"
         ),
-        (true, _) if HOMES.contains(&&*place.to_string()) => {
+        (true, _) if !may_be_given(path) => {
             format!("{who}, who may not enter {place}: choose another place")
         }
         (true, _) => format!(
@@ -190,6 +245,9 @@ fn not_allowed(place: &Path, hides: bool, wanted: Wanted) -> String {
         ),
         (false, Wanted::Read) => {
             format!("{who}: let this user read it, as with chown {user} {place}")
+        }
+        (false, Wanted::Write) if path.is_dir() && !may_be_given(path) => {
+            format!("{who}: choose another place, it is not a service's own")
         }
         (false, Wanted::Write) => format!("{who}: let this user write to {place}"),
     }

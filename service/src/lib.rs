@@ -32,13 +32,15 @@ mod system_calls;
 mod text;
 mod time_expression;
 mod trial;
+mod unit_command;
 mod unit_files;
 mod users;
 mod values;
 
 pub use {
     access::{
-        Wanted, denied, drops_clients, explained, ignored_options, join_group, unit, user_name,
+        Wanted, denied, drops_clients, explained, ignored_options, join_group, unit,
+        unit_forbids_writing, user_name,
     },
     backoff::Backoff,
     condition::Condition,
@@ -63,8 +65,9 @@ pub use {
     system_calls::SystemCalls,
     text::{TextLine, TextLines, csv_fields, decode_line, decode_text, read_text},
     time_expression::{TIME_FORMS, parse_time},
-    trial::{check_directory, check_program, report_trial, try_writing, unwritable},
-    unit_files::UnitFiles,
+    trial::{check_directory, check_program, full_disk, report_trial, try_writing, unwritable},
+    unit_command::{UnitCommand, other_options},
+    unit_files::{UnitFiles, may_be_given},
     users::{UserAccount, group_id},
     values::{ByteSize, HostPort, TimeSpan, local_span, parse_network, split_name_line},
 };

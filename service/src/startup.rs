@@ -25,6 +25,7 @@ use crate::{
     privileges::{CapabilitySet, drop_all_but},
     sandbox::{Access, restrict_calls, restrict_files, time_zone},
     system_calls::SystemCalls,
+    unit_command::check_as_unit,
 };
 
 /// Options that every long-running program has.
@@ -58,6 +59,11 @@ pub fn parse_with<P: Parser>(
 ) -> P {
     log::set_name(name);
     manual::print_if_asked(name, P::command());
+    let has_check = P::command().get_arguments().any(|option| option.get_id() == "check");
+    if has_check && let Err(why) = check_as_unit(name) {
+        log::error(format_args!("check: {why}"));
+        std::process::exit(1);
+    }
     let mut command = P::command().args_override_self(true);
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
     let parsed = parsed.and_then(|found| match mode_beside_command(&found) {
@@ -75,6 +81,7 @@ pub fn parse_with<P: Parser>(
         let text = error.to_string();
         let lines = text.trim_start_matches("error: ").lines().map(str::trim);
         let fault: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+        let fault = as_typed(&fault.join(" "), &P::command());
         let command = P::command();
         let commands = || command.get_subcommands().map(clap::Command::get_name);
         let mut arguments = std::env::args().skip(1);
@@ -85,9 +92,27 @@ pub fn parse_with<P: Parser>(
             true => format!("{remedy} "),
             false => format!("{remedy}; "),
         });
-        log::error(format_args!("{} ({remedy}{of} --help lists the options)", fault.join(" ")));
+        log::error(format_args!("{} ({remedy}{of} --help lists the options)", fault));
         std::process::exit(2);
     })
+}
+
+/// A message about an option by the name that was typed: it may have several.
+fn as_typed(message: &str, command: &clap::Command) -> String {
+    let commands = [command].into_iter().chain(command.get_subcommands());
+    for option in commands.flat_map(clap::Command::get_arguments) {
+        let Some(long) = option.get_long() else { continue };
+        let is_typed = |name: &str| {
+            let name = format!("--{name}");
+            std::env::args().any(|word| word.split('=').next() == Some(&name))
+        };
+        let others = option.get_visible_aliases().unwrap_or_default();
+        let other = others.into_iter().find(|other| is_typed(other)).filter(|_| !is_typed(long));
+        if let Some(other) = other {
+            return message.replace(&format!("'--{long} "), &format!("'--{other} "));
+        }
+    }
+    message.into()
 }
 
 /// Options that say what the program does instead of its service, or how the service runs: a command does neither.

@@ -15,7 +15,7 @@ use rustix::{
 
 use crate::{
     Error, FileKind, Wanted,
-    access::{denied, explained, visible},
+    access::{denied, explained, unit_forbids_writing, visible},
     cause, explain_or, info, open_file,
 };
 
@@ -24,11 +24,22 @@ const MAX_LINE: u64 = 256;
 /// Where programs are searched without a setting.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Creates a file in a directory and removes it.
+/// Bytes that a trial writes: so many does a database need for its log and index. A disk may be full, or have a quota.
+const TRIAL: usize = 128 << 10;
+
+/// Creates a file in a directory, writes some bytes, and removes it.
 pub fn try_writing(directory: &Path) -> io::Result<()> {
     let trial = directory.join(format!(".check-{}", std::process::id()));
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&trial);
-    created.and_then(|_| fs::remove_file(&trial))
+    let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&trial)?;
+    let written = created.write_all(&vec![0; TRIAL]);
+    fs::remove_file(&trial).and(written)
+}
+
+/// Whether the disk of a directory is full, as the cause of an error that does not report it: cause and remedy.
+pub fn full_disk(directory: &Path) -> Option<&'static str> {
+    let error = try_writing(directory).err()?;
+    let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    is_full.then_some("the disk is full (free space on its disk)")
 }
 
 /// The same, as a fault with its remedy. `choose` is how another directory is chosen.
@@ -60,7 +71,9 @@ pub fn check_directory(directory: &Path, choose: &str) -> Result<(), String> {
 pub fn unwritable(path: &Path) -> Option<String> {
     let new = path.with_extension("new");
     let places = [(path, path), (path.parent()?, &*new)];
+    let of_unit = || path.parent().and_then(unit_forbids_writing);
     places.into_iter().find_map(|(place, file)| match access(place, Access::WRITE_OK) {
+        Err(Errno::ACCESS | Errno::ROFS) if of_unit().is_some() => of_unit(),
         Err(Errno::ACCESS) => {
             denied(file, Wanted::Write).map(|why| format!("permission denied ({why})"))
         }

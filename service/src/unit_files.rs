@@ -8,6 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fs::{Access, access},
+    io::Errno,
+};
+
 use crate::{Error, FileKind, Identity, group_id, privileges::groups_of, read_file_text};
 
 /// Where a unit and its drop-ins stand; the first one that has the unit, or a drop-in of this name, counts.
@@ -23,13 +28,25 @@ const SCRIPTS: &str = "/etc/init.d";
 /// Bytes of a unit, drop-in or script, at most.
 const MAX_UNIT: u64 = 64 << 10;
 
+/// Directories that all services use.
+pub(crate) const SHARED: [&str; 4] =
+    ["/etc/addrwatch", "/etc/addrwatch/lists", "/var/lib/addrwatch", "/var/log/addrwatch"];
 /// Directories that a unit hides (`ProtectHome=`, `PrivateTmp=`).
-const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+pub(crate) const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// Addresses of this machine only, and all (`IPAddressAllow=`, `IPAddressDeny=`).
 const LOCAL: [&str; 5] = ["localhost", "127.0.0.0/8", "127.0.0.1", "::1/128", "::1"];
 const ALL: [&str; 3] = ["any", "0.0.0.0/0", "::/0"];
+
+/// What a unit does with the homes of users (`ProtectHome=`). Without that, even `ProtectSystem=strict` leaves them writable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Homes {
+    #[default]
+    Writable,
+    ReadOnly,
+    Hidden,
+}
 
 /// What starts a program as a service, and what it forbids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +54,7 @@ pub struct UnitFiles {
     unit: String,
     /// Of ProtectSystem=strict.
     is_strict: bool,
-    hides_homes: bool,
+    homes: Homes,
     hides_temporary: bool,
     writable: Vec<PathBuf>,
     /// What systemd creates for the unit.
@@ -45,11 +62,15 @@ pub struct UnitFiles {
     user: Option<String>,
     group: Option<String>,
     groups: Vec<String>,
-    /// Files that systemd reads as root for the unit.
-    credentials: Vec<PathBuf>,
+    /// Files that systemd reads as root for the unit, with the names that they have for it.
+    pub(crate) credentials: Vec<(String, PathBuf)>,
     /// Addresses whose packets are dropped, unless they are allowed.
     denied: Vec<String>,
     allowed: Vec<String>,
+    /// The line that starts the program, and what sets the variables in it.
+    pub(crate) exec_start: Option<String>,
+    pub(crate) environment: Vec<String>,
+    pub(crate) environment_files: Vec<PathBuf>,
 }
 
 impl UnitFiles {
@@ -123,7 +144,14 @@ impl UnitFiles {
         }
         let base = match key {
             "ProtectSystem" => return self.is_strict = value == "strict",
-            "ProtectHome" => return self.hides_homes = is_set || value == "tmpfs",
+            "ProtectHome" => {
+                return self.homes = match value {
+                    "tmpfs" => Homes::Hidden,
+                    "read-only" => Homes::ReadOnly,
+                    _ if is_set => Homes::Hidden,
+                    _ => Homes::Writable,
+                };
+            }
             "PrivateTmp" => return self.hides_temporary = is_set || value == "disconnected",
             "ReadWritePaths" => {
                 return add(&mut self.writable, value.is_empty(), paths().map(PathBuf::from));
@@ -134,8 +162,20 @@ impl UnitFiles {
                 return add(&mut self.groups, value.is_empty(), words.into_iter());
             }
             "LoadCredential" | "LoadCredentialEncrypted" => {
-                let file = value.split_once(':').map(|(_, path)| PathBuf::from(path));
+                let file = value.split_once(':');
+                let file = file.map(|(name, path)| (name.to_owned(), PathBuf::from(path)));
                 return add(&mut self.credentials, value.is_empty(), file.into_iter());
+            }
+            "ExecStart" => return self.exec_start = text(),
+            "Environment" => {
+                return add(&mut self.environment, value.is_empty(), words.into_iter());
+            }
+            "EnvironmentFile" => {
+                return add(
+                    &mut self.environment_files,
+                    value.is_empty(),
+                    paths().map(PathBuf::from),
+                );
             }
             "IPAddressDeny" => return add(&mut self.denied, value.is_empty(), words.into_iter()),
             "IPAddressAllow" => return add(&mut self.allowed, value.is_empty(), words.into_iter()),
@@ -150,6 +190,11 @@ impl UnitFiles {
         self.created.extend(names.map(|name| Path::new(base).join(name)));
     }
 
+    /// Its name, without `.service`.
+    pub(crate) fn name(&self) -> &str {
+        &self.unit
+    }
+
     /// The user and groups that the service begins with; none if it is started as root.
     pub fn identity(&self) -> Result<Option<Identity>, Error> {
         let Some(user) = self.user.as_deref().filter(|user| *user != "root") else {
@@ -162,7 +207,7 @@ impl UnitFiles {
 
     /// Whether systemd reads this file as root, and gives it to the service.
     pub fn loads(&self, file: &Path) -> bool {
-        self.credentials.iter().any(|path| path == file)
+        self.credentials.iter().any(|(_, path)| path == file)
     }
 
     /// Whether systemd creates this directory when it starts the unit.
@@ -170,49 +215,93 @@ impl UnitFiles {
         self.created.iter().any(|created| directory.starts_with(created))
     }
 
-    /// What of this unit makes a file or directory invisible: a line for `systemctl edit`.
+    /// Whether a place is in one of these directories, by its name or in fact.
+    fn is_in(place: &Path, tops: &[&str]) -> bool {
+        let real = place.canonicalize();
+        [Some(place), real.as_deref().ok()]
+            .iter()
+            .flatten()
+            .any(|place| tops.iter().any(|top| place.starts_with(top)))
+    }
+
+    /// What of this unit makes a file or directory invisible: the directory that it hides.
     fn hiding(&self, file: &Path) -> Option<&'static str> {
-        let real = file.canonicalize();
-        let is_below = |tops: &[&str]| {
-            let places = [Some(file), real.as_deref().ok()];
-            tops.iter().any(|top| places.iter().flatten().any(|place| place.starts_with(top)))
+        let hidden = |tops: &[&'static str]| {
+            tops.iter().copied().find(|top| UnitFiles::is_in(file, &[*top]))
         };
-        if self.hides_homes && is_below(&HOMES) {
-            Some("ProtectHome=no")
-        } else if self.hides_temporary && is_below(&TEMPORARY) {
-            Some("PrivateTmp=no")
-        } else {
-            None
-        }
+        let in_home = hidden(&HOMES).filter(|_| self.homes == Homes::Hidden);
+        in_home.or_else(|| hidden(&TEMPORARY).filter(|_| self.hides_temporary))
     }
 
     /// Why the service cannot read a file, with the remedy.
     pub fn hides(&self, file: &Path) -> Option<String> {
-        self.hiding(file).filter(|_| !self.loads(file)).map(|_| {
-            let file = file.display();
-            format!("read {file}: the unit hides it from the service (move it to /etc/addrwatch)")
-        })
+        let why = self.why_hidden(file)?;
+        Some(format!("read {}: {why}", file.display()))
     }
 
-    /// Why the service cannot write to a directory that its user may write to, with the remedy.
+    /// The same without the file at its begin.
+    pub(crate) fn why_hidden(&self, file: &Path) -> Option<String> {
+        let top = self.hiding(file).filter(|_| !self.loads(file))?;
+        let (unit, user) = (&self.unit, self.user.as_deref().unwrap_or("root"));
+        Some(format!(
+            "the unit {unit} hides {top} from its service (move it to /etc/addrwatch, and let the service read it: install -o {user} -m 600 {} /etc/addrwatch/)",
+            file.display()
+        ))
+    }
+
+    /// Why the service cannot write to a directory, with the remedy: the unit forbids it.
     pub fn forbids_writing(&self, directory: &Path) -> Option<String> {
-        let unit = &self.unit;
-        if let Some(line) = self.hiding(directory) {
-            let directory = directory.display();
-            return Some(format!(
-                "write to {directory}: the unit hides it from the service (choose another directory, or systemctl edit {unit}: [Service] and {line})"
-            ));
+        let why = self.why_not_written(directory)?;
+        Some(format!("write to {}: {why}", directory.display()))
+    }
+
+    /// The same without the directory at its begin. The remedy has all steps, also for the service's user: as this user, it is
+    /// the same for a check and for the service, which does not see what its unit hides.
+    pub(crate) fn why_not_written(&self, directory: &Path) -> Option<String> {
+        let (unit, user) = (&self.unit, self.user.as_deref().unwrap_or("root"));
+        if let Some(top) = self.hiding(directory) {
+            let steps = self.other_place();
+            return Some(format!("the unit {unit} hides {top} from its service ({steps})"));
         }
         let real = directory.canonicalize();
         let real = real.as_deref().unwrap_or(directory);
         let mut trees = self.writable.iter().chain(&self.created);
-        if !self.is_strict || self.creates(directory) || trees.any(|tree| real.starts_with(tree)) {
+        let in_home = UnitFiles::is_in(directory, &HOMES);
+        let is_read_only = match in_home {
+            true => self.homes == Homes::ReadOnly,
+            false => self.is_strict && !UnitFiles::is_in(directory, &["/dev", "/proc", "/sys"]),
+        };
+        if !is_read_only || self.creates(directory) || trees.any(|tree| real.starts_with(tree)) {
             return None;
         }
-        let directory = directory.display();
-        Some(format!(
-            "write to {directory}: the unit makes it read-only (systemctl edit {unit}: [Service] and ReadWritePaths={directory})"
-        ))
+        let steps = match may_be_given(directory) {
+            false => self.other_place(),
+            true => {
+                let shown = directory.display();
+                let edit = format!("systemctl edit {unit}: [Service] and ReadWritePaths={shown}");
+                let restart = format!("systemctl restart {unit}");
+                match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+                    Ok(()) | Err(Errno::ROFS) => format!("{edit}; {restart}"),
+                    Err(Errno::NOENT) => {
+                        format!("install -d -m 750 -o {user} {shown}; {edit}; {restart}")
+                    }
+                    Err(_) => format!("chown {user} {shown}; {edit}; {restart}"),
+                }
+            }
+        };
+        Some(format!("the unit {unit} makes it read-only ({steps})"))
+    }
+
+    /// Steps to a directory that the service can write to.
+    fn other_place(&self) -> String {
+        let (unit, user) = (&self.unit, self.user.as_deref().unwrap_or("root"));
+        let own = self.created.iter().find(|place| place.starts_with("/var/lib"));
+        let own = own.map_or(String::new(), |own| {
+            format!("choose a place in {}, which needs no more, or in /srv: ", own.display())
+        });
+        format!(
+            "{own}install -d -m 750 -o {user} /srv/{user}; systemctl edit {unit}: [Service] and ReadWritePaths=/srv/{user}"
+        )
     }
 
     /// What the unit does with connections from other machines, if it accepts those of this machine only, with the remedy.
@@ -230,6 +319,18 @@ impl UnitFiles {
     }
 }
 
+/// Whether a directory may become one service's own: not a user's home, nor one that the system or other services use.
+pub fn may_be_given(directory: &Path) -> bool {
+    const OTHERS: [&str; 9] =
+        ["/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr"];
+    let real = directory.canonicalize();
+    let real = real.as_deref().unwrap_or(directory);
+    let is_below = |tops: &[&str]| tops.iter().any(|top| real.starts_with(top));
+    let is_shared = SHARED.iter().any(|shared| real == Path::new(shared));
+    let least = if real.starts_with("/var") { 4 } else { 3 }; // with the root directory
+    !is_below(&HOMES) && !is_below(&OTHERS) && !is_shared && real.components().count() >= least
+}
+
 /// A unit that an administrator has masked: it is empty, or a link to /dev/null.
 fn is_masked(path: &Path) -> bool {
     path.canonicalize().is_ok_and(|target| target == Path::new("/dev/null"))
@@ -237,7 +338,7 @@ fn is_masked(path: &Path) -> bool {
 }
 
 /// The lines without comments; one that ends with a backslash continues on the next.
-fn logical_lines(text: &str) -> Vec<String> {
+pub(crate) fn logical_lines(text: &str) -> Vec<String> {
     let (mut lines, mut continues) = (Vec::<String>::new(), false);
     for line in text.lines().map(str::trim) {
         if line.starts_with(['#', ';']) {
@@ -257,7 +358,7 @@ fn logical_lines(text: &str) -> Vec<String> {
 }
 
 /// The words of a value; quotes join words.
-fn words(value: &str) -> Vec<String> {
+pub(crate) fn words(value: &str) -> Vec<String> {
     let (mut words, mut quote, mut is_open) = (Vec::<String>::new(), None, false);
     for c in value.chars() {
         match (c, quote) {
@@ -276,110 +377,4 @@ fn words(value: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_unit_forbids() {
-        let made = tempfile::tempdir().unwrap();
-        let [etc, lib] = ["etc", "lib"].map(|name| made.path().join(name));
-        let directories = [&*etc, &*lib];
-        assert_eq!(UnitFiles::read("aw-x", &directories), None);
-        let edits = etc.join("aw-x.service.d");
-        fs::create_dir_all(&edits).unwrap();
-        fs::create_dir(&lib).unwrap();
-        fs::write(
-            lib.join("aw-x.service"),
-            "[Service]\nProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\nStateDirectory=addrwatch/aw-x\nReadWritePaths=/old\n",
-        )
-        .unwrap();
-        fs::write(edits.join("b.conf"), "[Service]\nReadWritePaths=-/srv/a /srv/b\n").unwrap();
-        fs::write(edits.join("a.conf"), "[Service]\nReadWritePaths=\n").unwrap();
-        let unit = || UnitFiles::read("aw-x", &directories).unwrap();
-        let forbids = |path: &str| unit().forbids_writing(Path::new(path));
-        for (path, is_forbidden) in [
-            ("/srv/a/deep", false),
-            ("/srv/b", false),
-            ("/srv/c", true),
-            ("/old", true),
-            ("/var/lib/addrwatch/aw-x", false),
-            ("/var/lib/addrwatch", true),
-        ] {
-            assert_eq!(forbids(path).is_some(), is_forbidden, "{path}");
-        }
-        let why = forbids("/srv/c").unwrap();
-        assert!(why.contains("systemctl edit aw-x: [Service] and ReadWritePaths=/srv/c"), "{why}");
-        let hides = |path: &str| unit().hides(Path::new(path)).is_some();
-        assert!(hides("/root/secret") && hides("/tmp/secret") && !hides("/etc/addrwatch/x"));
-        fs::write(edits.join("c.conf"), "ProtectSystem=full\nProtectHome=read-only\n").unwrap();
-        assert_eq!(unit().forbids_writing(Path::new("/srv/c")), None);
-        assert_eq!(unit().hides(Path::new("/home/a")), None);
-        // A unit of the administrator replaces that of the package.
-        fs::write(etc.join("aw-x.service"), "PrivateTmp=no\n").unwrap();
-        assert_eq!(unit().hides(Path::new("/tmp/a")), None);
-    }
-
-    /// The forms that systemd reads.
-    #[test]
-    fn forms_of_units() {
-        let made = tempfile::tempdir().unwrap();
-        let [etc, lib] = ["etc", "lib"].map(|name| made.path().join(name));
-        let directories = [&*etc, &*lib];
-        let write = |path: &Path, text: &str| {
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        write(
-            &lib.join("aw-x.service"),
-            "[Service]\nProtectSystem = strict\nUser=aw-x\n# User=root\nGroup= addrwatch\nIPAddressDeny=any\nIPAddressAllow=localhost\n\
-            LoadCredential=a.cnf:/etc/addrwatch/a.cnf\nReadWritePaths=\"/srv/with blank\" \\\n# between\n  /srv/next '-/srv/last'\n",
-        );
-        let unit = || UnitFiles::read("aw-x", &directories).unwrap();
-        let forbids = |path: &str| unit().forbids_writing(Path::new(path)).is_some();
-        for path in ["/srv/with blank", "/srv/next/x", "/srv/last"] {
-            assert!(!forbids(path), "{path}: {:?}", unit());
-        }
-        assert!(forbids("/srv/with") && forbids("/srv"));
-        assert_eq!(
-            (unit().user.as_deref(), unit().group.as_deref()),
-            (Some("aw-x"), Some("addrwatch"))
-        );
-        assert!(
-            unit().loads(Path::new("/etc/addrwatch/a.cnf")) && !unit().loads(Path::new("/etc/b"))
-        );
-        let why = unit().drops_clients().unwrap();
-        assert!(why.contains("systemctl edit aw-x"), "{why}");
-        // Only *.conf; one in /etc replaces that of its name in /usr/lib; one for all services is read, too.
-        write(
-            &lib.join("aw-x.service.d/a.conf"),
-            "ReadWritePaths=/a\nIPAddressAllow=192.0.2.0/24\n",
-        );
-        assert!(!forbids("/a") && unit().drops_clients().is_none());
-        write(&etc.join("aw-x.service.d/b.conf~"), "ReadWritePaths=/b\n");
-        write(&etc.join("aw-x.service.d/a.conf"), "ReadWritePaths=/c\n");
-        write(&lib.join("service.d/all.conf"), "ReadWritePaths=/d\n");
-        assert!(forbids("/a") && forbids("/b") && !forbids("/c") && !forbids("/d"));
-        assert!(unit().drops_clients().is_some());
-        write(&etc.join("aw-x.service.d/z.conf"), "IPAddressDeny=\nUser=daemon\n");
-        assert!(unit().drops_clients().is_none() && unit().user.as_deref() == Some("daemon"));
-        // For all services, and no unit of this name.
-        assert_eq!(UnitFiles::read("aw-y", &directories), None);
-        write(&lib.join("aw-z@.service"), "User=aw-z\n");
-        assert_eq!(UnitFiles::read("aw-z@1", &directories).unwrap().user.as_deref(), Some("aw-z"));
-        // Masked.
-        std::os::unix::fs::symlink("/dev/null", etc.join("aw-x.service")).unwrap();
-        assert_eq!(UnitFiles::read("aw-x", &directories), None);
-    }
-
-    #[test]
-    fn scripts_of_openrc() {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/openrc/aw-output");
-        let unit = UnitFiles::of_script("aw-mysql", &script).unwrap();
-        assert_eq!(
-            (unit.user.as_deref(), unit.group.as_deref()),
-            (Some("aw-mysql"), Some("addrwatch"))
-        );
-        assert!(unit.creates(Path::new("/var/lib/addrwatch/aw-mysql")));
-        assert_eq!(unit.hides(Path::new("/root/x")), None);
-    }
-}
+mod tests;

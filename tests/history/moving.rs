@@ -448,7 +448,11 @@ fn a_compact_table_of_addrwatch() {
         row(1_700_090_000, "10.1.2.3"),
     ];
     assert_eq!(seen, expected);
-    for text in ["the times of 98 sightings", "1 rows are not in addrwatch's format"] {
+    for text in [
+        "the times of 98 sightings",
+        "1 rows are not in addrwatch's format",
+        "the first one is rowid 4: mac_address is 'nonsense', not a MAC such as",
+    ] {
         assert!(ended.contains(text), "{ended}");
     }
     let from_to = history.answers(&["ip", "10.1.2.3"], &["mac", "first_seen", "last_seen"]);
@@ -457,6 +461,54 @@ fn a_compact_table_of_addrwatch() {
     assert_eq!(from_to, [expected]);
     // Such rows stay there for ever, and do not stop an import of a history.
     import(&history, &rich()).ok();
+}
+
+/// The file of addrwatch is added to the service's database, which is in use, and stays as it is; again, it adds nothing.
+#[test]
+fn a_file_of_addrwatch() {
+    let (ring, history) = (Ring::new(), History::new());
+    publish(&ring, 1..11);
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() == 10);
+    let old = history.path().join("old.db");
+    let row =
+        |time: i64, ip: &str| (time, "eth0".into(), 0, "02:00:00:00:00:01".into(), ip.into(), 0);
+    let rows = (0..25_000).map(|n| row(1_700_000_000 + n / 3, "10.1.2.3"));
+    aw_tests::history::addrwatch_database(&old, rows.chain([row(1_700_100_000, "no address")]));
+    let before = fs::read(&old).unwrap();
+    let import = || {
+        let mut command = program("aw-sqlite", &["--database"]);
+        command.arg(history.database()).arg("import").arg(&old);
+        run(command)
+    };
+    for added in [25_000, 0] {
+        let known = 25_000 - added;
+        let read =
+            format!("25001 rows of addrwatch's table read: {added} sightings added, {known} were");
+        let why = "1 row is not in addrwatch's format and not imported; the first one is of table addrwatch, rowid 25001: ip_address is 'no address', not an address";
+        let refused = import();
+        assert!(refused.stderr.contains(&read), "{refused:#?}");
+        assert!(refused.stderr.contains(why), "{refused:#?}");
+        assert_eq!((history.count(), refused.status.code()), (25_010, Some(1)));
+    }
+    assert!(fs::read(&old).unwrap() == before, "it is only read");
+    output.stop().ok();
+    // The same rows as by aw-sqlite that is started with the file.
+    let other = History::new();
+    fs::copy(&old, other.database()).unwrap();
+    let output = other.start(&Ring::new(), &[]);
+    wait_until("the import ends", || {
+        other.value::<i64>("SELECT count(*) FROM sighting") == Some(25_000)
+    });
+    output.stop().ok();
+    let mine = |history: &History| {
+        let rows = history.rows("addrwatch").into_iter();
+        rows.filter(|row| row.0 >= 1_700_000_000 && row.4 == "10.1.2.3").collect::<Vec<_>>()
+    };
+    assert!(mine(&history) == mine(&other));
+    let connection = Connection::open(&old).unwrap();
+    connection.execute_batch("DROP TABLE addrwatch; CREATE TABLE other (x)").unwrap();
+    import().refused("aw-sqlite", &["it has no table of addrwatch, nor of aw-sqlite"]);
 }
 
 /// While addrwatch's rows are not imported, rows of a history cannot be compared with them.

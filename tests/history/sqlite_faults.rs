@@ -175,6 +175,23 @@ fn a_broken_page() {
     assert_eq!(times.last(), Some(&5200));
 }
 
+/// Deleted while it is used: reported once, and there is a new one at once.
+#[test]
+fn a_deleted_database() {
+    let (ring, history) = (Ring::new(), History::new());
+    publish(&ring, 1..101);
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() == 100);
+    fs::remove_file(history.database()).unwrap();
+    output.stderr.wait_for("lan.db was deleted, with all rows in it: the next rows go to a new ");
+    wait_until("a new one", || history.database().exists());
+    publish(&ring, 101..201);
+    wait_until("rows in the new one", || history.count() == 100);
+    let ended = output.stop().ok();
+    assert_eq!(ended.stderr.matches("was deleted").count(), 1, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("queueing events in"), "{}", ended.stderr);
+}
+
 /// Moved away while another program reads it: rows are still written to it, and the new one begins after the reader ends.
 #[test]
 fn moved_away_while_it_is_read() {

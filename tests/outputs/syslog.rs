@@ -52,6 +52,12 @@ fn messages() {
         let length = socket.recv(&mut bytes).unwrap();
         assert_eq!(String::from_utf8_lossy(&bytes[..length]), expected);
     }
+    let checked = run(sending(&ring, &to, &["--check"])).ok();
+    let sent = format!(
+        "a datagram can be sent to {} over UDP; UDP does not show whether it arrives",
+        &to[6..]
+    );
+    assert!(checked.stdout.starts_with(&sent), "{checked:#?}");
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let to = format!("tcp://localhost:{}", listener.local_addr().unwrap().port());
     let message = format!("<30>Jan  1 05:30:01 host addrwatch: {LINE}");

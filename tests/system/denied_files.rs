@@ -109,3 +109,34 @@ fn credentials_of_a_unit() {
     check("/run/other")
         .refused("aw-mysql", &["who may not enter /run/other: ", "chown daemon /run/other"]);
 }
+
+/// A directory that all services use is restored, and given to none of them.
+#[test]
+fn a_directory_of_all_services() {
+    let Some(system) = System::new() else { return };
+    let prepare = format!(
+        "cp /etc/group /run/group; echo addrwatch:x:54987: >>/run/group; mount --bind /run/group /etc/group
+        install -d -m 700 /var/lib/addrwatch; install -d -o {SERVICE} /var/lib/addrwatch/aw-sqlite"
+    );
+    let own = "/var/lib/addrwatch/aw-sqlite";
+    let options = format!("--once --ring /denied --state-dir {own}");
+    let remedy = "all programs use /var/lib/addrwatch: sudo chgrp addrwatch /var/lib/addrwatch; sudo chmod 750 /var/lib/addrwatch";
+    let program = binary("aw-sqlite").display().to_string();
+    let refused = system.shell(&prepare, &format!("{program} -u {SERVICE} {options}"));
+    assert!(!refused.stderr.contains("chown"), "{refused:#?}");
+    refused.refused("aw-sqlite", &[remedy]);
+    system.by_user(&prepare, "aw-sqlite", &options).refused("aw-sqlite", &[remedy]);
+}
+
+/// The options of the service name another database: that is asked.
+#[test]
+fn the_database_of_the_service() {
+    let Some(system) = System::new() else { return };
+    let prepare = "install -d /run/systemd/system /var/lib/addrwatch; echo OPTIONS=--database /srv/none/lan.db >/run/options
+        printf '[Service]\\nEnvironmentFile=-/run/options\\nExecStart=/usr/bin/aw-sqlite $OPTIONS\\n' >/run/systemd/system/aw-sqlite.service";
+    system
+        .by_user(prepare, "aw-query", "devices")
+        .refused("aw-query", &["/srv/none/lan.db: no such"]);
+    let other = "--database /var/lib/addrwatch/x.db devices";
+    system.by_user(prepare, "aw-query", other).refused("aw-query", &["addrwatch/x.db: no such"]);
+}

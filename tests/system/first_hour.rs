@@ -175,25 +175,32 @@ fn a_password_that_only_root_can_read() {
 #[test]
 fn what_the_unit_of_a_service_forbids() {
     let Some(place) = Place::new() else { return };
-    let hidden = |what: &str| format!("read {what}: the unit hides it from the service (move it");
+    let hidden = |what: &str, unit: &str| {
+        format!(
+            "read {what}: the unit {unit} hides /tmp from its service (move it to /etc/addrwatch, and"
+        )
+    };
     let names = place.write("names", "");
     place.give("names");
     let broker = ["--broker", "mqtt://127.0.0.1:1", "--names", &names];
     let ended = place.check_unit("aw-mqtt", "", &broker);
-    assert!(ended.stderr.contains(&hidden(&names)), "{ended:#?}");
+    assert!(ended.stderr.contains(&hidden(&names, "aw-mqtt")), "{ended:#?}");
     let text = format!("known = {names:?}\n[[channel]]\nname = \"x\"\ncommand = [\"/bin/true\"]\n");
     let config = place.write("alert.toml", &text);
     place.give("alert.toml");
     let ended = place.check_unit("aw-alert", "", &["-c", &config]);
-    assert!(ended.stderr.contains(&hidden(&config)), "{ended:#?}");
-    assert!(ended.stderr.contains(&hidden(&names)), "{ended:#?}");
+    assert!(ended.stderr.contains(&hidden(&config, "aw-alert")), "{ended:#?}");
+    assert!(ended.stderr.contains(&hidden(&names, "aw-alert")), "{ended:#?}");
     let state = place.text("state");
     for (more, line) in [
         (
             "",
-            "the unit hides it from the service (choose another directory, or systemctl edit aw-sqlite: [Service] and PrivateTmp=no)",
+            "the unit aw-sqlite hides /tmp from its service (choose a place in /var/lib/addrwatch/aw-sqlite, which needs no more, or in /srv: install -d -m 750 -o daemon /srv/daemon; systemctl edit aw-sqlite: [Service] and ReadWritePaths=/srv/daemon)",
         ),
-        ("PrivateTmp=no", "(systemctl edit aw-sqlite: [Service] and ReadWritePaths="),
+        (
+            "PrivateTmp=no",
+            "the unit aw-sqlite makes it read-only (systemctl edit aw-sqlite: [Service] and ReadWritePaths=",
+        ),
     ] {
         let database = format!("{state}/x.db");
         let ended = place.check_unit(
@@ -215,6 +222,75 @@ fn what_the_unit_of_a_service_forbids() {
     let checked = place.check_unit("aw-metrics", allowed, &["--listen", &all]).ok();
     assert!(checked.stdout.contains("can be served"), "{checked:#?}");
     place.check_unit("aw-metrics", "PrivateTmp=no", &["--listen", &port.to_string()]).ok();
+}
+
+/// `--check` alone, of root: the command line of the unit with the options of its files. With others, a line shows what the service has.
+#[test]
+fn the_options_of_the_service() {
+    let Some(place) = Place::new() else { return };
+    let config = place.write("unit.toml", "garbage [");
+    place.give("unit.toml");
+    let options = place.write("default", "OPTIONS=--learn 0 --ring /no-such-ring\n");
+    let unit = format!(
+        "[Service]\nUser={}\nGroup={0}\nEnvironmentFile=-{options}\nExecStart=/usr/bin/aw-alert --state-dir {} -c {config} $OPTIONS\n",
+        SERVICE.0,
+        place.text("state")
+    );
+    let unit = place.write("unit", &unit);
+    const SCRIPT: &str = "mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/system
+        cp \"$0\" /run/systemd/system/aw-alert.service; exec \"$@\"";
+    let check = |options: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-ec", SCRIPT, &unit]).arg(binary("aw-alert"));
+        run({
+            command.arg("--check").args(options);
+            command
+        })
+    };
+    let tried = format!(
+        "aw-alert --state-dir {} -c {config} --learn 0 --ring /no-such-ring",
+        place.text("state")
+    );
+    let refused = check(&[]);
+    assert!(refused.stdout.starts_with(&format!("tried: {tried}\n")), "{refused:#?}");
+    refused.refused("aw-alert", &["unit.toml"]);
+    place.write("unit.toml", "");
+    place.give("unit.toml");
+    let checked = check(&[]).ok();
+    assert!(checked.stdout.contains("ring /no-such-ring does not exist yet"), "{checked:#?}");
+    assert!(!checked.stdout.contains("the service has other options"), "{checked:#?}");
+    let other = check(&["--state-dir", &place.text("state")]).ok();
+    let note =
+        format!("the service has other options: {tried} (sudo aw-alert --check tries these)");
+    assert!(other.stdout.contains(&note), "{other:#?}");
+    assert!(!other.stdout.contains("tried: "), "{other:#?}");
+}
+
+/// A disk without room for what a database needs.
+#[test]
+fn a_disk_that_is_full() {
+    let Some(place) = Place::new() else { return };
+    let disk = place.text("disk");
+    fs::create_dir(&disk).unwrap();
+    const SCRIPT: &str = "mount -t tmpfs -o size=400k,mode=777 tmpfs \"$0\"
+        head -c 380k /dev/zero >\"$0/filler\"; exec \"$@\"";
+    let in_disk = |options: &[&str]| {
+        let command = place.command("aw-sqlite", options);
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-ec", SCRIPT, &disk]).arg(command.get_program());
+        run({
+            shell.args(command.get_args());
+            shell
+        })
+    };
+    let database = format!("{disk}/lan.db");
+    let why = format!("write to {disk}: no space left on device (free space on its disk)");
+    in_disk(&["--check", "--database", &database]).refused("aw-sqlite", &[&why]);
+    capture(&place.ring, &handover());
+    chown(place.ring.path(), None, Some(SERVICE.1)).unwrap();
+    let ended = in_disk(&["--once", "--database", &database]);
+    assert!(!ended.stderr.contains("disk I/O error"), "{ended:#?}");
+    assert!(ended.stderr.contains("free space on "), "{ended:#?}");
 }
 
 /// Nothing is sent, and each channel is tried.

@@ -263,13 +263,14 @@ impl Units<'_> {
         self.booted.sh("systemctl restart aw-stdout");
         wait_until("it names the edit", || {
             self.journal("aw-stdout").contains(
-                "(the unit aw-stdout may not write there: systemctl edit aw-stdout, then [Service] ReadWritePaths=",
+                "the unit aw-stdout makes it read-only (choose a place in /var/lib/addrwatch/aw-stdout, which needs no more, or in /srv: install -d -m 750 -o aw-stdout /srv/aw-stdout; systemctl edit aw-stdout: [Service] and ReadWritePaths=/srv/aw-stdout)",
             )
         });
         self.write("/etc/default/aw-sqlite", "OPTIONS=--database /root/old/x.db");
         self.booted.ask("mkdir -p /root/old; systemctl restart aw-sqlite || true");
         wait_until("it names what hides it", || {
-            self.journal("aw-sqlite").contains("the unit aw-sqlite sees nothing in /root")
+            self.journal("aw-sqlite")
+                .contains("the unit aw-sqlite hides /root from its service (choose")
         });
         self.write("/etc/default/aw-syslog", "--verbose");
         self.booted.ask("systemctl restart aw-syslog");

@@ -1,10 +1,16 @@
 //! `--check`: tries what the service will do, as its user, and reports each fault: files, directories, rings, ports, servers.
 
-use std::{collections::BTreeSet, fs, io::ErrorKind, path::Path, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{ErrorKind, Write, stdout},
+    path::Path,
+    process::ExitCode,
+};
 
 use aw_service::{
-    Access, Error, FileError, Identity, UnitFiles, check_directory, explain, report_trial, run_as,
-    try_open_own, user_name,
+    Access, Error, FileError, Identity, UnitFiles, check_directory, explain, other_options,
+    report_trial, run_as, try_open_own, user_name,
 };
 use rustix::{
     fs::{Access as Wanted, access},
@@ -23,6 +29,9 @@ pub fn check(
     trial: impl FnOnce() -> Result<String, Vec<String>> + Send,
 ) -> ExitCode {
     let unit = options.unit();
+    if let Some(others) = other_options(name) {
+        let _ = writeln!(stdout(), "{others}"); // also if there are faults
+    }
     let tried = options.owners().and_then(|owners| {
         let identity = service_identity(options, unit.as_ref(), &owners)?;
         let is_root = geteuid().is_root() && unit.is_none();
@@ -162,11 +171,11 @@ impl Common<'_> {
                 faults.extend(unit.and_then(|unit| unit.forbids_writing(path)));
                 continue;
             }
-            match (check_directory(path, "the option that names it"), self.unit) {
-                (Err(fault), _) => faults.push(fault),
-                (Ok(()), Some(unit)) => faults.extend(unit.forbids_writing(path)),
-                (Ok(()), None) => {}
-            }
+            // The remedy for what the unit forbids has the steps for its user, too.
+            faults.extend(match self.unit.and_then(|unit| unit.forbids_writing(path)) {
+                Some(fault) => Some(fault),
+                None => check_directory(path, "the option that names it").err(),
+            });
         }
     }
 

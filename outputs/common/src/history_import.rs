@@ -3,7 +3,8 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read},
-    path::Path,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,14 @@ pub trait HistoryTarget {
 
     /// Adds the rows of these lines that are missing, all or none. Returns how many it added.
     fn add(&mut self, batch: &[HistoryLine]) -> Result<u64, Error>;
+
+    /// Adds the rows of a SQLite database, of a kind that has no export. `program` is this command, for messages.
+    fn add_database(&mut self, path: &Path, program: &str) -> Result<(), Error> {
+        let path = path.display();
+        Err(failed(format_args!(
+            "import {path}: line 1: it is a database: aw-query --database {path} export | {program} -; if addrwatch wrote it, first: aw-sqlite --database new.db import {path}, and export new.db"
+        )))
+    }
 }
 
 /// A history file, or standard input, opened before privileges are dropped.
@@ -38,20 +47,29 @@ pub struct HistorySource {
     reader: Box<dyn Read>,
     /// Its size, if it is known.
     size: Option<u64>,
+    /// Its path, if it is a SQLite database.
+    pub(crate) database: Option<PathBuf>,
 }
+
+/// How a SQLite database begins.
+const SQLITE: &[u8] = b"SQLite format 3\0";
 
 impl HistorySource {
     /// Opens it; `-` is standard input.
     pub fn open(path: &Path) -> Result<HistorySource, Error> {
         if path == Path::new("-") {
             let (name, reader) = ("standard input".into(), Box::new(io::stdin()));
-            return Ok(HistorySource { name, reader, size: None });
+            return Ok(HistorySource { name, reader, size: None, database: None });
         }
         let name = path.display().to_string();
         let file = open_file(path, FileKind::Settings);
         let file = file.map_err(|error| Error::io(format_args!("read {name}"), error))?;
         let size = file.metadata().ok().filter(|file| file.is_file()).map(|file| file.len());
-        Ok(HistorySource { name, reader: Box::new(file), size })
+        let mut begin = [0; SQLITE.len()];
+        let is_database =
+            size.is_some() && file.read_exact_at(&mut begin, 0).is_ok() && begin == SQLITE;
+        let database = is_database.then(|| std::path::absolute(path).unwrap_or(path.into()));
+        Ok(HistorySource { name, reader: Box::new(file), size, database })
     }
 }
 
@@ -83,7 +101,7 @@ pub fn import_history(
     program: &str,
     target: &mut dyn HistoryTarget,
 ) -> Result<(), Error> {
-    let HistorySource { name, reader, size } = source;
+    let HistorySource { name, reader, size, .. } = source;
     let mut reader = BufReader::with_capacity(256 << 10, reader);
     let (mut bytes, mut number, mut read) = (Vec::new(), 0_u64, 0_u64);
     let (mut batch, mut rows) = (Vec::new(), 0);
@@ -185,7 +203,7 @@ fn add(
 }
 
 fn parse(bytes: &[u8], number: u64, program: &str) -> Result<HistoryLine, String> {
-    if number == 1 && bytes.starts_with(b"SQLite format 3\0") {
+    if number == 1 && bytes.starts_with(SQLITE) {
         return Err(format!("it is a database: aw-query --database FILE export | {program} -"));
     }
     if number == 1 && (bytes.starts_with(b"\x1f\x8b") || bytes.starts_with(b"\x28\xb5\x2f\xfd")) {
@@ -230,7 +248,7 @@ mod tests {
 
     fn imported(text: impl AsRef<[u8]>) -> (Result<(), String>, Vec<usize>) {
         let reader = Box::new(io::Cursor::new(text.as_ref().to_vec()));
-        let source = HistorySource { name: "lan.jsonl".into(), reader, size: None };
+        let source = HistorySource { name: "lan.jsonl".into(), reader, size: None, database: None };
         let mut batches = Batches::default();
         let done = import_history(source, "aw-sqlite import", &mut batches);
         let done = done.map_err(|error| match error {

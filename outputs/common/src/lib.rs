@@ -191,6 +191,11 @@ pub trait Sink {
         None
     }
 
+    /// What the log has once all events of the spool are flushed: a destination may not show what it receives.
+    fn spool_is_empty(&self) -> &'static str {
+        "the destination is back: all events in the spool are delivered"
+    }
+
     /// Re-opens its files (SIGHUP: logrotate has renamed them).
     fn reopen(&mut self) -> SinkResult {
         Ok(())
@@ -306,8 +311,12 @@ pub fn import<T: HistoryTarget>(
             options.service.user = user.map(|user| user.to_string());
         }
         confine(&options, &[], plan, false, startup)?;
+        let (source, program) = (source?, format!("{name} import"));
         let mut target = open()?;
-        import_history(source?, &format!("{name} import"), &mut target)
+        match &source.database {
+            Some(path) => target.add_database(path, &program),
+            None => import_history(source, &program, &mut target),
+        }
     })
 }
 

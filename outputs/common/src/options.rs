@@ -57,9 +57,10 @@ pub struct RingOptions {
     #[arg(long)]
     pub health: bool,
 
-    /// Try what the service will do: read and write its files, reach its server and log in, take its port. If root asks without
-    /// -u, and a systemd unit or OpenRC script of this program exists, it is tried as the user and with the limits that this has;
-    /// otherwise as this command line does it. Print each fault with its remedy, and exit with status 1 if there is one. No
+    /// Try what the service will do: read and write its files, reach its server and log in, take its port. If root asks with
+    /// --check alone, and a systemd unit of this program exists, the command line of the unit is tried, with the options of its files; a
+    /// line shows it. If root asks without -u, and a systemd unit or OpenRC script exists, it is tried as the user and with the limits
+    /// that this has; otherwise as this command line does it. Print each fault with its remedy, and exit with status 1 if there is one. No
     /// event is read, and no alert is sent
     #[arg(long, conflicts_with_all = ["health", "daemon"])]
     pub check: bool,

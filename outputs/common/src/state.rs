@@ -12,7 +12,7 @@ use std::{
 
 use aw_service::{
     Error, FileError, FileKind, Identity, Wanted, explain_or, explained, failed, open_file,
-    read_file, sync_directory, try_open_own,
+    read_file, sync_directory, try_open_own, unit_forbids_writing,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use shm_layout::RingName;
@@ -25,7 +25,10 @@ pub(crate) const MAX_STATE: u64 = 1 << 20;
 /// Creates the directory if it does not exist, for the user that the program is going to run as.
 pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<(), Error> {
     let failure = |error: io::Error| {
-        let error = explained(error, path, Wanted::Write);
+        let error = match unit_forbids_writing(path) {
+            Some(why) => io::Error::new(error.kind(), why),
+            None => explained(error, path, Wanted::Write),
+        };
         let why = explain_or(&error, "(create it, or choose another with --state-dir)");
         failed(format_args!("create {}: {why}", path.display()))
     };

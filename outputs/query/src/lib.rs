@@ -39,11 +39,16 @@ use std::{
 use aw_mysql::ServerConfig;
 use aw_service::{Error, failed, info, parse_with, warn};
 use jiff::{Zoned, tz::TimeZone};
-use shm_layout::UnixTime;
+use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
-    copied_file::CopiedFile, history_reader::HistoryReader, mysql_reader::MysqlReader,
-    names::Labels, options::Options, queries::Query, result_table::OutputFormat,
+    copied_file::CopiedFile,
+    history_reader::{HistoryReader, TimeRange},
+    mysql_reader::MysqlReader,
+    names::{Labels, NameChange},
+    options::Options,
+    queries::Query,
+    result_table::OutputFormat,
     sqlite_reader::SqliteReader,
 };
 
@@ -77,7 +82,9 @@ pub fn main() -> ExitCode {
             export::export(&options, *range).map(|()| true)
         }
         Query::Name(mac, change) => {
-            names::run(&options, (*mac, change), &mut io::stdout().lock(), &zone)
+            let done = names::run(&options, (*mac, change), &mut io::stdout().lock(), &zone);
+            note_short_mac(&options, &query, &arguments);
+            done
         }
         query => answer(&options, query, &zone),
     };
@@ -141,6 +148,23 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
     Ok(!table.rows.is_empty())
 }
 
+/// A MAC with a group of one digit may have lost the other one: a note if the history does not have it.
+fn note_short_mac(options: &Options, query: &Query, arguments: &[String]) {
+    let Query::Name(mac, NameChange::Set(_)) = query else { return };
+    let is_short = |word: &&String| word.split([':', '-']).any(|group| group.len() == 1);
+    let mut short = arguments.iter().filter(is_short).filter_map(|word| word.parse().ok());
+    if !short.any(|typed: MacAddr| typed == *mac) {
+        return;
+    }
+    let Ok(mut history) = open(options) else { return };
+    let seen = Query::Mac(*mac, TimeRange::ALL, true).run(&mut *history);
+    if seen.is_ok_and(|table| table.rows.is_empty()) {
+        info(format_args!(
+            "{mac} was never seen: if a digit is missing, remove the name with aw-query name {mac} --remove"
+        ));
+    }
+}
+
 /// Copies a history to a new file, completely or not at all.
 fn copy(options: &Options, file: &Path) -> Result<(), Error> {
     let copied = CopiedFile::create(file)?;
@@ -163,8 +187,11 @@ fn copy(options: &Options, file: &Path) -> Result<(), Error> {
 /// A new kind of history is another arm here, and one file.
 fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {
     let Options { database, config, prefix, .. } = options;
-    let default = if config.is_some() { "mysql://" } else { options::DEFAULT_DATABASE };
-    let name = database.as_deref().unwrap_or(default);
+    let default = || match config {
+        Some(_) => "mysql://".into(),
+        None => options::database_of_service(),
+    };
+    let name = &*database.clone().unwrap_or_else(default);
     match name.split_once("://").unwrap_or(("sqlite", name)) {
         ("mysql" | "mariadb", url) => {
             let config = config.as_deref().map(ServerConfig::read).transpose()?;

@@ -3,8 +3,11 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use aw_mysql::TablePrefix;
-use aw_output::{makers::IEEE_DATA, names::is_name};
-use aw_service::{Error, TIME_FORMS, TimeSpan, failed, parse_time};
+use aw_output::{
+    makers::IEEE_DATA,
+    names::{LiveNames, is_name},
+};
+use aw_service::{Error, TIME_FORMS, TimeSpan, UnitFiles, failed, parse_time};
 use clap::{
     Args, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -17,7 +20,15 @@ use crate::{
 };
 
 /// The history, unless another one is named.
-pub const DEFAULT_DATABASE: &str = "/var/lib/addrwatch/addrwatch.db";
+const DEFAULT_DATABASE: &str = "/var/lib/addrwatch/addrwatch.db";
+
+/// The database that the service aw-sqlite writes: the one that the options of its unit name, or else the usual one.
+pub fn database_of_service() -> String {
+    let command = UnitFiles::of("aw-sqlite").and_then(|unit| unit.command());
+    let named = |option: &str| command.as_ref()?.option(option).map(String::from);
+    let named = named("--database").or_else(|| named("--sqlite3"));
+    named.filter(|path| path.starts_with('/')).unwrap_or_else(|| DEFAULT_DATABASE.into())
+}
 
 /// The default of `--timeout`, for all but copies and exports.
 const QUESTION_LIMIT: Duration = Duration::from_secs(60);
@@ -28,7 +39,7 @@ const EXPORT_LIMIT: Duration = Duration::from_secs(365 * 86_400);
 #[derive(Parser)]
 #[command(name = "aw-query", version, after_help = after_help(), arg_required_else_help = false)]
 pub struct Options {
-    /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT]]/DATABASE [default: the server of --config, or else /var/lib/addrwatch/addrwatch.db]
+    /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT]]/DATABASE [default: the server of --config, or else the database that the options of the service aw-sqlite name, or else /var/lib/addrwatch/addrwatch.db]
     #[arg(long, global = true, value_name = "FILE|URL")]
     pub database: Option<String>,
 
@@ -137,9 +148,9 @@ enum QueryCommand {
     },
     /// Show which addresses a MAC had, from when to when
     Mac {
-        /// MAC address: 02:00:00:00:00:01, 2:0:0:0:0:1, 02-00-00-00-00-01, 0200.0000.0001 or 020000000001
-        #[arg(value_parser = parse_mac)]
-        mac: MacAddr,
+        /// MAC address: 02:00:00:00:00:01, 2:0:0:0:0:1, 02-00-00-00-00-01, 0200.0000.0001 or 020000000001; or the name of one device
+        #[arg(value_name = "MAC|NAME", value_parser = parse_device)]
+        mac: Device,
         /// Also list messages that do not count as use of an address, and what this MAC sent in the name of other MACs: LEFT OUT has the reason, FRAME SOURCES the MAC that sent them
         #[arg(long)]
         all: bool,
@@ -192,6 +203,27 @@ struct RangeOptions {
 }
 
 impl Options {
+    /// The MAC with a name that no other one has.
+    fn named(&self, name: &str) -> Result<MacAddr, Error> {
+        let names = LiveNames::read(self.names.as_deref())?;
+        let path = names.path().display().to_string();
+        let names = names.names();
+        let found: Vec<_> = names.iter().filter(|(_, one)| *one == name).map(|it| it.0).collect();
+        match found.as_slice() {
+            [mac] => Ok(**mac),
+            [] => Err(failed(format_args!(
+                "no device has the name {name:?} in {path} (write a MAC, such as 02:00:00:00:00:01, or a name of that file)"
+            ))),
+            several => {
+                let several: Vec<_> = several.iter().map(ToString::to_string).collect();
+                Err(failed(format_args!(
+                    "several devices have the name {name:?}: {} (write one of these MACs)",
+                    several.join(", ")
+                )))
+            }
+        }
+    }
+
     /// How long a question may take.
     pub fn question_limit(&self) -> Duration {
         self.timeout.map_or(QUESTION_LIMIT, |limit| limit.0)
@@ -219,7 +251,13 @@ impl Options {
             QueryCommand::Ip { address, at: None, all, times } => {
                 Query::Ip(*address, times.range(now)?, *all)
             }
-            QueryCommand::Mac { mac, all, times } => Query::Mac(*mac, times.range(now)?, *all),
+            QueryCommand::Mac { mac, all, times } => {
+                let mac = match mac {
+                    Device::Mac(mac) => *mac,
+                    Device::Name(name) => self.named(name)?,
+                };
+                Query::Mac(mac, times.range(now)?, *all)
+            }
             QueryCommand::Changes(times) => Query::Changes(times.range(now)?),
             QueryCommand::Devices { count, times } => Query::Devices(times.range(now)?, *count),
             QueryCommand::Export(times) => Query::Export(times.range(now)?),
@@ -268,7 +306,12 @@ fn time(option: &str, text: &str, now: &Zoned) -> Result<TimeRange, Error> {
 
 /// Refuses what is not a time as a wrong option, before the query begins.
 fn check_time(text: &str) -> Result<String, String> {
-    parse_time(text, &Zoned::now()).map(|_| text.into())
+    let parsed = parse_time(text, &Zoned::now());
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    parsed.map(|_| text.into()).map_err(|why| match is_number {
+        true => format!("has no unit: {text}s, {text}m, {text}h or {text}d"),
+        false => why.to_string(),
+    })
 }
 
 /// An address. A zone, as in `fe80::1%eth0` (RFC 4007, 11), is ignored: the history does not have it.
@@ -278,7 +321,9 @@ fn parse_address(text: &str) -> Result<IpAddr, &'static str> {
     let address = address.parse().ok().filter(is_allowed);
     address.ok_or(match text.parse::<MacAddr>() {
         Ok(_) => "this is a MAC address, use aw-query mac",
-        Err(_) => "must be an IPv4 or IPv6 address, such as 192.0.2.1, 2001:db8::1 or fe80::1%eth0",
+        Err(_) => {
+            "must be an IPv4 or IPv6 address, such as 192.0.2.1, 2001:db8::1 or fe80::1%eth0; aw-query mac takes names, too"
+        }
     })
 }
 
@@ -287,6 +332,24 @@ fn parse_mac(text: &str) -> Result<MacAddr, &'static str> {
         Ok(_) => "this is an IP address, use aw-query ip; its answer has the MACs",
         Err(_) => "must be a MAC address, such as 02:00:00:00:00:01",
     })
+}
+
+/// A device as it is asked for.
+#[derive(Clone)]
+enum Device {
+    Mac(MacAddr),
+    Name(String),
+}
+
+fn parse_device(text: &str) -> Result<Device, &'static str> {
+    match parse_mac(text) {
+        Ok(mac) => Ok(Device::Mac(mac)),
+        // A MAC with a mistake is none.
+        Err(_) if parse_address(text).is_err() && !text.contains(':') && is_name(text).is_ok() => {
+            Ok(Device::Name(text.into()))
+        }
+        Err(why) => Err(why),
+    }
 }
 
 /// The options whose value is a time.
@@ -310,6 +373,14 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
     if !matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::ValueValidation) {
         return None;
     }
+    if arguments.iter().any(|word| word == "who")
+        && let Some(option) = text(ContextKind::InvalidArg)
+        && TIMES[1..].contains(&option)
+    {
+        return Some(
+            "who answers for one time, --at TIME; aw-query ip takes --from and --to".into(),
+        );
+    }
     // The word that clap reports may be a later one: it takes the second one for the address.
     let now = Zoned::now();
     (0..arguments.len()).find_map(|at| {
@@ -328,75 +399,4 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn well_formed() {
-        Options::command().debug_assert();
-    }
-
-    #[test]
-    fn macs() {
-        let expected = MacAddr::new([0x02, 0xab, 0, 0, 0, 1]);
-        let texts = "02:ab:00:00:00:01 02-AB-00-00-00-01 02ab.0000.0001 02ab00000001 2:ab:0:0:0:1";
-        for text in texts.split(' ') {
-            assert_eq!(parse_mac(text), Ok(expected), "{text}");
-        }
-        let wrong = " 02:ab:00:00:00 02:ab:00:00:00:01:02 x2:ab:00:00:00:01 02ab0000001é";
-        for bad in wrong.split(' ') {
-            assert!(parse_mac(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn addresses() {
-        let [v4, v6] = ["10.1.2.3", "fe80::1"].map(|text| text.parse::<IpAddr>().unwrap());
-        for (text, expected) in [("10.1.2.3", v4), ("fe80::1", v6), ("fe80::1%eth0", v6)] {
-            assert_eq!(parse_address(text), Ok(expected), "{text}");
-        }
-        for bad in ["", "10.1.2", "10.1.2.3%eth0", "fe80::1%", "%eth0", "10.1.2.0/24"] {
-            assert!(parse_address(bad).is_err(), "{bad}");
-        }
-        assert!(parse_address("02:00:00:00:00:09").unwrap_err().contains("use aw-query mac"));
-        for ip in ["192.0.2.9", "fe80::1%eth0"] {
-            assert!(parse_mac(ip).unwrap_err().contains("use aw-query ip"), "{ip}");
-        }
-    }
-
-    #[test]
-    fn usual_mistakes_have_a_remedy() {
-        let remedied = |line: &str| {
-            let arguments: Vec<_> = line.split(' ').map(String::from).collect();
-            let all = ["aw-query".into()].into_iter().chain(arguments.clone());
-            Options::try_parse_from(all).err().and_then(|error| remedy(&error, &arguments))
-        };
-        let in_quotes =
-            |option: &str, time: &str| Some(format!("put the time into quotes: {option} '{time}'"));
-        for (line, expected) in [
-            ("192.0.2.9", Some("write aw-query ip 192.0.2.9".into())),
-            ("02:00:00:00:00:09", Some("write aw-query mac 02:00:00:00:00:09".into())),
-            ("device", None),
-            ("who 192.0.2.9 --at yesterday 14:05", in_quotes("--at", "yesterday 14:05")),
-            ("who --at yesterday 14:05 192.0.2.9", in_quotes("--at", "yesterday 14:05")),
-            ("who 192.0.2.9 --at=yesterday 14:05", in_quotes("--at", "yesterday 14:05")),
-            ("changes --since 2 days ago", in_quotes("--since", "2 days ago")),
-            ("changes --since 2026-11-20 14:05", in_quotes("--since", "2026-11-20 14:05")),
-            ("changes --until tue 14:05:07 Z", in_quotes("--until", "tue 14:05:07 Z")),
-            ("who 192.0.2.9 14:05", None),
-            ("who 192.0.2.9 --at -1d", None), // no mistake
-        ] {
-            assert_eq!(remedied(line), expected, "{line}");
-        }
-        assert!(Options::try_parse_from("aw-query who 192.0.2.9 --at -1d".split(' ')).is_ok());
-    }
-
-    /// clap breaks longer lines, at another place.
-    #[test]
-    fn lines_of_the_help_are_short() {
-        for line in after_help().lines() {
-            assert!(line.chars().count() <= 100, "{line}");
-        }
-    }
-}
+mod tests;

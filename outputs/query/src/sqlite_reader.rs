@@ -79,7 +79,7 @@ impl SqliteReader {
         let path = &self.path;
         if application != APPLICATION {
             return Err(failed(format_args!(
-                "read {path}: it is not a database of aw-sqlite (aw-sqlite --database {path} imports a database of addrwatch)"
+                "read {path}: it is not a database of aw-sqlite (aw-sqlite import {path} adds a database of addrwatch to that of the service)"
             )));
         }
         if version != VERSION {
@@ -105,7 +105,9 @@ impl SqliteReader {
         }
         let old = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%\\_old' ESCAPE '\\'";
         if self.read(|history| history.snapshot.database.query_row(old, [], |row| row.get(0)))? {
-            warn("rows of addrwatch's table that aw-sqlite has not imported yet are not searched");
+            warn(
+                "rows of addrwatch's table are not searched: aw-sqlite imports them while it runs, but not those that are not in addrwatch's format (its log names the first one)",
+            );
         }
         Ok(())
     }

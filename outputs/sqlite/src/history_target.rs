@@ -21,7 +21,7 @@ use rusqlite::{Connection, params};
 use shm_layout::{MacAddr, UnixTime, ip_text};
 
 use crate::{
-    database_file, delete_trigger,
+    database_file, delete_trigger, legacy_file,
     row_writer::{OWN_FRAME, ip_bytes, known_place, place_id},
     schema::{self, Unusable, ViewName},
     sqlite_sink::{open_connection, require_directory, write_failure},
@@ -130,6 +130,10 @@ impl HistoryTarget for SqliteTarget {
         let _ = database_file::copy_log(&self.connection, &self.path, &self.lock);
         let _ = self.connection.busy_timeout(BUSY_TIMEOUT);
         Ok(added)
+    }
+
+    fn add_database(&mut self, path: &Path, program: &str) -> Result<(), Error> {
+        legacy_file::import(path, program, self)
     }
 }
 

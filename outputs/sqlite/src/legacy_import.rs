@@ -4,13 +4,11 @@
 //! A row of a compact table has the first and the last time of a pairing with an origin, and the number of its sightings.
 //! It becomes the two sightings whose times are known. The times of the others are not known, so they are not invented.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use aw_output::{info, this_host, warn};
-use rusqlite::{Connection, Row};
+use aw_service::plain;
+use rusqlite::{Connection, Row, types::ValueRef};
 use shm_layout::MacAddr;
 
 use crate::{
@@ -31,6 +29,8 @@ pub struct LegacyImport {
     total: u64,
     imported: u64,
     unreadable: u64,
+    /// The first one of these, and why.
+    first_unreadable: String,
     /// Sightings that compact rows count without their times.
     undated: u64,
     reported: Instant,
@@ -59,6 +59,7 @@ impl LegacyImport {
             total,
             imported,
             unreadable,
+            first_unreadable: String::new(),
             undated,
             reported,
         }))
@@ -72,11 +73,7 @@ impl LegacyImport {
         limit: usize,
     ) -> rusqlite::Result<bool> {
         let table = self.table.clone();
-        let first = if self.is_compact { "timestamp_first, count" } else { "timestamp, 1" };
-        let select = format!(
-            "SELECT rowid, timestamp, interface, vlan_tag, mac_address, ip_address, origin, {first}
-            FROM \"{table}\" WHERE rowid > ? ORDER BY rowid LIMIT ?"
-        );
+        let select = select(&table, self.is_compact);
         let delete = format!("DELETE FROM \"{table}\" WHERE rowid = ?");
         let mut select = database.prepare_cached(&select)?;
         let mut rows = select.query([self.last_row, limit as i64])?;
@@ -84,9 +81,15 @@ impl LegacyImport {
         while let Some(row) = rows.next()? {
             read += 1;
             self.last_row = row.get(0)?;
-            let Some(row) = parse_row(row)? else {
-                self.unreadable += 1;
-                continue;
+            let row = match parse_row(row)? {
+                Ok(row) => row,
+                Err(why) => {
+                    if self.unreadable == 0 {
+                        self.first_unreadable = format!("rowid {}: {why}", self.last_row);
+                    }
+                    self.unreadable += 1;
+                    continue;
+                }
             };
             let names = [&self.host, "", &row.interface, ""];
             let place = place_id(database, names, [row.vlan, 0])?;
@@ -119,7 +122,8 @@ impl LegacyImport {
     }
 
     fn report_end(&self) {
-        let LegacyImport { table, total, imported, unreadable, undated, .. } = self;
+        let LegacyImport { table, total, imported, unreadable, undated, first_unreadable, .. } =
+            self;
         if *total > 0 {
             info(format_args!("import ended: {imported} rows of addrwatch's table are imported"));
         }
@@ -130,47 +134,96 @@ impl LegacyImport {
         }
         if *unreadable > 0 {
             warn(format_args!(
-                "{unreadable} rows are not in addrwatch's format and stay in table {table} (the view shows them)"
+                "{unreadable} rows are not in addrwatch's format and stay in table {table}; the first one is {first_unreadable} (the view shows them, aw-query does not)"
             ));
         }
     }
 }
 
-struct LegacyRow {
+pub struct LegacyRow {
     /// The last one, of a compact row.
-    sighting: SightingRow,
+    pub sighting: SightingRow,
     /// The time of the first one, if there is another.
-    first: Option<i64>,
+    pub first: Option<i64>,
     /// The number of those between them.
-    undated: u64,
-    interface: String,
-    vlan: i64,
-    ip: String,
+    pub undated: u64,
+    pub interface: String,
+    pub vlan: i64,
+    pub ip: String,
 }
 
-/// A row as addrwatch writes it; None if the view would show it differently after the import.
-fn parse_row(row: &Row) -> rusqlite::Result<Option<LegacyRow>> {
-    let number = |column| row.get_ref(column).map(|value| value.as_i64().ok());
-    let text = |column| row.get_ref(column).map(|value| value.as_str().ok().map(str::to_owned));
-    let (time, interface, vlan) = (number(1)?, text(2)?, number(3)?);
-    let (mac, ip, origin) = (text(4)?, text(5)?, number(6)?);
-    let (first, count) = (number(7)?, number(8)?);
-    let parse = || {
-        let ip = ip?;
-        let nanos = |seconds: i64| seconds.checked_mul(1_000_000_000);
-        let (first, time) = (nanos(first?)?, nanos(time?)?);
-        let (first, undated) = match count? {
-            1 if first == time => (None, 0),
-            count @ 2.. => (Some(first), count as u64 - 2),
-            _ => return None,
+/// The next rows of a table after a rowid, so many.
+pub fn select(table: &str, is_compact: bool) -> String {
+    let first = if is_compact { "timestamp_first, count" } else { "timestamp, 1" };
+    format!(
+        "SELECT rowid, timestamp, interface, vlan_tag, mac_address, ip_address, origin, {first}
+        FROM \"{table}\" WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    )
+}
+
+/// A row as addrwatch writes it; why it is not one, if the view would show it differently after the import.
+pub fn parse_row(row: &Row) -> rusqlite::Result<Result<LegacyRow, String>> {
+    const SECOND: i64 = 1_000_000_000;
+    let mut wrong = None;
+    let mut fails = |column: usize, name: &str, wanted: &str| -> rusqlite::Result<()> {
+        let value = match row.get_ref(column)? {
+            ValueRef::Null => "NULL".into(),
+            ValueRef::Integer(number) => number.to_string(),
+            ValueRef::Real(number) => number.to_string(),
+            ValueRef::Text(text) => {
+                let text: String = String::from_utf8_lossy(text).chars().take(40).collect();
+                format!("'{}'", plain(&text))
+            }
+            ValueRef::Blob(_) => "bytes".into(),
         };
-        let origin = u8::try_from(origin?).ok().filter(|origin| *origin <= 5)?;
-        let mac = parse_mac(&mac?)?;
-        let address: IpAddr = ip.parse().ok()?;
-        let sighting = SightingRow { place: 0, mac, ip: address, source: OWN_FRAME, time, origin };
-        Some(LegacyRow { sighting, first, undated, interface: interface?, vlan: vlan?, ip })
+        wrong.get_or_insert(format!("{name} is {value}, not {wanted}"));
+        Ok(())
     };
-    Ok(parse())
+    let mut number = |column: usize, name: &str, wanted: &str, is_good: &dyn Fn(i64) -> bool| {
+        let found = row.get_ref(column)?.as_i64().ok().filter(|number| is_good(*number));
+        if found.is_none() {
+            fails(column, name, wanted)?;
+        }
+        Ok::<_, rusqlite::Error>(found.unwrap_or_default())
+    };
+    let is_time = |seconds: i64| seconds.checked_mul(SECOND).is_some();
+    let time = number(1, "timestamp", "seconds", &is_time)?;
+    let vlan = number(3, "vlan_tag", "a number", &|_| true)?;
+    let origin = number(6, "origin", "a number from 0 to 5", &|it| (0..=5).contains(&it))?;
+    let first = number(7, "timestamp_first", "seconds", &is_time)?;
+    let is_count = |count: i64| count > 1 || count == 1 && first == time;
+    let count = number(8, "count", "the number of its sightings", &is_count)?;
+    let text = |column: usize| row.get_ref(column).map(|value| value.as_str().ok());
+    let (mac, ip) = (text(4)?.and_then(parse_mac), text(5)?.and_then(|ip| ip.parse().ok()));
+    let (Some(interface), Some(mac), Some(address)) = (text(2)?, mac, ip) else {
+        for (column, name, wanted, is_wrong) in [
+            (2, "interface", "a text", text(2)?.is_none()),
+            (4, "mac_address", "a MAC such as 00:1a:2b:3c:4d:5e", mac.is_none()),
+            (5, "ip_address", "an address", ip.is_none()),
+        ] {
+            if is_wrong {
+                fails(column, name, wanted)?;
+            }
+        }
+        return Ok(Err(wrong.unwrap_or_default()));
+    };
+    if let Some(why) = wrong {
+        return Ok(Err(why));
+    }
+    let sighting = SightingRow {
+        place: 0,
+        mac,
+        ip: address,
+        source: OWN_FRAME,
+        time: time * SECOND,
+        origin: origin as u8,
+    };
+    let (interface, ip) = (interface.to_owned(), text(5)?.unwrap_or_default().to_owned());
+    let (first, undated) = match count {
+        1 => (None, 0),
+        count => (Some(first * SECOND), count as u64 - 2),
+    };
+    Ok(Ok(LegacyRow { sighting, first, undated, interface, vlan, ip }))
 }
 
 /// Only the notation that addrwatch writes, because the view prints that one.

@@ -5,13 +5,18 @@
 mod database_file;
 mod delete_trigger;
 mod history_target;
+mod legacy_file;
 mod legacy_import;
 mod retention;
 mod row_writer;
 mod schema;
 mod sqlite_sink;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use aw_output::{Access, Plan, RingOptions, SpoolOptions, check, import, parse, run};
 use aw_service::TimeSpan;
@@ -55,12 +60,12 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Add a history that `aw-query export` wrote to the database, and exit
+    /// Add a history that `aw-query export` wrote, or a SQLite database of the older program addrwatch, to the database, and exit
     ///
     /// A row that the database has already is not added again. So an import that ended early can be run again, and two
     /// histories that overlap become one. aw-sqlite may write to the database at the same time.
     Import {
-        /// The file; - is standard input
+        /// The file; - is standard input, for an export
         file: PathBuf,
     },
 }
@@ -100,6 +105,11 @@ fn main() -> ExitCode {
     let directory = path.parent().map(|directory| Access::Write(directory.into()));
     let files = directory.into_iter().collect();
     if let Some(Command::Import { file }) = command {
+        // A database of addrwatch is opened later, with the log beside it.
+        let source = std::path::absolute(&file).ok();
+        let source = source.as_deref().and_then(Path::parent).filter(|_| file != Path::new("-"));
+        let source = source.map(|directory| Access::Read(directory.into()));
+        let files: Vec<_> = [files, source.into_iter().collect()].concat();
         let plan = Plan { files, ..Plan::default() };
         return import("aw-sqlite", &rings, &file, owner(&path), &plan, || {
             SqliteTarget::open(path.clone(), &table.unwrap_or_else(ViewName::of_database))

@@ -218,6 +218,12 @@ pub fn is_older(database: &Connection, view: &ViewName) -> Result<bool, Unusable
     Ok(has_legacy || misses || has_old_index(database)?)
 }
 
+/// Whether a file that is only read is of aw-sqlite, of any release.
+pub fn has_our_id(database: &Connection) -> rusqlite::Result<bool> {
+    let id = database.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?;
+    Ok(id == APPLICATION)
+}
+
 /// Whether the tables are those of this program; none of them in a new database, and in one of addrwatch.
 fn is_ours(database: &Connection) -> Result<bool, Unusable> {
     let number = |name| database.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -336,6 +342,24 @@ fn prepare_view(database: &Connection, view: &ViewName) -> Result<(), Unusable> 
 /// Whether a table with these columns is one that addrwatch creates.
 fn is_legacy(columns: &[String]) -> bool {
     columns == LEGACY_COLUMNS || columns == COMPACT_COLUMNS
+}
+
+/// The tables of a database of addrwatch, of any name.
+pub fn addrwatch_tables(database: &Connection) -> rusqlite::Result<Vec<String>> {
+    let select =
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 ORDER BY name";
+    let mut names = database.prepare(select)?;
+    let names = names.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    let is_usable = |name: &str| {
+        Ok::<_, rusqlite::Error>(!name.contains('"') && is_legacy(&columns(database, name)?))
+    };
+    names
+        .into_iter()
+        .filter_map(|name| match is_usable(&name) {
+            Ok(is_usable) => is_usable.then_some(Ok(name)),
+            Err(error) => Some(Err(error)),
+        })
+        .collect()
 }
 
 /// Whether this table of addrwatch is a compact one.

@@ -3,13 +3,16 @@
 use std::{
     fs::{self, File},
     io::ErrorKind,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use aw_database::{Snapshot, index_path, wal_path};
-use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Sink, SinkResult, failed};
-use aw_service::{Condition, Wanted, denied, try_writing, unwritable};
+use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Sink, SinkResult, failed, warn};
+use aw_service::{
+    Condition, Wanted, denied, full_disk, try_writing, unit_forbids_writing, unwritable,
+};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use rustix::{
     fs::{Access, access},
@@ -217,9 +220,15 @@ impl SqliteSink {
             return;
         }
         let shown = path.display();
+        let is_deleted = is_deleted(&database.lock);
         let why = match database_file::detach(&database.connection, path) {
             Ok(true) => {
                 self.database = None;
+                if is_deleted {
+                    warn(format_args!(
+                        "{shown} was deleted, with all rows in it: the next rows go to a new {shown} (aw-sqlite import adds those of a copy)"
+                    ));
+                }
                 self.moved.ends(format_args!("the next rows go to a new {shown}"));
                 return;
             }
@@ -232,6 +241,11 @@ impl SqliteSink {
     }
 }
 
+/// Whether an open file has no name any more.
+fn is_deleted(file: &File) -> bool {
+    file.metadata().is_ok_and(|file| file.nlink() == 0)
+}
+
 /// Why a database cannot be written, and what to do.
 pub fn write_failure(path: &Path, error: rusqlite::Error) -> String {
     let shown = path.display();
@@ -242,7 +256,14 @@ pub fn write_failure(path: &Path, error: rusqlite::Error) -> String {
     if let Some(why) = denied.then(|| unwritable(path)).flatten() {
         return format!("write {shown}: {why}");
     }
-    let remedy = match error.sqlite_error_code() {
+    // SQLite says "disk I/O error" also where there is no room for the index of its log.
+    let code = error.sqlite_error_code();
+    if matches!(code, Some(ErrorCode::SystemIoFailure))
+        && let Some(why) = path.parent().and_then(full_disk)
+    {
+        return format!("write {shown}: {why}");
+    }
+    let remedy = match code {
         Some(ErrorCode::DiskFull) => " (free space on its disk)",
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             " by another program (end its transaction)"
@@ -258,6 +279,9 @@ pub fn write_failure(path: &Path, error: rusqlite::Error) -> String {
 /// The directory of a database must exist.
 pub fn require_directory(path: &Path) -> Result<(), Error> {
     if let Some(directory) = path.parent().filter(|directory| !directory.is_dir()) {
+        if let Some(why) = unit_forbids_writing(directory) {
+            return Err(failed(format_args!("open {}: {why}", path.display())));
+        }
         let error = directory.metadata().err();
         if error.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied) {
             let why = denied(path, Wanted::Write).unwrap_or_else(|| {
@@ -315,6 +339,10 @@ impl Sink for SqliteSink {
         let more = self.background_step(STEP_IDLE)?;
         if self.database.as_ref().is_some_and(|database| !database.connection.is_autocommit()) {
             self.commit()?;
+        }
+        if self.database.as_ref().is_some_and(|database| is_deleted(&database.lock)) {
+            self.close_if_moved();
+            self.database = Some(self.take_open()?);
         }
         Ok(more)
     }

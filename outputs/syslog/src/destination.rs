@@ -67,6 +67,16 @@ impl Destination {
         matches!(self, Destination::Local(_))
     }
 
+    /// What a connection shows: over UDP, nothing answers.
+    pub fn tried(&self) -> String {
+        match self {
+            Destination::Udp(_) => {
+                format!("a datagram can be sent to {self}; UDP does not show whether it arrives")
+            }
+            _ => format!("{self} can be reached"),
+        }
+    }
+
     /// The files and ports that a connection needs.
     pub fn access(&self) -> Vec<Access> {
         match self {

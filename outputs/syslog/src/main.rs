@@ -91,7 +91,7 @@ fn main() -> ExitCode {
                 to.connect().err().map(unreachable),
             ];
             let faults: Vec<_> = tried.into_iter().flatten().collect();
-            if faults.is_empty() { Ok(format!("{to} can be reached")) } else { Err(faults) }
+            if faults.is_empty() { Ok(to.tried()) } else { Err(faults) }
         });
     }
     run("aw-syslog", &rings, &plan, || Ok(SyslogSink::new(to, framing, prepare()?)))

@@ -145,6 +145,15 @@ impl Sink for SyslogSink {
         true
     }
 
+    fn spool_is_empty(&self) -> &'static str {
+        match self.to {
+            Destination::Udp(_) => {
+                "messages can be sent again: all events in the spool are sent; UDP does not show whether they arrive"
+            }
+            _ => "the destination is back: all events in the spool are delivered",
+        }
+    }
+
     fn reopen(&mut self) -> SinkResult {
         self.connection = None;
         Ok(())

@@ -11,8 +11,8 @@ use std::{
 
 use aw_output::Error;
 use aw_service::{
-    FileError, FileKind, Wanted, advice, cause, explained, failed, is_at, open_own, read_file,
-    sync_directory, try_open_own, user_name,
+    FileError, FileKind, Wanted, advice, cause, explained, failed, is_at, may_be_given, open_own,
+    read_file, sync_directory, try_open_own, unit_forbids_writing, user_name,
 };
 use jiff::civil::Date;
 
@@ -141,7 +141,14 @@ impl LogDir {
         let user = user_name();
         // The directory that packages and the unit create, below the one that was named.
         let own = path.join("aw-tracker");
+        let of_unit = || unit_forbids_writing(path);
         let with_remedy = |what: String, error: io::Error| match (advice(&error), error.kind()) {
+            (
+                _,
+                ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem,
+            ) if !own.is_dir() && of_unit().is_some() => {
+                failed(format_args!("{what}: {}", of_unit().unwrap_or_default()))
+            }
             (_, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) if own.is_dir() => {
                 let (why, own) = (cause(&error), own.display());
                 failed(format_args!("{what}: {why} (aw-tracker has its own: --log-dir {own})"))
@@ -152,7 +159,12 @@ impl LogDir {
                 let why = why.strip_suffix(')').unwrap_or(&why).replacen(" (", ": ", 1);
                 let remedy = match kind {
                     ErrorKind::NotFound => format!("sudo install -d -o {user} {shown}"),
-                    ErrorKind::PermissionDenied => format!("sudo chown {user} {shown}"),
+                    ErrorKind::PermissionDenied if may_be_given(path) => {
+                        format!("sudo chown {user} {shown}")
+                    }
+                    ErrorKind::PermissionDenied => {
+                        format!("it is not for {user} alone: create one in it, or in /srv")
+                    }
                     _ => "create it".into(),
                 };
                 failed(format_args!(

@@ -92,7 +92,10 @@ fn forbidden(config: &Config, unit: &UnitFiles) -> Vec<String> {
     let mut faults = Vec::new();
     for directory in [Some(&config.archive), config.git.as_ref()].into_iter().flatten() {
         let (shown, me) = (directory.display(), own_name());
-        faults.extend(unit.forbids_writing(directory));
+        if let Some(fault) = unit.forbids_writing(directory) {
+            faults.push(fault); // with all steps
+            continue;
+        }
         let parent = directory.ancestors().skip(1).find(|parent| parent.exists());
         if !directory.exists()
             && !unit.creates(directory)
@@ -162,7 +165,7 @@ mod tests {
         let [fault] = hidden(&config, &unit("")).try_into().unwrap();
         assert_eq!(
             fault,
-            "read /root/.ssh/id: the unit hides it from the service (move it to /etc/addrwatch)"
+            "read /root/.ssh/id: the unit aw-routeros hides /root from its service (move it to /etc/addrwatch, and let the service read it: install -o aw-routeros -m 600 /root/.ssh/id /etc/addrwatch/)"
         );
         config.routers[0].key_file = Some("/etc/addrwatch/id".into());
         assert!(hidden(&config, &unit("")).is_empty());
@@ -176,8 +179,12 @@ mod tests {
         assert_eq!(forbidden(&config, &shipped), [""; 0]);
         config.git = Some("/srv/none/routeros.git".into());
         let faults = forbidden(&config, &shipped);
-        let fault = "write to /srv/none/routeros.git: the unit makes it read-only (systemctl edit aw-routeros: [Service] and ReadWritePaths=/srv/none/routeros.git)";
-        assert_eq!(faults[0], fault);
+        let fault = "write to /srv/none/routeros.git: the unit aw-routeros makes it read-only (install -d -m 750 -o aw-routeros /srv/none/routeros.git; systemctl edit aw-routeros: [Service] and ReadWritePaths=/srv/none/routeros.git; systemctl restart aw-routeros)";
+        assert_eq!(faults, [fault]);
+        // A home that the unit leaves writable, as with systemd's ProtectSystem=strict.
+        let homes = unit("[Service]\nProtectHome=no\n");
+        let fault = forbidden(&parse("/home/none/archive"), &homes).concat();
+        assert!(!fault.contains("read-only") && !fault.contains("hides"), "{fault}");
         // A unit that was loosened.
         let loosened = forbidden(&config, &unit("[Service]\nProtectSystem=full\n"));
         assert!(loosened.iter().all(|fault| !fault.contains("read-only")), "{loosened:?}");

@@ -195,7 +195,7 @@ impl<S: Sink> Delivery<'_, S> {
         }
         if !matches!(&self.mode, Mode::Spooling(outage) if outage.is_behind && !outage.down.is_present())
         {
-            info("the destination is back: all events in the spool are delivered");
+            info(self.sink.spool_is_empty());
         }
         self.mode = Mode::Direct;
         self.outage_file.iter_mut().for_each(OutageFile::end);

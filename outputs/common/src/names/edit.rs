@@ -107,7 +107,7 @@ fn target(path: &Path) -> io::Result<(PathBuf, bool)> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             if path.is_symlink() {
                 return Err(io::Error::other(
-                    "it is a link that leads nowhere (remove it, or create its target)",
+                    "it is a link that leads nowhere (systemd-tmpfiles --create restores /etc/addrwatch/names; otherwise create its target, or remove it)",
                 ));
             }
             let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {

@@ -1,0 +1,126 @@
+use super::*;
+
+#[test]
+fn what_a_unit_forbids() {
+    let made = tempfile::tempdir().unwrap();
+    let [etc, lib] = ["etc", "lib"].map(|name| made.path().join(name));
+    let directories = [&*etc, &*lib];
+    assert_eq!(UnitFiles::read("aw-x", &directories), None);
+    let edits = etc.join("aw-x.service.d");
+    fs::create_dir_all(&edits).unwrap();
+    fs::create_dir(&lib).unwrap();
+    fs::write(
+        lib.join("aw-x.service"),
+        "[Service]\nProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\nStateDirectory=addrwatch/aw-x\nReadWritePaths=/old\n",
+    )
+    .unwrap();
+    fs::write(edits.join("b.conf"), "[Service]\nReadWritePaths=-/srv/a /srv/b\n").unwrap();
+    fs::write(edits.join("a.conf"), "[Service]\nReadWritePaths=\n").unwrap();
+    let unit = || UnitFiles::read("aw-x", &directories).unwrap();
+    let forbids = |path: &str| unit().forbids_writing(Path::new(path));
+    for (path, is_forbidden) in [
+        ("/srv/a/deep", false),
+        ("/srv/b", false),
+        ("/srv/c", true),
+        ("/old", true),
+        ("/var/lib/addrwatch/aw-x", false),
+        ("/var/lib/addrwatch", true),
+    ] {
+        assert_eq!(forbids(path).is_some(), is_forbidden, "{path}");
+    }
+    let why = forbids("/srv/c").unwrap();
+    assert!(why.contains("systemctl edit aw-x: [Service] and ReadWritePaths=/srv/c"), "{why}");
+    assert!(why.contains("(install -d -m 750 -o root /srv/c; "), "{why}");
+    let hides = |path: &str| unit().hides(Path::new(path)).is_some();
+    assert!(hides("/root/secret") && hides("/tmp/secret") && !hides("/etc/addrwatch/x"));
+    fs::write(edits.join("c.conf"), "ProtectSystem=full\nProtectHome=read-only\n").unwrap();
+    assert_eq!(unit().forbids_writing(Path::new("/srv/c")), None);
+    assert_eq!(unit().hides(Path::new("/home/a")), None);
+    // A unit of the administrator replaces that of the package.
+    fs::write(etc.join("aw-x.service"), "PrivateTmp=no\n").unwrap();
+    assert_eq!(unit().hides(Path::new("/tmp/a")), None);
+}
+
+/// `ProtectSystem=strict` leaves homes to `ProtectHome=`, and no remedy changes the owner of a home or of what others use.
+#[test]
+fn homes_and_shared_directories() {
+    let made = tempfile::tempdir().unwrap();
+    let forbids = |more: &str, place: &str| {
+        let text =
+            format!("User=daemon\nProtectSystem=strict\nStateDirectory=addrwatch/aw-x\n{more}\n");
+        fs::write(made.path().join("aw-x.service"), text).unwrap();
+        UnitFiles::read("aw-x", &[made.path()]).unwrap().forbids_writing(Path::new(place))
+    };
+    let home = "/home/alice/db";
+    assert_eq!(forbids("ProtectHome=no", home), None);
+    assert_eq!(forbids("ProtectHome=read-only\nReadWritePaths=/home/alice", home), None);
+    let other = "(choose a place in /var/lib/addrwatch/aw-x, which needs no more, or in /srv: install -d -m 750 -o daemon /srv/daemon; systemctl edit aw-x: [Service] and ReadWritePaths=/srv/daemon)";
+    for (more, place, why) in [
+        ("ProtectHome=yes", home, "the unit aw-x hides /home from its service"),
+        ("ProtectHome=read-only", home, "the unit aw-x makes it read-only"),
+        ("", "/srv", "the unit aw-x makes it read-only"),
+        ("", "/var/lib/addrwatch", "the unit aw-x makes it read-only"),
+        ("", "/etc/addrwatch", "the unit aw-x makes it read-only"),
+    ] {
+        assert_eq!(forbids(more, place), Some(format!("write to {place}: {why} {other}")));
+    }
+}
+
+/// The forms that systemd reads.
+#[test]
+fn forms_of_units() {
+    let made = tempfile::tempdir().unwrap();
+    let [etc, lib] = ["etc", "lib"].map(|name| made.path().join(name));
+    let directories = [&*etc, &*lib];
+    let write = |path: &Path, text: &str| {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write(
+        &lib.join("aw-x.service"),
+        "[Service]\nProtectSystem = strict\nUser=aw-x\n# User=root\nGroup= addrwatch\nIPAddressDeny=any\nIPAddressAllow=localhost\n\
+        LoadCredential=a.cnf:/etc/addrwatch/a.cnf\nReadWritePaths=\"/srv/with blank\" \\\n# between\n  /srv/next '-/srv/last'\n",
+    );
+    let unit = || UnitFiles::read("aw-x", &directories).unwrap();
+    let forbids = |path: &str| unit().forbids_writing(Path::new(path)).is_some();
+    for path in ["/srv/with blank", "/srv/next/x", "/srv/last"] {
+        assert!(!forbids(path), "{path}: {:?}", unit());
+    }
+    assert!(forbids("/srv/with") && forbids("/srv"));
+    assert_eq!(
+        (unit().user.as_deref(), unit().group.as_deref()),
+        (Some("aw-x"), Some("addrwatch"))
+    );
+    assert!(unit().loads(Path::new("/etc/addrwatch/a.cnf")) && !unit().loads(Path::new("/etc/b")));
+    let why = unit().drops_clients().unwrap();
+    assert!(why.contains("systemctl edit aw-x"), "{why}");
+    // Only *.conf; one in /etc replaces that of its name in /usr/lib; one for all services is read, too.
+    write(&lib.join("aw-x.service.d/a.conf"), "ReadWritePaths=/a\nIPAddressAllow=192.0.2.0/24\n");
+    assert!(!forbids("/a") && unit().drops_clients().is_none());
+    write(&etc.join("aw-x.service.d/b.conf~"), "ReadWritePaths=/b\n");
+    write(&etc.join("aw-x.service.d/a.conf"), "ReadWritePaths=/c\n");
+    write(&lib.join("service.d/all.conf"), "ReadWritePaths=/d\n");
+    assert!(forbids("/a") && forbids("/b") && !forbids("/c") && !forbids("/d"));
+    assert!(unit().drops_clients().is_some());
+    write(&etc.join("aw-x.service.d/z.conf"), "IPAddressDeny=\nUser=daemon\n");
+    assert!(unit().drops_clients().is_none() && unit().user.as_deref() == Some("daemon"));
+    // For all services, and no unit of this name.
+    assert_eq!(UnitFiles::read("aw-y", &directories), None);
+    write(&lib.join("aw-z@.service"), "User=aw-z\n");
+    assert_eq!(UnitFiles::read("aw-z@1", &directories).unwrap().user.as_deref(), Some("aw-z"));
+    // Masked.
+    std::os::unix::fs::symlink("/dev/null", etc.join("aw-x.service")).unwrap();
+    assert_eq!(UnitFiles::read("aw-x", &directories), None);
+}
+
+#[test]
+fn scripts_of_openrc() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/openrc/aw-output");
+    let unit = UnitFiles::of_script("aw-mysql", &script).unwrap();
+    assert_eq!(
+        (unit.user.as_deref(), unit.group.as_deref()),
+        (Some("aw-mysql"), Some("addrwatch"))
+    );
+    assert!(unit.creates(Path::new("/var/lib/addrwatch/aw-mysql")));
+    assert_eq!(unit.hides(Path::new("/root/x")), None);
+}
