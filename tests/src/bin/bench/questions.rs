@@ -88,9 +88,9 @@ fn grow(path: &Path, rows: i64, begin: i64) -> Outcome<()> {
     Ok(transaction.commit()?)
 }
 
-/// Its buffer pool has room for the indexes.
+/// Its buffer pool has room for the table.
 fn on_a_server(options: &Options) -> Outcome<()> {
-    let large = ["--innodb-buffer-pool-size=2G", "--innodb-log-file-size=512M"];
+    let large = ["--innodb-buffer-pool-size=3G", "--innodb-log-file-size=512M"];
     let Some(server) = MariaDb::start(&large) else { return Ok(()) };
     let ring = Ring::new();
     publish(&ring, 1..2);
