@@ -109,7 +109,7 @@ fn a_reader_starts_at_the_requested_position() {
 /// A time without a writer is stored by the one that ends it, also if it makes a ring of another size. A restart is none.
 #[test]
 fn a_time_without_a_writer() {
-    let ring = Ring::new("gap");
+    let ring = Ring::new();
     let mut writer = create(&ring, 8);
     assert_eq!(writer.gap(), None);
     let ago =
@@ -137,7 +137,7 @@ fn a_time_without_a_writer() {
 /// The state of each interface, which a writer that starts does not take over, and its last frame, which it does.
 #[test]
 fn states_and_last_frames() {
-    let ring = Ring::new("states");
+    let ring = Ring::new();
     let mut writer = create(&ring, 8);
     let eth1: InterfaceName = "eth1".parse().unwrap();
     let (first, second) = (writer.interface(eth0()), writer.interface(eth1));

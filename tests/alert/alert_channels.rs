@@ -304,7 +304,8 @@ fn a_changed_configuration_is_reported() {
         running.signal(Signal::HUP);
         running.stderr.wait_for(expected);
     }
-    let other = alert.file("other", format!("quiet = 7\n{channel}"));
+    let other = alert.path("other");
+    fs::write(&other, format!("quiet = 7\n{channel}")).expect("our own file");
     fs::rename(other, &config).expect("our own file");
     running.signal(Signal::HUP);
     // Where the sandbox does not let it be read, --check tries it.

@@ -487,7 +487,7 @@ mod tests {
     #[test]
     fn answered_connections_give_way() {
         const LARGE: u64 = 32 << 20; // more than the buffers of a connection
-        let listener = listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = listen(&"127.0.0.1:0".parse().unwrap(), "--listen").unwrap();
         let address = listener.local_addr().unwrap();
         let page = |path: &str| {
             let length = if path == "/" { 5 } else { LARGE };

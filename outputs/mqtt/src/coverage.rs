@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aw_output::RingState;
-use shm_layout::{InterfaceName, RingName};
+use shm_layout::{CaptureState, InterfaceName, RingName};
 
 /// Seconds after which an interface counts as unseen that its collector captures no longer: a collector that restarts begins with
 /// none.
@@ -47,8 +47,13 @@ impl Coverage {
     pub fn observe(&mut self, state: &RingState, prefix: String, now: i64) {
         let before = self.rings.remove(&state.ring);
         let mut gone = BTreeMap::new();
-        let mut captured: BTreeSet<_> = state.captured.iter().copied().collect();
-        let mut down: BTreeSet<_> = state.down.iter().copied().collect();
+        let wanted = state.interfaces.iter().filter(|(_, state)| *state != CaptureState::None);
+        let (up, off): (Vec<_>, Vec<_>) =
+            wanted.partition(|(_, state)| *state == CaptureState::Captured);
+        let names = |interfaces: Vec<&(InterfaceName, CaptureState)>| -> BTreeSet<_> {
+            interfaces.into_iter().map(|(name, _)| *name).collect()
+        };
+        let (mut captured, mut down) = (names(up), names(off));
         match before {
             None => {}
             // Nothing is known of its interfaces.
@@ -115,14 +120,16 @@ pub mod tests {
 
     /// A ring, whether its collector runs, and the interfaces that are captured and down.
     pub fn state(ring: &str, is_running: bool, captured: &[&str], down: &[&str]) -> RingState {
-        let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        let captured = captured.iter().map(|name| (*name, CaptureState::Captured));
+        let down = down.iter().map(|name| (*name, CaptureState::Down));
+        let interfaces = captured.chain(down).map(|(name, state)| (name.parse().unwrap(), state));
         RingState {
             ring: ring.parse().unwrap(),
             host: "here".into(),
             generation: None,
             counters: Vec::new(),
-            down: names(down),
-            captured: names(captured),
+            interfaces: interfaces.collect(),
+            gap: None,
             blind: None,
             is_running,
             heartbeat: None,

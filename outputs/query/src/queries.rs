@@ -103,7 +103,7 @@ impl Query {
             (false, true) => format!("{what} before {to}"),
             (false, false) => {
                 let remedy = match self {
-                    Query::Devices(_) => {
+                    Query::Devices(..) => {
                         " (aw-stdout --health: does the collector receive frames? aw-sqlite --health: is its database written?)"
                     }
                     _ => "",
