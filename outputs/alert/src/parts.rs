@@ -53,7 +53,8 @@ mod tests {
                 assert!(part.len() == 1 || part.len() <= MAX_LINES && size <= room, "{part:?}");
             }
         }
-        assert_eq!(parts(&[], 9), [0..0]);
+        let none = 0..0;
+        assert_eq!(parts(&[], 9), [none]);
         assert_eq!(fitting("é".repeat(200), 300), format!("{}...", "é".repeat(148)));
         assert_eq!(fitting("short".into(), 300), "short");
     }
