@@ -276,8 +276,8 @@ fn outside_its_hours_a_channel_waits_or_drops_alerts() {
     // One alert is no digest.
     let alone = &alert.alerts()[1];
     assert_eq!(
-        (&alone["kind"], &alone["ip"]),
-        (&"new_device".into(), &"10.0.0.5".into()),
+        (&alone["kind"], &alone["ip"], &alone["digest"]),
+        (&"new_device".into(), &"10.0.0.5".into(), &true.into()),
         "{alone}"
     );
     assert!(!alert.path("dropped").exists());

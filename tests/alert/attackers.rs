@@ -105,13 +105,15 @@ impl Network {
         text.lines().map(json).collect()
     }
 
-    /// The alerts of the attack, in order: kind, address, MAC, and the MAC before.
+    /// The alerts of the attack that were sent at once, in order: kind, address, MAC, and the MAC before.
     fn finish(mut self) -> Vec<[String; 4]> {
         // All frames are published when the collector has ended.
         self.collector.take().expect("it runs until now").stop().ok();
         let field = |alert: &Value, name: &str| alert[name].as_str().unwrap_or("-").to_owned();
         let names = ["kind", "ip", "mac", "old_mac"];
-        self.alerts().iter().map(|alert| names.map(|name| field(alert, name))).collect()
+        let alerts = self.alerts();
+        let at_once = alerts.iter().filter(|alert| alert["digest"] != true);
+        at_once.map(|alert| names.map(|name| field(alert, name))).collect()
     }
 }
 

@@ -34,7 +34,7 @@ pub struct ChannelQueue {
     /// Why the last message could not be sent.
     pub failure: Option<String>,
     announced: Option<Instant>,
-    /// Since when it is down.
+    /// Since when no message arrives: the first failure after a success.
     down_since: Option<Instant>,
 }
 
@@ -114,7 +114,7 @@ impl ChannelQueue {
             }
             Some(Failure::Refused(_)) => {
                 self.backoff.reset();
-                self.down_since = None; // it answers
+                self.down_since.get_or_insert_with(Instant::now); // nothing arrives either
                 (!std::mem::replace(&mut self.refusing, true), Disposition::SetAside)
             }
         };
@@ -146,9 +146,13 @@ mod tests {
         assert_eq!(queue.stuck(later(301)), Some(301), "since the first failure");
         let refused = Failure::Refused("too long".into());
         assert_eq!(queue.finished("a", Some(&refused)), (Disposition::SetAside, false));
-        assert_eq!(queue.stuck(later(900)), None);
+        assert_eq!(
+            queue.stuck(later(301)),
+            Some(301),
+            "a server that refuses all lets none arrive"
+        );
         assert!(!queue.is_down() && queue.is_failing() && queue.is_ready());
         assert_eq!(queue.finished("a", None), (Disposition::Remove, false));
-        assert!(!queue.is_failing());
+        assert!(!queue.is_failing() && queue.stuck(later(900)).is_none());
     }
 }

@@ -70,6 +70,14 @@ impl Seen {
         if self.networks.iter().chain(&self.interfaces).any(is_seen) {
             return None;
         }
+        // Interfaces of rings are without the names of host and ring; and what has no VLAN yet may get one.
+        let last = name.rsplit('/').next().unwrap_or(name);
+        let interface = last.strip_suffix(".*").unwrap_or(last);
+        if self.interfaces.iter().any(|seen| seen == interface)
+            || last != interface && self.unseen(name.strip_suffix(".*").unwrap_or(name)).is_none()
+        {
+            return None;
+        }
         // Of a VLAN, no ring has a counter.
         let parent = |interface: &String| name.rsplit('/').next()?.strip_prefix(interface.as_str());
         let mut parents = self.interfaces.iter().filter_map(parent);

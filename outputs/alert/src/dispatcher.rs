@@ -233,7 +233,11 @@ impl Dispatcher {
                 queue.gate_changed = true;
                 let dialect = self.rules.dialect;
                 let message = match digest.only() {
-                    Some(alert) => channel.alert_notification(alert, &self.zone, dialect),
+                    Some(alert) => {
+                        let mut alone = channel.alert_notification(alert, &self.zone, dialect);
+                        alone.fields["digest"] = true.into();
+                        alone
+                    }
                     None => digest.notification(&self.zone, &this_host(), channel.max_bytes()),
                 };
                 self.store.enqueue(&channel.name, &message)?;

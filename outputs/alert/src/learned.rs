@@ -125,7 +125,7 @@ impl Learned {
 pub fn private_macs(interface: &str, mac: MacAddr, shown: &str) -> String {
     let mac = if shown.is_empty() { mac.to_string() } else { shown.to_owned() };
     format!(
-        "{interface}: the private MAC {mac} was there (chosen by the device itself, as phones do): from now on, new devices with such a MAC come together in one message, up to a minute late"
+        "{interface}: the private MAC {mac} was there (as phones and virtual machines use it): from now on, new devices with such a MAC come together in one message, up to a minute late"
     )
 }
 
@@ -255,7 +255,7 @@ mod tests {
         let learned = Learned::load(&mut store, &rules, 5).unwrap().unwrap();
         let notification = learned.notifications(usize::MAX).remove(0);
         let expected = "5 learned: where private MACs are usual: eth0: the private MAC 06:00:00:00:00:01 was there \
-            (chosen by the device itself, as phones do): from now on, new devices with such a MAC come \
+            (as phones and virtual machines use it): from now on, new devices with such a MAC come \
             together in one message, up to a minute late";
         assert_eq!(learned.line, expected);
         assert_eq!(notification.fields["interfaces"], json!(["s/r/eth0"]));

@@ -91,8 +91,11 @@ fn of_takeover(alert: &Alert) -> Option<String> {
 fn subject(alert: &Alert) -> String {
     let takeover = of_takeover(alert);
     let private = is_private(&alert.mac).then_some(PRIVATE);
-    let name = takeover.as_deref().or(shown_name(alert)).or(private);
+    let private = private.filter(|_| takeover.is_none() && shown_name(alert).is_none());
+    let private = private.map(|what| format!("{what} {}", alert.mac));
+    let name = takeover.as_deref().or(shown_name(alert)).or(private.as_deref());
     let mac = Some(&*alert.mac).filter(|_| name.is_none() || alert.ip.is_empty());
+    let mac = mac.filter(|_| private.is_none());
     let deed = alert.note.as_deref().filter(|_| alert.ip.is_empty());
     let parts = [name, mac, Some(&*alert.ip), deed].into_iter().flatten();
     let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
@@ -142,7 +145,7 @@ fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool, dialect: bool) -> S
     let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "<unknown>".into());
     let maker = |mac: &str, text: &Option<String>| match text {
         None if !arpwatch && !dialect && is_private(mac) => {
-            format!("none: a {PRIVATE}, which the device itself has chosen, as phones do")
+            format!("none: a {PRIVATE}, as phones and virtual machines use it, and forgers may")
         }
         text => known(text),
     };
@@ -281,7 +284,7 @@ old ethernet address: 00:08:e1:01:02:0b
         };
         let text =
             |arpwatch| Notification::in_layout(&private, &TimeZone::UTC, arpwatch, false).text;
-        assert!(text(false).contains("ethernet vendor: none: a private MAC, which the device"));
+        assert!(text(false).contains("ethernet vendor: none: a private MAC, as phones"));
         assert!(text(true).contains("ethernet vendor: <unknown>"));
         let of_sensor = |kind, network: &str, note: &str| Alert {
             network: network.into(),
@@ -317,7 +320,7 @@ old ethernet address: 00:08:e1:01:02:0b
             (new, "new device: b8:27:eb:00:00:11, 192.0.2.17 (eth0.7)"),
             (silent, "silent device: nas, b8:27:eb:00:00:11, not seen for 600 s"),
             (router, "new device: 192.0.2.17 (eth0.7)"),
-            (private, "new device: private MAC, 192.0.2.63 (eth0)"),
+            (private, "new device: private MAC 06:00:00:00:00:01, 192.0.2.63 (eth0)"),
             (blind, "sensor blind eth1 /lan"),
             (sees, "sensor sees again eth1 /lan"),
             (over, "no more events lost /lan"),
