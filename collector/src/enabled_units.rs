@@ -60,10 +60,16 @@ impl EnabledUnits {
     }
 
     fn look_now(&mut self, running: &[InterfaceName]) -> Vec<InterfaceName> {
-        let mut stopped = self.enabled();
-        stopped.retain(|name| !running.contains(name) && !self.has_group(*name));
-        let not_running: Vec<InterfaceName> =
-            stopped.iter().copied().filter(|name| self.stopped.contains(name)).collect();
+        let mut wanted = self.enabled();
+        wanted.retain(|name| !running.contains(name));
+        let stopped: Vec<InterfaceName> =
+            wanted.iter().copied().filter(|name| !self.has_group(*name)).collect();
+        // Two looks to begin, and two to end: a unit that fails at each start runs for a moment each time.
+        let mut not_running = wanted;
+        not_running.retain(|name| match stopped.contains(name) {
+            true => self.stopped.contains(name) || self.not_running.contains(name),
+            false => self.stopped.contains(name) && self.not_running.contains(name),
+        });
         for name in not_running.iter().filter(|name| !self.not_running.contains(name)) {
             warn(format_args!(
                 "{name} is not captured: {PREFIX}{name} is enabled, but does not run (systemctl status {PREFIX}{name} has the reason; systemctl disable {PREFIX}{name} if it is not to be captured)"
@@ -127,8 +133,21 @@ mod tests {
         assert_eq!(enabled.not_running(), names("eth1"));
         assert_eq!(enabled.look_now(&names("eth0 eth1")), names("eth1"), "it runs again");
         assert_eq!(enabled.not_running(), []);
-        // A collector with another command line, without --join.
+        // One that fails at each start.
+        (0..2).for_each(|_| drop(enabled.look_now(&running)));
         let group = groups.join("addrwatch-collector@eth1.service");
+        for _ in 0..3 {
+            fs::create_dir_all(&group).unwrap();
+            assert_eq!(enabled.look_now(&running), []);
+            fs::remove_dir(&group).unwrap();
+            assert_eq!(enabled.look_now(&running), []);
+            assert_eq!(enabled.not_running(), names("eth1"));
+        }
+        fs::create_dir_all(&group).unwrap();
+        assert_eq!(enabled.look_now(&running), []);
+        assert_eq!(enabled.look_now(&running), names("eth1"), "it runs");
+        fs::remove_dir(&group).unwrap();
+        // A collector with another command line, without --join.
         fs::create_dir_all(&group).unwrap();
         (0..3).for_each(|_| drop(enabled.look_now(&running)));
         assert_eq!(enabled.not_running(), []);

@@ -218,7 +218,7 @@ impl MonitoredInterface {
     pub fn check_carrier(&mut self) {
         if self.lacks_carrier() {
             self.down.begins(format_args!(
-                "{} has no carrier: no frames until it has one (check its cable, and what is at the other end)",
+                "{} has no carrier: no frames until it has one (check its cable and what is at the other end, or the ports of a bridge)",
                 self.name
             ));
         }

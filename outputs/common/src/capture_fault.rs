@@ -11,7 +11,7 @@ pub fn capture_fault(interface: InterfaceName, state: CaptureState) -> Option<St
             format!("interface {interface} is down: {silent} (ip link set {interface} up)")
         }
         CaptureState::NoCarrier => format!(
-            "interface {interface} has no carrier: {silent} (check its cable, and what is at the other end)"
+            "interface {interface} has no carrier: {silent} (check its cable and what is at the other end, or the ports of a bridge)"
         ),
         CaptureState::Absent => format!(
             "interface {interface}: no such interface: {silent} (ip link lists them; correct the name, or stop its collector)"

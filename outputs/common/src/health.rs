@@ -47,22 +47,25 @@ fn check_all(name: &str, options: &RingOptions, plan: &Plan) -> Result<Vec<Strin
         Error::Closed => vec!["standard output is closed".into()],
     })?;
     let (mut texts, mut faults) = (Vec::new(), Vec::new());
+    let of_output = output_faults(name, options, plan);
     for ring in &options.rings {
-        match check_ring(name, ring, options, plan, &owners) {
+        match check_ring(name, ring, options, plan, &owners, of_output.is_empty()) {
             Ok(text) => texts.push(format!("ring {ring}: {text}")),
             Err(all) => faults.push(format!("ring {ring}: {}", all.join("; "))),
         }
     }
-    faults.extend(output_faults(name, options, plan));
+    faults.extend(of_output);
     if faults.is_empty() { Ok(texts) } else { Err(faults) }
 }
 
+/// `waits`: nothing is wrong with the output so far, which may only need a moment to read.
 fn check_ring(
     name: &str,
     ring: &RingName,
     options: &RingOptions,
     plan: &Plan,
     owners: &[u32],
+    waits: bool,
 ) -> Result<String, Vec<String>> {
     let attach = || Reader::attach_to(ring, owners, Start::Oldest);
     let reader = attach().map_err(|error: AttachError| vec![attach_fault(&error)])?;
@@ -71,7 +74,11 @@ fn check_ring(
         Some(why) => vec![why],
         None => capture_faults(&reader, frame.as_ref(), options.max_silence),
     };
-    match events_behind(name, &reader, options, resumes(options, plan)) {
+    let patience = match waits && faults.is_empty() {
+        true => SAVE_INTERVAL + HEARTBEAT_TIMEOUT,
+        false => Duration::ZERO,
+    };
+    match events_behind(name, &reader, options, resumes(options, plan), patience) {
         Ok(None) => {}
         Ok(Some(behind)) => {
             faults.push(format!("{name} is {} behind", count_of(behind, "event", "events")));
@@ -229,10 +236,11 @@ fn events_behind(
     reader: &Reader,
     options: &RingOptions,
     resumes: bool,
+    patience: Duration,
 ) -> Result<Option<u64>, String> {
     let published = reader.published();
     let files = [LiveCheckpoint::path, StateFile::path].map(|path| path(&options.state_dir, name));
-    let end = Instant::now() + SAVE_INTERVAL + HEARTBEAT_TIMEOUT;
+    let end = Instant::now() + patience;
     loop {
         let (directory, ring) = (&options.state_dir, reader.name());
         let mut next = live_checkpoint::next_of(directory, name, ring, reader.generation())?;

@@ -181,6 +181,7 @@ fn a_time_without_a_collector() {
     assert_eq!(observe(&mut faults, Some((2000, 2600)), 3001), [], "once");
     assert_eq!(observe(&mut faults, None, 3002), [], "a ring that was created again");
     assert_eq!(faults.of_ring(&state(1, 0, Some("dead")), "aw-alert", 4000).len(), 1);
+    assert!(faults.of_ring(&state(1, 0, Some("dead")), "aw-alert", 4299).is_empty());
     assert_eq!(observe(&mut faults, Some((3990, 4300)), 4300), []);
     let [(_, text)] = &*observe(&mut faults, Some((3990, 4300)), 4320) else { panic!("none") };
     assert_eq!(text, "over: events arrive again, after 320 s");
