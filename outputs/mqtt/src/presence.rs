@@ -33,6 +33,8 @@ pub struct NamedDevices {
     away: i64,
     /// What is captured.
     pub coverage: Coverage,
+    /// When it was last looked who is away.
+    looked: i64,
 }
 
 #[derive(Default)]
@@ -109,7 +111,7 @@ struct Attributes {
 impl NamedDevices {
     pub fn new(names: &Names, away: i64) -> NamedDevices {
         let coverage = Coverage::default();
-        let mut devices = NamedDevices { all: BTreeMap::new(), away, coverage };
+        let mut devices = NamedDevices { all: BTreeMap::new(), away, coverage, looked: 0 };
         devices.rename(names); // all of them are new
         devices
     }
@@ -193,10 +195,13 @@ impl NamedDevices {
     /// The devices whose state differs from the published one. A device does not leave while the place where it was last seen is
     /// not captured; its absence counts from the end of that.
     pub fn changes(&mut self, now: i64) -> Vec<(MacAddr, bool)> {
-        let NamedDevices { all, away, coverage } = self;
+        let NamedDevices { all, away, coverage, looked } = self;
+        let passed = now - std::mem::replace(looked, now);
         let change = |(mac, device): (&MacAddr, &mut NamedDevice)| {
-            if device.home && coverage.view(device.place.as_deref(), now) != View::Seen {
-                device.last = now;
+            match coverage.view(device.place.as_deref(), now) {
+                View::Interrupted if device.home => device.last += passed, // does not count
+                View::Unseen if device.home => device.last = now,
+                _ => {}
             }
             if device.last > 0 && !is_one_clock(device.last, now) {
                 device.last = now; // the clock was set since: absence counts from now on
@@ -369,6 +374,26 @@ mod tests {
         assert_eq!((devices.outdated(1059), devices.outdated(1060)), (vec![], vec![one]));
         devices.published(one, true, 1060);
         assert_eq!(devices.outdated(5000), [], "nothing is new");
+    }
+
+    /// Interruptions do not count as absence, and end none: a device leaves also if its collector restarts each minute.
+    #[test]
+    fn a_collector_that_restarts_again_and_again() {
+        let one = MacAddr::new([2; 6]);
+        let mut devices = NamedDevices::new(&[(one, "one".into())].into(), 300);
+        devices.seen(one, claim(1000, "10.0.0.1", "eth0"), 1000);
+        assert_eq!(devices.changes(1000), [(one, true)]);
+        devices.published(one, true, 1000);
+        let left = (1001..3000).find(|now| {
+            let is_running = now % 60 >= 6;
+            devices.coverage.observe(
+                &crate::coverage::tests::state("/r", is_running, &["eth0"], &[]),
+                String::new(),
+                *now,
+            );
+            devices.changes(*now) == [(one, false)]
+        });
+        assert_eq!(left, Some(1336), "300 s and six interruptions of 6 s");
     }
 
     /// A device that is at home gets a name.
