@@ -54,7 +54,11 @@ pub fn cause_and_remedy(error: &Error, database: &str) -> String {
 
 /// A cause that [`cause`] returned, with the remedy if no connection can be made.
 pub fn connection_fault(cause: &str) -> String {
-    aw_service::connection_fault(cause, "host, port or socket in --config", "set tls = off")
+    aw_service::connection_fault(
+        cause,
+        "host, port or socket in --config",
+        "check that host and port are those of the server: another one may answer",
+    )
 }
 
 /// Whether the time limit of an answer was exceeded.

@@ -79,7 +79,7 @@ struct ServerConnection {
     conn: Conn,
     /// The longest statement that the server accepts, in bytes.
     longest: usize,
-    /// It has carried a transaction, and the server may have closed it since.
+    /// It has carried a query, and the server may have closed it since.
     used: bool,
     /// The table of events has a column for the frame's source.
     has_frame_source: bool,
@@ -366,11 +366,19 @@ impl CheckpointStore for MysqlSink {
         );
         let load = |sink: &mut MysqlSink| -> Attempt<Option<Row>> {
             sink.end = Instant::now() + TRANSACTION.time;
-            let mut connection = sink.connect()?;
-            connection.conn.begin(TRANSACTION.until(sink.end));
-            let row = connection.conn.query(&select)?.into_iter().next();
-            sink.connection = Some(connection);
-            Ok(row)
+            loop {
+                let mut connection = sink.connect()?;
+                connection.conn.begin(TRANSACTION.until(sink.end));
+                let used = std::mem::replace(&mut connection.used, true);
+                match connection.conn.query(&select) {
+                    Ok(rows) => {
+                        sink.connection = Some(connection);
+                        return Ok(rows.into_iter().next());
+                    }
+                    Err(error) if used && disconnected(&error) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
         };
         let row = load(self).map_err(|failure| self.fault(failure))?;
         let row = row.map(|row| numbers(&row)).map(|numbers| numbers.ok_or_else(|| {
