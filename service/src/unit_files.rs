@@ -244,8 +244,7 @@ impl UnitFiles {
         let top = self.hiding(file).filter(|_| !self.loads(file))?;
         let (unit, user) = (&self.unit, self.user.as_deref().unwrap_or("root"));
         Some(format!(
-            "the unit {unit} hides {top} from its service (move it to /etc/addrwatch, and let the service read it: install -o {user} -m 600 {} /etc/addrwatch/)",
-            file.display()
+            "the unit {unit} hides {top} from its service (copy it to /etc/addrwatch under a name that is free there, chown {user} and chmod 600 the copy, and name the copy in its place)"
         ))
     }
 

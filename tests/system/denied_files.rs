@@ -128,7 +128,7 @@ fn a_directory_of_all_services() {
     system.by_user(&prepare, "aw-sqlite", &options).refused("aw-sqlite", &[remedy]);
 }
 
-/// The options of the service name another database: that is asked.
+/// The options of the service name another database: that is asked, and an import adds to it.
 #[test]
 fn the_database_of_the_service() {
     let Some(system) = System::new() else { return };
@@ -137,6 +137,9 @@ fn the_database_of_the_service() {
     system
         .by_user(prepare, "aw-query", "devices")
         .refused("aw-query", &["/srv/none/lan.db: no such"]);
+    let import = format!("{} import /dev/null", binary("aw-sqlite").display());
+    let refused = system.shell(prepare, &import);
+    assert!(refused.stderr.contains("/srv/none/lan.db"), "it adds to that, too: {refused:#?}");
     let other = "--database /var/lib/addrwatch/x.db devices";
     system.by_user(prepare, "aw-query", other).refused("aw-query", &["addrwatch/x.db: no such"]);
 }

@@ -177,7 +177,7 @@ fn what_the_unit_of_a_service_forbids() {
     let Some(place) = Place::new() else { return };
     let hidden = |what: &str, unit: &str| {
         format!(
-            "read {what}: the unit {unit} hides /tmp from its service (move it to /etc/addrwatch, and"
+            "read {what}: the unit {unit} hides /tmp from its service (copy it to /etc/addrwatch under a name"
         )
     };
     let names = place.write("names", "");
@@ -1133,7 +1133,7 @@ fn mistakes_of_an_administrator_of_routers() {
             (
                 "aw-routeros",
                 vec!["-c", "key.toml", "report", "--since", "yesterdya"],
-                &["must be a time such as 2026-11-22"],
+                &["must be a time such as '2026-11-20 14:05', 14:05, yesterday or 2h"],
             ),
             (
                 "aw-routeros",

@@ -4,9 +4,17 @@
 
 mod snapshot;
 
+use aw_service::UnitFiles;
 pub use rusqlite::Connection;
 use rusqlite::{OptionalExtension, Result, config::DbConfig};
 pub use snapshot::{Snapshot, WAL, index_path, wal_path};
+
+/// The database that the options of the service aw-sqlite name, if they name one.
+pub fn named_by_the_service() -> Option<String> {
+    let command = UnitFiles::of("aw-sqlite").and_then(|unit| unit.command())?;
+    let named = command.option("--database").or_else(|| command.option("--sqlite3"))?;
+    named.starts_with('/').then(|| named.to_owned())
+}
 
 /// Prepares a connection for a file that other programs may have written: triggers and views do nothing, functions in the
 /// schema are limited to harmless ones, and damaged pages are detected before they are used.

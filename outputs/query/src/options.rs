@@ -7,7 +7,7 @@ use aw_output::{
     makers::IEEE_DATA,
     names::{LiveNames, is_name},
 };
-use aw_service::{Error, TIME_FORMS, TimeSpan, UnitFiles, failed, parse_time};
+use aw_service::{Error, TIME_FORMS, TimeSpan, failed, parse_time};
 use clap::{
     Args, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -24,10 +24,7 @@ const DEFAULT_DATABASE: &str = "/var/lib/addrwatch/addrwatch.db";
 
 /// The database that the service aw-sqlite writes: the one that the options of its unit name, or else the usual one.
 pub fn database_of_service() -> String {
-    let command = UnitFiles::of("aw-sqlite").and_then(|unit| unit.command());
-    let named = |option: &str| command.as_ref()?.option(option).map(String::from);
-    let named = named("--database").or_else(|| named("--sqlite3"));
-    named.filter(|path| path.starts_with('/')).unwrap_or_else(|| DEFAULT_DATABASE.into())
+    aw_database::named_by_the_service().unwrap_or_else(|| DEFAULT_DATABASE.into())
 }
 
 /// The default of `--timeout`, for all but copies and exports.

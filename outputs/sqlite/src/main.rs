@@ -100,7 +100,11 @@ const BATCH: usize = 16_384;
 
 fn main() -> ExitCode {
     let Options { rings, spool, database, table, retention, command } = parse("aw-sqlite");
-    let path = database.unwrap_or_else(|| rings.state_dir.join("addrwatch.db"));
+    let usual = rings.state_dir.join("addrwatch.db");
+    // An import adds to the history that aw-query asks, unless another one is named.
+    let is_import = command.is_some() && usual == Path::new("/var/lib/addrwatch/addrwatch.db");
+    let of_service = || is_import.then(aw_database::named_by_the_service).flatten();
+    let path = database.or_else(|| of_service().map(PathBuf::from)).unwrap_or(usual);
     let path = std::path::absolute(&path).unwrap_or(path);
     let directory = path.parent().map(|directory| Access::Write(directory.into()));
     let files = directory.into_iter().collect();

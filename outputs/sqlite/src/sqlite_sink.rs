@@ -225,8 +225,12 @@ impl SqliteSink {
             Ok(true) => {
                 self.database = None;
                 if is_deleted {
+                    let what = match path.exists() {
+                        true => "was replaced by another file: the next rows go to that",
+                        false => "was deleted, with all rows in it: the next rows go to a new",
+                    };
                     warn(format_args!(
-                        "{shown} was deleted, with all rows in it: the next rows go to a new {shown} (aw-sqlite import adds those of a copy)"
+                        "{shown} {what} {shown} (aw-sqlite import adds those of a copy)"
                     ));
                 }
                 self.moved.ends(format_args!("the next rows go to a new {shown}"));

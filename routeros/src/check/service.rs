@@ -165,7 +165,7 @@ mod tests {
         let [fault] = hidden(&config, &unit("")).try_into().unwrap();
         assert_eq!(
             fault,
-            "read /root/.ssh/id: the unit aw-routeros hides /root from its service (move it to /etc/addrwatch, and let the service read it: install -o aw-routeros -m 600 /root/.ssh/id /etc/addrwatch/)"
+            "read /root/.ssh/id: the unit aw-routeros hides /root from its service (copy it to /etc/addrwatch under a name that is free there, chown aw-routeros and chmod 600 the copy, and name the copy in its place)"
         );
         config.routers[0].key_file = Some("/etc/addrwatch/id".into());
         assert!(hidden(&config, &unit("")).is_empty());
