@@ -220,8 +220,10 @@ fn what_is_no_history_is_refused() {
     run(history.query(&["devices"]))
         .refused("aw-query", &["lan.db: no such file", "start aw-sqlite", "--database"]);
     addrwatch_database(history.database(), []);
-    run(history.query(&["devices"]))
-        .refused("aw-query", &["not a database of aw-sqlite", "imports"]);
+    run(history.query(&["devices"])).refused(
+        "aw-query",
+        &["not a database of aw-sqlite", "aw-sqlite import", "adds a database of addrwatch"],
+    );
     fs::write(history.database(), "rubbish".repeat(1000)).unwrap();
     run(history.query(&["devices"])).refused("aw-query", &["file is not a database"]);
     fs::remove_file(history.database()).unwrap();

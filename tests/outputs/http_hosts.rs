@@ -14,8 +14,9 @@ use tempfile::TempDir;
 fn listening(command: Command, page: &str) -> (Run, u16) {
     let run = Run::start(command);
     let line = run.stderr.wait_for(page);
-    let (_, address) = line.split_once("http://0.0.0.0:").unwrap();
-    let port = address.split('/').next().unwrap().trim().parse().unwrap();
+    let (_, address) = line.split_once("http://").unwrap();
+    let port = address.split('/').next().unwrap().rsplit(':').next().unwrap().trim();
+    let port = port.parse().unwrap();
     (run, port)
 }
 
