@@ -308,7 +308,7 @@ fn an_interface_without_a_carrier_is_reported() {
             soon(check, is_healthy).ok();
             lan.here.ip("link set two1 down");
         }
-        let fault = "interface two0 has no carrier: no frames of it arrive (check its cable, ";
+        let fault = "interface two0 has no carrier: no frames of it arrive (check its cable and what is at ";
         soon(check, reports("two0")).unhealthy(&[fault]);
         collector.stderr.wait_for("two0 has no carrier: no frames until it has one (check");
         lan.here.ip("link set two1 up");

@@ -470,6 +470,7 @@ mod tests {
         watch(&mut devices, true, &["eth0"], 1700);
         assert_eq!(devices.changes(1700), [(two, false)], "only the one whose interface is up");
         // The collector ends, is blind for long, and comes back.
+        devices.seen(two, claim(8998, "10.0.0.2", "eth1"), 8998);
         watch(&mut devices, false, &[], 8999);
         assert_eq!((devices.changes(9000), devices.status_changes(9000)), (vec![], vec![]));
         let blind =
