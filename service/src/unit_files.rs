@@ -318,16 +318,20 @@ impl UnitFiles {
     }
 }
 
-/// Whether a directory may become one service's own: not a user's home, nor one that the system or other services use.
+/// Whether a directory may become one service's own: not a user's home, nor one that the system or other services use. What is
+/// in a directory below /var is theirs.
 pub fn may_be_given(directory: &Path) -> bool {
     const OTHERS: [&str; 9] =
         ["/bin", "/boot", "/dev", "/etc", "/lib", "/proc", "/sbin", "/sys", "/usr"];
     let real = directory.canonicalize();
     let real = real.as_deref().unwrap_or(directory);
+    let in_var = real.starts_with("/var");
+    let is_used = in_var && real.read_dir().is_ok_and(|mut files| files.next().is_some());
     let is_below = |tops: &[&str]| tops.iter().any(|top| real.starts_with(top));
     let is_shared = SHARED.iter().any(|shared| real == Path::new(shared));
-    let least = if real.starts_with("/var") { 4 } else { 3 }; // with the root directory
-    !is_below(&HOMES) && !is_below(&OTHERS) && !is_shared && real.components().count() >= least
+    let least = if in_var { 4 } else { 3 }; // with the root directory
+    let is_deep = real.components().count() >= least;
+    !is_below(&HOMES) && !is_below(&OTHERS) && !is_shared && !is_used && is_deep
 }
 
 /// A unit that an administrator has masked: it is empty, or a link to /dev/null.

@@ -124,3 +124,19 @@ fn scripts_of_openrc() {
     assert!(unit.creates(Path::new("/var/lib/addrwatch/aw-mysql")));
     assert_eq!(unit.hides(Path::new("/root/x")), None);
 }
+
+/// A directory that something is in below /var is the system's or another service's.
+#[test]
+fn directories_that_may_be_given() {
+    for (directory, expected) in [
+        ("/var/lib/dpkg", false),
+        ("/var/lib/addrwatch", false),
+        ("/var/lib/not-there", true),
+        ("/var/lib", false),
+        ("/srv/not-there", true),
+        ("/home/alice", false),
+        ("/etc/not-there", false),
+    ] {
+        assert_eq!(may_be_given(Path::new(directory)), expected, "{directory}");
+    }
+}
