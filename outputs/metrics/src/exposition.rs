@@ -44,7 +44,7 @@ const METRICS: &[(&str, &str)] = &[
     ),
     (
         "interface_last_frame_age_seconds",
-        "Time since the collector received a frame of the interface.",
+        "Time since the collector received a frame of the interface; without one, since it created the ring.",
     ),
     ("frames_total", "Frames by result (published, filtered, why refused); the sum is all frames."),
     ("frames_seen_total", "Frames that the collector received."),
@@ -89,10 +89,9 @@ impl Samples {
             let labels = [labels[0], ("interface", interface.as_str())];
             self.add("interface_up", &labels, u8::from(state == CaptureState::Captured));
             let frames = reader.last_frames().into_iter().find(|(one, _)| *one == interface);
-            let last = frames.map(|(_, time)| age(time));
-            last.iter().for_each(|last| {
-                self.add("interface_last_frame_age_seconds", &labels, last);
-            });
+            // Without a frame, since there is this ring: a rule finds also what never received one.
+            let last = frames.map_or(reader.created(), |(_, time)| time);
+            self.add("interface_last_frame_age_seconds", &labels, age(last));
         }
         for interface in reader.counters() {
             let labels = [labels[0], ("interface", interface.name.as_str())];
