@@ -22,7 +22,7 @@ pub use {
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy},
     mac_pattern::MacPattern,
-    network::{NetworkState, matches_network, network_of, split_network},
+    network::{NetworkState, full_name, matches_network, network_of, split_network},
     rules::{ALL_NETWORKS, Dialect, Memory, Rules, past_time},
     sqlite_memory::{LearnedDevice, Place, SharedAddress, SqliteMemory, mac_from, mac_number},
     station::{MAX_CLAIMS, MacClaim, Station, Transition},

@@ -69,7 +69,8 @@ pub(crate) fn full_network(entry: &Entry) -> String {
     full_name(entry.host, entry.ring.as_str(), &network_of(&entry.event))
 }
 
-pub(crate) fn full_name(host: &str, ring: &str, network: &str) -> String {
+/// The full name of a network: host, ring and network.
+pub fn full_name(host: &str, ring: &str, network: &str) -> String {
     // A slash in a host name would look like the end of it.
     format!("{}/{}/{network}", host.replace('/', "_"), ring.trim_start_matches('/'))
 }

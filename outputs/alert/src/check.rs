@@ -57,7 +57,7 @@ pub fn check(
 pub struct Seen {
     /// The full names of the networks in its memory.
     pub networks: Vec<String>,
-    /// The interfaces of the rings.
+    /// The full names of the interfaces of the rings.
     pub interfaces: Vec<String>,
     /// Whether devices are known because of an import.
     pub imported: bool,
@@ -66,23 +66,18 @@ pub struct Seen {
 impl Seen {
     /// The network of a filter, if none like it was seen.
     fn unseen(&self, name: &str) -> Option<String> {
-        let is_seen = |network: &String| matches_network(name, network);
+        let base = name.strip_suffix(".*").unwrap_or(name); // it may have no VLAN yet
+        let is_seen =
+            |network: &String| [name, base].iter().any(|one| matches_network(one, network));
         if self.networks.iter().chain(&self.interfaces).any(is_seen) {
             return None;
         }
-        // Interfaces of rings are without the names of host and ring; and what has no VLAN yet may get one.
-        let last = name.rsplit('/').next().unwrap_or(name);
-        let interface = last.strip_suffix(".*").unwrap_or(last);
-        if self.interfaces.iter().any(|seen| seen == interface)
-            || last != interface && self.unseen(name.strip_suffix(".*").unwrap_or(name)).is_none()
-        {
-            return None;
-        }
         // Of a VLAN, no ring has a counter.
-        let parent = |interface: &String| name.rsplit('/').next()?.strip_prefix(interface.as_str());
-        let mut parents = self.interfaces.iter().filter_map(parent);
+        let parent = base.rsplit_once('.').map(|(parent, _)| parent);
+        let is_parent =
+            |interface: &String| parent.is_some_and(|it| matches_network(it, interface));
         if self.networks.is_empty()
-            && (self.interfaces.is_empty() || parents.any(|rest| rest.starts_with('.')))
+            && (self.interfaces.is_empty() || self.interfaces.iter().any(is_parent))
         {
             return None;
         }
@@ -90,8 +85,8 @@ impl Seen {
     }
 
     fn shown(&self) -> String {
-        let of_memory = self.networks.iter().map(|network| place(network, false));
-        let all: BTreeSet<_> = of_memory.chain(self.interfaces.iter().cloned()).collect();
+        let all = self.networks.iter().chain(&self.interfaces);
+        let all: BTreeSet<_> = all.map(|network| place(network, false)).collect();
         let more = if all.len() > MAX_SHOWN { ", ..." } else { "" };
         let shown: Vec<_> = all.into_iter().take(MAX_SHOWN).collect();
         plain(&shown.join(", ")) + more
@@ -210,7 +205,7 @@ mod tests {
             networks: ["h/addrwatch/eth0", "h/addrwatch/eth1", "h/addrwatch/eth1.7"]
                 .map(str::to_owned)
                 .into(),
-            interfaces: vec!["eth0".into(), "eth2".into()],
+            interfaces: ["h/addrwatch/eth0", "h/addrwatch/eth2"].map(str::to_owned).into(),
             imported: false,
         };
         let channel = "[[channel]]\nname = \"a\"\nsyslog = true\n";
@@ -221,6 +216,11 @@ mod tests {
         for (text, expected) in [
             ("CHANNEL", ""),
             ("CHANNEL networks = [\"eth0\", \"eth2\", \"eth1\", \"eth1.*\"]", ""),
+            ("CHANNEL networks = [\"eth0.*\", \"addrwatch/eth2\", \"h/addrwatch/eth2\"]", ""),
+            (
+                "CHANNEL networks = [\"site-b/eth2\"]",
+                "warning: channel a: networks: no network site-b/eth2 was seen yet (seen: eth0, eth1, eth1.7, eth2)",
+            ),
             (
                 "CHANNEL networks = [\"eht0\"]",
                 "warning: channel a: networks: no network eht0 was seen yet (seen: eth0, eth1, eth1.7, eth2)",
@@ -249,8 +249,10 @@ mod tests {
         assert!(of(unknown, 1, &seen).is_empty());
         assert!(of(unknown, 0, &Seen { imported: true, ..Seen::default() }).is_empty());
         // Before the first start, only the interfaces of a ring are known.
-        let ring = Seen { interfaces: vec!["eth0".into()], ..Seen::default() };
-        for (name, number) in [("eth0", 0), ("eth0.7", 0), ("eht0", 1)] {
+        let ring = Seen { interfaces: vec!["h/addrwatch/eth0".into()], ..Seen::default() };
+        for (name, number) in
+            [("eth0", 0), ("eth0.7", 0), ("addrwatch/eth0.7", 0), ("eth0.*", 0), ("eht0", 1)]
+        {
             let text = format!("CHANNEL networks = [\"{name}\"]");
             assert_eq!(of(&text, 0, &ring).len(), number, "{name}");
             assert_eq!(of(&text, 0, &Seen::default()).len(), 0, "{name}");

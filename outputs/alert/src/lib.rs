@@ -44,7 +44,7 @@ use std::{
     time::Duration,
 };
 
-use aw_detect::{Dialect, Rules};
+use aw_detect::{Dialect, Rules, full_name};
 use aw_output::{
     Error, Fault, Plan, RingOptions, SpoolOptions, as_service, failed,
     makers::{IEEE_DATA, Makers},
@@ -237,7 +237,9 @@ pub fn main() -> ExitCode {
 /// What the service has seen; if its memory or a ring cannot be read, that is reported elsewhere.
 fn seen(rings: &RingOptions, state: &Path) -> check::Seen {
     let (networks, imported) = AlertStore::seen(state).unwrap_or_default();
-    let interfaces = rings.interfaces();
+    let interfaces = rings.interfaces().into_iter();
+    let interfaces = interfaces.map(|(host, ring, name)| full_name(&host, ring.as_str(), &name));
+    let interfaces = interfaces.collect();
     check::Seen { networks, interfaces, imported }
 }
 

@@ -86,18 +86,18 @@ fn of_takeover(alert: &Alert) -> Option<String> {
     Some(format!("{old} {link} {new}"))
 }
 
-/// `new device: Raspberry Pi, 192.0.2.17 (eth0.7)`. Without name and maker, it has the MAC; without an address, the MAC, and what
-/// it did: `probed 192.0.2.1`. Of a takeover, both devices: `flip flop: printer to Raspberry Pi, 192.0.2.17 (eth0.7)`.
+/// `new device: Raspberry Pi, 192.0.2.17 (eth0.7)`. Without name and maker, it has the MAC, `private MAC 06:...` if that is locally
+/// administered; without an address, the MAC, and what it did: `probed 192.0.2.1`. Of a takeover, both devices: `flip flop: printer to Raspberry Pi, 192.0.2.17 (eth0.7)`.
 fn subject(alert: &Alert) -> String {
     let takeover = of_takeover(alert);
-    let private = is_private(&alert.mac).then_some(PRIVATE);
-    let private = private.filter(|_| takeover.is_none() && shown_name(alert).is_none());
-    let private = private.map(|what| format!("{what} {}", alert.mac));
-    let name = takeover.as_deref().or(shown_name(alert)).or(private.as_deref());
-    let mac = Some(&*alert.mac).filter(|_| name.is_none() || alert.ip.is_empty());
-    let mac = mac.filter(|_| private.is_none());
+    let name = takeover.as_deref().or(shown_name(alert));
+    let mac = match name {
+        None if is_private(&alert.mac) => Some(format!("{PRIVATE} {}", alert.mac)),
+        None => Some(alert.mac.clone()),
+        Some(_) => Some(alert.mac.clone()).filter(|_| alert.ip.is_empty()),
+    };
     let deed = alert.note.as_deref().filter(|_| alert.ip.is_empty());
-    let parts = [name, mac, Some(&*alert.ip), deed].into_iter().flatten();
+    let parts = [name, mac.as_deref(), Some(&*alert.ip), deed].into_iter().flatten();
     let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
     let network = match alert.shown_network() {
         network if network.is_empty() => network,

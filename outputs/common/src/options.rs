@@ -118,13 +118,17 @@ impl RingOptions {
         self.owner.iter().map(|name| Ok(UserAccount::find(name)?.uid.as_raw())).collect()
     }
 
-    /// The interfaces of the rings that can be read.
-    pub fn interfaces(&self) -> Vec<String> {
+    /// The interfaces of the rings that can be read, each with the host and the name of its ring.
+    pub fn interfaces(&self) -> Vec<(String, &RingName, String)> {
         let owners = self.owners().unwrap_or_default();
-        let attach = |ring| Reader::attach_to(ring, &owners, Start::Oldest).ok();
-        let counters = self.rings.iter().filter_map(attach).flat_map(|reader| reader.counters());
-        let names = counters.map(|one| one.name.as_str().to_owned());
-        names.filter(|name| !name.is_empty()).collect()
+        let mut found = Vec::new();
+        for ring in &self.rings {
+            let Ok(reader) = Reader::attach_to(ring, &owners, Start::Oldest) else { continue };
+            let names = reader.counters().into_iter().map(|one| one.name.as_str().to_owned());
+            let names = names.filter(|name| !name.is_empty());
+            found.extend(names.map(|name| (reader.host(), ring, name)));
+        }
+        found
     }
 
     /// The state directory as an absolute path: in the background the working directory is another.
