@@ -9,6 +9,9 @@ pub use rusqlite::Connection;
 use rusqlite::{OptionalExtension, Result, config::DbConfig};
 pub use snapshot::{Snapshot, WAL, index_path, wal_path};
 
+/// The database of the service aw-sqlite, unless its options name another one.
+pub const USUAL: &str = "/var/lib/addrwatch/addrwatch.db";
+
 /// The database that the options of the service aw-sqlite name, if they name one.
 pub fn named_by_the_service() -> Option<String> {
     let command = UnitFiles::of("aw-sqlite").and_then(|unit| unit.command())?;

@@ -19,12 +19,9 @@ use crate::{
     history_reader::TimeRange, names::NameChange, queries::Query, result_table::OutputFormat,
 };
 
-/// The history, unless another one is named.
-const DEFAULT_DATABASE: &str = "/var/lib/addrwatch/addrwatch.db";
-
 /// The database that the service aw-sqlite writes: the one that the options of its unit name, or else the usual one.
 pub fn database_of_service() -> String {
-    aw_database::named_by_the_service().unwrap_or_else(|| DEFAULT_DATABASE.into())
+    aw_database::named_by_the_service().unwrap_or_else(|| aw_database::USUAL.into())
 }
 
 /// The default of `--timeout`, for all but copies and exports.

@@ -102,7 +102,7 @@ fn main() -> ExitCode {
     let Options { rings, spool, database, table, retention, command } = parse("aw-sqlite");
     let usual = rings.state_dir.join("addrwatch.db");
     // An import adds to the history that aw-query asks, unless another one is named.
-    let is_import = command.is_some() && usual == Path::new("/var/lib/addrwatch/addrwatch.db");
+    let is_import = command.is_some() && usual == Path::new(aw_database::USUAL);
     let of_service = || is_import.then(aw_database::named_by_the_service).flatten();
     let path = database.or_else(|| of_service().map(PathBuf::from)).unwrap_or(usual);
     let path = std::path::absolute(&path).unwrap_or(path);
