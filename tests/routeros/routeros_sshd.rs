@@ -9,7 +9,7 @@ use aw_tests::server::{Server, ServerProcess, free_port, installed, listens};
 use aw_tests::watching::Watching;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const SFTP_SERVER: &str = "/usr/lib/openssh/sftp-server";
@@ -166,18 +166,24 @@ fn another_server() {
     }
 }
 
-/// With the keys of an SSH agent.
-#[test]
-fn an_agent() {
-    let (server, ring) = (Sshd::start(), Ring::new());
+/// An SSH agent with a key that the server knows, and its socket.
+fn agent(server: &Sshd) -> (Run, PathBuf) {
     let socket = server.path("agent");
     let mut command = Command::new("ssh-agent");
     command.arg("-D").arg("-a").arg(&socket);
-    let _agent = Run::start(command);
+    let agent = Run::start(command);
     wait_until("the agent listens", || socket.exists());
     let mut add = Command::new("ssh-add");
     add.arg(server.path("rsa")).env("SSH_AUTH_SOCK", &socket);
     run(add).ok();
+    (agent, socket)
+}
+
+/// With the keys of an SSH agent.
+#[test]
+fn an_agent() {
+    let (server, ring) = (Sshd::start(), Ring::new());
+    let (_agent, socket) = agent(&server);
     let watching = server.watching(&ring, "host_rsa").option("agent = true");
     let mut command = watching.command();
     command.env("SSH_AUTH_SOCK", &socket);
@@ -190,14 +196,7 @@ fn an_agent() {
 #[test]
 fn keys_of_groups() {
     let (server, ring) = (Sshd::start(), Ring::new());
-    let socket = server.path("agent");
-    let mut command = Command::new("ssh-agent");
-    command.arg("-D").arg("-a").arg(&socket);
-    let _agent = Run::start(command);
-    wait_until("the agent listens", || socket.exists());
-    let mut add = Command::new("ssh-add");
-    add.arg(server.path("rsa")).env("SSH_AUTH_SOCK", &socket);
-    run(add).ok();
+    let (_agent, socket) = agent(&server);
     let mut watching = Watching::new(&ring);
     for (group, means) in [
         ("keys", format!("key_file = {:?}", server.path("ed25519"))),

@@ -193,7 +193,7 @@ impl NamedDevices {
     }
 
     /// The devices whose state differs from the published one. A device does not leave while the place where it was last seen is
-    /// not captured; its absence counts from the end of that.
+    /// not captured: its absence counts from the end of that, and a short interruption does not count as absence.
     pub fn changes(&mut self, now: i64) -> Vec<(MacAddr, bool)> {
         let NamedDevices { all, away, coverage, looked } = self;
         let passed = now - std::mem::replace(looked, now);
