@@ -213,6 +213,19 @@ pub struct PairingSummary {
     pub is_answered: bool,
 }
 
+impl PairingSummary {
+    /// Adds other sightings of the same pairing. `set`: when the clock counts as set.
+    pub fn merge(&mut self, other: &PairingSummary, set: UnixTime) {
+        let first = NearestSightings::first_of(Some(self.first), Some(other.first), set);
+        self.first = first.unwrap_or(self.first);
+        self.last = self.last.max(other.last);
+        self.count += other.count;
+        // Who claimed the address is not only one that answered for it.
+        self.is_claimed |= other.is_claimed;
+        self.is_answered = (self.is_answered || other.is_answered) && !self.is_claimed;
+    }
+}
+
 /// An address of a MAC in a time range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressOfMac {
@@ -223,6 +236,16 @@ pub struct AddressOfMac {
     pub is_more_than_probed: bool,
     /// It did so in frames of its own.
     pub is_own: bool,
+}
+
+impl AddressOfMac {
+    /// Adds other sightings of the same address.
+    pub fn merge(&mut self, other: &AddressOfMac) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.is_more_than_probed |= other.is_more_than_probed;
+        self.is_own |= other.is_own;
+    }
 }
 
 /// A change of a router's configuration.
