@@ -61,6 +61,9 @@ impl History {
         let mut command = program("aw-sqlite", &["--ring", ring.name()]);
         command.arg("--state-dir").arg(self.path().join("state"));
         command.arg("--database").arg(&self.database).args(options);
+        if !options.contains(&"--commit-interval") {
+            command.args(["--commit-interval", "1s"]);
+        }
         command
     }
 

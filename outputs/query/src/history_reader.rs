@@ -237,6 +237,16 @@ pub struct AddressOfMac {
     pub is_own: bool,
 }
 
+impl AddressOfMac {
+    /// Adds other sightings of the same address.
+    pub fn merge(&mut self, other: &AddressOfMac) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.is_more_than_probed |= other.is_more_than_probed;
+        self.is_own |= other.is_own;
+    }
+}
+
 /// A change of a router's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterChange {

@@ -41,13 +41,16 @@ fn delete_sightings() -> String {
         format!("(instr('123456789abcdef', substr(OLD.mac_address, {place}, 1)) << {shift})")
     };
     let mac = MAC_DIGITS.iter().map(digit).collect::<Vec<_>>().join(" | ");
-    format!(
-        "DELETE FROM sighting WHERE origin = OLD.origin AND time >= OLD.timestamp * 1000000000
+    let of_table = |table: &str| {
+        format!(
+            "DELETE FROM {table} WHERE origin = OLD.origin AND time >= OLD.timestamp * 1000000000
             AND time < OLD.timestamp * 1000000000 + 1000000000 AND pairing IN (
                 SELECT pairing.id FROM pairing JOIN place ON place.id = place
                 WHERE mac = ({mac}) AND ip = OLD.ip_address
-                    AND interface = OLD.interface AND vlan = OLD.vlan_tag);"
-    )
+                    AND interface = OLD.interface AND vlan = OLD.vlan_tag);\n"
+        )
+    };
+    of_table("sighting") + &of_table(aw_database::RECENT)
 }
 
 /// Without an index, each row would cost a search through all rows: nothing is deleted during the import.

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use aw_database::NOT_FILED;
 use aw_output::{
     Error, HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistoryTarget,
     failed,
@@ -164,8 +165,10 @@ impl Cache {
         let own = found.iter().find(|pairing| Some(pairing.place) == place);
         let own = own.map(|pairing| pairing.id);
         let (has_ring, nanos) = (!named.ring.is_empty(), time.as_nanos());
-        let count = "SELECT count(*) FROM sighting WHERE pairing = ? AND time >= ? AND time < ? AND origin = ?";
-        let mut count = database.prepare_cached(count)?;
+        let count = format!("SELECT (SELECT count(*) FROM sighting WHERE pairing = ?1 AND time >= ?2 AND time < ?3 AND origin = ?4)
+            + (SELECT count(*) FROM recent_sighting
+                WHERE pairing = ?1 AND time >= ?2 AND time < ?3 AND origin = ?4 AND {NOT_FILED})");
+        let mut count = database.prepare_cached(&count)?;
         let mut count = |pairing: i64, (from, to): (i64, i64)| -> rusqlite::Result<u64> {
             count.query_row([pairing, from, to, *origin], |row| Ok(row.get::<_, i64>(0)? as u64))
         };

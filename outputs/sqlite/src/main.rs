@@ -4,6 +4,7 @@
 
 mod database_file;
 mod delete_trigger;
+mod filing;
 mod history_target;
 mod legacy_file;
 mod legacy_import;
@@ -49,6 +50,11 @@ struct Options {
     #[arg(long, value_name = "DAYS", value_parser = parse_days)]
     retention: Option<u32>,
 
+    /// Commit at most once in TIME, such as 1s or 5m; earlier when a quarter of the ring is not committed. A question does not see
+    /// what is not committed; a power failure loses it, a kill does not. At one event a second, 1s writes twenty times as much as 30s
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_interval)]
+    commit_interval: Duration,
+
     #[command(flatten)]
     spool: SpoolOptions,
     #[command(flatten)]
@@ -81,6 +87,14 @@ fn parse_days(text: &str) -> Result<u32, &'static str> {
     days.ok_or("must be a number of whole days, 1 to 36500, such as 90, 90d or 12w")
 }
 
+/// A time between a second and an hour.
+fn parse_interval(text: &str) -> Result<Duration, &'static str> {
+    let time = text.parse::<TimeSpan>().ok().map(|span| span.0);
+    let limits = Duration::from_secs(1)..=Duration::from_secs(3_600);
+    time.filter(|time| limits.contains(time))
+        .ok_or("must be a time from 1s to 1h, such as 30s or 5m")
+}
+
 const EXAMPLES: &str = "\
 Examples:
   aw-sqlite                                  store in /var/lib/addrwatch/addrwatch.db
@@ -93,13 +107,14 @@ While the database cannot be written, events are queued in the state directory. 
 it can be written again.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
-/// How long an event waits for others, to be committed together: with the commit, a row is stored within a second.
+/// How long an event waits for others after a pause, to be committed together: with the commit, a row is stored within a second.
 const LINGER: Duration = Duration::from_millis(900);
-/// Events in a transaction. Each may write a page, so that the write-ahead log has 64 MiB at most.
+/// Events in a transaction.
 const BATCH: usize = 16_384;
 
 fn main() -> ExitCode {
-    let Options { rings, spool, database, table, retention, command } = parse("aw-sqlite");
+    let Options { rings, spool, database, table, retention, commit_interval, command } =
+        parse("aw-sqlite");
     let usual = rings.state_dir.join("addrwatch.db");
     // An import adds to the history that aw-query asks, unless another one is named.
     let is_import = command.is_some() && usual == Path::new(aw_database::USUAL);
@@ -120,7 +135,8 @@ fn main() -> ExitCode {
         });
     }
     let spool = Some(spool);
-    let plan = Plan { files, linger: LINGER, batch: BATCH, spool, ..Plan::default() };
+    let (linger, interval, batch) = (LINGER, commit_interval, BATCH);
+    let plan = Plan { files, linger, interval, batch, spool, ..Plan::default() };
     let settings = DatabaseSettings { path, view: table.unwrap_or_default(), retention };
     if rings.check {
         return check("aw-sqlite", &rings, &plan, || SqliteSink::check(settings));

@@ -2,7 +2,10 @@
 //! small steps. The age of those whose clock was not set is not known: it is counted from the first pass that
 //! finds them. Without `--retention`, pairings whose sightings another program has deleted are deleted.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use aw_output::warn;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -130,6 +133,13 @@ impl Retention {
         let values = [pass.pairing, PAIRINGS_PER_STEP, CLOCK_SET_WITHOUT_RING, CLOCK_SET];
         let (last, time) = database.prepare_cached(newest)?.query_row(values, row)?;
         pass.newest = pass.newest.max(time.unwrap_or(i64::MIN));
+        if pass.pairing == 0 {
+            let newest = "SELECT max(time) FROM recent_sighting WHERE time >= ?";
+            let recent = database
+                .prepare_cached(newest)?
+                .query_row([CLOCK_SET], |row| row.get::<_, Option<i64>>(0))?;
+            pass.newest = pass.newest.max(recent.unwrap_or(i64::MIN));
+        }
         self.clock_trusted = pass.newest >= now - nanos(MAX_AHEAD);
         match last {
             Some(last) if !self.clock_trusted => pass.pairing = last,
@@ -142,7 +152,8 @@ impl Retention {
         Ok(self.pass.is_some())
     }
 
-    /// Deletes at most `rows` rows, in the caller's transaction. Returns true if there may be more.
+    /// Deletes at most `rows` rows, in the caller's transaction. Returns true if there may be more. Recent sightings must be new
+    /// enough: see `Filing::want`.
     pub fn step(
         &mut self,
         database: &Connection,
@@ -154,6 +165,7 @@ impl Retention {
         }
         let Some(pass) = &mut self.pass else { return Ok(false) };
         let mut left = rows;
+        let mut recent = None;
         let next = "SELECT id FROM pairing WHERE id > ? ORDER BY id LIMIT 1";
         for _ in 0..PAIRINGS_PER_STEP {
             let next = database.prepare_cached(next)?.query_row([pass.pairing], |row| row.get(0));
@@ -175,6 +187,13 @@ impl Retention {
             if oldest.is_some() && from.is_none() {
                 continue;
             }
+            let recent: &HashSet<i64> = match &mut recent {
+                Some(recent) => recent,
+                none => none.insert(recent_pairings(database)?),
+            };
+            if recent.contains(&pairing) {
+                continue;
+            }
             // Or all of them were deleted from the view.
             let unused = "DELETE FROM pairing WHERE id = ?1
                 AND NOT EXISTS (SELECT 1 FROM sighting WHERE pairing = ?1)";
@@ -194,6 +213,12 @@ fn nanos(time: Duration) -> i64 {
 fn oldest_sighting(database: &Connection, pairing: i64) -> rusqlite::Result<Option<i64>> {
     let oldest = "SELECT min(time) FROM sighting WHERE pairing = ?";
     database.prepare_cached(oldest)?.query_row([pairing], |row| row.get(0))
+}
+
+/// The pairings of recent sightings, which have no index by pairing.
+fn recent_pairings(database: &Connection) -> rusqlite::Result<HashSet<i64>> {
+    let mut select = database.prepare_cached("SELECT DISTINCT pairing FROM recent_sighting")?;
+    select.query_map([], |row| row.get(0))?.collect()
 }
 
 fn oldest_change(database: &Connection) -> rusqlite::Result<Option<i64>> {

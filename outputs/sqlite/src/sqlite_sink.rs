@@ -22,6 +22,7 @@ use shm_layout::RingName;
 
 use crate::{
     database_file::{self, FileId},
+    filing::Filing,
     legacy_import::LegacyImport,
     retention::Retention,
     row_writer::RowWriter,
@@ -62,6 +63,7 @@ struct OpenDatabase {
     file: FileId,
     rows: RowWriter,
     import: Option<LegacyImport>,
+    filing: Filing,
     /// For readers of snapshots. It is closed after the connection, see `database_file::open_lock`.
     lock: File,
 }
@@ -124,7 +126,8 @@ impl SqliteSink {
         let (connection, lock) = open_connection(path, view, self.failed_file, BUSY_TIMEOUT)?;
         let import = LegacyImport::find(&connection, "")?;
         let file = database_file::file_id(path).unwrap_or_default();
-        Ok(OpenDatabase { connection, file, rows: RowWriter::default(), import, lock })
+        let (rows, filing) = (RowWriter::default(), Filing::new(&connection)?);
+        Ok(OpenDatabase { connection, file, rows, import, filing, lock })
     }
 
     fn open_failure(&self, why: &str) -> String {
@@ -165,16 +168,19 @@ impl SqliteSink {
         Fault::Down(write_failure(&self.settings.path, error))
     }
 
-    /// Takes one step of the import, or else of the retention. Returns true if there is more to do.
+    /// Takes one step of the import, or else of filing, or else of the retention. Returns true if there is more to do.
     fn background_step(&mut self, rows: usize) -> SinkResult<bool> {
         let due = self.retention.due();
-        let importing = self.database.as_ref().is_none_or(|database| database.import.is_some());
-        if due.is_none() && !importing {
+        let has_work = |database: &OpenDatabase| {
+            let OpenDatabase { connection, import, filing, .. } = database;
+            import.is_some() || filing.is_due(connection).unwrap_or(true)
+        };
+        if due.is_none() && !self.database.as_ref().is_none_or(has_work) {
             return Ok(false);
         }
         let mut retention = std::mem::take(&mut self.retention);
         let result = self.in_transaction(|database| {
-            let OpenDatabase { connection, rows: writer, import, .. } = database;
+            let OpenDatabase { connection, rows: writer, import, filing, .. } = database;
             if let Some(mut current) = import.take() {
                 *import = match current.step(connection, writer, rows)? {
                     true => Some(current),
@@ -182,10 +188,14 @@ impl SqliteSink {
                 };
                 return Ok(import.is_some() || due.is_some());
             }
+            let is_wanted = due.map_or(Ok(false), |before| filing.want(connection, before))?;
+            if is_wanted || filing.is_due(connection)? {
+                return Ok(filing.step(connection, rows)? || due.is_some());
+            }
             if due.is_none() {
                 return Ok(false);
             }
-            writer.write_rows(connection)?; // without them, a new pairing would seem to have no rows
+            filing.added(writer.write_rows(connection)?); // without them, a new pairing would seem to have no rows
             retention.step(connection, writer, rows)
         });
         self.retention = retention;
@@ -197,7 +207,7 @@ impl SqliteSink {
 
     fn commit(&mut self) -> SinkResult {
         self.in_transaction(|database| {
-            database.rows.write_rows(&database.connection)?;
+            database.filing.added(database.rows.write_rows(&database.connection)?);
             database.connection.execute_batch("COMMIT")?;
             database.import.iter_mut().for_each(LegacyImport::report_progress);
             Ok(())

@@ -15,6 +15,10 @@ use crate::{
 /// How often checkpoints are saved that the sink does not store with its rows; seldom enough to spare
 /// the disk. They are saved at the end in any case.
 pub(crate) const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+/// The same for copies of checkpoints that the sink stores with its rows. They are used only while it is down, and by `--health`.
+const COPY_INTERVAL: Duration = Duration::from_secs(600);
+/// Events after which the copy for `--health` is written in any case.
+const COPY_EVENTS: u64 = 1000;
 
 /// Where checkpoints are saved.
 pub(crate) struct CheckpointFiles {
@@ -69,12 +73,21 @@ impl CheckpointFiles {
     pub(super) fn confirmed(&mut self, ring: &RingName, checkpoint: &Checkpoint, first: bool) {
         self.schedule.unsaved = true;
         if let Some(live_checkpoint) = &mut self.live_checkpoint {
-            live_checkpoint.store(ring, checkpoint);
-            self.schedule.save_now |= first && !self.in_sink;
+            self.schedule.save_now |= first;
+            let is_new = |live: Checkpoint| {
+                live.generation == checkpoint.generation
+                    && checkpoint.next().saturating_sub(live.next()) < COPY_EVENTS
+            };
+            if !(self.in_sink && live_checkpoint.load(ring).is_some_and(is_new)) {
+                live_checkpoint.store(ring, checkpoint);
+            }
         }
     }
 
     fn write(&mut self, checkpoints: &[(RingName, Checkpoint)]) -> Result<(), Error> {
+        if let Some(live_checkpoint) = self.live_checkpoint.as_mut().filter(|_| self.in_sink) {
+            checkpoints.iter().for_each(|(ring, it)| live_checkpoint.store(ring, it));
+        }
         if let Some(spool) = &mut self.spool {
             spool.remove_delivered(0, checkpoints)?;
         }
@@ -97,7 +110,8 @@ impl<S: Sink> Delivery<'_, S> {
 
     pub(super) fn save_if_due(&mut self) -> Result<(), Error> {
         let SaveSchedule { saved_at, save_now, .. } = self.files.schedule;
-        if save_now || saved_at.elapsed() >= SAVE_INTERVAL { self.save() } else { Ok(()) }
+        let interval = if self.files.in_sink { COPY_INTERVAL } else { SAVE_INTERVAL };
+        if save_now || saved_at.elapsed() >= interval { self.save() } else { Ok(()) }
     }
 
     /// Saves the checkpoints that the sink does not store. If the sink asks to wait, or the disk is full,

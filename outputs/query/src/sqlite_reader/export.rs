@@ -32,11 +32,13 @@ impl SqliteReader {
     /// Exports what follows the position. Returns false if the database was changed meanwhile: then what follows the new
     /// position is to be read again, from a new snapshot.
     pub(super) fn export_rows(
-        &self,
+        &mut self,
         to: &mut Exporter,
         position: &mut ExportPosition,
     ) -> Result<bool, Error> {
         if position.changes_from.is_none() {
+            let SqliteReader { recent, snapshot, path, .. } = self;
+            recent.all(&snapshot.database).map_err(|error| failure(path, error))?;
             to.begin_pairings();
             let select = format!(
                 "SELECT address, mac, vlan, interface, host, {}, pairing.id, ring, outer_vlan, router
@@ -123,16 +125,32 @@ impl SqliteReader {
         );
         let mut statement = self.sql(self.snapshot.database.prepare(&select))?;
         let mut rows = self.sql(statement.query([from.as_nanos(), to.range.to.as_nanos()]))?;
+        let mut recent = self.recent_of(members, (from, to.range.to)).into_iter().peekable();
+        let mut filed: Option<Found> = None;
         let mut equal: Vec<Found> = Vec::new(); // in time and origin
         loop {
-            let next = match self.sql(rows.next())? {
-                Some(row) => Some(self.sql(found(row, members))?),
-                None => None,
+            if filed.is_none() {
+                filed = self
+                    .sql(rows.next())?
+                    .map(|row| found(row, members))
+                    .transpose()
+                    .map_err(|error| failure(&self.path, error))?;
+            }
+            let is_first = |new: &Found| {
+                filed
+                    .as_ref()
+                    .is_none_or(|filed| (new.time, new.origin) <= (filed.time, filed.origin))
             };
+            let next = recent.next_if(is_first).or_else(|| filed.take());
             let key = |found: &Found| (found.time, found.origin);
             if next.as_ref().map(key) != equal.last().map(key) {
                 let last = equal.last().map(|found| found.time);
                 equal.sort_by_key(|found| found.member);
+                equal.dedup_by(|next, found| {
+                    let is_same = next.member == found.member;
+                    found.count += if is_same { next.count } else { 0 };
+                    is_same
+                });
                 for Found { member, time, origin, count } in equal.drain(..) {
                     let Member { ring, outer_vlan, router, .. } = &members[member];
                     let place = HistoryPlace {
@@ -160,6 +178,21 @@ impl SqliteReader {
                 None => return Ok(true),
             }
         }
+    }
+
+    /// The new sightings of a group's members in a time range, in the order of time and origin.
+    fn recent_of(&self, members: &[Member], (from, to): (UnixTime, UnixTime)) -> Vec<Found> {
+        let mut all = Vec::new();
+        for (member, Member { id, .. }) in members.iter().enumerate() {
+            for (time, origin) in self.recent.known(*id) {
+                let (time, origin) = (UnixTime::from_nanos(*time), *origin);
+                if (from..to).contains(&time) {
+                    all.push(Found { member, time, origin, count: 1 });
+                }
+            }
+        }
+        all.sort_by_key(|found| (found.time, found.origin));
+        all
     }
 
     fn export_changes(

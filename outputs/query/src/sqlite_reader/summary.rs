@@ -4,7 +4,7 @@ use aw_database::Snapshot;
 use rusqlite::{Connection, Statement};
 use shm_layout::{Evidence, UnixTime};
 
-use super::{SqliteReader, ip};
+use super::{SqliteReader, ip, recent::RecentRow};
 use crate::history_reader::{
     FRAME_SOURCE, NO_CLAIM, NO_PAIRING, PairingSummary, TimeRange, evidence, parse_mac,
 };
@@ -15,8 +15,9 @@ impl SqliteReader {
         range: TimeRange,
         is_counted: bool,
     ) -> rusqlite::Result<Vec<PairingSummary>> {
-        let SqliteReader { snapshot: Snapshot { database, .. }, places, source, .. } = self;
+        let SqliteReader { snapshot: Snapshot { database, .. }, places, source, recent, .. } = self;
         let clocks = places.clocks().asked(range);
+        recent.all(database)?;
         let mut searches = Searches::new(database, range, is_counted)?;
         let select = format!("SELECT id, mac, place, address, {source} FROM pairing");
         let mut statement = database.prepare(&select)?;
@@ -29,10 +30,18 @@ impl SqliteReader {
             let mut seen = Seen::default();
             // Each table with sightings adds what it has of the pairing.
             searches.add_to(&mut seen, pairing)?;
+            let recent = recent.known(pairing).iter().filter_map(|row| accepted(row, range));
+            let recent: Vec<_> = recent.collect();
+            seen.add(&recent);
             let (Some(first), Some(last)) = (seen.first, seen.last) else { continue };
             // A time before the clock was set counts only if there is no other.
             let set = clocks.set_at(network);
-            let dated = if first < set { searches.first_since(pairing, set)? } else { None };
+            let dated = if first < set {
+                let recent = recent.iter().map(|(time, _)| *time).find(|time| *time >= set);
+                searches.first_since(pairing, set)?.into_iter().chain(recent).min()
+            } else {
+                None
+            };
             let (first, has_undated) = (dated.unwrap_or(first), dated.is_some());
             let is_claimed = seen.has_claim && source.is_none();
             let is_answered = !is_claimed && (seen.has_claim || seen.has_answer);
@@ -63,6 +72,19 @@ struct Seen {
     /// An answer that does not name the MAC.
     has_answer: bool,
     count: u64,
+}
+
+impl Seen {
+    /// Adds sightings that were read.
+    fn add(&mut self, sightings: &[(UnixTime, Evidence)]) {
+        for (time, evidence) in sightings {
+            self.first = Some(self.first.map_or(*time, |known| known.min(*time)));
+            self.last = self.last.max(Some(*time));
+            self.has_claim |= *evidence == Evidence::Claim;
+            self.has_answer |= *evidence == Evidence::FrameSource;
+            self.count += 1;
+        }
+    }
 }
 
 /// The searches in the table `sighting`, of which one row of a pairing is read, as a rule.
@@ -123,6 +145,13 @@ impl<'a> Searches<'a> {
         let found = sighting(&mut self.first, [pairing, since.as_nanos().max(from), to])?;
         Ok(found.map(|(time, _)| time))
     }
+}
+
+/// A sighting that was read, if it is a pairing and in the time range.
+fn accepted((time, origin): &RecentRow, range: TimeRange) -> Option<(UnixTime, Evidence)> {
+    let (time, evidence) = (UnixTime::from_nanos(*time), evidence(*origin));
+    let is_pairing = !matches!(evidence, Evidence::NoHost | Evidence::Ignored);
+    (is_pairing && (range.from..range.to).contains(&time)).then_some((time, evidence))
 }
 
 /// The time and the origin of the first row that is a pairing. Not in SQL, which would make a table of the origins for each

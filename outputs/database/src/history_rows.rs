@@ -1,0 +1,45 @@
+//! SQL for the rows of aw-sqlite's history that are not in the table `sighting`, for all programs that read it.
+
+use rusqlite::{Connection, Result};
+
+use crate::has_columns;
+
+/// New sightings, which are not filed by pairing yet.
+pub const RECENT: &str = "recent_sighting";
+/// The columns of that table.
+pub const RECENT_COLUMNS: [&str; 4] = ["time", "pairing", "origin", "again"];
+/// How far filing is: the rows of [`RECENT`] from before a time, up to a pairing and time, are in `sighting` already. Empty
+/// while no rows are being filed.
+pub const FILING: &str = "recent_filing";
+/// The columns of that table.
+pub const FILING_COLUMNS: [&str; 3] = ["before", "pairing", "time"];
+
+/// The rows of [`RECENT`] that are not in `sighting`: a condition for `WHERE`.
+pub const NOT_FILED: &str = "(recent_sighting.time >= (SELECT coalesce(max(before), -9223372036854775808) FROM recent_filing)
+        OR (recent_sighting.pairing, recent_sighting.time) > (SELECT pairing, time FROM recent_filing))";
+
+/// Where the sightings of a history are beside the table `sighting`. A database of an earlier release has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HistoryRows {
+    has_recent: bool,
+}
+
+impl HistoryRows {
+    /// What a database has.
+    pub fn of(database: &Connection) -> Result<HistoryRows> {
+        let has_recent = has_columns(database, RECENT, &RECENT_COLUMNS)?
+            && has_columns(database, FILING, &FILING_COLUMNS)?;
+        Ok(HistoryRows { has_recent })
+    }
+
+    /// New sightings, as the source of a query: columns `pairing`, `time`, `origin`. They are in the order of time, and have no
+    /// index by pairing: a query must read them once, and not for each pairing.
+    pub fn recent(self) -> String {
+        match self.has_recent {
+            true => {
+                format!("(SELECT pairing, time, origin FROM recent_sighting WHERE {NOT_FILED})")
+            }
+            false => "(SELECT 0 AS pairing, 0 AS time, 0 AS origin WHERE 0)".into(),
+        }
+    }
+}

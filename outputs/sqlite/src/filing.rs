@@ -1,0 +1,214 @@
+//! Files recent sightings by pairing: from the table in the order of time, to which events add rows, into the table in which
+//! questions find them. A page of that one is written for many rows then, and not for each event.
+//!
+//! A pass goes through the pairings in small steps. The table `recent_filing` has how far it is, in the transaction of the
+//! rows, so that each row is read in one table or in the other one at any moment.
+
+use std::collections::VecDeque;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Recent rows that begin a pass. With a thousand pairings, a page gets hundreds of rows; a reader goes through so many in some
+/// milliseconds. A pass has at most so many, 10 MB in memory.
+const ROWS: usize = 250_000;
+
+/// A row: pairing, time, origin.
+type Row = (i64, i64, i64);
+
+/// How far a pass is.
+#[derive(Clone, Copy)]
+struct Progress {
+    /// Rows from before this time are filed.
+    before: i64,
+    /// The last one that is in the other table.
+    filed: (i64, i64),
+}
+
+/// All rows of a pass are in the other table, and are to be deleted here.
+const ALL_FILED: (i64, i64) = (i64::MAX, i64::MAX);
+
+/// The rows of a pass that are left to file.
+struct Left {
+    rows: VecDeque<Row>,
+    /// The last one that was filed, and the version of the data that they are from.
+    after: ((i64, i64), i64),
+}
+
+pub struct Filing {
+    /// Recent rows, or more: other programs may have deleted some.
+    rows: usize,
+    limit: usize,
+    /// Rows from before this time are wanted in the other table, however many they are.
+    wanted: i64,
+    /// The rows of the current pass that are left, sorted.
+    left: Option<Left>,
+}
+
+impl Filing {
+    pub fn new(database: &Connection) -> rusqlite::Result<Filing> {
+        Filing::with_limit(database, ROWS)
+    }
+
+    fn with_limit(database: &Connection, limit: usize) -> rusqlite::Result<Filing> {
+        let count = "SELECT count(*) FROM recent_sighting";
+        let rows = database.query_row(count, [], |row| row.get::<_, i64>(0))?;
+        Ok(Filing { rows: rows as usize, limit, wanted: i64::MIN, left: None })
+    }
+
+    /// To be called after rows were added.
+    pub fn added(&mut self, rows: usize) {
+        self.rows += rows;
+    }
+
+    /// Files rows from before a time, if there are any, before more of them is done. Returns whether there are.
+    pub fn want(&mut self, database: &Connection, before: i64) -> rusqlite::Result<bool> {
+        let any = "SELECT EXISTS (SELECT 1 FROM recent_sighting WHERE time < ?)";
+        let any = database.prepare_cached(any)?.query_row([before], |row| row.get(0))?;
+        if any {
+            self.wanted = self.wanted.max(before);
+        }
+        Ok(any)
+    }
+
+    /// Whether there is something to do.
+    pub fn is_due(&self, database: &Connection) -> rusqlite::Result<bool> {
+        let is_due = self.rows >= self.limit || self.wanted > i64::MIN;
+        Ok(is_due || progress(database)?.is_some())
+    }
+
+    /// Files at most about `rows` rows, in the caller's transaction. Returns true if there may be more.
+    pub fn step(&mut self, database: &Connection, rows: usize) -> rusqlite::Result<bool> {
+        let Some(progress) = progress(database)? else {
+            self.left = None;
+            return self.begin(database);
+        };
+        if progress.filed == ALL_FILED {
+            return self.delete(database, progress, rows);
+        }
+        let mut left = self.take_left(database, progress)?;
+        let mut filed = progress.filed;
+        let mut done = 0;
+        while let Some(row @ (pairing, time, _)) = left.front().copied() {
+            // Equal ones together: the progress does not distinguish them.
+            if done >= rows && (pairing, time) != filed {
+                break;
+            }
+            insert(database, row)?;
+            left.pop_front();
+            filed = (pairing, time);
+            done += 1;
+        }
+        if left.is_empty() {
+            filed = ALL_FILED;
+        }
+        let update = "UPDATE recent_filing SET pairing = ?, time = ?";
+        database.prepare_cached(update)?.execute([filed.0, filed.1])?;
+        self.left = Some(Left { rows: left, after: (filed, data_version(database)?) });
+        Ok(true)
+    }
+
+    fn begin(&mut self, database: &Connection) -> rusqlite::Result<bool> {
+        let after = "SELECT time FROM recent_sighting ORDER BY time LIMIT 1 OFFSET ?";
+        let after = database.prepare_cached(after)?;
+        let before = { after }.query_row([self.limit as i64], |row| row.get::<_, i64>(0));
+        let mut before = match (before.optional()?, self.wanted) {
+            (Some(before), _) => before,
+            (None, i64::MIN) => i64::MAX,
+            (None, wanted) => wanted,
+        };
+        if before == i64::MAX {
+            let newest = "SELECT coalesce(max(time), 0) FROM recent_sighting";
+            before = database.query_row(newest, [], |row| row.get::<_, i64>(0))?.saturating_add(1);
+        }
+        let insert = "INSERT INTO recent_filing VALUES (?, ?, ?)";
+        database.execute(insert, [before, i64::MIN, i64::MIN])?;
+        Ok(true)
+    }
+
+    /// The rows that are left: those of the last step, unless another program changed something, or the step was not committed.
+    fn take_left(
+        &mut self,
+        database: &Connection,
+        Progress { before, filed }: Progress,
+    ) -> rusqlite::Result<VecDeque<Row>> {
+        let after = (filed, data_version(database)?);
+        if let Some(left) = self.left.take().filter(|left| left.after == after) {
+            return Ok(left.rows);
+        }
+        let select = "SELECT pairing, time, origin FROM recent_sighting
+            WHERE time < ?1 AND (pairing, time) > (?2, ?3)";
+        let mut statement = database.prepare_cached(select)?;
+        let rows = statement.query_map([before, filed.0, filed.1], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        let mut left = rows.collect::<rusqlite::Result<Vec<Row>>>()?;
+        left.sort_unstable();
+        Ok(left.into())
+    }
+
+    /// Deletes rows that are in the other table.
+    fn delete(
+        &mut self,
+        database: &Connection,
+        Progress { before, .. }: Progress,
+        rows: usize,
+    ) -> rusqlite::Result<bool> {
+        let newer = "SELECT EXISTS (SELECT 1 FROM recent_sighting WHERE time >= ?)";
+        if !database.prepare_cached(newer)?.query_row([before], |row| row.get::<_, bool>(0))? {
+            database.execute("DELETE FROM recent_sighting", [])?; // frees its pages without reading them
+        }
+        let delete = "DELETE FROM recent_sighting WHERE time < min(?1, coalesce(
+            (SELECT time + 1 FROM recent_sighting ORDER BY time LIMIT 1 OFFSET ?2), ?1))";
+        let deleted = database.prepare_cached(delete)?.execute(params![before, rows as i64])?;
+        if deleted > 0 {
+            return Ok(true);
+        }
+        database.execute("DELETE FROM recent_filing", [])?;
+        *self = Filing::with_limit(database, self.limit)?;
+        self.is_due(database)
+    }
+}
+
+/// How far a pass is, if one has begun.
+fn progress(database: &Connection) -> rusqlite::Result<Option<Progress>> {
+    let select = "SELECT before, pairing, time FROM recent_filing";
+    let progress = database.prepare_cached(select)?.query_row([], |row| {
+        Ok(Progress { before: row.get(0)?, filed: (row.get(1)?, row.get(2)?) })
+    });
+    progress.optional()
+}
+
+/// Rows from before this time are added to the other table at once, because a pass files those of their pairings, or has done
+/// so.
+pub fn filed_before(database: &Connection) -> rusqlite::Result<i64> {
+    Ok(progress(database)?.map_or(i64::MIN, |progress| progress.before))
+}
+
+/// Changes when another program changes something.
+fn data_version(database: &Connection) -> rusqlite::Result<i64> {
+    database.pragma_query_value(None, "data_version", |row| row.get(0))
+}
+
+/// Adds a row to the table in the order of pairings.
+pub fn insert(database: &Connection, (pairing, time, origin): Row) -> rusqlite::Result<()> {
+    let row = params![pairing, time, origin];
+    let insert = "INSERT OR IGNORE INTO sighting VALUES (?, ?, ?, 0)";
+    if database.prepare_cached(insert)?.execute(row)? == 0 {
+        let again = "INSERT INTO sighting SELECT ?1, ?2, ?3, max(again) + 1 FROM sighting
+            WHERE pairing = ?1 AND time = ?2 AND origin = ?3";
+        database.prepare_cached(again)?.execute(row)?;
+    }
+    Ok(())
+}
+
+/// Adds a row to the table in the order of time.
+pub fn insert_recent(database: &Connection, (pairing, time, origin): Row) -> rusqlite::Result<()> {
+    let row = params![time, pairing, origin];
+    let insert = "INSERT OR IGNORE INTO recent_sighting VALUES (?, ?, ?, 0)";
+    if database.prepare_cached(insert)?.execute(row)? == 0 {
+        let again = "INSERT INTO recent_sighting SELECT ?1, ?2, ?3, max(again) + 1
+            FROM recent_sighting WHERE time = ?1 AND pairing = ?2 AND origin = ?3";
+        database.prepare_cached(again)?.execute(row)?;
+    }
+    Ok(())
+}
