@@ -184,7 +184,8 @@ fn moved_away_while_it_is_read() {
     wait_until("rows", || history.count() == 100);
     let reader = history.open().unwrap();
     reader.execute_batch("BEGIN").unwrap();
-    let read = || reader.query_row("SELECT count(*) FROM addrwatch", [], |row| row.get::<_, i64>(0));
+    let read =
+        || reader.query_row("SELECT count(*) FROM addrwatch", [], |row| row.get::<_, i64>(0));
     assert_eq!(read(), Ok(100));
     publish(&ring, 101..201);
     wait_until("more rows", || history.count() == 200);

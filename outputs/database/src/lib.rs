@@ -6,7 +6,7 @@ mod history_rows;
 mod snapshot;
 
 pub use history_rows::{
-    FILING, FILING_COLUMNS, HistoryRows, NOT_FILED, RECENT, RECENT_COLUMNS,
+    FILING, FILING_COLUMNS, HistoryRows, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN, SPAN_COLUMNS,
 };
 pub use rusqlite::Connection;
 use rusqlite::{OptionalExtension, Result, config::DbConfig};

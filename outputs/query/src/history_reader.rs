@@ -89,6 +89,8 @@ pub struct AddressSighting {
     pub evidence: Evidence,
     /// The MAC that sent the frame, if it is another one.
     pub source: Option<MacAddr>,
+    /// Further sightings like this one until the next, at most ten minutes apart, that the history has only as a number.
+    pub more: u64,
 }
 
 /// For each kind of evidence the sighting that is nearest to a time, on one side of it. Beyond the nearest claim a
@@ -318,6 +320,16 @@ pub trait HistoryReader {
 
     /// Every MAC that ever sent a message about an address, once for each network and MAC that sent the frames.
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error>;
+
+    /// Times without a gap of more than ten minutes around a time, as far as the history has no single sightings there: network,
+    /// first and last sighting of a MAC with an address.
+    fn presence(
+        &mut self,
+        _pairing: (IpAddr, MacAddr),
+        _at: UnixTime,
+    ) -> Result<Vec<(usize, UnixTime, UnixTime)>, Error> {
+        Ok(Vec::new())
+    }
 
     /// All pairings of this time range. A pairing may come several times; the counts add up.
     fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error>;

@@ -69,6 +69,7 @@ impl Made {
                 mac,
                 evidence,
                 source,
+                more: 0,
             })
         };
         let mut all: Vec<_> =
@@ -124,7 +125,7 @@ impl HistoryReader for Made {
 
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
         let mut found: Vec<NearestSightings> = Vec::new();
-        for AddressSighting { time, network, mac, evidence, source } in self.all(ip) {
+        for AddressSighting { time, network, mac, evidence, source, .. } in self.all(ip) {
             let known = found.iter().position(|one| one.of_source() == (network, mac, source));
             let index = known.unwrap_or_else(|| {
                 let (before, after) = (Nearest::default(), Nearest::default());
