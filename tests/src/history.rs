@@ -64,6 +64,9 @@ impl History {
         if !options.contains(&"--commit-interval") {
             command.args(["--commit-interval", "1s"]);
         }
+        if !options.contains(&"--raw-days") {
+            command.args(["--raw-days", "0"]); // most captures are old
+        }
         command
     }
 

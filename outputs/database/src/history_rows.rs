@@ -18,10 +18,17 @@ pub const FILING_COLUMNS: [&str; 3] = ["before", "pairing", "time"];
 pub const NOT_FILED: &str = "(recent_sighting.time >= (SELECT coalesce(max(before), -9223372036854775808) FROM recent_filing)
         OR (recent_sighting.pairing, recent_sighting.time) > (SELECT pairing, time FROM recent_filing))";
 
+/// Old sightings, compacted into spans: those of a pairing from a claim to a later one, with claims at most ten minutes apart.
+pub const SPAN: &str = "sighting_span";
+/// The columns of that table.
+pub const SPAN_COLUMNS: [&str; 6] =
+    ["pairing", "first", "last", "count", "first_origin", "last_origin"];
+
 /// Where the sightings of a history are beside the table `sighting`. A database of an earlier release has none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HistoryRows {
     has_recent: bool,
+    has_spans: bool,
 }
 
 impl HistoryRows {
@@ -29,7 +36,17 @@ impl HistoryRows {
     pub fn of(database: &Connection) -> Result<HistoryRows> {
         let has_recent = has_columns(database, RECENT, &RECENT_COLUMNS)?
             && has_columns(database, FILING, &FILING_COLUMNS)?;
-        Ok(HistoryRows { has_recent })
+        let has_spans = has_columns(database, SPAN, &SPAN_COLUMNS)?;
+        Ok(HistoryRows { has_recent, has_spans })
+    }
+
+    /// The first table that is missing, or not one of aw-sqlite.
+    pub fn missing(self) -> Option<&'static str> {
+        match self {
+            HistoryRows { has_recent: false, .. } => Some(RECENT),
+            HistoryRows { has_spans: false, .. } => Some(SPAN),
+            _ => None,
+        }
     }
 
     /// New sightings, as the source of a query: columns `pairing`, `time`, `origin`. They are in the order of time, and have no
@@ -40,6 +57,18 @@ impl HistoryRows {
                 format!("(SELECT pairing, time, origin FROM recent_sighting WHERE {NOT_FILED})")
             }
             false => "(SELECT 0 AS pairing, 0 AS time, 0 AS origin WHERE 0)".into(),
+        }
+    }
+
+    /// Old sightings that are compacted into spans, as the source of a query: the columns are [`SPAN_COLUMNS`]. They are in the
+    /// order of pairings and times.
+    pub fn spans(self) -> &'static str {
+        match self.has_spans {
+            true => SPAN,
+            false => {
+                "(SELECT 0 AS pairing, 0 AS first, 0 AS last, 0 AS count, 0 AS first_origin,
+                0 AS last_origin WHERE 0)"
+            }
         }
     }
 }

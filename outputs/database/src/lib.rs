@@ -6,7 +6,9 @@ mod history_rows;
 mod snapshot;
 
 use aw_service::UnitFiles;
-pub use history_rows::{FILING, FILING_COLUMNS, HistoryRows, NOT_FILED, RECENT, RECENT_COLUMNS};
+pub use history_rows::{
+    FILING, FILING_COLUMNS, HistoryRows, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN, SPAN_COLUMNS,
+};
 pub use rusqlite::Connection;
 use rusqlite::{OptionalExtension, Result, config::DbConfig};
 pub use snapshot::{Snapshot, WAL, index_path, wal_path};

@@ -98,6 +98,8 @@ pub struct AddressSighting {
     pub evidence: Evidence,
     /// The MAC that sent the frame, if it is another one.
     pub source: Option<MacAddr>,
+    /// Further sightings like this one until the next, at most ten minutes apart, that the history has only as a number.
+    pub more: u64,
 }
 
 /// For each kind of evidence the sighting that is nearest to a time, on one side of it. Beyond the nearest claim a
@@ -326,6 +328,16 @@ pub trait HistoryReader {
         at: UnixTime,
     ) -> Result<Vec<Vec<NearestSightings>>, Error> {
         addresses.iter().map(|ip| self.nearest(*ip, at)).collect()
+    }
+
+    /// Times without a gap of more than ten minutes around a time, as far as the history has no single sightings there: network,
+    /// first and last sighting of a MAC with an address.
+    fn presence(
+        &mut self,
+        _pairing: (IpAddr, MacAddr),
+        _at: UnixTime,
+    ) -> Result<Vec<(usize, UnixTime, UnixTime)>, Error> {
+        Ok(Vec::new())
     }
 
     /// All pairings of this time range. A pairing may come several times; the counts add up. To count takes a step for each

@@ -102,12 +102,13 @@ impl Places {
         Ok(found)
     }
 
-    /// Whether the interface of a network has a sighting of a clock that was set. `recent`: the source of new sightings.
+    /// Whether the interface of a network has a sighting of a clock that was set. With the sources of new
+    /// sightings and of spans.
     pub fn is_clock_set(
         &mut self,
         database: &Connection,
         network: usize,
-        recent: &str,
+        (recent, spans): (&str, &str),
     ) -> rusqlite::Result<bool> {
         let set = self.clocks.set_at(network).as_nanos();
         let Some(network) = self.networks.all().get(network).cloned() else { return Ok(false) };
@@ -120,6 +121,8 @@ impl Places {
             "SELECT EXISTS (SELECT 1 FROM place {of_interface} AND EXISTS (
                 SELECT 1 FROM sighting WHERE sighting.pairing = pairing.id AND time >= ?5))
             OR EXISTS (SELECT 1 FROM {recent} WHERE time >= ?5 AND pairing IN (
+                SELECT pairing.id FROM place {of_interface}))
+            OR EXISTS (SELECT 1 FROM {spans} WHERE last >= ?5 AND pairing IN (
                 SELECT pairing.id FROM place {of_interface}))"
         );
         let row = rusqlite::params![host, ring, other, interface, set];

@@ -4,6 +4,7 @@
 mod export;
 mod failure;
 mod recent;
+mod spans;
 mod summary;
 
 use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, path::Path};
@@ -15,6 +16,7 @@ use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use self::failure::failure;
 use self::recent::{Recent, RecentRow};
+use self::spans::{SpanEnd, Spans};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
@@ -44,6 +46,7 @@ pub struct SqliteReader {
     /// The column with the MAC that sent the frames; databases of earlier releases do not have it.
     source: &'static str,
     recent: Recent,
+    spans: Spans,
 }
 
 /// A pairing of an address.
@@ -59,8 +62,9 @@ impl SqliteReader {
         loop {
             let shown = path.display().to_string();
             let snapshot = Snapshot::open(path).map_err(|error| failure(&shown, error))?;
-            let (places, source, recent) = (Places::default(), "-1", Recent::default());
-            let mut history = SqliteReader { path: shown, snapshot, places, source, recent };
+            let (places, source) = (Places::default(), "-1");
+            let (recent, spans) = (Recent::default(), Spans::default());
+            let mut history = SqliteReader { path: shown, snapshot, places, source, recent, spans };
             // What was read of two states is no error of the file.
             match history.check() {
                 Err(_) if !history.is_intact()? => {}
@@ -108,7 +112,13 @@ impl SqliteReader {
             self.source = "source";
         }
         let rows = self.read(|history| HistoryRows::of(&history.snapshot.database))?;
-        self.recent = Recent::new(rows);
+        if let Some(table) = rows.missing().filter(|_| version > 1) {
+            return Err(failed(format_args!(
+                "read {}: its table {table} is not of aw-sqlite (choose another file with --database)",
+                self.path
+            )));
+        }
+        (self.recent, self.spans) = (Recent::new(rows), Spans::new(rows));
         let old = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%\\_old' ESCAPE '\\'";
         if self.read(|history| history.snapshot.database.query_row(old, [], |row| row.get(0)))? {
             warn(
@@ -219,8 +229,11 @@ impl HistoryReader for SqliteReader {
             let select = format!(
                 "SELECT DISTINCT address FROM pairing WHERE EXISTS (
                     SELECT 1 FROM sighting WHERE pairing = id AND time >= ?1 AND time < ?2)
-                OR id IN (SELECT pairing FROM {} WHERE time >= ?1 AND time < ?2)",
-                history.recent.source
+                OR id IN (SELECT pairing FROM {} WHERE time >= ?1 AND time < ?2)
+                OR EXISTS (SELECT 1 FROM {} WHERE pairing = id AND {})",
+                history.recent.source,
+                history.spans.source,
+                history.spans.in_range("?1", "?2")
             );
             let mut statement = history.snapshot.database.prepare_cached(&select)?;
             let times = [range.from.as_nanos(), range.to.as_nanos()];
@@ -231,7 +244,8 @@ impl HistoryReader for SqliteReader {
 
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
         self.read(|history| {
-            let SqliteReader { snapshot: Snapshot { database, .. }, source, recent, .. } = history;
+            let SqliteReader { snapshot: Snapshot { database, .. }, source, recent, spans, .. } =
+                history;
             let in_range = "FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3";
             let filed = format!(
                 "SELECT address, min((SELECT min(time) {in_range})), max((SELECT max(time) {in_range})),
@@ -244,9 +258,15 @@ impl HistoryReader for SqliteReader {
                 WHERE mac = ?1 AND time >= ?2 AND time < ?3 GROUP BY address",
                 recent.source
             );
+            let spans = format!(
+                "SELECT address, min(max(first, ?2)), max(min(last, ?3 - 1)), max((first_origin NOT IN ({PROBE})) * (1 + ({source} < 0)))
+                FROM {} JOIN pairing ON id = pairing WHERE mac = ?1 AND {} GROUP BY address",
+                spans.source,
+                spans.in_range("?2", "?3")
+            );
             let (mac, from, to) = (mac.number() as i64, range.from.as_nanos(), range.to.as_nanos());
             let mut found: HashMap<IpAddr, AddressOfMac> = HashMap::new();
-            for select in [filed, recent] {
+            for select in [filed, recent, spans] {
                 let mut statement = database.prepare_cached(&select)?;
                 let mut rows = statement.query([mac, from, to])?;
                 while let Some(row) = rows.next()? {
@@ -264,12 +284,16 @@ impl HistoryReader for SqliteReader {
 
     fn addresses_sent_by(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
         self.read(|history| {
-            let SqliteReader { snapshot: Snapshot { database, .. }, source, recent, .. } = history;
+            let SqliteReader { snapshot: Snapshot { database, .. }, source, recent, spans, .. } =
+                history;
             let select = format!(
                 "SELECT DISTINCT address FROM pairing WHERE {source} = ?1 AND {source} >= 0 AND (EXISTS (
                     SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3)
-                OR id IN (SELECT pairing FROM {} WHERE time >= ?2 AND time < ?3))",
-                recent.source
+                OR id IN (SELECT pairing FROM {} WHERE time >= ?2 AND time < ?3)
+                OR EXISTS (SELECT 1 FROM {} WHERE pairing = id AND {}))",
+                recent.source,
+                spans.source,
+                spans.in_range("?2", "?3")
             );
             let mut statement = database.prepare_cached(&select)?;
             let (mac, from, to) = (mac.number() as i64, range.from.as_nanos(), range.to.as_nanos());
@@ -280,7 +304,7 @@ impl HistoryReader for SqliteReader {
 
     fn weight(&mut self, ip: IpAddr, range: TimeRange, limit: u64) -> Result<u64, Error> {
         self.read(|history| {
-            let SqliteReader { snapshot: Snapshot { database, .. }, recent, .. } = history;
+            let SqliteReader { snapshot: Snapshot { database, .. }, recent, spans, .. } = history;
             let select = "WITH known AS (SELECT id FROM pairing WHERE address = ?1 LIMIT ?4)
                 SELECT 10 * (SELECT count(*) FROM known) + (SELECT count(*) FROM (SELECT 1 FROM sighting
                 WHERE pairing IN (SELECT id FROM known) AND time >= ?2 AND time < ?3 LIMIT ?4))";
@@ -289,7 +313,16 @@ impl HistoryReader for SqliteReader {
             let filed = database.prepare_cached(select)?.query_row(parameters, |row| row.get(0));
             let filed: i64 = filed?;
             let recent = recent.of(database, ip)?.into_values().flatten();
-            Ok(filed as u64 + recent.filter(|(time, _)| (from..to).contains(time)).count() as u64)
+            let recent = recent.filter(|(time, _)| (from..to).contains(time)).count();
+            let spans = format!(
+                "SELECT count(*) FROM (SELECT 1 FROM {} WHERE pairing IN
+                (SELECT id FROM pairing WHERE address = ?1 LIMIT ?4) AND {} LIMIT ?4)",
+                spans.source,
+                spans.in_range("?2", "?3")
+            );
+            let spans = database.prepare_cached(&spans)?.query_row(parameters, |row| row.get(0));
+            let spans: i64 = spans?;
+            Ok(filed as u64 + recent as u64 + 2 * spans as u64)
         })
     }
 
@@ -309,16 +342,31 @@ impl HistoryReader for SqliteReader {
             let mut statement = history.snapshot.database.prepare_cached(&select)?;
             let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
             let mut rows = statement.query(params![bytes(&ip), from, to])?;
-            while let Some(row) = rows.next()? {
-                let Some(Pairing { network, mac, source, .. }) = known.get(&row.get(1)?) else {
-                    continue;
+            let mut add = |time: i64, pairing: i64, origin: i64, more: u64| {
+                let Some(Pairing { network, mac, source, .. }) = known.get(&pairing) else {
+                    return;
                 };
                 let (network, mac, source) = (*network, *mac, *source);
-                let time = UnixTime::from_nanos(row.get(0)?);
-                let evidence = evidence_in_frame(row.get(2)?, source);
-                each(AddressSighting { time, network, mac, evidence, source });
+                let time = UnixTime::from_nanos(time);
+                let evidence = evidence_in_frame(origin, source);
+                each(AddressSighting { time, network, mac, evidence, source, more });
+            };
+            let ends = history.spans.ends(&history.snapshot.database, ip, range)?;
+            let mut ends = ends.into_iter().peekable();
+            loop {
+                let next = match rows.next()? {
+                    Some(row) => Some((row.get(0)?, row.get(1)?, row.get(2)?)),
+                    None => None,
+                };
+                let time = next.map_or(i64::MAX, |(time, ..)| time);
+                while let Some(SpanEnd { time, pairing, origin, more }) =
+                    ends.next_if(|end| end.time <= time)
+                {
+                    add(time, pairing, origin, more);
+                }
+                let Some((time, pairing, origin)) = next else { return Ok(()) };
+                add(time, pairing, origin, 0);
             }
-            Ok(())
         })
     }
 
@@ -343,6 +391,7 @@ impl HistoryReader for SqliteReader {
                     recent.split_at(recent.partition_point(|(time, _)| *time <= at.as_nanos()));
                 let (older, newer) = (&mut older.iter().rev(), &mut newer.iter());
                 let of = (&pairing, at);
+                history.spans.add_nearest(database, pairing.id, at, nearest)?;
                 SqliteReader::nearest_of(database, of, before, older, &mut nearest.before)?;
                 SqliteReader::nearest_of(database, of, after, newer, &mut nearest.after)?;
                 let mut times =
@@ -350,10 +399,28 @@ impl HistoryReader for SqliteReader {
                 if with_first || times.any(|time| near(time, at)) {
                     let set = clocks.set_at(network);
                     let first = SqliteReader::first_claim(database, (&pairing, set), recent)?;
+                    let of_spans = history.spans.first_claim(database, pairing.id)?;
+                    let first = NearestSightings::first_of(first, of_spans, set);
                     nearest.first = NearestSightings::first_of(nearest.first, first, set);
                 }
             }
             Ok(found.into_values().collect())
+        })
+    }
+
+    fn presence(
+        &mut self,
+        (ip, mac): (IpAddr, MacAddr),
+        at: UnixTime,
+    ) -> Result<Vec<(usize, UnixTime, UnixTime)>, Error> {
+        self.read(|history| {
+            let SqliteReader { snapshot: Snapshot { database, .. }, places, spans, .. } = history;
+            let mut found = Vec::new();
+            for (place, first, last) in spans.around(database, (ip, mac), at)? {
+                let network = places.network_of(database, place)?;
+                found.extend(network.map(|network| (network, first, last)));
+            }
+            Ok(found)
         })
     }
 
@@ -367,12 +434,14 @@ impl HistoryReader for SqliteReader {
 
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
         self.read(|history| {
-            let SqliteReader { snapshot: Snapshot { database, .. }, source, recent, .. } = history;
+            let SqliteReader { snapshot: Snapshot { database, .. }, source, recent, spans, .. } =
+                history;
             let select = format!(
                 "SELECT EXISTS (SELECT 1 FROM pairing WHERE mac = ? AND {source} < 0 AND (EXISTS (
                     SELECT 1 FROM sighting WHERE pairing = id AND origin NOT IN ({NO_CLAIM}))
-                OR id IN (SELECT pairing FROM {} WHERE origin NOT IN ({NO_CLAIM}))))",
-                recent.source
+                OR id IN (SELECT pairing FROM {} WHERE origin NOT IN ({NO_CLAIM}))
+                OR EXISTS (SELECT 1 FROM {} WHERE pairing = id AND first_origin NOT IN ({NO_CLAIM}))))",
+                recent.source, spans.source
             );
             database.prepare_cached(&select)?.query_row([mac.number() as i64], |row| row.get(0))
         })
@@ -380,8 +449,8 @@ impl HistoryReader for SqliteReader {
 
     fn is_clock_set(&mut self, network: usize) -> Result<bool, Error> {
         self.read(|history| {
-            let SqliteReader { snapshot: Snapshot { database, .. }, places, recent, .. } = history;
-            places.is_clock_set(database, network, &recent.source)
+            let SqliteReader { snapshot, places, recent, spans, .. } = history;
+            places.is_clock_set(&snapshot.database, network, (&recent.source, spans.source))
         })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A sighting is identified by what its line has. A line adds a row only if the database has fewer of these rows than the
 //! line stands for. Rows without a ring come from MySQL or addrwatch, and have whole seconds and less of the place. Such a
-//! line is compared by second with all rows that look like it there; and a line with a ring with such rows.
+//! line is compared by second with all rows that look like it there; and a line with a ring with such rows. A line within a
+//! span of compacted sightings is one of them.
 
 use std::{
     collections::HashMap,
@@ -22,6 +23,7 @@ use rusqlite::{Connection, params};
 use shm_layout::{MacAddr, UnixTime, ip_text};
 
 use crate::{
+    compaction::{examine_again, is_of_span},
     database_file, delete_trigger, legacy_file,
     row_writer::{OWN_FRAME, ip_bytes, known_place, place_id},
     schema::{self, Unusable, ViewName},
@@ -49,6 +51,8 @@ pub struct SqliteTarget {
 struct Cache {
     places: HashMap<HistoryPlace, i64>,
     pairings: HashMap<Looks, Vec<Pairing>>,
+    /// The oldest sighting that was added.
+    oldest: Option<i64>,
 }
 
 /// What pairings have in common that are the same one in MySQL's tables.
@@ -115,6 +119,9 @@ impl SqliteTarget {
                 HistoryLine::Begin | HistoryLine::End(_) => 0,
             };
         }
+        if let Some(oldest) = self.cache.oldest {
+            examine_again(&self.connection, oldest)?;
+        }
         self.connection.execute_batch("COMMIT")?;
         Ok(added)
     }
@@ -176,8 +183,20 @@ impl Cache {
         if exact >= times.before + times.count {
             return Ok(0);
         }
+        let in_span = "SELECT EXISTS (SELECT 1 FROM sighting_span
+            WHERE pairing = ?1 AND first < ?3 AND last >= ?2 AND ?4)";
+        let mut in_span = database.prepare_cached(in_span)?;
+        let mut is_compacted = |pairing: i64, (from, to): (i64, i64)| -> rusqlite::Result<bool> {
+            in_span.query_row(params![pairing, from, to, is_of_span(*origin)], |row| row.get(0))
+        };
+        if own.map_or(Ok(false), |own| is_compacted(own, (nanos, nanos.saturating_add(1))))? {
+            return Ok(0);
+        }
         let mut similar = 0;
         for pairing in found.iter().filter(|pairing| !(has_ring && pairing.has_ring)) {
+            if is_compacted(pairing.id, second_of(*time))? {
+                return Ok(0);
+            }
             similar += count(pairing.id, second_of(*time))?;
         }
         let missing = missing(*times, exact, similar);
@@ -203,6 +222,7 @@ impl Cache {
         for _ in 0..missing {
             insert.execute([id, nanos, *origin])?;
         }
+        self.oldest = self.oldest.min(Some(nanos)).or(Some(nanos));
         Ok(missing)
     }
 

@@ -2,6 +2,7 @@
 //! It trusts the owner of the database, and what other programs of that user do with the file.
 #![forbid(unsafe_code)]
 
+mod compaction;
 mod database_file;
 mod delete_trigger;
 mod filing;
@@ -50,6 +51,11 @@ struct Options {
     #[arg(long, value_name = "DAYS", value_parser = parse_days)]
     retention: Option<u32>,
 
+    /// Compact sightings that are older than DAYS: those of a MAC with an address that are at most ten minutes apart become one span
+    /// with first, last and number; 0: keep each one. Answers of aw-query have the same MACs, addresses and times
+    #[arg(long, value_name = "DAYS", default_value = "7", value_parser = parse_raw_days)]
+    raw_days: u32,
+
     /// Commit at most once in TIME, such as 1s or 5m; earlier when a quarter of the ring is not committed. A question does not see
     /// what is not committed; a power failure loses it, a kill does not. At one event a second, 1s writes twenty times as much as 30s
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_interval)]
@@ -87,6 +93,11 @@ fn parse_days(text: &str) -> Result<u32, &'static str> {
     days.ok_or("must be a number of whole days, 1 to 36500, such as 90, 90d or 12w")
 }
 
+/// The same, or 0.
+fn parse_raw_days(text: &str) -> Result<u32, &'static str> {
+    if text == "0" { Ok(0) } else { parse_days(text) }
+}
+
 /// A time between a second and an hour.
 fn parse_interval(text: &str) -> Result<Duration, &'static str> {
     let time = text.parse::<TimeSpan>().ok().map(|span| span.0);
@@ -113,7 +124,7 @@ const LINGER: Duration = Duration::from_millis(900);
 const BATCH: usize = 16_384;
 
 fn main() -> ExitCode {
-    let Options { rings, spool, database, table, retention, commit_interval, command } =
+    let Options { rings, spool, database, table, retention, raw_days, commit_interval, command } =
         parse("aw-sqlite");
     let usual = rings.state_dir.join("addrwatch.db");
     // An import adds to the history that aw-query asks, unless another one is named.
@@ -137,7 +148,7 @@ fn main() -> ExitCode {
     let spool = Some(spool);
     let (linger, interval, batch) = (LINGER, commit_interval, BATCH);
     let plan = Plan { files, linger, interval, batch, spool, ..Plan::default() };
-    let settings = DatabaseSettings { path, view: table.unwrap_or_default(), retention };
+    let settings = DatabaseSettings { path, view: table.unwrap_or_default(), retention, raw_days };
     if rings.check {
         return check("aw-sqlite", &rings, &plan, || SqliteSink::check(settings));
     }

@@ -125,12 +125,13 @@ impl Retention {
     fn verify_clock(&mut self, database: &Connection) -> rusqlite::Result<bool> {
         let Some(pass) = &mut self.pass else { return Ok(false) };
         let now = pass.now;
-        let newest = "SELECT max(id), max((SELECT max(time) FROM sighting
-                WHERE pairing = id AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END))
+        let newest = "SELECT max(id), max(max(coalesce((SELECT max(time) FROM sighting
+                WHERE pairing = id AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END), ?5),
+                coalesce((SELECT max(last) FROM sighting_span WHERE pairing = id), ?5)))
             FROM (SELECT pairing.id AS id, ring FROM pairing LEFT JOIN place ON place.id = place
                 WHERE pairing.id > ?1 ORDER BY pairing.id LIMIT ?2)";
         let row = |row: &Row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?));
-        let values = [pass.pairing, PAIRINGS_PER_STEP, CLOCK_SET_WITHOUT_RING, CLOCK_SET];
+        let values = [pass.pairing, PAIRINGS_PER_STEP, CLOCK_SET_WITHOUT_RING, CLOCK_SET, i64::MIN];
         let (last, time) = database.prepare_cached(newest)?.query_row(values, row)?;
         pass.newest = pass.newest.max(time.unwrap_or(i64::MIN));
         if pass.pairing == 0 {
@@ -196,7 +197,8 @@ impl Retention {
             }
             // Or all of them were deleted from the view.
             let unused = "DELETE FROM pairing WHERE id = ?1
-                AND NOT EXISTS (SELECT 1 FROM sighting WHERE pairing = ?1)";
+                AND NOT EXISTS (SELECT 1 FROM sighting WHERE pairing = ?1)
+                AND NOT EXISTS (SELECT 1 FROM sighting_span WHERE pairing = ?1)";
             if database.prepare_cached(unused)?.execute([pairing])? > 0 {
                 forget_undated(database, pairing, None)?;
                 writer.clear_pairings();
@@ -211,7 +213,8 @@ fn nanos(time: Duration) -> i64 {
 }
 
 fn oldest_sighting(database: &Connection, pairing: i64) -> rusqlite::Result<Option<i64>> {
-    let oldest = "SELECT min(time) FROM sighting WHERE pairing = ?";
+    let oldest = "SELECT min(time) FROM (SELECT min(time) AS time FROM sighting WHERE pairing = ?1
+        UNION ALL SELECT min(first) FROM sighting_span WHERE pairing = ?1)";
     database.prepare_cached(oldest)?.query_row([pairing], |row| row.get(0))
 }
 
@@ -237,11 +240,25 @@ fn delete_sightings(
         SELECT pairing, time, origin, again FROM sighting WHERE pairing = ? AND time >= ? AND time < ?
         ORDER BY time, origin, again LIMIT ?)";
     let row = params![pairing, from, pass.before, rows as i64];
-    let deleted = database.prepare_cached(delete)?.execute(row)?;
+    let mut deleted = database.prepare_cached(delete)?.execute(row)?;
+    if deleted < rows {
+        deleted += delete_spans(database, pairing, pass.before)?.min(rows - deleted - 1);
+    }
     if from == UNDATED {
         forget_undated(database, pairing, oldest_sighting(database, pairing)?)?;
     }
     Ok(deleted)
+}
+
+/// Deletes the spans of a pairing that are old, and cuts the others: a pairing has few of them. A span has no sighting at the cut,
+/// but some within ten minutes.
+fn delete_spans(database: &Connection, pairing: i64, before: i64) -> rusqlite::Result<usize> {
+    let delete = "DELETE FROM sighting_span WHERE pairing = ? AND last < ?";
+    let deleted = database.prepare_cached(delete)?.execute([pairing, before])?;
+    let cut = "UPDATE sighting_span SET first = ?2,
+        count = max(1 + (last > ?2), CAST(round(count * (1.0 * (last - ?2) / (last - first))) AS INTEGER))
+        WHERE pairing = ?1 AND first < ?2";
+    Ok(deleted + database.prepare_cached(cut)?.execute([pairing, before])?)
 }
 
 /// Deletes the oldest configuration changes, at most `rows`.
@@ -279,7 +296,7 @@ fn delete_places(
 }
 
 /// From which time on the clock of a pairing's place counts as set.
-fn clock_set(database: &Connection, pairing: i64) -> rusqlite::Result<i64> {
+pub fn clock_set(database: &Connection, pairing: i64) -> rusqlite::Result<i64> {
     let select =
         "SELECT ring = '' FROM pairing JOIN place ON place.id = place WHERE pairing.id = ?";
     let ringless = database.prepare_cached(select)?.query_row([pairing], |row| row.get(0));

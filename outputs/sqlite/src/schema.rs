@@ -8,7 +8,7 @@
 
 use std::str::FromStr;
 
-use aw_database::{FILING, FILING_COLUMNS, NOT_FILED, RECENT, RECENT_COLUMNS};
+use aw_database::{FILING, FILING_COLUMNS, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN, SPAN_COLUMNS};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::delete_trigger;
@@ -74,6 +74,15 @@ const ADDITIONS: &str = "
     CREATE TABLE IF NOT EXISTS recent_filing ( -- one row while rows are being filed, see aw_database::FILING
         before INTEGER NOT NULL, pairing INTEGER NOT NULL, time INTEGER NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS sighting_span ( -- old sightings of a pairing, with claims at most ten minutes apart, within a day
+        pairing INTEGER NOT NULL REFERENCES pairing,
+        first INTEGER NOT NULL, last INTEGER NOT NULL, -- nanoseconds since 1970
+        count INTEGER NOT NULL, first_origin INTEGER NOT NULL, last_origin INTEGER NOT NULL,
+        PRIMARY KEY (pairing, first)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS span_progress ( -- how far the compaction of old sightings is
+        until INTEGER NOT NULL, before INTEGER NOT NULL, pairing INTEGER NOT NULL, time INTEGER NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS undated (
         pairing INTEGER PRIMARY KEY, -- was seen while the clock was not set; 0: configuration changes
         found INTEGER NOT NULL     -- when --retention first found such rows, nanoseconds since 1970
@@ -83,7 +92,7 @@ const ADDITIONS: &str = "
 const OLD_INDEX: &str = "CREATE INDEX pairing_of_mac ON pairing (mac)";
 
 /// The columns that this release uses, by table.
-const COLUMNS: [(&str, &[&str]); 8] = [
+const COLUMNS: [(&str, &[&str]); 10] = [
     ("place", &["id", "host", "ring", "interface", "vlan", "outer_vlan", "router"]),
     ("pairing", &["id", "address", "mac", "place", "ip", "source"]),
     ("sighting", &["pairing", "time", "origin", "again"]),
@@ -92,6 +101,8 @@ const COLUMNS: [(&str, &[&str]); 8] = [
     ("undated", &["pairing", "found"]),
     (RECENT, &RECENT_COLUMNS),
     (FILING, &FILING_COLUMNS),
+    (SPAN, &SPAN_COLUMNS),
+    ("span_progress", &["until", "before", "pairing", "time"]),
 ];
 
 /// What every connection sets. The log is synced to the disk only before it is copied into the tables: a
@@ -124,7 +135,7 @@ pub const COMPACT_COLUMNS: [&str; 8] = [
 ];
 
 /// Names of our tables and indexes, which the view cannot have.
-const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing";
+const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress";
 
 /// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =
@@ -226,7 +237,7 @@ pub fn is_older(database: &Connection, view: &ViewName) -> Result<bool, Unusable
     let mut misses = false;
     check_columns(database, |table, column| {
         let is_added = column == "source" && !has_source
-            || ["config_change", "undated", RECENT, FILING].contains(&table)
+            || ["config_change", "undated", RECENT, FILING, SPAN, "span_progress"].contains(&table)
                 && kind(database, table).is_ok_and(|found| found.is_none());
         misses |= is_added;
         is_added
@@ -402,12 +413,19 @@ fn view_head(name: &str) -> String {
             printf('%02x:%02x:%02x:%02x:%02x:%02x', mac >> 40, mac >> 32 & 255, mac >> 24 & 255,
                 mac >> 16 & 255, mac >> 8 & 255, mac & 255), ip, origin";
     let recent = VIEW_SOURCE.replace("FROM sighting", "FROM recent_sighting");
+    let spans = VIEW_SOURCE.replace("FROM sighting", "FROM sighting_span");
+    let [first, last] = ["first", "last"]
+        .map(|end| COLUMNS.replace("time", end).replace(" origin", &format!(" {end}_origin")));
     format!(
         "{}
         SELECT {COLUMNS}
         {VIEW_SOURCE}
         UNION ALL SELECT {COLUMNS}
-        {recent} WHERE {NOT_FILED}",
+        {recent} WHERE {NOT_FILED}
+        UNION ALL SELECT {first}
+        {spans}
+        UNION ALL SELECT {last}
+        {spans} WHERE last > first",
         view_begin(name)
     )
 }

@@ -21,6 +21,7 @@ use rustix::{
 use shm_layout::RingName;
 
 use crate::{
+    compaction::Compaction,
     database_file::{self, FileId},
     filing::Filing,
     legacy_import::LegacyImport,
@@ -43,6 +44,8 @@ pub struct DatabaseSettings {
     pub view: ViewName,
     /// Days for which sightings are kept.
     pub retention: Option<u32>,
+    /// Days after which sightings are compacted; 0: never.
+    pub raw_days: u32,
 }
 
 pub struct SqliteSink {
@@ -54,6 +57,7 @@ pub struct SqliteSink {
     /// The file was moved away, and another program still uses it.
     moved: Condition,
     retention: Retention,
+    compaction: Compaction,
 }
 
 /// An open database, with what is cached of it: a rollback discards both.
@@ -73,8 +77,9 @@ impl SqliteSink {
     pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
         require_directory(&settings.path)?;
         let retention = Retention::new(settings.retention);
-        let (failed_file, moved) = (None, Condition::default());
-        let mut sink = SqliteSink { settings, database: None, failed_file, moved, retention };
+        let compaction = Compaction::new(settings.raw_days);
+        let (database, failed_file, moved) = (None, None, Condition::default());
+        let mut sink = SqliteSink { settings, database, failed_file, moved, retention, compaction };
         match sink.open() {
             Ok(database) => sink.database = Some(database),
             Err(Unusable::Foreign(why)) => return Err(failed(sink.open_failure(&why))),
@@ -168,17 +173,24 @@ impl SqliteSink {
         Fault::Down(write_failure(&self.settings.path, error))
     }
 
-    /// Takes one step of the import, or else of filing, or else of the retention. Returns true if there is more to do.
+    /// Takes one step of the import, or else of filing, of the retention, or of compaction. Returns true if there is more to do.
     fn background_step(&mut self, rows: usize) -> SinkResult<bool> {
         let due = self.retention.due();
+        let compaction = &self.compaction;
         let has_work = |database: &OpenDatabase| {
             let OpenDatabase { connection, import, filing, .. } = database;
-            import.is_some() || filing.is_due(connection).unwrap_or(true)
+            let has_work = || {
+                Ok::<_, rusqlite::Error>(
+                    filing.is_due(connection)? || compaction.may_be_due(connection)?,
+                )
+            };
+            import.is_some() || has_work().unwrap_or(true)
         };
         if due.is_none() && !self.database.as_ref().is_none_or(has_work) {
             return Ok(false);
         }
         let mut retention = std::mem::take(&mut self.retention);
+        let mut compaction = std::mem::take(&mut self.compaction);
         let result = self.in_transaction(|database| {
             let OpenDatabase { connection, rows: writer, import, filing, .. } = database;
             if let Some(mut current) = import.take() {
@@ -188,17 +200,23 @@ impl SqliteSink {
                 };
                 return Ok(import.is_some() || due.is_some());
             }
-            let is_wanted = due.map_or(Ok(false), |before| filing.want(connection, before))?;
-            if is_wanted || filing.is_due(connection)? {
-                return Ok(filing.step(connection, rows)? || due.is_some());
+            let compacted = compaction.due(connection)?;
+            for before in [due, compacted].into_iter().flatten() {
+                filing.want(connection, before)?;
+            }
+            if filing.is_due(connection)? {
+                // In smaller steps, it would write the same pages again and again.
+                return Ok(
+                    filing.step(connection, rows.max(STEP_IDLE))? || due.or(compacted).is_some()
+                );
             }
             if due.is_none() {
-                return Ok(false);
+                return compaction.step(connection, rows);
             }
             filing.added(writer.write_rows(connection)?); // without them, a new pairing would seem to have no rows
-            retention.step(connection, writer, rows)
+            Ok(retention.step(connection, writer, rows)? || compacted.is_some())
         });
-        self.retention = retention;
+        (self.retention, self.compaction) = (retention, compaction);
         if result.is_err() {
             self.retention.restart_pass();
         }

@@ -2,7 +2,7 @@
 
 use aw_database::Snapshot;
 use aw_output::{HistoryChange, HistoryCount, HistoryPlace, HistorySighting};
-use aw_service::Error;
+use aw_service::{Error, warn};
 use rusqlite::{Row, Rows, types::ValueRef};
 use shm_layout::UnixTime;
 
@@ -37,8 +37,15 @@ impl SqliteReader {
         position: &mut ExportPosition,
     ) -> Result<bool, Error> {
         if position.changes_from.is_none() {
-            let SqliteReader { recent, snapshot, path, .. } = self;
+            let SqliteReader { recent, spans, snapshot, path, .. } = self;
             recent.all(&snapshot.database).map_err(|error| failure(path, error))?;
+            if position.group.is_none()
+                && spans.are_any(&snapshot.database).map_err(|error| failure(path, error))?
+            {
+                warn(
+                    "old sightings are compacted: of those in a span, the first and the last one are exported (aw-query copy copies all)",
+                );
+            }
             to.begin_pairings();
             let select = format!(
                 "SELECT address, mac, vlan, interface, host, {}, pairing.id, ring, outer_vlan, router
@@ -125,7 +132,8 @@ impl SqliteReader {
         );
         let mut statement = self.sql(self.snapshot.database.prepare(&select))?;
         let mut rows = self.sql(statement.query([from.as_nanos(), to.range.to.as_nanos()]))?;
-        let mut recent = self.recent_of(members, (from, to.range.to)).into_iter().peekable();
+        let others = self.sql(self.others_of(members, (from, to.range.to)))?;
+        let mut others = others.into_iter().peekable();
         let mut filed: Option<Found> = None;
         let mut equal: Vec<Found> = Vec::new(); // in time and origin
         loop {
@@ -141,7 +149,7 @@ impl SqliteReader {
                     .as_ref()
                     .is_none_or(|filed| (new.time, new.origin) <= (filed.time, filed.origin))
             };
-            let next = recent.next_if(is_first).or_else(|| filed.take());
+            let next = others.next_if(is_first).or_else(|| filed.take());
             let key = |found: &Found| (found.time, found.origin);
             if next.as_ref().map(key) != equal.last().map(key) {
                 let last = equal.last().map(|found| found.time);
@@ -180,9 +188,20 @@ impl SqliteReader {
         }
     }
 
-    /// The new sightings of a group's members in a time range, in the order of time and origin.
-    fn recent_of(&self, members: &[Member], (from, to): (UnixTime, UnixTime)) -> Vec<Found> {
+    /// The new sightings of a group's members in a time range, and the ends of spans, in the order of time and origin.
+    fn others_of(
+        &self,
+        members: &[Member],
+        (from, to): (UnixTime, UnixTime),
+    ) -> rusqlite::Result<Vec<Found>> {
         let mut all = Vec::new();
+        let (source, in_range) = (self.spans.source, self.spans.in_range("?2", "?3"));
+        let ends = format!(
+            "SELECT first, first_origin FROM {source} WHERE pairing = ?1 AND {in_range}
+            UNION ALL SELECT last, last_origin FROM {source}
+            WHERE pairing = ?1 AND {in_range} AND last > first"
+        );
+        let mut ends = self.snapshot.database.prepare_cached(&ends)?;
         for (member, Member { id, .. }) in members.iter().enumerate() {
             for (time, origin) in self.recent.known(*id) {
                 let (time, origin) = (UnixTime::from_nanos(*time), *origin);
@@ -190,9 +209,16 @@ impl SqliteReader {
                     all.push(Found { member, time, origin, count: 1 });
                 }
             }
+            let mut rows = ends.query([*id, from.as_nanos(), to.as_nanos()])?;
+            while let Some(row) = rows.next()? {
+                let (time, origin) = (UnixTime::from_nanos(row.get(0)?), row.get(1)?);
+                if (from..to).contains(&time) {
+                    all.push(Found { member, time, origin, count: 1 });
+                }
+            }
         }
         all.sort_by_key(|found| (found.time, found.origin));
-        all
+        Ok(all)
     }
 
     fn export_changes(
