@@ -1,8 +1,8 @@
 //! The whole content of a database, in the order of its pairings.
 
 use aw_database::Snapshot;
-use aw_output::{HistoryChange, HistoryCount, HistoryPlace, HistorySighting};
-use aw_service::{Error, warn};
+use aw_output::{HistoryChange, HistoryCount, HistoryPlace, HistorySighting, HistorySpan};
+use aw_service::Error;
 use rusqlite::{Row, Rows, types::ValueRef};
 use shm_layout::UnixTime;
 
@@ -20,12 +20,13 @@ struct Member {
     router: String,
 }
 
-/// Equal sightings of a member.
+/// Equal sightings of a member, or a span of them.
 struct Found {
     member: usize,
     time: UnixTime,
     origin: i64,
     count: u64,
+    span: Option<HistorySpan>,
 }
 
 impl SqliteReader {
@@ -37,15 +38,8 @@ impl SqliteReader {
         position: &mut ExportPosition,
     ) -> Result<bool, Error> {
         if position.changes_from.is_none() {
-            let SqliteReader { recent, spans, snapshot, path, .. } = self;
+            let SqliteReader { recent, snapshot, path, .. } = self;
             recent.all(&snapshot.database).map_err(|error| failure(path, error))?;
-            if position.group.is_none()
-                && spans.are_any(&snapshot.database).map_err(|error| failure(path, error))?
-            {
-                warn(
-                    "old sightings are compacted: of those in a span, the first and the last one are exported (aw-query copy copies all)",
-                );
-            }
             to.begin_pairings();
             let select = format!(
                 "SELECT address, mac, vlan, interface, host, {}, pairing.id, ring, outer_vlan, router
@@ -132,7 +126,9 @@ impl SqliteReader {
         );
         let mut statement = self.sql(self.snapshot.database.prepare(&select))?;
         let mut rows = self.sql(statement.query([from.as_nanos(), to.range.to.as_nanos()]))?;
-        let others = self.sql(self.others_of(members, (from, to.range.to)))?;
+        // A span that the range cuts is exported as it is.
+        let is_begin = from == to.range.from;
+        let others = self.sql(self.others_of(members, (from, to.range.to), is_begin))?;
         let mut others = others.into_iter().peekable();
         let mut filed: Option<Found> = None;
         let mut equal: Vec<Found> = Vec::new(); // in time and origin
@@ -155,11 +151,12 @@ impl SqliteReader {
                 let last = equal.last().map(|found| found.time);
                 equal.sort_by_key(|found| found.member);
                 equal.dedup_by(|next, found| {
-                    let is_same = next.member == found.member;
+                    let is_same =
+                        next.member == found.member && next.span.is_none() && found.span.is_none();
                     found.count += if is_same { next.count } else { 0 };
                     is_same
                 });
-                for Found { member, time, origin, count } in equal.drain(..) {
+                for Found { member, time, origin, count, span } in equal.drain(..) {
                     let Member { ring, outer_vlan, router, .. } = &members[member];
                     let place = HistoryPlace {
                         host: group.host.clone(),
@@ -170,7 +167,16 @@ impl SqliteReader {
                         router: router.clone(),
                     };
                     let times = nth.next(time.seconds(), origin, count);
-                    to.sighting(HistorySighting { place, time, mac, ip, source, origin, times });
+                    to.sighting(HistorySighting {
+                        place,
+                        time,
+                        mac,
+                        ip,
+                        source,
+                        origin,
+                        times,
+                        span,
+                    });
                 }
                 let time = next.as_ref().map(|found| found.time).filter(|time| Some(*time) != last);
                 if let Some(time) = time.filter(|_| to.is_full()) {
@@ -188,32 +194,35 @@ impl SqliteReader {
         }
     }
 
-    /// The new sightings of a group's members in a time range, and the ends of spans, in the order of time and origin.
+    /// The new sightings of a group's members in a time range, and the spans, in the order of time and origin.
     fn others_of(
         &self,
         members: &[Member],
         (from, to): (UnixTime, UnixTime),
+        with_begun: bool,
     ) -> rusqlite::Result<Vec<Found>> {
         let mut all = Vec::new();
-        let (source, in_range) = (self.spans.source, self.spans.in_range("?2", "?3"));
-        let ends = format!(
-            "SELECT first, first_origin FROM {source} WHERE pairing = ?1 AND {in_range}
-            UNION ALL SELECT last, last_origin FROM {source}
-            WHERE pairing = ?1 AND {in_range} AND last > first"
+        let spans = format!(
+            "SELECT first, last, count, first_origin, last_origin FROM {} WHERE pairing = ?1 AND {}",
+            self.spans.source,
+            self.spans.in_range("?2", "?3")
         );
-        let mut ends = self.snapshot.database.prepare_cached(&ends)?;
+        let mut spans = self.snapshot.database.prepare_cached(&spans)?;
         for (member, Member { id, .. }) in members.iter().enumerate() {
             for (time, origin) in self.recent.known(*id) {
                 let (time, origin) = (UnixTime::from_nanos(*time), *origin);
                 if (from..to).contains(&time) {
-                    all.push(Found { member, time, origin, count: 1 });
+                    all.push(Found { member, time, origin, count: 1, span: None });
                 }
             }
-            let mut rows = ends.query([*id, from.as_nanos(), to.as_nanos()])?;
+            let mut rows = spans.query([*id, from.as_nanos(), to.as_nanos()])?;
             while let Some(row) = rows.next()? {
-                let (time, origin) = (UnixTime::from_nanos(row.get(0)?), row.get(1)?);
-                if (from..to).contains(&time) {
-                    all.push(Found { member, time, origin, count: 1 });
+                let [time, last] = [row.get(0)?, row.get(1)?].map(UnixTime::from_nanos);
+                let sightings = row.get::<_, i64>(2)?.max(1) as u64;
+                let (origin, last_origin) = (row.get(3)?, row.get(4)?);
+                if time >= from || with_begun {
+                    let span = Some(HistorySpan { last, last_origin, sightings });
+                    all.push(Found { member, time, origin, count: 1, span });
                 }
             }
         }
@@ -290,7 +299,7 @@ fn found(row: &Row, members: &[Member]) -> rusqlite::Result<Found> {
     let member = members.iter().position(|member| member.id == id).unwrap_or(0);
     let time = UnixTime::from_nanos(row.get(1)?);
     let origin = number(row, 2).unwrap_or(-1); // which no line has
-    Ok(Found { member, time, origin, count: row.get::<_, i64>(3)? as u64 })
+    Ok(Found { member, time, origin, count: row.get::<_, i64>(3)? as u64, span: None })
 }
 
 /// A configuration change, without its counts; None if its values are not valid.

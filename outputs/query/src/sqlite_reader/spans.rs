@@ -45,12 +45,6 @@ impl Spans {
         format!("first > {from} - {LONGEST} AND first < {to} AND last >= {from}")
     }
 
-    /// Whether there are spans.
-    pub fn are_any(self, database: &Connection) -> rusqlite::Result<bool> {
-        let any = format!("SELECT EXISTS (SELECT 1 FROM {})", self.source);
-        database.query_row(&any, [], |row| row.get(0))
-    }
-
     /// Adds the spans of a pairing that are nearest to a time. Within a span, the time itself counts.
     pub fn add_nearest(
         self,
