@@ -92,7 +92,7 @@ fn a_full_disk_for_both() {
     let history = History::at(state.join("addrwatch.db"));
     let mount = Mount::new(&state, "size=24m");
     publish(&ring, 1..11);
-    let mut command = program("aw-sqlite", &["--ring", ring.name()]);
+    let mut command = program("aw-sqlite", &["--ring", ring.name(), "--commit-interval", "1s"]);
     command.arg("--state-dir").arg(&state);
     let output = Run::start(command);
     wait_until("rows", || history.count() == 10);

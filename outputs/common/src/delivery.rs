@@ -73,7 +73,8 @@ impl RingProgress {
 }
 
 impl<'a, S: Sink> Delivery<'a, S> {
-    pub fn new(sink: &'a mut S, plan: &'a Plan, files: CheckpointFiles) -> Result<Self, Error> {
+    pub fn new(sink: &'a mut S, plan: &'a Plan, mut files: CheckpointFiles) -> Result<Self, Error> {
+        files.schedule.copies = files.in_sink && !plan.interval.is_zero();
         let mode = Mode::initial(files.spool.as_ref())?;
         let outage_file = files.spool.as_ref().map(OutageFile::open).transpose()?;
         let (ring_states, pending) = (Vec::new(), Vec::new());
@@ -220,6 +221,9 @@ impl<'a, S: Sink> Delivery<'a, S> {
     pub fn observe(&mut self, ring: usize, source: &Source) -> Result<(), Error> {
         let full = self.spool_full();
         let state = &mut self.ring_states[ring];
+        if let (Some(checkpoint), Some(slots)) = (&state.checkpoint, source.slots()) {
+            self.files.copy_if_old(&state.ring, checkpoint, (slots / 8).max(1)); // `--health` allows for a half
+        }
         if self.mode.is_down() {
             state.was_full = full.or(state.was_full.take());
             return Ok(());
