@@ -5,7 +5,7 @@
 //! on what comes within ten minutes, and on what waits for that. So do claims in frames of another MAC, and messages that
 //! are no pairing.
 //!
-//! A pass goes through the pairings in small steps, once a day. `span_progress` has how far it is, in the transaction of the rows.
+//! A pass goes through the pairings in small steps, several times in the days for which single sightings are kept. `span_progress` has how far it is, in the transaction of the rows.
 //! A span lies within a day of UTC: so what deletes the first row of it, as old, does not delete months.
 
 use std::time::{Duration, Instant};
@@ -37,6 +37,11 @@ pub struct Compaction {
     /// The age from which on; none: never.
     keep: Option<Duration>,
     began: Option<Instant>,
+}
+
+/// The time between two passes: each one writes a page or two of each pairing.
+fn pause(keep: Duration) -> Duration {
+    (keep / 4).min(DAY)
 }
 
 /// How far a pass is.
@@ -79,7 +84,7 @@ impl Compaction {
     /// Whether a pass is under way, or one may begin.
     pub fn may_be_due(&self, database: &Connection) -> rusqlite::Result<bool> {
         let Some(keep) = self.keep else { return Ok(false) };
-        let pause = (keep / 24).min(DAY);
+        let pause = pause(keep);
         let progress = progress(database)?;
         let is_under_way = progress.until < progress.before;
         let is_due = self.began.is_none_or(|began| began.elapsed() >= pause);
@@ -98,7 +103,7 @@ impl Compaction {
         steady: Instant,
     ) -> rusqlite::Result<Option<i64>> {
         let Some(keep) = self.keep else { return Ok(None) };
-        let pause = (keep / 24).min(DAY);
+        let pause = pause(keep);
         let is_due = self.began.is_none_or(|began| steady - began >= pause);
         let mut progress = progress(database)?;
         if progress.before <= progress.until {

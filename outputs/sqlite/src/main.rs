@@ -53,12 +53,12 @@ struct Options {
 
     /// Compact sightings that are older than DAYS: those of a MAC with an address that are at most ten minutes apart become one span
     /// with first, last and number; 0: keep each one. Answers of aw-query have the same MACs, addresses and times
-    #[arg(long, value_name = "DAYS", default_value = "7", value_parser = parse_raw_days)]
+    #[arg(long, value_name = "DAYS", default_value = "1", value_parser = parse_raw_days)]
     raw_days: u32,
 
     /// Commit at most once in TIME, such as 1s or 5m; earlier when a quarter of the ring is not committed. A question does not see
-    /// what is not committed; a power failure loses it, a kill does not. At one event a second, 1s writes twenty times as much as 30s
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_interval)]
+    /// what is not committed; a power failure loses it, a kill does not. At one event a second, 1s writes many times as much as 60s
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
     commit_interval: Duration,
 
     #[command(flatten)]
@@ -103,7 +103,7 @@ fn parse_interval(text: &str) -> Result<Duration, &'static str> {
     let time = text.parse::<TimeSpan>().ok().map(|span| span.0);
     let limits = Duration::from_secs(1)..=Duration::from_secs(3_600);
     time.filter(|time| limits.contains(time))
-        .ok_or("must be a time from 1s to 1h, such as 30s or 5m")
+        .ok_or("must be a time from 1s to 1h, such as 60s or 5m")
 }
 
 const EXAMPLES: &str = "\
