@@ -330,17 +330,24 @@ impl HistoryReader for SqliteReader {
         self.read(|history| {
             let all = history.pairings_of(ip)?;
             let known: HashMap<i64, Pairing> = all.into_iter().map(|one| (one.id, one)).collect();
-            let of = |source: &str| {
-                format!(
-                    "SELECT time, pairing, origin FROM {source}
-                    WHERE pairing IN (SELECT id FROM pairing WHERE address = ?1)
-                    AND time >= ?2 AND time < ?3"
-                )
-            };
-            let recent = of(&history.recent.source);
-            let select = format!("{} UNION ALL {recent} ORDER BY 1", of("sighting"));
-            let mut statement = history.snapshot.database.prepare_cached(&select)?;
             let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
+            let database = &history.snapshot.database;
+            let mut others = history.spans.ends(database, ip, range)?;
+            for (pairing, rows) in history.recent.of(database, ip)? {
+                let in_range = rows.into_iter().filter(|(time, _)| (from..to).contains(time));
+                others.extend(in_range.map(|(time, origin)| SpanEnd {
+                    time,
+                    pairing,
+                    origin,
+                    more: 0,
+                }));
+            }
+            others.sort_by_key(|other| other.time);
+            let mut others = others.into_iter().peekable();
+            let select = "SELECT time, pairing, origin FROM sighting
+                WHERE pairing IN (SELECT id FROM pairing WHERE address = ?)
+                AND time >= ? AND time < ? ORDER BY time";
+            let mut statement = database.prepare_cached(select)?;
             let mut rows = statement.query(params![bytes(&ip), from, to])?;
             let mut add = |time: i64, pairing: i64, origin: i64, more: u64| {
                 let Some(Pairing { network, mac, source, .. }) = known.get(&pairing) else {
@@ -351,8 +358,6 @@ impl HistoryReader for SqliteReader {
                 let evidence = evidence_in_frame(origin, source);
                 each(AddressSighting { time, network, mac, evidence, source, more });
             };
-            let ends = history.spans.ends(&history.snapshot.database, ip, range)?;
-            let mut ends = ends.into_iter().peekable();
             loop {
                 let next = match rows.next()? {
                     Some(row) => Some((row.get(0)?, row.get(1)?, row.get(2)?)),
@@ -360,7 +365,7 @@ impl HistoryReader for SqliteReader {
                 };
                 let time = next.map_or(i64::MAX, |(time, ..)| time);
                 while let Some(SpanEnd { time, pairing, origin, more }) =
-                    ends.next_if(|end| end.time <= time)
+                    others.next_if(|other| other.time <= time)
                 {
                     add(time, pairing, origin, more);
                 }

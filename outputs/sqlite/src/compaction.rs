@@ -5,8 +5,9 @@
 //! on what comes within ten minutes, and on what waits for that. So do claims in frames of another MAC, and messages that
 //! are no pairing.
 //!
-//! A pass goes through the pairings in small steps, several times in the days for which single sightings are kept. `span_progress` has how far it is, in the transaction of the rows.
-//! A span lies within a day of UTC: so what deletes the first row of it, as old, does not delete months.
+//! A pass goes through the pairings in small steps, several times in the days for which single sightings are kept. `span_progress`
+//! has how far it is, in the transaction of the rows. A span lies within a day of UTC: so what deletes the first row of
+//! it, as old, does not delete months.
 
 use std::time::{Duration, Instant};
 
@@ -110,7 +111,14 @@ impl Compaction {
             let keep = i64::try_from(keep.as_nanos()).unwrap_or(i64::MAX);
             let before = wall.saturating_sub(keep);
             self.began = if is_due { Some(steady) } else { self.began };
-            if !is_due || wall < UnixTime::CLOCK_SET.as_nanos() || before <= progress.until {
+            if !is_due || wall < UnixTime::CLOCK_SET.as_nanos() {
+                return Ok(None);
+            }
+            if before <= progress.until {
+                // The clock was ahead: what it examined then is not all that is older.
+                if before < progress.until.saturating_sub(DAY_NANOS) {
+                    store(database, Progress { until: before, before, ..progress })?;
+                }
                 return Ok(None);
             }
             progress = Progress { before, pairing: 0, time: i64::MIN, ..progress };
@@ -379,4 +387,34 @@ fn widen(times: &mut Vec<(i64, i64)>) {
         known.1 = if overlaps { known.1.max(next.1) } else { known.1 };
         overlaps
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+
+    /// A pass is due at the start and then four times in the days for which single sightings are kept, unless the clock is not set; and
+    /// after it was ahead.
+    #[test]
+    fn when_a_pass_is_due() {
+        let mut database = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        let now = 20_000 * DAY_NANOS;
+        let start = Instant::now();
+        let hours = |number: u64| start + Duration::from_secs(number * 3_600);
+        let mut compaction = Compaction::new(1);
+        let mut due = |wall, steady| {
+            let due = compaction.due_at(&database, wall, steady).unwrap();
+            while compaction.step(&database, 1_000).unwrap() {}
+            due
+        };
+        assert_eq!(due(1, hours(0)), None);
+        assert_eq!(due(now, hours(6)), Some(now - DAY_NANOS));
+        assert_eq!(due(now + 1, hours(11)), None);
+        assert_eq!(due(now + 9 * DAY_NANOS, hours(12)), Some(now + 8 * DAY_NANOS));
+        assert_eq!(due(now + 2, hours(18)), None);
+        assert_eq!(due(now + DAY_NANOS, hours(24)), Some(now));
+        assert_eq!(Compaction::new(0).due_at(&database, now, hours(99)).unwrap(), None);
+    }
 }

@@ -26,12 +26,12 @@ pub struct Spans {
     pub source: &'static str,
 }
 
-/// An end of a span in a time range.
+/// An end of a span in a time range, or a single sighting.
 pub struct SpanEnd {
     pub time: i64,
     pub pairing: i64,
     pub origin: i64,
-    /// The sightings between this end, which is the first one, and the other.
+    /// The sightings between this end, if it is the first one, and the other.
     pub more: u64,
 }
 
@@ -89,7 +89,7 @@ impl Spans {
         Ok(first?.map(UnixTime::from_nanos))
     }
 
-    /// The ends of the spans of an address in a time range, in the order of time. A span that begins before the range, or ends
+    /// The ends of the spans of an address in a time range. A span that begins before the range, or ends
     /// after it, is cut: it is seen near its edges, too.
     pub fn ends(
         self,
@@ -123,7 +123,6 @@ impl Spans {
                 ends.push(SpanEnd { time: end, pairing, origin: row.get(5)?, more: 0 });
             }
         }
-        ends.sort_by_key(|end| end.time);
         Ok(ends)
     }
 
