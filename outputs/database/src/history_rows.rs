@@ -6,17 +6,26 @@ use crate::has_columns;
 
 /// New sightings, which are not filed by pairing yet.
 pub const RECENT: &str = "recent_sighting";
-/// The columns of that table.
-pub const RECENT_COLUMNS: [&str; 4] = ["time", "pairing", "origin", "again"];
-/// How far filing is: the rows of [`RECENT`] from before a time, up to a pairing and time, are in `sighting` already. Empty
+/// The columns of that table. The time is `slot - shift`: a slot is the time, or if that is taken, the next one that is free.
+pub const RECENT_COLUMNS: [&str; 4] = ["slot", "shift", "pairing", "origin"];
+/// A shift is less than this, in nanoseconds: a search for times looks at slots so much later, too.
+pub const LONGEST_SHIFT: i64 = 1_000_000_000;
+/// How far filing is: the rows of [`RECENT`] from before a slot, up to a pairing and time, are in `sighting` already. Empty
 /// while no rows are being filed.
 pub const FILING: &str = "recent_filing";
 /// The columns of that table.
 pub const FILING_COLUMNS: [&str; 3] = ["before", "pairing", "time"];
 
 /// The rows of [`RECENT`] that are not in `sighting`: a condition for `WHERE`.
-pub const NOT_FILED: &str = "(recent_sighting.time >= (SELECT coalesce(max(before), -9223372036854775808) FROM recent_filing)
-        OR (recent_sighting.pairing, recent_sighting.time) > (SELECT pairing, time FROM recent_filing))";
+pub const NOT_FILED: &str = "(recent_sighting.slot >= (SELECT coalesce(max(before), -9223372036854775808) FROM recent_filing)
+        OR (recent_sighting.pairing, slot - shift) > (SELECT pairing, time FROM recent_filing))";
+
+/// The rows of [`RECENT`] from a time on and before another one: a condition for `WHERE`.
+pub fn recent_between(from: &str, to: &str) -> String {
+    format!(
+        "slot >= {from} AND slot < {to} + {LONGEST_SHIFT} AND slot - shift >= {from} AND slot - shift < {to}"
+    )
+}
 
 /// Old sightings, compacted into spans: those of a pairing from a claim to a later one, with claims at most ten minutes apart.
 pub const SPAN: &str = "sighting_span";
@@ -54,7 +63,9 @@ impl HistoryRows {
     pub fn recent(self) -> String {
         match self.has_recent {
             true => {
-                format!("(SELECT pairing, time, origin FROM recent_sighting WHERE {NOT_FILED})")
+                format!(
+                    "(SELECT pairing, slot - shift AS time, origin FROM recent_sighting WHERE {NOT_FILED})"
+                )
             }
             false => "(SELECT 0 AS pairing, 0 AS time, 0 AS origin WHERE 0)".into(),
         }

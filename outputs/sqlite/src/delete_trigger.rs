@@ -53,10 +53,13 @@ fn delete_sightings() -> String {
             AND {time} < OLD.timestamp * 1000000000 + 1000000000"
         )
     };
-    let of_table = |table: &str| {
-        let in_second = in_second("time");
+    let of_table = |table: &str, in_second: &str| {
         format!("DELETE FROM {table} WHERE origin = OLD.origin AND {in_second} AND {pairings};\n")
     };
+    let recent = aw_database::recent_between(
+        "OLD.timestamp * 1000000000",
+        "OLD.timestamp * 1000000000 + 1000000000",
+    );
     // The row of an end deletes what lies between, too: it leaves the other end, which has a row of its own.
     let [first, last] = ["first", "last"].map(in_second);
     let spans = format!(
@@ -67,7 +70,7 @@ fn delete_sightings() -> String {
             WHERE first < last AND last_origin = OLD.origin AND {last}
             AND first > OLD.timestamp * 1000000000 - 86400000000000 AND {pairings};\n"
     );
-    of_table("sighting") + &of_table(aw_database::RECENT) + &spans
+    of_table("sighting", &in_second("time")) + &of_table(aw_database::RECENT, &recent) + &spans
 }
 
 /// Without an index, each row would cost a search through all rows: nothing is deleted during the import.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use aw_database::LONGEST_SHIFT;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Recent rows that begin a pass. With a thousand pairings, a page gets hundreds of rows; a reader goes through so many in some
@@ -18,7 +19,7 @@ type Row = (i64, i64, i64);
 /// How far a pass is.
 #[derive(Clone, Copy)]
 struct Progress {
-    /// Rows from before this time are filed.
+    /// Rows from before this slot are filed.
     before: i64,
     /// The last one that is in the other table.
     filed: (i64, i64),
@@ -62,8 +63,9 @@ impl Filing {
 
     /// Files rows from before a time, if there are any, before more of them is done. Returns whether there are.
     pub fn want(&mut self, database: &Connection, before: i64) -> rusqlite::Result<bool> {
-        let any = "SELECT EXISTS (SELECT 1 FROM recent_sighting WHERE time < ?)";
-        let any = database.prepare_cached(any)?.query_row([before], |row| row.get(0))?;
+        let any = "SELECT EXISTS (SELECT 1 FROM recent_sighting WHERE slot < ?1 + ?2 AND slot - shift < ?1)";
+        let any =
+            database.prepare_cached(any)?.query_row([before, LONGEST_SHIFT], |row| row.get(0))?;
         if any {
             self.wanted = self.wanted.max(before);
         }
@@ -108,16 +110,16 @@ impl Filing {
     }
 
     fn begin(&mut self, database: &Connection) -> rusqlite::Result<bool> {
-        let after = "SELECT time FROM recent_sighting ORDER BY time LIMIT 1 OFFSET ?";
+        let after = "SELECT slot FROM recent_sighting ORDER BY slot LIMIT 1 OFFSET ?";
         let after = database.prepare_cached(after)?;
         let before = { after }.query_row([self.limit as i64], |row| row.get::<_, i64>(0));
         let mut before = match (before.optional()?, self.wanted) {
             (Some(before), _) => before,
             (None, i64::MIN) => i64::MAX,
-            (None, wanted) => wanted,
+            (None, wanted) => wanted.saturating_add(LONGEST_SHIFT),
         };
         if before == i64::MAX {
-            let newest = "SELECT coalesce(max(time), 0) FROM recent_sighting";
+            let newest = "SELECT coalesce(max(slot), 0) FROM recent_sighting";
             before = database.query_row(newest, [], |row| row.get::<_, i64>(0))?.saturating_add(1);
         }
         let insert = "INSERT INTO recent_filing VALUES (?, ?, ?)";
@@ -135,8 +137,8 @@ impl Filing {
         if let Some(left) = self.left.take().filter(|left| left.after == after) {
             return Ok(left.rows);
         }
-        let select = "SELECT pairing, time, origin FROM recent_sighting
-            WHERE time < ?1 AND (pairing, time) > (?2, ?3)";
+        let select = "SELECT pairing, slot - shift, origin FROM recent_sighting
+            WHERE slot < ?1 AND (pairing, slot - shift) > (?2, ?3)";
         let mut statement = database.prepare_cached(select)?;
         let rows = statement.query_map([before, filed.0, filed.1], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -153,13 +155,13 @@ impl Filing {
         Progress { before, .. }: Progress,
         rows: usize,
     ) -> rusqlite::Result<bool> {
-        let newer = "SELECT EXISTS (SELECT 1 FROM recent_sighting WHERE time >= ?)";
+        let newer = "SELECT EXISTS (SELECT 1 FROM recent_sighting WHERE slot >= ?)";
         if !database.prepare_cached(newer)?.query_row([before], |row| row.get::<_, bool>(0))? {
             database.execute("DELETE FROM recent_sighting", [])?; // frees its pages without reading them
         }
         let rows = 5 * rows; // which is as fast
-        let delete = "DELETE FROM recent_sighting WHERE time < min(?1, coalesce(
-            (SELECT time + 1 FROM recent_sighting ORDER BY time LIMIT 1 OFFSET ?2), ?1))";
+        let delete = "DELETE FROM recent_sighting WHERE slot < min(?1, coalesce(
+            (SELECT slot FROM recent_sighting ORDER BY slot LIMIT 1 OFFSET ?2), ?1))";
         let deleted = database.prepare_cached(delete)?.execute(params![before, rows as i64])?;
         if deleted > 0 {
             return Ok(true);
@@ -204,14 +206,19 @@ pub fn insert(database: &Connection, (pairing, time, origin): Row) -> rusqlite::
 
 /// Adds a row to the table in the order of time.
 pub fn insert_recent(database: &Connection, (pairing, time, origin): Row) -> rusqlite::Result<()> {
-    let row = params![time, pairing, origin];
-    let insert = "INSERT OR IGNORE INTO recent_sighting VALUES (?, ?, ?, 0)";
-    if database.prepare_cached(insert)?.execute(row)? == 0 {
-        let again = "INSERT INTO recent_sighting SELECT ?1, ?2, ?3, max(again) + 1
-            FROM recent_sighting WHERE time = ?1 AND pairing = ?2 AND origin = ?3";
-        database.prepare_cached(again)?.execute(row)?;
+    let insert = "INSERT OR IGNORE INTO recent_sighting VALUES (?, ?, ?, ?)";
+    let mut insert = database.prepare_cached(insert)?;
+    if insert.execute([time, 0, pairing, origin])? > 0 {
+        return Ok(());
     }
-    Ok(())
+    let end = time.saturating_add(LONGEST_SHIFT);
+    let last = "SELECT max(slot) FROM recent_sighting WHERE slot < ?";
+    let last = database.prepare_cached(last)?.query_row([end], |row| row.get::<_, i64>(0))?;
+    let shift = last + 1 - time;
+    match shift < LONGEST_SHIFT {
+        true => insert.execute([last + 1, shift, pairing, origin]).map(drop),
+        false => self::insert(database, (pairing, time, origin)),
+    }
 }
 
 #[cfg(test)]
@@ -221,7 +228,7 @@ mod tests {
 
     const ALL: &str = "SELECT group_concat(pairing || ' ' || time || ' ' || origin, ', ') FROM (
         SELECT pairing, time, origin FROM sighting UNION ALL
-        SELECT pairing, time, origin FROM recent_sighting WHERE %s ORDER BY 1, 2, 3)";
+        SELECT pairing, slot - shift, origin FROM recent_sighting WHERE %s ORDER BY 1, 2, 3)";
 
     fn all(database: &Connection) -> String {
         let select = ALL.replace("%s", aw_database::NOT_FILED);
@@ -273,7 +280,7 @@ mod tests {
             filing.step(&database, 100).unwrap();
         }
         assert_eq!(all(&database), expected);
-        let oldest = "SELECT min(time) FROM recent_sighting";
+        let oldest = "SELECT min(slot - shift) FROM recent_sighting";
         assert!(database.query_row(oldest, [], |row| row.get::<_, i64>(0)).unwrap() >= 550);
         assert!(!filing.want(&database, 550).unwrap());
     }

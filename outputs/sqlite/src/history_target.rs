@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use aw_database::NOT_FILED;
+use aw_database::{NOT_FILED, recent_between};
 use aw_output::{
     Error, HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistorySpan,
     HistoryTarget, failed,
@@ -180,8 +180,8 @@ impl Cache {
             return add_span(database, id, (nanos, *origin), span);
         }
         let count = format!("SELECT (SELECT count(*) FROM sighting WHERE pairing = ?1 AND time >= ?2 AND time < ?3 AND origin = ?4)
-            + (SELECT count(*) FROM recent_sighting
-                WHERE pairing = ?1 AND time >= ?2 AND time < ?3 AND origin = ?4 AND {NOT_FILED})");
+            + (SELECT count(*) FROM recent_sighting WHERE pairing = ?1 AND {} AND origin = ?4 AND {NOT_FILED})",
+            recent_between("?2", "?3"));
         let mut count = database.prepare_cached(&count)?;
         let mut count = |pairing: i64, (from, to): (i64, i64)| -> rusqlite::Result<u64> {
             count.query_row([pairing, from, to, *origin], |row| Ok(row.get::<_, i64>(0)? as u64))
@@ -331,9 +331,10 @@ fn add_span(
     let (last, mut count) = (span.last.as_nanos(), span.sightings as i64);
     let single = format!(
         "SELECT (SELECT count(*) FROM sighting WHERE pairing = ?1 AND time >= ?2 AND time <= ?3 AND origin NOT IN ({0}))
-        + (SELECT count(*) FROM recent_sighting WHERE pairing = ?1 AND time >= ?2 AND time <= ?3
+        + (SELECT count(*) FROM recent_sighting WHERE pairing = ?1 AND {1}
             AND origin NOT IN ({0}) AND {NOT_FILED})",
-        not_of_span()
+        not_of_span(),
+        recent_between("?2", "?3 + 1")
     );
     let single: rusqlite::Result<i64> =
         database.prepare_cached(&single)?.query_row([pairing, first, last], |row| row.get(0));

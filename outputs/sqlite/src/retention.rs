@@ -135,7 +135,7 @@ impl Retention {
         let (last, time) = database.prepare_cached(newest)?.query_row(values, row)?;
         pass.newest = pass.newest.max(time.unwrap_or(i64::MIN));
         if pass.pairing == 0 {
-            let newest = "SELECT max(time) FROM recent_sighting WHERE time >= ?";
+            let newest = "SELECT max(slot) FROM recent_sighting WHERE slot >= ?";
             let recent = database
                 .prepare_cached(newest)?
                 .query_row([CLOCK_SET], |row| row.get::<_, Option<i64>>(0))?;

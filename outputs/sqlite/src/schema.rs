@@ -67,10 +67,10 @@ const ADDITIONS: &str = "
     );
     CREATE INDEX IF NOT EXISTS config_change_time ON config_change (time);
     CREATE TABLE IF NOT EXISTS recent_sighting ( -- filed by pairing, in `sighting`, when there are many
-        time INTEGER NOT NULL, pairing INTEGER NOT NULL REFERENCES pairing,
-        origin INTEGER NOT NULL, again INTEGER NOT NULL,
-        PRIMARY KEY (time, pairing, origin, again)
-    ) WITHOUT ROWID;
+        slot INTEGER PRIMARY KEY,  -- the time, nanoseconds since 1970, or the next number that is free
+        shift INTEGER NOT NULL,    -- from the time to the slot
+        pairing INTEGER NOT NULL REFERENCES pairing, origin INTEGER NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS recent_filing ( -- one row while rows are being filed, see aw_database::FILING
         before INTEGER NOT NULL, pairing INTEGER NOT NULL, time INTEGER NOT NULL
     );
@@ -413,6 +413,7 @@ fn view_head(name: &str) -> String {
             printf('%02x:%02x:%02x:%02x:%02x:%02x', mac >> 40, mac >> 32 & 255, mac >> 24 & 255,
                 mac >> 16 & 255, mac >> 8 & 255, mac & 255), ip, origin";
     let recent = VIEW_SOURCE.replace("FROM sighting", "FROM recent_sighting");
+    let of_recent = COLUMNS.replace("time", "(slot - shift)");
     let spans = VIEW_SOURCE.replace("FROM sighting", "FROM sighting_span");
     let [first, last] = ["first", "last"]
         .map(|end| COLUMNS.replace("time", end).replace(" origin", &format!(" {end}_origin")));
@@ -420,7 +421,7 @@ fn view_head(name: &str) -> String {
         "{}
         SELECT {COLUMNS}
         {VIEW_SOURCE}
-        UNION ALL SELECT {COLUMNS}
+        UNION ALL SELECT {of_recent}
         {recent} WHERE {NOT_FILED}
         UNION ALL SELECT {first}
         {spans}

@@ -85,7 +85,7 @@ const OURS: [&str; 3] = [
     "CREATE TABLE sighting (pairing INTEGER, time INTEGER, origin INTEGER, again INTEGER,
         PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID",
     "SELECT pairing, time, origin, again, NULL, NULL FROM
-        (SELECT pairing, time, origin, again FROM sighting UNION ALL SELECT pairing, time, origin, again FROM recent_sighting)
+        (SELECT pairing, time, origin, again FROM sighting UNION ALL SELECT pairing, slot - shift, origin, 0 FROM recent_sighting)
     ORDER BY time",
     "INSERT INTO sighting VALUES (?1, ?2, ?3, ?4)",
 ];
