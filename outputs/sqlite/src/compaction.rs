@@ -5,12 +5,14 @@
 //! on what comes within ten minutes, and on what waits for that. So do claims in frames of another MAC, and messages that
 //! are no pairing.
 //!
+//! Sightings that are not filed by pairing yet stay, and so does what is newer: what is near a sighting must be known.
 //! A pass goes through the pairings in small steps, several times in the days for which single sightings are kept. `span_progress`
 //! has how far it is, in the transaction of the rows. A span lies within a day of UTC: so what deletes the first row of
 //! it, as old, does not delete months.
 
 use std::time::{Duration, Instant};
 
+use aw_database::LONGEST_SHIFT;
 use rusqlite::{Connection, OptionalExtension, params};
 use shm_layout::{Evidence, Origin, UnixTime};
 
@@ -121,14 +123,20 @@ impl Compaction {
                 }
                 return Ok(None);
             }
+            let oldest = "SELECT min(slot) FROM recent_sighting";
+            let oldest: Option<i64> = database.query_row(oldest, [], |row| row.get(0))?;
+            let before =
+                oldest.map_or(before, |oldest| before.min(oldest.saturating_sub(LONGEST_SHIFT)));
+            if before <= progress.until {
+                return Ok(None);
+            }
             progress = Progress { before, pairing: 0, time: i64::MIN, ..progress };
             store(database, progress)?;
         }
         Ok(Some(progress.before))
     }
 
-    /// Examines at most about `rows` sightings, in the caller's transaction. Returns true if there may be more. Sightings that are
-    /// not filed yet must be newer.
+    /// Examines at most about `rows` sightings, in the caller's transaction. Returns true if there may be more.
     pub fn step(&mut self, database: &Connection, rows: usize) -> rusqlite::Result<bool> {
         let mut progress = progress(database)?;
         if progress.before <= progress.until {
@@ -400,6 +408,7 @@ mod tests {
     fn when_a_pass_is_due() {
         let mut database = Connection::open_in_memory().unwrap();
         assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        database.execute_batch("PRAGMA foreign_keys = off").unwrap();
         let now = 20_000 * DAY_NANOS;
         let start = Instant::now();
         let hours = |number: u64| start + Duration::from_secs(number * 3_600);
@@ -415,6 +424,11 @@ mod tests {
         assert_eq!(due(now + 9 * DAY_NANOS, hours(12)), Some(now + 8 * DAY_NANOS));
         assert_eq!(due(now + 2, hours(18)), None);
         assert_eq!(due(now + DAY_NANOS, hours(24)), Some(now));
+        // What is not filed yet stays.
+        let new = now + 2 * LONGEST_SHIFT;
+        crate::filing::insert_recent(&database, (1, new, 0)).unwrap();
+        assert_eq!(due(now + 2 * DAY_NANOS, hours(30)), Some(new - LONGEST_SHIFT));
+        assert_eq!(due(now + 3 * DAY_NANOS, hours(36)), None);
         assert_eq!(Compaction::new(0).due_at(&database, now, hours(99)).unwrap(), None);
     }
 }

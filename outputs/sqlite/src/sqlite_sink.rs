@@ -201,7 +201,7 @@ impl SqliteSink {
                 return Ok(import.is_some() || due.is_some());
             }
             let compacted = compaction.due(connection)?;
-            for before in [due, compacted].into_iter().flatten() {
+            if let Some(before) = due {
                 filing.want(connection, before)?;
             }
             if filing.is_due(connection)? {
