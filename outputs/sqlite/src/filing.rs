@@ -226,6 +226,8 @@ mod tests {
     use super::*;
     use crate::schema;
 
+    const SECOND: i64 = 1_000_000_000;
+
     const ALL: &str = "SELECT group_concat(pairing || ' ' || time || ' ' || origin, ', ') FROM (
         SELECT pairing, time, origin FROM sighting UNION ALL
         SELECT pairing, slot - shift, origin FROM recent_sighting WHERE %s ORDER BY 1, 2, 3)";
@@ -246,7 +248,7 @@ mod tests {
         let mut database = Connection::open_in_memory().unwrap();
         assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
         database.execute_batch("PRAGMA foreign_keys = off").unwrap();
-        let rows = |from: i64| (from..from + 3_000).map(|n| (1 + n % 7, n / 5, n % 2));
+        let rows = |from: i64| (from..from + 3_000).map(|n| (1 + n % 7, n / 5 * SECOND, n % 2));
         rows(0).for_each(|row| insert_recent(&database, row).unwrap());
         assert_eq!(count(&database, "sighting"), 0);
         let mut filing = Filing::with_limit(&database, 2_000).unwrap();
@@ -263,7 +265,7 @@ mod tests {
             if steps == 5 {
                 let before = filed_before(&database).unwrap();
                 assert!(before > i64::MIN);
-                insert(&database, (3, 77, 1)).unwrap(); // an old one
+                insert(&database, (3, 77 * SECOND, 1)).unwrap(); // an old one
                 insert_recent(&database, (3, before, 1)).unwrap();
                 insert_recent(&database, (3, before, 1)).unwrap();
                 expected = all(&database);
@@ -275,13 +277,15 @@ mod tests {
         let left = count(&database, "recent_sighting");
         assert!(left < 2_000 && count(&database, "sighting") == 3_003 - left);
         // Old ones are wanted, however few they are.
-        assert!(filing.want(&database, 550).unwrap());
+        assert!(filing.want(&database, 550 * SECOND).unwrap());
         while filing.is_due(&database).unwrap() {
             filing.step(&database, 100).unwrap();
         }
         assert_eq!(all(&database), expected);
         let oldest = "SELECT min(slot - shift) FROM recent_sighting";
-        assert!(database.query_row(oldest, [], |row| row.get::<_, i64>(0)).unwrap() >= 550);
-        assert!(!filing.want(&database, 550).unwrap());
+        assert!(
+            database.query_row(oldest, [], |row| row.get::<_, i64>(0)).unwrap() >= 550 * SECOND
+        );
+        assert!(!filing.want(&database, 550 * SECOND).unwrap());
     }
 }
