@@ -13,6 +13,7 @@ mod export;
 mod history_reader;
 mod holders;
 mod left_out;
+mod mac_at;
 mod mysql_reader;
 mod names;
 mod omitted;
@@ -39,7 +40,7 @@ use std::{
 use aw_mysql::ServerConfig;
 use aw_service::{Error, failed, info, parse_with, warn};
 use jiff::{Zoned, tz::TimeZone};
-use shm_layout::{MacAddr, UnixTime};
+use shm_layout::UnixTime;
 
 use crate::{
     copied_file::CopiedFile,
@@ -83,9 +84,12 @@ pub fn main() -> ExitCode {
         }
         Query::Name(mac, change) => {
             let done = names::run(&options, (*mac, change), &mut io::stdout().lock(), &zone);
-            note_short_mac(&options, &query, &arguments);
+            if done.is_ok() {
+                note_unseen(&options, &query);
+            }
             done
         }
+        Query::Names => names::all(&options, &mut io::stdout().lock(), &zone),
         query => answer(&options, query, &zone),
     };
     match answered {
@@ -124,9 +128,16 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
     let labels = Labels::read(options)?;
     let remedy = "ask for a shorter time with --from and --to, or allow more";
     let timer = limit(options.question_limit(), ("answer", remedy), None);
-    let mut table = loop {
+    let (mut table, beyond) = loop {
         let mut history = open(options)?;
-        let table = query.run(&mut *history);
+        let table = query.run(&mut *history).and_then(|table| {
+            let beyond = if table.rows.is_empty() {
+                query.beyond(&mut *history, (zone, &table.omitted))?
+            } else {
+                None
+            };
+            Ok((table, beyond))
+        });
         // While it was read, its writer changed what was read already.
         if history.is_intact()? {
             break table?;
@@ -140,7 +151,8 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         printed.map_err(|error| Error::write("standard output", error))?;
     }
     if table.rows.is_empty() {
-        info(query.no_match(zone, &table.omitted));
+        let why = query.no_match(zone, &table.omitted);
+        info(format_args!("{why}{}", beyond.unwrap_or_default()));
     }
     if let Some(remark) = table.omitted.remark() {
         warn(remark);
@@ -148,19 +160,14 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
     Ok(!table.rows.is_empty())
 }
 
-/// A MAC with a group of one digit may have lost the other one: a note if the history does not have it.
-fn note_short_mac(options: &Options, query: &Query, arguments: &[String]) {
+/// A note if the history does not have a MAC that is named: most often a digit is wrong.
+fn note_unseen(options: &Options, query: &Query) {
     let Query::Name(mac, NameChange::Set(_)) = query else { return };
-    let is_short = |word: &&String| word.split([':', '-']).any(|group| group.len() == 1);
-    let mut short = arguments.iter().filter(is_short).filter_map(|word| word.parse().ok());
-    if !short.any(|typed: MacAddr| typed == *mac) {
-        return;
-    }
     let Ok(mut history) = open(options) else { return };
     let seen = Query::Mac(*mac, TimeRange::ALL, true).run(&mut *history);
     if seen.is_ok_and(|table| table.rows.is_empty()) {
-        info(format_args!(
-            "{mac} was never seen: if a digit is missing, remove the name with aw-query name {mac} --remove"
+        warn(format_args!(
+            "{mac} was not seen yet: if a digit is wrong, remove the name with aw-query name {mac} --remove"
         ));
     }
 }
