@@ -1,8 +1,9 @@
 //! `aw-query`: which MAC had which address, where and when, from the history that an output stores.
-//! It only reads. It does not trust the content of the database: no control character reaches the terminal.
+//! Another program asks a [`History`]. It only reads. It does not trust the content of the database: no control character reaches the terminal.
 #![forbid(unsafe_code)]
 
 mod address_rows;
+mod asked;
 mod clocks;
 mod copied_file;
 mod counted;
@@ -37,21 +38,25 @@ use std::{
     time::Duration,
 };
 
-use aw_mysql::ServerConfig;
-use aw_service::{Error, failed, info, parse_with, warn};
+use aw_service::{Error, info, parse_with, warn};
 use jiff::{Zoned, tz::TimeZone};
 use shm_layout::UnixTime;
 
 use crate::{
     copied_file::CopiedFile,
-    history_reader::{HistoryReader, TimeRange},
-    mysql_reader::MysqlReader,
+    history_reader::HistoryReader,
     names::{Labels, NameChange},
     options::Options,
     queries::Query,
     result_table::OutputFormat,
-    sqlite_reader::SqliteReader,
 };
+
+pub use crate::{
+    asked::{Answer, Devices, History, Question, Unanswered},
+    history_reader::TimeRange,
+    result_table::{Cell, ResultTable},
+};
+pub use aw_mysql::TablePrefix;
 
 /// Exit status if nothing matches.
 const NO_MATCH: u8 = 3;
@@ -191,27 +196,8 @@ fn copy(options: &Options, file: &Path) -> Result<(), Error> {
     copied.complete()
 }
 
-/// A new kind of history is another arm here, and one file.
 fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {
     let Options { database, config, prefix, .. } = options;
-    let default = || match config {
-        Some(_) => "mysql://".into(),
-        None => options::database_of_service(),
-    };
-    let name = &*database.clone().unwrap_or_else(default);
-    match name.split_once("://").unwrap_or(("sqlite", name)) {
-        ("mysql" | "mariadb", url) => {
-            let config = config.as_deref().map(ServerConfig::read).transpose()?;
-            let mut config = config.unwrap_or_default();
-            config.set_url(url)?;
-            Ok(Box::new(MysqlReader::open(&config, prefix, options.server_limit())?))
-        }
-        ("sqlite", _) if config.is_some() => {
-            Err(failed("--config names a server, and --database names a file (choose one of them)"))
-        }
-        ("sqlite", path) => Ok(Box::new(SqliteReader::open(path.as_ref())?)),
-        (kind, _) => Err(failed(format_args!(
-            "open {kind}://...: not a kind of history (use a database of aw-sqlite, or mysql://...)"
-        ))),
-    }
+    let history = History::named(database.as_deref(), config.as_deref(), prefix)?;
+    history.open(options.server_limit())
 }

@@ -36,7 +36,17 @@ pub struct Labels {
 impl Labels {
     pub fn read(options: &Options) -> Result<Labels, Error> {
         let names = LiveNames::read(options.names.as_deref())?;
-        Ok(Labels { names, makers: Makers::new(&options.vendors) })
+        Ok(Labels::new(names, Makers::new(&options.vendors)))
+    }
+
+    pub fn new(names: LiveNames, makers: Makers) -> Labels {
+        Labels { names, makers }
+    }
+
+    /// The name of a MAC, if it is not empty, and its maker.
+    pub fn of(&self, mac: MacAddr) -> (Option<String>, Option<String>) {
+        let name = self.names.names().get(&mac).cloned();
+        (name.filter(|name| !name.is_empty()), self.makers.of(mac))
     }
 
     /// Adds name and maker of each row's MAC: two columns, or in a table one with the name, or else the maker in brackets, if

@@ -21,6 +21,9 @@ use crate::{
     who::who,
 };
 
+/// The end of a message of the command line.
+pub const AT_REMEDY: &str = " (--at TIME shows what was seen before and after a time)";
+
 /// A query with its times.
 #[derive(Debug)]
 pub enum Query {
@@ -145,9 +148,7 @@ impl Query {
         match (range.from != TimeRange::ALL.from, range.to != TimeRange::ALL.to) {
             (true, true) => {
                 let at = match self {
-                    Query::Ip(..) | Query::Mac(..) => {
-                        " (--at TIME shows what was seen before and after a time)"
-                    }
+                    Query::Ip(..) | Query::Mac(..) => AT_REMEDY,
                     _ => "",
                 };
                 format!("{what} from {from} to {to}{at}")
