@@ -169,7 +169,9 @@ fn a_clock_that_was_not_set() {
     // A question about 1970 itself, and a capture that is wholly of that time, have their own times.
     assert_eq!(
         who(2, "@42"),
-        ["likely 1970-01-01T00:00:40.000000000+00:00 seen 2 s before and 20777 d 14 h after"]
+        [
+            "likely 1970-01-01T00:00:40.000000000+00:00 seen 2 s before and 20777 d 14 h after, not in between"
+        ]
     );
     let (ring, simulated) = (Ring::new(), History::new());
     collect(&ring, &numbered_capture(1..4), &["-q"]).ok();

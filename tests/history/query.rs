@@ -168,6 +168,53 @@ fn an_empty_history_names_the_checks() {
     );
 }
 
+/// Was a device there at a time? Near it: the addresses that it had then. Not near: the nearest one, and in words how long it was
+/// not seen before and after.
+#[test]
+fn a_device_at_a_time() {
+    let history = handover();
+    let names = history.path().join("names");
+    std::fs::write(&names, "02:00:00:00:00:01 Emmas Handy\n").unwrap();
+    let ask = |device: &str, time: &str| {
+        let names = names.to_str().unwrap();
+        let at = format!("2026-11-20 {time}");
+        let arguments = ["--names", names, "mac", device, "--at", &at, "--format", "json"];
+        let asked = run(history.query(&arguments)).ok();
+        let rows: Vec<_> = asked.stdout.lines().map(json).collect();
+        let row = |row: &Value| {
+            let [address, mac, how_sure] =
+                ["address", "mac", "how_sure"].map(|name| row[name].clone());
+            assert_eq!((&mac, &row["name"]), (&"02:00:00:00:00:01".into(), &"Emmas Handy".into()));
+            [address, how_sure].map(|cell| cell.as_str().unwrap().to_owned()).join(" ")
+        };
+        (rows.iter().map(row).collect::<Vec<_>>(), asked.stderr)
+    };
+    let near = ask("02:00:00:00:00:01", "14:05");
+    assert_eq!(near, (vec!["10.1.2.3 sure".into(), "10.1.2.4 one-sided".into()], String::new()));
+    // It had 10.1.2.3 until 14:55 and from 17:00 on; another device had it meanwhile.
+    for (time, away) in [
+        ("16:00", "last 1 h 5 min before, next 1 h 0 min after"),
+        ("19:00", "last 1 h 5 min before, next never after"),
+    ] {
+        let (rows, remark) = ask("emmas handy", time);
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        let expected = format!(
+            "aw-query: the device was not seen within ten minutes of that time: {away}; it was away, or asleep, or nothing was captured\n"
+        );
+        assert!(remark.ends_with(&expected), "{remark}");
+    }
+    for (wrong, why) in [
+        ("Emma", "(did you mean 'Emmas Handy'?)"),
+        ("Radio", "(aw-query name lists all names; a MAC such as 02:00:00:00:00:01 is right, too)"),
+    ] {
+        let mut asked = history.query(&["mac", wrong, "--names"]);
+        asked.arg(&names);
+        let refused = run(asked);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(why), "{refused:?}");
+    }
+}
+
 #[test]
 fn exit_codes() {
     let history = handover();
@@ -183,10 +230,17 @@ fn exit_codes() {
             "no sightings of fe80::9 before 2026-11-20 14:05:08 +00:00",
         ),
         (&["mac", "0:1b:21:0:0:2"], "no sightings of 00:1b:21:00:00:02 in the whole history"),
-        (&["changes", "--since", "2026-11-27 14:05"], "no changes since 2026-11-27 14:05 +00:00"),
+        (
+            &["changes", "--since", "2026-11-27 14:05"],
+            "no changes since 2026-11-27 14:05 +00:00; its last sighting is of 2026-11-20 17:55 +00:00",
+        ),
         (
             &["devices", "--from", "@0", "--to", "@59"],
-            "no devices from 1970-01-01 00:00 +00:00 to 1970-01-01 00:01 +00:00",
+            "no devices from 1970-01-01 00:00 +00:00 to 1970-01-01 00:01 +00:00; the history begins 2026-11-20 14:00 +00:00",
+        ),
+        (
+            &["mac", "02:00:00:00:00:02", "--from", "2026-11-19", "--to", "2026-11-20 14:30"],
+            "no sightings of 02:00:00:00:00:02 from 2026-11-19 00:00 +00:00 to 2026-11-20 14:31 +00:00 (--at TIME shows what was seen before and after a time); the history begins 2026-11-20 14:00 +00:00",
         ),
     ] {
         let nothing = run(history.query(arguments));

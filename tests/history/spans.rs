@@ -288,6 +288,14 @@ fn compacted_histories_answer_as_before() {
         }
         for mac in 1..=4 {
             same_answer(seed, both, &["mac", &mac_text(mac)], true);
+            for _ in 0..4 {
+                let at = BEGIN_NANOS + random.below(LENGTH as u64 * 1_000) as i64 * 1_000_000;
+                let (mac, at) = (mac_text(mac), text(at));
+                let [raw, spans] = both.map(|history| ask(history, &["mac", &mac, "--at", &at]));
+                let names = ["mac", "address", "how_sure", "others", "frame_sources", "interface"];
+                let shown = format!("seed {seed}, {mac} at {at}:\n{raw:#?}\n{spans:#?}");
+                assert_eq!(fields(&raw, &names), fields(&spans, &names), "{shown}");
+            }
         }
         same_answer(seed, both, &["changes"], true);
         same_answer(seed, both, &["devices"], true);

@@ -48,4 +48,5 @@ pub mod sightings;
 pub mod tracker;
 pub mod usage;
 pub mod watching;
+pub mod web;
 pub mod web_sink;

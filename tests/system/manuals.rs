@@ -176,7 +176,7 @@ fn help_is_in_groups() {
         }
         let process = BTreeSet::from(["daemon", "pid", "user"].map(String::from));
         assert_eq!(options("Process:"), process, "{name}");
-        if !["collector", "aw-routeros"].contains(&name.as_str()) {
+        if !["collector", "aw-routeros", "aw-web"].contains(&name.as_str()) {
             let rings = options("Rings:");
             assert!(rings.contains("ring") && rings.contains("state-dir"), "{name}: {rings:?}");
             assert!(

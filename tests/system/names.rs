@@ -9,6 +9,7 @@ use std::process::Command;
 use aw_service::is_hidden;
 use aw_tests::alerting::Alert;
 use aw_tests::collect::json;
+use aw_tests::feed::publish;
 use aw_tests::history::History;
 use aw_tests::mosquitto::Mosquitto;
 use aw_tests::rig::{Run, program, public_copy, run, skip, wait_until};
@@ -213,9 +214,11 @@ fn writers_at_once_lose_nothing() {
                 ))
             };
             let writers: Vec<_> = (0..10).map(write).collect();
-            for writer in writers {
-                let finished = writer.finish().ok();
-                assert_eq!(finished.stderr, "");
+            for (number, writer) in (0..10).zip(writers) {
+                let mac = mac(10 * round + number);
+                let expected = format!("aw-query: {mac} is \"n{number}\" now\n");
+                let said = writer.finish().ok().stderr;
+                assert!(said.starts_with(&expected) && !said.contains("write"), "{said}");
             }
         }
         let text = fs::read_to_string(&names).unwrap();
@@ -255,7 +258,8 @@ fn members_of_a_group_write_names() {
     write("65534", "x").refused("aw-query", &["write ", "names: ", "permission denied"]);
     stays("02:00:00:00:00:01 one # first\n");
     let written = write("12345", "a much longer name").ok();
-    assert_eq!(written.stderr, "");
+    let expected = "aw-query: 02:00:00:00:00:01 is \"a much longer name\" now (it was \"one\")\n";
+    assert_eq!(written.stderr, expected);
     stays("02:00:00:00:00:01 a much longer name  # first\n");
     // By root it is replaced.
     let inode = names.metadata().unwrap().ino();
@@ -330,9 +334,11 @@ fn the_file_of_the_packages() {
         command.args(["name", &format!("02:00:00:00:00:0{mac}"), "radio"]);
         run(with_etc(&etc, &command)).ok().stderr
     };
-    assert_eq!(name(false, 1), "", "replaced");
+    let replaced = name(false, 1);
+    assert_eq!(replaced, "aw-query: 02:00:00:00:00:01 is \"radio\" now\n");
     alert.stderr.wait_for("/etc/addrwatch/names is read again: 1 name");
-    assert_eq!(name(true, 2), "", "written in place");
+    let in_place = name(true, 2);
+    assert!(in_place.starts_with("aw-query: 02:00:00:00:00:02 is \"radio\" now\n"), "{in_place}");
     alert.stderr.wait_for("is read again: 2 names");
     let file = names.metadata().unwrap();
     assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (0, 12_345, 0o664));
@@ -352,7 +358,7 @@ fn the_file_of_the_packages() {
     fs::remove_file(&link).unwrap();
     fs::write(&link, "").unwrap();
     let inode = link.metadata().unwrap().ino();
-    assert_eq!(name(false, 3), "");
+    assert!(name(false, 3).contains(" is \"radio\" now\n"));
     assert_eq!(link.metadata().unwrap().ino(), inode, "written in place");
     assert_eq!(fs::read_to_string(&link).unwrap(), "02:00:00:00:00:03 radio\n");
 }
@@ -412,7 +418,18 @@ fn the_command_name() {
     let one = "02-0-0-0-0-1";
     let asked = run(query(&names, &["name", one])); // a named file must exist
     asked.refused("aw-query", &["read ", "no such file"]);
-    run(query(&names, &["name", one, "Omas", "Küche"])).ok();
+    let mut unseen = query(&names, &["name", one, "Omas", "Küche"]);
+    let history = History::new();
+    let ring = Ring::new();
+    publish(&ring, 5..6);
+    run(history.command(&ring, &["--once"])).ok();
+    unseen.arg("--database").arg(history.database());
+    let named = run(unseen).ok().stderr;
+    let [set, not_seen] = [
+        "aw-query: 02:00:00:00:00:01 is \"Omas Küche\" now\n",
+        "aw-query: 02:00:00:00:00:01 was not seen yet: if a digit is wrong, remove the name with aw-query name 02:00:00:00:00:01 --remove\n",
+    ];
+    assert_eq!(named, format!("{set}{not_seen}"));
     assert_eq!(names.metadata().unwrap().mode() & 0o7777, 0o644);
     assert_eq!(run(query(&names, &["name", one])).ok().stdout, "Omas Küche\n");
     let asked = run(query(&names, &["name", one, "--format", "json"])).ok().stdout;
@@ -433,7 +450,20 @@ fn the_command_name() {
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
         assert!(refused.stderr.contains("is no device: "), "{refused:?}");
     }
-    run(query(&names, &["name", one, ""])).ok();
+    let again = run(query(&names, &["name", "omas küche", "Radio"])).ok().stderr;
+    assert!(again.contains("is \"Radio\" now (it was \"Omas Küche\")\n"), "{again}");
+    let second = run(query(&names, &["name", "02:00:00:00:00:02", "Radio"])).ok().stderr;
+    assert!(second.contains("the same name has 02:00:00:00:00:01: "), "{second}");
+    let listed = run(query(&names, &["name"])).ok().stdout;
+    assert_eq!(
+        listed,
+        "MAC                NAME\n02:00:00:00:00:01  Radio\n02:00:00:00:00:02  Radio\n"
+    );
+    run(query(&names, &["name", "02:00:00:00:00:02", "--remove"])).ok();
+    let removed = run(query(&names, &["name", one, ""])).ok().stderr;
+    assert!(removed.contains("is not \"Radio\" any more\n"), "{removed}");
+    let nothing = run(query(&names, &["name", one, "--remove"]));
+    assert_eq!(nothing.status.code(), Some(3), "{nothing:?}");
     let none = run(query(&names, &["name", one]));
     assert_eq!((none.status.code(), &*none.stdout), (Some(3), ""));
     assert!(none.stderr.contains("02:00:00:00:00:01 has no name in "), "{none:?}");

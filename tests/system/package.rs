@@ -93,7 +93,7 @@ fn the_package_says_what_is_in_it() {
     }
     with_sqlite.sort();
     let spool_or_history =
-        ["aw-alert", "aw-mqtt", "aw-mysql", "aw-query", "aw-sqlite", "aw-syslog"];
+        ["aw-alert", "aw-mqtt", "aw-mysql", "aw-query", "aw-sqlite", "aw-syslog", "aw-web"];
     assert_eq!(with_sqlite, spool_or_history);
 }
 

@@ -5,6 +5,7 @@
 use aw_tests::alerting::{Alert, webhook};
 use aw_tests::collect::stdout_of;
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
+use aw_tests::history::History;
 use aw_tests::lan::Lan;
 use aw_tests::mariadb::MariaDb;
 use aw_tests::mosquitto::Mosquitto;
@@ -16,7 +17,8 @@ use aw_tests::watching::Watching;
 use libc::{AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, c_long};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 
 /// An instruction of a filter, as seccomp(2) has them.
@@ -335,6 +337,38 @@ fn outputs_without_a_network() {
     // It serves a socket that listens, and opens none.
     let serves = with("aw-metrics", &["--listen", "127.0.0.1:0"]);
     check("aw-metrics --listen", &serves, (70, &[], "accept4"));
+}
+
+/// It serves a socket that listens, with an event loop; it opens none, and starts nothing.
+#[test]
+fn aw_web() {
+    if no_strace() {
+        return;
+    }
+    let (ring, history) = (Ring::new(), History::new());
+    publish(&ring, 1..4);
+    run(history.command(&ring, &["--once"])).ok();
+    let state = tempfile::tempdir().unwrap();
+    let command = aw_tests::web::command(history.database(), state.path(), &["-u", "root"]);
+    let mut traced = Traced::new(&command);
+    let server = traced.start();
+    let line = server.stderr.wait_for("serving http");
+    let port: u16 =
+        line.split("127.0.0.1:").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+    let link = fs::read_to_string(state.path().join("aw-web.login")).unwrap();
+    let token = link.trim().rsplit('=').next().unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head = format!(
+        "GET /search?q=0000 HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    server.stop().ok();
+    let calls = "accept4 epoll_ctl eventfd2 fallocate fchmod flock ftruncate mkdirat pwrite64 renameat unlinkat";
+    let filters = traced.filters("aw-web", SQLITE);
+    assert_may("aw-web", &filters[0], (94, &[], calls));
 }
 
 #[test]

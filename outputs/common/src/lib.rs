@@ -58,10 +58,11 @@ pub use history_file::{
 };
 pub use history_import::HistoryTarget;
 pub use host::{host_of, this_host};
-pub use options::{RingOptions, StartFrom};
+pub use options::{RingOptions, StartFrom, state_directory};
 pub use plan::Plan;
 pub use saved_states::{SavedState, saved_states};
 pub use spool::SpoolOptions;
+pub use state::{is_locked, lock, make_directory};
 
 /// How long an output may wait for its destination after a stop signal: longer than any timeout of a
 /// sink, and less than the 90 s after which systemd kills it.

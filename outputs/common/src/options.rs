@@ -87,7 +87,7 @@ fn from_help() -> String {
 pub(crate) const BEGIN_NOW: &[&str] = &["aw-stdout", "aw-metrics"];
 
 /// Packages create a directory and a user for each output.
-pub(crate) fn state_directory() -> PathBuf {
+pub fn state_directory() -> PathBuf {
     let shared = Path::new("/var/lib/addrwatch");
     Some(shared.join(name())).filter(|own| own.is_dir()).unwrap_or(shared.into())
 }

@@ -143,7 +143,7 @@ impl AllowedHosts {
     }
 
     /// Whether a request with this header may be answered, on a connection to this address.
-    fn includes(&self, host: &str, to: IpAddr) -> bool {
+    pub fn includes(&self, host: &str, to: IpAddr) -> bool {
         let name = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
             _ => host,

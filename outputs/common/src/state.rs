@@ -23,7 +23,7 @@ use crate::{Checkpoint, CheckpointStore, Fault};
 pub(crate) const MAX_STATE: u64 = 1 << 20;
 
 /// Creates the directory if it does not exist, for the user that the program is going to run as.
-pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<(), Error> {
+pub fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<(), Error> {
     let failure = |error: io::Error| {
         let error = match unit_forbids_writing(path) {
             Some(why) => io::Error::new(error.kind(), why),
@@ -43,7 +43,7 @@ pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<()
 }
 
 /// Locks the state directory for this program: two instances would overwrite each other's checkpoints.
-pub(crate) fn lock(directory: &Path, name: &str) -> Result<File, Error> {
+pub fn lock(directory: &Path, name: &str) -> Result<File, Error> {
     let path = lock_path(directory, name);
     let file = open_in(&path, 0o600)?;
     let mut tries = 0..5;
@@ -72,7 +72,7 @@ pub(crate) fn lock_path(directory: &Path, name: &str) -> PathBuf {
 }
 
 /// Whether a program of this name is running, for `--health`: whether it holds the lock.
-pub(crate) fn is_locked(directory: &Path, name: &str) -> io::Result<bool> {
+pub fn is_locked(directory: &Path, name: &str) -> io::Result<bool> {
     match open_file(&lock_path(directory, name), FileKind::State)?.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),

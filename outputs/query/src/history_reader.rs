@@ -1,7 +1,7 @@
 //! What a history must answer, whatever stores it. A back-end is one file that implements
 //! [`HistoryReader`]; `periods.rs` and `holders.rs` derive the rest from its answers.
 
-use std::{collections::HashMap, net::IpAddr, ops::Range, path::Path};
+use std::{collections::HashMap, net::IpAddr, ops::Range, path::Path, time::Instant};
 
 use aw_service::{Error, failed};
 use jiff::Timestamp;
@@ -48,14 +48,18 @@ impl NetworkIndex {
 /// Times from `from` to before `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeRange {
+    /// The first time.
     pub from: UnixTime,
+    /// The end, which is not included.
     pub to: UnixTime,
 }
 
 impl TimeRange {
+    /// The whole history.
     pub const ALL: TimeRange =
         TimeRange { from: UnixTime::from_nanos(i64::MIN), to: UnixTime::from_nanos(i64::MAX) };
 
+    /// Of the times that a text names.
     pub fn of(times: Range<Timestamp>) -> TimeRange {
         let time = |time: Timestamp| {
             let nanos = time.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
@@ -310,6 +314,11 @@ pub trait HistoryReader {
     /// reader that is opened again.
     fn export(&mut self, _to: &mut Exporter, _from: &mut ExportPosition) -> Result<bool, Error> {
         Ok(true)
+    }
+
+    /// Ends each statement at this time, with an error, where the history is in this process.
+    fn end_at(&mut self, _end: Instant) -> Result<(), Error> {
+        Ok(())
     }
 
     /// Whether all answers so far are of one state of the history. If not, they are to be discarded.

@@ -1,8 +1,9 @@
 //! `aw-query`: which MAC had which address, where and when, from the history that an output stores.
-//! It only reads. It does not trust the content of the database: no control character reaches the terminal.
+//! Another program asks a [`History`]. It only reads. It does not trust the content of the database: no control character reaches the terminal.
 #![forbid(unsafe_code)]
 
 mod address_rows;
+mod asked;
 mod clocks;
 mod copied_file;
 mod counted;
@@ -13,6 +14,7 @@ mod export;
 mod history_reader;
 mod holders;
 mod left_out;
+mod mac_at;
 mod mysql_reader;
 mod names;
 mod omitted;
@@ -36,21 +38,25 @@ use std::{
     time::Duration,
 };
 
-use aw_mysql::ServerConfig;
-use aw_service::{Error, failed, info, parse_with, warn};
+use aw_service::{Error, info, parse_with, warn};
 use jiff::{Zoned, tz::TimeZone};
-use shm_layout::{MacAddr, UnixTime};
+use shm_layout::UnixTime;
 
 use crate::{
     copied_file::CopiedFile,
-    history_reader::{HistoryReader, TimeRange},
-    mysql_reader::MysqlReader,
+    history_reader::HistoryReader,
     names::{Labels, NameChange},
     options::Options,
     queries::Query,
     result_table::OutputFormat,
-    sqlite_reader::SqliteReader,
 };
+
+pub use crate::{
+    asked::{Answer, Devices, History, Question, Unanswered},
+    history_reader::TimeRange,
+    result_table::{Cell, ResultTable},
+};
+pub use aw_mysql::TablePrefix;
 
 /// Exit status if nothing matches.
 const NO_MATCH: u8 = 3;
@@ -83,9 +89,12 @@ pub fn main() -> ExitCode {
         }
         Query::Name(mac, change) => {
             let done = names::run(&options, (*mac, change), &mut io::stdout().lock(), &zone);
-            note_short_mac(&options, &query, &arguments);
+            if done.is_ok() {
+                note_unseen(&options, &query);
+            }
             done
         }
+        Query::Names => names::all(&options, &mut io::stdout().lock(), &zone),
         query => answer(&options, query, &zone),
     };
     match answered {
@@ -124,9 +133,16 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
     let labels = Labels::read(options)?;
     let remedy = "ask for a shorter time with --from and --to, or allow more";
     let timer = limit(options.question_limit(), ("answer", remedy), None);
-    let mut table = loop {
+    let (mut table, beyond) = loop {
         let mut history = open(options)?;
-        let table = query.run(&mut *history);
+        let table = query.run(&mut *history).and_then(|table| {
+            let beyond = if table.rows.is_empty() {
+                query.beyond(&mut *history, (zone, &table.omitted))?
+            } else {
+                None
+            };
+            Ok((table, beyond))
+        });
         // While it was read, its writer changed what was read already.
         if history.is_intact()? {
             break table?;
@@ -140,7 +156,8 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         printed.map_err(|error| Error::write("standard output", error))?;
     }
     if table.rows.is_empty() {
-        info(query.no_match(zone, &table.omitted));
+        let why = query.no_match(zone, &table.omitted);
+        info(format_args!("{why}{}", beyond.unwrap_or_default()));
     }
     if let Some(remark) = table.omitted.remark() {
         warn(remark);
@@ -148,19 +165,14 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
     Ok(!table.rows.is_empty())
 }
 
-/// A MAC with a group of one digit may have lost the other one: a note if the history does not have it.
-fn note_short_mac(options: &Options, query: &Query, arguments: &[String]) {
+/// A note if the history does not have a MAC that is named: most often a digit is wrong.
+fn note_unseen(options: &Options, query: &Query) {
     let Query::Name(mac, NameChange::Set(_)) = query else { return };
-    let is_short = |word: &&String| word.split([':', '-']).any(|group| group.len() == 1);
-    let mut short = arguments.iter().filter(is_short).filter_map(|word| word.parse().ok());
-    if !short.any(|typed: MacAddr| typed == *mac) {
-        return;
-    }
     let Ok(mut history) = open(options) else { return };
     let seen = Query::Mac(*mac, TimeRange::ALL, true).run(&mut *history);
     if seen.is_ok_and(|table| table.rows.is_empty()) {
-        info(format_args!(
-            "{mac} was never seen: if a digit is missing, remove the name with aw-query name {mac} --remove"
+        warn(format_args!(
+            "{mac} was not seen yet: if a digit is wrong, remove the name with aw-query name {mac} --remove"
         ));
     }
 }
@@ -184,27 +196,8 @@ fn copy(options: &Options, file: &Path) -> Result<(), Error> {
     copied.complete()
 }
 
-/// A new kind of history is another arm here, and one file.
 fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {
     let Options { database, config, prefix, .. } = options;
-    let default = || match config {
-        Some(_) => "mysql://".into(),
-        None => options::database_of_service(),
-    };
-    let name = &*database.clone().unwrap_or_else(default);
-    match name.split_once("://").unwrap_or(("sqlite", name)) {
-        ("mysql" | "mariadb", url) => {
-            let config = config.as_deref().map(ServerConfig::read).transpose()?;
-            let mut config = config.unwrap_or_default();
-            config.set_url(url)?;
-            Ok(Box::new(MysqlReader::open(&config, prefix, options.server_limit())?))
-        }
-        ("sqlite", _) if config.is_some() => {
-            Err(failed("--config names a server, and --database names a file (choose one of them)"))
-        }
-        ("sqlite", path) => Ok(Box::new(SqliteReader::open(path.as_ref())?)),
-        (kind, _) => Err(failed(format_args!(
-            "open {kind}://...: not a kind of history (use a database of aw-sqlite, or mysql://...)"
-        ))),
-    }
+    let history = History::named(database.as_deref(), config.as_deref(), prefix)?;
+    history.open(options.server_limit())
 }

@@ -186,6 +186,7 @@ impl HistoryReader for MysqlReader {
         );
         let mut found = Vec::new();
         self.query(&select, &mut |_, row| found.extend(parse_ip(bytes(row, 0))))?;
+        found.sort_unstable(); // neighbours are asked for together, and not each server gives groups in order
         Ok(found)
     }
 

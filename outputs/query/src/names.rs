@@ -4,14 +4,14 @@ use std::{io::Write, path::Path};
 
 use aw_output::{
     makers::Makers,
-    names::{LiveNames, NAMES_FILE, Names, Written, write_name},
+    names::{LiveNames, NAMES_FILE, NameList, Names, Written, write_name},
 };
-use aw_service::{Error, info, plain};
+use aw_service::{Error, info, plain, warn};
 use jiff::tz::TimeZone;
 use shm_layout::MacAddr;
 
 use crate::{
-    omitted::Omitted,
+    omitted::{Omitted, listed},
     options::Options,
     result_table::{Cell, OutputFormat, ResultTable},
 };
@@ -36,7 +36,17 @@ pub struct Labels {
 impl Labels {
     pub fn read(options: &Options) -> Result<Labels, Error> {
         let names = LiveNames::read(options.names.as_deref())?;
-        Ok(Labels { names, makers: Makers::new(&options.vendors) })
+        Ok(Labels::new(names, Makers::new(&options.vendors)))
+    }
+
+    pub fn new(names: LiveNames, makers: Makers) -> Labels {
+        Labels { names, makers }
+    }
+
+    /// The name of a MAC, if it is not empty, and its maker.
+    pub fn of(&self, mac: MacAddr) -> (Option<String>, Option<String>) {
+        let name = self.names.names().get(&mac).cloned();
+        (name.filter(|name| !name.is_empty()), self.makers.of(mac))
     }
 
     /// Adds name and maker of each row's MAC: two columns, or in a table one with the name, or else the maker in brackets, if
@@ -99,12 +109,48 @@ pub fn run(
         NameChange::Set(name) => Some(&**name),
         NameChange::Remove => None,
     };
-    match write_name(path, mac, name)? {
-        Written::Unchanged if name.is_none() => {
-            info(format_args!("{mac} has no name in {}", path.display()))
+    let before = NameList::read(path).map(|list| list.names).unwrap_or_default();
+    let old = before.get(&mac).filter(|name| !name.is_empty());
+    let written = write_name(path, mac, name)?;
+    let Some(name) = name else {
+        match (written, old) {
+            (Written::Unchanged, _) => {
+                info(format_args!("{mac} has no name in {}", path.display()));
+                return Ok(false);
+            }
+            (_, Some(old)) => info(format_args!("{mac} is not \"{}\" any more", plain(old))),
+            (_, None) => {}
         }
-        Written::Replaced | Written::InPlace(_) | Written::Unchanged => {}
+        return Ok(true);
+    };
+    let old = old.filter(|old| *old != name).map(|old| format!(" (it was \"{}\")", plain(old)));
+    info(format_args!("{mac} is \"{}\" now{}", plain(name), old.unwrap_or_default()));
+    let same = before.iter().filter(|(other, of_other)| **other != mac && *of_other == name);
+    let same: Vec<_> = same.map(|(other, _)| *other).collect();
+    if !same.is_empty() {
+        warn(format_args!(
+            "the same name has {}: aw-query mac takes a name of one device only",
+            listed(&same)
+        ));
     }
+    Ok(true)
+}
+
+/// All names.
+pub fn all(options: &Options, out: &mut impl Write, zone: &TimeZone) -> Result<bool, Error> {
+    let labels = Labels::read(options)?;
+    let names = labels.names.names();
+    let named = names.iter().filter(|(_, name)| !name.is_empty());
+    let rows: Vec<_> = named.map(|(mac, _)| vec![Cell::text(mac)]).collect();
+    if rows.is_empty() {
+        let path = labels.names.path().display();
+        info(format_args!("no names in {path} (aw-query name MAC NAME writes one)"));
+        return Ok(false);
+    }
+    let mut table = ResultTable { columns: vec!["mac"], rows, omitted: Omitted::default() };
+    labels.add_to(&mut table, options.format);
+    let printed = table.print(out, options.format, zone).and_then(|()| out.flush());
+    printed.map_err(|error| Error::write("standard output", error))?;
     Ok(true)
 }
 

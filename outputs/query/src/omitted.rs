@@ -5,7 +5,10 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use aw_service::count_of;
 use shm_layout::MacAddr;
 
-use crate::left_out::{LeftOut, Why};
+use crate::{
+    left_out::{LeftOut, Why},
+    who::duration,
+};
 
 /// What an answer does not show.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +32,10 @@ pub struct Omitted {
     pub unread: u64,
     /// The MAC in question sent frames with claims of other MACs.
     pub has_sent: bool,
+    /// Addresses were seen, and the answer has those that changed.
+    pub is_unchanged: bool,
+    /// The device in question was not seen near the time: how many seconds before and after it was.
+    pub away: Option<[Option<i64>; 2]>,
 }
 
 impl Omitted {
@@ -48,9 +55,15 @@ impl Omitted {
     /// What the user may not expect of the answer.
     pub fn remark(&self) -> Option<String> {
         let Omitted { undated, forged, forgers, no_pairing, senders, .. } = self;
-        let Omitted { unchecked, unread, has_sent, .. } = self;
+        let Omitted { unchecked, unread, has_sent, away, .. } = self;
         const LISTED: &str = "`ip` and `mac` with --all list them";
         let mut remarks = Vec::new();
+        if let Some(away) = away {
+            let [last, next] = away.map(|seconds| seconds.map_or("never".into(), duration));
+            remarks.push(format!(
+                "the device was not seen within ten minutes of that time: last {last} before, next {next} after; it was away, or asleep, or nothing was captured"
+            ));
+        }
         if *undated > 0 {
             let (one, many) = ("sighting is", "sightings are");
             let see = if *undated == 1 { "it" } else { "them" };

@@ -24,6 +24,8 @@ pub fn database_of_service() -> String {
     aw_database::named_by_the_service().unwrap_or_else(|| aw_database::USUAL.into())
 }
 
+/// Names that are proposed in the place of one that no device has.
+const SIMILAR: usize = 3;
 /// The default of `--timeout`, for all but copies and exports.
 const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 /// In the place of none, for a server, which wants a limit: the longest that MariaDB accepts.
@@ -73,6 +75,7 @@ Examples:
   aw-query ip fe80::1 --from yesterday
   aw-query mac 02:00:00:00:00:01 --from 2026-11-01 --to 2026-11-20
   aw-query mac 02:00:00:00:00:01 --since 1d --all
+  aw-query mac 'Kitchen radio' --at 'yesterday 14:05'
   aw-query changes --since 1d
   aw-query devices --format csv
   aw-query -c reader.cnf changes --since 1d
@@ -145,6 +148,9 @@ enum QueryCommand {
         /// MAC address: 02:00:00:00:00:01, 2:0:0:0:0:1, 02-00-00-00-00-01, 0200.0000.0001 or 020000000001; or the name of one device
         #[arg(value_name = "MAC|NAME", value_parser = parse_device)]
         mac: Device,
+        /// Show which addresses it had at TIME, as `who` does, and whether it was seen near that time
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = check_time, conflicts_with_all = ["from", "to", "all"])]
+        at: Option<String>,
         /// Also list messages that do not count as use of an address, and what this MAC sent in the name of other MACs: LEFT OUT has the reason, FRAME SOURCES the MAC that sent them
         #[arg(long)]
         all: bool,
@@ -165,18 +171,18 @@ enum QueryCommand {
     ///
     /// A part of it has whole seconds: the first and the last one completely.
     Export(RangeOptions),
-    /// Print, set or remove the name of a MAC in the file of names, which all programs read, without a restart
+    /// Set, remove or print the name of a MAC in the file of names, which all programs read, without a restart; or list all names
     ///
     /// Every user who may write the file may set names. A file in a directory that is not writable is written in place; else it
     /// is replaced, so that no program reads a part of it. All other lines stay.
     Name {
-        /// MAC address, as for `mac`
-        #[arg(value_parser = parse_mac)]
-        mac: MacAddr,
+        /// MAC address, as for `mac`, or the present name of one device. Without it, all names are listed
+        #[arg(value_name = "MAC|NAME", value_parser = parse_device)]
+        mac: Option<Device>,
         /// The name: one or more words; an empty one removes the name. Without it, the name is printed
         name: Vec<String>,
         /// Remove the name
-        #[arg(long, conflicts_with = "name")]
+        #[arg(long, requires = "mac", conflicts_with = "name")]
         remove: bool,
     },
     /// Copy the database to FILE, for sqlite3 and other programs: a state of it, also while it is written. Until it is complete, it is FILE.new
@@ -197,25 +203,42 @@ struct RangeOptions {
 }
 
 impl Options {
-    /// The MAC with a name that no other one has.
-    fn named(&self, name: &str) -> Result<MacAddr, Error> {
+    /// The MAC of a device, or with a name that no other one has; upper and lower case are the same if that names one.
+    fn mac_of(&self, device: &Device) -> Result<MacAddr, Error> {
+        let name = match device {
+            Device::Mac(mac) => return Ok(*mac),
+            Device::Name(name) => name,
+        };
         let names = LiveNames::read(self.names.as_deref())?;
         let path = names.path().display().to_string();
         let names = names.names();
-        let found: Vec<_> = names.iter().filter(|(_, one)| *one == name).map(|it| it.0).collect();
+        let lower = name.to_lowercase();
+        let with = |is_meant: &dyn Fn(&str) -> bool| -> Vec<(&MacAddr, &String)> {
+            names.iter().filter(|(_, one)| is_meant(one)).collect()
+        };
+        let mut found = with(&|one| one == name);
+        if found.is_empty() {
+            found = with(&|one| one.to_lowercase() == lower);
+        }
         match found.as_slice() {
-            [mac] => Ok(**mac),
-            [] => Err(failed(format_args!(
-                "no device has the name {name:?} in {path} (write a MAC, such as 02:00:00:00:00:01, or a name of that file)"
-            ))),
+            [(mac, _)] => return Ok(**mac),
+            [] => {}
             several => {
-                let several: Vec<_> = several.iter().map(ToString::to_string).collect();
-                Err(failed(format_args!(
+                let several: Vec<_> = several.iter().map(|(mac, _)| mac.to_string()).collect();
+                return Err(failed(format_args!(
                     "several devices have the name {name:?}: {} (write one of these MACs)",
                     several.join(", ")
-                )))
+                )));
             }
         }
+        let similar = with(&|one| one.to_lowercase().contains(&lower)).into_iter().take(SIMILAR);
+        let similar: Vec<_> = similar.map(|(_, name)| format!("'{name}'")).collect();
+        let remedy = match similar.as_slice() {
+            [] => "aw-query name lists all names; a MAC such as 02:00:00:00:00:01 is right, too"
+                .into(),
+            similar => format!("did you mean {}?", similar.join(" or ")),
+        };
+        Err(failed(format_args!("no device has the name {name:?} in {path} ({remedy})")))
     }
 
     /// How long a question may take.
@@ -245,18 +268,20 @@ impl Options {
             QueryCommand::Ip { address, at: None, all, times } => {
                 Query::Ip(*address, times.range(now)?, *all)
             }
-            QueryCommand::Mac { mac, all, times } => {
-                let mac = match mac {
-                    Device::Mac(mac) => *mac,
-                    Device::Name(name) => self.named(name)?,
-                };
-                Query::Mac(mac, times.range(now)?, *all)
+            QueryCommand::Mac { mac, at, all, times } => {
+                let mac = self.mac_of(mac)?;
+                match at {
+                    Some(at) => Query::MacAt(mac, time("--at", at, now)?.from),
+                    None => Query::Mac(mac, times.range(now)?, *all),
+                }
             }
             QueryCommand::Changes(times) => Query::Changes(times.range(now)?),
             QueryCommand::Devices { count, times } => Query::Devices(times.range(now)?, *count),
             QueryCommand::Export(times) => Query::Export(times.range(now)?),
             QueryCommand::Copy { file } => Query::Copy(file.clone()),
-            QueryCommand::Name { mac, name, remove } => {
+            QueryCommand::Name { mac: None, .. } => Query::Names,
+            QueryCommand::Name { mac: Some(mac), name, remove } => {
+                let mac = self.mac_of(mac)?;
                 let words = name.join(" ");
                 let change = match words.trim() {
                     "" if name.is_empty() && !remove => NameChange::Show,
@@ -271,7 +296,7 @@ impl Options {
                         NameChange::Set(name.into())
                     }
                 };
-                Query::Name(*mac, change)
+                Query::Name(mac, change)
             }
         })
     }
@@ -316,7 +341,7 @@ fn parse_address(text: &str) -> Result<IpAddr, &'static str> {
     address.ok_or(match text.parse::<MacAddr>() {
         Ok(_) => "this is a MAC address, use aw-query mac",
         Err(_) => {
-            "must be an IPv4 or IPv6 address, such as 192.0.2.1, 2001:db8::1 or fe80::1%eth0; aw-query mac takes names, too"
+            "must be an IPv4 or IPv6 address, such as 192.0.2.1, 2001:db8::1 or fe80::1%eth0; for a device by its name: aw-query mac NAME --at TIME"
         }
     })
 }
@@ -360,6 +385,11 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
         let command = match (parse_address(word), parse_mac(word)) {
             (Ok(_), _) => "ip",
             (_, Ok(_)) => "mac",
+            _ if ["forget", "remove", "delete"].contains(&word) => {
+                return Some(
+                    "no device is removed from a history; aw-query name MAC --remove removes its name".into(),
+                );
+            }
             _ => return None,
         };
         return Some(format!("write aw-query {command} {word}"));
@@ -374,6 +404,12 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
         return Some(
             "who answers for one time, --at TIME; aw-query ip takes --from and --to".into(),
         );
+    }
+    if let ["mac", first, second, ..] = &arguments.iter().map(|it| &**it).collect::<Vec<_>>()[..]
+        && [first, second].iter().all(|word| !word.starts_with('-'))
+        && matches!(parse_device(first), Ok(Device::Name(_)))
+    {
+        return Some(format!("put the name into quotes: mac '{first} {second}'"));
     }
     // The word that clap reports may be a later one: it takes the second one for the address.
     let now = Zoned::now();

@@ -13,12 +13,16 @@ use crate::{
     devices,
     history_reader::{HistoryReader, NearestSightings, Network, RouterChange, TimeRange},
     left_out::{LeftOut, Why},
+    mac_at::mac_at,
     names::NameChange,
     omitted::Omitted,
     periods::Period,
     result_table::{Cell, ResultTable, time_text},
     who::who,
 };
+
+/// The end of a message of the command line.
+pub const AT_REMEDY: &str = " (--at TIME shows what was seen before and after a time)";
 
 /// A query with its times.
 #[derive(Debug)]
@@ -27,14 +31,16 @@ pub enum Query {
     /// True: also what counts for no row.
     Ip(IpAddr, TimeRange, bool),
     Mac(MacAddr, TimeRange, bool),
+    MacAt(MacAddr, UnixTime),
     Changes(TimeRange),
     /// True: also how often each was seen.
     Devices(TimeRange, bool),
     Copy(PathBuf),
     /// It is printed as it is read, and not as a table.
     Export(TimeRange),
-    /// Reads no history.
+    /// Reads no history, or only to say that a MAC is not in it.
     Name(MacAddr, NameChange),
+    Names,
 }
 
 impl Query {
@@ -45,10 +51,11 @@ impl Query {
                 Ok(ResultTable::done())
             }
             Query::Export(_) => Ok(ResultTable::done()),
-            Query::Name(..) => Ok(ResultTable::default()),
+            Query::Name(..) | Query::Names => Ok(ResultTable::default()),
             Query::Who(ip, at) => who(history, ip, at),
             Query::Ip(ip, range, all) => address(history, ip, range, all),
             Query::Mac(mac, range, all) => addresses(history, mac, range, all),
+            Query::MacAt(mac, at) => mac_at(history, mac, at),
             Query::Changes(range) => changes(history, range),
             Query::Devices(range, is_counted) => devices::devices(history, range, is_counted),
         }
@@ -56,9 +63,52 @@ impl Query {
 
     /// What the user may not expect of the answer; `now` is the current time.
     pub fn remark(&self, now: UnixTime, zone: &TimeZone) -> Option<String> {
-        let Query::Who(ip, at) = self else { return None };
+        let (until_now, at) = match self {
+            Query::Who(ip, at) => (format!("which MACs had {ip}"), at),
+            Query::MacAt(mac, at) => (format!("which addresses {mac} had"), at),
+            _ => return None,
+        };
         let at = Some(*at).filter(|at| *at > now).map(|at| time_text(at, zone))?;
-        Some(format!("{at} is in the future: the answer shows which MACs had {ip} until now"))
+        Some(format!("{at} is in the future: the answer shows {until_now} until now"))
+    }
+
+    /// The time range in which it searches.
+    fn range(&self) -> TimeRange {
+        match *self {
+            Query::Ip(_, range, _)
+            | Query::Mac(_, range, _)
+            | Query::Changes(range)
+            | Query::Devices(range, _)
+            | Query::Export(range) => range,
+            Query::Who(..) | Query::MacAt(..) | Query::Copy(_) => TimeRange::ALL,
+            Query::Name(..) | Query::Names => TimeRange::ALL,
+        }
+    }
+
+    /// Where the history begins or ends, if it has nothing of a part of the time range. It is read only if nothing matches.
+    pub fn beyond(
+        &self,
+        history: &mut dyn HistoryReader,
+        (zone, omitted): (&TimeZone, &Omitted),
+    ) -> Result<Option<String>, Error> {
+        let range = self.range();
+        if range == TimeRange::ALL || omitted.is_unchanged {
+            return Ok(None);
+        }
+        let clocks = history.clocks().asked(range);
+        let all = history.pairings(TimeRange::ALL, false)?;
+        let dated = || all.iter().filter(|one| clocks.is_set(one.network, one.first));
+        let [first, last] = [dated().map(|one| one.first).min(), dated().map(|one| one.last).max()];
+        let names_begin = range.from > TimeRange::ALL.from;
+        Ok(match (first, last) {
+            (Some(first), _) if first >= range.to || names_begin && first > range.from => {
+                Some(format!("; the history begins {}", time_text(first, zone)))
+            }
+            (_, Some(last)) if last < range.from => {
+                Some(format!("; its last sighting is of {}", time_text(last, zone)))
+            }
+            _ => None,
+        })
     }
 
     /// The message if nothing matches: what was searched, and in which times. What was omitted proves no use of an
@@ -73,32 +123,36 @@ impl Query {
                 format!("no claims of {ip}, only {ignored}")
             }
         };
-        let (what, range) = match self {
-            Query::Who(ip, _) if *ignored > 0 || has_claims => (no_claims(ip), &TimeRange::ALL),
-            Query::Ip(ip, range, _) if *ignored > 0 || has_claims => (no_claims(ip), range),
-            Query::Mac(mac, range, _) if probed + asked > 0 => {
+        let what = match self {
+            Query::Who(ip, _) | Query::Ip(ip, ..) if *ignored > 0 || has_claims => no_claims(ip),
+            Query::Mac(mac, ..) if probed + asked > 0 => {
                 let asked = match asked {
                     0 => String::new(),
                     asked => format!(", and asked or answered without a MAC for {asked}"),
                 };
-                (format!("{mac} claimed no address (it probed {probed}{asked})"), range)
+                format!("{mac} claimed no address (it probed {probed}{asked})")
             }
-            Query::Mac(mac, range, _) if has_claims => {
-                (format!("no claims of {mac} that count"), range)
-            }
-            Query::Mac(mac, range, _) if *has_sent => (format!("no claims of {mac}"), range),
-            Query::Who(ip, _) => (format!("no sightings of {ip}"), &TimeRange::ALL),
-            Query::Ip(ip, range, _) => (format!("no sightings of {ip}"), range),
-            Query::Mac(mac, range, _) => (format!("no sightings of {mac}"), range),
-            Query::Changes(range) => ("no changes".into(), range),
-            Query::Devices(range, _) => ("no devices".into(), range),
-            Query::Copy(_) => ("nothing copied".into(), &TimeRange::ALL),
-            Query::Export(range) => ("nothing exported".into(), range),
-            Query::Name(mac, _) => (format!("no name of {mac}"), &TimeRange::ALL),
+            Query::Mac(mac, ..) if has_claims => format!("no claims of {mac} that count"),
+            Query::Mac(mac, ..) if *has_sent => format!("no claims of {mac}"),
+            Query::Who(ip, _) | Query::Ip(ip, ..) => format!("no sightings of {ip}"),
+            Query::Mac(mac, ..) | Query::MacAt(mac, _) => format!("no sightings of {mac}"),
+            Query::Changes(_) => "no changes".into(),
+            Query::Devices(..) => "no devices".into(),
+            Query::Copy(_) => "nothing copied".into(),
+            Query::Export(_) => "nothing exported".into(),
+            Query::Name(mac, _) => format!("no name of {mac}"),
+            Query::Names => "no names".into(),
         };
+        let range = self.range();
         let [from, to] = [range.from, range.to].map(|time| time_text(time, zone));
         match (range.from != TimeRange::ALL.from, range.to != TimeRange::ALL.to) {
-            (true, true) => format!("{what} from {from} to {to}"),
+            (true, true) => {
+                let at = match self {
+                    Query::Ip(..) | Query::Mac(..) => AT_REMEDY,
+                    _ => "",
+                };
+                format!("{what} from {from} to {to}{at}")
+            }
             (true, false) => format!("{what} since {from}"),
             (false, true) => format!("{what} before {to}"),
             (false, false) => {
@@ -193,7 +247,7 @@ const FORGED: usize = 16;
 const ALL_FORGED: usize = 256;
 
 /// What is nearest to a time is asked for so many addresses at once.
-const TOGETHER: usize = 500;
+pub const TOGETHER: usize = 500;
 
 /// The periods of all addresses that begin in this time range, and the claims in frames of other MACs that are left out, in
 /// order.
@@ -204,6 +258,7 @@ fn new_periods(
 ) -> Result<Vec<(IpAddr, DatedPeriod)>, Error> {
     let (mut found, mut forged, mut known) = (Vec::new(), Vec::new(), None);
     let addresses = history.addresses(range)?;
+    omitted.is_unchanged = !addresses.is_empty();
     for addresses in addresses.chunks(TOGETHER) {
         let all = history.nearest_of_each(addresses, just_before(range))?;
         for (ip, nearest) in addresses.iter().copied().zip(all) {

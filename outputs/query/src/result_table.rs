@@ -25,15 +25,20 @@ pub enum OutputFormat {
 /// A cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
+    /// It has no value.
     None,
+    /// Text of a network, a database or this program.
     Text(String),
+    /// A number.
     Number(i64),
+    /// A time.
     Time(UnixTime),
     /// The table shows its first items.
     List(Vec<String>),
 }
 
 impl Cell {
+    /// The text of a value.
     pub fn text(text: impl ToString) -> Cell {
         Cell::Text(text.to_string())
     }
@@ -61,9 +66,11 @@ impl From<i64> for Cell {
 /// cells differ.
 #[derive(Default)]
 pub struct ResultTable {
+    /// The names of the columns, with their marks.
     pub columns: Vec<&'static str>,
+    /// The cells of each row, in the order of the columns.
     pub rows: Vec<Vec<Cell>>,
-    pub omitted: Omitted,
+    pub(crate) omitted: Omitted,
 }
 
 /// The mark of a column that is not in each table.
@@ -79,6 +86,7 @@ impl ResultTable {
         ResultTable { columns, rows, omitted: Omitted::default() }
     }
 
+    /// Prints it.
     pub fn print(
         &self,
         to: &mut impl Write,
@@ -118,7 +126,16 @@ impl ResultTable {
     }
 
     fn json(&self, to: &mut impl Write, zone: &TimeZone) -> io::Result<()> {
-        for row in &self.rows {
+        for object in self.objects(zone) {
+            serde_json::to_writer(&mut *to, &object)?;
+            writeln!(to)?;
+        }
+        Ok(())
+    }
+
+    /// The rows as `--format json` prints them, one a line.
+    pub fn objects(&self, zone: &TimeZone) -> impl Iterator<Item = Map<String, Json>> {
+        self.rows.iter().map(|row| {
             let value = |value: &Cell| match value {
                 Cell::None => Json::Null,
                 Cell::Text(text) => plain(text).into(),
@@ -127,11 +144,15 @@ impl ResultTable {
                 Cell::List(list) => list.iter().map(|text| plain(text)).collect(),
             };
             let names = self.columns.iter().map(|name| name.trim_start_matches(MARKS).to_owned());
-            let object: Map<String, Json> = names.zip(row.iter().map(value)).collect();
-            serde_json::to_writer(&mut *to, &object)?;
-            writeln!(to)?;
-        }
-        Ok(())
+            names.zip(row.iter().map(value)).collect()
+        })
+    }
+
+    /// The cell of a column in a row, by the column's name in `--format json`.
+    pub fn cell<'a>(&self, row: &'a [Cell], name: &str) -> &'a Cell {
+        let is_column = |column: &&str| column.trim_start_matches(MARKS) == name;
+        let at = self.columns.iter().position(is_column);
+        at.and_then(|at| row.get(at)).unwrap_or(&Cell::None)
     }
 
     fn csv(&self, to: &mut impl Write, zone: &TimeZone) -> io::Result<()> {

@@ -7,7 +7,7 @@ mod recent;
 mod spans;
 mod summary;
 
-use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, path::Path};
+use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, path::Path, time::Instant};
 
 use aw_database::{HistoryRows, Snapshot};
 use aw_service::{Error, failed, warn};
@@ -38,6 +38,9 @@ const COLUMNS: [(&str, &[&str]); 3] = [
     ("sighting", &["pairing", "time", "origin"]),
 ];
 const CHANGES: &[&str] = &["time", "place", "user", "lines_added", "lines_removed"];
+
+/// Steps of a statement between two looks at the clock.
+const STEPS: i32 = 10_000;
 
 pub struct SqliteReader {
     path: String,
@@ -218,6 +221,15 @@ impl HistoryReader for SqliteReader {
 
     fn export(&mut self, to: &mut Exporter, from: &mut ExportPosition) -> Result<bool, Error> {
         self.export_rows(to, from)
+    }
+
+    fn end_at(&mut self, end: Instant) -> Result<(), Error> {
+        self.read(|history| {
+            let database = &mut history.snapshot.database;
+            // A process that is confined has no directory for temporary files.
+            database.execute_batch("PRAGMA temp_store = memory")?;
+            database.progress_handler(STEPS, Some(move || Instant::now() >= end))
+        })
     }
 
     fn is_intact(&self) -> Result<bool, Error> {

@@ -30,6 +30,28 @@ pub fn who(
     at: UnixTime,
 ) -> Result<ResultTable, Error> {
     let nearest = history.nearest(ip, at)?;
+    let rows = rows(history, (ip, at), &nearest)?;
+    let columns = columns(
+        "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others +frame_sources",
+    );
+    let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+    let (mut omitted, mut left_out) = (Omitted::default(), LeftOuts::default());
+    if rows.is_empty() && !nearest.is_empty() {
+        history.sightings(ip, TimeRange::ALL, &mut |sighting| left_out.add(&sighting))?;
+    }
+    left_out.all().for_each(|one| omitted.add(one));
+    Ok(ResultTable { rows, columns, omitted })
+}
+
+/// The place of the address in a row.
+pub const ADDRESS: usize = 5;
+
+/// The rows of the answer, each with its MAC.
+pub fn rows(
+    history: &mut dyn HistoryReader,
+    (ip, at): (IpAddr, UnixTime),
+    nearest: &[NearestSightings],
+) -> Result<Vec<(MacAddr, Vec<Cell>)>, Error> {
     let clocks = history.clocks().asked(TimeRange { from: at, to: at });
     let is_right = |one: &NearestSightings| {
         let sides = [one.before, one.after].into_iter().flat_map(|side| side.all());
@@ -37,7 +59,7 @@ pub fn who(
     };
     let networks = nearest.iter().map(|one| (one.network, is_right(one)));
     let set = with_clock(history, &clocks, networks)?;
-    let mut holders = holders::holders(&nearest, at, &set);
+    let mut holders = holders::holders(nearest, at, &set);
     holders.sort_by_cached_key(|holder| network(history, holder.network)); // in each, the nearest is first
     let mut doubted = HashSet::new();
     for holder in holders.iter_mut().filter(|holder| holder.is_sure_by_others()) {
@@ -79,22 +101,13 @@ pub fn who(
         let mut cells = vec![Cell::text(mac), before.into(), after.into(), how_sure, why];
         cells.extend([Cell::text(ip), at.into()].into_iter().chain(seconds));
         cells.extend([(others as i64).into(), macs(&holder.frame_sources)]);
-        row(history, network, cells)
+        (mac, row(history, network, cells))
     });
-    let columns = columns(
-        "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others +frame_sources",
-    );
-    let rows: Vec<_> = rows.collect();
-    let (mut omitted, mut left_out) = (Omitted::default(), LeftOuts::default());
-    if rows.is_empty() && !nearest.is_empty() {
-        history.sightings(ip, TimeRange::ALL, &mut |sighting| left_out.add(&sighting))?;
-    }
-    left_out.all().for_each(|one| omitted.add(one));
-    Ok(ResultTable { rows, columns, omitted })
+    Ok(rows.collect())
 }
 
 /// The distance of two times in whole seconds.
-fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
+pub fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
     Some(holders::distance(time, at)? / 1_000_000_000)
 }
 
@@ -113,7 +126,11 @@ fn why(
     });
     let seen = match (before, after) {
         _ if around.is_some() => around.unwrap_or_default(),
-        (Some(before), Some(after)) => format!("seen {before} before and {after} after"),
+        (Some(before), Some(after)) => {
+            let is_likely = holder.certainty == Certainty::Likely;
+            let not_in_between = if is_likely { ", not in between" } else { "" };
+            format!("seen {before} before and {after} after{not_in_between}")
+        }
         (Some(before), None) => format!("seen {before} before, not since"),
         (None, Some(after)) => format!("seen {after} after, never before"),
         (None, None) => "seen before the clock was set, at an unknown time".into(),
@@ -175,6 +192,6 @@ fn certainty(holder: &Holder, (at, set): (UnixTime, Option<UnixTime>), seen: Str
     }
 }
 
-fn duration(seconds: i64) -> String {
+pub fn duration(seconds: i64) -> String {
     TimeSpan(Duration::from_secs(seconds.unsigned_abs())).to_string()
 }

@@ -14,8 +14,10 @@ use super::{
 use crate::history_reader::{Nearer, NearestSightings, TimeRange, parse_ip};
 
 /// The most rows that a query about several addresses may have for each of them. More than that is of other addresses in
-/// between, or of MACs that a host has made up: then each address has its own query.
-const ROWS_OF_EACH: usize = 32;
+/// between, or of MACs that a host has made up: then each address has its own `SELECT`.
+const ROWS_OF_EACH: usize = 8;
+/// So many of them are one query.
+const SELECTS: usize = 50;
 
 /// What was found so far: by address, network, MAC and the MAC that sent the frames.
 type Found = HashMap<(IpAddr, usize, MacAddr, Option<MacAddr>), NearestSightings>;
@@ -46,13 +48,14 @@ impl MysqlReader {
         let (condition, [until, since]) = (format!("ip_address = {}", hex_ip(ip)), sides(at));
         let [_, set] = self.clocks.asked(TimeRange { from: at, to: at }).limits();
         let mut found = Found::new();
+        let condition = &[condition];
         let side = |end, range| Side { end, range, with_first: true, limit: None };
-        self.add_side(&condition, &side("min", since), set, &mut found)?;
-        let read = self.add_side(&condition, &side("max", until), set, &mut found)?;
+        self.add_side(condition, &side("min", since), set, &mut found)?;
+        let read = self.add_side(condition, &side("max", until), set, &mut found)?;
         if read.has_undated {
             // The first claim of a clock that was set is a later one of the same rows.
             let dated = TimeRange { from: set, ..until };
-            self.add_side(&condition, &side("max", dated), set, &mut found)?;
+            self.add_side(condition, &side("max", dated), set, &mut found)?;
         }
         Ok(found.into_values().collect())
     }
@@ -72,12 +75,27 @@ impl MysqlReader {
             }
             _ => None,
         };
-        let Some(found) = found else {
-            return addresses.iter().map(|ip| self.nearest_of(*ip, at)).collect();
+        let found = match found {
+            Some(found) => found,
+            None => self.nearest_one_by_one(addresses, at)?,
         };
         let mut of_each: HashMap<IpAddr, Vec<NearestSightings>> = HashMap::new();
         found.into_iter().for_each(|((ip, ..), one)| of_each.entry(ip).or_default().push(one));
         Ok(addresses.iter().map(|ip| of_each.remove(ip).unwrap_or_default()).collect())
+    }
+
+    /// Whatever else the table has: a search of the index for each address, in few queries.
+    fn nearest_one_by_one(&mut self, addresses: &[IpAddr], at: UnixTime) -> Result<Found, Error> {
+        let mut found = Found::new();
+        for addresses in addresses.chunks(SELECTS) {
+            let each = |ip: &IpAddr| format!("ip_address = {}", hex_ip(*ip));
+            let conditions: Vec<_> = addresses.iter().map(each).collect();
+            for (end, range) in ["max", "min"].into_iter().zip(sides(at)) {
+                let side = Side { end, range, with_first: false, limit: None };
+                self.add_side(&conditions, &side, TimeRange::ALL.from, &mut found)?;
+            }
+        }
+        Ok(found)
     }
 
     /// Those of the addresses for which a condition is true; None if they have more rows.
@@ -90,6 +108,7 @@ impl MysqlReader {
         let mut found = Found::new();
         for (end, range) in ["max", "min"].into_iter().zip(sides(at)) {
             let side = Side { end, range, with_first: false, limit: Some(most + 1) };
+            let condition = &[condition.to_owned()];
             if self.add_side(condition, &side, TimeRange::ALL.from, &mut found)?.rows > most {
                 return Ok(None);
             }
@@ -101,7 +120,7 @@ impl MysqlReader {
     /// origin. MariaDB uses the index only if it is grouped by the address, too.
     fn add_side(
         &mut self,
-        condition: &str,
+        conditions: &[String],
         Side { end, range, with_first, limit }: &Side,
         set: UnixTime,
         found: &mut Found,
@@ -110,11 +129,14 @@ impl MysqlReader {
         let by_source = self.by_source();
         let first = if *with_first { "unix_timestamp(min(tstamp))" } else { "NULL" };
         let limit = limit.map(|rows| format!(" LIMIT {rows}")).unwrap_or_default();
-        let select = format!(
-            "SELECT {PAIRING}, ip_address, unix_timestamp({end}(tstamp)), origin_id, {source}, {first}
-            FROM {log} WHERE {condition}{times}
-            GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {by_source}origin_id{limit}"
-        );
+        let select = |condition: &String| {
+            format!(
+                "(SELECT {PAIRING}, ip_address, unix_timestamp({end}(tstamp)), origin_id, {source}, {first}
+                FROM {log} WHERE {condition}{times}
+                GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {by_source}origin_id{limit})"
+            )
+        };
+        let select = conditions.iter().map(select).collect::<Vec<_>>().join(" UNION ALL ");
         let mut read = Read { rows: 0, has_undated: false };
         self.query(&select, &mut |networks, row| {
             read.rows += 1;

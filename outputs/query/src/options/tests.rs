@@ -85,6 +85,15 @@ fn usual_mistakes_have_a_remedy() {
             "who 192.0.2.9 --from 1h",
             Some("who answers for one time, --at TIME; aw-query ip takes --from and --to".into()),
         ),
+        ("mac Emmas Handy", Some("put the name into quotes: mac 'Emmas Handy'".into())),
+        ("mac Emmas Handy --at now", Some("put the name into quotes: mac 'Emmas Handy'".into())),
+        (
+            "forget 02:00:00:00:00:09",
+            Some(
+                "no device is removed from a history; aw-query name MAC --remove removes its name"
+                    .into(),
+            ),
+        ),
         ("who 192.0.2.9 14:05", None),
         ("who 192.0.2.9 --at -1d", None), // no mistake
     ] {

@@ -1,0 +1,369 @@
+//! The questions of `aw-query` for another program: of one history, each with a time limit that does not end the process.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use aw_mysql::{ServerConfig, TablePrefix};
+use aw_output::{makers::Makers, names::LiveNames};
+use aw_service::{Access, Error, failed};
+use jiff::tz::TimeZone;
+use shm_layout::{MacAddr, UnixTime};
+
+use crate::{
+    clocks::Clocks,
+    history_reader::{
+        AddressOfMac, AddressSighting, EachSighting, HistoryReader, NearestSightings, Network,
+        PairingSummary, RouterChange, TimeRange,
+    },
+    mysql_reader::MysqlReader,
+    names::Labels,
+    options,
+    queries::{AT_REMEDY, Query},
+    result_table::{OutputFormat, ResultTable},
+    sqlite_reader::SqliteReader,
+};
+
+/// Where a history is, with what is needed to open it.
+#[derive(Clone, Debug)]
+pub enum History {
+    /// A database of aw-sqlite.
+    Sqlite(PathBuf),
+    /// The tables of aw-mysql.
+    Mysql(Box<ServerConfig>, TablePrefix),
+}
+
+impl History {
+    /// Reads what `--database`, `--config` and `--prefix` name, which may be files of root.
+    pub fn named(
+        database: Option<&str>,
+        config: Option<&Path>,
+        prefix: &TablePrefix,
+    ) -> Result<History, Error> {
+        let default = || match config {
+            Some(_) => "mysql://".into(),
+            None => options::database_of_service(),
+        };
+        let name = &*database.map_or_else(default, str::to_owned);
+        match name.split_once("://").unwrap_or(("sqlite", name)) {
+            ("mysql" | "mariadb", url) => {
+                let config = config.map(ServerConfig::read).transpose()?;
+                let mut config = config.unwrap_or_default();
+                config.set_url(url)?;
+                Ok(History::Mysql(Box::new(config), prefix.clone()))
+            }
+            ("sqlite", _) if config.is_some() => Err(failed(
+                "--config names a server, and --database names a file (choose one of them)",
+            )),
+            ("sqlite", path) => Ok(History::Sqlite(path.into())),
+            (kind, _) => Err(failed(format_args!(
+                "open {kind}://...: not a kind of history (use a database of aw-sqlite, or mysql://...)"
+            ))),
+        }
+    }
+
+    /// Opens it for reading. A question of a server may take `limit`.
+    pub(crate) fn open(&self, limit: Duration) -> Result<Box<dyn HistoryReader>, Error> {
+        Ok(match self {
+            History::Sqlite(path) => Box::new(SqliteReader::open(path)?),
+            History::Mysql(config, prefix) => Box::new(MysqlReader::open(config, prefix, limit)?),
+        })
+    }
+
+    /// The files and ports that a confined process needs: of a database its directory, in which its log lies.
+    pub fn access(&self) -> Vec<Access> {
+        match self {
+            History::Sqlite(path) => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                let target = path.canonicalize().unwrap_or_else(|_| path.clone());
+                let directories = [path, target];
+                let of = |path: &PathBuf| Some(Access::Read(path.parent()?.into()));
+                directories.iter().filter_map(of).collect()
+            }
+            History::Mysql(config, _) => config.access(),
+        }
+    }
+
+    /// The families of sockets that it needs.
+    pub fn sockets(&self) -> Vec<i32> {
+        match self {
+            History::Sqlite(_) => Vec::new(),
+            History::Mysql(config, _) => config.sockets(),
+        }
+    }
+
+    /// Answers a question within `time`, or fails: the process can ask the next one. At most `limit` rows are in the answer.
+    /// This blocks.
+    pub fn ask(
+        &self,
+        question: &Question,
+        labels: &Devices,
+        zone: &TimeZone,
+        (time, limit): (Duration, usize),
+    ) -> Result<Answer, Unanswered> {
+        let end = Instant::now() + time;
+        let query = question.query();
+        // Also in the place of the error of a statement that was ended.
+        let (mut table, no_match) =
+            self.read(&query, zone, end).map_err(|error| match Instant::now() < end {
+                true => Unanswered::Failed(error),
+                false => Unanswered::TooLong(time),
+            })?;
+        let rows = table.rows.len();
+        let left_off = rows.saturating_sub(limit);
+        match question {
+            Question::Ip(..) | Question::Mac(..) | Question::Changes(_) => {
+                drop(table.rows.drain(..left_off)); // the latest ones are last
+            }
+            Question::Who(..) | Question::Devices(_) => table.rows.truncate(limit),
+        }
+        labels.0.add_to(&mut table, OutputFormat::Json);
+        let remarks = [query.remark(UnixTime::now(), zone), table.omitted.remark()];
+        let remarks = remarks.into_iter().flatten().collect();
+        Ok(Answer { table, no_match, remarks, left_off })
+    }
+
+    /// The rows; or else what was searched, and where the history begins or ends.
+    fn read(
+        &self,
+        query: &Query,
+        zone: &TimeZone,
+        end: Instant,
+    ) -> Result<(ResultTable, Option<String>), Error> {
+        loop {
+            let mut history = LimitedReader::open(self, end)?;
+            let answered = query.run(&mut history).and_then(|table| {
+                if !table.rows.is_empty() {
+                    return Ok((table, None));
+                }
+                let beyond =
+                    query.beyond(&mut history, (zone, &table.omitted))?.unwrap_or_default();
+                let searched = query.no_match(zone, &table.omitted);
+                let no_match = searched.replace(AT_REMEDY, "") + &beyond;
+                Ok((table, Some(no_match)))
+            });
+            // While it was read, its writer changed what was read already.
+            if history.is_intact()? {
+                return answered;
+            }
+            in_time(end)?;
+        }
+    }
+}
+
+/// Why a question has no answer.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// It would have taken more than this time.
+    TooLong(Duration),
+    /// The history cannot be read.
+    Failed(Error),
+}
+
+/// What a history is asked, with its times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Which MACs had an address at a time.
+    Who(IpAddr, UnixTime),
+    /// Which MACs had an address, from when to when. True: also what counts for no row.
+    Ip(IpAddr, TimeRange, bool),
+    /// Which addresses a MAC had.
+    Mac(MacAddr, TimeRange, bool),
+    /// Addresses that were new or had another MAC, and configuration changes of routers.
+    Changes(TimeRange),
+    /// All MACs with their addresses.
+    Devices(TimeRange),
+}
+
+impl Question {
+    fn query(&self) -> Query {
+        match *self {
+            Question::Who(ip, at) => Query::Who(ip, at),
+            Question::Ip(ip, range, all) => Query::Ip(ip, range, all),
+            Question::Mac(mac, range, all) => Query::Mac(mac, range, all),
+            Question::Changes(range) => Query::Changes(range),
+            Question::Devices(range) => Query::Devices(range, false),
+        }
+    }
+}
+
+/// Names and makers of devices, which follow their files.
+pub struct Devices(Labels);
+
+impl Devices {
+    /// Those of a file of names and a directory of the IEEE's lists.
+    pub fn new(names: LiveNames, makers: Makers) -> Devices {
+        Devices(Labels::new(names, makers))
+    }
+
+    /// The name of a MAC in the file of names, and its maker.
+    pub fn of(&self, mac: MacAddr) -> (Option<String>, Option<String>) {
+        self.0.of(mac)
+    }
+}
+
+/// The answer to a question.
+pub struct Answer {
+    /// Its rows, with all columns that `aw-query --format json` has.
+    pub table: ResultTable,
+    /// If there are none: what was searched, and in which times.
+    pub no_match: Option<String>,
+    /// What a reader may not expect of the answer, such as messages that are left out.
+    pub remarks: Vec<String>,
+    /// Rows beyond the limit: the oldest ones of periods and changes, the last ones of others.
+    pub left_off: usize,
+}
+
+/// The caller replaces the text.
+fn in_time(end: Instant) -> Result<(), Error> {
+    if Instant::now() < end { Ok(()) } else { Err(failed("no answer in time")) }
+}
+
+/// A reader that fails once the time is over. A statement of SQLite is ended from within; that of a server by the server, and
+/// by the limit for its answer.
+struct LimitedReader {
+    history: Box<dyn HistoryReader>,
+    end: Instant,
+}
+
+impl LimitedReader {
+    fn open(history: &History, end: Instant) -> Result<LimitedReader, Error> {
+        in_time(end)?;
+        let left = end.saturating_duration_since(Instant::now());
+        let mut history = history.open(left)?;
+        history.end_at(end)?;
+        Ok(LimitedReader { history, end })
+    }
+
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&mut dyn HistoryReader) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        in_time(self.end)?;
+        read(&mut *self.history)
+    }
+}
+
+impl HistoryReader for LimitedReader {
+    fn networks(&self) -> &[Network] {
+        self.history.networks()
+    }
+
+    fn clocks(&self) -> &Clocks {
+        self.history.clocks()
+    }
+
+    fn is_intact(&self) -> Result<bool, Error> {
+        self.history.is_intact()
+    }
+
+    fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        self.read(|history| history.addresses(range))
+    }
+
+    fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
+        self.read(|history| history.addresses_of(mac, range))
+    }
+
+    fn addresses_sent_by(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        self.read(|history| history.addresses_sent_by(mac, range))
+    }
+
+    fn weight(&mut self, ip: IpAddr, range: TimeRange, limit: u64) -> Result<u64, Error> {
+        self.read(|history| history.weight(ip, range, limit))
+    }
+
+    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {
+        let mut each = |sighting: AddressSighting| each(sighting);
+        self.read(|history| history.sightings(ip, range, &mut each))
+    }
+
+    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
+        self.read(|history| history.nearest(ip, at))
+    }
+
+    fn nearest_of_each(
+        &mut self,
+        addresses: &[IpAddr],
+        at: UnixTime,
+    ) -> Result<Vec<Vec<NearestSightings>>, Error> {
+        self.read(|history| history.nearest_of_each(addresses, at))
+    }
+
+    fn pairings(
+        &mut self,
+        range: TimeRange,
+        is_counted: bool,
+    ) -> Result<Vec<PairingSummary>, Error> {
+        self.read(|history| history.pairings(range, is_counted))
+    }
+
+    fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
+        self.read(|history| history.has_own_claims(mac))
+    }
+
+    fn is_clock_set(&mut self, network: usize) -> Result<bool, Error> {
+        self.read(|history| history.is_clock_set(network))
+    }
+
+    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>, Error> {
+        self.read(|history| history.router_changes(range))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result_table::Cell;
+    use rusqlite::Connection;
+
+    fn history() -> (tempfile::TempDir, History) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history.db");
+        let tables = "
+            PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
+            CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
+            CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER);
+            CREATE TABLE sighting (pairing, time, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
+            INSERT INTO place VALUES (1, 'here', '/addrwatch', 'eth0', 0, 0, '');
+            WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
+                INSERT INTO pairing SELECT n, unhex(printf('0a00%04x', n)), n, 1, -1 FROM n;
+            INSERT INTO sighting SELECT id, 1795183200000000000 + id, 1, 0 FROM pairing;";
+        Connection::open(&path).unwrap().execute_batch(tables).unwrap();
+        (directory, History::Sqlite(path))
+    }
+
+    fn devices() -> Devices {
+        Devices::new(LiveNames::default(), Makers::new(Path::new("/nonexistent")))
+    }
+
+    #[test]
+    fn rows_beyond_the_limit_are_counted() {
+        let (_directory, history) = history();
+        let minute = Duration::from_secs(60);
+        let question = Question::Devices(TimeRange::ALL);
+        let Ok(answer) = history.ask(&question, &devices(), &TimeZone::UTC, (minute, 10)) else {
+            panic!("no answer")
+        };
+        assert_eq!((answer.table.rows.len(), answer.left_off), (10, 49_990));
+        assert_eq!(answer.no_match, None);
+        let last = answer.table.cell(&answer.table.rows[0], "mac");
+        assert_eq!(*last, Cell::text("00:00:00:00:c3:50"), "the latest one is first");
+    }
+
+    /// A statement that runs is ended, and so is what has not begun; the process goes on.
+    #[test]
+    fn a_question_ends_in_time() {
+        let (_directory, history) = history();
+        let question = Question::Devices(TimeRange::ALL);
+        let none = history.ask(&question, &devices(), &TimeZone::UTC, (Duration::ZERO, 10));
+        assert!(matches!(none, Err(Unanswered::TooLong(Duration::ZERO))));
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let mut reader = SqliteReader::open(path).unwrap();
+        reader.end_at(Instant::now()).unwrap();
+        let why = reader.addresses(TimeRange::ALL).unwrap_err().to_string();
+        assert!(why.contains("interrupted"), "{why}");
+    }
+}

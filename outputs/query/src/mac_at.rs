@@ -1,0 +1,77 @@
+//! The query `mac --at`: which addresses a device had at a time, and whether it was seen near that time.
+
+use std::net::IpAddr;
+
+use aw_service::Error;
+use shm_layout::{MacAddr, UnixTime};
+
+use crate::{
+    history_reader::{HistoryReader, NearestSightings, TimeRange},
+    holders::{distance, near},
+    omitted::Omitted,
+    periods::KEPT_WITHIN,
+    queries::{TOGETHER, columns},
+    result_table::ResultTable,
+    who,
+};
+
+/// Addresses of the answer.
+const ROWS: usize = 64;
+/// Addresses that are looked at for it: a host can invent more of them, and other MACs can claim them.
+const LOOKED_AT: usize = 256;
+
+/// The addresses with which the device was seen near the time, as `who` answers for each of them; if there are none, the address
+/// with which it was seen nearest.
+pub fn mac_at(
+    history: &mut dyn HistoryReader,
+    mac: MacAddr,
+    at: UnixTime,
+) -> Result<ResultTable, Error> {
+    let of_mac = history.addresses_of(mac, TimeRange::ALL)?.into_iter();
+    let mut addresses: Vec<IpAddr> =
+        of_mac.filter(|one| one.is_more_than_probed).map(|one| one.ip).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let clocks = history.clocks().asked(TimeRange { from: at, to: at });
+    let mut device = [None, None];
+    let mut by_distance = Vec::new();
+    for addresses in addresses.chunks(TOGETHER) {
+        let nearest = history.nearest_of_each(addresses, at)?;
+        for (ip, nearest) in addresses.iter().zip(nearest) {
+            let of_mac = nearest.iter().filter(|one| one.mac == mac && one.is_known());
+            let seen = of_mac.fold([None, None], |[before, after], one| {
+                let is_set = |time: &UnixTime| clocks.is_set(one.network, *time);
+                let [last, next] = sides(one).map(|time| time.filter(is_set));
+                [before.max(last), [after, next].into_iter().flatten().min()]
+            });
+            device = [device[0].max(seen[0]), device[1].into_iter().chain(seen[1]).min()];
+            let nearest = seen.into_iter().filter_map(|time| distance(time, at)).min();
+            by_distance.extend(nearest.map(|distance| (distance, *ip)));
+        }
+    }
+    by_distance.sort_unstable();
+    let is_near = device.into_iter().any(|time| near(time, at));
+    let mut rows = Vec::new();
+    for (distance, ip) in by_distance.into_iter().take(LOOKED_AT) {
+        if rows.len() >= ROWS || is_near && distance > KEPT_WITHIN || !is_near && !rows.is_empty() {
+            break;
+        }
+        let nearest = history.nearest(ip, at)?;
+        let of_address = who::rows(history, (ip, at), &nearest)?.into_iter();
+        rows.extend(of_address.filter(|(of, _)| *of == mac).map(|(_, row)| row));
+    }
+    rows.iter_mut().for_each(|row| row.swap(0, who::ADDRESS));
+    let columns = columns(
+        "address seen_before seen_after how_sure why +mac +at +seconds_before +seconds_after +others +frame_sources",
+    );
+    let away = device.map(|time| who::distance(time, at));
+    let away = (!is_near && !rows.is_empty()).then_some(away);
+    Ok(ResultTable { rows, columns, omitted: Omitted { away, ..Omitted::default() } })
+}
+
+/// The last sign of the MAC before the time, and the first one after it.
+fn sides(one: &NearestSightings) -> [Option<UnixTime>; 2] {
+    let [before, after] = [one.before, one.after]
+        .map(|side| [side.claim, side.frame_source, side.sign_of_life].into_iter().flatten());
+    [before.max(), after.min()]
+}

@@ -1,0 +1,207 @@
+//! What is not the service: the link, passwords, `--health` and `--check`.
+
+use std::{
+    io::{self, Write, stdin, stdout},
+    net::IpAddr,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    process::ExitCode,
+};
+
+use aw_output::{is_locked, makers::Makers, names::LiveNames, serve};
+use aw_query::{Devices, History};
+use aw_service::{
+    Error, Identity, UnitFiles, check_directory, failed, other_options, report_trial, run_as,
+    user_name,
+};
+use rustix::{
+    process::geteuid,
+    termios::{LocalModes, OptionalActions, isatty, tcgetattr, tcsetattr},
+};
+
+use crate::{
+    NAME, asker,
+    listener::{Address, tls_config},
+    options::{Options, Role},
+    secrets::LoginLink,
+    service::{identity, state_path},
+    users::UserFile,
+};
+
+/// Prints the link that logs in.
+pub fn login(options: &Options) -> ExitCode {
+    end(LoginLink::of(&state_path(options)).read().and_then(|link| print(&link)))
+}
+
+/// Adds, changes or removes a user, as the owner of the state directory: the service reads the file.
+pub fn passwd(options: &Options, name: &str, role: Option<Role>, remove: bool) -> ExitCode {
+    let state = state_path(options);
+    let done = owner(&state).and_then(|owner| {
+        let users = UserFile::of(&state);
+        if remove {
+            return run_as(owner.as_ref(), || users.remove(name)).and_then(|done| done);
+        }
+        let password = read_password(name)?;
+        run_as(owner.as_ref(), || users.set(name, role, &password)).and_then(|done| done)
+    });
+    end(done)
+}
+
+/// The owner of a directory, if root asks.
+fn owner(directory: &Path) -> Result<Option<Identity>, Error> {
+    let found = directory.metadata().map_err(|error| {
+        failed(format_args!(
+            "open {}: {} (start aw-web, which creates it, or choose another with --state-dir)",
+            directory.display(),
+            aw_service::cause(&error)
+        ))
+    })?;
+    if !geteuid().is_root() || found.uid() == 0 {
+        return Ok(None);
+    }
+    Identity::choose(Some(&found.uid().to_string()), &[], Some(found.gid()))
+}
+
+/// From a terminal twice and without echo; otherwise the first line.
+fn read_password(name: &str) -> Result<String, Error> {
+    let input = stdin();
+    if !isatty(&input) {
+        return line();
+    }
+    let read = |prompt: &str| {
+        let before = tcgetattr(&input).map_err(|error| Error::io("read the password", error))?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        let set = |mode| tcsetattr(&input, OptionalActions::Flush, mode);
+        set(&hidden).map_err(|error| Error::io("hide the password", error))?;
+        let printed = write!(io::stderr(), "{prompt}");
+        let read =
+            printed.map_err(|error| Error::write("standard error", error)).and_then(|()| line());
+        let _ = set(&before);
+        let _ = writeln!(io::stderr());
+        read
+    };
+    let password = read(&format!("Password of {name}: "))?;
+    match read("Again: ")? == password {
+        true => Ok(password),
+        false => Err(failed("password: the two are not the same (try again)")),
+    }
+}
+
+fn line() -> Result<String, Error> {
+    let mut line = String::new();
+    stdin().read_line(&mut line).map_err(|error| Error::io("read the password", error))?;
+    Ok(line.trim_end_matches(['\r', '\n']).into())
+}
+
+/// Whether it runs: it holds the lock of its directory.
+pub fn health(options: &Options) -> ExitCode {
+    let runs = is_locked(&state_path(options), NAME).unwrap_or(false);
+    let line = match runs {
+        true => format!("{NAME}: running"),
+        false => format!("{NAME}: {NAME} is not running (start it, or name its --state-dir)"),
+    };
+    match (print(&line), runs) {
+        (Ok(()) | Err(Error::Closed), true) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Tries what the service will do, as its user.
+pub fn check(options: &Options) -> ExitCode {
+    let unit = (geteuid().is_root() && options.service.user.is_none())
+        .then(|| UnitFiles::of(NAME))
+        .flatten();
+    if let Some(others) = other_options(NAME) {
+        let _ = writeln!(stdout(), "{others}"); // also if there are faults
+    }
+    let identity = match unit.as_ref().map(UnitFiles::identity).transpose() {
+        Ok(Some(Some(identity))) => Ok(Some(identity)),
+        Ok(_) => identity(options),
+        Err(error) => Err(error),
+    };
+    let tried = identity.and_then(|identity| {
+        run_as(identity.as_ref(), || {
+            let (mut notes, mut faults) = (Vec::new(), Vec::new());
+            for trial in
+                [port(options, unit.as_ref()), history(options), state(options, unit.as_ref())]
+            {
+                match trial {
+                    Ok(note) => notes.extend(note),
+                    Err(fault) => faults.push(fault),
+                }
+            }
+            notes.push(format!("no fault, as far as user {} can try it", user_name()));
+            (notes, faults)
+        })
+    });
+    report_trial(tried)
+}
+
+type Trial = Result<Option<String>, String>;
+
+fn port(options: &Options, unit: Option<&UnitFiles>) -> Trial {
+    let text = |error: Error| error.to_string();
+    options.listen.check(options).map_err(text)?;
+    if let Some((certificate, key)) = options.tls_cert.as_deref().zip(options.tls_key.as_deref()) {
+        tls_config(certificate, key).map_err(text)?;
+    }
+    let address = match &options.listen {
+        Address::Unix(path) => {
+            let directory = path.parent().unwrap_or(Path::new("/"));
+            if unit.is_some_and(|unit| unit.creates(directory)) {
+                return Ok(None);
+            }
+            return check_directory(directory, "--listen").map(|()| None);
+        }
+        Address::Tcp(address) => address,
+    };
+    let is_local = |ip: IpAddr| ip.to_canonical().is_loopback();
+    if !is_local(address.ip())
+        && let Some(why) = unit.and_then(UnitFiles::drops_clients)
+    {
+        return Err(format!("listen on {address}: {why}"));
+    }
+    if is_locked(&state_path(options), NAME).unwrap_or(false) {
+        return Ok(Some(format!(
+            "{NAME} runs already, and has its port: stop it before another one serves it"
+        )));
+    }
+    serve::listen(address, "--listen").map_err(text)?;
+    Ok(Some(format!("{address} can be served")))
+}
+
+fn history(options: &Options) -> Trial {
+    let tried = || {
+        let history = History::named(
+            options.database.as_deref(),
+            options.config.as_deref(),
+            &options.prefix,
+        )?;
+        let names = LiveNames::read(options.names.as_deref())?;
+        Ok((history, Devices::new(names, Makers::new(&options.vendors))))
+    };
+    let (history, devices) = tried().map_err(|error: Error| error.to_string())?;
+    asker::check(&history, &devices, options.timeout.0).map(|()| None)
+}
+
+fn state(options: &Options, unit: Option<&UnitFiles>) -> Trial {
+    let directory = state_path(options);
+    if !directory.exists() {
+        let parent = directory.parent().unwrap_or(Path::new("/"));
+        return match unit.is_some_and(|unit| unit.creates(&directory)) {
+            true => Ok(None),
+            false => check_directory(parent, "--state-dir").map(|()| None),
+        };
+    }
+    check_directory(&directory, "--state-dir")?;
+    UserFile::of(&directory).read().map(|_| None).map_err(|error| error.to_string())
+}
+
+fn print(line: &str) -> Result<(), Error> {
+    writeln!(stdout(), "{line}").map_err(|error| Error::write("standard output", error))
+}
+
+fn end(done: Result<(), Error>) -> ExitCode {
+    aw_service::run(NAME, &aw_service::ServiceOptions::default(), |_| done)
+}

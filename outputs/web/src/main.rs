@@ -1,0 +1,45 @@
+//! `aw-web`: answers in a browser which device had which address, where and when, from the history that an output stores.
+//! It only reads the history. It trusts neither its clients nor the content of the history.
+#![forbid(unsafe_code)]
+
+mod api;
+mod app;
+mod asker;
+mod attempts;
+mod commands;
+mod display;
+mod guard;
+mod listener;
+mod log_gate;
+mod options;
+mod pages;
+mod parameters;
+mod problem;
+mod routes;
+mod search;
+mod secrets;
+mod server;
+mod service;
+mod sessions;
+mod timed_stream;
+mod timeline;
+mod users;
+
+use std::process::ExitCode;
+
+use crate::options::{Command, Options};
+
+const NAME: &str = "aw-web";
+
+fn main() -> ExitCode {
+    let options: Options = aw_service::parse(NAME);
+    match &options.command {
+        Some(Command::Login) => commands::login(&options),
+        Some(Command::Passwd { name, role, remove }) => {
+            commands::passwd(&options, name, *role, *remove)
+        }
+        None if options.health => commands::health(&options),
+        None if options.check => commands::check(&options),
+        None => service::run(options),
+    }
+}

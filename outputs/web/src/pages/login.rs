@@ -1,0 +1,167 @@
+//! To log in with a password, or with the token in a link; and to log out.
+
+use std::{sync::Arc, time::Instant};
+
+use askama::Template;
+use axum::{
+    Extension,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header::SET_COOKIE},
+    response::Response,
+};
+
+use crate::{
+    app::{App, User},
+    guard::{cookie_name, is_link_of_another_site, redirect, token_user, unreadable},
+    options::Role,
+    pages::{self, Frame},
+    parameters::Parameters,
+    problem::Problem,
+    secrets,
+    server::Connection,
+};
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage {
+    frame: Frame,
+    next: String,
+    why: Option<String>,
+}
+
+/// The form; or, with the token of a link, a session.
+pub async fn form(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let mut parameters = Parameters::parse(uri.query().unwrap_or_default())?;
+    let (token, next) = (parameters.take("token"), local(parameters.take("next")));
+    parameters.finish()?;
+    let Some(token) = token else { return login_page(next, None) };
+    if secrets::is_same(token.trim(), &app.token) {
+        let user = token_user();
+        // The link may be in a mail that another site shows.
+        let response = match is_link_of_another_site(&headers) {
+            true => pages::again(&next),
+            false => redirect(&next),
+        };
+        return begin(&app, connection, (user.name, user.role, None), response);
+    }
+    app.may_try(connection.client)?;
+    app.failed_try(connection.client);
+    refused(next, "The token of this link is wrong: aw-web login prints a new link.")
+}
+
+/// The form with name and password.
+pub async fn submit(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let text = std::str::from_utf8(&body);
+    let mut form =
+        Parameters::parse(text.map_err(|_| Problem::bad("the form is not UTF-8".into()))?)?;
+    let next = local(form.take("next"));
+    let (name, password) =
+        (form.take("name").unwrap_or_default(), form.take("password").unwrap_or_default());
+    app.may_try(connection.client)?;
+    let users = app.users.clone();
+    let user = name.clone();
+    let checked = app.passwords.run(move || users.log_in(&user, &password)).await?;
+    match checked.map_err(unreadable)? {
+        Some(user) => {
+            let record = Some(user.line());
+            begin(&app, connection, (user.name, user.role, record), redirect(&next))
+        }
+        None => {
+            app.failed_try(connection.client);
+            refused(next, "Name or password is wrong.")
+        }
+    }
+}
+
+/// Ends the session.
+pub async fn log_out(
+    State(app): State<Arc<App>>,
+    Extension(connection): Extension<Connection>,
+    Extension(user): Extension<User>,
+) -> Response {
+    if let Some(id) = user.session {
+        app.sessions().end(&id);
+    }
+    let mut response = redirect("/login");
+    set_cookie(&mut response, connection, "", "; Max-Age=0");
+    response
+}
+
+fn begin(
+    app: &App,
+    connection: Connection,
+    user: (String, Role, Option<String>),
+    mut response: Response,
+) -> Result<Response, Problem> {
+    let secrets = secrets::random().and_then(|id| Ok((id, secrets::random()?)));
+    let (id, csrf) = secrets.map_err(unreadable)?;
+    app.sessions().begin((id.clone(), csrf), user, Instant::now());
+    set_cookie(&mut response, connection, &id, "; Max-Age=604800");
+    Ok(response)
+}
+
+fn set_cookie(response: &mut Response, connection: Connection, value: &str, lasts: &str) {
+    let secure = if connection.has_tls { "; Secure" } else { "" };
+    let name = cookie_name(connection);
+    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{lasts}");
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+}
+
+fn refused(next: String, why: &str) -> Result<Response, Problem> {
+    let mut response = login_page(next, Some(why.into()))?;
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    Ok(response)
+}
+
+fn login_page(next: String, why: Option<String>) -> Result<Response, Problem> {
+    pages::page(&LoginPage { frame: Frame::of(None), next, why })
+}
+
+/// A path of this server: never another one.
+fn local(next: Option<String>) -> String {
+    let is_local = |next: &String| {
+        let second = next.chars().nth(1);
+        next.starts_with('/')
+            && !matches!(second, Some('/' | '\\'))
+            && next.bytes().all(|byte| byte.is_ascii_graphic())
+            && !next.starts_with("/login")
+    };
+    next.filter(is_local).unwrap_or_else(|| "/".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_to_this_server() {
+        for next in ["/", "/who?ip=192.0.2.1&at=1d", "/ip/fe80%3A%3A1"] {
+            assert_eq!(local(Some(next.into())), next);
+        }
+        for bad in [
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "",
+            "x",
+            "/\n/",
+            "/\t/evil",
+            "/login",
+        ] {
+            assert_eq!(local(Some(bad.into())), "/", "{bad:?}");
+        }
+        assert_eq!(local(None), "/");
+    }
+}

@@ -1,0 +1,171 @@
+//! Which device had an address at a time: how certain that is, the evidence before and after, and the picture around that time.
+
+use std::net::IpAddr;
+
+use askama::Template;
+use aw_query::{Answer, Cell, Question, TimeRange};
+use axum::response::Response;
+use jiff::tz::TimeZone;
+use shm_layout::UnixTime;
+
+use crate::{
+    app::Visit,
+    display::{self, encoded, time_parameter},
+    pages::{self, Frame, ROWS, periods::Picture},
+    problem::Problem,
+    timeline::{Window, Zoom},
+};
+
+#[derive(Template)]
+#[template(path = "who.html")]
+struct WhoPage {
+    frame: Frame,
+    ip: IpAddr,
+    ip_link: String,
+    at: String,
+    holders: Vec<Holder>,
+    no_match: Option<String>,
+    remarks: Vec<String>,
+    left_off: usize,
+    picture: Picture,
+    /// All of it as text, to copy.
+    evidence: String,
+}
+
+struct Holder {
+    mac: String,
+    link: String,
+    name: Option<String>,
+    maker: Option<String>,
+    how_sure: String,
+    meaning: &'static str,
+    before: Option<(String, String)>,
+    after: Option<(String, String)>,
+    why: String,
+    network: String,
+}
+
+/// What the word for the certainty means, as `aw-query --help` explains it.
+pub fn meaning(how_sure: &str) -> &'static str {
+    match how_sure {
+        "sure" => "It was seen near that time, before and after, and no other device was.",
+        "likely" => {
+            "It was the last one seen before and the first one after, but not near the time on both sides."
+        }
+        "one-sided" => {
+            "It was seen only before or only after; no device was seen on the other side."
+        }
+        "changed" => {
+            "One device was the last one seen before, another one was the first one seen after."
+        }
+        "contested" => {
+            "Several devices were seen with the address near that time, or another one sent the frames of this one."
+        }
+        "probed" => "No device ever claimed the address; this one asked whether it is free.",
+        _ => "",
+    }
+}
+
+pub async fn who(mut visit: Visit) -> Result<Response, Problem> {
+    let zone = visit.app.asker.zone.clone();
+    let ip = visit.parameters.take_ip("ip")?;
+    let at = visit.parameters.take_moment("at", &zone)?;
+    visit.parameters.finish()?;
+    let asker = &visit.app.asker;
+    let answer = asker.ask(Question::Who(ip, at), ROWS).await?;
+    let window = Window::around(at, Zoom::Day);
+    let range = TimeRange { from: window.from, to: window.to };
+    let around = asker.ask(Question::Ip(ip, range, false), ROWS).await?;
+    let picture = Picture::of_address(ip, &around, (window, Some(at)), &zone)?;
+    let holders: Vec<Holder> = holders(&answer, at, &zone);
+    let shown = display::time(at, &zone);
+    let evidence = evidence(ip, &shown, &holders, &answer);
+    let frame = Frame::new(&visit, &format!("{ip} {shown}"));
+    let Answer { no_match, remarks, left_off, .. } = answer;
+    pages::page(&WhoPage {
+        frame,
+        ip,
+        ip_link: encoded(&ip.to_string()),
+        at: shown,
+        holders,
+        no_match,
+        remarks,
+        left_off,
+        picture,
+        evidence,
+    })
+}
+
+fn holders(answer: &Answer, at: UnixTime, zone: &TimeZone) -> Vec<Holder> {
+    let table = &answer.table;
+    let of_row = |row: &Vec<Cell>| {
+        let text = |name| display::text(table.cell(row, name));
+        let mac = text("mac").unwrap_or_default();
+        let how_sure = text("how_sure").unwrap_or_default();
+        let seen = |time, distance| match (table.cell(row, time), table.cell(row, distance)) {
+            (Cell::Time(time), Cell::Number(seconds)) => {
+                Some((display::time(*time, zone), display::seconds(*seconds)))
+            }
+            _ => None,
+        };
+        Holder {
+            link: format!("/mac/{}?at={}&zoom=day", encoded(&mac), time_parameter(at)),
+            name: text("name"),
+            maker: text("maker"),
+            meaning: meaning(&how_sure),
+            before: seen("seen_before", "seconds_before"),
+            after: seen("seen_after", "seconds_after"),
+            why: text("why").unwrap_or_default(),
+            network: network(answer, row),
+            how_sure,
+            mac,
+        }
+    };
+    table.rows.iter().map(of_row).collect()
+}
+
+/// Where a row is of: the interface and what distinguishes it.
+pub fn network(answer: &Answer, row: &[Cell]) -> String {
+    let table = &answer.table;
+    let text = |name| display::text(table.cell(row, name)).filter(|text| !text.is_empty());
+    let mut parts: Vec<String> = text("interface").into_iter().collect();
+    if let Cell::Number(vlan @ 1..) = table.cell(row, "vlan") {
+        parts.push(format!("VLAN {vlan}"));
+    }
+    parts.extend(text("router").map(|router| format!("router {router}")));
+    parts.extend(text("host").map(|host| format!("of {host}")));
+    parts.join(", ")
+}
+
+fn evidence(ip: IpAddr, at: &str, holders: &[Holder], answer: &Answer) -> String {
+    let mut text = format!("{ip} at {at}\n");
+    text.extend(answer.no_match.iter().map(|why| format!("{why}\n")));
+    for one in holders {
+        let Holder { mac, name, maker, how_sure, before, after, why, network, .. } = one;
+        let labels: Vec<&str> = [name, maker].into_iter().flatten().map(String::as_str).collect();
+        let seen = |seen: &Option<(String, String)>| {
+            seen.as_ref().map_or("never".into(), |(time, _)| time.clone())
+        };
+        text += &format!(
+            "{mac} {}\n  how sure: {how_sure}\n  seen before: {}\n  seen after: {}\n  why: {why}\n  network: {network}\n",
+            labels.join(", "),
+            seen(before),
+            seen(after)
+        );
+    }
+    text.extend(answer.remarks.iter().map(|remark| format!("{remark}\n")));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words that the questions have.
+    #[test]
+    fn each_word_is_explained() {
+        for word in ["sure", "likely", "one-sided", "changed", "contested", "probed"] {
+            assert!(!meaning(word).is_empty(), "{word}");
+        }
+    }
+}
