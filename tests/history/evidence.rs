@@ -229,7 +229,8 @@ fn imported_rows_belong_to_the_ring() {
     capture(&rings[0], "eth0");
     capture(&rings[1], "eth2");
     let output = history.start(&rings[0], &["-m", rings[1].name()]);
-    let imported = "SELECT count(*) FROM sighting";
+    let imported =
+        "SELECT (SELECT count(*) FROM sighting) + (SELECT count(*) FROM recent_sighting)";
     wait_until("all rows", || history.value::<i64>(imported) == Some(122));
     output.stop().ok();
     let periods = || history.answers(&["ip", sightings::ADDRESS], &["interface", "count", "ring"]);
@@ -276,7 +277,8 @@ fn years_of_addrwatch() {
         collect(&ring, &pcap.finish().unwrap(), &options).ok();
     }
     let output = history.start(&ring, &["--retention", "10000"]);
-    let imported = "SELECT count(*) FROM sighting";
+    let imported =
+        "SELECT (SELECT count(*) FROM sighting) + (SELECT count(*) FROM recent_sighting)";
     wait_until("all rows", || history.value::<i64>(imported) == Some(2 * 397 + 4));
     output.stop().ok();
     assert_eq!(history.value::<i64>(imported), Some(2 * 397 + 4), "nothing is too old");

@@ -130,6 +130,7 @@ fn a_hostile_schema() {
     let rows = history.count();
     let evil = "
         CREATE TRIGGER evil AFTER INSERT ON sighting BEGIN DELETE FROM sighting; END;
+        CREATE TRIGGER evil4 AFTER INSERT ON recent_sighting BEGIN DELETE FROM recent_sighting; END;
         CREATE TRIGGER evil2 AFTER INSERT ON account BEGIN DELETE FROM account; END;
         CREATE TRIGGER evil3 BEFORE INSERT ON pairing BEGIN SELECT RAISE(ABORT, 'no'); END;";
     history.open().unwrap().execute_batch(evil).unwrap();

@@ -284,7 +284,8 @@ fn old_rows_are_deleted() {
     sleep(Duration::from_millis(300));
     assert_eq!(history.count(), kept);
     wait_until("pairings without rows are gone", || {
-        let left = "SELECT count(*) FROM pairing WHERE id NOT IN (SELECT pairing FROM sighting)";
+        let left = "SELECT count(*) FROM pairing
+            WHERE id NOT IN (SELECT pairing FROM sighting UNION SELECT pairing FROM recent_sighting)";
         history.value::<i64>(left) == Some(0)
     });
     publish(&ring, 10..12); // it must not take a pairing for known that it forgot
@@ -331,7 +332,7 @@ fn a_database_is_moved_away() {
     assert!(ended.stderr.ends_with(": 11 events, 0 lost\n"), "{}", ended.stderr);
     let archive = Connection::open(archive).unwrap();
     let rows: i64 =
-        archive.query_row("SELECT count(*) FROM sighting", [], |row| row.get(0)).unwrap();
+        archive.query_row("SELECT count(*) FROM addrwatch", [], |row| row.get(0)).unwrap();
     assert_eq!((rows, history.checkpoint(&ring).unwrap().next()), (8, 11));
 }
 

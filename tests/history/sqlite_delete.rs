@@ -17,7 +17,8 @@ use aw_tests::{
 };
 
 const UNPAIRED: &str =
-    "SELECT count(*) FROM sighting WHERE pairing NOT IN (SELECT id FROM pairing)";
+    "SELECT count(*) FROM (SELECT pairing FROM sighting UNION ALL SELECT pairing FROM recent_sighting)
+    WHERE pairing NOT IN (SELECT id FROM pairing)";
 const TRIGGER: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'";
 
 #[track_caller]

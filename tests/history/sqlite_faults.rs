@@ -92,7 +92,7 @@ fn a_full_disk_for_both() {
     let history = History::at(state.join("addrwatch.db"));
     let mount = Mount::new(&state, "size=24m");
     publish(&ring, 1..11);
-    let mut command = program("aw-sqlite", &["--ring", ring.name()]);
+    let mut command = program("aw-sqlite", &["--ring", ring.name(), "--commit-interval", "1s"]);
     command.arg("--state-dir").arg(&state);
     let output = Run::start(command);
     wait_until("rows", || history.count() == 10);
@@ -201,7 +201,8 @@ fn moved_away_while_it_is_read() {
     wait_until("rows", || history.count() == 100);
     let reader = history.open().unwrap();
     reader.execute_batch("BEGIN").unwrap();
-    let read = || reader.query_row("SELECT count(*) FROM sighting", [], |row| row.get::<_, i64>(0));
+    let read =
+        || reader.query_row("SELECT count(*) FROM addrwatch", [], |row| row.get::<_, i64>(0));
     assert_eq!(read(), Ok(100));
     publish(&ring, 101..201);
     wait_until("more rows", || history.count() == 200);
@@ -216,7 +217,7 @@ fn moved_away_while_it_is_read() {
     wait_until("a new one", || history.database().exists());
     publish(&ring, 401..501);
     wait_until("rows in the new one", || {
-        history.value::<i64>("SELECT max(time) FROM sighting") == Some(500_000_000_000)
+        history.value::<i64>("SELECT max(timestamp) FROM addrwatch") == Some(500)
     });
     assert_eq!(read(), Ok(400), "he goes on reading the one that was moved");
     drop(reader);
@@ -232,7 +233,7 @@ fn in_both(history: &History, archive: &Path) -> Vec<i64> {
         let database = Connection::open(file).unwrap();
         let sound = database.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
         assert_eq!(sound.as_deref(), Ok("ok"));
-        let mut select = database.prepare("SELECT time / 1000000000 FROM sighting").unwrap();
+        let mut select = database.prepare("SELECT timestamp FROM addrwatch").unwrap();
         times.extend(select.query_map([], |row| row.get::<_, i64>(0)).unwrap().flatten());
     }
     times.sort_unstable();

@@ -406,7 +406,7 @@ fn a_full_disk_is_reported() {
     let state = directory.path().join("state");
     let mount = Mount::new(&state, "size=24m");
     let command = |options: &[&str]| {
-        let mut command = program("aw-sqlite", &["--ring", ring.name()]);
+        let mut command = program("aw-sqlite", &["--ring", ring.name(), "--commit-interval", "1s"]);
         command.arg("--state-dir").arg(&state).args(options);
         command
     };

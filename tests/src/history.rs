@@ -61,6 +61,12 @@ impl History {
         let mut command = program("aw-sqlite", &["--ring", ring.name()]);
         command.arg("--state-dir").arg(self.path().join("state"));
         command.arg("--database").arg(&self.database).args(options);
+        if !options.contains(&"--commit-interval") {
+            command.args(["--commit-interval", "1s"]);
+        }
+        if !options.contains(&"--raw-days") {
+            command.args(["--raw-days", "0"]); // most captures are old
+        }
         command
     }
 

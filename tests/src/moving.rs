@@ -88,7 +88,8 @@ pub fn rows(history: &History, seen_by: &str) -> BTreeMap<String, i64> {
     let mut found = BTreeMap::new();
     for select in [
         format!(
-            "SELECT concat_ws(' ', {seen_by}, hex(address), mac, ip, source, origin) FROM sighting
+            "SELECT concat_ws(' ', {seen_by}, hex(address), mac, ip, source, origin) FROM
+            (SELECT pairing, time, origin FROM sighting UNION ALL SELECT pairing, slot - shift, origin FROM recent_sighting)
             JOIN pairing ON pairing.id = pairing JOIN place ON place.id = place"
         ),
         format!(

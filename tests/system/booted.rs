@@ -359,7 +359,7 @@ impl<'a> System<'a> {
     fn in_sqlite(&self) -> Vec<u32> {
         let path = self.debian.path("var/lib/addrwatch/aw-sqlite/addrwatch.db");
         let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        let rows = "SELECT ip FROM sighting JOIN pairing ON pairing.id = sighting.pairing";
+        let rows = "SELECT ip_address FROM addrwatch";
         let mut rows = database.prepare(rows).unwrap();
         let rows = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
         let mut numbers: Vec<_> = rows.map(|ip| number_of(&ip.unwrap())).collect();

@@ -72,7 +72,9 @@ impl Outputs {
             let log = at.parent().unwrap().join("lines");
             Box::new(move |_| numbers_in(&fs::read_to_string(&log).unwrap_or_default()))
         });
-        outputs.add("aw-sqlite", &[], &change, |at| Box::new(move |_| in_databases(&at)));
+        outputs.add("aw-sqlite", &["--commit-interval", "1s"], &change, |at| {
+            Box::new(move |_| in_databases(&at))
+        });
         outputs.add("aw-syslog", &["--to", "@/../log"], &change, |at| in_messages(&at));
         let tracker = ["--log-dir", "@", "--source", "all"];
         outputs.add("aw-tracker", &tracker, &change, |at| Box::new(move |_| in_logs(&at)));

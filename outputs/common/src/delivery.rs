@@ -33,6 +33,10 @@ pub(crate) struct Delivery<'a, S> {
     pending: Vec<(usize, StreamItem)>,
     /// The time when the oldest of them was added.
     pending_since: Option<Instant>,
+    /// When the sink confirmed items for the last time.
+    confirmed_at: Option<Instant>,
+    /// The sink's maintenance is not complete. It goes on between two deliveries, so they are not postponed.
+    is_maintaining: bool,
     mode: Mode,
     /// When it was last reported that the sink is too slow.
     behind: Option<Instant>,
@@ -69,7 +73,8 @@ impl RingProgress {
 }
 
 impl<'a, S: Sink> Delivery<'a, S> {
-    pub fn new(sink: &'a mut S, plan: &'a Plan, files: CheckpointFiles) -> Result<Self, Error> {
+    pub fn new(sink: &'a mut S, plan: &'a Plan, mut files: CheckpointFiles) -> Result<Self, Error> {
+        files.schedule.copies = files.in_sink && !plan.interval.is_zero();
         let mode = Mode::initial(files.spool.as_ref())?;
         let outage_file = files.spool.as_ref().map(OutageFile::open).transpose()?;
         let (ring_states, pending) = (Vec::new(), Vec::new());
@@ -79,6 +84,8 @@ impl<'a, S: Sink> Delivery<'a, S> {
             ring_states,
             pending,
             pending_since: None,
+            confirmed_at: None,
+            is_maintaining: false,
             mode,
             behind: None,
             files,
@@ -93,7 +100,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
             Some(Ok(stored)) => stored,
             Some(Err(fault)) => {
                 self.fail(fault)?;
-                self.files.load(ring)?
+                self.files.load_latest(ring)?
             }
             None => self.files.load_latest(ring)?,
         };
@@ -158,18 +165,38 @@ impl<'a, S: Sink> Delivery<'a, S> {
         if restart { self.deliver() } else { Ok(()) }
     }
 
+    /// The position up to which the sink confirmed the events of a ring.
+    pub fn confirmed(&self, ring: usize) -> Option<Position> {
+        self.ring_states.get(ring)?.checkpoint.map(|checkpoint| checkpoint.position())
+    }
+
+    /// When the pending items are to be delivered.
+    fn due(&self) -> Option<Instant> {
+        let since = self.pending_since?;
+        let Mode::Direct = self.mode else { return Some(since + LONGEST_WAIT) };
+        let next = self.confirmed_at.filter(|_| !self.is_maintaining);
+        let next = next.map(|last| last + self.plan.interval);
+        Some((since + self.plan.linger).max(next.unwrap_or(since)))
+    }
+
+    /// Delivers what is pending before its time: the collector may overwrite it soon, and then a kill would lose it.
+    pub fn hurry(&mut self) -> Result<(), Error> {
+        if matches!(self.mode, Mode::Direct) { self.deliver() } else { Ok(()) }
+    }
+
     /// Does what is due: delivers, spools, tries the destination again, saves checkpoints. `idle`: there
     /// are no more events to read now; `behind`: the collector may overwrite unread ones soon, so that the
     /// spool must wait. Returns whether there is more to do at once.
     pub fn work(&mut self, idle: bool, behind: bool) -> Result<bool, Error> {
-        let linger = match self.mode {
-            Mode::Direct => self.plan.linger,
-            Mode::Spooling(_) => LONGEST_WAIT,
+        let batching = match self.mode {
+            Mode::Direct => LONGEST_WAIT.saturating_sub(self.plan.linger),
+            Mode::Spooling(_) => Duration::ZERO,
         };
-        let waited = self.pending_since.map_or(Duration::ZERO, |since| since.elapsed());
-        if self.pending.len() >= self.batch()
-            || waited >= linger && (idle || waited >= LONGEST_WAIT)
-        {
+        let is_due = |due: Instant| {
+            let late = Instant::now().checked_duration_since(due);
+            late.is_some_and(|late| idle || late >= batching)
+        };
+        if self.pending.len() >= self.batch() || self.due().is_some_and(is_due) {
             self.deliver()?;
         }
         let more = (!behind || !self.has_room()) && self.drain()? || (idle && self.maintain()?);
@@ -183,7 +210,10 @@ impl<'a, S: Sink> Delivery<'a, S> {
         if !self.pending.is_empty() || !matches!(self.mode, Mode::Direct) {
             return Ok(false);
         }
-        self.sink.maintain().or_else(|fault| self.fail(fault).map(|()| false))
+        self.is_maintaining = false;
+        let more = self.sink.maintain().or_else(|fault| self.fail(fault).map(|()| false))?;
+        self.is_maintaining = more;
+        Ok(more)
     }
 
     /// Passes the state of a ring to the sink, if the destination is not down. That the spool was full while it was down is
@@ -191,6 +221,9 @@ impl<'a, S: Sink> Delivery<'a, S> {
     pub fn observe(&mut self, ring: usize, source: &Source) -> Result<(), Error> {
         let full = self.spool_full();
         let state = &mut self.ring_states[ring];
+        if let (Some(checkpoint), Some(slots)) = (&state.checkpoint, source.slots()) {
+            self.files.copy_if_old(&state.ring, checkpoint, (slots / 8).max(1)); // `--health` allows for a half
+        }
         if self.mode.is_down() {
             state.was_full = full.or(state.was_full.take());
             return Ok(());
@@ -229,13 +262,6 @@ impl<'a, S: Sink> Delivery<'a, S> {
             Mode::Direct => due,
             Mode::Spooling(outage) => due.min(left(outage.retry_at)),
         }
-    }
-
-    /// When the pending items are to be delivered.
-    fn due(&self) -> Option<Instant> {
-        let since = self.pending_since?;
-        let Mode::Direct = self.mode else { return Some(since + LONGEST_WAIT) };
-        Some(since + self.plan.linger)
     }
 
     /// Delivers or spools all pending items, and saves the checkpoints.
@@ -280,6 +306,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
             }
         }
         self.sink.flush()?;
+        self.confirmed_at = Some(Instant::now());
         for (ring, item) in items {
             self.ring_states[*ring].delivered += u64::from(matches!(item.kind, ItemKind::Event(_)));
         }

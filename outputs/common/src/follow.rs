@@ -81,6 +81,10 @@ fn run_loop<S: Sink>(
         }
         let all_read = read_round(sources, delivery)?;
         let is_behind = sources.iter().any(Source::is_behind);
+        let mut numbered = sources.iter().enumerate();
+        if numbered.any(|(index, source)| source.may_lose(delivery.confirmed(index))) {
+            delivery.hurry()?;
+        }
         let mut busy = delivery.work(all_read, is_behind)?; // before other work, which may take time
         for source in sources.iter_mut() {
             source.report_losses();

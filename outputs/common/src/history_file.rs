@@ -9,7 +9,7 @@ use std::{borrow::Cow, net::IpAddr, ops::RangeInclusive};
 use aw_service::is_hidden;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use shm_layout::{MacAddr, RingName, UnixTime};
+use shm_layout::{Evidence, MacAddr, Origin, RingName, UnixTime};
 
 /// The number in the first line. A format that this one cannot read has another one.
 const VERSION: u32 = 1;
@@ -93,6 +93,42 @@ pub struct HistorySighting {
     pub origin: i64,
     /// How often.
     pub times: HistoryCount,
+    /// It is the first of many, of which only the last one is known, too.
+    pub span: Option<HistorySpan>,
+}
+
+/// Claims of a pairing at most ten minutes apart, and what is between: a database keeps the first and the last one, and a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistorySpan {
+    /// The last one, on the same day of UTC as the first.
+    pub last: UnixTime,
+    /// Its origin.
+    pub last_origin: i64,
+    /// How many there are.
+    pub sightings: u64,
+}
+
+impl HistorySpan {
+    fn check(&self, sighting: &HistorySighting) -> Result<(), &'static str> {
+        const DAY: i64 = 86_400;
+        let HistorySpan { last, last_origin, sightings } = self;
+        let day = |time: UnixTime| time.seconds().div_euclid(DAY);
+        let is_claim = |origin: i64| {
+            let known = u8::try_from(origin).ok().and_then(Origin::from_number);
+            known.is_none_or(|origin| origin.evidence() == Evidence::Claim)
+        };
+        let HistorySighting { time, origin, source, times, .. } = sighting;
+        if last < time || day(*last) != day(*time) {
+            return Err("a span begins and ends on one day of UTC");
+        }
+        if source.is_some() || !is_claim(*origin) || !is_claim(*last_origin) {
+            return Err("a span begins and ends with claims in frames of the MAC itself");
+        }
+        match times.count == 1 && (1..=MAX_NTH).contains(sightings) {
+            true => Ok(()),
+            false => Err("the number of sightings of a span is 1 to 1000000000"),
+        }
+    }
 }
 
 /// A change of a router's configuration.
@@ -167,6 +203,12 @@ struct Fields<'a> {
     nth: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_origin: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sightings: Option<u64>,
 }
 
 impl HistoryLine {
@@ -197,8 +239,19 @@ impl HistoryLine {
                 Fields { end_after_lines: Some(*lines), ..Fields::default() }
             }
             HistoryLine::Sighting(sighting) => {
-                let HistorySighting { place, time, mac, ip, source, origin, times } = sighting;
+                let HistorySighting { place, time, mac, ip, source, origin, times, span } =
+                    sighting;
+                let (mut until, mut last_origin, mut sightings) = (None, None, None);
+                if let Some(span) = span {
+                    span.check(sighting).ok()?;
+                    until = Some(text(span.last)?);
+                    last_origin = Some(within(&ORIGINS, span.last_origin)?);
+                    sightings = Some(span.sightings);
+                }
                 Fields {
+                    until,
+                    last_origin,
+                    sightings,
                     mac: Some(mac.to_string().into()),
                     ip: Some(*ip),
                     origin: Some(within(&ORIGINS, *origin)?),
@@ -287,7 +340,7 @@ impl Fields<'_> {
         place.check().ok()?;
         times.check().ok()?;
         Some(Fields {
-            time: Some(Timestamp::from_nanosecond(time.as_nanos().into()).ok()?.to_string()),
+            time: Some(text(time)?),
             host: Some(host.into()),
             ring: Some(ring.into()).filter(|_| !ring.is_empty()),
             interface: Some(interface.into()),
@@ -319,11 +372,26 @@ impl Fields<'_> {
     }
 
     fn time(&self) -> Result<UnixTime, String> {
-        let text = self.time.as_deref().ok_or("it has no time")?;
-        let time: Timestamp =
-            text.parse().map_err(|_| "its time is not of the form of RFC 3339")?;
-        let nanos = i64::try_from(time.as_nanosecond()).ok();
-        nanos.map(UnixTime::from_nanos).ok_or_else(|| "its time is out of range".into())
+        parse_time(self.time.as_deref().ok_or("it has no time")?)
+    }
+
+    fn span(&self) -> Result<Option<HistorySpan>, String> {
+        match self {
+            Fields { until: None, last_origin: None, sightings: None, .. } => Ok(None),
+            Fields {
+                until: Some(until),
+                last_origin: Some(origin),
+                sightings: Some(sightings),
+                ..
+            } => {
+                if !ORIGINS.contains(&i64::from(*origin)) {
+                    return Err(format!("last_origin is 0 to {}", ORIGINS.end()));
+                }
+                let (last, last_origin) = (parse_time(until)?, i64::from(*origin));
+                Ok(Some(HistorySpan { last, last_origin, sightings: *sightings }))
+            }
+            _ => Err("a span has until, last_origin and sightings".into()),
+        }
     }
 
     fn times(&self) -> Result<HistoryCount, String> {
@@ -343,7 +411,7 @@ impl Fields<'_> {
         }
         let mac: MacAddr = mac.parse()?;
         let source: Option<MacAddr> = self.source.as_deref().map(str::parse).transpose()?;
-        Ok(HistorySighting {
+        let sighting = HistorySighting {
             place: self.place()?,
             time: self.time()?,
             mac,
@@ -351,7 +419,10 @@ impl Fields<'_> {
             source: source.filter(|source| *source != mac),
             origin: i64::from(*origin),
             times: self.times()?,
-        })
+            span: self.span()?,
+        };
+        sighting.span.map_or(Ok(()), |span| span.check(&sighting))?;
+        Ok(sighting)
     }
 
     fn change(&self) -> Result<HistoryChange, String> {
@@ -361,6 +432,9 @@ impl Fields<'_> {
         else {
             return Err("it has no lines_added or no lines_removed".into());
         };
+        if self.span()?.is_some() {
+            return Err("a configuration change is no span".into());
+        }
         if self.mac.is_some() || self.ip.is_some() || self.origin.is_some() {
             return Err("a configuration change has no mac, no ip and no origin".into());
         }
@@ -372,6 +446,17 @@ impl Fields<'_> {
         let (place, time, times) = (self.place()?, self.time()?, self.times()?);
         Ok(HistoryChange { place, time, user, added, removed, times })
     }
+}
+
+/// A time as lines have it.
+fn text(time: UnixTime) -> Option<String> {
+    Some(Timestamp::from_nanosecond(time.as_nanos().into()).ok()?.to_string())
+}
+
+fn parse_time(text: &str) -> Result<UnixTime, String> {
+    let time: Timestamp = text.parse().map_err(|_| "its time is not of the form of RFC 3339")?;
+    let nanos = i64::try_from(time.as_nanosecond()).ok();
+    nanos.map(UnixTime::from_nanos).ok_or_else(|| "its time is out of range".into())
 }
 
 fn within(range: &RangeInclusive<i64>, number: i64) -> Option<i32> {

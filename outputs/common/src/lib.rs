@@ -53,7 +53,9 @@ pub use event_json::{EventJson, TimeFormat};
 pub use fault_file::FaultFile;
 pub use faults::{FaultKind, FaultReport, FaultState, Faults};
 pub use health::HEARTBEAT_TIMEOUT;
-pub use history_file::{HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting};
+pub use history_file::{
+    HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistorySpan,
+};
 pub use history_import::HistoryTarget;
 pub use host::{host_of, this_host};
 pub use options::{RingOptions, StartFrom, state_directory};

@@ -25,6 +25,9 @@ pub struct Plan {
     pub from: StartFrom,
     /// How long an event may wait to be delivered in one batch with others.
     pub linger: Duration,
+    /// The shortest time between two deliveries, while the rings keep what is not confirmed: each one writes to the disk.
+    /// After a longer pause, an event waits for `linger` only.
+    pub interval: Duration,
     /// Number of events after which `flush` is called in any case.
     pub batch: usize,
     /// What the program has not, and so does not do, with the remedy: for the log and `systemctl status`.
@@ -45,6 +48,7 @@ impl Default for Plan {
             watches: false,
             from: StartFrom::Resume,
             linger: Duration::ZERO,
+            interval: Duration::ZERO,
             batch: 4096,
             lacks: None,
             spool: None,

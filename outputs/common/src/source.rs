@@ -264,6 +264,20 @@ impl<'a> Source<'a> {
         })
     }
 
+    /// How many events the ring holds.
+    pub fn slots(&self) -> Option<u64> {
+        self.reader.as_ref().map(Reader::slots)
+    }
+
+    /// Whether a quarter of the ring is read and not confirmed: what a kill leaves behind must be read again.
+    pub fn may_lose(&self, confirmed: Option<Position>) -> bool {
+        self.reader.as_ref().zip(confirmed).is_some_and(|(reader, confirmed)| {
+            let read = reader.position();
+            read.generation == confirmed.generation
+                && read.sequence.saturating_sub(confirmed.sequence) > reader.slots() / 4
+        })
+    }
+
     /// The state of the ring for the sink.
     pub fn state(&self, checkpoint: Option<Checkpoint>, spool_full: Option<String>) -> RingState {
         let (reader, blind) = (self.reader.as_ref(), self.blind());

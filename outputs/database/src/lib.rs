@@ -2,9 +2,14 @@
 //! them: views and triggers of others do nothing, and no reader needs a lock with which it could stop a writer.
 #![forbid(unsafe_code)]
 
+mod history_rows;
 mod snapshot;
 
 use aw_service::UnitFiles;
+pub use history_rows::{
+    FILING, FILING_COLUMNS, HistoryRows, LONGEST_SHIFT, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN,
+    SPAN_COLUMNS, recent_between,
+};
 pub use rusqlite::Connection;
 use rusqlite::{OptionalExtension, Result, config::DbConfig};
 pub use snapshot::{Snapshot, WAL, index_path, wal_path};

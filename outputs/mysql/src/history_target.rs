@@ -7,8 +7,8 @@
 use std::{collections::HashMap, fmt::Write, net::IpAddr, time::Duration};
 
 use aw_output::{
-    Error, HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistoryTarget,
-    failed,
+    Error, HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistorySpan,
+    HistoryTarget, failed, warn,
 };
 use aw_peer::Budget;
 use shm_layout::{MacAddr, UnixTime};
@@ -47,6 +47,8 @@ pub struct MysqlTarget {
     longest: usize,
     has_frame_source: bool,
     has_changes: bool,
+    /// It was reported that the file has spans.
+    has_spans: bool,
 }
 
 /// Rows that the table of events does not distinguish but by their second.
@@ -120,8 +122,17 @@ impl MysqlTarget {
         let packet = conn.query_first("SELECT @@max_allowed_packet").map_err(failure)?;
         let packet = packet.and_then(|bytes| bytes.parse().ok()).unwrap_or(0).max(2 * ROOM);
         let (longest, database) = (packet - 64, database.into());
-        let has_changes = false;
-        Ok(MysqlTarget { name, database, tables, conn, longest, has_frame_source, has_changes })
+        let (has_changes, has_spans) = (false, false);
+        Ok(MysqlTarget {
+            name,
+            database,
+            tables,
+            conn,
+            longest,
+            has_frame_source,
+            has_changes,
+            has_spans,
+        })
     }
 
     fn failure(&self, error: &ConnectionError) -> Error {
@@ -135,15 +146,25 @@ impl MysqlTarget {
     fn add_lines(&mut self, batch: &[HistoryLine]) -> Result<u64, ConnectionError> {
         let mut sightings: HashMap<Looks, Seconds> = HashMap::new();
         let mut changes: HashMap<String, (String, Demand)> = HashMap::new();
+        let mut has_spans = false;
         for line in batch {
             match line {
                 HistoryLine::Sighting(sighting) => {
-                    let HistorySighting { place, time, mac, ip, source, origin, times } = sighting;
+                    let HistorySighting { place, time, mac, ip, source, origin, times, span } =
+                        sighting;
                     let HistoryPlace { host, interface, vlan, .. } = place.clone();
-                    let (ip, mac, source, origin) = (*ip, *mac, *source, *origin);
-                    let looks = Looks { ip, mac, vlan, interface, host, source, origin };
-                    let seconds = sightings.entry(looks).or_default();
-                    seconds.entry(timestamp(*time)).or_default().add(*times);
+                    let (ip, mac, source) = (*ip, *mac, *source);
+                    let looks = Looks { ip, mac, vlan, interface, host, source, origin: *origin };
+                    let mut add = |looks: Looks, time: UnixTime, times: HistoryCount| {
+                        let seconds = sightings.entry(looks).or_default();
+                        seconds.entry(timestamp(time)).or_default().add(times);
+                    };
+                    if let Some(HistorySpan { last, last_origin, .. }) = *span {
+                        let once = HistoryCount { count: 1, nth: 1, before: 0 };
+                        add(Looks { origin: last_origin, ..looks.clone() }, last, once);
+                        has_spans = true;
+                    }
+                    add(looks, *time, *times);
                 }
                 HistoryLine::Change(change) => {
                     let search = || (change_search(change), Demand::default());
@@ -152,6 +173,11 @@ impl MysqlTarget {
                 }
                 HistoryLine::Begin | HistoryLine::End(_) => {}
             }
+        }
+        if has_spans && !std::mem::replace(&mut self.has_spans, true) {
+            warn(
+                "the file has spans of old sightings, which the tables have not: the first and the last one of each are added (keep the SQLite history for the time between)",
+            );
         }
         let mut sightings: Vec<(Looks, Seconds)> = sightings.into_iter().collect();
         sightings.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));

@@ -102,6 +102,8 @@ pub struct AddressSighting {
     pub evidence: Evidence,
     /// The MAC that sent the frame, if it is another one.
     pub source: Option<MacAddr>,
+    /// Further sightings like this one until the next, at most ten minutes apart, that the history has only as a number.
+    pub more: u64,
 }
 
 /// For each kind of evidence the sighting that is nearest to a time, on one side of it. Beyond the nearest claim a
@@ -241,6 +243,16 @@ pub struct AddressOfMac {
     pub is_own: bool,
 }
 
+impl AddressOfMac {
+    /// Adds other sightings of the same address.
+    pub fn merge(&mut self, other: &AddressOfMac) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.is_more_than_probed |= other.is_more_than_probed;
+        self.is_own |= other.is_own;
+    }
+}
+
 /// A change of a router's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterChange {
@@ -325,6 +337,16 @@ pub trait HistoryReader {
         at: UnixTime,
     ) -> Result<Vec<Vec<NearestSightings>>, Error> {
         addresses.iter().map(|ip| self.nearest(*ip, at)).collect()
+    }
+
+    /// Times without a gap of more than ten minutes around a time, as far as the history has no single sightings there: network,
+    /// first and last sighting of a MAC with an address.
+    fn presence(
+        &mut self,
+        _pairing: (IpAddr, MacAddr),
+        _at: UnixTime,
+    ) -> Result<Vec<(usize, UnixTime, UnixTime)>, Error> {
+        Ok(Vec::new())
     }
 
     /// All pairings of this time range. A pairing may come several times; the counts add up. To count takes a step for each

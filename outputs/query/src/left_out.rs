@@ -75,9 +75,9 @@ pub struct LeftOuts(HashMap<(usize, MacAddr, Option<MacAddr>, Why), LeftOut>);
 
 impl LeftOuts {
     pub fn add(&mut self, sighting: &AddressSighting) {
-        let AddressSighting { network, mac, source, time, .. } = *sighting;
+        let AddressSighting { network, mac, source, time, more, .. } = *sighting;
         let why = Why::of(sighting);
-        self.merge(LeftOut { network, mac, source, why, first: time, last: time, count: 1 });
+        self.merge(LeftOut { network, mac, source, why, first: time, last: time, count: 1 + more });
     }
 
     pub fn extend(&mut self, others: LeftOuts) {

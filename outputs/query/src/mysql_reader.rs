@@ -247,7 +247,7 @@ impl HistoryReader for MysqlReader {
             if let (Some((network, mac)), Some(time)) = (pairing(networks, row), time(row, 4)) {
                 let source = mac_address(row, 6);
                 let evidence = origin(row, 5, source);
-                each(AddressSighting { time, network, mac, evidence, source });
+                each(AddressSighting { time, network, mac, evidence, source, more: 0 });
             }
         })
     }

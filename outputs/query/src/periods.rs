@@ -104,7 +104,7 @@ impl PeriodBuilder {
 
     /// Adds the next sighting. A period ends when another MAC is seen, unless the first is seen again soon.
     pub fn add(&mut self, sighting: AddressSighting) {
-        let AddressSighting { time, network, mac, evidence, source } = sighting;
+        let AddressSighting { time, network, mac, evidence, source, more } = sighting;
         if let Some(source) = source {
             let sources = self.sources.entry((network, mac)).or_default();
             if sources.len() < FRAME_SOURCES && !sources.contains(&source) {
@@ -128,12 +128,12 @@ impl PeriodBuilder {
         let is_established = is_forwarded && self.is_established(&sighting, owner);
         let state = self.networks.entry(network).or_default();
         match evidence {
-            Evidence::Claim => self.claim(network, mac, time),
-            _ if is_established => self.claim(network, mac, time),
+            Evidence::Claim => self.claim(network, mac, time, 1 + more),
+            _ if is_established => self.claim(network, mac, time, 1 + more),
             Evidence::NoHost | Evidence::Ignored => self.left_out.add(&sighting),
             Evidence::SignOfLife if !is_known => self.left_out.add(&sighting),
             Evidence::Probe => state.wait(&sighting),
-            _ if is_owner => self.record(network, mac, (time, time), 1),
+            _ if is_owner => self.record(network, mac, (time, time), 1 + more),
             _ if claimed.is_some_and(|claimed| is_soon(claimed, time)) => {
                 self.left_out.add(&sighting);
             }
@@ -156,7 +156,7 @@ impl PeriodBuilder {
         is_established
     }
 
-    fn claim(&mut self, network: usize, mac: MacAddr, time: UnixTime) {
+    fn claim(&mut self, network: usize, mac: MacAddr, time: UnixTime, count: u64) {
         let state = self.networks.entry(network).or_default();
         let own = state.pending.remove(&mac);
         state.owner = Some((mac, time));
@@ -167,7 +167,7 @@ impl PeriodBuilder {
         if let Some(Pending { first, last, messages }) = own {
             self.record(network, mac, (first, last), messages.count(|_| true));
         }
-        self.record(network, mac, (time, time), 1);
+        self.record(network, mac, (time, time), count);
     }
 
     /// Decides on what has waited for ten minutes.

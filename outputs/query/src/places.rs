@@ -102,22 +102,31 @@ impl Places {
         Ok(found)
     }
 
-    /// Whether the interface of a network has a sighting of a clock that was set.
+    /// Whether the interface of a network has a sighting of a clock that was set. With the sources of new
+    /// sightings and of spans.
     pub fn is_clock_set(
         &mut self,
         database: &Connection,
         network: usize,
+        (recent, spans): (&str, &str),
     ) -> rusqlite::Result<bool> {
         let set = self.clocks.set_at(network).as_nanos();
         let Some(network) = self.networks.all().get(network).cloned() else { return Ok(false) };
         let ringless = self.ring_of_ringless(database, &network)?;
         let Network { host, ring, interface, .. } = network;
         let other = if ringless.as_ref() == Some(&ring) { "" } else { &ring };
-        let select = "SELECT EXISTS (SELECT 1 FROM place JOIN pairing ON pairing.place = place.id
-            WHERE host = ? AND ring IN (?, ?) AND interface = ?
-            AND EXISTS (SELECT 1 FROM sighting WHERE sighting.pairing = pairing.id AND time >= ?))";
+        let of_interface = "JOIN pairing ON pairing.place = place.id
+            WHERE host = ?1 AND ring IN (?2, ?3) AND interface = ?4";
+        let select = format!(
+            "SELECT EXISTS (SELECT 1 FROM place {of_interface} AND EXISTS (
+                SELECT 1 FROM sighting WHERE sighting.pairing = pairing.id AND time >= ?5))
+            OR EXISTS (SELECT 1 FROM {recent} WHERE time >= ?5 AND pairing IN (
+                SELECT pairing.id FROM place {of_interface}))
+            OR EXISTS (SELECT 1 FROM {spans} WHERE last >= ?5 AND pairing IN (
+                SELECT pairing.id FROM place {of_interface}))"
+        );
         let row = rusqlite::params![host, ring, other, interface, set];
-        database.prepare_cached(select)?.query_row(row, |row| row.get(0))
+        database.prepare_cached(&select)?.query_row(row, |row| row.get(0))
     }
 }
 

@@ -3,29 +3,33 @@
 
 mod export;
 mod failure;
+mod recent;
+mod spans;
 mod summary;
 
-use std::{collections::HashMap, net::IpAddr, path::Path, time::Instant};
+use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, path::Path, time::Instant};
 
-use aw_database::Snapshot;
+use aw_database::{HistoryRows, Snapshot};
 use aw_service::{Error, failed, warn};
 use rusqlite::{Connection, OptionalExtension, Row, params, types::ValueRef};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use self::failure::failure;
+use self::recent::{Recent, RecentRow};
+use self::spans::{SpanEnd, Spans};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
     AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, Nearer, Nearest,
-    NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange, evidence_in_frame,
-    parse_ip, parse_mac,
+    NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange, evidence,
+    evidence_in_frame, parse_ip, parse_mac,
 };
 use crate::holders::near;
 use crate::places::Places;
 
-/// The application id of aw-sqlite's files, "AWhi", and the version of its tables.
+/// The application id of aw-sqlite's files, "AWhi", and the versions of its tables that are supported.
 const APPLICATION: i32 = 0x4157_6869;
-const VERSION: i32 = 1;
+const VERSIONS: RangeInclusive<i32> = 1..=2;
 
 /// The columns that are read, by table.
 const COLUMNS: [(&str, &[&str]); 3] = [
@@ -44,6 +48,8 @@ pub struct SqliteReader {
     places: Places,
     /// The column with the MAC that sent the frames; databases of earlier releases do not have it.
     source: &'static str,
+    recent: Recent,
+    spans: Spans,
 }
 
 /// A pairing of an address.
@@ -60,7 +66,8 @@ impl SqliteReader {
             let shown = path.display().to_string();
             let snapshot = Snapshot::open(path).map_err(|error| failure(&shown, error))?;
             let (places, source) = (Places::default(), "-1");
-            let mut history = SqliteReader { path: shown, snapshot, places, source };
+            let (recent, spans) = (Recent::default(), Spans::default());
+            let mut history = SqliteReader { path: shown, snapshot, places, source, recent, spans };
             // What was read of two states is no error of the file.
             match history.check() {
                 Err(_) if !history.is_intact()? => {}
@@ -85,9 +92,10 @@ impl SqliteReader {
                 "read {path}: it is not a database of aw-sqlite (aw-sqlite import {path} adds a database of addrwatch to that of the service)"
             )));
         }
-        if version != VERSION {
+        if !VERSIONS.contains(&version) {
+            let newest = VERSIONS.end();
             return Err(failed(format_args!(
-                "read {path}: its tables are of version {version}, this release supports {VERSION} (use the aw-query of the same release)"
+                "read {path}: its tables are of version {version}, this release supports {newest} (use the aw-query of the same release)"
             )));
         }
         for (table, columns) in COLUMNS {
@@ -106,6 +114,14 @@ impl SqliteReader {
         if self.read(has_source)? {
             self.source = "source";
         }
+        let rows = self.read(|history| HistoryRows::of(&history.snapshot.database))?;
+        if let Some(table) = rows.missing().filter(|_| version > 1) {
+            return Err(failed(format_args!(
+                "read {}: its table {table} is not of aw-sqlite (choose another file with --database)",
+                self.path
+            )));
+        }
+        (self.recent, self.spans) = (Recent::new(rows), Spans::new(rows));
         let old = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%\\_old' ESCAPE '\\'";
         if self.read(|history| history.snapshot.database.query_row(old, [], |row| row.get(0)))? {
             warn(
@@ -120,17 +136,22 @@ impl SqliteReader {
         database: &Connection,
         (pairing, at): (&Pairing, UnixTime),
         (side, nearer): (&str, Nearer),
+        mut recent: &mut dyn Iterator<Item = &RecentRow>,
         nearest: &mut Nearest,
     ) -> rusqlite::Result<()> {
+        // Returns whether it is a claim: beyond that, nothing is nearer.
+        let add = |nearest: &mut Nearest, time: i64, origin: i64| {
+            let evidence = evidence_in_frame(origin, pairing.source);
+            nearest.add(evidence, UnixTime::from_nanos(time), nearer);
+            let is_claim = evidence == Evidence::FrameSource && pairing.source.is_some();
+            evidence == Evidence::Claim || is_claim
+        };
+        (&mut recent).find(|(time, origin)| add(nearest, *time, *origin));
         let select = format!("SELECT time, origin FROM sighting WHERE pairing = ? AND {side}");
         let mut statement = database.prepare_cached(&select)?;
         let mut rows = statement.query([pairing.id, at.as_nanos()])?;
         while let Some(row) = rows.next()? {
-            let time = UnixTime::from_nanos(row.get(0)?);
-            let evidence = evidence_in_frame(row.get(1)?, pairing.source);
-            nearest.add(evidence, time, nearer);
-            let is_claim = evidence == Evidence::FrameSource && pairing.source.is_some();
-            if evidence == Evidence::Claim || is_claim {
+            if add(nearest, row.get(0)?, row.get(1)?) {
                 break;
             }
         }
@@ -141,6 +162,7 @@ impl SqliteReader {
     fn first_claim(
         database: &Connection,
         (pairing, set): (&Pairing, UnixTime),
+        recent: &[RecentRow],
     ) -> rusqlite::Result<Option<UnixTime>> {
         let select = format!(
             "SELECT time FROM sighting WHERE pairing = ? AND time >= ? AND origin NOT IN ({NO_CLAIM}) ORDER BY time LIMIT 1"
@@ -150,7 +172,14 @@ impl SqliteReader {
             |time: i64| statement.query_row([pairing.id, time], |row| row.get(0)).optional();
         let first =
             since(set.as_nanos())?.map_or_else(|| since(i64::MIN), |first| Ok(Some(first)))?;
-        Ok(first.map(UnixTime::from_nanos))
+        let mut first = first.map(UnixTime::from_nanos);
+        for (time, origin) in recent {
+            if evidence(*origin) == Evidence::Claim {
+                let time = Some(UnixTime::from_nanos(*time));
+                first = NearestSightings::first_of(first, time, set);
+            }
+        }
+        Ok(first)
     }
 
     /// The pairings of an address, without those that are not valid.
@@ -209,9 +238,16 @@ impl HistoryReader for SqliteReader {
 
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
         self.read(|history| {
-            let select = "SELECT DISTINCT address FROM pairing WHERE EXISTS (
-                SELECT 1 FROM sighting WHERE pairing = id AND time >= ? AND time < ?)";
-            let mut statement = history.snapshot.database.prepare_cached(select)?;
+            let select = format!(
+                "SELECT DISTINCT address FROM pairing WHERE EXISTS (
+                    SELECT 1 FROM sighting WHERE pairing = id AND time >= ?1 AND time < ?2)
+                OR id IN (SELECT pairing FROM {} WHERE time >= ?1 AND time < ?2)
+                OR EXISTS (SELECT 1 FROM {} WHERE pairing = id AND {})",
+                history.recent.source,
+                history.spans.source,
+                history.spans.in_range("?1", "?2")
+            );
+            let mut statement = history.snapshot.database.prepare_cached(&select)?;
             let times = [range.from.as_nanos(), range.to.as_nanos()];
             let rows = statement.query_map(times, |row| ip(row, 0))?;
             rows.filter_map(rusqlite::Result::transpose).collect()
@@ -220,32 +256,56 @@ impl HistoryReader for SqliteReader {
 
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
         self.read(|history| {
-            let SqliteReader { snapshot: Snapshot { database, .. }, source, .. } = history;
+            let SqliteReader { snapshot: Snapshot { database, .. }, source, recent, spans, .. } =
+                history;
             let in_range = "FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3";
-            let select = format!(
+            let filed = format!(
                 "SELECT address, min((SELECT min(time) {in_range})), max((SELECT max(time) {in_range})),
                     max(EXISTS (SELECT 1 {in_range} AND origin NOT IN ({PROBE})) * (1 + ({source} < 0)))
                 FROM pairing WHERE mac = ?1 AND EXISTS (SELECT 1 {in_range}) GROUP BY address"
             );
-            let mut statement = database.prepare_cached(&select)?;
+            let recent = format!(
+                "SELECT address, min(time), max(time), max((origin NOT IN ({PROBE})) * (1 + ({source} < 0)))
+                FROM {} JOIN pairing ON id = pairing
+                WHERE mac = ?1 AND time >= ?2 AND time < ?3 GROUP BY address",
+                recent.source
+            );
+            let spans = format!(
+                "SELECT address, min(max(first, ?2)), max(min(last, ?3 - 1)), max((first_origin NOT IN ({PROBE})) * (1 + ({source} < 0)))
+                FROM {} JOIN pairing ON id = pairing WHERE mac = ?1 AND {} GROUP BY address",
+                spans.source,
+                spans.in_range("?2", "?3")
+            );
             let (mac, from, to) = (mac.number() as i64, range.from.as_nanos(), range.to.as_nanos());
-            let rows = statement.query_map([mac, from, to], |row| {
-                let [first, last] = [row.get(1)?, row.get(2)?].map(UnixTime::from_nanos);
-                let number: u8 = row.get(3)?;
-                let (is_more_than_probed, is_own) = (number > 0, number == 2);
-                let of = |ip| AddressOfMac { ip, first, last, is_more_than_probed, is_own };
-                Ok(ip(row, 0)?.map(of))
-            })?;
-            rows.filter_map(rusqlite::Result::transpose).collect()
+            let mut found: HashMap<IpAddr, AddressOfMac> = HashMap::new();
+            for select in [filed, recent, spans] {
+                let mut statement = database.prepare_cached(&select)?;
+                let mut rows = statement.query([mac, from, to])?;
+                while let Some(row) = rows.next()? {
+                    let Some(ip) = ip(row, 0)? else { continue };
+                    let [first, last] = [row.get(1)?, row.get(2)?].map(UnixTime::from_nanos);
+                    let number: u8 = row.get(3)?;
+                    let (is_more_than_probed, is_own) = (number > 0, number == 2);
+                    let new = AddressOfMac { ip, first, last, is_more_than_probed, is_own };
+                    found.entry(ip).and_modify(|known| known.merge(&new)).or_insert(new);
+                }
+            }
+            Ok(found.into_values().collect())
         })
     }
 
     fn addresses_sent_by(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
         self.read(|history| {
-            let SqliteReader { snapshot: Snapshot { database, .. }, source, .. } = history;
+            let SqliteReader { snapshot: Snapshot { database, .. }, source, recent, spans, .. } =
+                history;
             let select = format!(
-                "SELECT DISTINCT address FROM pairing WHERE {source} = ? AND {source} >= 0 AND EXISTS (
-                SELECT 1 FROM sighting WHERE pairing = id AND time >= ? AND time < ?)"
+                "SELECT DISTINCT address FROM pairing WHERE {source} = ?1 AND {source} >= 0 AND (EXISTS (
+                    SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3)
+                OR id IN (SELECT pairing FROM {} WHERE time >= ?2 AND time < ?3)
+                OR EXISTS (SELECT 1 FROM {} WHERE pairing = id AND {}))",
+                recent.source,
+                spans.source,
+                spans.in_range("?2", "?3")
             );
             let mut statement = database.prepare_cached(&select)?;
             let (mac, from, to) = (mac.number() as i64, range.from.as_nanos(), range.to.as_nanos());
@@ -256,13 +316,25 @@ impl HistoryReader for SqliteReader {
 
     fn weight(&mut self, ip: IpAddr, range: TimeRange, limit: u64) -> Result<u64, Error> {
         self.read(|history| {
+            let SqliteReader { snapshot: Snapshot { database, .. }, recent, spans, .. } = history;
             let select = "WITH known AS (SELECT id FROM pairing WHERE address = ?1 LIMIT ?4)
                 SELECT 10 * (SELECT count(*) FROM known) + (SELECT count(*) FROM (SELECT 1 FROM sighting
                 WHERE pairing IN (SELECT id FROM known) AND time >= ?2 AND time < ?3 LIMIT ?4))";
-            let mut statement = history.snapshot.database.prepare_cached(select)?;
             let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
             let parameters = params![bytes(&ip), from, to, limit as i64 + 1];
-            statement.query_row(parameters, |row| Ok(row.get::<_, i64>(0)? as u64))
+            let filed = database.prepare_cached(select)?.query_row(parameters, |row| row.get(0));
+            let filed: i64 = filed?;
+            let recent = recent.of(database, ip)?.into_values().flatten();
+            let recent = recent.filter(|(time, _)| (from..to).contains(time)).count();
+            let spans = format!(
+                "SELECT count(*) FROM (SELECT 1 FROM {} WHERE pairing IN
+                (SELECT id FROM pairing WHERE address = ?1 LIMIT ?4) AND {} LIMIT ?4)",
+                spans.source,
+                spans.in_range("?2", "?3")
+            );
+            let spans = database.prepare_cached(&spans)?.query_row(parameters, |row| row.get(0));
+            let spans: i64 = spans?;
+            Ok(filed as u64 + recent as u64 + 2 * spans as u64)
         })
     }
 
@@ -270,22 +342,48 @@ impl HistoryReader for SqliteReader {
         self.read(|history| {
             let all = history.pairings_of(ip)?;
             let known: HashMap<i64, Pairing> = all.into_iter().map(|one| (one.id, one)).collect();
+            let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
+            let database = &history.snapshot.database;
+            let mut others = history.spans.ends(database, ip, range)?;
+            for (pairing, rows) in history.recent.of(database, ip)? {
+                let in_range = rows.into_iter().filter(|(time, _)| (from..to).contains(time));
+                others.extend(in_range.map(|(time, origin)| SpanEnd {
+                    time,
+                    pairing,
+                    origin,
+                    more: 0,
+                }));
+            }
+            others.sort_by_key(|other| other.time);
+            let mut others = others.into_iter().peekable();
             let select = "SELECT time, pairing, origin FROM sighting
                 WHERE pairing IN (SELECT id FROM pairing WHERE address = ?)
                 AND time >= ? AND time < ? ORDER BY time";
-            let mut statement = history.snapshot.database.prepare_cached(select)?;
-            let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
+            let mut statement = database.prepare_cached(select)?;
             let mut rows = statement.query(params![bytes(&ip), from, to])?;
-            while let Some(row) = rows.next()? {
-                let Some(Pairing { network, mac, source, .. }) = known.get(&row.get(1)?) else {
-                    continue;
+            let mut add = |time: i64, pairing: i64, origin: i64, more: u64| {
+                let Some(Pairing { network, mac, source, .. }) = known.get(&pairing) else {
+                    return;
                 };
                 let (network, mac, source) = (*network, *mac, *source);
-                let time = UnixTime::from_nanos(row.get(0)?);
-                let evidence = evidence_in_frame(row.get(2)?, source);
-                each(AddressSighting { time, network, mac, evidence, source });
+                let time = UnixTime::from_nanos(time);
+                let evidence = evidence_in_frame(origin, source);
+                each(AddressSighting { time, network, mac, evidence, source, more });
+            };
+            loop {
+                let next = match rows.next()? {
+                    Some(row) => Some((row.get(0)?, row.get(1)?, row.get(2)?)),
+                    None => None,
+                };
+                let time = next.map_or(i64::MAX, |(time, ..)| time);
+                while let Some(SpanEnd { time, pairing, origin, more }) =
+                    others.next_if(|other| other.time <= time)
+                {
+                    add(time, pairing, origin, more);
+                }
+                let Some((time, pairing, origin)) = next else { return Ok(()) };
+                add(time, pairing, origin, 0);
             }
-            Ok(())
         })
     }
 
@@ -297,6 +395,7 @@ impl HistoryReader for SqliteReader {
             let mut found: HashMap<Key, NearestSightings> = HashMap::new();
             let pairings = history.pairings_of(ip)?;
             let clocks = history.places.clocks().asked(TimeRange { from: at, to: at });
+            let recent = history.recent.of(&history.snapshot.database, ip)?;
             let with_first = pairings.iter().any(|pairing| pairing.source.is_some());
             for pairing in pairings {
                 let Pairing { network, mac, source, .. } = pairing;
@@ -304,17 +403,41 @@ impl HistoryReader for SqliteReader {
                     .entry((network, mac, source))
                     .or_insert_with(|| NearestSightings::new(network, mac, source));
                 let database = &history.snapshot.database;
-                SqliteReader::nearest_of(database, (&pairing, at), before, &mut nearest.before)?;
-                SqliteReader::nearest_of(database, (&pairing, at), after, &mut nearest.after)?;
+                let recent = recent.get(&pairing.id).map_or(&[][..], Vec::as_slice);
+                let (older, newer) =
+                    recent.split_at(recent.partition_point(|(time, _)| *time <= at.as_nanos()));
+                let (older, newer) = (&mut older.iter().rev(), &mut newer.iter());
+                let of = (&pairing, at);
+                history.spans.add_nearest(database, pairing.id, at, nearest)?;
+                SqliteReader::nearest_of(database, of, before, older, &mut nearest.before)?;
+                SqliteReader::nearest_of(database, of, after, newer, &mut nearest.after)?;
                 let mut times =
                     [nearest.before, nearest.after].into_iter().flat_map(|side| side.all());
                 if with_first || times.any(|time| near(time, at)) {
                     let set = clocks.set_at(network);
-                    let first = SqliteReader::first_claim(database, (&pairing, set))?;
+                    let first = SqliteReader::first_claim(database, (&pairing, set), recent)?;
+                    let of_spans = history.spans.first_claim(database, pairing.id)?;
+                    let first = NearestSightings::first_of(first, of_spans, set);
                     nearest.first = NearestSightings::first_of(nearest.first, first, set);
                 }
             }
             Ok(found.into_values().collect())
+        })
+    }
+
+    fn presence(
+        &mut self,
+        (ip, mac): (IpAddr, MacAddr),
+        at: UnixTime,
+    ) -> Result<Vec<(usize, UnixTime, UnixTime)>, Error> {
+        self.read(|history| {
+            let SqliteReader { snapshot: Snapshot { database, .. }, places, spans, .. } = history;
+            let mut found = Vec::new();
+            for (place, first, last) in spans.around(database, (ip, mac), at)? {
+                let network = places.network_of(database, place)?;
+                found.extend(network.map(|network| (network, first, last)));
+            }
+            Ok(found)
         })
     }
 
@@ -328,10 +451,14 @@ impl HistoryReader for SqliteReader {
 
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
         self.read(|history| {
-            let SqliteReader { snapshot: Snapshot { database, .. }, source, .. } = history;
+            let SqliteReader { snapshot: Snapshot { database, .. }, source, recent, spans, .. } =
+                history;
             let select = format!(
-                "SELECT EXISTS (SELECT 1 FROM pairing WHERE mac = ? AND {source} < 0 AND EXISTS (
-                SELECT 1 FROM sighting WHERE pairing = id AND origin NOT IN ({NO_CLAIM})))"
+                "SELECT EXISTS (SELECT 1 FROM pairing WHERE mac = ? AND {source} < 0 AND (EXISTS (
+                    SELECT 1 FROM sighting WHERE pairing = id AND origin NOT IN ({NO_CLAIM}))
+                OR id IN (SELECT pairing FROM {} WHERE origin NOT IN ({NO_CLAIM}))
+                OR EXISTS (SELECT 1 FROM {} WHERE pairing = id AND first_origin NOT IN ({NO_CLAIM}))))",
+                recent.source, spans.source
             );
             database.prepare_cached(&select)?.query_row([mac.number() as i64], |row| row.get(0))
         })
@@ -339,8 +466,8 @@ impl HistoryReader for SqliteReader {
 
     fn is_clock_set(&mut self, network: usize) -> Result<bool, Error> {
         self.read(|history| {
-            let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
-            places.is_clock_set(database, network)
+            let SqliteReader { snapshot, places, recent, spans, .. } = history;
+            places.is_clock_set(&snapshot.database, network, (&recent.source, spans.source))
         })
     }
 

@@ -1,6 +1,10 @@
 //! The query `who`: which MACs had an address at a time, how certain that is, and why.
 
-use std::{collections::HashSet, net::IpAddr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use aw_service::{Error, TimeSpan};
 use shm_layout::{MacAddr, UnixTime};
@@ -67,13 +71,32 @@ pub fn rows(
             doubted.insert((holder.network, holder.mac));
         }
     }
+    // Where the history has no single sightings, the time without a gap takes their place.
+    let mut within: HashMap<(usize, MacAddr), (UnixTime, UnixTime)> = HashMap::new();
+    let just_after = Some(UnixTime::from_nanos(at.as_nanos().saturating_add(1)));
+    for Holder { mac, before, after, .. } in &holders {
+        if *before != Some(at) || *after != just_after {
+            continue; // it is no time within a span
+        }
+        for (of, first, last) in history.presence((ip, *mac), at)? {
+            let known = within.entry((of, *mac)).or_insert((first, last));
+            *known = (known.0.min(first), known.1.max(last));
+        }
+    }
     let rows = holders.iter().map(|holder| {
-        let Holder { network, mac, before, after, certainty, others, .. } = *holder;
-        let mut why = why(holder, (at, set.get(&network).copied()));
+        let Holder { network, mac, mut before, mut after, certainty, others, .. } = *holder;
+        let seconds = [before, after].map(|time| distance(time, at).into());
+        let within = within
+            .get(&(network, mac))
+            .filter(|_| before == Some(at) && after == just_after)
+            .copied();
+        if let Some((first, last)) = within {
+            (before, after) = (Some(first), Some(last));
+        }
+        let mut why = why(holder, (at, set.get(&network).copied()), within);
         if doubted.contains(&(holder.network, mac)) {
             why += ", which has addresses itself: it forwards, or forges";
         }
-        let seconds = [before, after].map(|time| distance(time, at).into());
         let [how_sure, why] = [certainty.name().into(), why].map(Cell::Text);
         let mut cells = vec![Cell::text(mac), before.into(), after.into(), how_sure, why];
         cells.extend([Cell::text(ip), at.into()].into_iter().chain(seconds));
@@ -89,10 +112,20 @@ pub fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
 }
 
 /// `set`: from when on the clock of the network counts as set.
-fn why(holder: &Holder, (at, set): (UnixTime, Option<UnixTime>)) -> String {
+fn why(
+    holder: &Holder,
+    (at, set): (UnixTime, Option<UnixTime>),
+    within: Option<(UnixTime, UnixTime)>,
+) -> String {
     let [before, after] =
         [holder.before, holder.after].map(|time| distance(time, at).map(duration));
+    let around = within.map(|(first, last)| {
+        let [from, to] = [first, last].map(|time| distance(Some(time), at).map(duration));
+        let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
+        format!("seen without a gap over ten minutes from {from} before to {to} after")
+    });
     let seen = match (before, after) {
+        _ if around.is_some() => around.unwrap_or_default(),
         (Some(before), Some(after)) => {
             let is_likely = holder.certainty == Certainty::Likely;
             let not_in_between = if is_likely { ", not in between" } else { "" };

@@ -41,13 +41,36 @@ fn delete_sightings() -> String {
         format!("(instr('123456789abcdef', substr(OLD.mac_address, {place}, 1)) << {shift})")
     };
     let mac = MAC_DIGITS.iter().map(digit).collect::<Vec<_>>().join(" | ");
-    format!(
-        "DELETE FROM sighting WHERE origin = OLD.origin AND time >= OLD.timestamp * 1000000000
-            AND time < OLD.timestamp * 1000000000 + 1000000000 AND pairing IN (
+    let pairings = format!(
+        "pairing IN (
                 SELECT pairing.id FROM pairing JOIN place ON place.id = place
                 WHERE mac = ({mac}) AND ip = OLD.ip_address
-                    AND interface = OLD.interface AND vlan = OLD.vlan_tag);"
-    )
+                    AND interface = OLD.interface AND vlan = OLD.vlan_tag)"
+    );
+    let in_second = |time: &str| {
+        format!(
+            "{time} >= OLD.timestamp * 1000000000
+            AND {time} < OLD.timestamp * 1000000000 + 1000000000"
+        )
+    };
+    let of_table = |table: &str, in_second: &str| {
+        format!("DELETE FROM {table} WHERE origin = OLD.origin AND {in_second} AND {pairings};\n")
+    };
+    let recent = aw_database::recent_between(
+        "OLD.timestamp * 1000000000",
+        "OLD.timestamp * 1000000000 + 1000000000",
+    );
+    // The row of an end deletes what lies between, too: it leaves the other end, which has a row of its own.
+    let [first, last] = ["first", "last"].map(in_second);
+    let spans = format!(
+        "DELETE FROM sighting_span WHERE first = last AND first_origin = OLD.origin AND {first} AND {pairings};
+        UPDATE sighting_span SET first = last, first_origin = last_origin, count = 1
+            WHERE first < last AND first_origin = OLD.origin AND {first} AND {pairings};
+        UPDATE sighting_span SET last = first, last_origin = first_origin, count = 1
+            WHERE first < last AND last_origin = OLD.origin AND {last}
+            AND first > OLD.timestamp * 1000000000 - 86400000000000 AND {pairings};\n"
+    );
+    of_table("sighting", &in_second("time")) + &of_table(aw_database::RECENT, &recent) + &spans
 }
 
 /// Without an index, each row would cost a search through all rows: nothing is deleted during the import.

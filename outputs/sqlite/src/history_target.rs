@@ -2,7 +2,8 @@
 //!
 //! A sighting is identified by what its line has. A line adds a row only if the database has fewer of these rows than the
 //! line stands for. Rows without a ring come from MySQL or addrwatch, and have whole seconds and less of the place. Such a
-//! line is compared by second with all rows that look like it there; and a line with a ring with such rows.
+//! line is compared by second with all rows that look like it there; and a line with a ring with such rows. A line within a
+//! span of compacted sightings is one of them; a line of a span is known if one lasts as long, or as many sightings are in its time.
 
 use std::{
     collections::HashMap,
@@ -13,14 +14,16 @@ use std::{
     time::Duration,
 };
 
+use aw_database::{NOT_FILED, recent_between};
 use aw_output::{
-    Error, HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistoryTarget,
-    failed,
+    Error, HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistorySpan,
+    HistoryTarget, failed,
 };
 use rusqlite::{Connection, params};
 use shm_layout::{MacAddr, UnixTime, ip_text};
 
 use crate::{
+    compaction::{examine_again, is_of_span, not_of_span},
     database_file, delete_trigger, legacy_file,
     row_writer::{OWN_FRAME, ip_bytes, known_place, place_id},
     schema::{self, Unusable, ViewName},
@@ -48,6 +51,8 @@ pub struct SqliteTarget {
 struct Cache {
     places: HashMap<HistoryPlace, i64>,
     pairings: HashMap<Looks, Vec<Pairing>>,
+    /// The oldest sighting that was added.
+    oldest: Option<i64>,
 }
 
 /// What pairings have in common that are the same one in MySQL's tables.
@@ -114,6 +119,9 @@ impl SqliteTarget {
                 HistoryLine::Begin | HistoryLine::End(_) => 0,
             };
         }
+        if let Some(oldest) = self.cache.oldest {
+            examine_again(&self.connection, oldest)?;
+        }
         self.connection.execute_batch("COMMIT")?;
         Ok(added)
     }
@@ -143,7 +151,7 @@ impl Cache {
         database: &Connection,
         sighting: &HistorySighting,
     ) -> rusqlite::Result<u64> {
-        let HistorySighting { place: named, time, mac, ip, source, origin, times } = sighting;
+        let HistorySighting { place: named, time, mac, ip, source, origin, times, span } = sighting;
         let looks = Looks {
             ip: *ip,
             mac: *mac,
@@ -164,8 +172,17 @@ impl Cache {
         let own = found.iter().find(|pairing| Some(pairing.place) == place);
         let own = own.map(|pairing| pairing.id);
         let (has_ring, nanos) = (!named.ring.is_empty(), time.as_nanos());
-        let count = "SELECT count(*) FROM sighting WHERE pairing = ? AND time >= ? AND time < ? AND origin = ?";
-        let mut count = database.prepare_cached(count)?;
+        if let Some(span) = span {
+            let id = match own {
+                Some(own) => own,
+                None => create_pairing(database, (place, &looks, named), found)?,
+            };
+            return add_span(database, id, (nanos, *origin), span);
+        }
+        let count = format!("SELECT (SELECT count(*) FROM sighting WHERE pairing = ?1 AND time >= ?2 AND time < ?3 AND origin = ?4)
+            + (SELECT count(*) FROM recent_sighting WHERE pairing = ?1 AND {} AND origin = ?4 AND {NOT_FILED})",
+            recent_between("?2", "?3"));
+        let mut count = database.prepare_cached(&count)?;
         let mut count = |pairing: i64, (from, to): (i64, i64)| -> rusqlite::Result<u64> {
             count.query_row([pairing, from, to, *origin], |row| Ok(row.get::<_, i64>(0)? as u64))
         };
@@ -173,8 +190,20 @@ impl Cache {
         if exact >= times.before + times.count {
             return Ok(0);
         }
+        let in_span = "SELECT EXISTS (SELECT 1 FROM sighting_span
+            WHERE pairing = ?1 AND first < ?3 AND last >= ?2 AND ?4)";
+        let mut in_span = database.prepare_cached(in_span)?;
+        let mut is_compacted = |pairing: i64, (from, to): (i64, i64)| -> rusqlite::Result<bool> {
+            in_span.query_row(params![pairing, from, to, is_of_span(*origin)], |row| row.get(0))
+        };
+        if own.map_or(Ok(false), |own| is_compacted(own, (nanos, nanos.saturating_add(1))))? {
+            return Ok(0);
+        }
         let mut similar = 0;
         for pairing in found.iter().filter(|pairing| !(has_ring && pairing.has_ring)) {
+            if is_compacted(pairing.id, second_of(*time))? {
+                return Ok(0);
+            }
             similar += count(pairing.id, second_of(*time))?;
         }
         let missing = missing(*times, exact, similar);
@@ -183,16 +212,7 @@ impl Cache {
         }
         let id = match own {
             Some(own) => own,
-            None => {
-                let place = place.map_or_else(|| create_place(database, named), Ok)?;
-                let insert =
-                    "INSERT INTO pairing (address, mac, place, ip, source) VALUES (?, ?, ?, ?, ?)";
-                let (bytes, text) = (ip_bytes(ip), ip_text(*ip).to_string());
-                let row = params![bytes, mac.number() as i64, place, text, looks.source];
-                let id = database.prepare_cached(insert)?.insert(row)?;
-                found.push(Pairing { id, place, has_ring });
-                id
-            }
+            None => create_pairing(database, (place, &looks, named), found)?,
         };
         let insert = "INSERT INTO sighting SELECT ?1, ?2, ?3, coalesce(max(again) + 1, 0)
             FROM sighting WHERE pairing = ?1 AND time = ?2 AND origin = ?3";
@@ -200,6 +220,7 @@ impl Cache {
         for _ in 0..missing {
             insert.execute([id, nanos, *origin])?;
         }
+        self.oldest = self.oldest.min(Some(nanos)).or(Some(nanos));
         Ok(missing)
     }
 
@@ -282,6 +303,64 @@ fn missing(times: HistoryCount, exact: u64, similar: u64) -> u64 {
     let of_equal = (before + count).saturating_sub(exact);
     let of_second = (nth - 1 + count).saturating_sub(similar);
     count.min(of_equal).min(of_second)
+}
+
+/// Creates a pairing. Without a place, that is created, too.
+fn create_pairing(
+    database: &Connection,
+    (place, looks, named): (Option<i64>, &Looks, &HistoryPlace),
+    known: &mut Vec<Pairing>,
+) -> rusqlite::Result<i64> {
+    let place = place.map_or_else(|| create_place(database, named), Ok)?;
+    let insert = "INSERT INTO pairing (address, mac, place, ip, source) VALUES (?, ?, ?, ?, ?)";
+    let (bytes, text) = (ip_bytes(&looks.ip), ip_text(looks.ip).to_string());
+    let row = params![bytes, looks.mac.number() as i64, place, text, looks.source];
+    let id = database.prepare_cached(insert)?.insert(row)?;
+    known.push(Pairing { id, place, has_ring: !named.ring.is_empty() });
+    Ok(id)
+}
+
+/// Adds a span, unless the database has one that lasts as long, or so many sightings in its time. Those that overlap become one.
+/// Returns 1 if something was added.
+fn add_span(
+    database: &Connection,
+    pairing: i64,
+    (first, first_origin): (i64, i64),
+    span: &HistorySpan,
+) -> rusqlite::Result<u64> {
+    let (last, mut count) = (span.last.as_nanos(), span.sightings as i64);
+    let single = format!(
+        "SELECT (SELECT count(*) FROM sighting WHERE pairing = ?1 AND time >= ?2 AND time <= ?3 AND origin NOT IN ({0}))
+        + (SELECT count(*) FROM recent_sighting WHERE pairing = ?1 AND {1}
+            AND origin NOT IN ({0}) AND {NOT_FILED})",
+        not_of_span(),
+        recent_between("?2", "?3 + 1")
+    );
+    let single: rusqlite::Result<i64> =
+        database.prepare_cached(&single)?.query_row([pairing, first, last], |row| row.get(0));
+    count -= single?;
+    let known = "SELECT coalesce(min(first) <= ?2 AND max(last) >= ?3, 0), coalesce(max(count), 0)
+        FROM sighting_span WHERE pairing = ?1 AND first <= ?3 AND last >= ?2";
+    let (is_known, of_known) =
+        database.prepare_cached(known)?.query_row([pairing, first, last], |row| {
+            Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?))
+        })?;
+    if is_known || count <= 0 {
+        return Ok(0);
+    }
+    let insert = "INSERT OR REPLACE INTO sighting_span (pairing, first, last, count, first_origin, last_origin)
+        SELECT ?1, min(first), max(last), ?4, (SELECT first_origin FROM ends ORDER BY first LIMIT 1),
+            (SELECT last_origin FROM ends ORDER BY last DESC LIMIT 1)
+        FROM ends";
+    let ends = "WITH ends AS (SELECT ?2 AS first, ?3 AS last, ?5 AS first_origin, ?6 AS last_origin
+        UNION ALL SELECT first, last, first_origin, last_origin FROM sighting_span
+        WHERE pairing = ?1 AND first <= ?3 AND last >= ?2)";
+    let row = [pairing, first, last, count.max(of_known).max(2), first_origin, span.last_origin];
+    database.prepare_cached(&format!("{ends} {insert}"))?.execute(row)?;
+    let joined = "DELETE FROM sighting_span WHERE pairing = ?1 AND first <= ?3 AND last >= ?2
+        AND first > (SELECT min(first) FROM sighting_span WHERE pairing = ?1 AND first <= ?3 AND last >= ?2)";
+    database.prepare_cached(joined)?.execute([pairing, first, last])?;
+    Ok(1)
 }
 
 /// The times of its second.

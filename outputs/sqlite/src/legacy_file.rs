@@ -198,5 +198,6 @@ fn sighting(row: &LegacyRow, time: i64) -> HistorySighting {
         source: None,
         origin: row.sighting.origin.into(),
         times: HistoryCount { count: 0, nth: 1, before: 0 },
+        span: None,
     }
 }

@@ -96,9 +96,9 @@ impl LegacyImport {
             let last = SightingRow { place, ..row.sighting };
             if let Some(time) = row.first {
                 let first = SightingRow { time, ..last };
-                writer.add_sighting(database, &first, || row.ip.clone())?;
+                writer.add_imported(database, &first, || row.ip.clone())?;
             }
-            writer.add_sighting(database, &last, || row.ip)?;
+            writer.add_imported(database, &last, || row.ip)?;
             self.undated = self.undated.saturating_add(row.undated);
             database.prepare_cached(&delete)?.execute([self.last_row])?;
             self.imported += 1;

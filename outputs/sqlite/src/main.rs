@@ -2,8 +2,10 @@
 //! It trusts the owner of the database, and what other programs of that user do with the file.
 #![forbid(unsafe_code)]
 
+mod compaction;
 mod database_file;
 mod delete_trigger;
+mod filing;
 mod history_target;
 mod legacy_file;
 mod legacy_import;
@@ -49,6 +51,16 @@ struct Options {
     #[arg(long, value_name = "DAYS", value_parser = parse_days)]
     retention: Option<u32>,
 
+    /// Compact sightings that are older than DAYS: those of a MAC with an address that are at most ten minutes apart become one span
+    /// with first, last and number; 0: keep each one. Answers of aw-query have the same MACs, addresses and times
+    #[arg(long, value_name = "DAYS", default_value = "1", value_parser = parse_raw_days)]
+    raw_days: u32,
+
+    /// Commit at most once in TIME, such as 1s or 5m; earlier when a quarter of the ring is not committed. A question does not see
+    /// what is not committed; a power failure loses it, a kill does not. At one event a second, 1s writes many times as much as 60s
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_interval)]
+    commit_interval: Duration,
+
     #[command(flatten)]
     spool: SpoolOptions,
     #[command(flatten)]
@@ -81,6 +93,19 @@ fn parse_days(text: &str) -> Result<u32, &'static str> {
     days.ok_or("must be a number of whole days, 1 to 36500, such as 90, 90d or 12w")
 }
 
+/// The same, or 0.
+fn parse_raw_days(text: &str) -> Result<u32, &'static str> {
+    if text == "0" { Ok(0) } else { parse_days(text) }
+}
+
+/// A time between a second and an hour.
+fn parse_interval(text: &str) -> Result<Duration, &'static str> {
+    let time = text.parse::<TimeSpan>().ok().map(|span| span.0);
+    let limits = Duration::from_secs(1)..=Duration::from_secs(3_600);
+    time.filter(|time| limits.contains(time))
+        .ok_or("must be a time from 1s to 1h, such as 60s or 5m")
+}
+
 const EXAMPLES: &str = "\
 Examples:
   aw-sqlite                                  store in /var/lib/addrwatch/addrwatch.db
@@ -93,13 +118,14 @@ While the database cannot be written, events are queued in the state directory. 
 it can be written again.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
-/// How long an event waits for others, to be committed together: with the commit, a row is stored within a second.
+/// How long an event waits for others after a pause, to be committed together: with the commit, a row is stored within a second.
 const LINGER: Duration = Duration::from_millis(900);
-/// Events in a transaction. Each may write a page, so that the write-ahead log has 64 MiB at most.
+/// Events in a transaction.
 const BATCH: usize = 16_384;
 
 fn main() -> ExitCode {
-    let Options { rings, spool, database, table, retention, command } = parse("aw-sqlite");
+    let Options { rings, spool, database, table, retention, raw_days, commit_interval, command } =
+        parse("aw-sqlite");
     let usual = rings.state_dir.join("addrwatch.db");
     // An import adds to the history that aw-query asks, unless another one is named.
     let is_import = command.is_some() && usual == Path::new(aw_database::USUAL);
@@ -120,8 +146,9 @@ fn main() -> ExitCode {
         });
     }
     let spool = Some(spool);
-    let plan = Plan { files, linger: LINGER, batch: BATCH, spool, ..Plan::default() };
-    let settings = DatabaseSettings { path, view: table.unwrap_or_default(), retention };
+    let (linger, interval, batch) = (LINGER, commit_interval, BATCH);
+    let plan = Plan { files, linger, interval, batch, spool, ..Plan::default() };
+    let settings = DatabaseSettings { path, view: table.unwrap_or_default(), retention, raw_days };
     if rings.check {
         return check("aw-sqlite", &rings, &plan, || SqliteSink::check(settings));
     }

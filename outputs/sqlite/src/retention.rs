@@ -2,7 +2,10 @@
 //! small steps. The age of those whose clock was not set is not known: it is counted from the first pass that
 //! finds them. Without `--retention`, pairings whose sightings another program has deleted are deleted.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use aw_output::warn;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -122,14 +125,22 @@ impl Retention {
     fn verify_clock(&mut self, database: &Connection) -> rusqlite::Result<bool> {
         let Some(pass) = &mut self.pass else { return Ok(false) };
         let now = pass.now;
-        let newest = "SELECT max(id), max((SELECT max(time) FROM sighting
-                WHERE pairing = id AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END))
+        let newest = "SELECT max(id), max(max(coalesce((SELECT max(time) FROM sighting
+                WHERE pairing = id AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END), ?5),
+                coalesce((SELECT max(last) FROM sighting_span WHERE pairing = id), ?5)))
             FROM (SELECT pairing.id AS id, ring FROM pairing LEFT JOIN place ON place.id = place
                 WHERE pairing.id > ?1 ORDER BY pairing.id LIMIT ?2)";
         let row = |row: &Row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?));
-        let values = [pass.pairing, PAIRINGS_PER_STEP, CLOCK_SET_WITHOUT_RING, CLOCK_SET];
+        let values = [pass.pairing, PAIRINGS_PER_STEP, CLOCK_SET_WITHOUT_RING, CLOCK_SET, i64::MIN];
         let (last, time) = database.prepare_cached(newest)?.query_row(values, row)?;
         pass.newest = pass.newest.max(time.unwrap_or(i64::MIN));
+        if pass.pairing == 0 {
+            let newest = "SELECT max(slot) FROM recent_sighting WHERE slot >= ?";
+            let recent = database
+                .prepare_cached(newest)?
+                .query_row([CLOCK_SET], |row| row.get::<_, Option<i64>>(0))?;
+            pass.newest = pass.newest.max(recent.unwrap_or(i64::MIN));
+        }
         self.clock_trusted = pass.newest >= now - nanos(MAX_AHEAD);
         match last {
             Some(last) if !self.clock_trusted => pass.pairing = last,
@@ -142,7 +153,8 @@ impl Retention {
         Ok(self.pass.is_some())
     }
 
-    /// Deletes at most `rows` rows, in the caller's transaction. Returns true if there may be more.
+    /// Deletes at most `rows` rows, in the caller's transaction. Returns true if there may be more. Recent sightings must be new
+    /// enough: see `Filing::want`.
     pub fn step(
         &mut self,
         database: &Connection,
@@ -154,6 +166,7 @@ impl Retention {
         }
         let Some(pass) = &mut self.pass else { return Ok(false) };
         let mut left = rows;
+        let mut recent = None;
         let next = "SELECT id FROM pairing WHERE id > ? ORDER BY id LIMIT 1";
         for _ in 0..PAIRINGS_PER_STEP {
             let next = database.prepare_cached(next)?.query_row([pass.pairing], |row| row.get(0));
@@ -175,9 +188,17 @@ impl Retention {
             if oldest.is_some() && from.is_none() {
                 continue;
             }
+            let recent: &HashSet<i64> = match &mut recent {
+                Some(recent) => recent,
+                none => none.insert(recent_pairings(database)?),
+            };
+            if recent.contains(&pairing) {
+                continue;
+            }
             // Or all of them were deleted from the view.
             let unused = "DELETE FROM pairing WHERE id = ?1
-                AND NOT EXISTS (SELECT 1 FROM sighting WHERE pairing = ?1)";
+                AND NOT EXISTS (SELECT 1 FROM sighting WHERE pairing = ?1)
+                AND NOT EXISTS (SELECT 1 FROM sighting_span WHERE pairing = ?1)";
             if database.prepare_cached(unused)?.execute([pairing])? > 0 {
                 forget_undated(database, pairing, None)?;
                 writer.clear_pairings();
@@ -192,8 +213,15 @@ fn nanos(time: Duration) -> i64 {
 }
 
 fn oldest_sighting(database: &Connection, pairing: i64) -> rusqlite::Result<Option<i64>> {
-    let oldest = "SELECT min(time) FROM sighting WHERE pairing = ?";
+    let oldest = "SELECT min(time) FROM (SELECT min(time) AS time FROM sighting WHERE pairing = ?1
+        UNION ALL SELECT min(first) FROM sighting_span WHERE pairing = ?1)";
     database.prepare_cached(oldest)?.query_row([pairing], |row| row.get(0))
+}
+
+/// The pairings of recent sightings, which have no index by pairing.
+fn recent_pairings(database: &Connection) -> rusqlite::Result<HashSet<i64>> {
+    let mut select = database.prepare_cached("SELECT DISTINCT pairing FROM recent_sighting")?;
+    select.query_map([], |row| row.get(0))?.collect()
 }
 
 fn oldest_change(database: &Connection) -> rusqlite::Result<Option<i64>> {
@@ -212,11 +240,25 @@ fn delete_sightings(
         SELECT pairing, time, origin, again FROM sighting WHERE pairing = ? AND time >= ? AND time < ?
         ORDER BY time, origin, again LIMIT ?)";
     let row = params![pairing, from, pass.before, rows as i64];
-    let deleted = database.prepare_cached(delete)?.execute(row)?;
+    let mut deleted = database.prepare_cached(delete)?.execute(row)?;
+    if deleted < rows {
+        deleted += delete_spans(database, pairing, pass.before)?.min(rows - deleted - 1);
+    }
     if from == UNDATED {
         forget_undated(database, pairing, oldest_sighting(database, pairing)?)?;
     }
     Ok(deleted)
+}
+
+/// Deletes the spans of a pairing that are old, and cuts the others: a pairing has few of them. A span has no sighting at the cut,
+/// but some within ten minutes.
+fn delete_spans(database: &Connection, pairing: i64, before: i64) -> rusqlite::Result<usize> {
+    let delete = "DELETE FROM sighting_span WHERE pairing = ? AND last < ?";
+    let deleted = database.prepare_cached(delete)?.execute([pairing, before])?;
+    let cut = "UPDATE sighting_span SET first = ?2,
+        count = max(1 + (last > ?2), CAST(round(count * (1.0 * (last - ?2) / (last - first))) AS INTEGER))
+        WHERE pairing = ?1 AND first < ?2";
+    Ok(deleted + database.prepare_cached(cut)?.execute([pairing, before])?)
 }
 
 /// Deletes the oldest configuration changes, at most `rows`.
@@ -254,7 +296,7 @@ fn delete_places(
 }
 
 /// From which time on the clock of a pairing's place counts as set.
-fn clock_set(database: &Connection, pairing: i64) -> rusqlite::Result<i64> {
+pub fn clock_set(database: &Connection, pairing: i64) -> rusqlite::Result<i64> {
     let select =
         "SELECT ring = '' FROM pairing JOIN place ON place.id = place WHERE pairing.id = ?";
     let ringless = database.prepare_cached(select)?.query_row([pairing], |row| row.get(0));

@@ -9,6 +9,8 @@ use aw_output::{Entry, warn};
 use rusqlite::{Connection, OptionalExtension, params};
 use shm_layout::{ConfigChange, Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
 
+use crate::filing::{filed_before, insert, insert_recent};
+
 /// The origin of a router's report: the number after addrwatch's own origins.
 const MACUPD: u8 = 6;
 
@@ -37,8 +39,10 @@ pub struct RowWriter {
     /// can write to the database.
     events: Vec<(usize, Event)>,
     pairings: HashMap<(i64, MacAddr, IpAddr, i64), i64>,
-    /// Pairing, time and origin of the transaction's sightings. Written sorted, they touch each page once.
-    sightings: Vec<(i64, i64, u8)>,
+    /// Pairing, time and origin of the transaction's sightings: events, and old rows that are imported. Sorted, these touch
+    /// each page once.
+    sightings: Vec<(i64, i64, i64)>,
+    imported: Vec<(i64, i64, i64)>,
 }
 
 struct RingPlaces {
@@ -104,18 +108,31 @@ impl RowWriter {
         let forwarded = Some(event.source).filter(|source| *source != mac);
         let source = forwarded.map_or(OWN_FRAME, |source| source.number() as i64);
         let sighting = SightingRow { place, mac, ip, source, time, origin };
-        self.add_sighting(database, &sighting, || event.ip_text().to_string())
+        let pairing = self.pairing_of(database, &sighting, || event.ip_text().to_string())?;
+        self.sightings.push((pairing, time, origin.into()));
+        Ok(())
     }
 
-    /// Adds a sighting; `text` is its address as addrwatch writes it.
-    pub fn add_sighting(
+    /// Adds an old sighting; `text` is its address as addrwatch writes it.
+    pub fn add_imported(
         &mut self,
         database: &Connection,
         sighting: &SightingRow,
         text: impl FnOnce() -> String,
     ) -> rusqlite::Result<()> {
-        let SightingRow { place, mac, ip, source, time, origin } = *sighting;
-        let pairing = match self.pairings.get(&(place, mac, ip, source)) {
+        let pairing = self.pairing_of(database, sighting, text)?;
+        self.imported.push((pairing, sighting.time, sighting.origin.into()));
+        Ok(())
+    }
+
+    fn pairing_of(
+        &mut self,
+        database: &Connection,
+        sighting: &SightingRow,
+        text: impl FnOnce() -> String,
+    ) -> rusqlite::Result<i64> {
+        let SightingRow { place, mac, ip, source, .. } = *sighting;
+        Ok(match self.pairings.get(&(place, mac, ip, source)) {
             Some(pairing) => *pairing,
             None => {
                 let pairing = pairing_id(database, sighting, &text())?;
@@ -125,30 +142,31 @@ impl RowWriter {
                 self.pairings.insert((place, mac, ip, source), pairing);
                 pairing
             }
-        };
-        self.sightings.push((pairing, time, origin));
-        Ok(())
+        })
     }
 
-    /// Writes the events and sightings. To be called before the end of the transaction.
-    pub fn write_rows(&mut self, database: &Connection) -> rusqlite::Result<()> {
+    /// Writes the events and sightings. To be called before the end of the transaction. Returns how many rows it added to the
+    /// recent ones.
+    pub fn write_rows(&mut self, database: &Connection) -> rusqlite::Result<usize> {
         for (ring, event) in std::mem::take(&mut self.events) {
             self.write_event(database, ring, &event)?;
         }
         if self.rings.len() > CACHED_RINGS {
             self.rings.clear(); // the events that have its indices are written
         }
-        self.sightings.sort_unstable();
-        let mut insert =
-            database.prepare_cached("INSERT OR IGNORE INTO sighting VALUES (?, ?, ?, 0)")?;
-        for (pairing, time, origin) in self.sightings.drain(..) {
-            if insert.execute(params![pairing, time, origin])? == 0 {
-                let again = "INSERT INTO sighting SELECT ?1, ?2, ?3, max(again) + 1 FROM sighting
-                    WHERE pairing = ?1 AND time = ?2 AND origin = ?3";
-                database.prepare_cached(again)?.execute(params![pairing, time, origin])?;
+        let filed_before = if self.sightings.is_empty() { 0 } else { filed_before(database)? };
+        let mut recent = 0;
+        for row @ (_, time, _) in self.sightings.drain(..) {
+            if time < filed_before {
+                self.imported.push(row);
+            } else {
+                insert_recent(database, row)?;
+                recent += 1;
             }
         }
-        Ok(())
+        self.imported.sort_unstable();
+        self.imported.drain(..).try_for_each(|row| insert(database, row))?;
+        Ok(recent)
     }
 
     fn ring_index(&mut self, host: &str, ring: &RingName) -> usize {

@@ -3,10 +3,12 @@
 //!
 //! The row of a sighting is its pairing, its time and its origin. The pairing has the rest, stored once: an
 //! address, a MAC and a place. Sightings are ordered by pairing and time, so that this one tree serves
-//! queries by (address, time) and by (MAC, time) without another index.
+//! queries by (address, time) and by (MAC, time) without another index. New ones are first added to a table in the order of
+//! time, which costs a page for many rows, and not a page for each pairing.
 
 use std::str::FromStr;
 
+use aw_database::{FILING, FILING_COLUMNS, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN, SPAN_COLUMNS};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::delete_trigger;
@@ -14,7 +16,7 @@ use crate::delete_trigger;
 /// Application id in the header of the file: "AWhi".
 const APPLICATION: i32 = 0x4157_6869;
 /// Version of these tables.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// The table `pairing`: %s is its name.
 const PAIRING: &str = "
@@ -64,6 +66,23 @@ const ADDITIONS: &str = "
         lines_added INTEGER NOT NULL, lines_removed INTEGER NOT NULL
     );
     CREATE INDEX IF NOT EXISTS config_change_time ON config_change (time);
+    CREATE TABLE IF NOT EXISTS recent_sighting ( -- filed by pairing, in `sighting`, when there are many
+        slot INTEGER PRIMARY KEY,  -- the time, nanoseconds since 1970, or the next number that is free
+        shift INTEGER NOT NULL,    -- from the time to the slot
+        pairing INTEGER NOT NULL REFERENCES pairing, origin INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS recent_filing ( -- one row while rows are being filed, see aw_database::FILING
+        before INTEGER NOT NULL, pairing INTEGER NOT NULL, time INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS sighting_span ( -- old sightings of a pairing, with claims at most ten minutes apart, within a day
+        pairing INTEGER NOT NULL REFERENCES pairing,
+        first INTEGER NOT NULL, last INTEGER NOT NULL, -- nanoseconds since 1970
+        count INTEGER NOT NULL, first_origin INTEGER NOT NULL, last_origin INTEGER NOT NULL,
+        PRIMARY KEY (pairing, first)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS span_progress ( -- how far the compaction of old sightings is
+        until INTEGER NOT NULL, before INTEGER NOT NULL, pairing INTEGER NOT NULL, time INTEGER NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS undated (
         pairing INTEGER PRIMARY KEY, -- was seen while the clock was not set; 0: configuration changes
         found INTEGER NOT NULL     -- when --retention first found such rows, nanoseconds since 1970
@@ -73,13 +92,17 @@ const ADDITIONS: &str = "
 const OLD_INDEX: &str = "CREATE INDEX pairing_of_mac ON pairing (mac)";
 
 /// The columns that this release uses, by table.
-const COLUMNS: [(&str, &[&str]); 6] = [
+const COLUMNS: [(&str, &[&str]); 10] = [
     ("place", &["id", "host", "ring", "interface", "vlan", "outer_vlan", "router"]),
     ("pairing", &["id", "address", "mac", "place", "ip", "source"]),
     ("sighting", &["pairing", "time", "origin", "again"]),
     ("account", &["ring", "generation", "began", "delivered", "lost", "skipped"]),
     ("config_change", &["time", "place", "user", "lines_added", "lines_removed"]),
     ("undated", &["pairing", "found"]),
+    (RECENT, &RECENT_COLUMNS),
+    (FILING, &FILING_COLUMNS),
+    (SPAN, &SPAN_COLUMNS),
+    ("span_progress", &["until", "before", "pairing", "time"]),
 ];
 
 /// What every connection sets. The log is synced to the disk only before it is copied into the tables: a
@@ -112,7 +135,7 @@ pub const COMPACT_COLUMNS: [&str; 8] = [
 ];
 
 /// Names of our tables and indexes, which the view cannot have.
-const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated";
+const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress";
 
 /// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =
@@ -195,6 +218,10 @@ pub fn prepare(database: &mut Connection, view: &ViewName) -> Result<(), Unusabl
     }
     transaction.execute_batch(ADDITIONS)?;
     check_columns(&transaction, |_, _| false)?;
+    // Programs of earlier releases would miss rows.
+    if version(&transaction)? != VERSION {
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
     prepare_view(&transaction, view)?;
     Ok(transaction.commit()?)
 }
@@ -210,12 +237,12 @@ pub fn is_older(database: &Connection, view: &ViewName) -> Result<bool, Unusable
     let mut misses = false;
     check_columns(database, |table, column| {
         let is_added = column == "source" && !has_source
-            || ["config_change", "undated"].contains(&table)
+            || ["config_change", "undated", RECENT, FILING, SPAN, "span_progress"].contains(&table)
                 && kind(database, table).is_ok_and(|found| found.is_none());
         misses |= is_added;
         is_added
     })?;
-    Ok(has_legacy || misses || has_old_index(database)?)
+    Ok(has_legacy || misses || has_old_index(database)? || version(database)? < VERSION)
 }
 
 /// Whether a file that is only read is of aw-sqlite, of any release.
@@ -226,8 +253,9 @@ pub fn has_our_id(database: &Connection) -> rusqlite::Result<bool> {
 
 /// Whether the tables are those of this program; none of them in a new database, and in one of addrwatch.
 fn is_ours(database: &Connection) -> Result<bool, Unusable> {
-    let number = |name| database.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let (application, version) = (number("application_id")?, number("user_version")?);
+    let application =
+        database.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?;
+    let version = version(database)?;
     if ![0, APPLICATION].contains(&application) {
         let why = "it is the database of another program (choose another file with --database)";
         return Err(Unusable::Foreign(why.into()));
@@ -238,6 +266,10 @@ fn is_ours(database: &Connection) -> Result<bool, Unusable> {
         )));
     }
     Ok(application == APPLICATION)
+}
+
+fn version(database: &Connection) -> rusqlite::Result<i32> {
+    database.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 fn has_old_index(database: &Connection) -> rusqlite::Result<bool> {
@@ -267,8 +299,7 @@ fn create_tables(database: &Connection) -> Result<(), Unusable> {
     refuse_reserved(database)?;
     database.execute_batch(TABLES)?;
     database.execute_batch(&PAIRING.replace("%s", "pairing"))?;
-    database.pragma_update(None, "application_id", APPLICATION)?;
-    Ok(database.pragma_update(None, "user_version", VERSION)?)
+    Ok(database.pragma_update(None, "application_id", APPLICATION)?)
 }
 
 fn refuse_reserved(database: &Connection) -> Result<(), Unusable> {
@@ -377,12 +408,25 @@ fn view_begin(name: &str) -> String {
 /// The definition of one of our views, without tables of addrwatch. The cast gives the column the type of addrwatch's
 /// table: a number compared with a text, such as strftime('%s', 'now'), would be less than any.
 fn view_head(name: &str) -> String {
+    const COLUMNS: &str =
+        "CAST(time / 1000000000 - (time % 1000000000 < 0) AS INTEGER), interface, vlan,
+            printf('%02x:%02x:%02x:%02x:%02x:%02x', mac >> 40, mac >> 32 & 255, mac >> 24 & 255,
+                mac >> 16 & 255, mac >> 8 & 255, mac & 255), ip, origin";
+    let recent = VIEW_SOURCE.replace("FROM sighting", "FROM recent_sighting");
+    let of_recent = COLUMNS.replace("time", "(slot - shift)");
+    let spans = VIEW_SOURCE.replace("FROM sighting", "FROM sighting_span");
+    let [first, last] = ["first", "last"]
+        .map(|end| COLUMNS.replace("time", end).replace(" origin", &format!(" {end}_origin")));
     format!(
         "{}
-        SELECT CAST(time / 1000000000 - (time % 1000000000 < 0) AS INTEGER), interface, vlan,
-            printf('%02x:%02x:%02x:%02x:%02x:%02x', mac >> 40, mac >> 32 & 255, mac >> 24 & 255,
-                mac >> 16 & 255, mac >> 8 & 255, mac & 255), ip, origin
-        {VIEW_SOURCE}",
+        SELECT {COLUMNS}
+        {VIEW_SOURCE}
+        UNION ALL SELECT {of_recent}
+        {recent} WHERE {NOT_FILED}
+        UNION ALL SELECT {first}
+        {spans}
+        UNION ALL SELECT {last}
+        {spans} WHERE last > first",
         view_begin(name)
     )
 }

@@ -21,7 +21,9 @@ use rustix::{
 use shm_layout::RingName;
 
 use crate::{
+    compaction::Compaction,
     database_file::{self, FileId},
+    filing::Filing,
     legacy_import::LegacyImport,
     retention::Retention,
     row_writer::RowWriter,
@@ -42,6 +44,8 @@ pub struct DatabaseSettings {
     pub view: ViewName,
     /// Days for which sightings are kept.
     pub retention: Option<u32>,
+    /// Days after which sightings are compacted; 0: never.
+    pub raw_days: u32,
 }
 
 pub struct SqliteSink {
@@ -53,6 +57,7 @@ pub struct SqliteSink {
     /// The file was moved away, and another program still uses it.
     moved: Condition,
     retention: Retention,
+    compaction: Compaction,
 }
 
 /// An open database, with what is cached of it: a rollback discards both.
@@ -62,6 +67,7 @@ struct OpenDatabase {
     file: FileId,
     rows: RowWriter,
     import: Option<LegacyImport>,
+    filing: Filing,
     /// For readers of snapshots. It is closed after the connection, see `database_file::open_lock`.
     lock: File,
 }
@@ -71,8 +77,9 @@ impl SqliteSink {
     pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
         require_directory(&settings.path)?;
         let retention = Retention::new(settings.retention);
-        let (failed_file, moved) = (None, Condition::default());
-        let mut sink = SqliteSink { settings, database: None, failed_file, moved, retention };
+        let compaction = Compaction::new(settings.raw_days);
+        let (database, failed_file, moved) = (None, None, Condition::default());
+        let mut sink = SqliteSink { settings, database, failed_file, moved, retention, compaction };
         match sink.open() {
             Ok(database) => sink.database = Some(database),
             Err(Unusable::Foreign(why)) => return Err(failed(sink.open_failure(&why))),
@@ -124,7 +131,8 @@ impl SqliteSink {
         let (connection, lock) = open_connection(path, view, self.failed_file, BUSY_TIMEOUT)?;
         let import = LegacyImport::find(&connection, "")?;
         let file = database_file::file_id(path).unwrap_or_default();
-        Ok(OpenDatabase { connection, file, rows: RowWriter::default(), import, lock })
+        let (rows, filing) = (RowWriter::default(), Filing::new(&connection)?);
+        Ok(OpenDatabase { connection, file, rows, import, filing, lock })
     }
 
     fn open_failure(&self, why: &str) -> String {
@@ -165,16 +173,26 @@ impl SqliteSink {
         Fault::Down(write_failure(&self.settings.path, error))
     }
 
-    /// Takes one step of the import, or else of the retention. Returns true if there is more to do.
+    /// Takes one step of the import, or else of filing, of the retention, or of compaction. Returns true if there is more to do.
     fn background_step(&mut self, rows: usize) -> SinkResult<bool> {
         let due = self.retention.due();
-        let importing = self.database.as_ref().is_none_or(|database| database.import.is_some());
-        if due.is_none() && !importing {
+        let compaction = &self.compaction;
+        let has_work = |database: &OpenDatabase| {
+            let OpenDatabase { connection, import, filing, .. } = database;
+            let has_work = || {
+                Ok::<_, rusqlite::Error>(
+                    filing.is_due(connection)? || compaction.may_be_due(connection)?,
+                )
+            };
+            import.is_some() || has_work().unwrap_or(true)
+        };
+        if due.is_none() && !self.database.as_ref().is_none_or(has_work) {
             return Ok(false);
         }
         let mut retention = std::mem::take(&mut self.retention);
+        let mut compaction = std::mem::take(&mut self.compaction);
         let result = self.in_transaction(|database| {
-            let OpenDatabase { connection, rows: writer, import, .. } = database;
+            let OpenDatabase { connection, rows: writer, import, filing, .. } = database;
             if let Some(mut current) = import.take() {
                 *import = match current.step(connection, writer, rows)? {
                     true => Some(current),
@@ -182,13 +200,23 @@ impl SqliteSink {
                 };
                 return Ok(import.is_some() || due.is_some());
             }
-            if due.is_none() {
-                return Ok(false);
+            let compacted = compaction.due(connection)?;
+            if let Some(before) = due {
+                filing.want(connection, before)?;
             }
-            writer.write_rows(connection)?; // without them, a new pairing would seem to have no rows
-            retention.step(connection, writer, rows)
+            if filing.is_due(connection)? {
+                // In smaller steps, it would write the same pages again and again.
+                return Ok(
+                    filing.step(connection, rows.max(STEP_IDLE))? || due.or(compacted).is_some()
+                );
+            }
+            if due.is_none() {
+                return compaction.step(connection, rows);
+            }
+            filing.added(writer.write_rows(connection)?); // without them, a new pairing would seem to have no rows
+            Ok(retention.step(connection, writer, rows)? || compacted.is_some())
         });
-        self.retention = retention;
+        (self.retention, self.compaction) = (retention, compaction);
         if result.is_err() {
             self.retention.restart_pass();
         }
@@ -197,7 +225,7 @@ impl SqliteSink {
 
     fn commit(&mut self) -> SinkResult {
         self.in_transaction(|database| {
-            database.rows.write_rows(&database.connection)?;
+            database.filing.added(database.rows.write_rows(&database.connection)?);
             database.connection.execute_batch("COMMIT")?;
             database.import.iter_mut().for_each(LegacyImport::report_progress);
             Ok(())

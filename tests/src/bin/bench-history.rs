@@ -59,7 +59,8 @@ fn insert(options: &Options, hosts: u32) -> Outcome<()> {
         run(sqlite(&ring, directory.path(), &database).arg("--once").args(["--from", "oldest"]))?;
         let seconds = begin.elapsed().as_secs_f64();
         let history = Connection::open(&database)?;
-        let rows: i64 = history.query_row("SELECT count(*) FROM sighting", [], |row| row.get(0))?;
+        let rows = "SELECT count(*) FROM addrwatch";
+        let rows: i64 = history.query_row(rows, [], |row| row.get(0))?;
         figures[0].push(rows as f64 / seconds);
         let by_hand = |sql: [&str; 3]| by_hand(&history, &directory.path().join("hand.db"), sql);
         let ours = by_hand(OURS)?;
@@ -83,7 +84,9 @@ fn insert(options: &Options, hosts: u32) -> Outcome<()> {
 const OURS: [&str; 3] = [
     "CREATE TABLE sighting (pairing INTEGER, time INTEGER, origin INTEGER, again INTEGER,
         PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID",
-    "SELECT pairing, time, origin, again, NULL, NULL FROM sighting ORDER BY time",
+    "SELECT pairing, time, origin, again, NULL, NULL FROM
+        (SELECT pairing, time, origin, again FROM sighting UNION ALL SELECT pairing, slot - shift, origin, 0 FROM recent_sighting)
+    ORDER BY time",
     "INSERT INTO sighting VALUES (?1, ?2, ?3, ?4)",
 ];
 const THEIRS: [&str; 3] = [

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use aw_database::{Connection, Snapshot, has_columns};
+use aw_database::{Connection, HistoryRows, Snapshot, has_columns};
 use rusqlite::{ErrorCode, Row};
 use shm_layout::MacAddr;
 
@@ -33,7 +33,9 @@ const SIGHTINGS: &str = "
     SELECT time / 1000000000 - (time % 1000000000 < 0) AS timestamp, interface, vlan AS vlan_tag,
         printf('%02x:%02x:%02x:%02x:%02x:%02x', mac >> 40, mac >> 32 & 255, mac >> 24 & 255, mac >> 16 & 255,
             mac >> 8 & 255, mac & 255) AS mac_address, ip AS ip_address, origin
-    FROM sighting JOIN pairing ON pairing.id = pairing JOIN place ON place.id = place";
+    FROM (SELECT pairing, time, origin FROM sighting UNION ALL SELECT pairing, time, origin FROM %r
+        UNION ALL SELECT pairing, first, first_origin FROM %s UNION ALL SELECT pairing, last, last_origin FROM %s)
+    JOIN pairing ON pairing.id = pairing JOIN place ON place.id = place";
 const HOSTS: &str = "interface_name, ip_address, ether_address, real_ether_address, first_seen, last_seen, prev_ether_address, prev_last_seen";
 /// Times are in UTC. hostwatch stores the MAC of the frame and that of the ARP message: the pairing has the latter. The
 /// previous pairing comes first, so that the newer one is the current one.
@@ -125,6 +127,8 @@ fn select_of(database: &Connection) -> rusqlite::Result<Option<String>> {
     let mut old = database.prepare(old)?;
     let old = old.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
     let mut all = SIGHTINGS.to_owned();
+    let rows = HistoryRows::of(database)?;
+    all = all.replace("%r", &rows.recent()).replace("%s", rows.spans());
     for table in old {
         if has(&table, ADDRWATCH)? {
             let name = table.replace('"', "\"\"");

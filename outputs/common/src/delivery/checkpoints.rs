@@ -15,6 +15,11 @@ use crate::{
 /// How often checkpoints are saved that the sink does not store with its rows; seldom enough to spare
 /// the disk. They are saved at the end in any case.
 pub(crate) const SAVE_INTERVAL: Duration = Duration::from_secs(5);
+/// The same for copies of checkpoints that the sink stores with its rows, if it delivers at intervals to spare the disk. They are
+/// used only while it is down, and by `--health`.
+const COPY_INTERVAL: Duration = Duration::from_secs(600);
+/// Events after which such a copy is written in any case; in a small ring, earlier.
+const COPY_EVENTS: u64 = 1000;
 
 /// Where checkpoints are saved.
 pub(crate) struct CheckpointFiles {
@@ -36,12 +41,15 @@ pub(crate) struct SaveSchedule {
     save_now: bool,
     /// The state directory cannot be written.
     unwritable: Condition,
+    /// Only copies are saved, and seldom.
+    pub copies: bool,
 }
 
 impl Default for SaveSchedule {
     fn default() -> Self {
-        let unwritable = Condition::default();
-        SaveSchedule { saved_at: Instant::now(), unsaved: false, save_now: false, unwritable }
+        let (unwritable, copies) = (Condition::default(), false);
+        let (saved_at, unsaved, save_now) = (Instant::now(), false, false);
+        SaveSchedule { saved_at, unsaved, save_now, unwritable, copies }
     }
 }
 
@@ -69,12 +77,34 @@ impl CheckpointFiles {
     pub(super) fn confirmed(&mut self, ring: &RingName, checkpoint: &Checkpoint, first: bool) {
         self.schedule.unsaved = true;
         if let Some(live_checkpoint) = &mut self.live_checkpoint {
-            live_checkpoint.store(ring, checkpoint);
-            self.schedule.save_now |= first && !self.in_sink;
+            self.schedule.save_now |= first && (self.schedule.copies || !self.in_sink);
+            if !self.schedule.copies {
+                live_checkpoint.store(ring, checkpoint);
+            }
+        }
+        self.copy_if_old(ring, checkpoint, COPY_EVENTS);
+    }
+
+    /// Writes the copy of a checkpoint that the sink stores, if it is so many events behind.
+    pub(super) fn copy_if_old(&mut self, ring: &RingName, checkpoint: &Checkpoint, events: u64) {
+        let Some(copy) = self.live_checkpoint.as_mut().filter(|_| self.schedule.copies) else {
+            return;
+        };
+        let is_new = |copy: Checkpoint| {
+            copy.generation == checkpoint.generation
+                && checkpoint.next().saturating_sub(copy.next()) < events
+        };
+        if !copy.load(ring).is_some_and(is_new) {
+            copy.store(ring, checkpoint);
         }
     }
 
     fn write(&mut self, checkpoints: &[(RingName, Checkpoint)]) -> Result<(), Error> {
+        if let Some(live_checkpoint) =
+            self.live_checkpoint.as_mut().filter(|_| self.schedule.copies)
+        {
+            checkpoints.iter().for_each(|(ring, it)| live_checkpoint.store(ring, it));
+        }
         if let Some(spool) = &mut self.spool {
             spool.remove_delivered(0, checkpoints)?;
         }
@@ -96,8 +126,9 @@ impl<S: Sink> Delivery<'_, S> {
     }
 
     pub(super) fn save_if_due(&mut self) -> Result<(), Error> {
-        let SaveSchedule { saved_at, save_now, .. } = self.files.schedule;
-        if save_now || saved_at.elapsed() >= SAVE_INTERVAL { self.save() } else { Ok(()) }
+        let SaveSchedule { saved_at, save_now, copies, .. } = self.files.schedule;
+        let interval = if copies { COPY_INTERVAL } else { SAVE_INTERVAL };
+        if save_now || saved_at.elapsed() >= interval { self.save() } else { Ok(()) }
     }
 
     /// Saves the checkpoints that the sink does not store. If the sink asks to wait, or the disk is full,

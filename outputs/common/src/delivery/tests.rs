@@ -240,6 +240,33 @@ fn a_pause_ends_when_something_is_due() {
     assert!(delivery.pause() <= LONGEST_WAIT && delivery.is_gathering());
 }
 
+/// After a pause, an event is delivered at once; the next ones when the interval is over, when the ring may overwrite them, or while
+/// the sink has maintenance to do.
+#[test]
+fn deliveries_have_an_interval() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = Plan { interval: Duration::from_secs(3_600), ..Plan::default() };
+    let mut sink = Fragile { in_sink: true, ..Fragile::default() };
+    let (mut delivery, _) = open(&mut sink, &plan, directory.path());
+    let take = |delivery: &mut Delivery<Fragile>, sequence| {
+        delivery.take(0, item(sequence)).unwrap();
+        delivery.work(true, false).unwrap();
+        delivery.sink.rows.len()
+    };
+    assert_eq!([take(&mut delivery, 0), take(&mut delivery, 1)], [1, 1]);
+    assert!(delivery.pause() > Duration::from_secs(3_000));
+    delivery.hurry().unwrap();
+    assert_eq!(delivery.confirmed(0).map(|position| position.sequence), Some(2));
+    delivery.is_maintaining = true;
+    assert_eq!(take(&mut delivery, 2), 3);
+    delivery.confirmed_at = Instant::now().checked_sub(Duration::from_secs(3_601));
+    delivery.is_maintaining = false;
+    assert_eq!(take(&mut delivery, 5), 4);
+    delivery.take(0, item(6)).unwrap();
+    delivery.finish().unwrap();
+    assert_eq!(delivery.sink.rows, [0, 1, 2, 5, 6]);
+}
+
 /// With a spool, a failure of the sink does not end the output.
 #[test]
 fn an_outage_does_not_end_the_output() {

@@ -31,6 +31,7 @@ fn lines_are_read_as_written() {
         source: Some("02:00:00:00:00:02".parse().unwrap()),
         origin: 8,
         times: HistoryCount { count: 3, nth: 2, before: 1 },
+        span: None,
     };
     let plain = HistorySighting {
         place: HistoryPlace { host: "gw".into(), interface: "eth0".into(), ..Default::default() },
@@ -40,6 +41,8 @@ fn lines_are_read_as_written() {
         times: HistoryCount { count: 1, nth: 1, before: 0 },
         ..sighting.clone()
     };
+    let span = HistorySpan { last: UnixTime::new(-1, 7), last_origin: 3, sightings: 77 };
+    let span = HistorySighting { origin: 0, span: Some(span), ..plain.clone() };
     let change = HistoryChange {
         place: place(),
         time: UnixTime::new(1, 0),
@@ -52,8 +55,9 @@ fn lines_are_read_as_written() {
         HistoryLine::Begin,
         HistoryLine::Sighting(sighting),
         HistoryLine::Sighting(plain),
+        HistoryLine::Sighting(span),
         HistoryLine::Change(change),
-        HistoryLine::End(3),
+        HistoryLine::End(4),
     ];
     for line in &lines {
         let written = text(line);
@@ -134,6 +138,7 @@ proptest! {
             source: Some("02:00:00:00:00:02".parse().unwrap()),
             origin: 8,
             times: HistoryCount { count: 3, nth: 2, before: 1 },
+            span: None,
         };
         let mut damaged = text(&HistoryLine::Sighting(sighting)).into_bytes();
         let at = at % damaged.len();

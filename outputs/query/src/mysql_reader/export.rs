@@ -108,6 +108,7 @@ fn sighting(row: &Row) -> Option<HistorySighting> {
         source,
         origin: number(row, 6)?,
         times: HistoryCount { count: 1, nth: 1, before: 0 },
+        span: None,
     })
 }
 

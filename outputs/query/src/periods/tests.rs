@@ -26,6 +26,7 @@ fn periods_after(nearest: &[NearestSightings], seen: &[(i64, u8, usize, Evidence
             mac,
             evidence: *evidence,
             source: None,
+            more: 0,
         });
     }
     let number = |mac: MacAddr| mac.octets()[5];
@@ -122,7 +123,14 @@ fn what_is_known_from_before() {
     );
     let mut builder = PeriodBuilder::new(&[before], Clocks::new(HashSet::new()));
     let time = UnixTime::new(3600, 0);
-    builder.add(AddressSighting { time, network: 0, mac: mac(1), evidence: Claim, source: None });
+    builder.add(AddressSighting {
+        time,
+        network: 0,
+        mac: mac(1),
+        evidence: Claim,
+        source: None,
+        more: 0,
+    });
     let periods = builder.finish();
     assert_eq!((periods.len(), periods[0].is_older, periods[0].first), (1, true, time));
 }
@@ -147,7 +155,14 @@ fn a_station_behind_a_repeater() {
         for time in (0..72 * 12).map(|n| n * 5 * MINUTE) {
             let mut add = |last, time, evidence, source| {
                 let time = UnixTime::new(time, 0);
-                builder.add(AddressSighting { time, network: 0, mac: mac(last), evidence, source });
+                builder.add(AddressSighting {
+                    time,
+                    network: 0,
+                    mac: mac(last),
+                    evidence,
+                    source,
+                    more: 0,
+                });
             };
             if time >= station {
                 add(3, time, FrameSource, Some(mac(9)));

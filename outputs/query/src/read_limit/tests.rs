@@ -65,7 +65,14 @@ impl Made {
             let step = (last.seconds() - first.seconds()) / (count - 1).max(1);
             let evidence = if source.is_some() { Evidence::FrameSource } else { Evidence::Claim };
             let at = move |n| UnixTime::new(first.seconds() + n * step, 0);
-            (0..count).map(move |n| AddressSighting { time: at(n), network, mac, evidence, source })
+            (0..count).map(move |n| AddressSighting {
+                time: at(n),
+                network,
+                mac,
+                evidence,
+                source,
+                more: 0,
+            })
         };
         let mut all: Vec<_> =
             self.pairings.iter().filter(|one| one.ip == ip).flat_map(of).collect();
@@ -120,7 +127,7 @@ impl HistoryReader for Made {
 
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
         let mut found: Vec<NearestSightings> = Vec::new();
-        for AddressSighting { time, network, mac, evidence, source } in self.all(ip) {
+        for AddressSighting { time, network, mac, evidence, source, .. } in self.all(ip) {
             let known = found.iter().position(|one| one.of_source() == (network, mac, source));
             let index = known.unwrap_or_else(|| {
                 let (before, after) = (Nearest::default(), Nearest::default());

@@ -1,7 +1,7 @@
 //! The whole content of a database, in the order of its pairings.
 
 use aw_database::Snapshot;
-use aw_output::{HistoryChange, HistoryCount, HistoryPlace, HistorySighting};
+use aw_output::{HistoryChange, HistoryCount, HistoryPlace, HistorySighting, HistorySpan};
 use aw_service::Error;
 use rusqlite::{Row, Rows, types::ValueRef};
 use shm_layout::UnixTime;
@@ -20,23 +20,26 @@ struct Member {
     router: String,
 }
 
-/// Equal sightings of a member.
+/// Equal sightings of a member, or a span of them.
 struct Found {
     member: usize,
     time: UnixTime,
     origin: i64,
     count: u64,
+    span: Option<HistorySpan>,
 }
 
 impl SqliteReader {
     /// Exports what follows the position. Returns false if the database was changed meanwhile: then what follows the new
     /// position is to be read again, from a new snapshot.
     pub(super) fn export_rows(
-        &self,
+        &mut self,
         to: &mut Exporter,
         position: &mut ExportPosition,
     ) -> Result<bool, Error> {
         if position.changes_from.is_none() {
+            let SqliteReader { recent, snapshot, path, .. } = self;
+            recent.all(&snapshot.database).map_err(|error| failure(path, error))?;
             to.begin_pairings();
             let select = format!(
                 "SELECT address, mac, vlan, interface, host, {}, pairing.id, ring, outer_vlan, router
@@ -123,17 +126,37 @@ impl SqliteReader {
         );
         let mut statement = self.sql(self.snapshot.database.prepare(&select))?;
         let mut rows = self.sql(statement.query([from.as_nanos(), to.range.to.as_nanos()]))?;
+        // A span that the range cuts is exported as it is.
+        let is_begin = from == to.range.from;
+        let others = self.sql(self.others_of(members, (from, to.range.to), is_begin))?;
+        let mut others = others.into_iter().peekable();
+        let mut filed: Option<Found> = None;
         let mut equal: Vec<Found> = Vec::new(); // in time and origin
         loop {
-            let next = match self.sql(rows.next())? {
-                Some(row) => Some(self.sql(found(row, members))?),
-                None => None,
+            if filed.is_none() {
+                filed = self
+                    .sql(rows.next())?
+                    .map(|row| found(row, members))
+                    .transpose()
+                    .map_err(|error| failure(&self.path, error))?;
+            }
+            let is_first = |new: &Found| {
+                filed
+                    .as_ref()
+                    .is_none_or(|filed| (new.time, new.origin) <= (filed.time, filed.origin))
             };
+            let next = others.next_if(is_first).or_else(|| filed.take());
             let key = |found: &Found| (found.time, found.origin);
             if next.as_ref().map(key) != equal.last().map(key) {
                 let last = equal.last().map(|found| found.time);
                 equal.sort_by_key(|found| found.member);
-                for Found { member, time, origin, count } in equal.drain(..) {
+                equal.dedup_by(|next, found| {
+                    let is_same =
+                        next.member == found.member && next.span.is_none() && found.span.is_none();
+                    found.count += if is_same { next.count } else { 0 };
+                    is_same
+                });
+                for Found { member, time, origin, count, span } in equal.drain(..) {
                     let Member { ring, outer_vlan, router, .. } = &members[member];
                     let place = HistoryPlace {
                         host: group.host.clone(),
@@ -144,7 +167,16 @@ impl SqliteReader {
                         router: router.clone(),
                     };
                     let times = nth.next(time.seconds(), origin, count);
-                    to.sighting(HistorySighting { place, time, mac, ip, source, origin, times });
+                    to.sighting(HistorySighting {
+                        place,
+                        time,
+                        mac,
+                        ip,
+                        source,
+                        origin,
+                        times,
+                        span,
+                    });
                 }
                 let time = next.as_ref().map(|found| found.time).filter(|time| Some(*time) != last);
                 if let Some(time) = time.filter(|_| to.is_full()) {
@@ -160,6 +192,42 @@ impl SqliteReader {
                 None => return Ok(true),
             }
         }
+    }
+
+    /// The new sightings of a group's members in a time range, and the spans, in the order of time and origin.
+    fn others_of(
+        &self,
+        members: &[Member],
+        (from, to): (UnixTime, UnixTime),
+        with_begun: bool,
+    ) -> rusqlite::Result<Vec<Found>> {
+        let mut all = Vec::new();
+        let spans = format!(
+            "SELECT first, last, count, first_origin, last_origin FROM {} WHERE pairing = ?1 AND {}",
+            self.spans.source,
+            self.spans.in_range("?2", "?3")
+        );
+        let mut spans = self.snapshot.database.prepare_cached(&spans)?;
+        for (member, Member { id, .. }) in members.iter().enumerate() {
+            for (time, origin) in self.recent.known(*id) {
+                let (time, origin) = (UnixTime::from_nanos(*time), *origin);
+                if (from..to).contains(&time) {
+                    all.push(Found { member, time, origin, count: 1, span: None });
+                }
+            }
+            let mut rows = spans.query([*id, from.as_nanos(), to.as_nanos()])?;
+            while let Some(row) = rows.next()? {
+                let [time, last] = [row.get(0)?, row.get(1)?].map(UnixTime::from_nanos);
+                let sightings = row.get::<_, i64>(2)?.max(1) as u64;
+                let (origin, last_origin) = (row.get(3)?, row.get(4)?);
+                if time >= from || with_begun {
+                    let span = Some(HistorySpan { last, last_origin, sightings });
+                    all.push(Found { member, time, origin, count: 1, span });
+                }
+            }
+        }
+        all.sort_by_key(|found| (found.time, found.origin));
+        Ok(all)
     }
 
     fn export_changes(
@@ -231,7 +299,7 @@ fn found(row: &Row, members: &[Member]) -> rusqlite::Result<Found> {
     let member = members.iter().position(|member| member.id == id).unwrap_or(0);
     let time = UnixTime::from_nanos(row.get(1)?);
     let origin = number(row, 2).unwrap_or(-1); // which no line has
-    Ok(Found { member, time, origin, count: row.get::<_, i64>(3)? as u64 })
+    Ok(Found { member, time, origin, count: row.get::<_, i64>(3)? as u64, span: None })
 }
 
 /// A configuration change, without its counts; None if its values are not valid.

@@ -1,10 +1,10 @@
 //! The pairings of a time range: each takes a few searches, however many sightings it has.
 
 use aw_database::Snapshot;
-use rusqlite::{Connection, Statement};
+use rusqlite::{Connection, OptionalExtension, Statement};
 use shm_layout::{Evidence, UnixTime};
 
-use super::{SqliteReader, ip};
+use super::{SqliteReader, ip, recent::RecentRow, spans::Spans};
 use crate::history_reader::{
     FRAME_SOURCE, NO_CLAIM, NO_PAIRING, PairingSummary, TimeRange, evidence, parse_mac,
 };
@@ -15,9 +15,13 @@ impl SqliteReader {
         range: TimeRange,
         is_counted: bool,
     ) -> rusqlite::Result<Vec<PairingSummary>> {
-        let SqliteReader { snapshot: Snapshot { database, .. }, places, source, .. } = self;
+        let SqliteReader {
+            snapshot: Snapshot { database, .. }, places, source, recent, spans, ..
+        } = self;
         let clocks = places.clocks().asked(range);
+        recent.all(database)?;
         let mut searches = Searches::new(database, range, is_counted)?;
+        let mut in_spans = SpanSearches::new(database, *spans, range, is_counted)?;
         let select = format!("SELECT id, mac, place, address, {source} FROM pairing");
         let mut statement = database.prepare(&select)?;
         let mut rows = statement.query([])?;
@@ -29,10 +33,21 @@ impl SqliteReader {
             let mut seen = Seen::default();
             // Each table with sightings adds what it has of the pairing.
             searches.add_to(&mut seen, pairing)?;
+            in_spans.add_to(&mut seen, pairing)?;
+            let recent = recent.known(pairing).iter().filter_map(|row| accepted(row, range));
+            let recent: Vec<_> = recent.collect();
+            seen.add(&recent);
             let (Some(first), Some(last)) = (seen.first, seen.last) else { continue };
             // A time before the clock was set counts only if there is no other.
             let set = clocks.set_at(network);
-            let dated = if first < set { searches.first_since(pairing, set)? } else { None };
+            let dated = if first < set {
+                let recent = recent.iter().map(|(time, _)| *time).find(|time| *time >= set);
+                let in_span = in_spans.first_since(pairing, set)?;
+                let filed = searches.first_since(pairing, set)?;
+                [filed, in_span, recent].into_iter().flatten().min()
+            } else {
+                None
+            };
             let (first, has_undated) = (dated.unwrap_or(first), dated.is_some());
             let is_claimed = seen.has_claim && source.is_none();
             let is_answered = !is_claimed && (seen.has_claim || seen.has_answer);
@@ -63,6 +78,19 @@ struct Seen {
     /// An answer that does not name the MAC.
     has_answer: bool,
     count: u64,
+}
+
+impl Seen {
+    /// Adds sightings that were read.
+    fn add(&mut self, sightings: &[(UnixTime, Evidence)]) {
+        for (time, evidence) in sightings {
+            self.first = Some(self.first.map_or(*time, |known| known.min(*time)));
+            self.last = self.last.max(Some(*time));
+            self.has_claim |= *evidence == Evidence::Claim;
+            self.has_answer |= *evidence == Evidence::FrameSource;
+            self.count += 1;
+        }
+    }
 }
 
 /// The searches in the table `sighting`, of which one row of a pairing is read, as a rule.
@@ -123,6 +151,73 @@ impl<'a> Searches<'a> {
         let found = sighting(&mut self.first, [pairing, since.as_nanos().max(from), to])?;
         Ok(found.map(|(time, _)| time))
     }
+}
+
+/// The searches in the table of spans. One that begins before the time range, or ends after it, is cut.
+struct SpanSearches<'a> {
+    times: [i64; 2],
+    first: Statement<'a>,
+    last: Statement<'a>,
+    count: Option<Statement<'a>>,
+}
+
+impl<'a> SpanSearches<'a> {
+    fn new(
+        database: &'a Connection,
+        spans: Spans,
+        range: TimeRange,
+        is_counted: bool,
+    ) -> rusqlite::Result<Self> {
+        let search = |what: &str, rest: &str| {
+            let in_range = spans.in_range("?2", "?3");
+            let source = spans.source;
+            database.prepare(&format!(
+                "SELECT {what} FROM {source} WHERE pairing = ?1 AND {in_range} {rest}"
+            ))
+        };
+        // Of a span that is cut, about as many sightings as the part is long.
+        let part = "CASE WHEN first >= ?2 AND last < ?3 THEN count ELSE max(1, CAST(round(count *
+            (1.0 * (min(last, ?3 - 1) - max(first, ?2)) / max(last - first, 1))) AS INTEGER)) END";
+        let count = format!("coalesce(sum({part}), 0)");
+        Ok(SpanSearches {
+            times: [range.from, range.to].map(UnixTime::as_nanos),
+            first: search("max(first, ?2)", "ORDER BY first LIMIT 1")?,
+            last: search("min(last, ?3 - 1)", "ORDER BY first DESC LIMIT 1")?,
+            count: is_counted.then(|| search(&count, "")).transpose()?,
+        })
+    }
+
+    /// Adds the spans of a pairing in the time range: they are of claims.
+    fn add_to(&mut self, seen: &mut Seen, pairing: i64) -> rusqlite::Result<()> {
+        let [from, to] = self.times;
+        let Some(first) = self.first_since(pairing, UnixTime::from_nanos(from))? else {
+            return Ok(());
+        };
+        let row = [pairing, from, to];
+        let last = UnixTime::from_nanos(self.last.query_row(row, |row| row.get(0))?);
+        let claim = Evidence::Claim;
+        seen.add(&[(first, claim), (last, claim)]);
+        seen.count -= 2;
+        if let Some(count) = &mut self.count {
+            seen.count += count.query_row(row, |row| row.get::<_, i64>(0))? as u64;
+        }
+        Ok(())
+    }
+
+    /// The first time within a span at or after a time, in the time range.
+    fn first_since(&mut self, pairing: i64, since: UnixTime) -> rusqlite::Result<Option<UnixTime>> {
+        let [from, to] = self.times;
+        let row = [pairing, since.as_nanos().max(from), to];
+        let first = self.first.query_row(row, |row| row.get(0)).optional()?;
+        Ok(first.map(UnixTime::from_nanos))
+    }
+}
+
+/// A sighting that was read, if it is a pairing and in the time range.
+fn accepted((time, origin): &RecentRow, range: TimeRange) -> Option<(UnixTime, Evidence)> {
+    let (time, evidence) = (UnixTime::from_nanos(*time), evidence(*origin));
+    let is_pairing = !matches!(evidence, Evidence::NoHost | Evidence::Ignored);
+    (is_pairing && (range.from..range.to).contains(&time)).then_some((time, evidence))
 }
 
 /// The time and the origin of the first row that is a pairing. Not in SQL, which would make a table of the origins for each

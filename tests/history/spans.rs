@@ -1,0 +1,607 @@
+//! Spans of aw-sqlite: aw-query answers from compacted sightings as from each single one. Random histories are stored twice, and
+//! one copy is compacted; both are asked all questions, at all kinds of times.
+#![forbid(unsafe_code)]
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use aw_tests::{
+    collect::json,
+    frames::{Arp, station},
+    history::History,
+    rig::{Run, run, wait_until},
+    ring::Ring,
+    sightings::{BEGIN, capture, capture_frames},
+};
+use rusqlite::{Connection, params};
+use serde_json::Value;
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u64) as usize]
+    }
+}
+
+const SECOND: i64 = 1_000_000_000;
+const BEGIN_NANOS: i64 = BEGIN as i64 * SECOND;
+/// The histories last for so long: over a midnight of UTC.
+const LENGTH: i64 = 30 * 3600;
+const APART: i64 = 600 * SECOND;
+
+/// A row: MAC, last number of the address, MAC that sent the frame or -1, time, origin.
+type Row = (i64, u8, i64, i64, i64);
+
+fn mac_text(number: i64) -> String {
+    format!("02:00:00:00:00:{number:02x}")
+}
+
+/// Sessions of devices with an address: some alone, some with others at the same time, of all kinds of evidence.
+fn random_rows(random: &mut Random) -> Vec<Row> {
+    const CLAIMS: [i64; 4] = [0, 1, 3, 4];
+    let mut rows = Vec::new();
+    for address in 1..=3 {
+        for _ in 0..random.one_of(&[1, 1, 2, 4, 6]) {
+            let mac = 1 + random.below(4) as i64;
+            let source = random.one_of(&[-1, -1, -1, -1, 9]);
+            let mut time = random.below(LENGTH as u64) as i64 * SECOND;
+            let end = time + random.one_of(&[60, 900, 7_200, 40_000]) * SECOND;
+            let period = random.one_of(&[20, 60, 290, 550, 605]);
+            let kinds: &[i64] = random.one_of(&[
+                &CLAIMS[..],
+                &CLAIMS[..],
+                &[0, 1, 7, 8],
+                &[4, 7],
+                &[7],
+                &[8],
+                &[2],
+                &[5, 0],
+                &[12],
+                &[14, 1],
+            ]);
+            while time < end.min(LENGTH * SECOND) {
+                let origin = random.one_of(kinds);
+                rows.push((mac, address, source, BEGIN_NANOS + time, origin));
+                if random.below(30) == 0 {
+                    rows.push((mac, address, source, BEGIN_NANOS + time, origin));
+                }
+                let jitter = random.below(period as u64 / 4 + 1) as i64;
+                let gap = if random.below(60) == 0 { 1 + random.below(1_500) as i64 } else { 0 };
+                time += (period - jitter + gap) * SECOND + random.below(SECOND as u64) as i64;
+            }
+        }
+    }
+    rows
+}
+
+/// A database with these rows, and no others.
+fn store(ring: &Ring, rows: &[Row]) -> History {
+    let history = History::new();
+    run(history.command(ring, &["--once"])).ok();
+    let mut database = history.open().expect("a database");
+    let transaction = database.transaction().unwrap();
+    let empty = "DELETE FROM sighting; DELETE FROM recent_sighting; DELETE FROM pairing";
+    transaction.execute_batch(empty).unwrap();
+    let place: i64 = transaction.query_row("SELECT id FROM place", [], |row| row.get(0)).unwrap();
+    let mut pairings = BTreeMap::new();
+    for (mac, address, source, time, origin) in rows {
+        let next = pairings.len() as i64 + 1;
+        let pairing = *pairings.entry((*mac, *address, *source)).or_insert(next);
+        if pairing == next {
+            let insert = "INSERT INTO pairing (id, address, mac, place, ip, source) VALUES (?, ?, ?, ?, ?, ?)";
+            let (bytes, text) = ([10, 1, 2, *address], format!("10.1.2.{address}"));
+            let mac = 0x0200_0000_0000 + mac;
+            let source = if *source < 0 { -1 } else { 0x0200_0000_0000 + source };
+            let row = params![pairing, &bytes[..], mac, place, text, source];
+            transaction.execute(insert, row).unwrap();
+        }
+        let insert = "INSERT INTO sighting SELECT ?1, ?2, ?3, coalesce(max(again) + 1, 0)
+            FROM sighting WHERE pairing = ?1 AND time = ?2 AND origin = ?3";
+        transaction.execute(insert, [pairing, *time, *origin]).unwrap();
+    }
+    transaction.commit().unwrap();
+    database.execute_batch("PRAGMA wal_checkpoint(truncate)").unwrap();
+    history
+}
+
+fn count(history: &History, table: &str) -> i64 {
+    history.value(&format!("SELECT count(*) FROM {table}")).expect("a table")
+}
+
+/// A copy whose old sightings are compacted: all of them, because they are of 2026 and the clock is later.
+fn compacted(ring: &Ring, history: &History) -> History {
+    compacted_twice(ring, history, i64::MIN)
+}
+
+/// The same in two passes: first those from before a time.
+fn compacted_twice(ring: &Ring, history: &History, middle: i64) -> History {
+    let copy = History::new();
+    fs::copy(history.database(), copy.database()).unwrap();
+    let begin = "INSERT INTO span_progress VALUES (?1, ?2, 0, ?1)";
+    copy.open().unwrap().execute(begin, [i64::MIN, middle]).unwrap();
+    run(copy.command(ring, &["--once", "--raw-days", "1"])).ok();
+    copy
+}
+
+/// A time as users write it; all are in November 2026.
+fn text(nanos: i64) -> String {
+    let (seconds, fraction) = (nanos.div_euclid(SECOND), nanos.rem_euclid(SECOND));
+    let of_month = seconds - (i64::from(BEGIN) - 14 * 3600 - 19 * 86_400);
+    let (day, second) = (1 + of_month / 86_400, of_month % 86_400);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("2026-11-{day:02} {hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
+}
+
+/// The reverse, of an answer.
+fn nanos(time: &Value) -> Option<i64> {
+    let time = time.as_str()?;
+    let number = |range: std::ops::Range<usize>| time[range].parse::<i64>().unwrap();
+    let seconds = (number(8..10) - 1) * 86_400
+        + number(11..13) * 3600
+        + number(14..16) * 60
+        + number(17..19)
+        + (i64::from(BEGIN) - 14 * 3600 - 19 * 86_400);
+    let digits: String = time[19..]
+        .strip_prefix('.')
+        .map_or(String::new(), |rest| rest.chars().take_while(char::is_ascii_digit).collect());
+    Some(seconds * SECOND + format!("{digits:0<9}").parse::<i64>().unwrap())
+}
+
+fn ask(history: &History, question: &[&str]) -> Vec<Value> {
+    let asked = run(history.query(&[question, &["--format", "json"]].concat()));
+    let is_answer = [Some(0), Some(3)].contains(&asked.status.code());
+    assert!(is_answer, "{question:?}: {}", asked.stderr);
+    asked.stdout.lines().map(json).collect()
+}
+
+/// The fields of each row that must be the same, sorted.
+fn fields(rows: &[Value], names: &[&str]) -> Vec<String> {
+    let row =
+        |row: &Value| names.iter().map(|name| row[name].to_string()).collect::<Vec<_>>().join(" ");
+    let mut all: Vec<String> = rows.iter().map(row).collect();
+    all.sort();
+    all
+}
+
+/// Whether two times are the same, or at most ten minutes apart: where a span is cut, the single sighting is not known.
+fn is_near(one: &Value, other: &Value) -> bool {
+    one == other || nanos(one).zip(nanos(other)).is_some_and(|(a, b)| (a - b).abs() <= APART)
+}
+
+/// `who`: the same MACs with the same certainty; a time that differs is that of a span around the question, in which the single
+/// sighting was near.
+#[track_caller]
+fn same_who(seed: u64, [raw, spans]: [&History; 2], address: u8, at: i64) {
+    let (address, time) = (format!("10.1.2.{address}"), text(at));
+    let question = ["who", &address, "--at", &time];
+    let [raw, spans] = [raw, spans].map(|history| ask(history, &question));
+    let shown = format!("seed {seed}, {question:?}:\n{raw:#?}\n{spans:#?}");
+    let names = ["mac", "how_sure", "others", "frame_sources", "interface"];
+    assert_eq!(fields(&raw, &names), fields(&spans, &names), "{shown}");
+    for row in &raw {
+        let other = spans.iter().find(|other| other["mac"] == row["mac"]).expect("the same MACs");
+        for (side, is_before) in [("seen_before", true), ("seen_after", false)] {
+            if row[side] == other[side] {
+                continue;
+            }
+            let [single, span] = [row, other].map(|row| nanos(&row[side]).expect(&shown));
+            let is_around = if is_before { span <= single } else { single <= span };
+            assert!((single - at).abs() <= APART && is_around, "{side}: {shown}");
+            let why = other["why"].to_string();
+            assert!(why.contains("seen without a gap over ten minutes from"), "{shown}");
+        }
+    }
+}
+
+/// Questions about times: whole ones are answered in everything as before, also in numbers. Where a range begins or ends within a
+/// span, the times there differ by ten minutes at most.
+#[track_caller]
+fn same_answer(seed: u64, [raw, spans]: [&History; 2], question: &[&str], is_whole: bool) {
+    let [mut raw, mut spans] = [raw, spans].map(|history| ask(history, question));
+    if !is_whole {
+        // The latest comes first, and when it was is not known.
+        for row in raw.iter_mut().chain(&mut spans) {
+            if let Some(addresses) = row["addresses"].as_array_mut() {
+                addresses.sort_by_key(Value::to_string);
+            }
+        }
+    }
+    let shown = || format!("seed {seed}, {question:?}:\n{raw:#?}\n{spans:#?}");
+    if is_whole {
+        let sorted = |rows: &[Value]| {
+            let mut all: Vec<String> = rows.iter().map(Value::to_string).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(sorted(&raw), sorted(&spans), "{}", shown());
+        return;
+    }
+    let names = [
+        "mac",
+        "address",
+        "change",
+        "before",
+        "left_out",
+        "addresses",
+        "frame_sources",
+        "interface",
+    ];
+    assert_eq!(fields(&raw, &names), fields(&spans, &names), "{}", shown());
+    let key = |row: &Value| {
+        names.map(|name| row[name].to_string()).join(" ") + &row["first_seen"].to_string()
+    };
+    let sorted = |rows: &[Value]| {
+        let mut rows = rows.to_vec();
+        rows.sort_by_cached_key(key);
+        rows
+    };
+    for (one, other) in sorted(&raw).iter().zip(&sorted(&spans)) {
+        for time in ["first_seen", "last_seen", "time", "before_last_seen"] {
+            assert!(is_near(&one[time], &other[time]), "{time}: {}", shown());
+        }
+    }
+}
+
+#[test]
+fn compacted_histories_answer_as_before() {
+    let seeds = std::env::var("AW_SPAN_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    let first: u64 =
+        std::env::var("AW_SPAN_FIRST").ok().and_then(|it| it.parse().ok()).unwrap_or(1);
+    let ring = Ring::new();
+    capture(&ring, &[(0, 1, 3, 0)]);
+    let (mut single, mut left, mut made) = (0, 0, 0);
+    for seed in first..first + seeds.unwrap_or(6) {
+        let random = &mut Random(seed);
+        let rows = random_rows(random);
+        let raw = store(&ring, &rows);
+        let middle = BEGIN_NANOS + random.below(LENGTH as u64) as i64 * SECOND;
+        let spans = compacted_twice(&ring, &raw, middle);
+        let sum = "SELECT (SELECT count(*) FROM sighting) + (SELECT coalesce(sum(count), 0) FROM sighting_span)";
+        assert_eq!(spans.value::<i64>(sum).unwrap_or(0), rows.len() as i64, "seed {seed}");
+        (single, left) = (single + rows.len() as i64, left + count(&spans, "sighting"));
+        made += count(&spans, "sighting_span");
+        let both = [&raw, &spans];
+        let ends = ends(&spans);
+        for address in 1..=3 {
+            for _ in 0..8 {
+                let at = BEGIN_NANOS + random.below(LENGTH as u64 * 1_000) as i64 * 1_000_000;
+                same_who(seed, both, address, at);
+            }
+            let of_address: Vec<i64> =
+                ends.iter().filter(|end| end.0 == address).map(|end| end.1).collect();
+            for _ in 0..if of_address.is_empty() { 0 } else { 10 } {
+                let beside = random.one_of(&[-APART - 1, -APART, -1, 0, 1, APART, APART + 1]);
+                same_who(seed, both, address, random.one_of(&of_address) + beside);
+            }
+            let address = format!("10.1.2.{address}");
+            same_answer(seed, both, &["ip", &address], true);
+            same_answer(seed, both, &["ip", &address, "--all"], true);
+        }
+        for mac in 1..=4 {
+            same_answer(seed, both, &["mac", &mac_text(mac)], true);
+            for _ in 0..4 {
+                let at = BEGIN_NANOS + random.below(LENGTH as u64 * 1_000) as i64 * 1_000_000;
+                let (mac, at) = (mac_text(mac), text(at));
+                let [raw, spans] = both.map(|history| ask(history, &["mac", &mac, "--at", &at]));
+                let names = ["mac", "address", "how_sure", "others", "frame_sources", "interface"];
+                let shown = format!("seed {seed}, {mac} at {at}:\n{raw:#?}\n{spans:#?}");
+                assert_eq!(fields(&raw, &names), fields(&spans, &names), "{shown}");
+            }
+        }
+        same_answer(seed, both, &["changes"], true);
+        same_answer(seed, both, &["devices"], true);
+        for _ in 0..4 {
+            let from = BEGIN_NANOS + random.below(LENGTH as u64) as i64 * SECOND;
+            let to = from + (700 + random.below(40_000) as i64) * SECOND;
+            let (from, to) = (text(from), text(to));
+            let range = ["--from", &from, "--to", &to];
+            let (address, mac) =
+                (format!("10.1.2.{}", 1 + random.below(3)), mac_text(1 + random.below(4) as i64));
+            for question in [&["ip", &address][..], &["mac", &mac], &["changes"], &["devices"]] {
+                same_answer(seed, both, &[question, &range].concat(), false);
+            }
+        }
+    }
+    assert!(
+        made > 0 && left * 4 < single * 3,
+        "{made} spans, {left} of {single} sightings are left"
+    );
+}
+
+/// The ends of all spans, with the last number of their address.
+fn ends(history: &History) -> Vec<(u8, i64)> {
+    let database = Connection::open(history.database()).unwrap();
+    let select = "SELECT ip, first, last FROM sighting_span JOIN pairing ON pairing.id = pairing";
+    let mut select = database.prepare(select).unwrap();
+    let rows = select
+        .query_map([], |row| {
+            let ip: String = row.get(0)?;
+            let address = ip.rsplit('.').next().unwrap().parse().unwrap();
+            Ok([(address, row.get(1)?), (address, row.get(2)?)])
+        })
+        .unwrap();
+    rows.flat_map(Result::unwrap).collect()
+}
+
+/// A device that answers every 30 s for ten hours: one span, of which the view shows both ends. Deleting one of them as old deletes what
+/// is between, and deleting both leaves nothing; retention cuts.
+#[test]
+fn a_span_in_the_view() {
+    let ring = Ring::new();
+    capture(&ring, &[(0, 1, 3, 0)]);
+    let rows: Vec<Row> =
+        (0..1_000).map(|n| (1, 3, -1, BEGIN_NANOS + n * 30 * SECOND, n % 2)).collect();
+    let raw = store(&ring, &rows);
+    let times = |history: &History| -> Vec<i64> {
+        history.rows("addrwatch").iter().map(|row| row.0 - i64::from(BEGIN)).collect()
+    };
+    let spans = compacted(&ring, &raw);
+    assert_eq!((count(&spans, "sighting"), count(&spans, "sighting_span")), (0, 1));
+    assert_eq!(times(&spans), [0, 29_970]);
+    let table =
+        run(spans.query(&["who", "10.1.2.3", "--at", &text(BEGIN_NANOS + 3600 * SECOND)])).ok();
+    let seen = "seen without a gap over ten minutes from 1 h 0 min before to 7 h 19 min after";
+    assert!(table.stdout.contains(seen), "{}", table.stdout);
+    let execute = |sql: &str| spans.open().unwrap().execute_batch(sql).unwrap();
+    execute(&format!("DELETE FROM addrwatch WHERE timestamp < {BEGIN} + 10"));
+    assert_eq!(times(&spans), [29_970]);
+    execute("DELETE FROM addrwatch");
+    assert_eq!((times(&spans), count(&spans, "sighting_span")), (vec![], 0));
+    // An import adds nothing that is in a span.
+    let spans = compacted(&ring, &raw);
+    let exported = run(raw.query(&["export"])).ok().stdout;
+    let file = raw.path().join("exported");
+    fs::write(&file, exported).unwrap();
+    let import = |file: &Path| {
+        let mut command = aw_tests::rig::program("aw-sqlite", &["--database"]);
+        command.arg(spans.database()).arg("import").arg(file);
+        run(command).ok().stderr
+    };
+    let report = import(&file);
+    assert!(report.contains("0 rows added"), "{report}");
+    assert_eq!((count(&spans, "sighting"), count(&spans, "sighting_span")), (0, 1));
+}
+
+/// All rows of both tables, with what identifies their pairing.
+fn all_rows(history: &History) -> Vec<String> {
+    let select = "SELECT host || ring || interface || vlan || ip || mac || source || rest FROM (
+        SELECT pairing, ' ' || time || ' ' || origin || ' ' || again AS rest FROM sighting
+        UNION ALL SELECT pairing, ' ' || first || ' ' || last || ' ' || count || ' ' || first_origin || ' ' || last_origin
+        FROM sighting_span) JOIN pairing ON pairing.id = pairing JOIN place ON place.id = place ORDER BY 1";
+    let database = history.open().expect("a database");
+    let mut select = database.prepare(select).unwrap();
+    select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+/// A compacted history that moves is the same elsewhere, and moves once; into the history that it was made from, nothing is added.
+#[test]
+fn spans_move() {
+    let ring = Ring::new();
+    capture(&ring, &[(0, 1, 3, 0)]);
+    let (mut made, other) = (0, History::new());
+    for seed in 100..104 {
+        let rows = random_rows(&mut Random(seed));
+        let raw = store(&ring, &rows);
+        let spans = compacted(&ring, &raw);
+        made += count(&spans, "sighting_span");
+        let exported = run(spans.query(&["export"])).ok().stdout;
+        let file = spans.path().join("exported");
+        fs::write(&file, exported).unwrap();
+        let import = |history: &History| {
+            let mut command = aw_tests::rig::program("aw-sqlite", &["--database"]);
+            command.arg(history.database()).arg("import").arg(&file);
+            run(command).ok().stderr
+        };
+        let empty = History::new();
+        let first = import(&empty);
+        assert!(first.contains(", 0 were there already"), "{first}");
+        assert_eq!(all_rows(&empty), all_rows(&spans), "seed {seed}");
+        for history in [&empty, &raw] {
+            let report = import(history);
+            assert!(report.contains(": 0 rows added"), "{report}");
+        }
+        assert_eq!(count(&raw, "sighting_span"), 0);
+        for address in ["10.1.2.1", "10.1.2.2", "10.1.2.3"] {
+            same_answer(seed, [&raw, &empty], &["ip", address], true);
+        }
+        import(&other);
+    }
+    assert!(made > 0);
+}
+
+/// A compaction that is killed at any moment, several times: each sighting is counted once, and when it has ended, the answers are those
+/// from before.
+#[test]
+fn a_killed_compaction_resumes() {
+    let ring = Ring::new();
+    capture(&ring, &[(0, 1, 3, 0)]);
+    let mut rows = random_rows(&mut Random(7));
+    rows.extend((10..250).map(|address| (1, address, -1, BEGIN_NANOS, 0)));
+    let raw = store(&ring, &rows);
+    let more = format!(
+        "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 3000)
+        INSERT INTO sighting SELECT id, {BEGIN_NANOS} + n * 20 * {SECOND}, n % 2, 0
+        FROM pairing CROSS JOIN numbers WHERE substr(ip, 8) + 0 >= 10;
+        PRAGMA wal_checkpoint(truncate)"
+    );
+    raw.open().unwrap().execute_batch(&more).unwrap();
+    let all = Some(rows.len() as i64 + 240 * 3_000);
+    assert_eq!(raw.value("SELECT count(*) FROM sighting"), all);
+    let copy = History::new();
+    fs::copy(raw.database(), copy.database()).unwrap();
+    let sum = "SELECT (SELECT count(*) FROM sighting) + (SELECT coalesce(sum(count), 0) FROM sighting_span)";
+    let (random, mut partly) = (&mut Random(1), 0);
+    for number in 0..20 {
+        let output = copy.start(&ring, &["--raw-days", "1"]);
+        if number == 0 {
+            wait_until("spans", || count(&copy, "sighting_span") > 0);
+        } else {
+            std::thread::sleep(std::time::Duration::from_millis(random.below(150)));
+        }
+        output.kill();
+        assert_eq!(copy.value(sum), all);
+        partly += i64::from(count(&copy, "sighting") > 10_000);
+        let address = format!("10.1.2.{}", 10 + random.below(240));
+        same_answer(1, [&raw, &copy], &["ip", &address], true);
+    }
+    assert!(partly > 0, "no kill was in the middle");
+    run(copy.command(&ring, &["--once", "--raw-days", "1"])).ok();
+    assert_eq!(copy.value(sum), all);
+    assert!(count(&copy, "sighting") < 10_000);
+    same_answer(1, [&raw, &copy], &["devices", "--count"], true);
+    same_answer(1, [&raw, &copy], &["changes"], true);
+}
+
+/// Retention deletes spans with the sightings, and cuts those that last longer; and a row in the view of its pairing stays.
+#[test]
+fn retention_of_spans() {
+    let ring = Ring::new();
+    capture(&ring, &[(0, 1, 3, 0)]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = now.as_secs() as i64 * SECOND;
+    let day = 86_400 * SECOND;
+    let midnight = now - now.rem_euclid(day);
+    // All day, for days: 20 to 2 days ago.
+    let mut rows: Vec<Row> =
+        (0..18 * 144).map(|n| (1, 3, -1, midnight - 20 * day + n * 600 * SECOND, 0)).collect();
+    rows.push((1, 4, -1, now - 10 * SECOND, 0)); // so that the clock is trusted
+    let raw = store(&ring, &rows);
+    let copy = History::new();
+    fs::copy(raw.database(), copy.database()).unwrap();
+    run(copy.command(&ring, &["--once", "--raw-days", "1"])).ok();
+    assert_eq!(count(&copy, "sighting_span"), 18);
+    run(copy.command(&ring, &["--once", "--raw-days", "1", "--retention", "10"])).ok();
+    let kept: i64 = copy.value("SELECT min(first) FROM sighting_span").unwrap();
+    assert!(kept >= now - 10 * day && kept < now - 9 * day, "{kept}");
+    let left: i64 = copy.value("SELECT sum(count) FROM sighting_span").unwrap();
+    let expected = rows.iter().filter(|row| row.1 == 3 && row.3 >= kept).count() as i64;
+    assert!((left - expected).abs() <= 2, "{left}, {expected}");
+    assert_eq!(count(&copy, "sighting"), 1);
+    run(copy.command(&ring, &["--once", "--raw-days", "1", "--retention", "1"])).ok();
+    assert_eq!((count(&copy, "sighting_span"), count(&copy, "pairing")), (0, 1));
+}
+
+/// A database of version 1, as the release before spans made it: it is converted where it is, and all rows are there.
+#[test]
+fn tables_of_version_1() {
+    let ring = Ring::new();
+    capture(&ring, &[(0, 1, 3, 0)]);
+    let rows = random_rows(&mut Random(3));
+    let history = store(&ring, &rows);
+    let [ip, mac] = [["ip", "10.1.2.1", "--all"], ["mac", "02:00:00:00:00:01", "--all"]];
+    let before = [ask(&history, &ip), ask(&history, &mac[..2])];
+    let view: String =
+        history.value("SELECT sql FROM sqlite_schema WHERE name = 'addrwatch'").unwrap();
+    let view = view.split("UNION ALL").next().unwrap();
+    history.open().unwrap().execute_batch(&format!(
+        "DROP VIEW addrwatch; DROP TABLE recent_sighting; DROP TABLE recent_filing; DROP TABLE sighting_span;
+        DROP TABLE span_progress; {view}; PRAGMA user_version = 1"
+    )).unwrap();
+    // Questions are answered before, too.
+    assert_eq!([ask(&history, &ip), ask(&history, &mac[..2])], before);
+    let checked = run(history.command(&ring, &["--check"])).ok();
+    assert!(
+        checked.stdout.contains("converted") || checked.stdout.contains("earlier release"),
+        "{checked:#?}"
+    );
+    run(history.command(&ring, &["--once"])).ok();
+    assert_eq!(history.value::<i64>("PRAGMA user_version"), Some(2));
+    assert_eq!(count(&history, "sighting"), rows.len() as i64);
+    assert_eq!([ask(&history, &ip), ask(&history, &mac[..2])], before);
+    run(history.command(&ring, &["--once", "--raw-days", "1"])).ok();
+    assert_eq!([ask(&history, &ip), ask(&history, &mac[..2])], before);
+}
+
+/// Frames of a thousand pairings in turn: events with these numbers, a hundred in a second.
+fn publish_in_turn(ring: &Ring, numbers: std::ops::Range<u32>) {
+    let frame = |number: u32| {
+        let pairing = number % 1_000;
+        let ip = std::net::Ipv4Addr::from(0x0a01_0000 + pairing);
+        let arp = Arp::request(station(pairing), ip, [10, 1, 255, 254].into());
+        (BEGIN + number / 100, arp.frame())
+    };
+    capture_frames(ring, numbers.map(frame));
+}
+
+/// What is written: a few pages in a commit of few events; and for each of many events, the filing by pairing and the copy of the
+/// write-ahead log included, a hundredth of a page for each row.
+#[test]
+fn what_is_written() {
+    let (ring, history) = (Ring::new(), History::new());
+    publish_in_turn(&ring, 0..1_000);
+    let output = history.start(&ring, &[]);
+    let mut next = 1_000;
+    let written = |output: &Run| {
+        let io = fs::read_to_string(format!("/proc/{}/io", output.id())).expect("our own child");
+        let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+        line.and_then(|bytes| bytes.parse::<u64>().ok()).expect("a number")
+    };
+    let mut publish = |number: u32| {
+        let stored = |end| history.checkpoint(&ring).is_some_and(|it| it.next() == u64::from(end));
+        wait_until("the earlier ones are stored", || stored(next));
+        let before = written(&output);
+        publish_in_turn(&ring, next..next + number);
+        next += number;
+        wait_until("they are stored", || stored(next));
+        written(&output) - before
+    };
+    // Two commits, if they were not read together.
+    let of_few = (0..6).map(|_| publish(30)).min();
+    assert!(of_few < Some(15_000), "{of_few:?} bytes for 30 events");
+    let of_many = (0..6).map(|_| publish(3_000)).min();
+    assert!(of_many < Some(100 * 3_000), "{of_many:?} bytes for 3000 events");
+    let begin = written(&output);
+    for _ in 0..9 {
+        publish(30_000);
+    }
+    wait_until("they are filed", || {
+        count(&history, "recent_filing") == 0 && count(&history, "sighting") >= 250_000
+    });
+    let all = (written(&output) - begin) / 270_000;
+    assert!(all < 150, "{all} bytes for an event");
+    output.stop().ok();
+    assert_eq!(history.count(), u64::from(next));
+}
+
+/// Recent sightings are filed, also by a program that is killed at any moment; what is read is the same all the time.
+#[test]
+fn rows_are_filed() {
+    const EVENTS: u32 = 270_000;
+    let (ring, history) = (Ring::new(), History::new());
+    let mut next = 1;
+    let all = || history.count();
+    while next < EVENTS {
+        let end = EVENTS.min(next + 30_000);
+        aw_tests::feed::publish(&ring, next..end);
+        let output = history.start(&ring, &[]);
+        wait_until("they are stored", || {
+            history.checkpoint(&ring).is_some_and(|it| it.next() == u64::from(end) - 1)
+        });
+        if end == EVENTS {
+            wait_until("some are filed", || count(&history, "sighting") > 0);
+        }
+        output.kill();
+        assert_eq!(all(), u64::from(end) - 1);
+        next = end;
+    }
+    for _ in 0..5 {
+        let output = history.start(&ring, &[]);
+        std::thread::sleep(std::time::Duration::from_millis(120));
+        output.kill();
+        assert_eq!(all(), u64::from(EVENTS) - 1);
+        assert_eq!(history.answers(&["who", "10.0.0.77"], &["mac"]).len(), 1);
+    }
+    run(history.command(&ring, &["--once"])).ok();
+    assert_eq!(count(&history, "recent_filing"), 0);
+    assert!(count(&history, "recent_sighting") < 20_000 && count(&history, "sighting") >= 250_000);
+    history.assert_exactly_once(&ring, EVENTS);
+}
