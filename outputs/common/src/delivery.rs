@@ -33,6 +33,7 @@ pub(crate) struct Delivery<'a, S> {
     pending: Vec<(usize, StreamItem)>,
     /// The time when the oldest of them was added.
     pending_since: Option<Instant>,
+    began: Instant,
     /// When the sink confirmed items for the last time.
     confirmed_at: Option<Instant>,
     /// The sink's maintenance is not complete. It goes on between two deliveries, so they are not postponed.
@@ -84,6 +85,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
             ring_states,
             pending,
             pending_since: None,
+            began: Instant::now(),
             confirmed_at: None,
             is_maintaining: false,
             mode,
@@ -175,7 +177,9 @@ impl<'a, S: Sink> Delivery<'a, S> {
         let since = self.pending_since?;
         let Mode::Direct = self.mode else { return Some(since + LONGEST_WAIT) };
         let next = self.confirmed_at.filter(|_| !self.is_maintaining);
-        let next = next.map(|last| last + self.plan.interval);
+        // After the start, each interval is twice the one before: the first answers of a new history do not lack a minute.
+        let interval = |last: Instant| self.plan.interval.min(last - self.began);
+        let next = next.map(|last| last + interval(last));
         Some((since + self.plan.linger).max(next.unwrap_or(since)))
     }
 

@@ -240,7 +240,7 @@ fn a_pause_ends_when_something_is_due() {
     assert!(delivery.pause() <= LONGEST_WAIT && delivery.is_gathering());
 }
 
-/// After a pause, an event is delivered at once; the next ones when the interval is over, when the ring may overwrite them, or while
+/// After a pause, an event is delivered at once; the next ones when the interval is over, which is shorter after the start, when the ring may overwrite them, or while
 /// the sink has maintenance to do.
 #[test]
 fn deliveries_have_an_interval() {
@@ -253,13 +253,17 @@ fn deliveries_have_an_interval() {
         delivery.work(true, false).unwrap();
         delivery.sink.rows.len()
     };
+    let before = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+    delivery.began = before(8);
     assert_eq!([take(&mut delivery, 0), take(&mut delivery, 1)], [1, 1]);
+    assert!(delivery.pause() < Duration::from_secs(60), "eight seconds, as long as it runs");
+    delivery.began = before(7_200);
     assert!(delivery.pause() > Duration::from_secs(3_000));
     delivery.hurry().unwrap();
     assert_eq!(delivery.confirmed(0).map(|position| position.sequence), Some(2));
     delivery.is_maintaining = true;
     assert_eq!(take(&mut delivery, 2), 3);
-    delivery.confirmed_at = Instant::now().checked_sub(Duration::from_secs(3_601));
+    delivery.confirmed_at = Some(before(3_601));
     delivery.is_maintaining = false;
     assert_eq!(take(&mut delivery, 5), 4);
     delivery.take(0, item(6)).unwrap();
