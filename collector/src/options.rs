@@ -13,7 +13,7 @@ use shm_layout::{InterfaceName, RingName, WriterOptions};
 
 use crate::{
     Error, batching::parse_latency, event_name::EventName, failed, rate_limit::Suppression,
-    sample_file,
+    sample_file, udp_source,
 };
 
 /// Captures ARP and IPv6 Neighbor Discovery, and records which MAC address uses which IP address.
@@ -320,8 +320,7 @@ impl Options {
 
     /// Where it receives datagrams.
     pub fn ports(&self) -> Vec<SocketAddr> {
-        let macupd = self.macupd.map(SocketAddr::V4);
-        [macupd, self.listen_vxlan, self.listen_tzsp].into_iter().flatten().collect()
+        udp_source::addresses(self).into_iter().map(|(_, address)| address).collect()
     }
 
     /// The interface names of mirrored frames that it receives as datagrams.

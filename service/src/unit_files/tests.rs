@@ -66,6 +66,57 @@ fn homes_and_shared_directories() {
     }
 }
 
+/// `BindPaths=` shows a directory that is hidden or read-only otherwise, but not below what is inaccessible.
+#[test]
+fn directories_that_are_bound() {
+    let made = tempfile::tempdir().unwrap();
+    let unit = |text: &str| {
+        let text = format!("ProtectSystem=strict\nPrivateTmp=yes\n{text}\n");
+        fs::write(made.path().join("aw-x.service"), text).unwrap();
+        UnitFiles::read("aw-x", &[made.path()]).unwrap()
+    };
+    for (text, place, is_hidden, is_forbidden) in [
+        ("ProtectHome=tmpfs", "/home/x/db", true, true),
+        ("ProtectHome=tmpfs\nBindPaths=/home/x", "/home/x/db", false, false),
+        ("ProtectHome=tmpfs\nBindPaths=/home/x", "/home/y/db", true, true),
+        ("ProtectHome=tmpfs\nBindReadOnlyPaths=/home/x", "/home/x/db", false, true),
+        ("ProtectHome=tmpfs\nBindPaths=/disk:/home/x:rbind", "/home/x", false, false),
+        ("ProtectHome=tmpfs\nBindPaths=/home/x\nBindPaths=", "/home/x/db", true, true),
+        ("ProtectHome=yes\nBindPaths=/home/x", "/home/x/db", true, true),
+        ("BindPaths=-/srv/a /srv/b", "/srv/b/db", false, false),
+        ("BindPaths=/srv/a\nBindReadOnlyPaths=/srv/a/b", "/srv/a/b", false, true),
+        ("BindPaths=/tmp/x", "/tmp/x/db", false, false),
+        ("BindPaths=/tmp/x", "/tmp/y/db", true, true),
+    ] {
+        let (unit, place) = (unit(text), Path::new(place));
+        let found = (unit.hides(place).is_some(), unit.forbids_writing(place).is_some());
+        assert_eq!(found, (is_hidden, is_forbidden), "{text}: {place:?}");
+    }
+}
+
+#[test]
+fn ports_below_1024() {
+    let made = tempfile::tempdir().unwrap();
+    let port = "CAP_NET_BIND_SERVICE";
+    for (text, has) in [
+        ("", false),
+        ("AmbientCapabilities=CAP_NET_RAW PORT", true),
+        ("AmbientCapabilities=PORT\nAmbientCapabilities=", false),
+        ("AmbientCapabilities=PORT\nAmbientCapabilities=CAP_NET_RAW", true),
+        ("AmbientCapabilities=PORT\nAmbientCapabilities=~PORT", false),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=", false),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=CAP_NET_RAW", false),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=\nCapabilityBoundingSet=PORT", true),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=~CAP_NET_RAW", true),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=~PORT", false),
+    ] {
+        let text = format!("[Service]\n{}\n", text.replace("PORT", port));
+        fs::write(made.path().join("aw-x.service"), &text).unwrap();
+        let unit = UnitFiles::read("aw-x", &[made.path()]).unwrap();
+        assert_eq!(!unit.capabilities().is_empty(), has, "{text}");
+    }
+}
+
 /// The forms that systemd reads.
 #[test]
 fn forms_of_units() {
