@@ -10,8 +10,8 @@ use std::{
 };
 
 use aw_service::{
-    CapabilitySet, Identity, UnitFiles, UserAccount, check_directory, other_options_of,
-    report_trial, run_as, run_as_with, user_name,
+    Identity, UnitFiles, UserAccount, check_directory, other_options_of, report_trial, run_as,
+    run_as_with, user_name,
 };
 use pcap::{Capture, Linktype};
 use rustix::{

@@ -16,7 +16,8 @@
 //!   264  i64  writer's heartbeat, ns since the epoch
 //!   272  i64  when the last frame was seen, to a heartbeat; 0 = none yet
 //!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
-//!   320  2 × u64  not used
+//!   320  u64  ns since the start of the machine at the last heartbeat (CLOCK_BOOTTIME); 0 = not known
+//!   328  u64  not used
 //!   336  u64  how often the file was truncated in this generation
 //!   344  i64  when the last of that was noticed: the counters begin there; 0 = never, -1 = they begin again at this moment
 //!   352  u64  the first event after that: earlier ones may be gone
@@ -70,7 +71,8 @@ pub(crate) struct Header {
     pub head: CacheAligned<AtomicU64>,
     pub wake: CacheAligned<AtomicU32>,
     pub writer: CacheAligned<Heartbeat>,
-    _unused: [u64; 2],
+    pub beat_since_boot: AtomicU64,
+    _unused: u64,
     pub cuts: Cuts,
     pub no_frames: AtomicU64,
     pub gap: [AtomicU64; 2],

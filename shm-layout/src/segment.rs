@@ -324,6 +324,7 @@ fn copy_times(header: &Header, from: &Header) {
     to.last_frame.store(beat.last_frame.load(Relaxed), Relaxed);
     to.last_drop.store(beat.last_drop.load(Relaxed), Relaxed);
     to.time.store(beat.time.load(Relaxed), Relaxed); // until the first heartbeat
+    header.beat_since_boot.store(from.beat_since_boot.load(Relaxed), Relaxed);
     for (to, from) in header.gap.iter().zip(&from.gap) {
         to.store(from.load(Relaxed), Relaxed);
     }

@@ -2,6 +2,8 @@
 
 use std::{fs::File, sync::atomic::Ordering::*};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::{
     CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange,
     OuterHeader, RingName, UnixTime,
@@ -68,6 +70,12 @@ pub struct Writer {
     unreachable: bool,
 }
 
+/// Nanoseconds since the start of the machine, also while it slept. No clock that is set.
+fn since_boot() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 impl Writer {
     /// Continues the segment of this name, or creates it.
     ///
@@ -131,16 +139,25 @@ impl Writer {
             are_blocks_exact,
             unreachable,
         };
-        writer.find_gap(UnixTime::now());
+        writer.find_gap(UnixTime::now(), since_boot());
         writer.announce();
         Ok(writer)
     }
 
-    /// Finds and stores since when there was no writer, if that is long ago. What an earlier writer stored stays.
-    fn find_gap(&mut self, now: UnixTime) {
+    /// Finds and stores since when there was no writer, if that is long ago. What an earlier writer stored stays. Two times of
+    /// day do not show how much time is between them: the clock may have been set.
+    fn find_gap(&mut self, now: UnixTime, since_boot: u64) {
         let header = self.map.header();
         let last = load_time(&header.writer.0.time);
-        if last.as_nanos() != 0 && now.as_nanos().saturating_sub(last.as_nanos()) >= LEAST_GAP {
+        let by_clock = now.as_nanos().saturating_sub(last.as_nanos());
+        let elapsed = match header.beat_since_boot.load(Relaxed) {
+            0 => by_clock, // of an earlier version
+            beat => since_boot.saturating_sub(beat).try_into().unwrap_or(i64::MAX),
+        };
+        if last.as_nanos() != 0 && elapsed >= LEAST_GAP {
+            let was_set = by_clock.abs_diff(elapsed) >= LEAST_GAP as u64;
+            let before = UnixTime::from_nanos(now.as_nanos().saturating_sub(elapsed));
+            let last = if was_set { before } else { last };
             for (word, time) in header.gap.iter().zip([last, now]) {
                 word.store(time.as_nanos() as u64, Relaxed);
             }
@@ -343,6 +360,7 @@ impl Writer {
             }
         }
         beat.time.store(now, Relaxed);
+        header.beat_since_boot.store(since_boot(), Relaxed);
         sums.iter().zip(&before).any(|(sum, before)| sum < before)
     }
 

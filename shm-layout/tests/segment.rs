@@ -105,7 +105,16 @@ fn a_reader_starts_at_the_requested_position() {
     assert_eq!(drain(&mut skipping), (range(13, 21), 0));
 }
 
-/// The heartbeat also stores when frames were last seen and last dropped, across restarts and resizes.
+/// Moves the last heartbeat of a ring without a writer back, by the clock that is never set.
+fn beat_earlier(ring: &RingName, seconds: u64) {
+    const BEAT_SINCE_BOOT: u64 = 320;
+    let file = fs::File::options().read(true).write(true).open(ring.path()).unwrap();
+    let mut word = [0; 8];
+    file.read_exact_at(&mut word, BEAT_SINCE_BOOT).unwrap();
+    let earlier = u64::from_ne_bytes(word) - seconds * 1_000_000_000;
+    file.write_all_at(&earlier.to_ne_bytes(), BEAT_SINCE_BOOT).unwrap();
+}
+
 /// A time without a writer is stored by the one that ends it, also if it makes a ring of another size. A restart is none.
 #[test]
 fn a_time_without_a_writer() {
@@ -118,10 +127,21 @@ fn a_time_without_a_writer() {
     drop(writer);
     let mut writer = create(&ring, 8);
     assert_eq!(writer.gap(), None, "a restart");
+    writer.maintain(ago(600));
+    drop(writer);
+    let mut writer = create(&ring, 8);
+    assert_eq!(writer.gap(), None, "the clock was set forward by ten minutes, and no time went by");
+    writer.maintain(ago(-600));
+    drop(writer);
+    beat_earlier(&ring, 300);
+    let mut writer = create(&ring, 8);
+    let (from, to) = writer.gap().unwrap();
+    assert!(from < ago(290) && from > ago(310) && to > ago(10), "set back: {from:?} {to:?}");
     for slots in [8, 16, 16] {
         let last = ago(600);
         writer.maintain(last);
         drop(writer);
+        beat_earlier(&ring, 600);
         writer = create(&ring, slots);
         let (from, to) = writer.gap().unwrap();
         assert!(from == last && to > ago(100), "{slots}: {from:?} {to:?}");

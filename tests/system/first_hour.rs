@@ -262,7 +262,7 @@ fn the_options_of_the_service() {
     // Each channel as the service has it: a variable with %, and none of this shell.
     let channel = |variable: &str| {
         let text = format!(
-            "[[channel]]\nname = \"a\"\nurl = \"http://127.0.0.1:9/\"\ntoken_env = \"{variable}\"\n"
+            "[[channel]]\nname = \"a\"\nwebhook = {{ url = \"http://127.0.0.1:9/\", token_env = \"{variable}\" }}\n"
         );
         place.write("unit.toml", &text);
         place.give("unit.toml");

@@ -27,6 +27,7 @@ pub mod names;
 mod options;
 mod outage_file;
 mod plan;
+mod ring_watch;
 mod saved_states;
 pub mod serve;
 mod source;
@@ -43,6 +44,7 @@ use shm_layout::{
 };
 
 use history_import::{HistorySource, import_history};
+use ring_watch::RingWatch;
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
 pub use capture_fault::capture_fault;
@@ -259,6 +261,7 @@ pub fn run<S: Sink>(
         let signals = Signals::register()?;
         let resumes = from == StartFrom::Resume || plan.from == StartFrom::Resume;
         let boot = live_checkpoint::this_boot();
+        let watch = RingWatch::begin(&options.rings).filter(|_| !options.once);
         confine(options, &owners, plan, resumes, startup)?;
         signals
             .exit_after(GRACE, "the destination accepted nothing for 15 s after the stop signal: ending with the events that it has confirmed")?;
@@ -280,8 +283,7 @@ pub fn run<S: Sink>(
         let schedule = Default::default();
         let files = delivery::CheckpointFiles { spool, file, live_checkpoint, in_sink, schedule };
         let delivery = delivery::Delivery::new(&mut sink, plan, files)?;
-        let lacks = plan.lacks.as_deref();
-        follow::follow(options, from, &owners, delivery, lacks, &signals, startup)
+        follow::follow(options, plan, &owners, delivery, watch, &signals, startup)
     })
 }
 
