@@ -134,6 +134,46 @@ fn an_interface_that_appears_later_is_captured() {
     }
 }
 
+/// What may be only the name of a unit is an interface once there is one: that it cannot be captured is reported to all.
+#[test]
+fn a_label_that_becomes_an_interface() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let command = |name: &str, words: &[&str]| {
+        let mut command = lan.here.command(binary(name));
+        command.args(["--ring", ring.name()]).args(words);
+        command
+    };
+    let health = || run(command("aw-stdout", &["--health"]));
+    let up = || {
+        let metrics = run(command("aw-metrics", &["--once"])).ok().stdout;
+        let of_label = |line: &&str| line.starts_with("addrwatch_interface_up{") && line.contains("lab0");
+        metrics.lines().find(of_label).and_then(|line| line.rsplit(' ').next()).map(String::from)
+    };
+    let collector = Run::start(command("collector", &["-q", "--instance", "lab0", "veth0"]));
+    collector.stderr.wait_for("lab0, the name of this unit, is no interface now");
+    wait_until("veth0 is captured", || health().status.success());
+    assert_eq!(up(), None);
+    lan.here.ip("link add lab0 type veth peer name lab1");
+    collector.stderr.wait_for("cannot listen on lab0: it is down");
+    wait_until("--health finds it", || health().stderr.contains("interface lab0 is down"));
+    assert_eq!(up().as_deref(), Some("0"));
+    lan.here.ip("link del lab0");
+    lan.here.ip("tuntap add lab0 mode tun");
+    lan.here.ip("link set lab0 up");
+    collector.stderr.wait_for("cannot listen on lab0: link type");
+    wait_until("--health finds it", || health().stderr.contains("interface lab0 cannot be captured"));
+    assert_eq!(up().as_deref(), Some("0"));
+    lan.here.ip("link del lab0");
+    lan.here.ip("link add lab0 type veth peer name lab1");
+    lan.here.ip("link set lab0 up");
+    lan.here.ip("link set lab1 up");
+    collector.stderr.wait_for("listening on lab0");
+    wait_until("it is captured", || health().status.success());
+    assert_eq!(up().as_deref(), Some("1"));
+    collector.stop().ok();
+}
+
 /// More interfaces than the ring has counters for: the rate limit distinguishes all of them.
 #[test]
 fn many_interfaces_are_distinguished() {
