@@ -127,7 +127,7 @@ pub struct Options {
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["remove", "stats"])]
     pub claim: bool,
 
-    /// Try what the collector will do, and exit: find its interfaces and user, open captures, compile --filter, take its ports, create a ring and remove it. If root asks with --instance and without -u, and the unit exists, it is tried as the user and with the limits of that unit. Print each fault with its remedy, and exit with status 1 if there is one. No frame is read
+    /// Try what the collector will do, and exit: find its interfaces and user, open captures, compile --filter, take its ports, create a ring and remove it. If root asks with --instance and without -u, and the unit exists, it is tried as the user and with the limits of that unit, and without further options with its command line and files. Print each fault with its remedy, and exit with status 1 if there is one. No frame is read
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["read", "remove", "claim", "stats", "daemon"])]
     pub check: bool,
 

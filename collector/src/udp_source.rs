@@ -189,6 +189,11 @@ impl UdpSource {
         format!("{} ({})", self.address, self.protocol.title())
     }
 
+    /// Whether it receives reports, and no frames.
+    pub fn receives_reports(&self) -> bool {
+        self.protocol == Protocol::Macupd
+    }
+
     /// The drops that were not logged yet, for a message; none if there are none.
     pub fn take_unlogged_drops(&mut self) -> Option<String> {
         let drops = std::mem::take(&mut self.unlogged_drops);

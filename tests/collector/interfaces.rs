@@ -147,7 +147,8 @@ fn a_label_that_becomes_an_interface() {
     let health = || run(command("aw-stdout", &["--health"]));
     let up = || {
         let metrics = run(command("aw-metrics", &["--once"])).ok().stdout;
-        let of_label = |line: &&str| line.starts_with("addrwatch_interface_up{") && line.contains("lab0");
+        let of_label =
+            |line: &&str| line.starts_with("addrwatch_interface_up{") && line.contains("lab0");
         metrics.lines().find(of_label).and_then(|line| line.rsplit(' ').next()).map(String::from)
     };
     let collector = Run::start(command("collector", &["-q", "--instance", "lab0", "veth0"]));
@@ -162,7 +163,9 @@ fn a_label_that_becomes_an_interface() {
     lan.here.ip("tuntap add lab0 mode tun");
     lan.here.ip("link set lab0 up");
     collector.stderr.wait_for("cannot listen on lab0: link type");
-    wait_until("--health finds it", || health().stderr.contains("interface lab0 cannot be captured"));
+    wait_until("--health finds it", || {
+        health().stderr.contains("interface lab0 cannot be captured")
+    });
     assert_eq!(up().as_deref(), Some("0"));
     lan.here.ip("link del lab0");
     lan.here.ip("link add lab0 type veth peer name lab1");
