@@ -6,6 +6,7 @@ use aw_tests::lan::Lan;
 use aw_tests::listening::Listening;
 use aw_tests::rig::{Run, binary, public_copy, run, wait_until};
 use aw_tests::ring::Ring;
+use std::fs;
 
 /// Promiscuous by default, as the kernel shows it.
 #[test]
@@ -138,7 +139,7 @@ fn an_interface_that_appears_later_is_captured() {
 #[test]
 fn a_label_that_becomes_an_interface() {
     let Some(lan) = Lan::new() else { return };
-    let ring = Ring::new();
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
     let command = |name: &str, words: &[&str]| {
         let mut command = lan.here.command(binary(name));
         command.args(["--ring", ring.name()]).args(words);
@@ -146,7 +147,9 @@ fn a_label_that_becomes_an_interface() {
     };
     let health = || run(command("aw-stdout", &["--health"]));
     let up = || {
-        let metrics = run(command("aw-metrics", &["--once"])).ok().stdout;
+        let file = directory.path().join("metrics");
+        run(command("aw-metrics", &["--once", "--file", file.to_str().unwrap()])).ok();
+        let metrics = fs::read_to_string(file).unwrap();
         let of_label =
             |line: &&str| line.starts_with("addrwatch_interface_up{") && line.contains("lab0");
         metrics.lines().find(of_label).and_then(|line| line.rsplit(' ').next()).map(String::from)
@@ -157,14 +160,14 @@ fn a_label_that_becomes_an_interface() {
     assert_eq!(up(), None);
     lan.here.ip("link add lab0 type veth peer name lab1");
     collector.stderr.wait_for("cannot listen on lab0: it is down");
-    wait_until("--health finds it", || health().stderr.contains("interface lab0 is down"));
+    wait_until("--health finds it", || health().stdout.contains("interface lab0 is down"));
     assert_eq!(up().as_deref(), Some("0"));
     lan.here.ip("link del lab0");
     lan.here.ip("tuntap add lab0 mode tun");
     lan.here.ip("link set lab0 up");
     collector.stderr.wait_for("cannot listen on lab0: link type");
     wait_until("--health finds it", || {
-        health().stderr.contains("interface lab0 cannot be captured")
+        health().stdout.contains("interface lab0 cannot be captured")
     });
     assert_eq!(up().as_deref(), Some("0"));
     lan.here.ip("link del lab0");
