@@ -1,6 +1,9 @@
 //! The writing side: publishing, counting, waking readers.
 
-use std::{fs::File, sync::atomic::Ordering::*};
+use std::{
+    fs::{self, File},
+    sync::atomic::Ordering::*,
+};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -60,6 +63,8 @@ pub struct Writer {
     seen: [u64; MAX_INTERFACES],
     /// The time without a writer before this one.
     gap: Option<(UnixTime, UnixTime)>,
+    /// Which start of the machine this is.
+    boot: u64,
     /// Locked until the process ends, also if it is killed.
     lock: File,
     /// Blocks of the file, or more if some were missing at the start.
@@ -74,6 +79,13 @@ pub struct Writer {
 fn since_boot() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Half of the number of this boot; 0 if it is not known.
+fn boot() -> u64 {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16).unwrap_or_default()
 }
 
 impl Writer {
@@ -134,6 +146,7 @@ impl Writer {
             counted,
             seen,
             gap: None,
+            boot: boot(),
             lock,
             blocks,
             are_blocks_exact,
@@ -150,9 +163,10 @@ impl Writer {
         let header = self.map.header();
         let last = load_time(&header.writer.0.time);
         let by_clock = now.as_nanos().saturating_sub(last.as_nanos());
-        let elapsed = match header.beat_since_boot.load(Relaxed) {
-            0 => by_clock, // of an earlier version
-            beat => since_boot.saturating_sub(beat).try_into().unwrap_or(i64::MAX),
+        let beat = header.since_boot.of(last.as_nanos() as u64, self.boot);
+        let elapsed = match beat.and_then(|beat| since_boot.checked_sub(beat)) {
+            Some(elapsed) => elapsed.try_into().unwrap_or(i64::MAX),
+            None => by_clock, // of another build, or another boot or time namespace: the file may outlive those
         };
         if last.as_nanos() != 0 && elapsed >= LEAST_GAP {
             let was_set = by_clock.abs_diff(elapsed) >= LEAST_GAP as u64;
@@ -360,7 +374,7 @@ impl Writer {
             }
         }
         beat.time.store(now, Relaxed);
-        header.beat_since_boot.store(since_boot(), Relaxed);
+        header.since_boot.store(since_boot(), self.boot, now);
         sums.iter().zip(&before).any(|(sum, before)| sum < before)
     }
 
