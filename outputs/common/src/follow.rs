@@ -86,7 +86,8 @@ fn run_loop<S: Sink>(
         let is_behind = sources.iter().any(Source::is_behind);
         let mut busy = delivery.work(all_read, is_behind)?; // before other work, which may take time
         watch = watch.filter(|_| sources.iter().any(|source| source.reader.is_none()));
-        let is_new = watch.as_ref().is_some_and(RingWatch::has_news);
+        // What is not taken now waits in the system's queue.
+        let is_new = all_read && watch.as_mut().is_some_and(RingWatch::take_news);
         for source in sources.iter_mut() {
             source.report_losses();
             if !options.once {
@@ -112,7 +113,7 @@ fn run_loop<S: Sink>(
             }
             return delivery.check_all_delivered();
         }
-        wait(sources, delivery, watch.as_ref());
+        wait(sources, delivery, watch.as_mut());
     }
     delivery.finish()
 }
@@ -162,7 +163,7 @@ fn next_item(sources: &mut [Source]) -> Option<(usize, StreamItem)> {
     Some((index, sources[index].take()?))
 }
 
-fn wait<S: Sink>(sources: &[Source], delivery: &Delivery<S>, watch: Option<&RingWatch>) {
+fn wait<S: Sink>(sources: &[Source], delivery: &Delivery<S>, watch: Option<&mut RingWatch>) {
     let readers: Vec<&Reader> = sources.iter().filter_map(|s| s.reader.as_ref()).collect();
     let mut pause = SLEEP.min(delivery.pause());
     match watch {

@@ -1,25 +1,35 @@
 //! Notices at once that a ring appeared for which an output waits: a replay may overwrite its first events within a second.
 
 use std::{
+    ffi::OsStr,
     mem::MaybeUninit,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::PathBuf,
+    thread,
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::inotify::{self, CreateFlags, Reader, WatchFlags},
+    fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags},
 };
 use shm_layout::RingName;
 
 /// While some rings are read, and others are missing, it is looked for these so often, for so long: at boot, all collectors start.
 const OFTEN: Duration = Duration::from_millis(100);
 const AT_FIRST: Duration = Duration::from_secs(60);
+/// The least time between two looks. Any user may rename files in that directory, as often as the machine allows.
+const LEAST: Duration = Duration::from_millis(20);
 
 /// The system reports here that a file of the rings' directory got its name.
 pub(crate) struct RingWatch {
     inotify: OwnedFd,
+    /// The files of all rings.
+    files: Vec<PathBuf>,
     since: Instant,
+    is_new: bool,
+    looked_at: Option<Instant>,
+    woken_at: Option<Instant>,
 }
 
 impl RingWatch {
@@ -31,25 +41,44 @@ impl RingWatch {
         // A ring is complete before it gets its name.
         let flags = WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
         inotify::add_watch(&inotify, missing.path().parent()?, flags).ok()?;
-        Some(RingWatch { inotify, since: Instant::now() })
+        let files = rings.iter().map(RingName::path).collect();
+        let (is_new, looked_at, woken_at) = (false, None, None);
+        Some(RingWatch { inotify, files, since: Instant::now(), is_new, looked_at, woken_at })
     }
 
-    /// Whether a file appeared since the last call.
-    pub fn has_news(&self) -> bool {
+    /// Whether one of the rings may have appeared since it was true the last time. What is not read now is read by a later call.
+    pub fn take_news(&mut self) -> bool {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
-        let mut has_news = false;
-        while reader.next().is_ok() {
-            has_news = true;
+        while let Ok(event) = reader.next() {
+            let is_ring = event.file_name().is_some_and(|name| {
+                let name = Some(OsStr::from_bytes(name.to_bytes()));
+                self.files.iter().any(|file| file.file_name() == name)
+            });
+            self.is_new |= is_ring || event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+            if reader.is_buffer_empty() {
+                break;
+            }
         }
-        has_news
+        let is_due = self.looked_at.is_none_or(|at| at.elapsed() >= LEAST);
+        if self.is_new && is_due {
+            (self.is_new, self.looked_at) = (false, Some(Instant::now()));
+            return true;
+        }
+        false
     }
 
-    /// Sleeps until a file appears, a signal arrives, or the time is over.
-    pub fn wait(&self, timeout: Duration) {
+    /// Sleeps until a file appears, a signal arrives, or the time is over; a little longer if another file appeared just before.
+    pub fn wait(&mut self, timeout: Duration) {
+        let timeout = if self.is_new { timeout.min(LEAST) } else { timeout };
         let timeout =
             Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
-        let _ = poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], Some(&timeout));
+        let ready = poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], Some(&timeout));
+        if ready.is_ok_and(|ready| ready > 0) {
+            let since = self.woken_at.map_or(LEAST, |at| at.elapsed());
+            thread::sleep(LEAST.saturating_sub(since));
+            self.woken_at = Some(Instant::now());
+        }
     }
 
     /// The longest sleep of an output that reads other rings meanwhile.
@@ -60,26 +89,79 @@ impl RingWatch {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{fs, path::Path};
 
     use shm_layout::{Writer, WriterOptions};
 
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn ring(what: &str) -> RingName {
+        format!("/aw-test-{what}-{}", std::process::id()).parse().unwrap()
+    }
+
+    fn watch(name: &RingName) -> RingWatch {
+        RingWatch::begin(std::slice::from_ref(name)).unwrap()
+    }
+
+    /// Until it is news; other tests create rings, too.
+    fn wait_for_news(watch: &mut RingWatch) {
+        while !watch.take_news() {
+            watch.wait(LONG);
+        }
+    }
+
     #[test]
     fn a_ring_that_appears_ends_the_wait() {
-        let name: RingName = format!("/aw-test-appears-{}", std::process::id()).parse().unwrap();
-        let watch = RingWatch::begin(std::slice::from_ref(&name)).unwrap();
+        let name = ring("appears");
+        let mut watch = watch(&name);
+        watch.wait(Duration::ZERO);
+        assert!(!watch.take_news(), "it is not there");
         let options = WriterOptions { name: name.clone(), slots: 8, group: None, host: None };
-        let writer = thread::spawn(move || Writer::create(&options).unwrap());
-        // Other tests create rings, too.
-        while name.path().symlink_metadata().is_err() {
-            watch.wait(Duration::from_secs(3600));
-            assert!(watch.has_news());
-        }
+        let writer = Writer::create(&options).unwrap();
+        wait_for_news(&mut watch);
+        assert!(!watch.take_news(), "once");
         assert!(RingWatch::begin(std::slice::from_ref(&name)).is_none(), "all are there");
-        drop(writer.join());
-        std::fs::remove_file(name.path()).unwrap();
-        let _ = std::fs::remove_file(format!("{}.lock", name.path().display()));
+        drop(writer);
+        fs::remove_file(name.path()).unwrap();
+        let _ = fs::remove_file(format!("{}.lock", name.path().display()));
+    }
+
+    /// Files of other names are no news, and a flood of them neither hides the ring nor is it read at once.
+    #[test]
+    fn files_of_other_users() {
+        let name = ring("flood");
+        let (path, mut watch) = (name.path(), watch(&name));
+        let [from, to] = ["a", "b"].map(|end| path.with_extension(end));
+        let rename = |from: &Path, to: &Path| {
+            fs::write(from, "").unwrap();
+            fs::rename(from, to).unwrap();
+        };
+        rename(&from, &to);
+        watch.wait(LONG);
+        assert!(!watch.take_news(), "another name");
+        for _ in 0..1000 {
+            rename(&from, &to);
+        }
+        rename(&from, &path);
+        let mut turns = 0;
+        while !watch.take_news() {
+            watch.wait(LONG);
+            turns += 1;
+        }
+        assert!(turns > 3, "{turns}: each reads a part only");
+        // Also the ring's own name: what comes at once is one look, and is not forgotten.
+        rename(&from, &path);
+        let looked_at = watch.looked_at;
+        let is_at_once = watch.take_news();
+        assert!(!is_at_once || looked_at.unwrap().elapsed() >= LEAST);
+        if !is_at_once {
+            assert!(watch.is_new);
+            wait_for_news(&mut watch);
+        }
+        for file in [path, to] {
+            fs::remove_file(file).unwrap();
+        }
     }
 }
