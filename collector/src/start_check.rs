@@ -305,7 +305,9 @@ fn writer(ring: &RingName) -> Option<u64> {
 /// Whether only this process prevents that a port is opened: it has the port for datagrams, of this address, and the address is
 /// one of this machine. Its sockets are in /proc/PID/fd, their numbers and addresses in /proc/net/udp (proc_pid_net(5)).
 fn has_port(process: u64, wanted: SocketAddr) -> bool {
-    if UdpSocket::bind((wanted.ip(), 0)).is_err() {
+    let mut any_port = wanted; // with its zone
+    any_port.set_port(0);
+    if UdpSocket::bind(any_port).is_err() {
         return false;
     }
     let links = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     env,
+    ffi::OsString,
     io::{ErrorKind, Write, stdout},
     os::unix::process::CommandExt,
     path::Path,
@@ -203,20 +204,43 @@ pub(crate) fn check_as_unit(name: &str) -> Result<(), String> {
         return Ok(());
     };
     let unread = command.unread.iter().map(|why| format!("tried without the options of {why}\n"));
-    let text = format!("tried: {}\n{}", command.text(), unread.collect::<String>());
+    let left_out = command.variables.keys().filter(|name| is_of_the_loader(name));
+    let left_out = left_out.map(|name| {
+        format!("tried without the variable {name}: the check begins as root, and the service does not\n")
+    });
+    let lines = unread.chain(left_out).collect::<String>();
+    let text = format!("tried: {}\n{lines}", command.text());
     let _ = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush());
     let own = env::current_exe().map_err(|error| format!("find this program: {error}"))?;
-    let error = Command::new(&own)
-        .arg0(name)
-        .args(&command.arguments)
-        .arg("--check")
-        .env_clear()
-        .env("PATH", PATH)
-        .envs(unit.user_variables())
-        .envs(&command.variables)
-        .env(IS_OF_UNIT, "1")
-        .exec();
+    let error = trial(&own, &command, unit.user_variables()).exec();
     Err(format!("run {}: {}", own.display(), explain(&error)))
+}
+
+/// The check of this command line.
+fn trial(own: &Path, command: &UnitCommand, user: Vec<(&str, OsString)>) -> Command {
+    let mut trial = Command::new(own);
+    trial.arg0(&command.program).arg("--check").args(&command.arguments); // after --, it would be no option
+    trial.env_clear().env("PATH", PATH).envs(user);
+    trial.envs(command.variables.iter().filter(|(name, _)| !is_of_the_loader(name)));
+    trial.env(IS_OF_UNIT, "1");
+    trial
+}
+
+/// Variables with which a user who may write a file of variables would choose code that a program loads: systemd gives them to a
+/// process of that user only.
+fn is_of_the_loader(name: &str) -> bool {
+    const PREFIXES: [&str; 3] = ["LD_", "MALLOC_", "GCONV_"];
+    const NAMES: [&str; 8] = [
+        "GLIBC_TUNABLES",
+        "LOCPATH",
+        "NLSPATH",
+        "OPENSSL_CONF",
+        "OPENSSL_CONF_INCLUDE",
+        "OPENSSL_ENGINES",
+        "OPENSSL_MODULES",
+        "MARIADB_PLUGIN_DIR",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
 }
 
 /// What a check did not try, because the service of this program has other options; none if it tried them, or there is no service.
@@ -299,6 +323,27 @@ mod tests {
         assert_eq!(loaded.unwrap().arguments, ["-c", "/etc/x.cnf"]);
         assert_eq!(command("/bin/sh -c 'aw-x --learn 0'", ""), None);
         assert_eq!(command("", ""), None);
+    }
+
+    /// `--check` is an option also before `--`, and no variable of a file chooses what a process of root loads.
+    #[test]
+    fn what_is_tried() {
+        let variables = [
+            ("LD_PRELOAD", "/tmp/x.so"),
+            ("GCONV_PATH", "/tmp"),
+            ("GLIBC_TUNABLES", "x"),
+            ("TZ", "UTC"),
+        ];
+        let command = UnitCommand {
+            program: "c".into(),
+            arguments: vec!["--".into(), "eth1".into()],
+            variables: variables.map(|(name, value)| (name.into(), value.into())).into(),
+            unread: Vec::new(),
+        };
+        let trial = trial(Path::new("/bin/c"), &command, vec![("USER", "x".into())]);
+        assert!(trial.get_args().eq(["--check", "--", "eth1"]));
+        let names: Vec<_> = trial.get_envs().map(|(name, _)| name).collect();
+        assert_eq!(names, [IS_OF_UNIT, "PATH", "TZ", "USER"]);
     }
 
     /// In a unit, % begins a specifier; in a file of variables, it is a letter.

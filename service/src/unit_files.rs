@@ -68,7 +68,7 @@ pub struct UnitFiles {
     /// What other directories than those of the system are for the unit (`BindPaths=`), and whether they are read-only.
     bound: Vec<(PathBuf, bool)>,
     /// Whether its programs get CAP_NET_BIND_SERVICE, and whether the bounding set leaves it to them.
-    has_low_ports: bool,
+    has_low_ports: Option<bool>,
     leaves_low_ports: Option<bool>,
     /// What systemd creates for the unit.
     created: Vec<PathBuf>,
@@ -97,18 +97,18 @@ impl UnitFiles {
     /// The unit NAME.service of these directories. A masked unit is none.
     pub fn read(name: &str, directories: &[&Path]) -> Option<UnitFiles> {
         let read = |path: &Path| read_file_text(path, FileKind::Settings, MAX_UNIT).ok();
-        let file = match name.split_once('@') {
-            Some((base, _)) => format!("{base}@.service"),
-            None => format!("{name}.service"),
-        };
-        let own = directories.iter().map(|directory| directory.join(&file));
+        // Of an instance: its own unit and drop-ins, before those of all instances.
+        let template = name.split_once('@').map(|(base, _)| format!("{base}@.service"));
+        let files: Vec<String> = [format!("{name}.service")].into_iter().chain(template).collect();
+        let own =
+            files.iter().flat_map(|file| directories.iter().map(move |place| place.join(file)));
         let own = own.into_iter().find(|path| path.symlink_metadata().is_ok());
         if own.as_deref().is_some_and(is_masked) {
             return None;
         }
         // By the name of the file, as systemd reads them; a link to /dev/null replaces one of its name by nothing.
         let mut edits: BTreeMap<OsString, PathBuf> = BTreeMap::new();
-        for place in [format!("{file}.d"), "service.d".into()] {
+        for place in files.iter().map(|file| format!("{file}.d")).chain(["service.d".into()]) {
             let found = directories.iter().map(|directory| directory.join(&place));
             for edit in found.filter_map(|place| fs::read_dir(place).ok()).flatten().flatten() {
                 if edit.path().extension().is_some_and(|end| end == "conf") {
@@ -116,7 +116,11 @@ impl UnitFiles {
                 }
             }
         }
-        let has_edits = edits.values().any(|path| path.to_string_lossy().contains(&file));
+        let is_edit = |path: &PathBuf| {
+            let path = path.to_string_lossy();
+            files.iter().any(|file| path.contains(file))
+        };
+        let has_edits = edits.values().any(is_edit);
         if own.is_none() && !has_edits {
             return None;
         }
@@ -189,16 +193,15 @@ impl UnitFiles {
                 };
                 let is_named = names.split_whitespace().any(|name| name == LOW_PORTS);
                 let is_reset = value.is_empty();
-                let merged =
-                    |before: bool| !is_reset && if is_named { !is_without } else { before };
-                match key {
-                    "AmbientCapabilities" => self.has_low_ports = merged(self.has_low_ports),
-                    _ => {
-                        // Without a set before, ~ begins with all.
-                        let before = self.leaves_low_ports.unwrap_or(is_without);
-                        self.leaves_low_ports = Some(merged(before));
-                    }
-                }
+                let set = match key {
+                    "AmbientCapabilities" => &mut self.has_low_ports,
+                    _ => &mut self.leaves_low_ports,
+                };
+                // Without a set before, ~ begins with all; ~ without names is all.
+                let before = set.unwrap_or(is_without);
+                let is_all = is_without && names.trim().is_empty();
+                let merged = !is_reset && (is_all || if is_named { !is_without } else { before });
+                *set = Some(merged);
                 return;
             }
             "User" => return self.user = text(),
@@ -252,7 +255,7 @@ impl UnitFiles {
 
     /// The capabilities that the unit gives its programs beside its user's rights, of those that a trial needs.
     pub fn capabilities(&self) -> CapabilitySet {
-        match self.has_low_ports && self.leaves_low_ports.unwrap_or(true) {
+        match self.has_low_ports.unwrap_or(false) && self.leaves_low_ports.unwrap_or(true) {
             true => CapabilitySet::NET_BIND_SERVICE,
             false => CapabilitySet::empty(),
         }

@@ -414,6 +414,8 @@ impl Sink for Dispatcher {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+        self.options.queue_file.look_at_once(); // it stays as it is until the next start
+        self.report_queues()?;
         let mut unsent = 0;
         for channel in &self.config.channel {
             unsent += self.store.unsent(&channel.name)?;

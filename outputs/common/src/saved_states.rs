@@ -58,6 +58,7 @@ pub fn saved_states(directory: &Path) -> BTreeMap<String, SavedState> {
         let output = outputs.entry(name.into()).or_default();
         match end {
             "positions" => output.checkpoints.extend(state::checkpoints(&read(&path))),
+            "queues" if name != queue_file::OWNER => {} // it could invent names of metrics
             "queues" => output.queues = queue_file::queues(&read(&path)),
             "now" => output.checkpoints.extend(live_checkpoint::checkpoints(&read(&path))),
             _ => {
@@ -103,6 +104,8 @@ mod tests {
         fs::write(at("aw-a/aw-a.queues"), r#"{"mail":2}"#).unwrap();
         fs::write(at("aw-b.positions"), r#"{"/lan":{"next":1}}"#).unwrap();
         fs::create_dir(at("aw-f")).unwrap();
+        fs::create_dir(at("aw-alert")).unwrap();
+        fs::write(at("aw-alert/aw-alert.queues"), r#"{"mail":2}"#).unwrap();
         fs::write(at("aw-f/aw-f.now"), [b'{'; 5000]).unwrap();
         fs::write(at("aw-c.lock"), "").unwrap();
         // Another output in this one's directory, an invalid name, and a pipe.
@@ -111,9 +114,10 @@ mod tests {
         mknodat(CWD, at("aw-b.now"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         let checkpoints = BTreeMap::from([(lan, checkpoint(3)), (wan, checkpoint(4))]);
         let queues = BTreeMap::from([("mail".to_owned(), 2)]);
-        let a = SavedState { checkpoints, spool: Some(123), queues };
+        let a = SavedState { checkpoints, spool: Some(123), ..SavedState::default() };
+        let alert = SavedState { queues, ..SavedState::default() };
         let none = |name: &str| (name.into(), SavedState::default());
-        let expected = [("aw-a".into(), a), none("aw-b"), none("aw-f")];
+        let expected = [("aw-a".into(), a), ("aw-alert".into(), alert), none("aw-b"), none("aw-f")];
         assert_eq!(saved_states(directory.path()), BTreeMap::from(expected));
         for number in 0..OUTPUTS {
             fs::write(at(&format!("made-up-{number}.spool")), "").unwrap();

@@ -21,13 +21,13 @@ use crate::{
 
 /// The database that the service aw-sqlite writes: the one that the options of its unit name, or else the usual one.
 pub fn database_of_service() -> String {
+    let database = aw_database::named_by_the_service().unwrap_or_else(|| aw_database::USUAL.into());
     if let Some(why) = aw_database::unread_options() {
         warn(format_args!(
-            "the options of aw-sqlite are not known: {why}; asking {} (--database names another one)",
-            aw_database::USUAL
+            "the options of aw-sqlite are not known: {why}; asking {database} (--database names another one)"
         ));
     }
-    aw_database::named_by_the_service().unwrap_or_else(|| aw_database::USUAL.into())
+    database
 }
 
 /// The default of `--timeout`, for all but copies and exports.

@@ -104,6 +104,10 @@ fn ports_below_1024() {
         ("AmbientCapabilities=PORT\nAmbientCapabilities=", false),
         ("AmbientCapabilities=PORT\nAmbientCapabilities=CAP_NET_RAW", true),
         ("AmbientCapabilities=PORT\nAmbientCapabilities=~PORT", false),
+        ("AmbientCapabilities=~CAP_NET_RAW", true),
+        ("AmbientCapabilities=~PORT", false),
+        ("AmbientCapabilities=\nAmbientCapabilities=~CAP_NET_RAW", false),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=\nCapabilityBoundingSet=~", true),
         ("AmbientCapabilities=PORT\nCapabilityBoundingSet=", false),
         ("AmbientCapabilities=PORT\nCapabilityBoundingSet=CAP_NET_RAW", false),
         ("AmbientCapabilities=PORT\nCapabilityBoundingSet=\nCapabilityBoundingSet=PORT", true),
@@ -159,6 +163,22 @@ fn forms_of_units() {
     assert_eq!(UnitFiles::read("aw-y", &directories), None);
     write(&lib.join("aw-z@.service"), "User=aw-z\n");
     assert_eq!(UnitFiles::read("aw-z@1", &directories).unwrap().user.as_deref(), Some("aw-z"));
+    // Of an instance: its drop-ins before those of the same name for all, and its unit in the place of theirs.
+    let instance = || UnitFiles::read("aw-z@1", &directories).unwrap();
+    write(
+        &etc.join("aw-z@1.service.d/override.conf"),
+        "User=daemon\nExecStart=\nExecStart=/z %i\n",
+    );
+    write(&lib.join("aw-z@.service.d/override.conf"), "User=bin\nGroup=bin\n");
+    write(&lib.join("aw-z@.service.d/more.conf"), "SupplementaryGroups=games\n");
+    assert_eq!(instance().user.as_deref(), Some("daemon"));
+    assert_eq!((instance().group, instance().exec_start), (None, Some("/z %i".into())));
+    assert_eq!(instance().groups, ["games"]);
+    assert_eq!(UnitFiles::read("aw-z@2", &directories).unwrap().user.as_deref(), Some("bin"));
+    write(&lib.join("aw-z@1.service"), "PrivateTmp=yes\n");
+    assert!(instance().hides_temporary && instance().user.as_deref() == Some("daemon"));
+    write(&etc.join("aw-w@1.service.d/override.conf"), "User=daemon\n");
+    assert!(UnitFiles::read("aw-w@1", &directories).is_some(), "drop-ins alone");
     // Masked.
     std::os::unix::fs::symlink("/dev/null", etc.join("aw-x.service")).unwrap();
     assert_eq!(UnitFiles::read("aw-x", &directories), None);
