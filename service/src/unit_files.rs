@@ -108,12 +108,13 @@ impl UnitFiles {
         }
         // By the name of the file, as systemd reads them; a link to /dev/null replaces one of its name by nothing.
         let mut edits: BTreeMap<OsString, PathBuf> = BTreeMap::new();
-        for place in files.iter().map(|file| format!("{file}.d")).chain(["service.d".into()]) {
-            let found = directories.iter().map(|directory| directory.join(&place));
-            for edit in found.filter_map(|place| fs::read_dir(place).ok()).flatten().flatten() {
-                if edit.path().extension().is_some_and(|end| end == "conf") {
-                    edits.entry(edit.file_name()).or_insert(edit.path());
-                }
+        let places = directories.iter().flat_map(|directory| {
+            files.iter().map(move |file| directory.join(format!("{file}.d")))
+        });
+        let places = places.chain(directories.iter().map(|directory| directory.join("service.d")));
+        for edit in places.filter_map(|place| fs::read_dir(place).ok()).flatten().flatten() {
+            if edit.path().extension().is_some_and(|end| end == "conf") {
+                edits.entry(edit.file_name()).or_insert(edit.path());
             }
         }
         let is_edit = |path: &PathBuf| {

@@ -175,6 +175,9 @@ fn forms_of_units() {
     assert_eq!((instance().group, instance().exec_start), (None, Some("/z %i".into())));
     assert_eq!(instance().groups, ["games"]);
     assert_eq!(UnitFiles::read("aw-z@2", &directories).unwrap().user.as_deref(), Some("bin"));
+    write(&etc.join("aw-z@.service.d/of-lib.conf"), "CacheDirectory=etc\n");
+    write(&lib.join("aw-z@1.service.d/of-lib.conf"), "CacheDirectory=lib\n");
+    assert!(instance().creates(Path::new("/var/cache/etc")), "the directory counts first");
     write(&lib.join("aw-z@1.service"), "PrivateTmp=yes\n");
     assert!(instance().hides_temporary && instance().user.as_deref() == Some("daemon"));
     write(&etc.join("aw-w@1.service.d/override.conf"), "User=daemon\n");
