@@ -337,7 +337,9 @@ mod tests {
         let command = UnitCommand {
             program: "c".into(),
             arguments: vec!["--".into(), "eth1".into()],
-            variables: variables.map(|(name, value)| (name.into(), value.into())).into(),
+            variables: BTreeMap::from(
+                variables.map(|(name, value)| (name.to_owned(), value.to_owned())),
+            ),
             unread: Vec::new(),
         };
         let trial = trial(Path::new("/bin/c"), &command, vec![("USER", "x".into())]);

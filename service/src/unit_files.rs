@@ -193,16 +193,18 @@ impl UnitFiles {
                     None => (false, value),
                 };
                 let is_named = names.split_whitespace().any(|name| name == LOW_PORTS);
-                let is_reset = value.is_empty();
                 let set = match key {
                     "AmbientCapabilities" => &mut self.has_low_ports,
                     _ => &mut self.leaves_low_ports,
                 };
-                // Without a set before, ~ begins with all; ~ without names is all.
+                // Without a set before, ~ begins with all; ~ without names is all. An empty ambient set is none before.
                 let before = set.unwrap_or(is_without);
                 let is_all = is_without && names.trim().is_empty();
-                let merged = !is_reset && (is_all || if is_named { !is_without } else { before });
-                *set = Some(merged);
+                let merged = is_all || if is_named { !is_without } else { before };
+                *set = match value.is_empty() {
+                    true if key == "AmbientCapabilities" => None,
+                    is_reset => Some(merged && !is_reset),
+                };
                 return;
             }
             "User" => return self.user = text(),

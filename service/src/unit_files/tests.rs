@@ -106,7 +106,14 @@ fn ports_below_1024() {
         ("AmbientCapabilities=PORT\nAmbientCapabilities=~PORT", false),
         ("AmbientCapabilities=~CAP_NET_RAW", true),
         ("AmbientCapabilities=~PORT", false),
-        ("AmbientCapabilities=\nAmbientCapabilities=~CAP_NET_RAW", false),
+        (
+            "AmbientCapabilities=CAP_NET_RAW\nAmbientCapabilities=\nAmbientCapabilities=~CAP_NET_RAW",
+            true,
+        ),
+        (
+            "AmbientCapabilities=PORT\nCapabilityBoundingSet=\nCapabilityBoundingSet=~CAP_NET_RAW",
+            false,
+        ),
         ("AmbientCapabilities=PORT\nCapabilityBoundingSet=\nCapabilityBoundingSet=~", true),
         ("AmbientCapabilities=PORT\nCapabilityBoundingSet=", false),
         ("AmbientCapabilities=PORT\nCapabilityBoundingSet=CAP_NET_RAW", false),
