@@ -1,9 +1,13 @@
 //! When frames are read: at once after a silence, and while more keep coming, together with those of a short time. A
 //! wake-up costs many times what processing a frame costs, here and in each reader.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 use rustix::{
+    event::{PollFd, PollFlags, poll},
     thread::{NanosleepRelativeResult, nanosleep},
     time::Timespec,
 };
@@ -66,8 +70,20 @@ impl WakeLimit {
 
 /// Sleeps while frames arrive that are then read together, and until a signal at most; returns whether it did.
 pub fn gather(pause: Duration) -> bool {
-    let time = Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: pause.subsec_nanos().into() };
-    !pause.is_zero() && matches!(nanosleep(&time), NanosleepRelativeResult::Ok)
+    !pause.is_zero() && matches!(nanosleep(&timespec(pause)), NanosleepRelativeResult::Ok)
+}
+
+/// Sleeps until this socket has a datagram, and no longer than that; returns whether it has one.
+pub fn gather_until(socket: impl AsFd, pause: Duration) -> bool {
+    if pause.is_zero() {
+        return false;
+    }
+    let mut sockets = [PollFd::new(&socket, PollFlags::IN)];
+    poll(&mut sockets, Some(&timespec(pause))).is_ok_and(|ready| ready > 0)
+}
+
+fn timespec(pause: Duration) -> Timespec {
+    Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: pause.subsec_nanos().into() }
 }
 
 /// Reads a time from 0 to 1s, such as 20ms.
@@ -118,6 +134,16 @@ mod tests {
     /// So many a second, for ten seconds.
     fn steady(rate: u64) -> impl Iterator<Item = u64> {
         (0..10 * rate).map(move |number| number * 1_000_000 / rate)
+    }
+
+    #[test]
+    fn a_datagram_ends_a_pause() {
+        use std::net::UdpSocket;
+        let [receiver, sender] = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let pause = |pause| gather_until(&receiver, pause);
+        assert!(!pause(Duration::ZERO) && !pause(Duration::from_micros(1)));
+        sender.send_to(b"x", receiver.local_addr().unwrap()).unwrap();
+        assert!(pause(Duration::from_secs(3600)));
     }
 
     #[test]

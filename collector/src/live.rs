@@ -22,7 +22,7 @@ use shm_layout::InterfaceName;
 
 use crate::{
     Error,
-    batching::{WakeLimit, gather},
+    batching::{WakeLimit, gather, gather_until},
     enabled_units::EnabledUnits,
     event_name::{EventName, check_event_names},
     failed, info,
@@ -72,6 +72,8 @@ pub struct LiveCapture {
     /// `--latency`.
     latency: Duration,
     drops_logged: Option<Instant>,
+    /// A report ended the last sleep.
+    ended_by_report: bool,
 }
 
 /// What was read at once: the most frames of one source, and the largest part of its buffer that they took.
@@ -129,6 +131,7 @@ impl LiveCapture {
             epoll,
             latency: options.latency,
             drops_logged: None,
+            ended_by_report: false,
         })
     }
 
@@ -226,7 +229,20 @@ impl LiveCapture {
                 // The only source that there is, read once more: most often it has frames, and what else may have happened
                 // is seen at the next heartbeat, or as soon as it has none.
                 let is_only = events.len() == 1 && self.interfaces.len() + self.sockets.len() == 1;
-                is_known = gather(pause) && is_only && !due;
+                is_known = self.gather(pause) && is_only && !due;
+            }
+        }
+    }
+
+    /// Sleeps while frames arrive. A report of a router has no time but that at which it is read, so it ends the sleep: the frames
+    /// before it are read before it, and those after it follow. Not the next sleep, too: a flood of reports may not wake it each time.
+    fn gather(&mut self, pause: Duration) -> bool {
+        let reports = self.sockets.iter().find(|socket| socket.receives_reports());
+        match reports.filter(|_| !take(&mut self.ended_by_report)) {
+            None => gather(pause),
+            Some(reports) => {
+                self.ended_by_report = gather_until(reports, pause);
+                false
             }
         }
     }

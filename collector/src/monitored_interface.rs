@@ -88,7 +88,7 @@ impl MonitoredInterface {
                 return Err(failed(format_args!("listen on {name}: {why}")));
             }
         };
-        let may_be_label = !is_expected && opened.is_none();
+        let may_be_label = !is_expected && interface::absent(name).is_some();
         Ok(MonitoredInterface {
             may_be_label,
             opened,
@@ -369,7 +369,9 @@ impl MonitoredInterface {
             // That it is still missing is not logged again; another reason is, once.
             Err(OpenError { temporary, why }) => {
                 self.next_attempt = now + self.backoff.pause();
-                let is_new = std::mem::take(&mut self.is_new);
+                let appeared = self.may_be_label && interface::absent(self.name).is_none();
+                self.may_be_label &= !appeared; // a fault of an interface, not the name of a unit only
+                let is_new = std::mem::take(&mut self.is_new) || appeared;
                 if (!temporary || is_new) && why != self.reason {
                     warn(format_args!("cannot listen on {}: {why}; retrying", self.name));
                     self.reason = why;

@@ -13,7 +13,7 @@ use shm_layout::{InterfaceName, RingName, WriterOptions};
 
 use crate::{
     Error, batching::parse_latency, event_name::EventName, failed, rate_limit::Suppression,
-    sample_file,
+    sample_file, udp_source,
 };
 
 /// Captures ARP and IPv6 Neighbor Discovery, and records which MAC address uses which IP address.
@@ -127,7 +127,7 @@ pub struct Options {
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["remove", "stats"])]
     pub claim: bool,
 
-    /// Try what the collector will do, and exit: find its interfaces and user, open captures, compile --filter, take its ports, create a ring and remove it. If root asks with --instance and without -u, and the unit exists, it is tried as the user and with the limits of that unit. Print each fault with its remedy, and exit with status 1 if there is one. No frame is read
+    /// Try what the collector will do, and exit: find its interfaces and user, open captures, compile --filter, take its ports, create a ring and remove it. If root asks with --instance and without -u, and the unit exists, it is tried as the user and with the limits of that unit, and without further options with its command line and files. Print each fault with its remedy, and exit with status 1 if there is one. No frame is read
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["read", "remove", "claim", "stats", "daemon"])]
     pub check: bool,
 
@@ -320,8 +320,7 @@ impl Options {
 
     /// Where it receives datagrams.
     pub fn ports(&self) -> Vec<SocketAddr> {
-        let macupd = self.macupd.map(SocketAddr::V4);
-        [macupd, self.listen_vxlan, self.listen_tzsp].into_iter().flatten().collect()
+        udp_source::addresses(self).into_iter().map(|(_, address)| address).collect()
     }
 
     /// The interface names of mirrored frames that it receives as datagrams.

@@ -1,10 +1,17 @@
 //! `--check`: tries what the collector will do, as its user, and reports each fault. Captures and ports are opened and closed, and a
 //! ring of another name is created and removed; no frame is read, and no interface changes its mode.
 
-use std::{fs, io, net::SocketAddr, path::Path, process::ExitCode};
+use std::{
+    fs,
+    io::{self, Write, stdout},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::Path,
+    process::ExitCode,
+};
 
 use aw_service::{
-    Identity, UnitFiles, UserAccount, check_directory, report_trial, run_as, user_name,
+    Identity, UnitFiles, UserAccount, check_directory, other_options_of, report_trial, run_as,
+    run_as_with, user_name,
 };
 use pcap::{Capture, Linktype};
 use rustix::{
@@ -28,6 +35,13 @@ use crate::{
 
 /// Tries all, and prints what was found.
 pub fn check(options: &Options) -> ExitCode {
+    if let Some(instance) = &options.instance {
+        let check = format!("collector --instance {instance}");
+        let others = other_options_of(&unit_name(instance), "collector", &check);
+        if let Some(others) = others {
+            let _ = writeln!(stdout(), "{others}"); // also if there are faults
+        }
+    }
     report_trial(Trial::new(options).and_then(|mut trial| {
         trial.interfaces();
         trial.sockets()?;
@@ -38,6 +52,11 @@ pub fn check(options: &Options) -> ExitCode {
         trial.notes.push(format!("no fault, as far as user {user} can try it"));
         Ok((trial.notes, trial.faults))
     }))
+}
+
+/// The unit of an instance.
+fn unit_name(instance: &str) -> String {
+    format!("addrwatch-collector@{instance}")
 }
 
 struct Trial<'a> {
@@ -55,8 +74,7 @@ impl Trial<'_> {
         let is_root = geteuid().is_root();
         let instance = options.instance.as_ref();
         let instance = instance.filter(|_| is_root && options.service.user.is_none());
-        let unit =
-            instance.and_then(|instance| UnitFiles::of(&format!("addrwatch-collector@{instance}")));
+        let unit = instance.and_then(|instance| UnitFiles::of(&unit_name(instance)));
         let of_unit = unit.as_ref().map(UnitFiles::identity).transpose()?.flatten();
         let identity = of_unit.map_or_else(|| options.identity(), |found| Ok(Some(found)))?;
         let mut notes = options.files_without_effect();
@@ -69,7 +87,10 @@ impl Trial<'_> {
     }
 
     fn fault(&mut self, why: impl ToString) {
-        self.faults.push(why.to_string());
+        let why = why.to_string();
+        if !self.faults.contains(&why) {
+            self.faults.push(why);
+        }
     }
 
     /// The filter once, and not for each interface.
@@ -126,21 +147,30 @@ impl Trial<'_> {
         }
     }
 
-    /// The ports, as its unit's user or else before it drops its privileges. The running collector of this ring may have them.
+    /// The ports, as its unit's user or else before it drops its privileges. The running collector of this ring may have some of
+    /// them: the others are tried all the same.
     fn sockets(&mut self) -> Result<(), Error> {
         let options = self.options;
-        let bind = || udp_source::bind(options, |_| false).map(drop);
-        let bound = match &self.unit {
-            Some(_) => run_as(self.identity.as_ref(), bind)?,
-            None => bind(),
-        };
-        match (bound, writer(&options.ring)) {
-            (Ok(()), _) => {}
-            (Err(_), Some(process)) if has_port(process, &options.ports()) => {
-                self.notes
-                    .push(format!("process {process}, which writes to this ring, has the port"));
+        if let Err(why) = udp_source::bind(options, |_| true) {
+            self.fault(why); // of the allowed senders
+            return Ok(());
+        }
+        let process = writer(&options.ring);
+        for (source, address) in udp_source::addresses(options) {
+            let bind = || udp_source::bind(options, |option| option != source).map(drop);
+            let bound = match &self.unit {
+                Some(unit) => run_as_with(self.identity.as_ref(), unit.capabilities(), bind)?,
+                None => bind(),
+            };
+            match (bound, process) {
+                (Ok(()), _) => {}
+                (Err(_), Some(process)) if has_port(process, address) => {
+                    self.notes.push(format!(
+                        "process {process}, which writes to this ring, has the port of {source}"
+                    ));
+                }
+                (Err(why), _) => self.fault(why),
             }
-            (Err(why), _) => self.fault(why),
         }
         Ok(())
     }
@@ -161,7 +191,21 @@ impl Trial<'_> {
         let is_created = self.unit.as_ref().is_some_and(|unit| unit.creates(directory));
         let parent = directory.ancestors().find(|path| !is_missing(path));
         let parent = parent.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !is_created && access(parent, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        if is_created {
+            return Ok(());
+        }
+        let try_it = || access(parent, Access::WRITE_OK | Access::EXEC_OK);
+        let tried = match &self.unit {
+            Some(unit) => match unit.forbids_writing(directory) {
+                Some(why) => {
+                    self.fault(format_args!("--join: {why}"));
+                    return Ok(());
+                }
+                None => run_as(self.identity.as_ref(), try_it)?,
+            },
+            None => try_it(),
+        };
+        if tried.is_err() {
             self.fault(format_args!(
                 "--join {}: create it: permission denied (choose a directory of the collector's user)",
                 directory.display()
@@ -258,9 +302,14 @@ fn writer(ring: &RingName) -> Option<u64> {
     Reader::attach_to(ring, &owners, Start::Now).ok()?.writer()
 }
 
-/// Whether a process has one of these ports open for datagrams: its sockets are in /proc/PID/fd, their numbers and ports in
-/// /proc/net/udp (proc_pid_net(5)).
-fn has_port(process: u64, ports: &[SocketAddr]) -> bool {
+/// Whether only this process prevents that a port is opened: it has the port for datagrams, of this address, and the address is
+/// one of this machine. Its sockets are in /proc/PID/fd, their numbers and addresses in /proc/net/udp (proc_pid_net(5)).
+fn has_port(process: u64, wanted: SocketAddr) -> bool {
+    let mut any_port = wanted; // with its zone
+    any_port.set_port(0);
+    if UdpSocket::bind(any_port).is_err() {
+        return false;
+    }
     let links = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
     let links = links.filter_map(|link| fs::read_link(link.path()).ok());
     let own: Vec<_> = links.filter_map(|to| Some(to.to_str()?.to_owned())).collect();
@@ -268,8 +317,39 @@ fn has_port(process: u64, ports: &[SocketAddr]) -> bool {
     tables.iter().flatten().flat_map(|table| table.lines()).any(|line| {
         let fields: Vec<_> = line.split_ascii_whitespace().collect();
         let (Some(local), Some(inode)) = (fields.get(1), fields.get(9)) else { return false };
-        let port = local.rsplit(':').next().and_then(|port| u16::from_str_radix(port, 16).ok());
-        ports.iter().any(|address| Some(address.port()) == port)
+        let Some((ip, port)) = local.split_once(':') else { return false };
+        let is_same = kernel_address(ip).is_some_and(|ip| {
+            ip == wanted.ip() || ip.is_unspecified() || wanted.ip().is_unspecified()
+        });
+        is_same
+            && u16::from_str_radix(port, 16) == Ok(wanted.port())
             && own.iter().any(|socket| *socket == format!("socket:[{inode}]"))
     })
+}
+
+/// An address as the kernel prints it: words of the machine's byte order in hexadecimal.
+fn kernel_address(text: &str) -> Option<IpAddr> {
+    let words = text.as_bytes().chunks(8).map(|word| {
+        u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok().map(u32::to_ne_bytes)
+    });
+    let words = words.collect::<Option<Vec<_>>>()?;
+    match words[..] {
+        [word] => Some(Ipv4Addr::from(word).into()),
+        [_, _, _, _] => Some(Ipv6Addr::from(<[u8; 16]>::try_from(words.concat()).ok()?).into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_the_kernel() {
+        let word = |bytes: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(bytes));
+        assert_eq!(kernel_address(&word([127, 0, 0, 1])), Some(Ipv4Addr::LOCALHOST.into()));
+        let zero = word([0; 4]).repeat(3);
+        assert_eq!(kernel_address(&(zero + &word([0, 0, 0, 1]))), Some(Ipv6Addr::LOCALHOST.into()));
+        assert_eq!(kernel_address("local_address"), None);
+    }
 }

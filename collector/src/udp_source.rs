@@ -95,6 +95,20 @@ pub struct UdpSource {
     pub unlogged_drops: u64,
 }
 
+/// The options that name addresses to receive datagrams at, with the addresses.
+pub fn addresses(options: &Options) -> Vec<(&'static str, SocketAddr)> {
+    named(options).into_iter().map(|(protocol, address)| (protocol.option(), address)).collect()
+}
+
+fn named(options: &Options) -> Vec<(Protocol, SocketAddr)> {
+    let all = [
+        (Protocol::Macupd, options.macupd.map(SocketAddr::V4)),
+        (Protocol::Vxlan, options.listen_vxlan),
+        (Protocol::Tzsp, options.listen_tzsp),
+    ];
+    all.into_iter().filter_map(|(protocol, address)| Some((protocol, address?))).collect()
+}
+
 /// Opens the sockets that the options name, but not those of options that are `held` by another collector.
 pub fn bind(options: &Options, held: impl Fn(&str) -> bool) -> Result<Vec<UdpSource>, Error> {
     if let Some(net) = options.macupd_from.iter().find(|net| net.addr().is_ipv6()) {
@@ -104,16 +118,11 @@ pub fn bind(options: &Options, held: impl Fn(&str) -> bool) -> Result<Vec<UdpSou
     }
     let (routers, mirrors) =
         (Senders::named(&options.macupd_from), Senders::named(&options.tunnel_from));
-    let macupd = options.macupd.map(SocketAddr::V4);
     let mut sources = Vec::new();
-    for (protocol, address, allowed) in [
-        (Protocol::Macupd, macupd, &routers),
-        (Protocol::Vxlan, options.listen_vxlan, &mirrors),
-        (Protocol::Tzsp, options.listen_tzsp, &mirrors),
-    ] {
-        if let Some(address) = address.filter(|_| !held(protocol.option())) {
-            let allowed = allowed.clone();
-            sources.push(UdpSource::open(protocol, address, allowed, &options.names)?);
+    for (protocol, address) in named(options) {
+        if !held(protocol.option()) {
+            let allowed = if protocol == Protocol::Macupd { &routers } else { &mirrors };
+            sources.push(UdpSource::open(protocol, address, allowed.clone(), &options.names)?);
         }
     }
     Ok(sources)
@@ -178,6 +187,11 @@ impl UdpSource {
     /// The address that it is bound to, and what it receives.
     pub fn describe(&self) -> String {
         format!("{} ({})", self.address, self.protocol.title())
+    }
+
+    /// Whether it receives reports, and no frames.
+    pub fn receives_reports(&self) -> bool {
+        self.protocol == Protocol::Macupd
     }
 
     /// The drops that were not logged yet, for a message; none if there are none.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
-    Checkpoint, live_checkpoint,
+    Checkpoint, live_checkpoint, queue_file,
     serve::{AllowedHosts, Refusal, parse_request},
     state,
 };
@@ -33,6 +33,9 @@ pub fn saved_state(input: &[u8]) {
     for checkpoint in saved.values().chain(live_checkpoint::checkpoints(input).values()) {
         assert!(checkpoint.next() >= checkpoint.began);
         assert_eq!(Checkpoint::from_columns(checkpoint.columns()), Some(*checkpoint));
+    }
+    for name in queue_file::queues(input).into_keys() {
+        assert!(name.len() <= 64 && name.bytes().all(|c| c.is_ascii_graphic() && c != b'"'));
     }
 }
 

@@ -52,7 +52,7 @@ pub use {
     network_fault::{PortKind, connection_fault, listen_fault, syslog_fault},
     open_files::raise_open_files,
     plain_text::{count_of, csv_cell, is_hidden, plain, plain_lines},
-    privileges::{CapabilitySet, Identity, drop_capabilities, run_as},
+    privileges::{CapabilitySet, Identity, drop_capabilities, run_as, run_as_with},
     read_file::{
         FileKind, open_append, open_existing, open_file, read_file, read_file_text, read_opened,
         sync_directory,
@@ -66,7 +66,7 @@ pub use {
     text::{TextLine, TextLines, csv_fields, decode_line, decode_text, read_text},
     time_expression::{TIME_FORMS, parse_time},
     trial::{check_directory, check_program, full_disk, report_trial, try_writing, unwritable},
-    unit_command::{UnitCommand, other_options},
+    unit_command::{UnitCommand, other_options, other_options_of},
     unit_files::{UnitFiles, may_be_given},
     users::{UserAccount, group_id},
     values::{ByteSize, HostPort, TimeSpan, local_span, parse_network, split_name_line},

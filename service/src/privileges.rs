@@ -101,13 +101,22 @@ pub fn run_as<T: Send>(
     identity: Option<&Identity>,
     work: impl FnOnce() -> T + Send,
 ) -> Result<T, Error> {
+    run_as_with(identity, CapabilitySet::empty(), work)
+}
+
+/// The same with these capabilities, which a unit gives its service.
+pub fn run_as_with<T: Send>(
+    identity: Option<&Identity>,
+    keep: CapabilitySet,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, Error> {
     let with_groups = |identity: &Identity| match identity.groups.is_empty() {
         true => groups_of(identity.clone(), &[]),
         false => Ok(identity.clone()),
     };
     let identity = identity.map(with_groups).transpose()?;
     let ended = thread::scope(|scope| {
-        let run = || drop_all_but(CapabilitySet::empty(), identity.as_ref()).map(|()| work());
+        let run = || drop_all_but(keep, identity.as_ref()).map(|()| work());
         scope.spawn(run).join()
     });
     ended.unwrap_or_else(|_| Err(failed("a thread ended early (please report this bug)")))

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
-    io::{Write, stdout},
+    io::{ErrorKind, Write, stdout},
     os::unix::process::CommandExt,
     path::Path,
     process::Command,
@@ -14,7 +14,7 @@ use std::{
 use rustix::process::geteuid;
 
 use crate::{
-    FileKind, UnitFiles, read_file_text,
+    FileKind, UnitFiles, explain, read_file_text,
     unit_files::{logical_lines, words},
 };
 
@@ -22,6 +22,8 @@ use crate::{
 const IS_OF_UNIT: &str = "AW_CHECK_OF_UNIT";
 /// Bytes of a file of variables, at most.
 const MAX_FILE: u64 = 64 << 10;
+/// Where systemd searches programs for a service.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What systemd starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,28 +34,47 @@ pub struct UnitCommand {
     pub arguments: Vec<String>,
     /// The variables of the unit and its files.
     variables: BTreeMap<String, String>,
+    /// Files of options that this user cannot read, each with the cause: what is in them is not among the arguments.
+    pub unread: Vec<String>,
 }
 
 impl UnitFiles {
     /// The program that the unit starts, with the options of its files, such as OPTIONS of /etc/default/NAME; none if it starts
-    /// another program than that of its name. A file that this user may not read is left out.
+    /// another program than that of its name.
     pub fn command(&self) -> Option<UnitCommand> {
-        let mut variables = BTreeMap::new();
+        self.command_of(self.name())
+    }
+
+    /// The same of a unit with another name than its program.
+    pub fn command_of(&self, program: &str) -> Option<UnitCommand> {
+        let (mut variables, mut unread) = (BTreeMap::new(), Vec::new());
         let set = |variables: &mut BTreeMap<_, _>, line: &str| {
             if let Some((name, value)) = line.split_once('=') {
                 variables.insert(name.trim().to_owned(), unquoted(value.trim()));
             }
         };
-        self.environment.iter().for_each(|line| set(&mut variables, line));
+        // Not what only systemd knows, such as %b.
+        let known = self.environment.iter().filter_map(|line| self.without_specifiers(line));
+        known.for_each(|line| set(&mut variables, &line));
         for file in &self.environment_files {
-            let text = read_file_text(file, FileKind::Settings, MAX_FILE).unwrap_or_default();
-            logical_lines(&text).iter().for_each(|line| set(&mut variables, line));
+            let Some(file) = file.to_str().and_then(|file| self.without_specifiers(file)) else {
+                unread.push(format!("{}: what it stands for is not known", file.display()));
+                continue;
+            };
+            // In a file, % has no meaning.
+            match read_file_text(Path::new(&file), FileKind::Settings, MAX_FILE) {
+                Ok(text) => {
+                    logical_lines(&text).iter().for_each(|line| set(&mut variables, line));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => unread.push(format!("{file}: {}", explain(&error))),
+            }
         }
         let mut line = words(self.exec_start.as_deref()?).into_iter();
-        let program = line.next()?;
-        let program =
-            Path::new(program.trim_start_matches(['-', '@', ':', '+', '!'])).file_name()?;
-        let program = program.to_str().filter(|program| *program == self.name())?.to_owned();
+        let started = line.next()?;
+        let started =
+            Path::new(started.trim_start_matches(['-', '@', ':', '+', '!'])).file_name()?;
+        let program = started.to_str().filter(|started| *started == program)?.to_owned();
         let value = |name: &str| variables.get(name).map_or("", String::as_str);
         let mut arguments = Vec::new();
         for mut word in line {
@@ -65,10 +86,41 @@ impl UnitFiles {
             }
             match word.strip_prefix('$').filter(|name| is_name(name)) {
                 Some(name) => arguments.extend(words(value(name))),
-                None => arguments.push(expanded(&word, value)),
+                None => {
+                    let word = self.without_specifiers(&word).unwrap_or(word);
+                    arguments.push(expanded(&word, value));
+                }
             }
         }
-        Some(UnitCommand { program, arguments, variables })
+        Some(UnitCommand { program, arguments, variables, unread })
+    }
+
+    /// A text with what its specifiers stand for (systemd.unit(5)); none if one is not known here.
+    fn without_specifiers(&self, text: &str) -> Option<String> {
+        let name = self.name();
+        let (prefix, instance) = name.split_once('@').unwrap_or((name, ""));
+        let mut parts = text.split('%');
+        let mut known = parts.next().unwrap_or_default().to_owned();
+        while let Some(part) = parts.next() {
+            let Some(specifier) = part.chars().next() else {
+                known.push('%'); // of two
+                known.push_str(parts.next().unwrap_or_default());
+                continue;
+            };
+            known.push_str(match specifier {
+                'i' => instance,
+                'p' => prefix,
+                'N' => name,
+                't' => "/run",
+                'S' => "/var/lib",
+                'C' => "/var/cache",
+                'L' => "/var/log",
+                'E' => "/etc",
+                _ => return None,
+            });
+            known.push_str(&part[1..]);
+        }
+        Some(known)
     }
 }
 
@@ -110,12 +162,12 @@ fn unquoted(value: &str) -> String {
 /// With the values of `${NAME}` in a word.
 fn expanded<'a>(word: &str, value: impl Fn(&str) -> &'a str) -> String {
     let mut parts = word.split("${");
-    let mut text = parts.next().unwrap_or_default().replace("%%", "%");
+    let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         match part.split_once('}') {
             Some((name, rest)) if is_name(name) => {
                 text.push_str(value(name));
-                text.push_str(&rest.replace("%%", "%"));
+                text.push_str(rest);
             }
             _ => text.extend(["${", part]),
         }
@@ -123,43 +175,99 @@ fn expanded<'a>(word: &str, value: impl Fn(&str) -> &'a str) -> String {
     text
 }
 
-/// `NAME --check` of root, without other options: becomes the same check with the command line and the variables of the unit NAME,
-/// after a line that shows it. Returns if there is no such unit, or why that failed.
+/// The unit whose start a command line checks, if it has no other options: `NAME --check`, or `NAME --check --instance X` where
+/// there is a unit for each instance.
+fn unit_of_check(name: &str, words: &[String]) -> Option<String> {
+    let words: Vec<&str> =
+        words.iter().map(String::as_str).filter(|word| *word != "--check").collect();
+    match words[..] {
+        [] => Some(name.into()),
+        ["--instance", instance] => Some(format!("addrwatch-{name}@{instance}")),
+        [one] => Some(format!("addrwatch-{name}@{}", one.strip_prefix("--instance=")?)),
+        _ => None,
+    }
+}
+
+/// `NAME --check` of root, without other options: becomes the same check with the command line and the variables of its unit,
+/// after a line that shows it. The variables of this process are not those of the service. Returns if there is no such unit, or why
+/// that failed.
 pub(crate) fn check_as_unit(name: &str) -> Result<(), String> {
-    let is_alone = env::args_os().skip(1).eq([OsString::from("--check")]);
-    if !is_alone || !geteuid().is_root() || env::var_os(IS_OF_UNIT).is_some() {
+    let words: Vec<String> = env::args().skip(1).collect();
+    if !words.iter().any(|word| word == "--check")
+        || !geteuid().is_root()
+        || env::var_os(IS_OF_UNIT).is_some()
+    {
         return Ok(());
     }
-    let Some(command) = UnitFiles::of(name).and_then(|unit| unit.command()) else { return Ok(()) };
-    let _ = writeln!(stdout(), "tried: {}", command.text()).and_then(|()| stdout().flush());
-    // Not what only systemd knows, such as %b.
-    let variables = command.variables.iter().filter(|(_, value)| !value.contains('%'));
+    let unit = unit_of_check(name, &words).and_then(|unit| UnitFiles::of(&unit));
+    let Some((command, unit)) = unit.and_then(|unit| Some((unit.command_of(name)?, unit))) else {
+        return Ok(());
+    };
+    let unread = command.unread.iter().map(|why| format!("tried without the options of {why}\n"));
+    let left_out = command.variables.keys().filter(|name| is_of_the_loader(name));
+    let left_out = left_out.map(|name| {
+        format!("tried without the variable {name}: the check begins as root, and the service does not\n")
+    });
+    let lines = unread.chain(left_out).collect::<String>();
+    let text = format!("tried: {}\n{lines}", command.text());
+    let _ = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush());
     let own = env::current_exe().map_err(|error| format!("find this program: {error}"))?;
-    let error = Command::new(&own)
-        .arg0(name)
-        .args(&command.arguments)
-        .arg("--check")
-        .envs(variables)
-        .env(IS_OF_UNIT, "1")
-        .exec();
-    Err(format!("run {}: {}", own.display(), crate::explain(&error)))
+    let error = trial(&own, &command, unit.user_variables()).exec();
+    Err(format!("run {}: {}", own.display(), explain(&error)))
+}
+
+/// The check of this command line.
+fn trial(own: &Path, command: &UnitCommand, user: Vec<(&str, OsString)>) -> Command {
+    let mut trial = Command::new(own);
+    trial.arg0(&command.program).arg("--check").args(&command.arguments); // after --, it would be no option
+    trial.env_clear().env("PATH", PATH).envs(user);
+    trial.envs(command.variables.iter().filter(|(name, _)| !is_of_the_loader(name)));
+    trial.env(IS_OF_UNIT, "1");
+    trial
+}
+
+/// Variables with which a user who may write a file of variables would choose code that a program loads: systemd gives them to a
+/// process of that user only.
+fn is_of_the_loader(name: &str) -> bool {
+    const PREFIXES: [&str; 3] = ["LD_", "MALLOC_", "GCONV_"];
+    const NAMES: [&str; 8] = [
+        "GLIBC_TUNABLES",
+        "LOCPATH",
+        "NLSPATH",
+        "OPENSSL_CONF",
+        "OPENSSL_CONF_INCLUDE",
+        "OPENSSL_ENGINES",
+        "OPENSSL_MODULES",
+        "MARIADB_PLUGIN_DIR",
+    ];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
 }
 
 /// What a check did not try, because the service of this program has other options; none if it tried them, or there is no service.
 pub fn other_options(name: &str) -> Option<String> {
+    other_options_of(name, name, name)
+}
+
+/// The same for the program NAME of a unit with another name; `check` is the command that tries the options of that unit.
+pub fn other_options_of(unit: &str, name: &str, check: &str) -> Option<String> {
     if env::var_os(IS_OF_UNIT).is_some() {
         return None;
     }
-    let Some(command) = UnitFiles::of(name)?.command() else {
+    let Some(command) = UnitFiles::of(unit)?.command_of(name) else {
         return Some(format!(
-            "tried without the options of the service (systemctl cat {name}, or /etc/conf.d/{name}, has them)"
+            "tried without the options of the service (systemctl cat {unit}, or /etc/conf.d/{unit}, has them)"
         ));
     };
+    if let Some(why) = command.unread.first() {
+        return Some(format!(
+            "the options of the service are not known: {why} (sudo {check} --check tries them)"
+        ));
+    }
     let own = env::args().skip(1).filter(|word| word != "--check");
     let is_same = own.eq(command.arguments.iter().cloned());
     (!is_same).then(|| {
         format!(
-            "the service has other options: {} (sudo {name} --check tries these)",
+            "the service has other options: {} (sudo {check} --check tries these)",
             command.text()
         )
     })
@@ -215,5 +323,78 @@ mod tests {
         assert_eq!(loaded.unwrap().arguments, ["-c", "/etc/x.cnf"]);
         assert_eq!(command("/bin/sh -c 'aw-x --learn 0'", ""), None);
         assert_eq!(command("", ""), None);
+    }
+
+    /// `--check` is an option also before `--`, and no variable of a file chooses what a process of root loads.
+    #[test]
+    fn what_is_tried() {
+        let variables = [
+            ("LD_PRELOAD", "/tmp/x.so"),
+            ("GCONV_PATH", "/tmp"),
+            ("GLIBC_TUNABLES", "x"),
+            ("TZ", "UTC"),
+        ];
+        let command = UnitCommand {
+            program: "c".into(),
+            arguments: vec!["--".into(), "eth1".into()],
+            variables: BTreeMap::from(
+                variables.map(|(name, value)| (name.to_owned(), value.to_owned())),
+            ),
+            unread: Vec::new(),
+        };
+        let trial = trial(Path::new("/bin/c"), &command, vec![("USER", "x".into())]);
+        assert!(trial.get_args().eq(["--check", "--", "eth1"]));
+        let names: Vec<_> = trial.get_envs().map(|(name, _)| name).collect();
+        assert_eq!(names, [IS_OF_UNIT, "PATH", "TZ", "USER"]);
+    }
+
+    /// In a unit, % begins a specifier; in a file of variables, it is a letter.
+    #[test]
+    fn specifiers() {
+        let made = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            fs::write(made.path().join(name), text).unwrap();
+            made.path().join(name).display().to_string()
+        };
+        file("all", "TOKEN=a%b%%c\nOPTIONS_ALL=-r 60\n");
+        file("own-eth0.7", "OPTIONS=--blacklist 192.0.2.1\n");
+        let place = made.path().display();
+        file(
+            "aw-c@.service",
+            &format!(
+                "Environment=RATE=5%% BOOT=%b NAME=%N\nEnvironmentFile=-{place}/all\nEnvironmentFile=-{place}/own-%i\nEnvironmentFile=-{place}/none-%i\nExecStart=/usr/bin/c -q --join %t/c --instance %i --boot %b $OPTIONS_ALL $OPTIONS\n"
+            ),
+        );
+        let unit = || UnitFiles::read("aw-c@eth0.7", &[made.path()]).unwrap();
+        assert_eq!(unit().command(), None);
+        let found = unit().command_of("c").unwrap();
+        assert_eq!(
+            found.text(),
+            "c -q --join /run/c --instance eth0.7 --boot %b -r 60 --blacklist 192.0.2.1"
+        );
+        let value = |name: &str| found.variables.get(name).map(String::as_str);
+        assert_eq!(value("TOKEN"), Some("a%b%%c"));
+        assert_eq!(
+            (value("RATE"), value("NAME"), value("BOOT")),
+            (Some("5%"), Some("aw-c@eth0.7"), None)
+        );
+        assert_eq!(found.unread, Vec::<String>::new());
+        fs::write(made.path().join("all"), [0xff]).unwrap();
+        let found = unit().command_of("c").unwrap();
+        assert_eq!(found.unread, [format!("{place}/all: it is not a text in UTF-8")]);
+    }
+
+    #[test]
+    fn the_unit_of_a_check() {
+        for (words, unit) in [
+            ("--check", Some("c")),
+            ("--check --instance eth0", Some("addrwatch-c@eth0")),
+            ("--instance=eth0 --check", Some("addrwatch-c@eth0")),
+            ("--check eth0", None),
+            ("--check --instance eth0 -r 60", None),
+        ] {
+            let words: Vec<String> = words.split(' ').map(String::from).collect();
+            assert_eq!(unit_of_check("c", &words).as_deref(), unit, "{words:?}");
+        }
     }
 }

@@ -12,8 +12,12 @@ use rustix::{
     fs::{Access, access},
     io::Errno,
 };
+use uzers::os::unix::UserExt;
 
-use crate::{Error, FileKind, Identity, group_id, privileges::groups_of, read_file_text};
+use crate::{
+    CapabilitySet, Error, FileKind, Identity, UserAccount, group_id, privileges::groups_of,
+    read_file_text,
+};
 
 /// Where a unit and its drop-ins stand; the first one that has the unit, or a drop-in of this name, counts.
 const DIRECTORIES: [&str; 5] = [
@@ -38,6 +42,8 @@ const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 /// Addresses of this machine only, and all (`IPAddressAllow=`, `IPAddressDeny=`).
 const LOCAL: [&str; 5] = ["localhost", "127.0.0.0/8", "127.0.0.1", "::1/128", "::1"];
 const ALL: [&str; 3] = ["any", "0.0.0.0/0", "::/0"];
+/// For ports below 1024.
+const LOW_PORTS: &str = "CAP_NET_BIND_SERVICE";
 
 /// What a unit does with the homes of users (`ProtectHome=`). Without that, even `ProtectSystem=strict` leaves them writable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +51,8 @@ enum Homes {
     #[default]
     Writable,
     ReadOnly,
+    /// Those that BindPaths= names are there.
+    Replaced,
     Hidden,
 }
 
@@ -57,6 +65,11 @@ pub struct UnitFiles {
     homes: Homes,
     hides_temporary: bool,
     writable: Vec<PathBuf>,
+    /// What other directories than those of the system are for the unit (`BindPaths=`), and whether they are read-only.
+    bound: Vec<(PathBuf, bool)>,
+    /// Whether its programs get CAP_NET_BIND_SERVICE, and whether the bounding set leaves it to them.
+    has_low_ports: Option<bool>,
+    leaves_low_ports: Option<bool>,
     /// What systemd creates for the unit.
     created: Vec<PathBuf>,
     user: Option<String>,
@@ -84,26 +97,31 @@ impl UnitFiles {
     /// The unit NAME.service of these directories. A masked unit is none.
     pub fn read(name: &str, directories: &[&Path]) -> Option<UnitFiles> {
         let read = |path: &Path| read_file_text(path, FileKind::Settings, MAX_UNIT).ok();
-        let file = match name.split_once('@') {
-            Some((base, _)) => format!("{base}@.service"),
-            None => format!("{name}.service"),
-        };
-        let own = directories.iter().map(|directory| directory.join(&file));
+        // Of an instance: its own unit and drop-ins, before those of all instances.
+        let template = name.split_once('@').map(|(base, _)| format!("{base}@.service"));
+        let files: Vec<String> = [format!("{name}.service")].into_iter().chain(template).collect();
+        let own =
+            files.iter().flat_map(|file| directories.iter().map(move |place| place.join(file)));
         let own = own.into_iter().find(|path| path.symlink_metadata().is_ok());
         if own.as_deref().is_some_and(is_masked) {
             return None;
         }
         // By the name of the file, as systemd reads them; a link to /dev/null replaces one of its name by nothing.
         let mut edits: BTreeMap<OsString, PathBuf> = BTreeMap::new();
-        for place in [format!("{file}.d"), "service.d".into()] {
-            let found = directories.iter().map(|directory| directory.join(&place));
-            for edit in found.filter_map(|place| fs::read_dir(place).ok()).flatten().flatten() {
-                if edit.path().extension().is_some_and(|end| end == "conf") {
-                    edits.entry(edit.file_name()).or_insert(edit.path());
-                }
+        let places = directories.iter().flat_map(|directory| {
+            files.iter().map(move |file| directory.join(format!("{file}.d")))
+        });
+        let places = places.chain(directories.iter().map(|directory| directory.join("service.d")));
+        for edit in places.filter_map(|place| fs::read_dir(place).ok()).flatten().flatten() {
+            if edit.path().extension().is_some_and(|end| end == "conf") {
+                edits.entry(edit.file_name()).or_insert(edit.path());
             }
         }
-        let has_edits = edits.values().any(|path| path.to_string_lossy().contains(&file));
+        let is_edit = |path: &PathBuf| {
+            let path = path.to_string_lossy();
+            files.iter().any(|file| path.contains(file))
+        };
+        let has_edits = edits.values().any(is_edit);
         if own.is_none() && !has_edits {
             return None;
         }
@@ -146,7 +164,7 @@ impl UnitFiles {
             "ProtectSystem" => return self.is_strict = value == "strict",
             "ProtectHome" => {
                 return self.homes = match value {
-                    "tmpfs" => Homes::Hidden,
+                    "tmpfs" => Homes::Replaced,
                     "read-only" => Homes::ReadOnly,
                     _ if is_set => Homes::Hidden,
                     _ => Homes::Writable,
@@ -155,6 +173,39 @@ impl UnitFiles {
             "PrivateTmp" => return self.hides_temporary = is_set || value == "disconnected",
             "ReadWritePaths" => {
                 return add(&mut self.writable, value.is_empty(), paths().map(PathBuf::from));
+            }
+            "BindPaths" | "BindReadOnlyPaths" => {
+                let is_read_only = key == "BindReadOnlyPaths";
+                let bound = paths().map(|pair| {
+                    let mut parts = pair.split(':');
+                    let source = parts.next().unwrap_or_default();
+                    parts.next().filter(|to| !to.is_empty()).unwrap_or(source)
+                });
+                let bound = bound.map(|place| (PathBuf::from(place), is_read_only));
+                if value.is_empty() {
+                    self.bound.retain(|(_, other)| *other != is_read_only);
+                }
+                return self.bound.extend(bound);
+            }
+            "AmbientCapabilities" | "CapabilityBoundingSet" => {
+                let (is_without, names) = match value.strip_prefix('~') {
+                    Some(names) => (true, names),
+                    None => (false, value),
+                };
+                let is_named = names.split_whitespace().any(|name| name == LOW_PORTS);
+                let set = match key {
+                    "AmbientCapabilities" => &mut self.has_low_ports,
+                    _ => &mut self.leaves_low_ports,
+                };
+                // Without a set before, ~ begins with all; ~ without names is all. An empty ambient set is none before.
+                let before = set.unwrap_or(is_without);
+                let is_all = is_without && names.trim().is_empty();
+                let merged = is_all || if is_named { !is_without } else { before };
+                *set = match value.is_empty() {
+                    true if key == "AmbientCapabilities" => None,
+                    is_reset => Some(merged && !is_reset),
+                };
+                return;
             }
             "User" => return self.user = text(),
             "Group" => return self.group = text(),
@@ -205,6 +256,27 @@ impl UnitFiles {
         identity.map(|identity| groups_of(identity, &self.groups)).transpose()
     }
 
+    /// The capabilities that the unit gives its programs beside its user's rights, of those that a trial needs.
+    pub fn capabilities(&self) -> CapabilitySet {
+        match self.has_low_ports.unwrap_or(false) && self.leaves_low_ports.unwrap_or(true) {
+            true => CapabilitySet::NET_BIND_SERVICE,
+            false => CapabilitySet::empty(),
+        }
+    }
+
+    /// The variables that systemd sets for the programs of a user.
+    pub(crate) fn user_variables(&self) -> Vec<(&'static str, OsString)> {
+        let account = self.user.as_deref().and_then(|user| UserAccount::find(user).ok());
+        let user = account.and_then(|account| uzers::get_user_by_uid(account.uid.as_raw()));
+        let Some(user) = user else { return Vec::new() };
+        vec![
+            ("USER", user.name().into()),
+            ("LOGNAME", user.name().into()),
+            ("HOME", user.home_dir().into()),
+            ("SHELL", user.shell().into()),
+        ]
+    }
+
     /// Whether systemd reads this file as root, and gives it to the service.
     pub fn loads(&self, file: &Path) -> bool {
         self.credentials.iter().any(|(_, path)| path == file)
@@ -229,8 +301,19 @@ impl UnitFiles {
         let hidden = |tops: &[&'static str]| {
             tops.iter().copied().find(|top| UnitFiles::is_in(file, &[*top]))
         };
-        let in_home = hidden(&HOMES).filter(|_| self.homes == Homes::Hidden);
-        in_home.or_else(|| hidden(&TEMPORARY).filter(|_| self.hides_temporary))
+        // What systemd binds there is below that of tmpfs and PrivateTmp=, and not below what it makes inaccessible.
+        let is_bound = self.binds(file).is_some();
+        let hides_homes = self.homes == Homes::Hidden || self.homes == Homes::Replaced && !is_bound;
+        let in_home = hidden(&HOMES).filter(|_| hides_homes);
+        in_home.or_else(|| hidden(&TEMPORARY).filter(|_| self.hides_temporary && !is_bound))
+    }
+
+    /// Whether a place is in a directory of `BindPaths=`, and if so, whether that is read-only.
+    fn binds(&self, place: &Path) -> Option<bool> {
+        let bound = self.bound.iter().filter(|(bound, _)| place.starts_with(bound));
+        bound
+            .max_by_key(|(bound, _)| bound.components().count())
+            .map(|(_, is_read_only)| *is_read_only)
     }
 
     /// Why the service cannot read a file, with the remedy.
@@ -266,9 +349,12 @@ impl UnitFiles {
         let real = real.as_deref().unwrap_or(directory);
         let mut trees = self.writable.iter().chain(&self.created);
         let in_home = UnitFiles::is_in(directory, &HOMES);
-        let is_read_only = match in_home {
-            true => self.homes == Homes::ReadOnly,
-            false => self.is_strict && !UnitFiles::is_in(directory, &["/dev", "/proc", "/sys"]),
+        let is_read_only = match (self.binds(directory), in_home) {
+            (Some(is_read_only), _) => is_read_only,
+            (None, true) => self.homes == Homes::ReadOnly,
+            (None, false) => {
+                self.is_strict && !UnitFiles::is_in(directory, &["/dev", "/proc", "/sys"])
+            }
         };
         if !is_read_only || self.creates(directory) || trees.any(|tree| real.starts_with(tree)) {
             return None;

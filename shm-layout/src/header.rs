@@ -16,7 +16,7 @@
 //!   264  i64  writer's heartbeat, ns since the epoch
 //!   272  i64  when the last frame was seen, to a heartbeat; 0 = none yet
 //!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
-//!   320  2 × u64  not used
+//!   320  2 × u64  not used; some builds stored other things there
 //!   336  u64  how often the file was truncated in this generation
 //!   344  i64  when the last of that was noticed: the counters begin there; 0 = never, -1 = they begin again at this moment
 //!   352  u64  the first event after that: earlier ones may be gone
@@ -24,6 +24,8 @@
 //!   368  2 × i64  the last time without a writer: its last heartbeat, and the first one after it; 0 = none
 //!   384  128 × i64  for each block of counters: when its interface last received a frame, to a heartbeat; 0 = not yet
 //!  1408  128 × u64  for each block of counters: whether its interface is captured, to a heartbeat; see capture_state.rs
+//!  2432  3 × u64  the heartbeat once more: ns since the start of the machine (CLOCK_BOOTTIME); the time at 264 that it belongs
+//!        to, as builds without this field renew only that; the boot (half of its id in /proc/sys/kernel/random); 0 = not known
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
@@ -76,7 +78,8 @@ pub(crate) struct Header {
     pub gap: [AtomicU64; 2],
     pub last_frames: [AtomicU64; MAX_INTERFACES],
     pub states: [AtomicU64; MAX_INTERFACES],
-    _reserved: [u64; 208],
+    pub since_boot: BeatSinceBoot,
+    _reserved: [u64; 205],
     pub counters: [Counters; MAX_INTERFACES],
 }
 
@@ -92,6 +95,32 @@ pub(crate) struct Heartbeat {
     pub time: AtomicU64,
     pub last_frame: AtomicU64,
     pub last_drop: AtomicU64,
+}
+
+/// The last heartbeat by the clock that is never set.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct BeatSinceBoot {
+    pub nanos: AtomicU64,
+    /// `Heartbeat::time` of the same heartbeat.
+    pub witness: AtomicU64,
+    pub boot: AtomicU64,
+}
+
+impl BeatSinceBoot {
+    /// Stores those of the heartbeat of this time. Some of these words may be of another heartbeat if the writer is killed: the
+    /// witness comes last.
+    pub fn store(&self, nanos: u64, boot: u64, time: u64) {
+        self.nanos.store(nanos, Relaxed);
+        self.boot.store(boot, Relaxed);
+        self.witness.store(time, Release);
+    }
+
+    /// Nanoseconds since the start of the machine at the heartbeat of this time; none if they are of another heartbeat or boot.
+    pub fn of(&self, time: u64, boot: u64) -> Option<u64> {
+        let is_of_beat = boot != 0 && self.boot.load(Relaxed) == boot;
+        (is_of_beat && self.witness.load(Relaxed) == time).then(|| self.nanos.load(Relaxed))
+    }
 }
 
 /// What is known of truncations of the file.
@@ -116,6 +145,7 @@ const _: () = {
     assert!(offset_of!(Header, gap) == 368);
     assert!(offset_of!(Header, last_frames) == 384);
     assert!(offset_of!(Header, states) == 1408);
+    assert!(offset_of!(Header, since_boot) == 2432);
     assert!(offset_of!(Header, counters) == 4096);
     assert!(size_of::<Counters>() == 512);
     assert!(size_of::<Header>() == 69_632);

@@ -324,6 +324,10 @@ fn copy_times(header: &Header, from: &Header) {
     to.last_frame.store(beat.last_frame.load(Relaxed), Relaxed);
     to.last_drop.store(beat.last_drop.load(Relaxed), Relaxed);
     to.time.store(beat.time.load(Relaxed), Relaxed); // until the first heartbeat
+    let since_boot = &from.since_boot;
+    let [nanos, boot, time] =
+        [&since_boot.nanos, &since_boot.boot, &since_boot.witness].map(|word| word.load(Relaxed));
+    header.since_boot.store(nanos, boot, time);
     for (to, from) in header.gap.iter().zip(&from.gap) {
         to.store(from.load(Relaxed), Relaxed);
     }

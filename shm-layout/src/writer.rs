@@ -1,6 +1,11 @@
 //! The writing side: publishing, counting, waking readers.
 
-use std::{fs::File, sync::atomic::Ordering::*};
+use std::{
+    fs::{self, File},
+    sync::atomic::Ordering::*,
+};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange,
@@ -58,6 +63,8 @@ pub struct Writer {
     seen: [u64; MAX_INTERFACES],
     /// The time without a writer before this one.
     gap: Option<(UnixTime, UnixTime)>,
+    /// Which start of the machine this is.
+    boot: u64,
     /// Locked until the process ends, also if it is killed.
     lock: File,
     /// Blocks of the file, or more if some were missing at the start.
@@ -66,6 +73,19 @@ pub struct Writer {
     are_blocks_exact: bool,
     /// New readers cannot find the segment, and [`Writer::maintain`] reported it.
     unreachable: bool,
+}
+
+/// Nanoseconds since the start of the machine, also while it slept. No clock that is set.
+fn since_boot() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Half of the number of this boot; 0 if it is not known.
+fn boot() -> u64 {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16).unwrap_or_default()
 }
 
 impl Writer {
@@ -126,21 +146,32 @@ impl Writer {
             counted,
             seen,
             gap: None,
+            boot: boot(),
             lock,
             blocks,
             are_blocks_exact,
             unreachable,
         };
-        writer.find_gap(UnixTime::now());
+        writer.find_gap(UnixTime::now(), since_boot());
         writer.announce();
         Ok(writer)
     }
 
-    /// Finds and stores since when there was no writer, if that is long ago. What an earlier writer stored stays.
-    fn find_gap(&mut self, now: UnixTime) {
+    /// Finds and stores since when there was no writer, if that is long ago. What an earlier writer stored stays. Two times of
+    /// day do not show how much time is between them: the clock may have been set.
+    fn find_gap(&mut self, now: UnixTime, since_boot: u64) {
         let header = self.map.header();
         let last = load_time(&header.writer.0.time);
-        if last.as_nanos() != 0 && now.as_nanos().saturating_sub(last.as_nanos()) >= LEAST_GAP {
+        let by_clock = now.as_nanos().saturating_sub(last.as_nanos());
+        let beat = header.since_boot.of(last.as_nanos() as u64, self.boot);
+        let elapsed = match beat.and_then(|beat| since_boot.checked_sub(beat)) {
+            Some(elapsed) => elapsed.try_into().unwrap_or(i64::MAX),
+            None => by_clock, // of another build, or another boot or time namespace: the file may outlive those
+        };
+        if last.as_nanos() != 0 && elapsed >= LEAST_GAP {
+            let was_set = by_clock.abs_diff(elapsed) >= LEAST_GAP as u64;
+            let before = UnixTime::from_nanos(now.as_nanos().saturating_sub(elapsed));
+            let last = if was_set { before } else { last };
             for (word, time) in header.gap.iter().zip([last, now]) {
                 word.store(time.as_nanos() as u64, Relaxed);
             }
@@ -343,6 +374,7 @@ impl Writer {
             }
         }
         beat.time.store(now, Relaxed);
+        header.since_boot.store(since_boot(), self.boot, now);
         sums.iter().zip(&before).any(|(sum, before)| sum < before)
     }
 

@@ -105,7 +105,24 @@ fn a_reader_starts_at_the_requested_position() {
     assert_eq!(drain(&mut skipping), (range(13, 21), 0));
 }
 
-/// The heartbeat also stores when frames were last seen and last dropped, across restarts and resizes.
+/// Words of the header.
+const BEAT: u64 = 264;
+const BEAT_SINCE_BOOT: u64 = 2432;
+const BOOT: u64 = 2448;
+
+/// Changes a word of a ring without a writer.
+fn change_word(ring: &RingName, place: u64, change: impl Fn(u64) -> u64) {
+    let file = fs::File::options().read(true).write(true).open(ring.path()).unwrap();
+    let mut word = [0; 8];
+    file.read_exact_at(&mut word, place).unwrap();
+    file.write_all_at(&change(u64::from_ne_bytes(word)).to_ne_bytes(), place).unwrap();
+}
+
+/// Moves the last heartbeat back, by the clock that is never set.
+fn beat_earlier(ring: &RingName, seconds: u64) {
+    change_word(ring, BEAT_SINCE_BOOT, |beat| beat - seconds * 1_000_000_000);
+}
+
 /// A time without a writer is stored by the one that ends it, also if it makes a ring of another size. A restart is none.
 #[test]
 fn a_time_without_a_writer() {
@@ -118,10 +135,21 @@ fn a_time_without_a_writer() {
     drop(writer);
     let mut writer = create(&ring, 8);
     assert_eq!(writer.gap(), None, "a restart");
+    writer.maintain(ago(600));
+    drop(writer);
+    let mut writer = create(&ring, 8);
+    assert_eq!(writer.gap(), None, "the clock was set forward by ten minutes, and no time went by");
+    writer.maintain(ago(-600));
+    drop(writer);
+    beat_earlier(&ring, 300);
+    let mut writer = create(&ring, 8);
+    let (from, to) = writer.gap().unwrap();
+    assert!(from < ago(290) && from > ago(310) && to > ago(10), "set back: {from:?} {to:?}");
     for slots in [8, 16, 16] {
         let last = ago(600);
         writer.maintain(last);
         drop(writer);
+        beat_earlier(&ring, 600);
         writer = create(&ring, slots);
         let (from, to) = writer.gap().unwrap();
         assert!(from == last && to > ago(100), "{slots}: {from:?} {to:?}");
@@ -132,6 +160,41 @@ fn a_time_without_a_writer() {
         assert_eq!(writer.gap(), None, "{slots}");
         assert_eq!(reader.gap(), Some((from, to)), "{slots}: it stays");
     }
+}
+
+/// The time since the boot counts only if it is of the last heartbeat and of this boot, and not in the future; else the clock does.
+#[test]
+fn a_time_without_a_writer_by_the_clock() {
+    let ring = Ring::new();
+    let ago =
+        |seconds: i64| UnixTime::from_nanos(UnixTime::now().as_nanos() - seconds * 1_000_000_000);
+    let gap_after = |beat: UnixTime, change: &dyn Fn()| {
+        create(&ring, 8).maintain(beat);
+        change();
+        create(&ring, 8).gap().map(|(from, _)| from)
+    };
+    let recent = ago(5).as_nanos() as u64;
+    let by_another_build = || {
+        beat_earlier(&ring, 3600);
+        change_word(&ring, BEAT, |_| recent);
+    };
+    assert_eq!(gap_after(ago(3600), &by_another_build), None, "it ran all the time");
+    let long_ago = ago(600);
+    let renewed = || change_word(&ring, BEAT, |_| long_ago.as_nanos() as u64);
+    assert_eq!(gap_after(ago(0), &renewed), Some(long_ago), "it ended ten minutes ago");
+    let ahead = || change_word(&ring, BEAT_SINCE_BOOT, |beat| beat + 3_600_000_000_000);
+    assert_eq!(gap_after(long_ago, &ahead), Some(long_ago), "the file is older than this boot");
+    let of_another_boot = || change_word(&ring, BOOT, |boot| !boot);
+    assert_eq!(gap_after(long_ago, &of_another_boot), Some(long_ago), "of a longer uptime");
+    let not_known = || change_word(&ring, BOOT, |_| 0);
+    assert_eq!(gap_after(long_ago, &not_known), Some(long_ago), "of no boot");
+    // A build that had bits of interfaces there.
+    let bits = || change_word(&ring, 320, |word| word + 1);
+    assert_eq!(gap_after(ago(0), &bits), None);
+    change_word(&ring, 320, |word| {
+        assert_eq!(word, 1, "nothing is stored there");
+        word
+    });
 }
 
 /// The state of each interface, which a writer that starts does not take over, and its last frame, which it does.

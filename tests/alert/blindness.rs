@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use aw_tests::alerting::Alert;
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
@@ -108,10 +109,19 @@ fn a_time_without_any_sensor() {
     earlier.stdin.take().unwrap().write_all(&numbered_capture(1..4)).unwrap();
     earlier.finish().ok();
     alert.once();
-    let mut command = lan.here.command(binary("collector"));
-    command.args(["--ring", alert.ring.name(), "-q", "veth0"]);
-    let collector = Run::start(command);
+    let capture = || {
+        let mut command = lan.here.command(binary("collector"));
+        command.args(["--ring", alert.ring.name(), "-q", "veth0"]);
+        let collector = Run::start(command);
+        collector.stderr.wait_for("listening on veth0");
+        collector
+    };
     let message = format!("no collector ran for ring {} from 20", alert.ring.name());
+    // The clock was set forward since, and no time went by.
+    let ended = capture().stop().ok();
+    assert!(!ended.stderr.contains(&message), "{ended:#?}");
+    alert.ring.beat_earlier(Duration::from_secs(600));
+    let collector = capture();
     collector.stderr.wait_for(&message);
     let gaps = || {
         let all = notes(&alert, "blind");

@@ -6,6 +6,7 @@ use aw_tests::lan::Lan;
 use aw_tests::listening::Listening;
 use aw_tests::rig::{Run, binary, public_copy, run, wait_until};
 use aw_tests::ring::Ring;
+use std::fs;
 
 /// Promiscuous by default, as the kernel shows it.
 #[test]
@@ -132,6 +133,51 @@ fn an_interface_that_appears_later_is_captured() {
         let lines = finished.stderr.lines().filter(|line| line.contains("later0")).count();
         assert_eq!(lines, 6, "one line a change: {}", finished.stderr);
     }
+}
+
+/// What may be only the name of a unit is an interface once there is one: that it cannot be captured is reported to all.
+#[test]
+fn a_label_that_becomes_an_interface() {
+    let Some(lan) = Lan::new() else { return };
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let command = |name: &str, words: &[&str]| {
+        let mut command = lan.here.command(binary(name));
+        command.args(["--ring", ring.name()]).args(words);
+        command
+    };
+    let health = || run(command("aw-stdout", &["--health"]));
+    let up = || {
+        let file = directory.path().join("metrics");
+        run(command("aw-metrics", &["--once", "--file", file.to_str().unwrap()])).ok();
+        let metrics = fs::read_to_string(file).unwrap();
+        let of_label =
+            |line: &&str| line.starts_with("addrwatch_interface_up{") && line.contains("lab0");
+        metrics.lines().find(of_label).and_then(|line| line.rsplit(' ').next()).map(String::from)
+    };
+    let collector = Run::start(command("collector", &["-q", "--instance", "lab0", "veth0"]));
+    collector.stderr.wait_for("lab0, the name of this unit, is no interface now");
+    wait_until("veth0 is captured", || health().status.success());
+    assert_eq!(up(), None);
+    lan.here.ip("link add lab0 type veth peer name lab1");
+    collector.stderr.wait_for("cannot listen on lab0: it is down");
+    wait_until("--health finds it", || health().stdout.contains("interface lab0 is down"));
+    assert_eq!(up().as_deref(), Some("0"));
+    lan.here.ip("link del lab0");
+    lan.here.ip("tuntap add lab0 mode tun");
+    lan.here.ip("link set lab0 up");
+    collector.stderr.wait_for("cannot listen on lab0: link type");
+    wait_until("--health finds it", || {
+        health().stdout.contains("interface lab0 cannot be captured")
+    });
+    assert_eq!(up().as_deref(), Some("0"));
+    lan.here.ip("link del lab0");
+    lan.here.ip("link add lab0 type veth peer name lab1");
+    lan.here.ip("link set lab0 up");
+    lan.here.ip("link set lab1 up");
+    collector.stderr.wait_for("listening on lab0");
+    wait_until("it is captured", || health().status.success());
+    assert_eq!(up().as_deref(), Some("1"));
+    collector.stop().ok();
 }
 
 /// More interfaces than the ring has counters for: the rate limit distinguishes all of them.

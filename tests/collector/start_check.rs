@@ -126,9 +126,76 @@ fn what_starts_passes() {
         "{checked:#?}"
     );
     assert!(checked.stdout.contains(&format!("is written by {process}")), "{checked:#?}");
+    // A port that it does not have: of no address of this machine, of another program, and of an option that it lacks.
+    place.lan.here.ip("link set lo up"); // without any address, each one can be bound
+    let other = Ring::new();
+    let mut holder = place.lan.here.command(binary("collector"));
+    holder.args(["-q", "-u", "root", "--ring", other.name(), "--listen-vxlan", "127.0.0.1:4789"]);
+    let holder = Run::start(holder);
+    holder.stderr.wait_for("(VXLAN)");
+    for (more, why) in [
+        (["--listen-tzsp", "192.0.2.9:37008"], "no interface of this machine has 192.0.2.9"),
+        (["--listen-tzsp", "127.0.0.1:4789"], "127.0.0.1:4789: address already in use"),
+        (["--macupd", "192.0.2.9:5514"], "no interface of this machine has 192.0.2.9"),
+    ] {
+        place.check(&[&words[..], &more].concat()).refused("collector", &[why]);
+    }
+    holder.stop().ok();
     running.stop().ok();
     // The ring that it left.
     place.check(&words).ok();
+}
+
+/// `--check --instance NAME` of root: the command line of the unit, with the options of its files.
+#[test]
+fn the_options_of_the_unit() {
+    let Some(place) = Place::new() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let members = path("members");
+    let unit = format!(
+        "[Service]\nUser={USER}\nEnvironmentFile=-{}\nEnvironmentFile=-{}-%i.conf\nExecStart=/usr/bin/collector -q --ring {} --join {members} --instance %i $OPTIONS_ALL $OPTIONS\nReadWritePaths={members}\n",
+        path("collector.conf"),
+        path("collector"),
+        place.ring.name()
+    );
+    fs::write(path("unit"), unit).unwrap();
+    const SCRIPT: &str = "mount -t tmpfs tmpfs /etc/systemd; mkdir -p /etc/systemd/system
+        cp \"$0\" /etc/systemd/system/addrwatch-collector@.service; exec \"$@\"";
+    let check = |more: &[&str]| {
+        let mut command = place.lan.here.command("unshare");
+        command.args(["--mount", "sh", "-ec", SCRIPT, &path("unit")]).arg(binary("collector"));
+        command.args(["--check", "--instance", "veth0"]).args(more);
+        run(command)
+    };
+    // --join is tried as the unit's user, who may not create the directory.
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    check(&[]).refused("collector", &["--join", "permission denied (choose a directory"]);
+    fs::create_dir(&members).unwrap();
+    fs::set_permissions(&members, Permissions::from_mode(0o700)).unwrap();
+    chown(&members, Some(1), Some(1)).unwrap();
+    let tried = format!(
+        "tried: collector -q --ring {} --join {members} --instance veth0",
+        place.ring.name()
+    );
+    let checked = check(&[]).ok();
+    assert!(checked.stdout.starts_with(&format!("{tried}\n")), "{checked:#?}");
+    fs::write(path("collector.conf"), "OPTIONS_ALL=-r 60\n").unwrap();
+    fs::write(path("collector-veth0.conf"), "OPTIONS=--blacklst 192.0.2.1\n").unwrap();
+    let refused = check(&[]);
+    assert!(refused.stdout.contains(&format!("{tried} -r 60 --blacklst")), "{refused:#?}");
+    assert_eq!(refused.status.code(), Some(2), "{refused:#?}");
+    fs::write(path("collector-veth0.conf"), "").unwrap();
+    // Beside the collector that captures.
+    let words = ["--join", &members, "veth0"];
+    let running = Run::start(place.command(&[&["-u", USER], &words[..]].concat()));
+    running.stderr.wait_for("listening on veth0");
+    let checked = check(&[]).ok();
+    assert!(checked.stdout.contains("this collector joins it"), "{checked:#?}");
+    // With other options, a line has those of the unit.
+    let checked = check(&["-r", "30"]).ok();
+    assert!(checked.stdout.contains("(sudo collector --instance veth0 --check"), "{checked:#?}");
+    running.stop().ok();
 }
 
 /// A user who may not capture, and a ring's name that another user has taken.

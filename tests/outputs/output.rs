@@ -9,6 +9,7 @@ use aw_tests::rig::{Run, binary, program, run, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 
@@ -55,6 +56,30 @@ fn a_full_output_is_an_error() {
     let full = run(command);
     assert_eq!(full.status.code(), Some(1), "{full:#?}");
     assert!(full.stderr.contains("aw-stdout: write "), "{full:#?}");
+}
+
+/// A replay overwrites the first events of a ring for which a confined output waits: it reads them before, as it learns of the
+/// ring at once. Where the machine gives it no time, that may fail. With a look once a second, it would succeed now and then.
+#[test]
+fn a_replay_into_a_ring_that_is_awaited() {
+    const EVENTS: u32 = 40_000;
+    const SLOTS: &str = "32768";
+    let capture = numbered_capture(1..EVENTS + 1);
+    let last = format!(" {} ", Ipv4Addr::from(0x0a00_0000 + EVENTS));
+    let is_complete = || {
+        let ring = Ring::new();
+        let reader = Run::start(stdout_of(&ring, &[]));
+        reader.stderr.wait_for("waiting for ring");
+        collect(&ring, &capture, &["-q", "-L", SLOTS]).ok();
+        reader.stdout.wait_until("the last event", |lines| {
+            lines.last().filter(|line| line.contains(&last)).map(drop)
+        });
+        let read = reader.stdout.count();
+        reader.stop().ok();
+        read == EVENTS as usize
+    };
+    let complete = (0..12).filter(|_| is_complete()).take(3).count();
+    assert_eq!(complete, 3, "of twelve replays");
 }
 
 /// As logrotate does it: rename, SIGHUP; not a line is lost, and what was in the file stays.

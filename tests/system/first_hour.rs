@@ -243,7 +243,7 @@ fn the_options_of_the_service() {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-ec", SCRIPT, &unit]).arg(binary("aw-alert"));
         run({
-            command.arg("--check").args(options);
+            command.arg("--check").args(options).env("AW_OF_SHELL", "x");
             command
         })
     };
@@ -259,6 +259,23 @@ fn the_options_of_the_service() {
     let checked = check(&[]).ok();
     assert!(checked.stdout.contains("ring /no-such-ring does not exist yet"), "{checked:#?}");
     assert!(!checked.stdout.contains("the service has other options"), "{checked:#?}");
+    // Each channel as the service has it: a variable with %, and none of this shell.
+    let channel = |variable: &str| {
+        let text = format!(
+            "[[channel]]\nname = \"a\"\nwebhook = {{ url = \"http://127.0.0.1:9/\", token_env = \"{variable}\" }}\n"
+        );
+        place.write("unit.toml", &text);
+        place.give("unit.toml");
+    };
+    place.write("default", "OPTIONS=--learn 0 --ring /no-such-ring\nAW_OF_UNIT=50%b\n");
+    channel("AW_OF_SHELL");
+    check(&[]).refused("aw-alert", &["AW_OF_SHELL is not set"]);
+    channel("AW_OF_UNIT");
+    let reached = check(&[]);
+    assert!(!format!("{reached:?}").contains("is not set"), "{reached:#?}");
+    place.write("unit.toml", "");
+    place.give("unit.toml");
+    place.write("default", "OPTIONS=--learn 0 --ring /no-such-ring\n");
     let other = check(&["--state-dir", &place.text("state")]).ok();
     let note =
         format!("the service has other options: {tried} (sudo aw-alert --check tries these)");
@@ -566,6 +583,9 @@ fn ports_of_root(place: &Place) {
     let listen = ["--listen", &port.to_string()];
     let why = ["permission denied (choose a port above 1023"];
     place.check_unit("aw-metrics", "PrivateTmp=no", &listen).refused("aw-metrics", &why);
+    // The remedy of this message.
+    let given = "PrivateTmp=no\nAmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE";
+    place.check_unit("aw-metrics", given, &listen).ok();
     place.check("aw-metrics", &listen).ok();
     capture(&place.ring, &handover());
     chown(place.ring.path(), None, Some(SERVICE.1)).unwrap();

@@ -9,8 +9,8 @@ use std::{
 };
 
 use aw_service::{
-    Access, Error, FileError, Identity, UnitFiles, check_directory, explain, other_options,
-    report_trial, run_as, try_open_own, user_name,
+    Access, CapabilitySet, Error, FileError, Identity, UnitFiles, check_directory, explain,
+    other_options, report_trial, run_as_with, try_open_own, user_name,
 };
 use rustix::{
     fs::{Access as Wanted, access},
@@ -36,7 +36,8 @@ pub fn check(
         let identity = service_identity(options, unit.as_ref(), &owners)?;
         let is_root = geteuid().is_root() && unit.is_none();
         let common = Common { name, options, plan, owners: &owners, is_root, unit: unit.as_ref() };
-        run_as(identity.as_ref(), || {
+        let keep = unit.as_ref().map_or(CapabilitySet::empty(), UnitFiles::capabilities);
+        run_as_with(identity.as_ref(), keep, || {
             let (mut notes, mut faults) = (Vec::new(), Vec::new());
             common.rings(&mut notes, &mut faults);
             common.state(&mut faults);
@@ -61,8 +62,9 @@ pub fn as_service<T: Send>(
     work: impl FnOnce() -> T + Send,
 ) -> Result<T, Error> {
     let unit = options.unit().filter(|unit| !file.is_some_and(|file| unit.loads(file)));
+    let keep = unit.as_ref().map_or(CapabilitySet::empty(), UnitFiles::capabilities);
     match unit.as_ref().map(UnitFiles::identity).transpose()?.flatten() {
-        Some(identity) => run_as(Some(&identity), work),
+        Some(identity) => run_as_with(Some(&identity), keep, work),
         None => Ok(work()),
     }
 }

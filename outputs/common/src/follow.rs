@@ -9,9 +9,10 @@ use aw_service::{Error, Signals, Startup, warn};
 use shm_layout::{Reader, gather, wait_any};
 
 use crate::{
-    RingOptions, Sink, StartFrom,
+    Plan, RingOptions, Sink, StartFrom,
     checkpoint::{ItemKind, StreamItem},
     delivery::Delivery,
+    ring_watch::RingWatch,
     source::Source,
 };
 
@@ -26,13 +27,14 @@ const OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn follow<S: Sink>(
     options: &RingOptions,
-    from: StartFrom,
+    plan: &Plan,
     owners: &[u32],
     mut delivery: Delivery<S>,
-    lacks: Option<&str>,
+    watch: Option<RingWatch>,
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
+    let (from, lacks) = (options.start(plan), plan.lacks.as_deref());
     let mut seen = HashSet::new(); // a ring that is named twice is delivered once
     let mut sources = Vec::new();
     for ring in options.rings.iter().filter(|ring| seen.insert(*ring)) {
@@ -47,7 +49,7 @@ pub(crate) fn follow<S: Sink>(
     if let Some(lacks) = lacks {
         warn(lacks);
     }
-    let end = run_loop(&mut sources, options, &mut delivery, lacks, signals, startup);
+    let end = run_loop(&mut sources, options, &mut delivery, lacks, watch, signals, startup);
     let end = end.and_then(|()| delivery.close());
     if end.is_err() {
         delivery.save_after_failure();
@@ -66,6 +68,7 @@ fn run_loop<S: Sink>(
     options: &RingOptions,
     delivery: &mut Delivery<S>,
     lacks: Option<&str>,
+    mut watch: Option<RingWatch>,
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
@@ -86,12 +89,15 @@ fn run_loop<S: Sink>(
             delivery.hurry()?;
         }
         let mut busy = delivery.work(all_read, is_behind)?; // before other work, which may take time
+        watch = watch.filter(|_| sources.iter().any(|source| source.reader.is_none()));
+        // What is not taken now waits in the system's queue.
+        let is_new = all_read && watch.as_mut().is_some_and(RingWatch::take_news);
         for source in sources.iter_mut() {
             source.report_losses();
             if !options.once {
                 source.check_heartbeat();
                 // A replaced ring is read to its end first.
-                busy |= all_read && source.follow_replacement()?;
+                busy |= all_read && source.follow_replacement(is_new)?;
             }
         }
         if observed.elapsed() >= OBSERVE_INTERVAL {
@@ -111,7 +117,7 @@ fn run_loop<S: Sink>(
             }
             return delivery.check_all_delivered();
         }
-        wait(sources, delivery);
+        wait(sources, delivery, watch.as_mut());
     }
     delivery.finish()
 }
@@ -161,9 +167,14 @@ fn next_item(sources: &mut [Source]) -> Option<(usize, StreamItem)> {
     Some((index, sources[index].take()?))
 }
 
-fn wait<S: Sink>(sources: &[Source], delivery: &Delivery<S>) {
+fn wait<S: Sink>(sources: &[Source], delivery: &Delivery<S>, watch: Option<&mut RingWatch>) {
     let readers: Vec<&Reader> = sources.iter().filter_map(|s| s.reader.as_ref()).collect();
-    let pause = SLEEP.min(delivery.pause());
+    let mut pause = SLEEP.min(delivery.pause());
+    match watch {
+        Some(watch) if readers.is_empty() => return watch.wait(pause),
+        Some(watch) => pause = pause.min(watch.pause()),
+        None => {}
+    }
     match () {
         () if !delivery.has_room() => wait_any(&[], pause), // there are events, but no room for them
         () if delivery.is_gathering() => gather(&readers, pause),
@@ -178,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Entry, Plan, RingState, SinkResult,
+        Entry, RingState, SinkResult,
         delivery::CheckpointFiles,
         spool::{Spool, tests::EVENT},
     };

@@ -27,6 +27,8 @@ pub mod names;
 mod options;
 mod outage_file;
 mod plan;
+mod queue_file;
+mod ring_watch;
 mod saved_states;
 pub mod serve;
 mod source;
@@ -43,6 +45,7 @@ use shm_layout::{
 };
 
 use history_import::{HistorySource, import_history};
+use ring_watch::RingWatch;
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
 pub use capture_fault::capture_fault;
@@ -60,6 +63,7 @@ pub use history_import::HistoryTarget;
 pub use host::{host_of, this_host};
 pub use options::{RingOptions, StartFrom, state_directory};
 pub use plan::Plan;
+pub use queue_file::QueueFile;
 pub use saved_states::{SavedState, saved_states};
 pub use spool::SpoolOptions;
 pub use state::{is_locked, lock, make_directory};
@@ -262,6 +266,7 @@ pub fn run<S: Sink>(
         let signals = Signals::register()?;
         let resumes = from == StartFrom::Resume || plan.from == StartFrom::Resume;
         let boot = live_checkpoint::this_boot();
+        let watch = RingWatch::begin(&options.rings).filter(|_| !options.once);
         confine(options, &owners, plan, resumes, startup)?;
         signals
             .exit_after(GRACE, "the destination accepted nothing for 15 s after the stop signal: ending with the events that it has confirmed")?;
@@ -283,8 +288,7 @@ pub fn run<S: Sink>(
         let schedule = Default::default();
         let files = delivery::CheckpointFiles { spool, file, live_checkpoint, in_sink, schedule };
         let delivery = delivery::Delivery::new(&mut sink, plan, files)?;
-        let lacks = plan.lacks.as_deref();
-        follow::follow(options, from, &owners, delivery, lacks, &signals, startup)
+        follow::follow(options, plan, &owners, delivery, watch, &signals, startup)
     })
 }
 

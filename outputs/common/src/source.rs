@@ -349,9 +349,10 @@ impl<'a> Source<'a> {
     }
 
     /// Called when there is nothing to read: switches to the segment that replaced this one, if any, and
-    /// looks for a missing ring. Returns whether there may be something to read.
-    pub fn follow_replacement(&mut self) -> Result<bool, Error> {
-        let due = self.checked_at.elapsed() >= CHECK_INTERVAL;
+    /// looks for a missing ring, also if `is_new`: some ring appeared. Returns whether there may be something to read.
+    pub fn follow_replacement(&mut self, is_new: bool) -> Result<bool, Error> {
+        let is_due = self.checked_at.elapsed() >= CHECK_INTERVAL;
+        let due = is_due || is_new && self.reader.is_none();
         if due {
             self.checked_at = Instant::now();
         }

@@ -24,6 +24,12 @@ pub fn named_by_the_service() -> Option<String> {
     named.starts_with('/').then(|| named.to_owned())
 }
 
+/// A file of options of the service aw-sqlite that this user may not read, with the cause: whether they name a database is not known.
+pub fn unread_options() -> Option<String> {
+    let command = UnitFiles::of("aw-sqlite").and_then(|unit| unit.command())?;
+    command.unread.into_iter().next()
+}
+
 /// Prepares a connection for a file that other programs may have written: triggers and views do nothing, functions in the
 /// schema are limited to harmless ones, and damaged pages are detected before they are used.
 pub fn distrust(database: &Connection) -> Result<()> {

@@ -7,7 +7,7 @@ use aw_output::{
     makers::IEEE_DATA,
     names::{LiveNames, is_name},
 };
-use aw_service::{Error, TIME_FORMS, TimeSpan, failed, parse_time};
+use aw_service::{Error, TIME_FORMS, TimeSpan, failed, parse_time, warn};
 use clap::{
     Args, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -21,7 +21,13 @@ use crate::{
 
 /// The database that the service aw-sqlite writes: the one that the options of its unit name, or else the usual one.
 pub fn database_of_service() -> String {
-    aw_database::named_by_the_service().unwrap_or_else(|| aw_database::USUAL.into())
+    let database = aw_database::named_by_the_service().unwrap_or_else(|| aw_database::USUAL.into());
+    if let Some(why) = aw_database::unread_options() {
+        warn(format_args!(
+            "the options of aw-sqlite are not known: {why}; asking {database} (--database names another one)"
+        ));
+    }
+    database
 }
 
 /// Names that are proposed in the place of one that no device has.

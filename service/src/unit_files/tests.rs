@@ -66,6 +66,68 @@ fn homes_and_shared_directories() {
     }
 }
 
+/// `BindPaths=` shows a directory that is hidden or read-only otherwise, but not below what is inaccessible.
+#[test]
+fn directories_that_are_bound() {
+    let made = tempfile::tempdir().unwrap();
+    let unit = |text: &str| {
+        let text = format!("ProtectSystem=strict\nPrivateTmp=yes\n{text}\n");
+        fs::write(made.path().join("aw-x.service"), text).unwrap();
+        UnitFiles::read("aw-x", &[made.path()]).unwrap()
+    };
+    for (text, place, is_hidden, is_forbidden) in [
+        ("ProtectHome=tmpfs", "/home/x/db", true, true),
+        ("ProtectHome=tmpfs\nBindPaths=/home/x", "/home/x/db", false, false),
+        ("ProtectHome=tmpfs\nBindPaths=/home/x", "/home/y/db", true, true),
+        ("ProtectHome=tmpfs\nBindReadOnlyPaths=/home/x", "/home/x/db", false, true),
+        ("ProtectHome=tmpfs\nBindPaths=/disk:/home/x:rbind", "/home/x", false, false),
+        ("ProtectHome=tmpfs\nBindPaths=/home/x\nBindPaths=", "/home/x/db", true, true),
+        ("ProtectHome=yes\nBindPaths=/home/x", "/home/x/db", true, true),
+        ("BindPaths=-/srv/a /srv/b", "/srv/b/db", false, false),
+        ("BindPaths=/srv/a\nBindReadOnlyPaths=/srv/a/b", "/srv/a/b", false, true),
+        ("BindPaths=/tmp/x", "/tmp/x/db", false, false),
+        ("BindPaths=/tmp/x", "/tmp/y/db", true, true),
+    ] {
+        let (unit, place) = (unit(text), Path::new(place));
+        let found = (unit.hides(place).is_some(), unit.forbids_writing(place).is_some());
+        assert_eq!(found, (is_hidden, is_forbidden), "{text}: {place:?}");
+    }
+}
+
+#[test]
+fn ports_below_1024() {
+    let made = tempfile::tempdir().unwrap();
+    let port = "CAP_NET_BIND_SERVICE";
+    for (text, has) in [
+        ("", false),
+        ("AmbientCapabilities=CAP_NET_RAW PORT", true),
+        ("AmbientCapabilities=PORT\nAmbientCapabilities=", false),
+        ("AmbientCapabilities=PORT\nAmbientCapabilities=CAP_NET_RAW", true),
+        ("AmbientCapabilities=PORT\nAmbientCapabilities=~PORT", false),
+        ("AmbientCapabilities=~CAP_NET_RAW", true),
+        ("AmbientCapabilities=~PORT", false),
+        (
+            "AmbientCapabilities=CAP_NET_RAW\nAmbientCapabilities=\nAmbientCapabilities=~CAP_NET_RAW",
+            true,
+        ),
+        (
+            "AmbientCapabilities=PORT\nCapabilityBoundingSet=\nCapabilityBoundingSet=~CAP_NET_RAW",
+            false,
+        ),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=\nCapabilityBoundingSet=~", true),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=", false),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=CAP_NET_RAW", false),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=\nCapabilityBoundingSet=PORT", true),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=~CAP_NET_RAW", true),
+        ("AmbientCapabilities=PORT\nCapabilityBoundingSet=~PORT", false),
+    ] {
+        let text = format!("[Service]\n{}\n", text.replace("PORT", port));
+        fs::write(made.path().join("aw-x.service"), &text).unwrap();
+        let unit = UnitFiles::read("aw-x", &[made.path()]).unwrap();
+        assert_eq!(!unit.capabilities().is_empty(), has, "{text}");
+    }
+}
+
 /// The forms that systemd reads.
 #[test]
 fn forms_of_units() {
@@ -108,6 +170,25 @@ fn forms_of_units() {
     assert_eq!(UnitFiles::read("aw-y", &directories), None);
     write(&lib.join("aw-z@.service"), "User=aw-z\n");
     assert_eq!(UnitFiles::read("aw-z@1", &directories).unwrap().user.as_deref(), Some("aw-z"));
+    // Of an instance: its drop-ins before those of the same name for all, and its unit in the place of theirs.
+    let instance = || UnitFiles::read("aw-z@1", &directories).unwrap();
+    write(
+        &etc.join("aw-z@1.service.d/override.conf"),
+        "User=daemon\nExecStart=\nExecStart=/z %i\n",
+    );
+    write(&lib.join("aw-z@.service.d/override.conf"), "User=bin\nGroup=bin\n");
+    write(&lib.join("aw-z@.service.d/more.conf"), "SupplementaryGroups=games\n");
+    assert_eq!(instance().user.as_deref(), Some("daemon"));
+    assert_eq!((instance().group, instance().exec_start), (None, Some("/z %i".into())));
+    assert_eq!(instance().groups, ["games"]);
+    assert_eq!(UnitFiles::read("aw-z@2", &directories).unwrap().user.as_deref(), Some("bin"));
+    write(&etc.join("aw-z@.service.d/of-lib.conf"), "CacheDirectory=etc\n");
+    write(&lib.join("aw-z@1.service.d/of-lib.conf"), "CacheDirectory=lib\n");
+    assert!(instance().creates(Path::new("/var/cache/etc")), "the directory counts first");
+    write(&lib.join("aw-z@1.service"), "PrivateTmp=yes\n");
+    assert!(instance().hides_temporary && instance().user.as_deref() == Some("daemon"));
+    write(&etc.join("aw-w@1.service.d/override.conf"), "User=daemon\n");
+    assert!(UnitFiles::read("aw-w@1", &directories).is_some(), "drop-ins alone");
     // Masked.
     std::os::unix::fs::symlink("/dev/null", etc.join("aw-x.service")).unwrap();
     assert_eq!(UnitFiles::read("aw-x", &directories), None);
