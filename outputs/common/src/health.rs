@@ -86,7 +86,11 @@ fn check_ring(
         Err(why) => faults.push(why),
     }
     match faults.is_empty() {
-        true => Ok(frame.map_or("its writer runs".into(), |frame| format!("last frame {frame}"))),
+        true => Ok(match (frame, reader.last_frame()) {
+            (None, _) => "its writer runs".into(),
+            (Some(frame), Some(_)) => format!("last frame {frame}"),
+            (Some(begun), None) => format!("no frame yet: the ring was created {begun}"),
+        }),
         false => Err(faults),
     }
 }
@@ -116,10 +120,12 @@ fn capture_faults(reader: &Reader, frame: Option<&Age>, max_silence: u64) -> Vec
         && let Some(Age::Known(silence)) = frame
         && silence.as_secs() >= max_silence
     {
-        faults.push(format!(
-            "no frame for {} s (check the interface, or raise --max-silence)",
-            silence.as_secs()
-        ));
+        let seconds = silence.as_secs();
+        let since = match reader.last_frame() {
+            Some(_) => format!("no frame for {seconds} s"),
+            None => format!("no frame yet, for {seconds} s"),
+        };
+        faults.push(format!("{since} (check the interface, or raise --max-silence)"));
     }
     if let Some(Age::Known(age)) = reader.last_drop().map(Age::of)
         && age < DROPS_WINDOW
