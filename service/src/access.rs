@@ -97,8 +97,9 @@ pub fn user_name() -> &'static str {
 pub(crate) fn of_unit(error: &io::Error) -> Option<String> {
     let unit = unit()?;
     match error.kind() {
+        // Of a file that is not known here.
         ErrorKind::ReadOnlyFilesystem => Some(format!(
-            "(the unit {unit} may not write there: systemctl edit {unit}, then [Service] ReadWritePaths=DIRECTORY)"
+            "(it is mounted read-only, see dmesg; or the unit {unit} may not write there, see {unit} --check)"
         )),
         _ => None,
     }
@@ -113,12 +114,26 @@ pub fn explained(error: io::Error, path: &Path, wanted: Wanted) -> io::Error {
         return io::Error::new(error.kind(), why);
     }
     if error.kind() == ErrorKind::ReadOnlyFilesystem {
-        return error;
+        return io::Error::new(error.kind(), mounted_read_only(path));
     }
     match denied(path, wanted) {
         Some(remedy) => io::Error::new(error.kind(), format!("permission denied ({remedy})")),
         None => error,
     }
+}
+
+/// Why a file cannot be written that no unit forbids: its file system is read-only for all. Cause and remedy.
+pub(crate) fn mounted_read_only(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let mut found = path.ancestors().filter_map(|place| Some((place, place.metadata().ok()?.dev())));
+    let (mut top, device) = found.next().unwrap_or((Path::new("/"), 0));
+    for (place, _) in found.take_while(|(_, other)| *other == device) {
+        top = place;
+    }
+    let top = top.display();
+    format!(
+        "read-only file system (the one at {top} is mounted read-only: dmesg has the reason if its disk has a fault; then mount -o remount,rw {top})"
+    )
 }
 
 /// Why the unit of this process does not let it open a file, with all steps of the remedy.

@@ -15,7 +15,7 @@ use rustix::{
 
 use crate::{
     Error, FileKind, Wanted,
-    access::{denied, explained, unit_forbids_writing, visible},
+    access::{denied, explained, mounted_read_only, unit_forbids_writing, visible},
     cause, explain_or, info, open_file,
 };
 
@@ -30,7 +30,11 @@ const TRIAL: usize = 128 << 10;
 /// Creates a file in a directory, writes some bytes, and removes it.
 pub fn try_writing(directory: &Path) -> io::Result<()> {
     let trial = directory.join(format!(".check-{}", std::process::id()));
-    let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&trial)?;
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&trial);
+    let mut created = created.map_err(|error| match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => explained(error, &trial, Wanted::Write),
+        _ => error,
+    })?;
     let written = created.write_all(&vec![0; TRIAL]);
     fs::remove_file(&trial).and(written)
 }
@@ -77,9 +81,7 @@ pub fn unwritable(path: &Path) -> Option<String> {
         Err(Errno::ACCESS) => {
             denied(file, Wanted::Write).map(|why| format!("permission denied ({why})"))
         }
-        Err(Errno::ROFS) => {
-            Some(explain_or(&Errno::ROFS.into(), "(make it writable, or choose another place)"))
-        }
+        Err(Errno::ROFS) => Some(mounted_read_only(place)),
         _ => None,
     })
 }
