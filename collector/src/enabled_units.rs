@@ -51,7 +51,11 @@ impl EnabledUnits {
     }
 
     /// Begins with what the collector before this one had found, of what is still so: a restart is no news of another unit.
-    pub fn resume(&mut self, before: impl Iterator<Item = InterfaceName>, running: &[InterfaceName]) {
+    pub fn resume(
+        &mut self,
+        before: impl Iterator<Item = InterfaceName>,
+        running: &[InterfaceName],
+    ) {
         let enabled = self.enabled();
         let is_still = |name: &InterfaceName| {
             enabled.contains(name) && !running.contains(name) && !self.has_group(*name)

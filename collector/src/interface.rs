@@ -152,7 +152,7 @@ pub fn impossible(name: &str) -> Option<String> {
     })
 }
 
-const NO_SUCH: &str = "no such interface (ip link lists them)";
+pub const NO_SUCH: &str = "no such interface (ip link lists them)";
 
 /// Why an interface is not open.
 pub fn not_opened(name: InterfaceName) -> CaptureState {

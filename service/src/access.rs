@@ -49,6 +49,12 @@ pub fn unit() -> Option<&'static str> {
     UNIT.get_or_init(found).as_deref()
 }
 
+/// The unit of the system that another process is a part of.
+pub fn unit_of_process(process: u64) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    unit_of(&groups).map(String::from)
+}
+
 /// What that unit forbids.
 fn unit_files() -> Option<&'static UnitFiles> {
     UNIT_FILES.get_or_init(|| unit().and_then(UnitFiles::of)).as_ref()
@@ -125,7 +131,8 @@ pub fn explained(error: io::Error, path: &Path, wanted: Wanted) -> io::Error {
 /// Why a file cannot be written that no unit forbids: its file system is read-only for all. Cause and remedy.
 pub(crate) fn mounted_read_only(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let mut found = path.ancestors().filter_map(|place| Some((place, place.metadata().ok()?.dev())));
+    let mut found =
+        path.ancestors().filter_map(|place| Some((place, place.metadata().ok()?.dev())));
     let (mut top, device) = found.next().unwrap_or((Path::new("/"), 0));
     for (place, _) in found.take_while(|(_, other)| *other == device) {
         top = place;
@@ -350,6 +357,18 @@ fn without_effect(line: &str) -> Option<String> {
     (!is_ours && (is_misspelt || has_options)).then(|| {
         format!("no program reads the variable {name} (write OPTIONS={value}, then restart)")
     })
+}
+
+/// What starts a service of this name that does not run: in brackets, where it has a unit or a script. One that fails at each start
+/// is started by systemd again and again, and its status has the reason.
+pub fn start_remedy(name: &str) -> String {
+    match UnitFiles::of(name) {
+        Some(unit) if unit.is_script() => format!("(rc-service {name} start)"),
+        Some(_) => format!(
+            "(systemctl start {name}; if it was started, systemctl status {name} has the reason)"
+        ),
+        None => "(start it)".into(),
+    }
 }
 
 /// What the unit of this process does with connections from other machines, if it accepts those of this machine only: none

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{Wanted, access::explained, cause, explain, explain_or};
+use crate::{Wanted, access::explained, cause, explain, explain_or, unit};
 
 /// Why a server cannot be reached, with what to do. `setting` has the server, and `without_tls` is what to write for one that
 /// speaks no TLS.
@@ -91,9 +91,13 @@ pub fn listen_fault(
                 "no interface of this machine has {ip}: choose one that `ip address` shows with {option}, or {all} for all"
             )
         }
-        (ErrorKind::PermissionDenied, _) if port < 1024 => format!(
-            "choose a port above 1023 with {option}, or start it as root; in a unit: AmbientCapabilities=CAP_NET_BIND_SERVICE and CapabilityBoundingSet=CAP_NET_BIND_SERVICE"
-        ),
+        (ErrorKind::PermissionDenied, _) if port < 1024 => {
+            let name = crate::name();
+            let own = unit().unwrap_or(name);
+            format!(
+                "choose a port above 1023 with {option}, or start it as root; for the service: systemctl edit {own}, with the three lines \"[Service]\", \"AmbientCapabilities=CAP_NET_BIND_SERVICE\" and \"CapabilityBoundingSet=CAP_NET_BIND_SERVICE\"; then systemctl restart {own}"
+            )
+        }
         (ErrorKind::PermissionDenied, _) => {
             format!(
                 "choose another port with {option}; SocketBindDeny= of the unit, AppArmor or SELinux denies this one"

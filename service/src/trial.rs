@@ -17,6 +17,7 @@ use crate::{
     Error, FileKind, Wanted,
     access::{denied, explained, mounted_read_only, unit_forbids_writing, visible},
     cause, explain_or, info, open_file,
+    unit_command::ignored_by_unit,
 };
 
 /// Bytes of the first line of a script, at most, as for the kernel.
@@ -131,8 +132,9 @@ fn missing_interpreter(path: &Path) -> Option<String> {
 
 /// The end of a `--check`: prints the notes, or logs each fault. With a fault, the status is 1.
 pub fn report_trial(tried: Result<(Vec<String>, Vec<String>), Error>) -> ExitCode {
-    let faults = match tried {
-        Ok((notes, faults)) if faults.is_empty() => {
+    let ignored = ignored_by_unit();
+    let mut faults = match tried {
+        Ok((notes, faults)) if faults.is_empty() && ignored.is_empty() => {
             let notes = notes.into_iter().filter(|note| !note.is_empty());
             let text: String = notes.map(|note| format!("{note}\n")).collect();
             return match stdout().write_all(text.as_bytes()) {
@@ -143,6 +145,7 @@ pub fn report_trial(tried: Result<(Vec<String>, Vec<String>), Error>) -> ExitCod
         Ok((_, faults)) => faults,
         Err(error) => vec![error.to_string()],
     };
+    faults.extend(ignored);
     faults.into_iter().for_each(info);
     ExitCode::FAILURE
 }

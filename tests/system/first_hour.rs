@@ -92,13 +92,7 @@ impl Place {
     }
 
     /// The same after a command of the shell in that namespace.
-    fn check_unit_after(
-        &self,
-        before: &str,
-        name: &str,
-        more: &str,
-        options: &[&str],
-    ) -> Finished {
+    fn check_unit_after(&self, before: &str, name: &str, more: &str, options: &[&str]) -> Finished {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/systemd");
         let shipped = fs::read_to_string(shipped.join(format!("{name}.service"))).unwrap();
         let unit = shipped
@@ -223,9 +217,8 @@ fn what_the_unit_of_a_service_forbids() {
         assert!(ended.stderr.contains(line), "{line}: {ended:#?}");
     }
     // One that is read-only for all, as after errors of its disk: no edit of the unit helps.
-    let mount = format!(
-        "mount -t tmpfs tmpfs {state}; mkdir {state}/in; mount -o remount,ro {state}"
-    );
+    let mount =
+        format!("mount -t tmpfs tmpfs {state}; mkdir {state}/in; mount -o remount,ro {state}");
     let options = ["--database", &format!("{state}/in/x.db"), "--state-dir", "/nowhere/x"];
     let more = format!("PrivateTmp=no\nReadWritePaths={state}");
     let ended = place.check_unit_after(&mount, "aw-sqlite", &more, &options);
@@ -573,10 +566,7 @@ fn ports_and_servers() {
     let running = Run::start(place.command("aw-metrics", &["--listen", &own]));
     running.wait_until("it listens", || aw_tests::server::listens(own.parse().unwrap()));
     let checked = place.check("aw-metrics", &["--listen", &own]).ok();
-    assert!(
-        checked.stdout.contains("/metrics is served already: stop that process"),
-        "{checked:#?}"
-    );
+    assert!(checked.stdout.contains("the running aw-metrics serves http://"), "{checked:#?}");
     running.stop().ok();
     let none = DeadPort::new();
     let dead = format!("tcp://127.0.0.1:{}", none.port);

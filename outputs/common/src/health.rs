@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Error, cause, count_of};
+use aw_service::{Error, cause, count_of, start_remedy};
 use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, RingName, Start, UnixTime};
 
 use crate::{
@@ -152,8 +152,9 @@ fn output_faults(name: &str, options: &RingOptions, plan: &Plan) -> Vec<String> 
             Ok(true) => {}
             Ok(false) => {
                 let directory = options.state_dir.display();
+                let remedy = start_remedy(name);
                 faults.push(format!(
-                    "{name} is not running: no process has locked {directory}/{name}.lock (start it)"
+                    "{name} is not running: no process has locked {directory}/{name}.lock {remedy}"
                 ));
             }
             Err(why) => faults.push(why),
