@@ -5,7 +5,7 @@ use std::{
     fs::{self, Metadata},
     io::{self, ErrorKind},
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -357,6 +357,18 @@ fn without_effect(line: &str) -> Option<String> {
     (!is_ours && (is_misspelt || has_options)).then(|| {
         format!("no program reads the variable {name} (write OPTIONS={value}, then restart)")
     })
+}
+
+/// An option, with the file where the unit of this process has it.
+pub(crate) fn in_its_file(option: &str) -> String {
+    let own = unit().filter(|_| option.starts_with("--"));
+    let file = own.map(|unit| Path::new("/etc/default").join(unit));
+    let is_read =
+        |file: &PathBuf| unit_files().is_some_and(|unit| unit.environment_files.contains(file));
+    match file.filter(is_read) {
+        Some(file) => format!("{option} in {}", file.display()),
+        None => option.into(),
+    }
 }
 
 /// What starts a service of this name that does not run: in brackets, where it has a unit or a script. One that fails at each start

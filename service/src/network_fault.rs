@@ -8,11 +8,16 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{Wanted, access::explained, cause, explain, explain_or, unit};
+use crate::{
+    Wanted,
+    access::{explained, in_its_file},
+    cause, explain, explain_or, unit,
+};
 
 /// Why a server cannot be reached, with what to do. `setting` has the server, and `without_tls` is what to write for one that
 /// speaks no TLS.
 pub fn connection_fault(why: &str, setting: &str, without_tls: &str) -> String {
+    let setting = in_its_file(setting);
     let remedy = match why {
         _ if why.contains("InvalidContentType") => {
             return format!("the server speaks no TLS on this port ({without_tls})");
@@ -80,6 +85,7 @@ pub fn listen_fault(
     option: &str,
 ) -> String {
     let (ip, port) = (address.ip(), address.port());
+    let option = in_its_file(option);
     let remedy = match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
         (ErrorKind::AddrInUse, _) => {
             let lists = if kind == PortKind::Tcp { "ss -ltnp" } else { "ss -lunp" };

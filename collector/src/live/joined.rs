@@ -125,7 +125,6 @@ impl LiveCapture {
         members.check_rank()?;
         let wanted = self.interfaces.iter().filter(|interface| interface.wanted);
         let line = |one: &&MonitoredInterface| match one.missing() {
-            Some("") => (one.name, "it is not there".into()),
             Some(why) => (one.name, why.into()),
             None => (one.name, one.trouble().unwrap_or_default().into()),
         };
