@@ -447,6 +447,7 @@ mod tests {
     fn hosts() {
         let lan: IpAddr = "192.0.2.1".parse().unwrap();
         let own = this_host();
+        let local = format!("{}.local:8080", own.split('.').next().unwrap());
         let hosts = AllowedHosts::new(&["nas.example.org".into()]);
         for to in [lan, Ipv4Addr::LOCALHOST.into(), "2001:db8::1".parse().unwrap()] {
             for (host, is_allowed) in [
@@ -458,6 +459,8 @@ mod tests {
                 ("nas.example.org", true),
                 ("NAS.example.org.:8080", true),
                 (&*own, true),
+                (&*local, true),
+                ("other.local", false),
                 ("localhost", to.is_loopback()),
                 ("localhost:8080", to.is_loopback()),
                 ("evil.example", false),
