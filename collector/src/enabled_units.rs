@@ -50,6 +50,20 @@ impl EnabledUnits {
         Access::Read(DIRECTORY.into())
     }
 
+    /// Begins with what the collector before this one had found, of what is still so: a restart is no news of another unit.
+    pub fn resume(
+        &mut self,
+        before: impl Iterator<Item = InterfaceName>,
+        running: &[InterfaceName],
+    ) {
+        let enabled = self.enabled();
+        let is_still = |name: &InterfaceName| {
+            enabled.contains(name) && !running.contains(name) && !self.has_group(*name)
+        };
+        self.not_running = before.filter(is_still).collect();
+        self.stopped = self.not_running.clone();
+    }
+
     /// Looks again if it is time. `running`: the interfaces of all collectors. Returns those of before that are none any more.
     pub fn look(&mut self, running: impl FnOnce() -> Vec<InterfaceName>) -> Vec<InterfaceName> {
         if self.looked_at.elapsed() < INTERVAL {
@@ -159,6 +173,16 @@ mod tests {
             fs::remove_file(link).unwrap();
         }
         assert_eq!(enabled.look_now(&running), names("eth1"), "it was disabled");
+        // A restart of the collector that runs: what was found before, if it is still so.
+        for target in TARGETS {
+            let link = units.join(target).join("addrwatch-collector@eth1.service");
+            fs::write(link, "").unwrap();
+        }
+        let mut restarted = EnabledUnits::new(units.clone(), Some(groups.clone()));
+        restarted.resume(names("eth0 eth1 eth9").into_iter(), &running);
+        assert_eq!(restarted.not_running(), names("eth1"), "at once");
+        assert_eq!(restarted.look_now(&running), []);
+        assert_eq!(restarted.not_running(), names("eth1"));
         // No systemd.
         fs::remove_dir_all(units).unwrap();
         (0..3).for_each(|_| drop(enabled.look_now(&[])));

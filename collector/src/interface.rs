@@ -1,9 +1,13 @@
 //! A network interface: choosing it, opening it with libpcap, its state and its drops.
 
-use std::{env, fs, io};
+use std::{env, fs, io, path::Path};
 
 use pcap::{Activated, Active, BpfProgram, Capture, Device, Precision};
-use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
+use rustix::net::{
+    AddressFamily, SocketType,
+    netdevice::{index_to_name, name_to_index},
+    socket,
+};
 use shm_layout::{CaptureState, InterfaceName};
 
 use crate::{Error, failed, filter, link::LinkType};
@@ -64,6 +68,11 @@ impl OpenInterface {
             _ if has_no_carrier(name) => InterfaceState::NoCarrier,
             _ => InterfaceState::Up,
         }
+    }
+
+    /// The kernel's number for it.
+    pub fn index(&self) -> Option<u32> {
+        self.index
     }
 
     /// Frames that the kernel dropped since the last call.
@@ -131,6 +140,12 @@ fn index(name: &str) -> io::Result<Option<u32>> {
     Ok(name_to_index(socket, name).ok())
 }
 
+/// The name of the interface that has this number now.
+pub fn name_of(index: u32) -> Option<String> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    index_to_name(socket, index).ok()
+}
+
 /// Why there is nothing to listen on, if an interface does not exist.
 pub fn absent(name: InterfaceName) -> Option<&'static str> {
     let is_absent = name.as_str() != "any" && matches!(index(name.as_str()), Ok(None));
@@ -152,7 +167,7 @@ pub fn impossible(name: &str) -> Option<String> {
     })
 }
 
-const NO_SUCH: &str = "no such interface (ip link lists them)";
+pub const NO_SUCH: &str = "no such interface (ip link lists them)";
 
 /// Why an interface is not open.
 pub fn not_opened(name: InterfaceName) -> CaptureState {
@@ -292,10 +307,25 @@ pub fn explain(error: &pcap::Error) -> String {
     text.into()
 }
 
+/// A unit of the collector that runs: it has a control group.
+fn running_service() -> Option<String> {
+    let inside = |group: &Path| fs::read_dir(group).into_iter().flatten().flatten();
+    let top = || inside(Path::new("/sys/fs/cgroup/system.slice"));
+    let slices = top().filter(|group| group.file_name().to_string_lossy().ends_with(".slice"));
+    let units = slices.flat_map(|slice| inside(&slice.path())).chain(top());
+    units.filter_map(|group| group.file_name().into_string().ok()).find_map(|name| {
+        let unit = name.strip_suffix(".service")?;
+        unit.starts_with("addrwatch-collector@").then(|| unit.to_owned())
+    })
+}
+
 fn permission_denied() -> String {
     let program = env::current_exe().unwrap_or_else(|_| "collector".into());
     format!(
-        "permission denied: CAP_NET_RAW is missing (run as root, or: sudo setcap cap_net_raw+ep {})",
+        "permission denied: CAP_NET_RAW is missing ({}run as root, or: sudo setcap cap_net_raw+ep {}, after which each user of this machine can capture with it)",
+        running_service().map_or(String::new(), |unit| format!(
+            "the service {unit} captures already, and aw-stdout prints its events; to capture here, too, "
+        )),
         program.display()
     )
 }

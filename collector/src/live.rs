@@ -180,6 +180,7 @@ impl LiveCapture {
     ) -> Result<(), Error> {
         self.register(signals).map_err(|error| Error::io("register with epoll", error))?;
         self.log_sources();
+        self.resume_members(pipeline);
         self.relate();
         self.interfaces.iter_mut().for_each(|interface| interface.check_state(pipeline));
         self.report()?;

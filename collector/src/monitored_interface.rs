@@ -205,7 +205,8 @@ impl MonitoredInterface {
 
     /// Why it is not captured on; none if it is.
     pub fn missing(&self) -> Option<&str> {
-        self.opened.is_none().then_some(&self.reason)
+        let why = Some(&*self.reason).filter(|why| !why.is_empty()).unwrap_or("it is not there");
+        self.opened.is_none().then_some(why)
     }
 
     /// Whether it is up, and has had no carrier for some time.
@@ -299,7 +300,14 @@ impl MonitoredInterface {
     }
 
     fn close(&mut self, why: &str, pipeline: &mut Pipeline) {
-        warn(format_args!("stopped listening on {}: {why}; retrying", self.name));
+        let index = self.opened.as_ref().and_then(|opened| opened.index());
+        match index.and_then(interface::name_of).filter(|new| new != self.name.as_str()) {
+            Some(new) => warn(format_args!(
+                "stopped listening on {0}: it has the name {new} now (systemctl disable --now addrwatch-collector@{0}; systemctl enable --now addrwatch-collector@{new}); retrying",
+                self.name
+            )),
+            None => warn(format_args!("stopped listening on {}: {why}; retrying", self.name)),
+        }
         self.count_drops(pipeline);
         self.opened = None;
         self.forget_state();
@@ -379,5 +387,22 @@ impl MonitoredInterface {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also between its end and the first try to open it again.
+    #[test]
+    fn one_that_is_not_open_has_a_reason() {
+        let options =
+            CaptureOptions { promiscuous: false, filter: None, decapsulate: false, interfaces: 1 };
+        let closed = MonitoredInterface::new("zzz9".parse().unwrap(), &options);
+        assert_eq!(
+            (closed.missing(), closed.trouble()),
+            (Some("it is not there"), closed.missing())
+        );
     }
 }

@@ -218,6 +218,12 @@ impl Pipeline {
         self.writer.set_state(interface, state);
     }
 
+    /// The interfaces that the collector before this one had stored in this state.
+    pub fn were_in(&self, state: CaptureState) -> impl Iterator<Item = InterfaceName> {
+        let before = self.writer.states_before().iter();
+        before.filter(move |(_, before)| *before == state).map(|(name, _)| *name)
+    }
+
     /// The time without a collector before this one, if it was not short.
     pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
         self.writer.gap()

@@ -11,7 +11,7 @@ use std::{
 
 use aw_service::{
     Identity, UnitFiles, UserAccount, check_directory, other_options_of, report_trial, run_as,
-    run_as_with, user_name,
+    run_as_with, unit_of_process, user_name,
 };
 use pcap::{Capture, Linktype};
 use rustix::{
@@ -77,13 +77,13 @@ impl Trial<'_> {
         let unit = instance.and_then(|instance| UnitFiles::of(&unit_name(instance)));
         let of_unit = unit.as_ref().map(UnitFiles::identity).transpose()?.flatten();
         let identity = of_unit.map_or_else(|| options.identity(), |found| Ok(Some(found)))?;
-        let mut notes = options.files_without_effect();
+        let (mut notes, faults) = (Vec::new(), options.files_without_effect());
         if is_root && options.service.user.is_none() && UserAccount::named(DEFAULT_USER).is_none() {
             notes.push(format!(
                 "there is no user {DEFAULT_USER}: the collector stays root (useradd --system {DEFAULT_USER}, or name another with -u)"
             ));
         }
-        Ok(Trial { options, unit, identity, notes, faults: Vec::new() })
+        Ok(Trial { options, unit, identity, notes, faults })
     }
 
     fn fault(&mut self, why: impl ToString) {
@@ -140,9 +140,16 @@ impl Trial<'_> {
         match check_missing(options, &missing) {
             Err(why) => self.fault(why),
             Ok(()) => {
-                let absent = missing.iter().filter_map(|(name, why)| Some((name, (*why)?)));
-                let waits = |(name, why)| format!("the collector waits for {name}: {why}");
-                self.notes.extend(absent.map(waits));
+                // The name of a unit may be no interface; what an option names is to be one, and --wait is for one that comes later.
+                let label = options.sources().ok().and_then(|sources| sources.label);
+                let absent = missing.iter().filter_map(|(name, why)| Some((*name, (*why)?)));
+                for (name, why) in absent {
+                    let waits = format!("the collector waits for {name}: {why}");
+                    match options.wait || label == Some(name) || why != interface::NO_SUCH {
+                        true => self.notes.push(waits),
+                        false => self.fault(waits),
+                    }
+                }
             }
         }
     }
@@ -239,16 +246,18 @@ impl Trial<'_> {
         let is_root = geteuid().is_root();
         let note = match examined {
             Ok(()) => format!("ring {name} can be written"),
-            Err(CreateError::Busy(process)) => {
-                let process =
-                    process.map_or("another collector".into(), |id| format!("process {id}"));
+            Err(CreateError::Busy(id)) => {
+                let process = id.map_or("another collector".into(), |id| format!("process {id}"));
                 match self.options.join {
                     Some(_) => {
                         format!("ring {name} is written by {process}: this collector joins it")
                     }
-                    None => format!(
-                        "ring {name} is written by {process}: stop that one before another one is started"
-                    ),
+                    None => match id.and_then(unit_of_process) {
+                        Some(unit) => format!("ring {name} is written by the running {unit}"),
+                        None => format!(
+                            "ring {name} is written by {process}, which runs already: if you start another one, stop that one first"
+                        ),
+                    },
                 }
             }
             // Root removes it at the start, unless it is the ring of another program of this system.

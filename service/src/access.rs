@@ -5,7 +5,7 @@ use std::{
     fs::{self, Metadata},
     io::{self, ErrorKind},
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -47,6 +47,12 @@ pub fn unit() -> Option<&'static str> {
         unit_of(&groups).map(String::from)
     };
     UNIT.get_or_init(found).as_deref()
+}
+
+/// The unit of the system that another process is a part of.
+pub fn unit_of_process(process: u64) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    unit_of(&groups).map(String::from)
 }
 
 /// What that unit forbids.
@@ -97,8 +103,9 @@ pub fn user_name() -> &'static str {
 pub(crate) fn of_unit(error: &io::Error) -> Option<String> {
     let unit = unit()?;
     match error.kind() {
+        // Of a file that is not known here.
         ErrorKind::ReadOnlyFilesystem => Some(format!(
-            "(the unit {unit} may not write there: systemctl edit {unit}, then [Service] ReadWritePaths=DIRECTORY)"
+            "(it is mounted read-only, see dmesg; or the unit {unit} may not write there, see {unit} --check)"
         )),
         _ => None,
     }
@@ -113,12 +120,27 @@ pub fn explained(error: io::Error, path: &Path, wanted: Wanted) -> io::Error {
         return io::Error::new(error.kind(), why);
     }
     if error.kind() == ErrorKind::ReadOnlyFilesystem {
-        return error;
+        return io::Error::new(error.kind(), mounted_read_only(path));
     }
     match denied(path, wanted) {
         Some(remedy) => io::Error::new(error.kind(), format!("permission denied ({remedy})")),
         None => error,
     }
+}
+
+/// Why a file cannot be written that no unit forbids: its file system is read-only for all. Cause and remedy.
+pub(crate) fn mounted_read_only(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let mut found =
+        path.ancestors().filter_map(|place| Some((place, place.metadata().ok()?.dev())));
+    let (mut top, device) = found.next().unwrap_or((Path::new("/"), 0));
+    for (place, _) in found.take_while(|(_, other)| *other == device) {
+        top = place;
+    }
+    let top = top.display();
+    format!(
+        "read-only file system (the one at {top} is mounted read-only: dmesg has the reason if its disk has a fault; then mount -o remount,rw {top})"
+    )
 }
 
 /// Why the unit of this process does not let it open a file, with all steps of the remedy.
@@ -335,6 +357,30 @@ fn without_effect(line: &str) -> Option<String> {
     (!is_ours && (is_misspelt || has_options)).then(|| {
         format!("no program reads the variable {name} (write OPTIONS={value}, then restart)")
     })
+}
+
+/// An option, with the file where the unit of this process has it.
+pub(crate) fn in_its_file(option: &str) -> String {
+    let own = unit().filter(|_| option.starts_with("--"));
+    let file = own.map(|unit| Path::new("/etc/default").join(unit));
+    let is_read =
+        |file: &PathBuf| unit_files().is_some_and(|unit| unit.environment_files.contains(file));
+    match file.filter(is_read) {
+        Some(file) => format!("{option} in {}", file.display()),
+        None => option.into(),
+    }
+}
+
+/// What starts a service of this name that does not run: in brackets, where it has a unit or a script. One that fails at each start
+/// is started by systemd again and again, and its status has the reason.
+pub fn start_remedy(name: &str) -> String {
+    match UnitFiles::of(name) {
+        Some(unit) if unit.is_script() => format!("(rc-service {name} start)"),
+        Some(_) => format!(
+            "(systemctl start {name}; if it was started, systemctl status {name} has the reason)"
+        ),
+        None => "(start it)".into(),
+    }
 }
 
 /// What the unit of this process does with connections from other machines, if it accepts those of this machine only: none

@@ -102,7 +102,7 @@ pub fn replace(path: &Path, new: &Path, mode: u32, bytes: &[u8]) -> Result<(), E
     file.set_len(0)
         .and_then(|()| file.write_all(bytes))
         .and_then(|()| rename(new, path))
-        .map_err(|error| Error::write(path.display(), error))
+        .map_err(|error| Error::write(path.display(), explained(error, path, Wanted::Write)))
 }
 
 /// Whether an open file still has this name.

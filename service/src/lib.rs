@@ -39,8 +39,8 @@ mod values;
 
 pub use {
     access::{
-        Wanted, denied, drops_clients, explained, ignored_options, join_group, unit,
-        unit_forbids_writing, user_name,
+        Wanted, denied, drops_clients, explained, ignored_options, join_group, start_remedy, unit,
+        unit_forbids_writing, unit_of_process, user_name,
     },
     backoff::Backoff,
     condition::Condition,

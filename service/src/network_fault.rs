@@ -8,11 +8,16 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{Wanted, access::explained, cause, explain, explain_or};
+use crate::{
+    Wanted,
+    access::{explained, in_its_file},
+    cause, explain, explain_or, unit,
+};
 
 /// Why a server cannot be reached, with what to do. `setting` has the server, and `without_tls` is what to write for one that
 /// speaks no TLS.
 pub fn connection_fault(why: &str, setting: &str, without_tls: &str) -> String {
+    let setting = in_its_file(setting);
     let remedy = match why {
         _ if why.contains("InvalidContentType") => {
             return format!("the server speaks no TLS on this port ({without_tls})");
@@ -80,6 +85,7 @@ pub fn listen_fault(
     option: &str,
 ) -> String {
     let (ip, port) = (address.ip(), address.port());
+    let option = in_its_file(option);
     let remedy = match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
         (ErrorKind::AddrInUse, _) => {
             let lists = if kind == PortKind::Tcp { "ss -ltnp" } else { "ss -lunp" };
@@ -91,9 +97,13 @@ pub fn listen_fault(
                 "no interface of this machine has {ip}: choose one that `ip address` shows with {option}, or {all} for all"
             )
         }
-        (ErrorKind::PermissionDenied, _) if port < 1024 => format!(
-            "choose a port above 1023 with {option}, or start it as root; in a unit: AmbientCapabilities=CAP_NET_BIND_SERVICE and CapabilityBoundingSet=CAP_NET_BIND_SERVICE"
-        ),
+        (ErrorKind::PermissionDenied, _) if port < 1024 => {
+            let name = crate::name();
+            let own = unit().unwrap_or(name);
+            format!(
+                "choose a port above 1023 with {option}, or start it as root; for the service: systemctl edit {own}, with the three lines \"[Service]\", \"AmbientCapabilities=CAP_NET_BIND_SERVICE\" and \"CapabilityBoundingSet=CAP_NET_BIND_SERVICE\"; then systemctl restart {own}"
+            )
+        }
         (ErrorKind::PermissionDenied, _) => {
             format!(
                 "choose another port with {option}; SocketBindDeny= of the unit, AppArmor or SELinux denies this one"

@@ -56,6 +56,9 @@ fn read(text: &str, now: &Zoned) -> Option<Range<Timestamp>> {
         Some(at) => (time[..at].trim_end(), Some(&time[at..])),
         None => (time, None),
     };
+    // 7:05
+    let padded = format!("0{time}");
+    let time = if time.find(':') == Some(1) { padded.as_str() } else { time };
     let clock: civil::Time = if time.contains(':') { time.parse().ok()? } else { return None };
     let then = match offset {
         Some(offset) => format!("{day}T{clock}{offset}").parse::<Timestamp>(),
@@ -193,6 +196,8 @@ mod tests {
             ("2026-10-25", "2026-10-24T22:00:00Z 90000"), // the clocks went back
             ("2026-03-29 02:30", "2026-03-29T01:30:00Z 60"), // there was no such time
             ("14:05", "2026-11-22T13:05:00Z 60"),
+            ("7:05", "2026-11-22T06:05:00Z 60"),
+            ("yesterday 7:05:09", "2026-11-21T06:05:09Z 1"),
             ("today", "2026-11-21T23:00:00Z 86400"),
             ("yesterday 23:59:59", "2026-11-21T22:59:59Z 1"),
             ("last tuesday 14:05", "2026-11-17T13:05:00Z 60"),

@@ -15,8 +15,9 @@ use rustix::{
 
 use crate::{
     Error, FileKind, Wanted,
-    access::{denied, explained, unit_forbids_writing, visible},
+    access::{denied, explained, mounted_read_only, unit_forbids_writing, visible},
     cause, explain_or, info, open_file,
+    unit_command::ignored_by_unit,
 };
 
 /// Bytes of the first line of a script, at most, as for the kernel.
@@ -30,7 +31,11 @@ const TRIAL: usize = 128 << 10;
 /// Creates a file in a directory, writes some bytes, and removes it.
 pub fn try_writing(directory: &Path) -> io::Result<()> {
     let trial = directory.join(format!(".check-{}", std::process::id()));
-    let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&trial)?;
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&trial);
+    let mut created = created.map_err(|error| match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => explained(error, &trial, Wanted::Write),
+        _ => error,
+    })?;
     let written = created.write_all(&vec![0; TRIAL]);
     fs::remove_file(&trial).and(written)
 }
@@ -77,9 +82,7 @@ pub fn unwritable(path: &Path) -> Option<String> {
         Err(Errno::ACCESS) => {
             denied(file, Wanted::Write).map(|why| format!("permission denied ({why})"))
         }
-        Err(Errno::ROFS) => {
-            Some(explain_or(&Errno::ROFS.into(), "(make it writable, or choose another place)"))
-        }
+        Err(Errno::ROFS) => Some(mounted_read_only(place)),
         _ => None,
     })
 }
@@ -129,8 +132,9 @@ fn missing_interpreter(path: &Path) -> Option<String> {
 
 /// The end of a `--check`: prints the notes, or logs each fault. With a fault, the status is 1.
 pub fn report_trial(tried: Result<(Vec<String>, Vec<String>), Error>) -> ExitCode {
-    let faults = match tried {
-        Ok((notes, faults)) if faults.is_empty() => {
+    let ignored = ignored_by_unit();
+    let mut faults = match tried {
+        Ok((notes, faults)) if faults.is_empty() && ignored.is_empty() => {
             let notes = notes.into_iter().filter(|note| !note.is_empty());
             let text: String = notes.map(|note| format!("{note}\n")).collect();
             return match stdout().write_all(text.as_bytes()) {
@@ -141,6 +145,7 @@ pub fn report_trial(tried: Result<(Vec<String>, Vec<String>), Error>) -> ExitCod
         Ok((_, faults)) => faults,
         Err(error) => vec![error.to_string()],
     };
+    faults.extend(ignored);
     faults.into_iter().for_each(info);
     ExitCode::FAILURE
 }

@@ -14,7 +14,7 @@ use std::{
 use rustix::process::geteuid;
 
 use crate::{
-    FileKind, UnitFiles, explain, read_file_text,
+    FileKind, UnitFiles, explain, ignored_options, read_file_text,
     unit_files::{logical_lines, words},
 };
 
@@ -36,6 +36,8 @@ pub struct UnitCommand {
     variables: BTreeMap<String, String>,
     /// Files of options that this user cannot read, each with the cause: what is in them is not among the arguments.
     pub unread: Vec<String>,
+    /// Lines of those files without effect, each with the remedy.
+    ignored: Vec<String>,
 }
 
 impl UnitFiles {
@@ -47,15 +49,13 @@ impl UnitFiles {
 
     /// The same of a unit with another name than its program.
     pub fn command_of(&self, program: &str) -> Option<UnitCommand> {
-        let (mut variables, mut unread) = (BTreeMap::new(), Vec::new());
-        let set = |variables: &mut BTreeMap<_, _>, line: &str| {
-            if let Some((name, value)) = line.split_once('=') {
-                variables.insert(name.trim().to_owned(), unquoted(value.trim()));
-            }
-        };
+        let (mut variables, mut unread, mut ignored) = (BTreeMap::new(), Vec::new(), Vec::new());
         // Not what only systemd knows, such as %b.
         let known = self.environment.iter().filter_map(|line| self.without_specifiers(line));
-        known.for_each(|line| set(&mut variables, &line));
+        variables.extend(known.filter_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            Some((name.trim().to_owned(), value.to_owned()))
+        }));
         for file in &self.environment_files {
             let Some(file) = file.to_str().and_then(|file| self.without_specifiers(file)) else {
                 unread.push(format!("{}: what it stands for is not known", file.display()));
@@ -64,7 +64,12 @@ impl UnitFiles {
             // In a file, % has no meaning.
             match read_file_text(Path::new(&file), FileKind::Settings, MAX_FILE) {
                 Ok(text) => {
-                    logical_lines(&text).iter().for_each(|line| set(&mut variables, line));
+                    let lines = logical_lines(&text);
+                    variables.extend(lines.iter().filter_map(|line| {
+                        let (name, value) = line.split_once('=')?;
+                        Some((name.trim().to_owned(), value_of_file(value)))
+                    }));
+                    ignored.extend(ignored_options(Path::new(&file)));
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => unread.push(format!("{file}: {}", explain(&error))),
@@ -92,7 +97,7 @@ impl UnitFiles {
                 }
             }
         }
-        Some(UnitCommand { program, arguments, variables, unread })
+        Some(UnitCommand { program, arguments, variables, unread, ignored })
     }
 
     /// A text with what its specifiers stand for (systemd.unit(5)); none if one is not known here.
@@ -151,12 +156,32 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Without quotes around it.
-fn unquoted(value: &str) -> String {
-    let inner = ['"', '\''].into_iter().find_map(|quote| {
-        value.strip_prefix(quote)?.strip_suffix(quote).filter(|inner| !inner.contains(quote))
-    });
-    inner.unwrap_or(value).into()
+/// A value as systemd reads it in a file of variables (systemd.exec(5), EnvironmentFile=): quotes at its begin, and blanks between
+/// quoted parts, are removed; quotes behind other letters stay.
+fn value_of_file(value: &str) -> String {
+    let (mut text, mut quote, mut is_plain) = (String::new(), None, false);
+    let mut letters = value.trim().chars();
+    while let Some(c) = letters.next() {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            ('\\', Some('"')) => match letters.next() {
+                Some(c) if "\"\\`$".contains(c) => text.push(c),
+                other => text.extend(['\\'].into_iter().chain(other)),
+            },
+            (c, Some(_)) => text.push(c),
+            ('\\', None) => {
+                is_plain = true;
+                text.extend(letters.next());
+            }
+            ('"' | '\'', None) if !is_plain => quote = Some(c),
+            (c, None) if !is_plain && c.is_whitespace() => {}
+            (c, None) => {
+                is_plain = true;
+                text.push(c);
+            }
+        }
+    }
+    text
 }
 
 /// With the values of `${NAME}` in a word.
@@ -212,7 +237,8 @@ pub(crate) fn check_as_unit(name: &str) -> Result<(), String> {
     let text = format!("tried: {}\n{lines}", command.text());
     let _ = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush());
     let own = env::current_exe().map_err(|error| format!("find this program: {error}"))?;
-    let error = trial(&own, &command, unit.user_variables()).exec();
+    let found = if command.ignored.is_empty() { "1".into() } else { command.ignored.join("\n") };
+    let error = trial(&own, &command, unit.user_variables()).env(IS_OF_UNIT, found).exec();
     Err(format!("run {}: {}", own.display(), explain(&error)))
 }
 
@@ -241,6 +267,12 @@ fn is_of_the_loader(name: &str) -> bool {
         "MARIADB_PLUGIN_DIR",
     ];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
+}
+
+/// What the unit of this check ignores in its files of options, each with the remedy.
+pub(crate) fn ignored_by_unit() -> Vec<String> {
+    let found = env::var(IS_OF_UNIT).unwrap_or_default();
+    found.lines().filter(|line| *line != "1").map(String::from).collect()
 }
 
 /// What a check did not try, because the service of this program has other options; none if it tried them, or there is no service.
@@ -299,6 +331,8 @@ mod tests {
                 "# OPTIONS=-q\nOPTIONS=--learn 0\n",
                 "aw-x --state-dir /var/lib/x -c /etc/x.toml --learn 0",
             ),
+            ("OPTIONS=\"--learn\" \"0\"", "aw-x --state-dir /var/lib/x -c /etc/x.toml --learn0"),
+            ("OPTIONS=--learn \"0\"", "aw-x --state-dir /var/lib/x -c /etc/x.toml --learn 0"),
             (
                 "OPTIONS=\"--learn 0 \\\n -m '/a b'\"\n",
                 "aw-x --state-dir /var/lib/x -c /etc/x.toml --learn 0 -m '/a b'",
@@ -309,6 +343,10 @@ mod tests {
             assert_eq!(found.variables["TZ"], "UTC");
             assert_eq!(found.option("-c"), Some("/etc/x.toml"));
         }
+        let found = command(shipped, "OPTION=--learn 0\n").unwrap();
+        let place = options.display();
+        let fault = format!("{place}: no program reads the variable OPTION (write OPTIONS=");
+        assert!(found.ignored[0].starts_with(&fault), "{found:?}");
         let found = command(
             "-/usr/bin/aw-x -c${DIR}/a%%b --db=1 $OPTIONS $NONE",
             "OPTIONS=--db=2\nDIR=/a b",

@@ -60,6 +60,8 @@ enum Homes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnitFiles {
     unit: String,
+    /// Of OpenRC.
+    is_script: bool,
     /// Of ProtectSystem=strict.
     is_strict: bool,
     homes: Homes,
@@ -143,7 +145,8 @@ impl UnitFiles {
         };
         let created = vec![Path::new("/var/lib/addrwatch").join(name)];
         let unit = name.to_owned();
-        Some(UnitFiles { unit, user: Some(user), group, created, ..UnitFiles::default() })
+        let (user, is_script) = (Some(user), true);
+        Some(UnitFiles { unit, is_script, user, group, created, ..UnitFiles::default() })
     }
 
     fn apply(&mut self, line: &str) {
@@ -239,6 +242,11 @@ impl UnitFiles {
         // NAME, or NAME:LINK
         let names = paths().map(|name| name.split(':').next().unwrap_or_default());
         self.created.extend(names.map(|name| Path::new(base).join(name)));
+    }
+
+    /// Whether OpenRC starts it, and not systemd.
+    pub(crate) fn is_script(&self) -> bool {
+        self.is_script
     }
 
     /// Its name, without `.service`.
@@ -399,7 +407,7 @@ impl UnitFiles {
         }
         let unit = &self.unit;
         Some(format!(
-            "the unit {unit} drops connections from other machines: systemctl edit {unit}, then [Service] IPAddressAllow= with the addresses of the clients, as 192.0.2.0/24"
+            "the unit {unit} drops connections from other machines: systemctl edit {unit}, with the two lines \"[Service]\" and \"IPAddressAllow=192.0.2.0/24\" (the addresses of your clients); then systemctl restart {unit}"
         ))
     }
 }

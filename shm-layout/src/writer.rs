@@ -65,6 +65,8 @@ pub struct Writer {
     gap: Option<(UnixTime, UnixTime)>,
     /// Which start of the machine this is.
     boot: u64,
+    /// What the writer before this one had stored of its interfaces.
+    states_before: Vec<(InterfaceName, CaptureState)>,
     /// Locked until the process ends, also if it is killed.
     lock: File,
     /// Blocks of the file, or more if some were missing at the start.
@@ -110,6 +112,7 @@ impl Writer {
         if let Some(old) = &old {
             old.header().settle(old.ring().recover());
         }
+        let states_before = old.as_ref().map_or(Vec::new(), |old| old.header().states());
         let map = match old {
             Some(old) if old.ring().capacity() == slots => {
                 set_permissions(&old, options)?;
@@ -147,6 +150,7 @@ impl Writer {
             seen,
             gap: None,
             boot: boot(),
+            states_before,
             lock,
             blocks,
             are_blocks_exact,
@@ -330,6 +334,11 @@ impl Writer {
     /// The time without a writer before this one, if it was a minute or more: the last heartbeat, and the first one of this writer.
     pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
         self.gap
+    }
+
+    /// What the writer before this one had last stored of its interfaces. This one has taken over none of it.
+    pub fn states_before(&self) -> &[(InterfaceName, CaptureState)] {
+        &self.states_before
     }
 
     /// Stores the header that hides the ARP or Neighbor Discovery that was just counted as `UnknownHeader`.

@@ -221,10 +221,13 @@ fn states_and_last_frames() {
     let frames = [(eth0(), at(3)), (eth1, at(2))];
     assert_eq!(reader.last_frames(), frames);
     drop(writer);
-    let writer = create(&ring, 16);
-    let reader = Reader::attach(&ring, Start::Oldest).unwrap();
-    assert_eq!((reader.interfaces(), reader.last_frames()), (vec![], frames.to_vec()));
-    drop(writer);
+    for slots in [16, 16] {
+        let mut writer = create(&ring, slots);
+        let reader = Reader::attach(&ring, Start::Oldest).unwrap();
+        assert_eq!((reader.interfaces(), reader.last_frames()), (vec![], frames.to_vec()));
+        assert_eq!(writer.states_before(), &both[..1]);
+        writer.set_state(first, CaptureState::Captured);
+    }
 }
 
 #[test]

@@ -229,6 +229,13 @@ fn a_unit_that_is_enabled_and_does_not_run() {
     second.stop().ok();
     wait_until("it was stopped", || health().stdout.contains(fault));
     first.stderr.wait_for("two0 is not captured: addrwatch-collector@two0 is enabled, but does");
+    // A restart of the other one changes nothing of that, not for a moment.
+    first.stop().ok();
+    let first = start("veth0");
+    first.stderr.wait_for("listening on veth0");
+    let answers = |text: &str| !text.contains("no heartbeat") && !text.contains("no such ring");
+    wait_until("it has begun", || answers(&health().stdout));
+    health().unhealthy(&[fault]);
     fs::remove_file(wanted.join("addrwatch-collector@two0.service")).unwrap();
     wait_until("it is disabled", || health().status.success());
     first.stop().ok();

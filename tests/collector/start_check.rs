@@ -116,6 +116,13 @@ fn what_starts_passes() {
     // An interface that comes later.
     let checked = place.check(&["eth9", "--wait"]).ok();
     assert!(checked.stdout.contains("waits for eth9: no such interface"), "{checked:#?}");
+    // One that is named beside others, or alone by a unit, and does not exist: most often a typing error.
+    let fault = "the collector waits for eth9: no such interface (ip link lists them)";
+    for words in [&["veth0", "eth9"][..], &["--instance", "eth9"]] {
+        let checked = place.check(words);
+        assert_eq!(checked.status.code(), Some(1), "{checked:#?}");
+        assert!(checked.stderr.contains(fault), "{checked:#?}");
+    }
     // The running collector has the ring and the port.
     let running = Run::start(place.command(&[&["-u", USER], &words[..]].concat()));
     running.stderr.wait_for("listening on veth0");

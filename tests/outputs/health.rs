@@ -93,12 +93,15 @@ fn silence_is_reported_on_request() {
     let collector = Run::start(command);
     collector.stderr.wait_for("listening on veth0");
     let silent = || health(&ring, &["--max-silence", "2"]);
-    soon(silent, reports("no frame for ")).unhealthy(&["no frame for "]);
+    soon(silent, reports("no frame yet, for ")).unhealthy(&["no frame yet, for "]);
     health(&ring, &["--max-silence", "0"]).ok();
-    health(&ring, &[]).ok();
+    let begun = health(&ring, &[]).ok().stdout;
+    assert!(begun.contains("no frame yet: the ring was created "), "{begun}");
     lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(pdst='192.0.2.1'))");
     soon(silent, is_healthy).ok();
-    health(&ring, &["--max-silence", "60"]).ok();
+    let seen = health(&ring, &["--max-silence", "60"]).ok().stdout;
+    assert!(seen.contains("last frame "), "{seen}");
+    soon(silent, reports("no frame for ")).unhealthy(&["no frame for "]);
     collector.stop().ok();
 }
 

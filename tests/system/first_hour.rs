@@ -88,6 +88,11 @@ impl Place {
     /// Checks as root does where the package is installed: its unit starts the program as the service's user. The unit is the
     /// shipped one, in a mount namespace of its own, with `more` at its end.
     fn check_unit(&self, name: &str, more: &str, options: &[&str]) -> Finished {
+        self.check_unit_after(":", name, more, options)
+    }
+
+    /// The same after a command of the shell in that namespace.
+    fn check_unit_after(&self, before: &str, name: &str, more: &str, options: &[&str]) -> Finished {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/systemd");
         let shipped = fs::read_to_string(shipped.join(format!("{name}.service"))).unwrap();
         let unit = shipped
@@ -96,9 +101,9 @@ impl Place {
         let (unit, _) = unit.split_once("\n[Install]").unwrap();
         fs::write(self.path("unit"), format!("{unit}\n{more}\n")).unwrap();
         const SCRIPT: &str = "mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/system
-            cp \"$0\" \"/run/systemd/system/$1.service\"; shift; exec \"$@\"";
+            cp \"$0\" \"/run/systemd/system/$1.service\"; eval \"$2\"; shift 2; exec \"$@\"";
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-ec", SCRIPT]).arg(self.path("unit")).arg(name);
+        command.args(["--mount", "sh", "-ec", SCRIPT]).arg(self.path("unit")).args([name, before]);
         command.arg(binary(name)).args(["--check", "--ring", self.ring.name()]);
         command.arg("--state-dir").arg(self.path("state")).args(options);
         run(command)
@@ -211,6 +216,16 @@ fn what_the_unit_of_a_service_forbids() {
         assert!(ended.stderr.contains(&format!("write to {state}: ")), "{ended:#?}");
         assert!(ended.stderr.contains(line), "{line}: {ended:#?}");
     }
+    // One that is read-only for all, as after errors of its disk: no edit of the unit helps.
+    let mount =
+        format!("mount -t tmpfs tmpfs {state}; mkdir {state}/in; mount -o remount,ro {state}");
+    let options = ["--database", &format!("{state}/in/x.db"), "--state-dir", "/nowhere/x"];
+    let more = format!("PrivateTmp=no\nReadWritePaths={state}");
+    let ended = place.check_unit_after(&mount, "aw-sqlite", &more, &options);
+    let fault = format!(
+        "write to {state}/in: read-only file system (the one at {state} is mounted read-only: dmesg has the reason if its disk has a fault; then mount -o remount,rw {state})"
+    );
+    assert!(ended.stderr.contains(&fault), "{ended:#?}");
     // Clients of other machines.
     let port = free_port();
     let all = format!("0.0.0.0:{port}");
@@ -551,10 +566,7 @@ fn ports_and_servers() {
     let running = Run::start(place.command("aw-metrics", &["--listen", &own]));
     running.wait_until("it listens", || aw_tests::server::listens(own.parse().unwrap()));
     let checked = place.check("aw-metrics", &["--listen", &own]).ok();
-    assert!(
-        checked.stdout.contains("/metrics is served already: stop that process"),
-        "{checked:#?}"
-    );
+    assert!(checked.stdout.contains("the running aw-metrics serves http://"), "{checked:#?}");
     running.stop().ok();
     let none = DeadPort::new();
     let dead = format!("tcp://127.0.0.1:{}", none.port);

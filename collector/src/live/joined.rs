@@ -6,7 +6,7 @@ use std::{
 };
 
 use aw_service::{Signals, Startup};
-use shm_layout::CaptureState;
+use shm_layout::{CaptureState, InterfaceName};
 
 use super::LiveCapture;
 use crate::{
@@ -98,6 +98,18 @@ impl LiveCapture {
             }
         }
         let over = self.enabled.look(|| members.all_interfaces());
+        self.store_not_running(over, pipeline);
+    }
+
+    /// What the collector before this one had found of units that do not run is known from the start on.
+    pub(super) fn resume_members(&mut self, pipeline: &mut Pipeline) {
+        let Some(members) = &self.members else { return };
+        let running = members.all_interfaces();
+        self.enabled.resume(pipeline.were_in(CaptureState::NotRunning), &running);
+        self.store_not_running(Vec::new(), pipeline);
+    }
+
+    fn store_not_running(&self, over: Vec<InterfaceName>, pipeline: &mut Pipeline) {
         let is_captured = |name| self.interfaces.iter().any(|one| one.wanted && one.name == name);
         for name in over.into_iter().filter(|name| !is_captured(*name)) {
             pipeline.set_state(name, CaptureState::None);
@@ -113,7 +125,6 @@ impl LiveCapture {
         members.check_rank()?;
         let wanted = self.interfaces.iter().filter(|interface| interface.wanted);
         let line = |one: &&MonitoredInterface| match one.missing() {
-            Some("") => (one.name, "it is not there".into()),
             Some(why) => (one.name, why.into()),
             None => (one.name, one.trouble().unwrap_or_default().into()),
         };

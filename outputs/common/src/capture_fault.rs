@@ -14,7 +14,7 @@ pub fn capture_fault(interface: InterfaceName, state: CaptureState) -> Option<St
             "interface {interface} has no carrier: {silent} (check its cable and what is at the other end, or the ports of a bridge)"
         ),
         CaptureState::Absent => format!(
-            "interface {interface}: no such interface: {silent} (ip link lists them; correct the name, or stop its collector)"
+            "interface {interface}: no such interface: {silent} (ip link lists them; systemctl disable --now addrwatch-collector@{interface}, and enable --now the one of the right name)"
         ),
         CaptureState::NotOpened => format!(
             "interface {interface} cannot be captured: {silent} (the log of the collector has the reason)"

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Error, cause, count_of};
+use aw_service::{Error, cause, count_of, start_remedy};
 use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, RingName, Start, UnixTime};
 
 use crate::{
@@ -86,7 +86,11 @@ fn check_ring(
         Err(why) => faults.push(why),
     }
     match faults.is_empty() {
-        true => Ok(frame.map_or("its writer runs".into(), |frame| format!("last frame {frame}"))),
+        true => Ok(match (frame, reader.last_frame()) {
+            (None, _) => "its writer runs".into(),
+            (Some(frame), Some(_)) => format!("last frame {frame}"),
+            (Some(begun), None) => format!("no frame yet: the ring was created {begun}"),
+        }),
         false => Err(faults),
     }
 }
@@ -116,10 +120,12 @@ fn capture_faults(reader: &Reader, frame: Option<&Age>, max_silence: u64) -> Vec
         && let Some(Age::Known(silence)) = frame
         && silence.as_secs() >= max_silence
     {
-        faults.push(format!(
-            "no frame for {} s (check the interface, or raise --max-silence)",
-            silence.as_secs()
-        ));
+        let seconds = silence.as_secs();
+        let since = match reader.last_frame() {
+            Some(_) => format!("no frame for {seconds} s"),
+            None => format!("no frame yet, for {seconds} s"),
+        };
+        faults.push(format!("{since} (check the interface, or raise --max-silence)"));
     }
     if let Some(Age::Known(age)) = reader.last_drop().map(Age::of)
         && age < DROPS_WINDOW
@@ -146,8 +152,9 @@ fn output_faults(name: &str, options: &RingOptions, plan: &Plan) -> Vec<String> 
             Ok(true) => {}
             Ok(false) => {
                 let directory = options.state_dir.display();
+                let remedy = start_remedy(name);
                 faults.push(format!(
-                    "{name} is not running: no process has locked {directory}/{name}.lock (start it)"
+                    "{name} is not running: no process has locked {directory}/{name}.lock {remedy}"
                 ));
             }
             Err(why) => faults.push(why),

@@ -5,9 +5,9 @@
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{
-        Arc, Once, Weak,
+        Arc, Once, OnceLock, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
@@ -47,6 +47,11 @@ pub fn listen(address: &SocketAddr, option: &str) -> Result<TcpListener, Error> 
     {
         warn(format_args!("listen on {address}: {why}"));
     }
+    OWN_ADDRESS.get_or_init(|| own_address(address.is_ipv4())); // a confined process opens no socket for it
+    bind(address, option)
+}
+
+fn bind(address: &SocketAddr, option: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).map_err(|error| {
         let why = listen_fault(&error, PortKind::Tcp, address, option);
         Error::new(format_args!("listen on {address}"), why)
@@ -60,23 +65,24 @@ pub fn check_port(
     (address, option): (&SocketAddr, &str),
     path: &str,
     mark: &str,
-) -> Result<String, String> {
-    if !address.ip().to_canonical().is_loopback()
-        && let Some(why) = options.unit().and_then(|unit| unit.drops_clients())
-    {
-        return Err(format!("listen on {address}: {why}"));
-    }
+) -> Result<String, Vec<String>> {
+    let unit = options.unit().filter(|_| !address.ip().to_canonical().is_loopback());
+    let dropped = unit.and_then(|unit| unit.drops_clients());
+    let mut faults: Vec<_> =
+        dropped.map(|why| format!("listen on {address}: {why}")).into_iter().collect();
     let page = format!("http://{address}{path}");
-    let opened = as_service(options, None, || listen(address, option).map(drop));
-    let Err(Error::Failed(why)) = opened.and_then(|opened| opened) else {
-        return Ok(format!("{page} can be served"));
-    };
-    match is_served(address, path, mark) {
-        true => {
-            Ok(format!("{page} is served already: stop that process before another one serves it"))
+    let opened = as_service(options, None, || bind(address, option).map(drop));
+    let note = match opened.and_then(|opened| opened) {
+        Err(Error::Failed(_)) if is_served(address, path, mark) => {
+            format!("the running {} serves {page}", name())
         }
-        false => Err(why),
-    }
+        Err(Error::Failed(why)) => {
+            faults.push(why);
+            return Err(faults);
+        }
+        _ => format!("{page} can be served"),
+    };
+    if faults.is_empty() { Ok(note) } else { Err(faults) }
 }
 
 /// Whether this program runs already, and so has the port: its page, which contains `mark`, shows that.
@@ -110,14 +116,35 @@ fn is_own_page(address: &SocketAddr, path: &str, mark: &str) -> io::Result<bool>
 /// Bytes of a page in which the mark of this program is searched.
 const MAX_OWN_PAGE: usize = 64 << 10;
 
-/// The URL by which other machines reach a server: an unspecified address is none, and then it has the name of this machine.
+/// The URL by which other machines reach a server: an unspecified address is none, and then it has the address from which this
+/// machine reaches others, or else its name.
 pub fn url(address: &SocketAddr) -> String {
-    match address.ip().is_unspecified() {
-        true => {
-            format!("http://{}:{}/ (all addresses of this machine)", this_host(), address.port())
-        }
-        false => format!("http://{address}/"),
+    if !address.ip().is_unspecified() {
+        return format!("http://{address}/");
     }
+    let port = address.port();
+    let own = match OWN_ADDRESS.get().copied().flatten() {
+        Some(ip) => SocketAddr::new(ip, port).to_string(),
+        None => format!("{}:{port}", this_host()),
+    };
+    format!("http://{own}/ (all addresses of this machine)")
+}
+
+/// As found before the process is confined.
+static OWN_ADDRESS: OnceLock<Option<IpAddr>> = OnceLock::new();
+
+/// The address from which this machine reaches others: that of its default route. Nothing is sent.
+fn own_address(is_ipv4: bool) -> Option<IpAddr> {
+    // Of documentation (RFC 5737, RFC 3849): no network has a route of its own to them.
+    let (any, other): (IpAddr, IpAddr) = match is_ipv4 {
+        true => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(203, 0, 113, 1).into()),
+        false => {
+            (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
+        }
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((other, 9)).ok()?;
+    socket.local_addr().ok().map(|own| own.ip()).filter(|ip| !ip.is_unspecified())
 }
 
 /// The hosts for which this server answers: what a browser has in its address bar, and sends in the header Host.
@@ -133,11 +160,17 @@ pub struct AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// The names of `--allow-host`, and this machine's host name.
+    /// The names of `--allow-host`, and this machine's host name, also with `.local`.
     pub fn new(named: &[String]) -> AllowedHosts {
         let own = this_host();
         let short = own.split('.').next().unwrap_or_default().to_owned();
-        let own = [own, short].into_iter().filter(|name| !["", "localhost"].contains(&&**name));
+        // What a phone finds it by (mDNS, RFC 6762).
+        let local =
+            Some(format!("{short}.local")).filter(|_| !["", "localhost"].contains(&&*short));
+        let own = [own, short]
+            .into_iter()
+            .chain(local)
+            .filter(|name| !["", "localhost"].contains(&&**name));
         let names = named.iter().cloned().chain(own).map(|name| comparable(&name)).collect();
         AllowedHosts { names }
     }
@@ -414,6 +447,7 @@ mod tests {
     fn hosts() {
         let lan: IpAddr = "192.0.2.1".parse().unwrap();
         let own = this_host();
+        let local = format!("{}.local:8080", own.split('.').next().unwrap());
         let hosts = AllowedHosts::new(&["nas.example.org".into()]);
         for to in [lan, Ipv4Addr::LOCALHOST.into(), "2001:db8::1".parse().unwrap()] {
             for (host, is_allowed) in [
@@ -425,6 +459,8 @@ mod tests {
                 ("nas.example.org", true),
                 ("NAS.example.org.:8080", true),
                 (&*own, true),
+                (&*local, true),
+                ("other.local", false),
                 ("localhost", to.is_loopback()),
                 ("localhost:8080", to.is_loopback()),
                 ("evil.example", false),

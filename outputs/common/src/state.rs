@@ -90,6 +90,10 @@ pub(crate) fn open_in(path: &Path, mode: u32) -> Result<File, Error> {
 
 /// The failure of a system call on a file of the state directory, with its remedy.
 pub(crate) fn state_error(operation: &str, path: &Path, error: io::Error) -> Error {
+    let error = match error.kind() {
+        ErrorKind::ReadOnlyFilesystem => explained(error, path, Wanted::Write),
+        _ => error,
+    };
     const ACCESS: &str = "(let this program's user write there, or choose another --state-dir)";
     failed(format_args!("{operation} {}: {}", path.display(), explain_or(&error, ACCESS)))
 }

@@ -17,7 +17,7 @@ use aw_output::{
     Access, Entry, Error, Plan, RingOptions, Sink, SinkResult, StartFrom,
     serve::{self, AllowedHosts},
 };
-use aw_service::{Condition, ServiceOptions, replace};
+use aw_service::{Condition, ServiceOptions, UnitFiles, replace, start_remedy};
 use clap::Parser;
 
 use crate::exposition::{MetricSources, lock};
@@ -96,16 +96,33 @@ impl Sink for MetricsSink {
     }
 }
 
+/// Where the service listens, by the options of its unit; none if there is no such service, or its options cannot be read.
+fn listen_of_service() -> Option<Option<SocketAddr>> {
+    let command = UnitFiles::of(NAME)?.command().filter(|command| command.unread.is_empty())?;
+    let listen = command.option("--listen");
+    let has_file = command.option("--file").is_some();
+    match listen.map(serve::parse_address) {
+        Some(Ok(listen)) => Some(Some(listen)),
+        Some(Err(_)) => None,
+        None => Some((!has_file).then_some(LISTEN)),
+    }
+}
+
 fn main() -> ExitCode {
     let Options { rings, listen, allow_host, file } = aw_output::parse(NAME);
-    let listen = listen.or_else(|| file.is_none().then_some(LISTEN));
+    let is_health_of_service = rings.health && listen.is_none() && file.is_none();
+    let listen = match is_health_of_service.then(listen_of_service).flatten() {
+        Some(listen) => listen,
+        None => listen.or_else(|| file.is_none().then_some(LISTEN)),
+    };
     // It saves no position, and locks nothing: its page shows whether it runs.
     if let Some(address) = listen.filter(|_| rings.health && !rings.once)
         && !serve::is_served(&address, "/metrics", "addrwatch_")
     {
         let reported = writeln!(
             stdout(),
-            "{NAME}: {NAME} is not running: http://{address}/metrics does not answer (start it, or name its --listen)"
+            "{NAME}: {NAME} is not running: http://{address}/metrics does not answer {}, or name its --listen",
+            start_remedy(NAME)
         );
         drop(reported); // the status says the same
         return ExitCode::FAILURE;
@@ -130,9 +147,7 @@ fn main() -> ExitCode {
     if rings.check {
         let port =
             listen.map(|at| serve::check_port(&rings, (&at, "--listen"), "/metrics", "addrwatch_"));
-        return aw_output::check(NAME, &rings, &plan, || {
-            port.unwrap_or_else(|| Ok(String::new())).map_err(|why| vec![why])
-        });
+        return aw_output::check(NAME, &rings, &plan, || port.unwrap_or_else(|| Ok(String::new())));
     }
     aw_output::run(NAME, &rings, &plan, || {
         let sources = Arc::new(Mutex::new(MetricSources::new(&rings.rings, owners, state)));

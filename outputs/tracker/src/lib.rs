@@ -89,7 +89,7 @@ fn prepare(options: &mut Options) -> Result<(Plan, Option<TcpListener>), Error> 
 /// For `--check`: the configuration, as the service's user reads it, and the logs of today. `port`: what became of its trial.
 fn check(
     tracking: &TrackOptions,
-    port: Option<Result<String, String>>,
+    port: Option<Result<String, Vec<String>>>,
 ) -> Result<String, Vec<String>> {
     let read = tracking.common.read_names().and_then(|()| tracking.effective_config());
     let config = read.map_err(|error| vec![error.to_string()])?;
@@ -97,7 +97,7 @@ fn check(
     let mut note = format!("logs go to {}", config.log_dir.display());
     match port {
         Some(Ok(line)) => note = format!("{note}\n{line}"),
-        Some(Err(fault)) => faults.push(fault),
+        Some(Err(found)) => faults.extend(found),
         None => {}
     }
     if faults.is_empty() { Ok(note) } else { Err(faults) }

@@ -153,7 +153,7 @@ impl LogDir {
                 let (why, own) = (cause(&error), own.display());
                 failed(format_args!("{what}: {why} (aw-tracker has its own: --log-dir {own})"))
             }
-            (Some(_), _) => Error::io(what, error),
+            (Some(_), _) | (_, ErrorKind::ReadOnlyFilesystem) => Error::io(what, error),
             (None, kind) => {
                 let why = cause(&error);
                 let why = why.strip_suffix(')').unwrap_or(&why).replacen(" (", ": ", 1);

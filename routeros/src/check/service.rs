@@ -79,7 +79,6 @@ fn writable(directory: &Path) -> Result<(), String> {
     try_writing(directory).map_err(|error| {
         let remedy = match error.kind() {
             ErrorKind::PermissionDenied => " (chmod u+rwx it)",
-            ErrorKind::ReadOnlyFilesystem => " (choose another directory)",
             ErrorKind::StorageFull => " (free space on its disk)",
             _ => "",
         };

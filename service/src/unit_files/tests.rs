@@ -202,7 +202,7 @@ fn scripts_of_openrc() {
         (unit.user.as_deref(), unit.group.as_deref()),
         (Some("aw-mysql"), Some("addrwatch"))
     );
-    assert!(unit.creates(Path::new("/var/lib/addrwatch/aw-mysql")));
+    assert!(unit.is_script() && unit.creates(Path::new("/var/lib/addrwatch/aw-mysql")));
     assert_eq!(unit.hides(Path::new("/root/x")), None);
 }
 
