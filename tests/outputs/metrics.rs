@@ -1,6 +1,7 @@
 //! `aw-metrics` with Debian's prometheus: promtool checks the text, and a server scrapes it.
 #![forbid(unsafe_code)]
 
+use aw_tests::alerting::Alert;
 use aw_tests::feed::{FrameSender, publish};
 use aw_tests::lan::Lan;
 use aw_tests::rig::{Run, binary, program, program_at, run, run_with, skip, wait_until};
@@ -328,4 +329,25 @@ fn behind_a_ring_that_was_created_again() {
     ring.files().iter().for_each(|file| fs::remove_file(file).unwrap());
     publish(&ring, 1..6);
     assert_eq!(samples(&scrape(port)).get(&behind), Some(&5.0));
+}
+
+/// What a channel of aw-alert could not send is queued; another one has sent all.
+#[test]
+fn messages_of_channels() {
+    let alert = Alert::new();
+    let dead = "[[channel]]\nname = \"dead\"\nwebhook = { url = \"http://127.0.0.1:9/\" }\n";
+    alert.config(&format!("{dead}{}", alert.appending_channel()));
+    alert.publish(1..3);
+    let running = alert.start();
+    let queued = |channel: &str| -> Option<u64> {
+        let text = run(metrics(&alert.ring, &alert.path("state"), &["--once"])).ok().stdout;
+        let begin = format!(
+            "addrwatch_output_queued_messages{{output=\"aw-alert\",channel=\"{channel}\"}} "
+        );
+        text.lines().find_map(|line| line.strip_prefix(&begin))?.parse().ok()
+    };
+    running.wait_until("the queue is written", || queued("dead") == Some(2));
+    running.wait_until("the other one sends", || queued("append") == Some(0));
+    running.stop().ok();
+    assert_eq!(queued("dead"), Some(2), "it is still to be sent");
 }

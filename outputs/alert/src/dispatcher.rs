@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use aw_detect::{Alert, AlertKind, Dialect, Rules, past_time};
 use aw_output::{
-    Checkpoint, CheckpointStore, Entry, Episode, Fault, Faults, RingState, Sink, SinkResult, info,
-    this_host, warn,
+    Checkpoint, CheckpointStore, Entry, Episode, Fault, Faults, QueueFile, RingState, Sink,
+    SinkResult, info, this_host, warn,
 };
 use aw_service::count_of;
 use jiff::tz::TimeZone;
@@ -76,6 +76,8 @@ pub struct DispatchOptions {
     pub names: NameLists,
     /// Of the configuration.
     pub config_file: ConfigFile,
+    /// For aw-metrics.
+    pub queue_file: QueueFile,
 }
 
 impl Dispatcher {
@@ -303,6 +305,15 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Writes for aw-metrics what each channel has still to send.
+    fn report_queues(&mut self) -> SinkResult {
+        let (channels, store) = (&self.config.channel, &mut self.store);
+        self.options.queue_file.update(|| {
+            let unsent = |name: &String| Ok((name.clone(), store.unsent(name)?));
+            channels.iter().map(|channel| unsent(&channel.name)).collect()
+        })
+    }
+
     /// Whether a working channel still has messages.
     fn has_more(&mut self) -> SinkResult<bool> {
         for (channel, queue) in self.config.channel.iter().zip(&self.queues) {
@@ -346,7 +357,7 @@ impl Sink for Dispatcher {
     }
 
     fn observe(&mut self, state: &RingState) -> SinkResult {
-        let result = self.report_faults(state);
+        let result = self.report_faults(state).and_then(|()| self.report_queues());
         self.or_roll_back(result)
     }
 

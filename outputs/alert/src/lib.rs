@@ -46,7 +46,7 @@ use std::{
 
 use aw_detect::{Dialect, Rules, full_name};
 use aw_output::{
-    Error, Fault, Plan, RingOptions, SpoolOptions, as_service, failed,
+    Error, Fault, Plan, QueueFile, RingOptions, SpoolOptions, as_service, failed,
     makers::{IEEE_DATA, Makers},
     parse, run,
 };
@@ -229,7 +229,8 @@ pub fn main() -> ExitCode {
         let mut store = AlertStore::open(&state)?;
         store.makers = makers;
         let learn = learn.map(|TimeSpan(time)| time.as_secs() as i64);
-        let options = DispatchOptions { print, once: rings.once, learn, names, config_file };
+        let (once, queue_file) = (rings.once, QueueFile::new(&state, "aw-alert"));
+        let options = DispatchOptions { print, once, learn, names, config_file, queue_file };
         Dispatcher::new(config, rules, store, sender, options).map_err(Fault::into_error)
     })
 }

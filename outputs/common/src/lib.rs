@@ -27,6 +27,7 @@ pub mod names;
 mod options;
 mod outage_file;
 mod plan;
+mod queue_file;
 mod ring_watch;
 mod saved_states;
 pub mod serve;
@@ -60,6 +61,7 @@ pub use history_import::HistoryTarget;
 pub use host::{host_of, this_host};
 pub use options::{RingOptions, StartFrom};
 pub use plan::Plan;
+pub use queue_file::QueueFile;
 pub use saved_states::{SavedState, saved_states};
 pub use spool::SpoolOptions;
 

@@ -9,7 +9,7 @@ use std::{
 use aw_service::{FileKind, read_file};
 use shm_layout::RingName;
 
-use crate::{Checkpoint, live_checkpoint, state};
+use crate::{Checkpoint, live_checkpoint, queue_file, state};
 
 /// The files that an output, which may be another program, has in a state directory.
 #[derive(Debug, Default, PartialEq)]
@@ -18,6 +18,8 @@ pub struct SavedState {
     pub checkpoints: BTreeMap<RingName, Checkpoint>,
     /// The size of its spool in bytes, if it has one.
     pub spool: Option<u64>,
+    /// The messages that its destinations have still to get, by destination, if it has some.
+    pub queues: BTreeMap<String, u64>,
 }
 
 /// The most outputs that are reported: a user who may write to the directory could invent any number.
@@ -46,12 +48,17 @@ pub fn saved_states(directory: &Path) -> BTreeMap<String, SavedState> {
         let is_trusted =
             path.parent() == Some(directory) || path.parent() == Some(&directory.join(name));
         let fits = outputs.len() < OUTPUTS || outputs.contains_key(name);
-        if !fits || !is_name || !is_trusted || !["positions", "now", "spool"].contains(&end) {
+        if !fits
+            || !is_name
+            || !is_trusted
+            || !["positions", "now", "spool", "queues"].contains(&end)
+        {
             continue;
         }
         let output = outputs.entry(name.into()).or_default();
         match end {
             "positions" => output.checkpoints.extend(state::checkpoints(&read(&path))),
+            "queues" => output.queues = queue_file::queues(&read(&path)),
             "now" => output.checkpoints.extend(live_checkpoint::checkpoints(&read(&path))),
             _ => {
                 let log = path.with_extension("spool-wal");
@@ -93,6 +100,7 @@ mod tests {
             .store(&wan, &checkpoint(4));
         fs::write(at("aw-a/aw-a.spool"), [0; 100]).unwrap();
         fs::write(at("aw-a/aw-a.spool-wal"), [0; 23]).unwrap();
+        fs::write(at("aw-a/aw-a.queues"), r#"{"mail":2}"#).unwrap();
         fs::write(at("aw-b.positions"), r#"{"/lan":{"next":1}}"#).unwrap();
         fs::create_dir(at("aw-f")).unwrap();
         fs::write(at("aw-f/aw-f.now"), [b'{'; 5000]).unwrap();
@@ -102,7 +110,8 @@ mod tests {
         fs::write(at("aw-e\nevil.spool"), "").unwrap();
         mknodat(CWD, at("aw-b.now"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         let checkpoints = BTreeMap::from([(lan, checkpoint(3)), (wan, checkpoint(4))]);
-        let a = SavedState { checkpoints, spool: Some(123) };
+        let queues = BTreeMap::from([("mail".to_owned(), 2)]);
+        let a = SavedState { checkpoints, spool: Some(123), queues };
         let none = |name: &str| (name.into(), SavedState::default());
         let expected = [("aw-a".into(), a), none("aw-b"), none("aw-f")];
         assert_eq!(saved_states(directory.path()), BTreeMap::from(expected));

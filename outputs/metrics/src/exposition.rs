@@ -56,6 +56,10 @@ const METRICS: &[(&str, &str)] = &[
     ("output_delivered_total", "Events that the output delivered."),
     ("output_lost_total", "Events that the collector overwrote before the output read them."),
     ("output_skipped_total", "Events whose kind the output does not know."),
+    (
+        "output_queued_messages",
+        "Messages that a channel of aw-alert has still to send, with those that its server refused since the start.",
+    ),
     ("spool_bytes", "Size on disk of the output's spool file, also while the spool is empty."),
 ];
 
@@ -64,7 +68,8 @@ struct Samples(BTreeMap<&'static str, String>);
 
 impl Samples {
     fn add(&mut self, name: &'static str, labels: &[(&str, &str)], value: impl Display) {
-        let escaped = |text: &str| text.replace('\\', r"\\").replace('"', "\\\"");
+        let escaped =
+            |text: &str| text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
         let labels = labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escaped(text)));
         let labels = labels.collect::<Vec<_>>().join(",");
         *self.0.entry(name).or_default() += &format!("addrwatch_{name}{{{labels}}} {value}\n");
@@ -150,6 +155,10 @@ impl MetricSources {
         for (output, saved) in saved_states(&self.state_dir) {
             if let Some(bytes) = saved.spool {
                 samples.add("spool_bytes", &[("output", &output)], bytes);
+            }
+            for (channel, messages) in saved.queues {
+                let labels = [("output", output.as_str()), ("channel", channel.as_str())];
+                samples.add("output_queued_messages", &labels, messages);
             }
             for (ring, checkpoint) in saved.checkpoints {
                 let Some((generation, published)) = streams.get(ring.as_str()) else { continue };

@@ -50,8 +50,15 @@ mod tests {
         let names = lists("");
         let config_file =
             crate::config_file::ConfigFile::new(None, String::new(), Default::default());
-        let options =
-            DispatchOptions { print: false, once: false, learn: Some(0), names, config_file };
+        let queue_file = aw_output::QueueFile::new(directory.path(), "aw-alert");
+        let options = DispatchOptions {
+            print: false,
+            once: false,
+            learn: Some(0),
+            names,
+            config_file,
+            queue_file,
+        };
         let store = AlertStore::open(directory.path()).unwrap();
         let config = Config::parse("").unwrap();
         let mut dispatcher =
