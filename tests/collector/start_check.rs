@@ -127,6 +127,7 @@ fn what_starts_passes() {
     );
     assert!(checked.stdout.contains(&format!("is written by {process}")), "{checked:#?}");
     // A port that it does not have: of no address of this machine, of another program, and of an option that it lacks.
+    place.lan.here.ip("link set lo up"); // without any address, each one can be bound
     let other = Ring::new();
     let mut holder = place.lan.here.command(binary("collector"));
     holder.args(["-q", "-u", "root", "--ring", other.name(), "--listen-vxlan", "127.0.0.1:4789"]);

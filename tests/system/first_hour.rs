@@ -584,8 +584,7 @@ fn ports_of_root(place: &Place) {
     let why = ["permission denied (choose a port above 1023"];
     place.check_unit("aw-metrics", "PrivateTmp=no", &listen).refused("aw-metrics", &why);
     // The remedy of this message.
-    let given =
-        "AmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE";
+    let given = "PrivateTmp=no\nAmbientCapabilities=CAP_NET_BIND_SERVICE\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE";
     place.check_unit("aw-metrics", given, &listen).ok();
     place.check("aw-metrics", &listen).ok();
     capture(&place.ring, &handover());
