@@ -30,6 +30,7 @@ use crate::{
     priority::{Class, Priority},
     rate_gate::ChannelLimit,
     sender::{SendRequest, SendResult, SenderProcess},
+    sensor::HeldEnds,
     store::AlertStore,
 };
 
@@ -58,6 +59,7 @@ pub struct Dispatcher {
     /// When it was last looked for what is due without an event.
     last_due: Option<Instant>,
     faults: Faults,
+    held_ends: HeldEnds,
     /// The state cannot be written.
     state_full: Episode,
     queues: Vec<ChannelQueue>,
@@ -119,6 +121,7 @@ impl Dispatcher {
             first_day,
             last_due: None,
             faults,
+            held_ends: HeldEnds::default(),
             state_full: Episode::default(),
             queues,
             printer: Printer::default(),
@@ -309,7 +312,7 @@ impl Dispatcher {
     fn report_queues(&mut self) -> SinkResult {
         let (channels, store) = (&self.config.channel, &mut self.store);
         self.options.queue_file.update(|| {
-            let unsent = |name: &String| Ok((name.clone(), store.unsent(name)?));
+            let mut unsent = |name: &String| Ok((name.clone(), store.unsent(name)?));
             channels.iter().map(|channel| unsent(&channel.name)).collect()
         })
     }
