@@ -380,7 +380,7 @@ impl Sink for Dispatcher {
         let channels = self.config.channel.iter().zip(&self.queues);
         let failing = channels.filter_map(|(channel, queue)| {
             let why = queue.failure.as_ref().filter(|_| queue.is_failing())?;
-            Some(format!("channel {}: {why}", channel.name))
+            Some(format!("channel {}: {why}{}", channel.name, queue.next_try()))
         });
         let lacks: Vec<_> = failing.chain(self.options.config_file.changed()).collect();
         Some(lacks.join("; ")).filter(|text| !text.is_empty())

@@ -12,7 +12,7 @@ use std::{
 };
 
 use aw_output::{Error, Fault, HostPort, SinkResult, warn};
-use aw_peer::guarded;
+use aw_peer::{certificate_fault, guarded};
 use aw_service::{Secret, cause, connection_fault};
 use rumqttc::{
     Outgoing, TlsConfiguration, Transport,
@@ -386,7 +386,10 @@ fn error_text(error: &ConnectionError) -> String {
 
 /// An error of the system by its meaning; others, as of a certificate that is not trusted, have a text of their own.
 fn io_error_text(error: &io::Error) -> String {
-    if error.get_ref().is_some() { error.to_string() } else { cause(error) }
+    match error.get_ref() {
+        Some(_) => certificate_fault(&error.to_string(), "--ca-file"),
+        None => cause(error),
+    }
 }
 
 #[cfg(test)]
