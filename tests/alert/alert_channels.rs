@@ -120,18 +120,18 @@ fn a_webhook_that_fails_reports_the_cause_and_loses_nothing() {
     let redirect = format!("to http://127.0.0.1:{}/y", elsewhere.port);
     let of_token = |status: &str| {
         format!(
-            "{status} (the server does not accept the token: check the token in {token}, which is read again for each message)"
+            "{status}: \"Bearer ***\" (the server does not accept the token: check the token in {token}, which is read again for each message)"
         )
     };
     for (mood, why) in [
-        ("500 broken", "500 Internal Server Error: \"broken\" (a fault of the server)"),
+        ("500 broken", "500 Internal Server Error: \"brokenBearer ***\" (a fault of the server)"),
         (
             "429 slow down",
-            "429 Too Many Requests: \"slow down\" (too many messages for this server: lower burst or ",
+            "429 Too Many Requests: \"slow downBearer ***\" (too many messages for this server: lower burst or ",
         ),
-        ("401 {}", &of_token("401 Unauthorized")),
-        ("403 {}", &of_token("403 Forbidden")),
-        ("404 {}", "404 Not Found (correct url)"),
+        ("401 ", &of_token("401 Unauthorized")),
+        ("403 ", &of_token("403 Forbidden")),
+        ("404 ", "404 Not Found: \"Bearer ***\" (correct url)"),
         ("hang", "no response after 1 s"),
         ("close", ""),
         ("endless", "500 Internal Server Error: \"xxxx"),
@@ -189,7 +189,11 @@ fn what_a_server_refuses_is_not_in_the_way_and_is_tried_again() {
     sink.mood("400 bad words");
     alert.publish(1..2);
     let ended = alert.once();
-    assert!(ended.stderr.contains("400 Bad Request: bad words"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("400 Bad Request: \"bad words\": this message is set aside"),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("1 messages stay in the queue"), "{}", ended.stderr);
     let running = alert.start();
     wait_until("it is refused again", || sink.requests().len() == 2);
@@ -448,7 +452,7 @@ fn a_corrected_secret_needs_no_restart() {
     make_certificates(&certificates);
     let sink = MailSink::protected("starttls", &certificates);
     let web = WebSink::start(None);
-    web.mood("401 {}");
+    web.mood("401 no");
     let [password, token] = ["password", "token"].map(|name| alert.secret(name, "wrong\n"));
     let ca = certificates.join("ca.pem");
     let mail = format!(
@@ -464,7 +468,9 @@ fn a_corrected_secret_needs_no_restart() {
         )
     };
     running.stderr.wait_for(&remedy(&password));
-    running.stderr.wait_for("401 Unauthorized (the server does not accept the token: check ");
+    running.stderr.wait_for(
+        "401 Unauthorized: \"noBearer ***\" (the server does not accept the token: check ",
+    );
     for (file, secret) in [(&password, "s3cret\n"), (&token, "tk_2\n")] {
         alert.secret("new", secret);
         fs::rename(alert.path("new"), file).expect("our own file");

@@ -189,7 +189,10 @@ impl Units<'_> {
     /// systemd signals both processes at once.
     fn stops_are_no_failures(&self) {
         let text = "[[channel]]\nname = \"log\"\nsyslog = true";
+        let refused = self.booted.sh("aw-alert test log").stderr;
+        assert!(refused.contains("/etc/addrwatch/alert.toml has no [[channel]]"), "{refused}");
         self.write("/etc/addrwatch/alert.toml", text);
+        assert_eq!(self.booted.ask("aw-alert test log"), "channel log: sent\n");
         for _ in 0..12 {
             self.booted.ask("systemctl restart aw-alert");
             self.booted.ask("systemctl stop aw-alert");

@@ -132,7 +132,9 @@ impl ChannelQueue {
                 self.next_try()
             )),
             Some(Failure::Refused(why)) => {
-                warn(format_args!("channel {channel}: {why}: this message is not sent again"));
+                warn(format_args!(
+                    "channel {channel}: {why}: this message is set aside until the next start"
+                ));
             }
             None => {}
         }

@@ -159,7 +159,7 @@ impl Dispatcher {
 
     /// Prints an alert and passes it to each channel that wants it.
     fn dispatch(&mut self, mut alert: Alert, now: i64) -> SinkResult {
-        if self.config.mutes(&alert, &self.zone) {
+        if self.config.mutes(&alert, &self.zone, &self.rules.names) {
             return Ok(());
         }
         let arpwatch = self.rules.dialect == Dialect::Arpwatch;

@@ -40,10 +40,9 @@ impl Notification {
     }
 
     /// The notification that the first day begins.
-    pub fn of_first_day(line: &str, time: i64, host: &str) -> Notification {
+    pub fn of_first_day(subject: &str, line: &str, time: i64, host: &str) -> Notification {
         let fields = json!({ "kind": "learning", "message": line, "host": host, "seconds": time });
         let text = format!("{line}\n\nreported by {host}\n");
-        let subject = line.split(" (").next().unwrap_or(line);
         Notification::new(subject.into(), text, fields)
     }
 
