@@ -294,7 +294,7 @@ fn the_name_in_ehlo_is_a_full_one() {
     alert.config(&smtp(&mail, ", hello = \"gateway\""));
     let ended = alert.test("mail");
     assert!(
-        ended.stderr.contains("Invalid domain name (set hello to the full name of this host"),
+        ended.stderr.contains("Invalid domain name\" (set hello to the full name of this host"),
         "{}",
         ended.stderr
     );
