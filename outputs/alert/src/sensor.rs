@@ -6,7 +6,7 @@ use shm_layout::CaptureState;
 
 /// How long the report waits that an interface is no longer to be captured: a collector that was started again reports a unit that
 /// is enabled and does not run only after its second look.
-const HELD_SECONDS: i64 = 60;
+const HELD_SECONDS: i64 = 30;
 
 /// The reports of faults whose interfaces the collector states no longer, and since when each waits. After a restart of aw-alert
 /// they are not sent.
@@ -131,8 +131,8 @@ mod tests {
         assert_eq!(subjects(&eth1(CaptureState::NotRunning), 0..100), [blind]);
         // Another collector, three times, and none for an hour.
         for start in [100, 200, 300] {
-            assert_eq!(subjects(&state(&[]), start..start + 40), [""; 0]);
-            assert_eq!(subjects(&eth1(CaptureState::NotRunning), start + 40..start + 100), [""; 0]);
+            assert_eq!(subjects(&state(&[]), start..start + 25), [""; 0]);
+            assert_eq!(subjects(&eth1(CaptureState::NotRunning), start + 25..start + 100), [""; 0]);
         }
         assert_eq!(subjects(&state(&[]), 400..420), [""; 0]);
         let stopped = RingState { is_running: false, ..state(&[]) };
