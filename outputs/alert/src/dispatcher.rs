@@ -109,6 +109,7 @@ impl Dispatcher {
             }
         }
         store.commit()?;
+        let held_ends = HeldEnds::new(options.once);
         let mut dispatcher = Dispatcher {
             config,
             rules,
@@ -121,7 +122,7 @@ impl Dispatcher {
             first_day,
             last_due: None,
             faults,
-            held_ends: HeldEnds::default(),
+            held_ends,
             state_full: Episode::default(),
             queues,
             printer: Printer::default(),

@@ -10,10 +10,18 @@ const HELD_SECONDS: i64 = 30;
 
 /// The reports of faults whose interfaces the collector states no longer, and since when each waits. After a restart of aw-alert
 /// they are not sent.
-#[derive(Default)]
-pub struct HeldEnds(Vec<(Alert, i64)>);
+pub struct HeldEnds {
+    held: Vec<(Alert, i64)>,
+    /// How long they wait.
+    seconds: i64,
+}
 
 impl HeldEnds {
+    /// `once`: this process does not run long enough to wait.
+    pub fn new(once: bool) -> HeldEnds {
+        HeldEnds { held: Vec::new(), seconds: if once { 0 } else { HELD_SECONDS } }
+    }
+
     /// Takes the alerts that the state of a ring causes. Returns those that are to be sent.
     fn pass(&mut self, alerts: Vec<Alert>, state: &RingState, now: i64) -> Vec<Alert> {
         let mut sent = Vec::new();
@@ -21,22 +29,35 @@ impl HeldEnds {
             let is_same = |(held, _): &(Alert, i64)| place(held) == place(&alert);
             match alert.kind == AlertKind::Blind && !alert.network.is_empty() {
                 true if alert.is_over() && !is_captured(state, &alert.network) => {
-                    self.0.push((alert, now));
+                    self.held.push((alert, now));
                 }
                 // It was over only for a collector that had just been started.
-                true if self.0.iter().any(is_same) => self.0.retain(|held| !is_same(held)),
+                true if self.held.iter().any(is_same) => self.held.retain(|held| !is_same(held)),
                 _ => sent.push(alert),
             }
         }
-        for (alert, since) in &mut self.0 {
+        for (alert, since) in &mut self.held {
             // Without a collector, nothing is known of it.
             let waits = state.is_running || alert.ring != state.ring.as_str();
             *since = if waits { now.min(*since) } else { now };
         }
+        let seconds = self.seconds;
         let is_due = |(alert, since): &mut (Alert, i64)| {
-            alert.ring == state.ring.as_str() && now - *since >= HELD_SECONDS
+            let is_over = now - *since >= seconds || is_captured(state, &alert.network);
+            alert.ring == state.ring.as_str() && is_over
         };
-        sent.extend(self.0.extract_if(.., is_due).map(|(alert, _)| alert));
+        let due = self.held.extract_if(.., is_due).map(|(mut alert, _)| {
+            if is_captured(state, &alert.network) {
+                let (before, name) = (alert.note.take().unwrap_or_default(), &alert.network);
+                let (no_longer, again) = (
+                    format!("the collector captures no longer on interface {name}"),
+                    format!("interface {name} is captured again"),
+                );
+                alert.note = Some(before.replacen(&no_longer, &again, 1));
+            }
+            alert
+        });
+        sent.extend(due);
         sent
     }
 }
@@ -120,7 +141,7 @@ mod tests {
     /// A collector that was started again states a unit that is enabled and does not run after its second look, which is no end.
     #[test]
     fn no_end_while_a_unit_does_not_run() {
-        let (mut faults, mut held) = (Faults::default(), HeldEnds::default());
+        let (mut faults, mut held) = (Faults::default(), HeldEnds::new(false));
         let eth1 =
             |state| super::tests::state(&[("eth0", CaptureState::Captured), ("eth1", state)]);
         let mut subjects = |state: &RingState, times: std::ops::Range<i64>| -> Vec<String> {
@@ -143,6 +164,10 @@ mod tests {
         assert_eq!(subjects(&eth1(CaptureState::NotRunning), 4100..4200), [blind]);
         let again = "frames are captured on eth1 again (ring /site)";
         assert_eq!(subjects(&eth1(CaptureState::Captured), 4200..4300), [again]);
+        // Another collector, which captures it.
+        assert_eq!(subjects(&eth1(CaptureState::Down), 4300..4400), [blind]);
+        assert_eq!(subjects(&state(&[]), 4400..4425), [""; 0]);
+        assert_eq!(subjects(&eth1(CaptureState::Captured), 4425..4500), [again]);
     }
 
     #[test]
