@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use aw_peer::{Budget, PeerStream};
+use aw_peer::{Budget, PeerStream, certificate_fault};
 use aw_service::{HostPort, cause, connection_fault};
 use lettre::transport::smtp::{
     authentication::{Credentials, Mechanism},
@@ -60,15 +60,18 @@ impl fmt::Display for SmtpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SmtpError::Response(response) => {
-                let kind = if self.is_permanent() { "permanent" } else { "transient" };
                 let text = response.message().collect::<Vec<_>>().join(" ");
                 let text: String = text.chars().filter(|c| !c.is_control()).take(500).collect();
-                write!(f, "{kind} error ({}): {text}", response.code())
+                match (response.code(), text.trim()) {
+                    (code, "") => write!(f, "the server answers {code}"),
+                    (code, text) => write!(f, "the server answers {code} \"{text}\""),
+                }
             }
             SmtpError::Io(error) => {
                 let without_tls =
                     "set tls = \"starttls\", or the port that has TLS from the first byte on";
-                f.write_str(&connection_fault(&cause(error), "server", without_tls))
+                let why = certificate_fault(&cause(error), "ca_file");
+                f.write_str(&connection_fault(&why, "server", without_tls))
             }
             SmtpError::Other(why) => f.write_str(why),
         }
@@ -144,7 +147,13 @@ impl Connection {
     pub fn log_in(&mut self, mechanisms: &[Mechanism], credentials: &Credentials) -> Result<()> {
         let mechanism = mechanisms.iter().copied().find(|one| self.offers_login(*one));
         let mechanism = mechanism.ok_or_else(|| {
-            SmtpError::Other("No compatible authentication mechanism was found".into())
+            let with_tls = match self.offers_starttls() {
+                true => "set tls = \"starttls\", after which it may offer one",
+                false => "take its port for submission: 587, or 465 with tls = \"tls\"",
+            };
+            SmtpError::Other(format!(
+                "the server offers no login with a password on this connection ({with_tls}; or remove user and the password, if it needs none)"
+            ))
         })?;
         let other = |error: lettre::transport::smtp::Error| SmtpError::Other(error.to_string());
         let first = commands::Auth::new(mechanism, credentials.clone(), None).map_err(other)?;

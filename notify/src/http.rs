@@ -3,10 +3,11 @@
 
 use std::{path::Path, time::Duration};
 
+use aw_peer::certificate_fault;
 use aw_service::{FileKind, cause, connection_fault, read_file};
 use ureq::{
     Agent,
-    http::Uri,
+    http::{StatusCode, Uri},
     tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
 };
 
@@ -52,12 +53,17 @@ fn cause_of(error: &ureq::Error, limit: Duration) -> String {
         ureq::Error::BadUri(_) => "not a valid URL".into(),
         ureq::Error::Io(error) => {
             let why = error.get_ref().map_or_else(|| cause(error), |inner| inner.to_string());
-            match why.contains("UnknownIssuer") {
-                true => format!("{why} (set ca_file to the certificate of its authority)"),
-                false => why,
-            }
+            certificate_fault(&why, "ca_file")
         }
         error => error.to_string(),
+    }
+}
+
+/// The status of a response that is an error, with what the server says in quotes; `{}` and the like say nothing.
+pub fn answer(status: StatusCode, text: &str) -> String {
+    match one_line(text) {
+        text if text.contains(char::is_alphanumeric) => format!("{status}: \"{text}\""),
+        _ => status.to_string(),
     }
 }
 

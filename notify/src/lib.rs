@@ -27,7 +27,7 @@ pub use aw_peer::is_local_host;
 pub use mailer::{MailFaults, Mailer, PreparedMailer};
 pub use message::sendmail_message;
 pub use oauth::OauthOptions;
-pub use options::{MailOptions, Tls};
+pub use options::{MailOptions, Tls, read_secret};
 pub use program::run_program;
 pub use smtp::{Failure, Mail, SmtpClient, check_addresses};
 pub use token::MailSecrets;

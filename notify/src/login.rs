@@ -1,6 +1,8 @@
 //! The login to a mail server (RFC 4954): with a password, or with a token (XOAUTH2, a mechanism of Google that Microsoft
 //! has, too).
 
+use std::path::PathBuf;
+
 use aw_service::Secret;
 use lettre::transport::smtp::{
     authentication::{Credentials, DEFAULT_MECHANISMS, Mechanism},
@@ -13,8 +15,52 @@ use crate::{
 };
 
 pub(crate) enum Login {
-    Password(Credentials),
+    Password(PasswordLogin),
     Token { user: String, source: TokenSource },
+}
+
+/// A login with a password.
+pub(crate) struct PasswordLogin {
+    pub user: String,
+    /// As it was read at the start.
+    pub password: Secret,
+    /// Read again for each login, so that a corrected password needs no restart.
+    pub file: Option<PathBuf>,
+}
+
+impl PasswordLogin {
+    fn log_in(&self, connection: &mut Connection) -> Result<(), String> {
+        let again = self.file.as_deref().map(|file| Secret::read("password", Some(file), None));
+        let (password, unread) = match again {
+            Some(Ok(Some(password))) => (password, None),
+            Some(Err(why)) => (self.password.clone(), Some(why)),
+            _ => (self.password.clone(), None),
+        };
+        let credentials = Credentials::new(self.user.clone(), password.reveal().to_owned());
+        connection.log_in(DEFAULT_MECHANISMS, &credentials).map_err(|error| {
+            let why = password.redact(&error.to_string());
+            let source = match (&self.file, unread) {
+                (Some(file), None) => format!(
+                    "the first line of {}, which is read again for each login",
+                    file.display()
+                ),
+                (_, Some(unread)) => {
+                    format!("the password, which was read at the start: now, {unread}")
+                }
+                (None, None) => "the password, and restart the program".into(),
+            };
+            match error.status() {
+                // RFC 4954, 6.
+                Some(535 | 432) => format!("{why} (check user and {source})"),
+                Some(534) => format!(
+                    "{why} (the server wants another kind of password, such as one that it makes for a single program: put it into {source})"
+                ),
+                Some(530 | 538) => format!("{why} (set tls = \"starttls\" or \"tls\")"),
+                Some(code) if code >= 500 => format!("{why} (check user, and {source})"),
+                _ => why,
+            }
+        })
+    }
 }
 
 impl Login {
@@ -34,10 +80,7 @@ impl Login {
         token: Option<&Secret>,
     ) -> Result<(), String> {
         match (self, token) {
-            (Login::Password(credentials), _) => {
-                let logged_in = connection.log_in(DEFAULT_MECHANISMS, credentials);
-                logged_in.map_err(|error| error.to_string())
-            }
+            (Login::Password(login), _) => login.log_in(connection),
             (Login::Token { user, source }, Some(token)) => {
                 send_token(connection, user, token).inspect_err(|_| source.discard())
             }

@@ -6,7 +6,7 @@ use aw_peer::is_local_host;
 use aw_service::Secret;
 use serde::Deserialize;
 
-use crate::http::parse_url;
+use crate::{http::parse_url, options::read_secret};
 
 /// The table `oauth`: how to get an access token. With a refresh token, with a client secret alone, or from a program.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -89,12 +89,12 @@ impl OauthOptions {
 
     pub(crate) fn client_secret(&self) -> Result<Option<Secret>, String> {
         let (file, variable) = (&self.client_secret_file, &self.client_secret_env);
-        Secret::read("client_secret", file.as_deref(), variable.as_deref())
+        read_secret("client_secret", file.as_deref(), variable.as_deref())
     }
 
     pub(crate) fn refresh_token(&self) -> Result<Option<Secret>, String> {
         let (file, variable) = (&self.refresh_token_file, &self.refresh_token_env);
-        Secret::read("refresh_token", file.as_deref(), variable.as_deref())
+        read_secret("refresh_token", file.as_deref(), variable.as_deref())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The options of mail: the table `mail` or `smtp` of a configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aw_peer::is_local_host;
 use aw_service::{HostPort, Secret};
@@ -97,7 +97,7 @@ impl MailOptions {
     /// Reads the password.
     pub(crate) fn password(&self) -> Result<Option<Secret>, String> {
         let (file, variable) = (self.password_file.as_deref(), self.password_env.as_deref());
-        let password = Secret::read("password", file, variable)?;
+        let password = read_secret("password", file, variable)?;
         match (&self.user, &password) {
             (Some(user), None) if self.oauth.is_none() => Err(format!(
                 "mail: user {user:?} needs a password or a token (set password_file, password_env or oauth)"
@@ -120,6 +120,20 @@ impl MailOptions {
         }
         Ok(tls)
     }
+}
+
+/// Reads a secret, with the way to make a file that is missing.
+pub fn read_secret(
+    name: &str,
+    file: Option<&Path>,
+    variable: Option<&str>,
+) -> Result<Option<Secret>, String> {
+    Secret::read(name, file, variable).map_err(|why| match file {
+        Some(_) if why.ends_with(": no such file") => format!(
+            "{why} (write the secret into its first line, and let only the user of the service read it: chown and chmod 600; or correct {name}_file)"
+        ),
+        _ => why,
+    })
 }
 
 #[cfg(test)]

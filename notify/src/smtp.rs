@@ -8,7 +8,6 @@ use lettre::{
     Address,
     message::Mailbox,
     transport::smtp::{
-        authentication::Credentials,
         commands,
         extension::{MailBodyParameter as BodyKind, MailParameter},
     },
@@ -20,7 +19,7 @@ use crate::{
     MailOptions, MailSecrets, Tls,
     connection::{Connection, SmtpError},
     hello::client_id,
-    login::Login,
+    login::{Login, PasswordLogin},
     message::message,
     token::TokenSource,
     token_file::TokenFile,
@@ -364,7 +363,17 @@ impl SmtpClient {
     }
 
     fn why(&self, error: &SmtpError) -> String {
-        let remedy = if is_about_hello(error) { SET_HELLO } else { "" };
+        let remedy = match error.status() {
+            _ if is_about_hello(error) => SET_HELLO,
+            // Also what RFC 3207 has for a server that wants TLS first.
+            Some(530) if error.to_string().to_ascii_lowercase().contains("starttls") => {
+                " (set tls = \"starttls\")"
+            }
+            Some(530) if self.login.is_none() => {
+                " (the server wants a login: set user and password_file)"
+            }
+            _ => "",
+        };
         format!("mail server {}: {error}{remedy}", self.server)
     }
 }
@@ -383,7 +392,8 @@ fn login(
             Some(Login::Token { user, source })
         }
         (None, Some(password)) => {
-            Some(Login::Password(Credentials::new(user, password.reveal().into())))
+            let (password, file) = (password.clone(), options.password_file.clone());
+            Some(Login::Password(PasswordLogin { user, password, file }))
         }
         (None, None) => None,
     })
@@ -433,6 +443,84 @@ const SET_HELLO: &str = " (set hello to the full name of this host, such as host
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        fs::Permissions,
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        os::unix::fs::PermissionsExt,
+        thread,
+    };
+
+    /// What is said about a server that answers EHLO, the next command and so on like this.
+    fn fault(keys: &str, answers: &'static [&str]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("mail.pass");
+        let served = thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut lines = BufReader::new(peer.try_clone().unwrap()).lines();
+            peer.write_all(b"220 ready\r\n").unwrap();
+            for answer in answers {
+                let _ = lines.next();
+                peer.write_all(answer.as_bytes()).unwrap();
+            }
+            lines.for_each(drop);
+        });
+        std::fs::write(&file, "s3cret\n").unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let keys = keys.replace("FILE", &format!("{file:?}"));
+        let options: MailOptions = toml::from_str(&format!(
+            "server = \"{address}\"\nfrom = \"a@example.org\"\nto = [\"b@example.org\"]\n{keys}"
+        ))
+        .unwrap();
+        let token_file = TokenFile { path: directory.path().join("token"), earlier: None };
+        let limit = Duration::from_secs(20);
+        let client = SmtpClient::new(&options, &options.secrets().unwrap(), token_file, limit);
+        let why = client.unwrap().try_recipients().unwrap_err();
+        served.join().unwrap();
+        assert!(!why.contains("s3cret"), "{why}");
+        why.replace(&address.to_string(), "SERVER").replace(file.to_str().unwrap(), "FILE")
+    }
+
+    #[test]
+    fn logins_that_fail() {
+        let login = "user = \"u\"\npassword_file = FILE";
+        for (keys, answers, expected) in [
+            (
+                login,
+                &["250-x\r\n250 AUTH PLAIN\r\n", "535 5.7.8 wrong\r\n"][..],
+                "the server answers 535 \"5.7.8 wrong\" (check user and the first line of FILE, which is read again for each login)",
+            ),
+            (
+                login,
+                &["250-x\r\n250 AUTH PLAIN\r\n", "534 5.7.9 app password needed\r\n"],
+                "the server answers 534 \"5.7.9 app password needed\" (the server wants another kind of password, such as one that it makes for a single program: put it into the first line of FILE, which is read again for each login)",
+            ),
+            (
+                login,
+                &["250 x\r\n"],
+                "the server offers no login with a password on this connection (take its port for submission: 587, or 465 with tls = \"tls\"; or remove user and the password, if it needs none)",
+            ),
+            (
+                login,
+                &["250-x\r\n250 STARTTLS\r\n"],
+                "the server offers no login with a password on this connection (set tls = \"starttls\", after which it may offer one; or remove user and the password, if it needs none)",
+            ),
+            (
+                "",
+                &["250 x\r\n", "530 5.7.0 Authentication required\r\n"],
+                "the server answers 530 \"5.7.0 Authentication required\" (the server wants a login: set user and password_file)",
+            ),
+            (
+                "",
+                &["250 x\r\n", "530 Must issue a STARTTLS command first\r\n"],
+                "the server answers 530 \"Must issue a STARTTLS command first\" (set tls = \"starttls\")",
+            ),
+        ] {
+            assert_eq!(fault(keys, answers), format!("mail server SERVER: {expected}"));
+        }
+    }
 
     #[test]
     fn refusals_of_the_name_in_ehlo() {

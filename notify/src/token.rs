@@ -2,7 +2,7 @@
 
 use std::{
     io::Read,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,7 +15,10 @@ use ureq::{
     http::{StatusCode, Uri},
 };
 
-use crate::{MailOptions, http, oauth::OauthOptions, program::output_of, token_file::TokenFile};
+use crate::{
+    MailOptions, http, oauth::OauthOptions, options::read_secret, program::output_of,
+    token_file::TokenFile,
+};
 
 /// Bytes of a response that are read, at most.
 const MAX_RESPONSE: u64 = 64 * 1024;
@@ -54,6 +57,25 @@ impl MailSecrets {
         };
         let password = options.password()?;
         Ok(MailSecrets { password, client_secret, refresh_token, state: Arc::default() })
+    }
+
+    /// Takes the secrets of files as they are now, for a login with a token; a password is read again for each login. Without an
+    /// error, nothing else changes.
+    pub fn read_again(&mut self, options: &OauthOptions) -> Result<(), String> {
+        let of_file = |file: &Option<PathBuf>, name: &str, before: &Option<Secret>| match file {
+            Some(file) => read_secret(name, Some(file), None),
+            None => Ok(before.clone()),
+        };
+        let client_secret =
+            of_file(&options.client_secret_file, "client_secret", &self.client_secret)?;
+        let refresh_token =
+            of_file(&options.refresh_token_file, "refresh_token", &self.refresh_token)?;
+        if (&client_secret, &refresh_token) != (&self.client_secret, &self.refresh_token) {
+            // Also the access token of before.
+            let password = self.password.take();
+            *self = MailSecrets { password, client_secret, refresh_token, state: Arc::default() };
+        }
+        Ok(())
     }
 
     /// The refresh token of the configuration.
@@ -282,7 +304,7 @@ pub(crate) fn parse_response(status: StatusCode, body: &[u8]) -> Result<TokenRes
     if !status.is_success() || !text("error").is_empty() {
         let (code, description) = (http::one_line(text("error")), text("error_description"));
         let text = match (code.is_empty(), description.is_empty()) {
-            (true, _) => format!("{status}: {}", http::one_line(&String::from_utf8_lossy(body))),
+            (true, _) => http::answer(status, &String::from_utf8_lossy(body)),
             (false, true) => code.clone(),
             (false, false) => format!("{code}: {}", http::one_line(description)),
         };
@@ -334,7 +356,8 @@ mod tests {
                 r#"{"error":"invalid_grant","error_description":"AADSTS70000:\r\nx"}"#,
                 "invalid_grant: AADSTS70000:  x",
             ),
-            (503, "busy\n", "503 Service Unavailable: busy"),
+            (503, "busy\n", "503 Service Unavailable: \"busy\""),
+            (503, "{}", "503 Service Unavailable"),
         ] {
             let error = parsed(status, body).err().unwrap();
             assert!(error.starts_with(why), "{body}: {error}");

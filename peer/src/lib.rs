@@ -13,7 +13,7 @@ use std::{
 };
 
 pub use stream::{Budget, PeerStream};
-pub use tls::{TlsCheck, client_config, read_pem};
+pub use tls::{TlsCheck, certificate_fault, client_config, read_pem};
 
 /// Whether a host, by name or address, is this machine, so that no network carries the connection.
 pub fn is_local_host(host: &str) -> bool {

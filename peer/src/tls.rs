@@ -16,6 +16,26 @@ use rustls::{
 /// Bytes of a file of certificates or of a key, at most.
 const MAX_PEM: u64 = 1 << 20;
 
+/// Why the certificate of a server is not trusted, with what to do; `ca_file` is the option or key that names authorities. Other
+/// texts stay as they are.
+pub fn certificate_fault(why: &str, ca_file: &str) -> String {
+    let has = |text: &str| why.to_ascii_lowercase().contains(text);
+    let remedy = if has("unknownissuer") {
+        format!("set {ca_file} to the certificate of its authority")
+    } else if has("causedasendentity") {
+        format!(
+            "the server uses the certificate of an authority itself, as `openssl req -x509` makes it: make it again with -addext basicConstraints=CA:FALSE, and set {ca_file} to it"
+        )
+    } else if has("not valid for name") || has("notvalidforname") {
+        "name the server as its certificate does, or have its name added to the certificate".into()
+    } else if has("certificate expired") || has("certificate not valid yet") {
+        "renew the certificate of the server, and check the clocks of both machines".into()
+    } else {
+        return why.into();
+    };
+    format!("{why} ({remedy})")
+}
+
 /// What is checked of a server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsCheck {
@@ -152,5 +172,33 @@ impl ServerCertVerifier for LenientVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_that_are_not_trusted() {
+        for (why, remedy) in [
+            (
+                "invalid peer certificate: UnknownIssuer",
+                "(set --ca-file to the certificate of its ",
+            ),
+            (
+                "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))",
+                "(the server uses the certificate of an authority itself, as `openssl req -x509` ",
+            ),
+            (
+                "invalid peer certificate: certificate not valid for name \"x\"",
+                "(name the server as its certificate does",
+            ),
+            ("invalid peer certificate: certificate expired: at 5", "(renew the certificate"),
+        ] {
+            let fault = certificate_fault(why, "--ca-file");
+            assert!(fault.starts_with(why) && fault.contains(remedy), "{fault}");
+        }
+        assert_eq!(certificate_fault("connection refused", "ca_file"), "connection refused");
     }
 }

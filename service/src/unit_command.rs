@@ -373,6 +373,7 @@ mod tests {
             ("TZ", "UTC"),
         ];
         let command = UnitCommand {
+            ignored: Vec::new(),
             program: "c".into(),
             arguments: vec!["--".into(), "eth1".into()],
             variables: BTreeMap::from(

@@ -99,7 +99,7 @@ fn every_service_gets_its_format_at_its_address() {
         let ended = alert.test(name);
         assert!(!ended.status.success());
         assert!(
-            ended.stderr.contains(&format!("{base}: 404 Not Found: no_service")),
+            ended.stderr.contains(&format!("{base}: 404 Not Found: \"no_service ")),
             "{}",
             ended.stderr
         );
@@ -118,12 +118,23 @@ fn a_webhook_that_fails_reports_the_cause_and_loses_nothing() {
     let hook = webhook("hook", &format!("url = {url:?}, token_file = {token:?}"));
     alert.config(&format!("{hook}{}", alert.appending_channel()));
     let redirect = format!("to http://127.0.0.1:{}/y", elsewhere.port);
+    let of_token = |status: &str| {
+        format!(
+            "{status}: \"Bearer ***\" (the server does not accept the token: check the token in {token}, which is read again for each message)"
+        )
+    };
     for (mood, why) in [
-        ("500 broken", "500 Internal Server Error: broken"),
-        ("429 slow down", "429 Too Many Requests: slow down"),
+        ("500 broken", "500 Internal Server Error: \"brokenBearer ***\" (a fault of the server)"),
+        (
+            "429 slow down",
+            "429 Too Many Requests: \"slow downBearer ***\" (too many messages for this server: lower burst or ",
+        ),
+        ("401 ", &of_token("401 Unauthorized")),
+        ("403 ", &of_token("403 Forbidden")),
+        ("404 ", "404 Not Found: \"Bearer ***\" (correct url)"),
         ("hang", "no response after 1 s"),
         ("close", ""),
-        ("endless", "500 Internal Server Error: xxxx"),
+        ("endless", "500 Internal Server Error: \"xxxx"),
         (
             &redirect,
             &format!(
@@ -178,7 +189,11 @@ fn what_a_server_refuses_is_not_in_the_way_and_is_tried_again() {
     sink.mood("400 bad words");
     alert.publish(1..2);
     let ended = alert.once();
-    assert!(ended.stderr.contains("400 Bad Request: bad words"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("400 Bad Request: \"bad words\": this message is set aside"),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("1 messages stay in the queue"), "{}", ended.stderr);
     let running = alert.start();
     wait_until("it is refused again", || sink.requests().len() == 2);
@@ -427,6 +442,45 @@ fn mail_with_tls_and_a_password() {
     let sink = MailSink::start();
     alert.config(&smtp(&sink, &format!(", user = \"watch\", password_file = {password:?}")));
     alert.test("mail").refused("aw-alert", &["password: other users may read or write it"]);
+}
+
+/// A password and a token are read again, also from a file that replaced the one of the start.
+#[test]
+fn a_corrected_secret_needs_no_restart() {
+    let alert = Alert::new();
+    let certificates = alert.path("tls");
+    make_certificates(&certificates);
+    let sink = MailSink::protected("starttls", &certificates);
+    let web = WebSink::start(None);
+    web.mood("401 no");
+    let [password, token] = ["password", "token"].map(|name| alert.secret(name, "wrong\n"));
+    let ca = certificates.join("ca.pem");
+    let mail = format!(
+        ", tls = \"starttls\", ca_file = {ca:?}, user = \"watch\", password_file = {password:?}"
+    );
+    let hook = format!("url = \"http://127.0.0.1:{}/x\", token_file = {token:?}", web.port);
+    alert.config(&format!("{}{}", smtp(&sink, &mail), webhook("hook", &hook)));
+    alert.publish(1..2);
+    let running = alert.start();
+    let remedy = |file: &str| {
+        format!(
+            "(check user and the first line of {file}, which is read again for each login): its messages stay in the queue, tried again at "
+        )
+    };
+    running.stderr.wait_for(&remedy(&password));
+    running.stderr.wait_for(
+        "401 Unauthorized: \"noBearer ***\" (the server does not accept the token: check ",
+    );
+    for (file, secret) in [(&password, "s3cret\n"), (&token, "tk_2\n")] {
+        alert.secret("new", secret);
+        fs::rename(alert.path("new"), file).expect("our own file");
+    }
+    web.mood("200 ok");
+    sink.wait_for(&["Subject: new device: 00:08:e1:00:00:01, 10.0.0.1 (pcap)"]);
+    wait_until("the webhook has it", || {
+        web.requests().iter().any(|request| request["headers"]["authorization"] == "Bearer tk_2")
+    });
+    running.stop().ok();
 }
 
 #[test]

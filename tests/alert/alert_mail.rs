@@ -174,7 +174,7 @@ fn a_token_that_fails_is_a_failure_of_the_channel_with_its_remedy() {
             "401 {\"error\":\"invalid_client\"}",
             format!("{base}: invalid_client (check client_id and the client secret"),
         ),
-        ("503 busy", format!("{base}: 503 Service Unavailable: busy")),
+        ("503 busy", format!("{base}: 503 Service Unavailable: \"busy\"")),
         ("200 {}", format!("{base}: 200 OK: no access token in the answer")),
         ("hang", format!("{base}: no response after 1 s")),
     ] {
@@ -294,7 +294,7 @@ fn the_name_in_ehlo_is_a_full_one() {
     alert.config(&smtp(&mail, ", hello = \"gateway\""));
     let ended = alert.test("mail");
     assert!(
-        ended.stderr.contains("Invalid domain name (set hello to the full name of this host"),
+        ended.stderr.contains("Invalid domain name\" (set hello to the full name of this host"),
         "{}",
         ended.stderr
     );

@@ -423,7 +423,9 @@ fn logins() {
     let output = broker.output(&ring, &login);
     let message = output.stderr.wait_for("queueing events in");
     assert!(
-        message.contains("the broker refuses the login (check --login and --password-file)"),
+        message.contains(
+            "the broker refuses the login (check --login and --password-file: the first line of "
+        ),
         "{message}"
     );
     sleep(Duration::from_secs(4)); // some tries
@@ -451,6 +453,34 @@ fn logins() {
     publish(&ring, 4..7);
     run(broker.command(&ring, &[&login[..], &["--once"]].concat())).ok();
     assert_eq!(numbers(&listener.wait_for_news("new_station", 3)), [4, 5, 6]);
+    // A corrected password needs no restart, also in a file that replaces the one of the start.
+    secret_is("wrong\n", 0o600);
+    publish(&ring, 7..10);
+    let output = broker.output(&ring, &login);
+    output.stderr.wait_for("queueing events in");
+    let new = broker.path("new");
+    fs::write(&new, "right\n").unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&new, &secret).unwrap();
+    let all = listener.wait_for_news("new_station", 6);
+    assert_eq!(numbers(&all), [4, 5, 6, 7, 8, 9]);
+    output.stop().ok();
+}
+
+/// What looks like an option or a URL with a password is refused with the right way.
+#[test]
+fn passwords_on_the_command_line() {
+    let way = "--login NAME --password-file F";
+    for options in [&["--password", "s3cret"][..], &["--password=s3cret"]] {
+        let refused = run(program("aw-mqtt", options));
+        assert_eq!(refused.status.code(), Some(2), "{refused:#?}");
+        assert!(refused.stderr.contains("all users of this machine could read it"), "{refused:#?}");
+        assert!(refused.stderr.contains(way) && !refused.stderr.contains("s3cret"), "{refused:#?}");
+    }
+    let refused = run(program("aw-mqtt", &["--broker", "mqtt://ha:s3cret@192.0.2.2"]));
+    assert_eq!(refused.status.code(), Some(2), "{refused:#?}");
+    assert!(refused.stderr.contains("must have no user and password (use "), "{refused:#?}");
+    assert!(refused.stderr.contains(way), "{refused:#?}");
 }
 
 /// A password is sent without TLS only with an explicit option.

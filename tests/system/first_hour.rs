@@ -353,7 +353,7 @@ fn channels_that_cannot_send() {
     }
     // An address that the server does not know, and one that is none.
     sink.answer_for("noc@example.org", "550 5.1.1 no such user");
-    let why = ["channel mail: mail server 127.0.0.1:", "no such user (to noc@example.org)"];
+    let why = ["channel mail: mail server 127.0.0.1:", "no such user\" (to noc@example.org)"];
     place.check_alert(&good).refused("aw-alert", &why);
     sink.answer_for("noc@example.org", "450 4.2.0 greylisted, come back");
     place.check_alert(&good).ok();

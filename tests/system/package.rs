@@ -138,7 +138,32 @@ fn driven_by_hand() {
         "removed is not purged"
     );
     assert!(!clean.path("usr/bin/collector").exists());
-    clean.sh("dpkg -P addrwatch-rs").ok();
+
+    // What a removal keeps starts again: the links of enabled units are kept, as systemctl and the administrator made them.
+    let wanted = "/etc/systemd/system/multi-user.target.wants";
+    clean.sh(&format!("mkdir -p {wanted}; cd {wanted}; for unit in addrwatch-collector@eth0 aw-alert; do ln -s /usr/lib/systemd/system/$unit.service; done")).ok();
+    let again = clean.sh("dpkg -i /root/0.1.1.deb </dev/null").ok().stdout;
+    assert!(!again.contains("nothing runs yet"), "{again}");
+    assert!(
+        again.contains(
+            "still enabled, and start at the next boot: addrwatch-collector@eth0 aw-alert\n"
+        ),
+        "{again}"
+    );
+    // What the documents and systemctl edit make, and files of others beside them.
+    clean
+        .sh("cd /etc/systemd/system; mkdir -p aw-tracker.service.d addrwatch-collector@eth0.service.d other.service.d
+         echo '[Service]' | tee aw-tracker.service.d/override.conf addrwatch-collector@eth0.service.d/override.conf >other.service.d/x.conf
+         ln -s /dev/null aw-syslog.service
+         echo OPTIONS=--verbose | tee /etc/default/aw-alert '/etc/default/addrwatch-collector@eth0' >/etc/default/other
+         echo secret | tee /etc/addrwatch/mqtt.password /etc/addrwatch/mail.pass >/etc/addrwatch/ntfy.token")
+        .ok();
+    clean.sh("dpkg -r addrwatch-rs").ok();
+    let purged = clean.sh("dpkg -P addrwatch-rs").ok().stdout;
+    assert!(purged.contains("its users and the group addrwatch remain, because "), "{purged}");
     assert_eq!(clean.ours(), [""; 0]);
     assert!(!clean.path("etc/addrwatch").exists());
+    for kept in ["etc/default/other", "etc/systemd/system/other.service.d/x.conf"] {
+        assert!(clean.path(kept).exists(), "{kept}");
+    }
 }

@@ -47,6 +47,7 @@ fn first_hour(debian: &Debian) {
     units.causes_are_shown();
     units.what_units_forbid();
     units.users_outside_the_group();
+    units.switched_off();
     let journal = booted.ask("journalctl --sync; journalctl --no-pager --quiet");
     assert!(!journal.contains("unset environment variable"), "{journal}");
 }
@@ -188,7 +189,10 @@ impl Units<'_> {
     /// systemd signals both processes at once.
     fn stops_are_no_failures(&self) {
         let text = "[[channel]]\nname = \"log\"\nsyslog = true";
+        let refused = self.booted.sh("aw-alert test log").stderr;
+        assert!(refused.contains("/etc/addrwatch/alert.toml has no [[channel]]"), "{refused}");
         self.write("/etc/addrwatch/alert.toml", text);
+        assert_eq!(self.booted.ask("aw-alert test log"), "channel log: sent\n");
         for _ in 0..12 {
             self.booted.ask("systemctl restart aw-alert");
             self.booted.ask("systemctl stop aw-alert");
@@ -302,6 +306,26 @@ impl Units<'_> {
             .sh("runuser -u alice -- aw-tracker --log-dir /srv/log --state-dir /home/alice");
         assert!(refused.stderr.contains("sudo install -d -o alice /srv/log"), "{}", refused.stderr);
         self.booted.ask("systemctl stop addrwatch.target addrwatch-collector@veth0 aw-sqlite");
+    }
+
+    /// By the command of operations.md; a boot starts what multi-user.target wants.
+    fn switched_off(&self) {
+        let manual = include_str!("../../docs/operations.md");
+        let (_, section) = manual.split_once("\n## Switch all off\n").unwrap();
+        let (_, commands) = section.split_once("```sh\n").unwrap();
+        let commands = commands.split("```").next().unwrap().replace("sudo ", "");
+        self.booted.ask(
+            "systemctl enable --now addrwatch.target addrwatch-collector@veth0 addrwatch-collector@two0 aw-sqlite aw-mqtt",
+        );
+        let state = "systemctl list-units --no-legend --plain --state=active,activating 'addrwatch*' 'aw-*'";
+        assert!(self.booted.ask(state).lines().count() >= 5);
+        self.booted.ask(&commands);
+        self.booted.ask("systemctl daemon-reload; systemctl start multi-user.target");
+        let left =
+            self.booted.ask("find /etc/systemd -name 'addrwatch*' -type l -o -name 'aw-*' -type l");
+        assert_eq!(left, "");
+        let running = self.booted.ask(state);
+        assert!(!running.contains(".service"), "{running}");
     }
 
     /// Frames that arrive on each interface are in the ring, with its name.

@@ -181,28 +181,31 @@ impl Channel {
     /// The files and ports that it needs, if it starts no programs.
     pub fn access(&self, secrets: &ChannelSecrets, state: &Path) -> Vec<Access> {
         let mut access = Vec::new();
-        let mut ca_file = None;
+        let mut named = Vec::new();
         if let Some(smtp) = &self.smtp {
             access.extend(smtp.ports().map(Access::Connect));
             access.extend(smtp.oauth.iter().map(|_| Access::Write(state.into()))); // a replaced token
-            ca_file = smtp.ca_file.as_deref();
+            named.extend([&smtp.ca_file, &smtp.password_file]);
+            let oauth = smtp.oauth.iter();
+            named.extend(oauth.flat_map(|one| [&one.client_secret_file, &one.refresh_token_file]));
         }
         if let Some(webhook) = &self.webhook {
             access.extend(webhook.port(secrets.url.as_ref()).map(Access::Connect));
-            ca_file = webhook.ca_file.as_deref();
+            named.extend([&webhook.ca_file, &webhook.url_file]);
+            named.extend([&webhook.token_file, &webhook.secret_file]);
         }
         if self.smtp.is_some() || self.webhook.is_some() {
             access.extend(Access::host_names());
             access.extend(AUTHORITIES.map(|path| Access::Read(path.into())));
-            let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(env::var_os);
-            access.extend(named.map(|path| Access::Read(path.into())));
+            let variables = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(env::var_os);
+            access.extend(variables.map(|path| Access::Read(path.into())));
             let proxy = ureq::Proxy::try_from_env(); // of the environment
             access.extend(proxy.map(|proxy| Access::Connect(proxy.port())));
         }
-        // The directory: the file may be created or replaced later.
-        let directory = ca_file.and_then(|file| std::path::absolute(file).ok());
-        let directory = directory.as_deref().and_then(Path::parent);
-        access.extend(directory.map(|directory| Access::Read(directory.into())));
+        // The directory: the file may be created or replaced later. Only the sender process has this access.
+        let files = named.into_iter().flatten();
+        let files = files.filter_map(|file| std::path::absolute(file).ok());
+        access.extend(files.filter_map(|file| Some(Access::Read(file.parent()?.into()))));
         access
     }
 

@@ -85,6 +85,14 @@ impl ChannelQueue {
         (down >= STUCK).then_some(down.as_secs())
     }
 
+    /// `, tried again at 05:07:44`, by the clock of this machine, while it is down.
+    pub fn next_try(&self) -> String {
+        let Some(when) = self.retry_at else { return String::new() };
+        let pause = when.saturating_duration_since(Instant::now());
+        let at = jiff::Zoned::now().saturating_add(pause);
+        format!(", tried again at {}", at.strftime("%H:%M:%S"))
+    }
+
     /// Whether the next message can be sent now.
     pub fn is_ready(&self) -> bool {
         let retry = self.retry_at.is_none_or(|when| when <= Instant::now());
@@ -118,8 +126,17 @@ impl ChannelQueue {
                 (!std::mem::replace(&mut self.refusing, true), Disposition::SetAside)
             }
         };
-        if let (true, Some(why)) = (is_new, failure) {
-            warn(format_args!("channel {channel}: {why}: its messages stay in the queue"));
+        match failure.filter(|_| is_new) {
+            Some(Failure::Down(why)) => warn(format_args!(
+                "channel {channel}: {why}: its messages stay in the queue{}",
+                self.next_try()
+            )),
+            Some(Failure::Refused(why)) => {
+                warn(format_args!(
+                    "channel {channel}: {why}: this message is set aside until the next start"
+                ));
+            }
+            None => {}
         }
         let announce =
             is_new && self.announced.is_none_or(|last| last.elapsed() >= ANNOUNCE_INTERVAL);

@@ -9,7 +9,7 @@ use std::{
 use aw_detect::{AlertKind, Dialect, matches_network};
 
 use aw_notify::http::parse_url;
-use aw_peer::{Budget, PeerStream, TlsCheck, client_config, guarded};
+use aw_peer::{Budget, PeerStream, TlsCheck, certificate_fault, client_config, guarded};
 use aw_service::{HostPort, Secret, cause, check_program, connection_fault, count_of, plain};
 
 use crate::{
@@ -172,13 +172,9 @@ fn reach(options: &WebhookOptions, secret: Option<&Secret>, limit: Duration) -> 
         let stream = PeerStream::connect(&to, budget).map_err(|error| cause(&error))?;
         if through.is_none() && default == 443 {
             let tls = client_config(options.ca_file.as_deref(), None, TlsCheck::Identity)?;
-            stream.start_tls(&tls, &server.host).map_err(|error| {
-                let why = cause(&error);
-                match why.contains("UnknownIssuer") || why.contains("unknownissuer") {
-                    true => format!("{why} (set ca_file to the certificate of its authority)"),
-                    false => why,
-                }
-            })?;
+            stream
+                .start_tls(&tls, &server.host)
+                .map_err(|error| certificate_fault(&cause(&error), "ca_file"))?;
         }
         Ok(())
     };

@@ -6,9 +6,9 @@ use std::{
 };
 
 use aw_detect::{
-    ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, Rules, split_network,
+    ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, Names, Rules, split_network,
 };
-use aw_service::{FileKind, parse_network, read_file_text, unknown_key};
+use aw_service::{FileKind, TimeSpan, parse_network, read_file_text, unknown_key};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -45,8 +45,31 @@ pub struct Config {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WatchedDevice {
-    mac: MacValue,
-    silent_after: u32,
+    mac: Option<MacValue>,
+    name: Option<String>,
+    silent_after: Seconds,
+}
+
+/// A number of seconds, or a time span such as `10m`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "toml::Value")]
+struct Seconds(u32);
+
+impl TryFrom<toml::Value> for Seconds {
+    type Error = String;
+    fn try_from(value: toml::Value) -> Result<Seconds, String> {
+        let seconds = match &value {
+            toml::Value::Integer(seconds) => u32::try_from(*seconds).ok(),
+            toml::Value::String(text) => {
+                let span = text.parse::<TimeSpan>().ok();
+                span.and_then(|TimeSpan(span)| span.as_secs().try_into().ok())
+            }
+            _ => None,
+        };
+        seconds.map(Seconds).ok_or_else(|| {
+            format!("must be a number of seconds, or a time such as \"10m\", not {value}")
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
@@ -107,6 +130,8 @@ impl Config {
             // Without the line itself, which may contain a secret.
             let at = error.span().map(|span| span.start);
             let why = misplaced(error.message(), text)
+                .or_else(|| secret_key(error.message()))
+                .or_else(|| typographic_quote(error.message(), text, at))
                 .unwrap_or_else(|| aw_service::plain_fault(error.message(), text, at));
             place.unwrap_or_default() + &why
         };
@@ -114,6 +139,9 @@ impl Config {
         for mute in &config.mute {
             let place = || line(mute.span().start);
             mute.get_ref().check().map_err(|why| format!("line {}: [[mute]]: {why}", place()))?;
+        }
+        if config.watch.iter().any(|watch| watch.mac.is_some() == watch.name.is_some()) {
+            return Err("[[watch]]: needs one of mac and name".into());
         }
         let names: ChannelLines = toml::from_str(text).map_err(fault)?;
         config.lines =
@@ -192,12 +220,11 @@ impl Config {
             }
             local.insert(network.clone(), all);
         }
-        let watched = self.watch.iter().map(|watch| (watch.mac.0, watch.silent_after.into()));
         Ok(Rules {
             dialect,
             known: default.known,
             names: default.names,
-            watched: watched.collect(),
+            watched: self.watched(&Names::new()),
             failovers: self.failover.iter().map(|group| group.macs.clone()).collect(),
             local,
             returned_after_days: self.returned_after_days.unwrap_or(default.returned_after_days),
@@ -213,6 +240,17 @@ impl Config {
         })
     }
 
+    /// The devices of `[[watch]]`, with the seconds after which they are silent: those with a name are the MACs that have it.
+    pub fn watched(&self, names: &Names) -> BTreeMap<MacAddr, i64> {
+        let mut watched = BTreeMap::new();
+        for WatchedDevice { mac, name, silent_after } in &self.watch {
+            let with_name = names.iter().filter(|(_, known)| Some(*known) == name.as_ref());
+            let macs = with_name.map(|(mac, _)| *mac).chain(mac.map(|mac| mac.0));
+            watched.extend(macs.map(|mac| (mac, silent_after.0.into())));
+        }
+        watched
+    }
+
     /// Whether `--print` has alerts of this kind: a channel gets it by default, or lists it. arpwatch logs all.
     pub fn prints(&self, kind: AlertKind, dialect: Dialect) -> bool {
         dialect == Dialect::Arpwatch
@@ -221,9 +259,26 @@ impl Config {
     }
 
     /// Whether an alert is not sent on any channel.
-    pub fn mutes(&self, alert: &Alert, zone: &TimeZone) -> bool {
-        self.mute.iter().any(|mute| mute.get_ref().matches(alert, zone))
+    pub fn mutes(&self, alert: &Alert, zone: &TimeZone, names: &Names) -> bool {
+        self.mute.iter().any(|mute| mute.get_ref().matches(alert, zone, names))
     }
+}
+
+/// The message about a key that would hold a secret.
+fn secret_key(message: &str) -> Option<String> {
+    let (key, known) = unknown_key(message)?;
+    let file = format!("{key}_file");
+    known.contains(&&*file).then(|| {
+        format!("unknown key `{key}`: a secret is not written here, because many may read this file (write it into the first line of a file of its own, and set {file} to that)")
+    })
+}
+
+/// The message about a value in quotes as word processors and web pages have them.
+fn typographic_quote(message: &str, text: &str, at: Option<usize>) -> Option<String> {
+    let quote = text.get(at?..)?.chars().next()?;
+    let is_quote = message.starts_with("string values must be quoted")
+        && "\u{201c}\u{201d}\u{201e}\u{2018}\u{2019}\u{ab}\u{bb}".contains(quote);
+    is_quote.then(|| format!("{quote} is no quote here: write \" before and after the text"))
 }
 
 /// The message about a key of the whole file that stands below the heading of a table, and so belongs to that table.
@@ -303,6 +358,19 @@ mod tests {
             ("[[channel]]\nname = \"a/b\"\nsyslog = true", "letters"),
             ("[[channel]]\nname = \"a\"\nsyslog = true\nkinds = [\"bogus\"]", "unknown value"),
             ("[[mute]]\nmac = \"1:2\"", "not a MAC address"),
+            ("[[watch]]\nsilent_after = \"10m\"", "[[watch]]: needs one of mac and name"),
+            (
+                "[[watch]]\nname = \"nas\"\nsilent_after = \"10\"",
+                "must be a number of seconds, or a time such as \"10m\", not \"10\"",
+            ),
+            (
+                "[[channel]]\nname = \u{201c}a\u{201d}",
+                "line 2: \u{201c} is no quote here: write \" before and after the text",
+            ),
+            (
+                "[[channel]]\nname = \"a\"\n[channel.smtp]\npassword = \"s3cret\"",
+                "line 4: unknown key `password`: a secret is not written here, because many may read this file (write it into the first line of a file of its own, and set password_file to that)",
+            ),
             (
                 "[[mute]]\nkind = \"back\"\n\n[[mute]]\n",
                 "line 4: [[mute]]: mutes every alert (set mac, ",
@@ -329,12 +397,30 @@ mod tests {
         let elsewhere = Alert { ip: "192.0.2.1".into(), network: "eth1".into(), ..flip.clone() };
         assert_eq!((wants(a, &flip), wants(b, &flip)), (true, false));
         assert_eq!((wants(a, &elsewhere), wants(b, &elsewhere)), (false, true));
-        let mutes = |alert: &Alert| config.mutes(alert, &TimeZone::UTC);
+        let mutes = |alert: &Alert| config.mutes(alert, &TimeZone::UTC, &Names::new());
         let one = Alert { old_mac: None, ..flip.clone() };
         assert!(!wants(a, &alert(AlertKind::Changed)) && !mutes(&one));
         assert!(mutes(&alert(AlertKind::Back)));
         assert!(mutes(&Alert { mac: "00:08:e1:01:02:0b".into(), ..one }));
         assert!(mutes(&flip), "the previous MAC");
+    }
+
+    #[test]
+    fn devices_by_name() {
+        let config = Config::parse(
+            "[[watch]]\nname = \"nas\"\nsilent_after = \"10m\"\n[[watch]]\nmac = \"2:0:0:0:0:9\"\nsilent_after = 5\n\
+             [[mute]]\nname = \"nas\"\nkind = \"flip_flop\"\n",
+        )
+        .unwrap();
+        let [nas, other, nine] = ["00:08:e1:01:02:0b", "02:00:00:00:00:01", "02:00:00:00:00:09"]
+            .map(|mac| mac.parse::<MacAddr>().unwrap());
+        let names = Names::from([(nas, "nas".to_owned()), (other, "other".to_owned())]);
+        assert_eq!(config.watched(&names), BTreeMap::from([(nas, 600), (nine, 5)]));
+        assert_eq!(config.watched(&Names::new()), BTreeMap::from([(nine, 5)]));
+        let flip = alert(AlertKind::FlipFlop); // 0b is the previous MAC
+        let mutes = |alert: &Alert, names: &Names| config.mutes(alert, &TimeZone::UTC, names);
+        assert!(mutes(&flip, &names) && !mutes(&flip, &Names::new()));
+        assert!(!mutes(&Alert { old_mac: None, ..flip }, &names));
     }
 
     const MANUAL: &str = include_str!("../../../contrib/man/addrwatch-alert.toml.5");
@@ -362,6 +448,7 @@ mod tests {
             ("sendmail", _) => transport(address),
             ("webhook", "url") => transport("template = \"ntfy\"\ntopic = \"t\"\n"),
             ("webhook", _) => transport("url = \"https://a\"\n"),
+            ("watch", "mac") => "[[watch]]\nname = \"nas\"\nsilent_after = 1\n".into(),
             ("watch", _) => "[[watch]]\nmac = \"2:0:0:0:0:1\"\nsilent_after = 1\n".into(),
             ("failover", _) => "[[failover]]\nmacs = []\n".into(),
             ("mute", "mac") => "[[mute]]\nkind = \"back\"\n".into(),

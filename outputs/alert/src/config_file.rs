@@ -1,5 +1,5 @@
-//! Whether the configuration differs from the one that is in use, which a restart replaces: the sender process has its channels and
-//! secrets, and neither process may read secrets again. Only the file that was there at the start can be read; one that replaced it
+//! Whether the configuration differs from the one that is in use, which a restart replaces: the sender process has its channels.
+//! Only the file that was there at the start can be read; one that replaced it
 //! is recognized by its time.
 
 use std::{

@@ -30,6 +30,7 @@ use crate::{
     priority::{Class, Priority},
     rate_gate::ChannelLimit,
     sender::{SendRequest, SendResult, SenderProcess},
+    sensor::HeldEnds,
     store::AlertStore,
 };
 
@@ -58,6 +59,7 @@ pub struct Dispatcher {
     /// When it was last looked for what is due without an event.
     last_due: Option<Instant>,
     faults: Faults,
+    held_ends: HeldEnds,
     /// The state cannot be written.
     state_full: Episode,
     queues: Vec<ChannelQueue>,
@@ -107,6 +109,7 @@ impl Dispatcher {
             }
         }
         store.commit()?;
+        let held_ends = HeldEnds::new(options.once);
         let mut dispatcher = Dispatcher {
             config,
             rules,
@@ -119,6 +122,7 @@ impl Dispatcher {
             first_day,
             last_due: None,
             faults,
+            held_ends,
             state_full: Episode::default(),
             queues,
             printer: Printer::default(),
@@ -156,7 +160,7 @@ impl Dispatcher {
 
     /// Prints an alert and passes it to each channel that wants it.
     fn dispatch(&mut self, mut alert: Alert, now: i64) -> SinkResult {
-        if self.config.mutes(&alert, &self.zone) {
+        if self.config.mutes(&alert, &self.zone, &self.rules.names) {
             return Ok(());
         }
         let arpwatch = self.rules.dialect == Dialect::Arpwatch;
@@ -377,7 +381,7 @@ impl Sink for Dispatcher {
         let channels = self.config.channel.iter().zip(&self.queues);
         let failing = channels.filter_map(|(channel, queue)| {
             let why = queue.failure.as_ref().filter(|_| queue.is_failing())?;
-            Some(format!("channel {}: {why}", channel.name))
+            Some(format!("channel {}: {why}{}", channel.name, queue.next_try()))
         });
         let lacks: Vec<_> = failing.chain(self.options.config_file.changed()).collect();
         Some(lacks.join("; ")).filter(|text| !text.is_empty())

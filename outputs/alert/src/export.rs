@@ -9,7 +9,7 @@ use std::{
 
 use aw_detect::{Alert, AlertKind, MacClaim, Names, Station, split_network};
 use aw_notify::Failure;
-use aw_output::{Error, Fault, failed};
+use aw_output::{Error, Fault, failed, this_host};
 use aw_service::csv_cell;
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
@@ -94,14 +94,16 @@ pub fn export(
 /// Sends a test message to a channel, or to all.
 pub fn test(
     config: &Config,
+    file: Option<&Path>,
     name: Option<&str>,
     secrets: &BTreeMap<String, ChannelSecrets>,
     options: TransportOptions,
 ) -> Result<(), Error> {
     if config.channel.is_empty() {
-        return Err(failed(
-            "no channel is configured (name a configuration with channels: aw-alert -c FILE test CHANNEL)",
-        ));
+        return Err(failed(match file {
+            Some(file) => format!("{} has no [[channel]] (add one)", file.display()),
+            None => "no channel: no configuration is named (aw-alert -c FILE test CHANNEL)".into(),
+        }));
     }
     let is_chosen = |channel: &&Channel| name.is_none_or(|name| channel.name == name);
     let chosen: Vec<_> = config.channel.iter().filter(is_chosen).collect();
@@ -117,6 +119,7 @@ pub fn test(
         ip: "192.0.2.1".into(),
         mac: "00:00:5e:00:53:01".into(), // for documentation (RFC 7042, 2.1.2)
         note: Some("a test of this channel".into()),
+        host: this_host(),
         ..Alert::new(AlertKind::NewDevice, UnixTime::now().seconds())
     };
     let id = MessageIds::without_database().map_err(Fault::into_error)?.id(0, alert.time);

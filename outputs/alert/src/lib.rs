@@ -50,7 +50,7 @@ use aw_output::{
     makers::{IEEE_DATA, Makers},
     parse, run,
 };
-use aw_service::{Identity, ServiceOptions, TimeSpan};
+use aw_service::{Identity, ServiceOptions, TimeSpan, UnitFiles};
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -132,7 +132,7 @@ enum AlertCommand {
         #[arg(long)]
         debian: bool,
     },
-    /// Send a test message to a channel, or to all: aw-alert -c FILE test [CHANNEL]
+    /// Send a test message to a channel, or to all: aw-alert [-c FILE] test [CHANNEL]; without -c, of the service's configuration
     Test {
         /// Name of the channel [default: all channels]
         channel: Option<String>,
@@ -171,7 +171,13 @@ Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wr
 
 /// The program.
 pub fn main() -> ExitCode {
-    let options: Options = parse("aw-alert");
+    let mut options: Options = parse("aw-alert");
+    if options.config.is_none() && matches!(options.command, Some(AlertCommand::Test { .. })) {
+        // That of the service, as for --check.
+        let command = UnitFiles::of("aw-alert").and_then(|unit| unit.command());
+        let named = command.as_ref().and_then(|it| it.option("--config").or(it.option("-c")));
+        options.config = named.map(PathBuf::from);
+    }
     let state = options.rings.state_path();
     let transports = TransportOptions { dialect: options.dialect, state: &state };
     if options.sender {
@@ -259,7 +265,8 @@ fn prepare(options: &Options, transports: TransportOptions) -> Result<Option<Pre
     if let Some(AlertCommand::Test { channel }) = &options.command {
         return as_service(&options.rings, None, || {
             let Loaded { config, secrets, .. } = load(options, transports)?;
-            export::test(&config, channel.as_deref(), &secrets, transports)
+            let file = options.config.as_deref();
+            export::test(&config, file, channel.as_deref(), &secrets, transports)
         })?
         .map(|()| None);
     }

@@ -1,6 +1,6 @@
 //! A table `[[mute]]`: alerts that no channel gets. All keys that are set must match.
 
-use aw_detect::{Alert, AlertKind, MacPattern};
+use aw_detect::{Alert, AlertKind, MacPattern, Names};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
@@ -14,6 +14,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct Mute {
     mac: Option<MacPattern>,
+    name: Option<String>,
     macs: Option<Vec<MacPattern>>,
     kind: Option<AlertKind>,
     kinds: Option<Vec<AlertKind>>,
@@ -26,12 +27,13 @@ pub struct Mute {
 impl Mute {
     /// Refuses a table that would mute all alerts, and two keys for one filter.
     pub fn check(&self) -> Result<(), &'static str> {
-        let Mute { mac, macs, kind, kinds, networks, addresses, hours, days } = self;
+        let Mute { mac, name, macs, kind, kinds, networks, addresses, hours, days } = self;
         let of = [macs.is_some(), kinds.is_some(), networks.is_some(), addresses.is_some()];
-        let is_set = mac.is_some() || kind.is_some() || hours.is_some() || days.is_some();
+        let is_set =
+            mac.is_some() || name.is_some() || kind.is_some() || hours.is_some() || days.is_some();
         if !is_set && !of.contains(&true) {
             return Err(
-                "mutes every alert (set mac, macs, kind, kinds, networks, addresses, hours or days)",
+                "mutes every alert (set mac, name, macs, kind, kinds, networks, addresses, hours or days)",
             );
         }
         if mac.is_some() && macs.is_some() {
@@ -49,12 +51,16 @@ impl Mute {
 
     /// Whether the alert is muted. A MAC matches on either side of a change: the alert is about both. What the alert does
     /// not have, such as the network of a silent device, matches no key. The hours are those of the alert's time.
-    pub fn matches(&self, alert: &Alert, zone: &TimeZone) -> bool {
+    pub fn matches(&self, alert: &Alert, zone: &TimeZone, names: &Names) -> bool {
         let ip = alert.filtered_address();
         let is_in = |block: &NetworkValue| ip.is_some_and(|ip| block.0.contains(&ip));
         self.kind.is_none_or(|kind| kind == alert.kind)
             && within(&self.kinds, |kind| *kind == alert.kind)
             && self.mac.is_none_or(|one| any_mac(alert, |mac| one.matches(mac)))
+            && self
+                .name
+                .as_ref()
+                .is_none_or(|name| any_mac(alert, |mac| names.get(&mac) == Some(name)))
             && within(&self.macs, |one| any_mac(alert, |mac| one.matches(mac)))
             && within(&self.networks, |network| alert.is_of_network(network))
             && within(&self.addresses, is_in)
@@ -100,7 +106,7 @@ mod tests {
             ("mac = \"00:08:e1:*\"\nhours = \"06:00-22:00\"", false),
         ] {
             let mute = mute(text).unwrap();
-            assert_eq!(mute.matches(&flip, &TimeZone::UTC), expected, "{text}");
+            assert_eq!(mute.matches(&flip, &TimeZone::UTC, &Names::new()), expected, "{text}");
         }
     }
 
@@ -115,7 +121,8 @@ mod tests {
             ("kind = \"config_change\"", false, true),
         ] {
             let mute = mute(text).unwrap();
-            let muted = [&silent, &change].map(|alert| mute.matches(alert, &TimeZone::UTC));
+            let muted =
+                [&silent, &change].map(|alert| mute.matches(alert, &TimeZone::UTC, &Names::new()));
             assert_eq!(muted, [of_silent, of_change], "{text}");
         }
     }
@@ -131,7 +138,11 @@ mod tests {
         for (text, expected) in
             [("addresses = [\"10.9.0.0/16\"]", true), ("addresses = [\"10.8.0.0/16\"]", false)]
         {
-            assert_eq!(mute(text).unwrap().matches(&new, &TimeZone::UTC), expected, "{text}");
+            assert_eq!(
+                mute(text).unwrap().matches(&new, &TimeZone::UTC, &Names::new()),
+                expected,
+                "{text}"
+            );
         }
     }
 

@@ -27,14 +27,12 @@ impl Notification {
     pub fn in_layout(alert: &Alert, zone: &TimeZone, lines: bool, dialect: bool) -> Notification {
         let alert = &without_hidden(alert.clone());
         if alert.kind.is_sensor() {
-            let kind = alert.kind;
-            let label = if alert.is_over() { kind.label_of_end() } else { kind.label() };
-            // The network is an interface, if one is blind or drops frames.
-            let parts = [label, &*alert.network, &*alert.ring].into_iter();
-            let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
-            let subject = parts.join(" ");
             let note = alert.note.as_deref().unwrap_or_default();
-            let text = format!("{note}\n\nreported by {}\n", alert.host);
+            // What is about an interface names it.
+            let of_ring = alert.network.is_empty() && !alert.ring.is_empty();
+            let ring = if of_ring { format!("ring {}: ", alert.ring) } else { String::new() };
+            let (subject, text) =
+                (sensor_subject(alert), format!("{ring}{note}\n\nreported by {}\n", alert.host));
             return Notification::new(subject, text, fields(alert, zone));
         }
         let subject = if dialect { arpwatch_subject(alert) } else { subject(alert) };
@@ -42,10 +40,9 @@ impl Notification {
     }
 
     /// The notification that the first day begins.
-    pub fn of_first_day(line: &str, time: i64, host: &str) -> Notification {
+    pub fn of_first_day(subject: &str, line: &str, time: i64, host: &str) -> Notification {
         let fields = json!({ "kind": "learning", "message": line, "host": host, "seconds": time });
         let text = format!("{line}\n\nreported by {host}\n");
-        let subject = line.split(" (").next().unwrap_or(line);
         Notification::new(subject.into(), text, fields)
     }
 
@@ -58,6 +55,33 @@ impl Notification {
         });
         let text = format!("{line}\n\nreported by {host}\n");
         Notification::new(format!("channel {channel} fails"), text, fields)
+    }
+}
+
+/// `no frames are captured on eth1 (ring /addrwatch)`, `events lost (ring /addrwatch)`: what the sensor misses, where, and in
+/// other words if that is over.
+fn sensor_subject(alert: &Alert) -> String {
+    let (network, kind) = (&*alert.network, alert.kind);
+    let end = alert.note.as_deref().filter(|_| alert.is_over());
+    let what = match (kind, network.is_empty(), end) {
+        (AlertKind::Blind, false, None) => format!("no frames are captured on {network}"),
+        (AlertKind::Blind, false, Some(end)) if end.contains(" captures no longer ") => {
+            format!("{network} is no longer to be captured")
+        }
+        (AlertKind::Blind, false, Some(_)) => format!("frames are captured on {network} again"),
+        (AlertKind::Blind, true, None) => "no events arrive".into(),
+        (AlertKind::Blind, true, Some(end)) if end.contains("no collector ran ") => {
+            "no collector ran for a time".into()
+        }
+        (AlertKind::Blind, true, Some(_)) => "events arrive again".into(),
+        (_, of_all, end) => {
+            let label = if end.is_some() { kind.label_of_end() } else { kind.label() };
+            if of_all { label.into() } else { format!("{label} on {network}") }
+        }
+    };
+    match &*alert.ring {
+        "" => what,
+        ring => format!("{what} (ring {ring})"),
     }
 }
 
@@ -145,7 +169,9 @@ fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool, dialect: bool) -> S
     let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "<unknown>".into());
     let maker = |mac: &str, text: &Option<String>| match text {
         None if !arpwatch && !dialect && is_private(mac) => {
-            format!("none: a {PRIVATE}, as phones and virtual machines use it, and forgers may")
+            format!(
+                "none: a {PRIVATE}, which its device made up, as phones and virtual machines do; a forged MAC can look the same"
+            )
         }
         text => known(text),
     };
@@ -284,7 +310,7 @@ old ethernet address: 00:08:e1:01:02:0b
         };
         let text =
             |arpwatch| Notification::in_layout(&private, &TimeZone::UTC, arpwatch, false).text;
-        assert!(text(false).contains("ethernet vendor: none: a private MAC, as phones"));
+        assert!(text(false).contains("ethernet vendor: none: a private MAC, which its device made up, as phones and virtual machines do; a forged MAC can look the same\n"));
         assert!(text(true).contains("ethernet vendor: <unknown>"));
         let of_sensor = |kind, network: &str, note: &str| Alert {
             network: network.into(),
@@ -293,9 +319,22 @@ old ethernet address: 00:08:e1:01:02:0b
             ..Alert::new(kind, 0)
         };
         let blind = of_sensor(AlertKind::Blind, "eth1", "interface eth1 is down or gone: ...");
-        let sees =
-            of_sensor(AlertKind::Blind, "eth1", "over: interface eth1 is up again, after 9 s");
+        let text = |alert| Notification::of(alert, &TimeZone::UTC, false).text;
+        assert!(text(&blind).starts_with("interface eth1 is down or gone: ...\n"));
+        let lost = of_sensor(AlertKind::Lost, "", "9 events were overwritten");
+        assert!(text(&lost).starts_with("ring /lan: 9 events were overwritten\n"));
+        let ends = [
+            ("eth1", "interface eth1 is captured again, after 9 s"),
+            ("eth1", "the collector captures no longer on interface eth1, after 9 s"),
+            ("", "events arrive again, after 9 s"),
+            ("", "no collector ran from 10:00 to 10:05: nothing is recorded of that time"),
+        ];
+        let [sees, unwanted, arrive, gap] = ends
+            .map(|(network, note)| of_sensor(AlertKind::Blind, network, &format!("over: {note}")));
+        let dead = of_sensor(AlertKind::Blind, "", "it does not exist: no events arrive (...)");
         let over = of_sensor(AlertKind::Lost, "", "over: 9 events were lost, within 5 s");
+        let drops =
+            of_sensor(AlertKind::Lost, "eth1", "9 frames were dropped by the kernel on eth1");
         // The maker of the one that takes an address is the choice of an attacker.
         let taken = Alert {
             kind: AlertKind::Changed,
@@ -321,9 +360,14 @@ old ethernet address: 00:08:e1:01:02:0b
             (silent, "silent device: nas, b8:27:eb:00:00:11, not seen for 600 s"),
             (router, "new device: 192.0.2.17 (eth0.7)"),
             (private, "new device: private MAC 06:00:00:00:00:01, 192.0.2.63 (eth0)"),
-            (blind, "sensor blind eth1 /lan"),
-            (sees, "sensor sees again eth1 /lan"),
-            (over, "no more events lost /lan"),
+            (blind, "no frames are captured on eth1 (ring /lan)"),
+            (sees, "frames are captured on eth1 again (ring /lan)"),
+            (unwanted, "eth1 is no longer to be captured (ring /lan)"),
+            (dead, "no events arrive (ring /lan)"),
+            (arrive, "events arrive again (ring /lan)"),
+            (gap, "no collector ran for a time (ring /lan)"),
+            (over, "no more events lost (ring /lan)"),
+            (drops, "events lost on eth1 (ring /lan)"),
         ] {
             let Notification { subject, fields, .. } =
                 Notification::of(&alert, &TimeZone::UTC, false);

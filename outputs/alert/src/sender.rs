@@ -171,14 +171,23 @@ pub fn run_sender(exec: Option<&Path>, options: TransportOptions) -> ExitCode {
         for one in config.channel {
             let (send, requests) = channel::<SendRequest>();
             queues.insert(one.name.clone(), send);
-            let secrets = secrets.remove(&one.name).unwrap_or_default();
+            let mut secrets = secrets.remove(&one.name).unwrap_or_default();
             scope.spawn(move || {
+                // What root has started may have files of root.
+                let may_read = secrets.read_again(&one).is_ok();
                 for SendRequest { id, message_id, channel, message } in requests {
+                    let unread = may_read.then(|| secrets.read_again(&one).err()).flatten();
                     // Opened for each message: a missing certificate file may exist by now.
                     let transport = Transport::new(&one, &secrets, options).map_err(Failure::Down);
                     let sent =
                         transport.and_then(|transport| transport.send(&message, &message_id));
-                    if !report(&SendResult { id, channel, failure: sent.err() }) {
+                    let failure = sent.err().map(|failure| match (failure, unread) {
+                        (Failure::Down(why), Some(unread)) => Failure::Down(format!(
+                            "{why}; {unread}: what the file had before is in use"
+                        )),
+                        (failure, _) => failure,
+                    });
+                    if !report(&SendResult { id, channel, failure }) {
                         return;
                     }
                 }

@@ -1,16 +1,90 @@
 //! Alerts about the sensor itself and about aw-alert: what is lost, forgotten, full or blind.
 
-use aw_detect::Alert;
+use aw_detect::{Alert, AlertKind};
 use aw_output::{FaultKind, FaultReport, Faults, RingState, this_host};
+use shm_layout::CaptureState;
+
+/// How long the report waits that an interface is no longer to be captured: a collector that was started again reports a unit that
+/// is enabled and does not run only after its second look.
+const HELD_SECONDS: i64 = 30;
+
+/// The reports of faults whose interfaces the collector states no longer, and since when each waits. After a restart of aw-alert
+/// they are not sent.
+pub struct HeldEnds {
+    held: Vec<(Alert, i64)>,
+    /// How long they wait.
+    seconds: i64,
+}
+
+impl HeldEnds {
+    /// `once`: this process does not run long enough to wait.
+    pub fn new(once: bool) -> HeldEnds {
+        HeldEnds { held: Vec::new(), seconds: if once { 0 } else { HELD_SECONDS } }
+    }
+
+    /// Takes the alerts that the state of a ring causes. Returns those that are to be sent.
+    fn pass(&mut self, alerts: Vec<Alert>, state: &RingState, now: i64) -> Vec<Alert> {
+        let mut sent = Vec::new();
+        for alert in alerts {
+            let is_same = |(held, _): &(Alert, i64)| place(held) == place(&alert);
+            match alert.kind == AlertKind::Blind && !alert.network.is_empty() {
+                true if alert.is_over() && !is_captured(state, &alert.network) => {
+                    self.held.push((alert, now));
+                }
+                // It was over only for a collector that had just been started.
+                true if self.held.iter().any(is_same) => self.held.retain(|held| !is_same(held)),
+                _ => sent.push(alert),
+            }
+        }
+        for (alert, since) in &mut self.held {
+            // Without a collector, nothing is known of it.
+            let waits = state.is_running || alert.ring != state.ring.as_str();
+            *since = if waits { now.min(*since) } else { now };
+        }
+        let seconds = self.seconds;
+        let is_due = |(alert, since): &mut (Alert, i64)| {
+            let is_over = now - *since >= seconds || is_captured(state, &alert.network);
+            alert.ring == state.ring.as_str() && is_over
+        };
+        let due = self.held.extract_if(.., is_due).map(|(mut alert, _)| {
+            if is_captured(state, &alert.network) {
+                let (before, name) = (alert.note.take().unwrap_or_default(), &alert.network);
+                let (no_longer, again) = (
+                    format!("the collector captures no longer on interface {name}"),
+                    format!("interface {name} is captured again"),
+                );
+                alert.note = Some(before.replacen(&no_longer, &again, 1));
+            }
+            alert
+        });
+        sent.extend(due);
+        sent
+    }
+}
+
+fn place(alert: &Alert) -> [&str; 3] {
+    [&alert.host, &alert.ring, &alert.network]
+}
+
+fn is_captured(state: &RingState, name: &str) -> bool {
+    let found = state.interfaces.iter().find(|(interface, _)| interface.as_str() == name);
+    found.is_some_and(|(_, state)| *state == CaptureState::Captured)
+}
 
 /// The alerts that the state of a ring causes.
-pub fn of_ring(faults: &mut Faults, state: &RingState, now: i64) -> Vec<Alert> {
+pub fn of_ring(
+    faults: &mut Faults,
+    held: &mut HeldEnds,
+    state: &RingState,
+    now: i64,
+) -> Vec<Alert> {
     let alert = |report| Alert {
         host: state.host.clone(),
         ring: state.ring.to_string(),
         ..alert(report, now)
     };
-    faults.of_ring(state, "aw-alert", now).into_iter().map(alert).collect()
+    let alerts = faults.of_ring(state, "aw-alert", now).into_iter().map(alert).collect();
+    held.pass(alerts, state, now)
 }
 
 /// The alert that the memory of aw-alert has forgotten so many more addresses and devices.
@@ -36,10 +110,65 @@ fn alert(FaultReport { kind, interface, text }: FaultReport, now: i64) -> Alert 
 
 #[cfg(test)]
 mod tests {
+    use aw_output::LossCause;
     use jiff::tz::TimeZone;
 
     use super::*;
     use crate::notification::Notification;
+
+    /// The state of a ring whose collector runs.
+    fn state(interfaces: &[(&str, CaptureState)]) -> RingState {
+        let interfaces = interfaces.iter().map(|(name, state)| (name.parse().unwrap(), *state));
+        RingState {
+            ring: "/site".parse().unwrap(),
+            host: "sensor1".into(),
+            generation: Some(1),
+            counters: Vec::new(),
+            interfaces: interfaces.collect(),
+            gap: None,
+            blind: None,
+            is_running: true,
+            heartbeat: None,
+            silent_since: None,
+            has_captured: true,
+            checkpoint: None,
+            loss: LossCause::Overwritten,
+            cuts: 0,
+            spool_full: None,
+        }
+    }
+
+    /// A collector that was started again states a unit that is enabled and does not run after its second look, which is no end.
+    #[test]
+    fn no_end_while_a_unit_does_not_run() {
+        let (mut faults, mut held) = (Faults::default(), HeldEnds::new(false));
+        let eth1 =
+            |state| super::tests::state(&[("eth0", CaptureState::Captured), ("eth1", state)]);
+        let mut subjects = |state: &RingState, times: std::ops::Range<i64>| -> Vec<String> {
+            let alerts = times.flat_map(|now| of_ring(&mut faults, &mut held, state, now));
+            alerts.map(|alert| Notification::of(&alert, &TimeZone::UTC, false).subject).collect()
+        };
+        let blind = "no frames are captured on eth1 (ring /site)";
+        assert_eq!(subjects(&eth1(CaptureState::NotRunning), 0..100), [blind]);
+        // Another collector, three times, and none for an hour.
+        for start in [100, 200, 300] {
+            assert_eq!(subjects(&state(&[]), start..start + 25), [""; 0]);
+            assert_eq!(subjects(&eth1(CaptureState::NotRunning), start + 25..start + 100), [""; 0]);
+        }
+        assert_eq!(subjects(&state(&[]), 400..420), [""; 0]);
+        let stopped = RingState { is_running: false, ..state(&[]) };
+        assert_eq!(subjects(&stopped, 420..4000), [""; 0]);
+        // It was disabled.
+        let end = "eth1 is no longer to be captured (ring /site)";
+        assert_eq!(subjects(&state(&[]), 4000..4100), [end]);
+        assert_eq!(subjects(&eth1(CaptureState::NotRunning), 4100..4200), [blind]);
+        let again = "frames are captured on eth1 again (ring /site)";
+        assert_eq!(subjects(&eth1(CaptureState::Captured), 4200..4300), [again]);
+        // Another collector, which captures it.
+        assert_eq!(subjects(&eth1(CaptureState::Down), 4300..4400), [blind]);
+        assert_eq!(subjects(&state(&[]), 4400..4425), [""; 0]);
+        assert_eq!(subjects(&eth1(CaptureState::Captured), 4425..4500), [again]);
+    }
 
     #[test]
     fn limits_of_aw_alert() {

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, io, os::unix::net::UnixDatagram, path::Path, ti
 
 use aw_detect::Dialect;
 use aw_notify::{
-    Failure, Mail, MailOptions, MailSecrets, SmtpClient, TokenFile, run_program, sendmail_message,
+    Failure, Mail, MailOptions, MailSecrets, SmtpClient, TokenFile, read_secret, run_program,
+    sendmail_message,
 };
 use aw_output::this_host;
 use aw_service::{Secret, send_to_syslog, syslog_fault};
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// The secrets of a channel. The process that the user started, perhaps as root, reads them and passes them to the sender
-/// process, whose user may not be allowed to read their files.
+/// process, whose user may not be allowed to read their files. If it is, it reads them again for each message.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct ChannelSecrets {
     pub mail: MailSecrets,
@@ -37,12 +38,30 @@ impl ChannelSecrets {
             secrets.mail = smtp.secrets()?;
         }
         if let Some(to) = &channel.webhook {
-            let read = Secret::read;
+            let read = read_secret;
             secrets.url = read("url", to.url_file.as_deref(), to.url_env.as_deref())?;
             secrets.token = read("token", to.token_file.as_deref(), to.token_env.as_deref())?;
             secrets.secret = read("secret", to.secret_file.as_deref(), to.secret_env.as_deref())?;
         }
         Ok(secrets)
+    }
+
+    /// Takes the secrets of files as they are now, except for a password of mail, which is read again for each login.
+    pub fn read_again(&mut self, channel: &Channel) -> Result<(), String> {
+        if let Some(oauth) = channel.smtp.as_ref().and_then(|smtp| smtp.oauth.as_ref()) {
+            self.mail.read_again(oauth)?;
+        }
+        let Some(to) = &channel.webhook else { return Ok(()) };
+        for (name, file, secret) in [
+            ("url", &to.url_file, &mut self.url),
+            ("token", &to.token_file, &mut self.token),
+            ("secret", &to.secret_file, &mut self.secret),
+        ] {
+            if file.is_some() {
+                *secret = read_secret(name, file.as_deref(), None)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the secrets of all channels, by name, and checks that each channel can be opened with them.

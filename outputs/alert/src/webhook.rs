@@ -1,7 +1,7 @@
 //! The transport `webhook`: one POST request with JSON for each message. It trusts the server that the configuration names
 //! and TLS authenticates, and of a response only the status. Errors contain no secret: neither the URL's path nor a token.
 
-use std::{io::Read, time::Duration};
+use std::{io::Read, path::PathBuf, time::Duration};
 
 use aw_notify::{Failure, http, is_local_host};
 use aw_peer::guarded;
@@ -49,6 +49,9 @@ pub struct Webhook {
     token: Option<Secret>,
     /// The key of the signature.
     key: Option<Secret>,
+    /// Where its URL and its token are from, with what to do after they are corrected.
+    url_source: String,
+    token_source: Option<String>,
     /// Removed from errors.
     hidden: Vec<Secret>,
     limit: Duration,
@@ -111,6 +114,8 @@ impl Webhook {
             priority: options.priority,
             token: secrets.token.clone().filter(|_| is_form),
             key: secrets.secret.clone(),
+            url_source: source("URL", &options.url_file, &options.url_env).unwrap_or("url".into()),
+            token_source: source("token", &options.token_file, &options.token_env),
             hidden: [&secrets.url, &secrets.token, &secrets.secret]
                 .into_iter()
                 .flatten()
@@ -188,8 +193,8 @@ impl Webhook {
         let _ = response.into_body().into_reader().take(MAX_RESPONSE).read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes);
         // Before it is cut, because half of a token would not be recognized.
-        let text = http::one_line(&self.redact(&text));
-        let why = self.error_text(&format!("{status}: {text}"));
+        let answer = http::answer(status, &self.redact(&text));
+        let why = self.error_text(&format!("{answer}{}", self.remedy(status.as_u16())));
         match status.as_u16() {
             // The server refuses this body; it may accept the next one.
             400 | 413 | 422 => Err(Failure::Refused(why)),
@@ -199,12 +204,51 @@ impl Webhook {
         }
     }
 
+    /// What to do about a status.
+    fn remedy(&self, status: u16) -> String {
+        let secret = self.token_source.as_deref();
+        let remedy = match (status, self.template, secret) {
+            // Its token is a part of the URL.
+            (401 | 404, Some(Template::Telegram), Some(token)) => format!("check {token}"),
+            (403, Some(Template::Telegram), _) => {
+                "write to the bot first, or add it to the chat, and check chat".into()
+            }
+            (401 | 403, _, Some(token)) => {
+                format!("the server does not accept the token: check {token}")
+            }
+            (401 | 403, _, None) if self.url_source == "url" => {
+                "the server wants a login: set token_file".into()
+            }
+            (401 | 403 | 404 | 405 | 410, _, _) => format!("correct {}", self.url_source),
+            (429, _, _) => {
+                "too many messages for this server: lower burst or raise window of the channel"
+                    .into()
+            }
+            (500.., _, _) => "a fault of the server".into(),
+            _ => return String::new(),
+        };
+        format!(" ({remedy})")
+    }
+
     fn error_text(&self, why: &str) -> String {
         format!("POST {}: {}", self.shown, self.redact(why))
     }
 
     fn redact(&self, text: &str) -> String {
         self.hidden.iter().fold(text.to_owned(), |text, secret| secret.redact(&text))
+    }
+}
+
+/// Where a secret is from.
+fn source(what: &str, file: &Option<PathBuf>, variable: &Option<String>) -> Option<String> {
+    match (file, variable) {
+        (Some(file), _) => {
+            Some(format!("the {what} in {}, which is read again for each message", file.display()))
+        }
+        (None, Some(variable)) => {
+            Some(format!("the {what} in the variable {variable}, and restart aw-alert"))
+        }
+        (None, None) => None,
     }
 }
 

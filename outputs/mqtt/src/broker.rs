@@ -6,13 +6,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
+    path::PathBuf,
     str::FromStr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use aw_notify::read_secret;
 use aw_output::{Error, Fault, HostPort, SinkResult, warn};
-use aw_peer::guarded;
+use aw_peer::{certificate_fault, guarded};
 use aw_service::{Secret, cause, connection_fault};
 use rumqttc::{
     Outgoing, TlsConfiguration, Transport,
@@ -43,6 +45,7 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Messages without acknowledgement at a time.
 const WINDOW: u16 = 64;
 
+const REFUSED_LOGIN: &str = "the broker refuses the login";
 const NO_RESPONSE: &str = "no response";
 const CLOSED: &str = "the broker closed the connection";
 const RESET: &str = "connection reset by peer"; // of the system
@@ -66,6 +69,9 @@ impl FromStr for BrokerUrl {
             Some(("mqtts", rest)) => (true, 8883, rest),
             _ => (false, 0, ""),
         };
+        if rest.contains('@') {
+            return Err("must have no user and password (use --login NAME --password-file FILE)");
+        }
         let server = HostPort::parse(rest, port)
             .map_err(|_| "must be mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")?;
         Ok(BrokerUrl { tls, server })
@@ -91,8 +97,18 @@ impl Publication {
     }
 }
 
+/// The login at the broker.
+pub struct Login {
+    pub name: String,
+    /// As it was read at the start.
+    pub password: Option<Secret>,
+    /// Read again for each login, so that a corrected password needs no restart.
+    pub file: Option<PathBuf>,
+}
+
 pub struct Broker {
     options: MqttOptions,
+    login: Option<Login>,
     server: HostPort,
     tls: Option<Arc<ClientConfig>>,
     /// The URL, for messages.
@@ -112,7 +128,7 @@ pub struct Broker {
 impl Broker {
     pub fn new(
         server: &HostPort,
-        login: Option<(&str, Option<Secret>)>,
+        login: Option<Login>,
         tls: Option<Arc<ClientConfig>>,
         topics: &Topics,
     ) -> Broker {
@@ -127,9 +143,6 @@ impl Broker {
             true,
             None,
         ));
-        if let Some((user, password)) = login {
-            options.set_credentials(user, password.as_ref().map_or("", Secret::reveal));
-        }
         let url = format!("{}://{server}", if tls.is_some() { "mqtts" } else { "mqtt" });
         if let Some(tls) = &tls {
             let tls = TlsConfiguration::Rustls(tls.clone());
@@ -137,6 +150,7 @@ impl Broker {
         }
         Broker {
             options,
+            login,
             server: server.clone(),
             tls,
             url,
@@ -164,9 +178,6 @@ impl Broker {
         let mut options = MqttOptions::new(name.clone(), &self.server.host, self.server.port);
         options.set_keep_alive(KEEP_ALIVE_INTERVAL).set_connection_timeout(TIMEOUT.as_secs());
         options.set_transport(self.options.transport());
-        if let Some(login) = self.options.credentials() {
-            options.set_credentials(login.username, login.password);
-        }
         self.options = options;
         let other_client = |fault| match fault {
             Fault::Down(why) if is_running && why.contains("refuses the") => Fault::Down(format!(
@@ -198,16 +209,54 @@ impl Broker {
             let down = |error| Fault::from(Error::io("create the event loop", error));
             self.runtime = Some(runtime.map_err(down)?);
         }
+        let unread = self.set_login();
         self.connection = Some(AsyncClient::new(self.options.clone(), WINDOW.into()));
         let end = Instant::now() + 2 * TIMEOUT; // rumqttc has a timeout of its own
         loop {
-            let event = self.next_event(end).map_err(|fault| self.or_old_protocol(fault))?;
+            let event =
+                self.next_event(end).map_err(|fault| match self.or_old_protocol(fault) {
+                    Fault::Down(why) if why.contains(REFUSED_LOGIN) => {
+                        Fault::Down(format!("{why} ({})", self.login_remedy(unread.as_deref())))
+                    }
+                    fault => fault,
+                })?;
             if let Event::Incoming(Incoming::ConnAck(accepted)) = event {
                 let max = accepted.properties.and_then(|properties| properties.max_packet_size);
                 self.speaks_5 = true;
                 self.max_packet = max.map_or(usize::MAX, |bytes| bytes as usize);
                 return Ok(());
             }
+        }
+    }
+
+    /// Takes the password as its file has it now. Returns why that cannot be read: the one of before is used then.
+    fn set_login(&mut self) -> Option<String> {
+        let login = self.login.as_mut()?;
+        let read = login.file.as_deref().map(|file| read_secret("password", Some(file), None));
+        let unread = match read {
+            Some(Ok(password)) => {
+                login.password = password;
+                None
+            }
+            Some(Err(why)) => Some(why),
+            None => None,
+        };
+        let password = login.password.as_ref().map_or("", Secret::reveal);
+        self.options.set_credentials(&*login.name, password);
+        unread
+    }
+
+    fn login_remedy(&self, unread: Option<&str>) -> String {
+        match (&self.login, unread) {
+            (None, _) => "set --login and --password-file".into(),
+            (Some(Login { file: Some(file), .. }), None) => format!(
+                "check --login and --password-file: the first line of {} is read again for each login",
+                file.display()
+            ),
+            (Some(Login { file: Some(_), .. }), Some(unread)) => format!(
+                "check --login and --password-file: the password of the start is in use, because now: {unread}"
+            ),
+            (Some(_), _) => "check --login and its password".into(),
         }
     }
 
@@ -359,7 +408,7 @@ fn error_text(error: &ConnectionError) -> String {
     use ConnectReturnCode::{BadUserNamePassword, NotAuthorized};
     match error {
         ConnectionError::ConnectionRefused(BadUserNamePassword | NotAuthorized) => {
-            "the broker refuses the login (check --login and --password-file)".into()
+            REFUSED_LOGIN.into()
         }
         ConnectionError::ConnectionRefused(
             ConnectReturnCode::RefusedProtocolVersion
@@ -386,7 +435,10 @@ fn error_text(error: &ConnectionError) -> String {
 
 /// An error of the system by its meaning; others, as of a certificate that is not trusted, have a text of their own.
 fn io_error_text(error: &io::Error) -> String {
-    if error.get_ref().is_some() { error.to_string() } else { cause(error) }
+    match error.get_ref() {
+        Some(_) => certificate_fault(&error.to_string(), "--ca-file"),
+        None => cause(error),
+    }
 }
 
 #[cfg(test)]
@@ -404,8 +456,12 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
-        for bad in ["", "broker", "tcp://broker", "mqtt://", "mqtt://a:0", "mqtt://user@host"] {
+        for bad in ["", "broker", "tcp://broker", "mqtt://", "mqtt://a:0"] {
             assert!(bad.parse::<BrokerUrl>().is_err(), "{bad}");
+        }
+        for with_login in ["mqtt://user@host", "mqtt://ha:secret@192.0.2.1:1883"] {
+            let why = with_login.parse::<BrokerUrl>().unwrap_err();
+            assert!(why.contains("(use --login NAME --password-file FILE)"), "{why}");
         }
     }
 }

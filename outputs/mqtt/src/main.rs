@@ -11,22 +11,23 @@ mod tls;
 mod topics;
 
 use std::{
+    env,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
 use aw_detect::SqliteMemory;
-use aw_notify::is_local_host;
+use aw_notify::{is_local_host, read_secret};
 use aw_output::{
     Access, Error, Fault, Plan, RingOptions, SpoolOptions, as_service, check, failed,
     names::LiveNames, parse, run, this_host,
 };
-use aw_service::{Secret, TimeSpan};
+use aw_service::TimeSpan;
 use clap::Parser;
 
 use crate::{
-    broker::{Broker, BrokerUrl},
+    broker::{Broker, BrokerUrl, Login},
     mqtt_sink::{DeviceFile, MqttSink, SCHEMA},
     presence::NamedDevices,
     topics::Topics,
@@ -124,6 +125,13 @@ While the broker does not accept messages, events are queued in the state direct
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
 fn main() -> ExitCode {
+    // The option that is nearest by its letters would be the wrong one.
+    if env::args().any(|option| option == "--password" || option.starts_with("--password=")) {
+        eprintln!(
+            "aw-mqtt: --password: all users of this machine could read it (write it into the first line of a file that only aw-mqtt may read, and use --login NAME --password-file FILE)"
+        );
+        return ExitCode::from(2);
+    }
     let options: Options = parse("aw-mqtt");
     let BrokerUrl { tls, server } = &options.broker;
     let mut files = Access::host_names();
@@ -136,6 +144,10 @@ fn main() -> ExitCode {
         }
         false => prepare(&options, *tls),
     };
+    // Read again for each login. The directory: the file may be replaced.
+    let password = options.password_file.as_deref().and_then(|file| std::path::absolute(file).ok());
+    let directory = password.as_deref().and_then(Path::parent);
+    files.extend(directory.map(|directory| Access::Read(directory.into())));
     if let Ok((names, ..)) = &prepared {
         files.extend(names.access());
     }
@@ -192,7 +204,7 @@ fn prepare(options: &Options, tls: bool) -> Result<(LiveNames, Topics, Broker), 
     }
     let names = LiveNames::read(options.names.as_deref())?;
     let (file, variable) = (options.password_file.as_deref(), options.password_env.as_deref());
-    let password = Secret::read("password", file, variable).map_err(failed)?;
+    let password = read_secret("password", file, variable).map_err(failed)?;
     let server = &options.broker.server;
     if password.is_some() && !tls && !is_local_host(&server.host) && !options.plain_password {
         return Err(failed(format_args!(
@@ -210,7 +222,12 @@ fn prepare(options: &Options, tls: bool) -> Result<(LiveNames, Topics, Broker), 
     let tls = tls.then(|| tls::config(authorities, certificate.zip(key))).transpose()?;
     let host = options.hostname.clone().unwrap_or_else(this_host);
     let topics = Topics::new(&options.topic, &host, &options.discovery);
-    let login = options.login.as_deref().map(|name| (name, password));
+    let login = options.login.clone().map(|name| Login {
+        name,
+        password,
+        // Absolute: the working directory may change.
+        file: file.map(|file| std::path::absolute(file).unwrap_or(file.into())),
+    });
     let broker = Broker::new(server, login, tls, &topics);
     Ok((names, topics, broker))
 }

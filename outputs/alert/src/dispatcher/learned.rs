@@ -12,7 +12,7 @@ use crate::{
     device_list::DeviceList,
     first_day::shown,
     learned::{Learned, MAX_LISTED},
-    notification::Notification,
+    notification::{Notification, zoned},
 };
 
 /// What is due without an event is looked for at this interval, also while events come without a pause.
@@ -81,8 +81,22 @@ impl Dispatcher {
     fn announce_first_day(&mut self) -> SinkResult {
         self.log_first_day();
         let now = UnixTime::now().seconds();
-        let line = first_day_line(self.first_day.left().unwrap_or_default());
-        let notification = Notification::of_first_day(&line, now, &this_host());
+        let left = self.first_day.left().unwrap_or_default();
+        let until = zoned(now.saturating_add(left.as_secs() as i64), &self.zone);
+        let (today, host) = (zoned(now, &self.zone).date(), this_host());
+        let day = match until.date() {
+            day if day == today => "today".into(),
+            day if today.tomorrow().is_ok_and(|next| next == day) => "tomorrow".into(),
+            day => format!("on {day}"),
+        };
+        let when = format!("{day} about {}", until.strftime("%H:%M"));
+        let subject = format!("aw-alert on {host} works: new devices come in one list {when}");
+        let line = format!(
+            "aw-alert of addrwatch-rs works on {host}, and is learning for {}. {when} you get one list of your devices; after that, a message for each new one. All other alerts come at once. To get each new device from now on: OPTIONS=--learn 0 in /etc/default/aw-alert, then systemctl restart aw-alert",
+            shown(left)
+        );
+        let line = line.replace(&format!(". {when}"), &format!(". {}", capitalized(&when)));
+        let notification = Notification::of_first_day(&subject, &line, now, &host);
         for channel in &self.config.channel {
             if channel.gets(AlertKind::NewDevice, self.rules.dialect) {
                 self.store.enqueue(&channel.name, &notification)?;
@@ -106,7 +120,7 @@ impl Dispatcher {
             }
             self.complete(alert)?;
         }
-        alerts.retain(|alert| !self.config.mutes(alert, &self.zone));
+        alerts.retain(|alert| !self.config.mutes(alert, &self.zone, &self.rules.names));
         let mut interfaces = Vec::new();
         if self.rules.random_macs.is_none() {
             interfaces = self.store.memory.random_interfaces(MAX_LISTED)?.0;
@@ -160,6 +174,11 @@ fn first_day_line(left: Duration) -> String {
         "learning for {}: new devices are reported then in one list, all other alerts at once (--learn 0 reports each)",
         shown(left)
     )
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// Gives an alert the address that its device has now. Its note says only who sent its first frame.

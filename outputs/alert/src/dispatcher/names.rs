@@ -10,6 +10,7 @@ impl Dispatcher {
         let imported = self.store.names()?;
         self.rules.known = self.options.names.all_known(imported.clone());
         self.rules.names = self.options.names.all(imported);
+        self.rules.watched = self.config.watched(&self.rules.names);
         self.store.memory.mark_named(&self.rules.named_macs())
     }
 
