@@ -114,10 +114,16 @@ impl History {
         let rows = table.rows.len();
         let left_off = rows.saturating_sub(limit);
         match question {
-            Question::Ip(..) | Question::Mac(..) | Question::Changes(_) => {
+            Question::Ip(..)
+            | Question::Mac(..)
+            | Question::Changes(_)
+            | Question::Presence(..) => {
                 drop(table.rows.drain(..left_off)); // the latest ones are last
             }
-            Question::Who(..) | Question::Devices(_) => table.rows.truncate(limit),
+            Question::Who(..)
+            | Question::Devices(_)
+            | Question::DevicesOfNetworks(_)
+            | Question::AddressesOf(_) => table.rows.truncate(limit),
         }
         labels.0.add_to(&mut table, OutputFormat::Json);
         let remarks = [query.remark(UnixTime::now(), zone), table.omitted.remark()];
@@ -175,6 +181,12 @@ pub enum Question {
     Changes(TimeRange),
     /// All MACs with their addresses.
     Devices(TimeRange),
+    /// The same, once for each network of a MAC.
+    DevicesOfNetworks(TimeRange),
+    /// The addresses that a MAC had, the latest first.
+    AddressesOf(MacAddr),
+    /// The quarters of an hour in which a MAC was seen.
+    Presence(MacAddr, TimeRange),
 }
 
 impl Question {
@@ -185,6 +197,9 @@ impl Question {
             Question::Mac(mac, range, all) => Query::Mac(mac, range, all),
             Question::Changes(range) => Query::Changes(range),
             Question::Devices(range) => Query::Devices(range, false),
+            Question::DevicesOfNetworks(range) => Query::DevicesOfNetworks(range),
+            Question::AddressesOf(mac) => Query::AddressesOf(mac),
+            Question::Presence(mac, range) => Query::Presence(mac, range),
         }
     }
 }

@@ -39,6 +39,23 @@ pub fn devices(
     range: TimeRange,
     is_counted: bool,
 ) -> Result<ResultTable, Error> {
+    grouped(history, range, is_counted, |_| None)
+}
+
+/// The same, once for each network in which a MAC was.
+pub fn of_networks(
+    history: &mut dyn HistoryReader,
+    range: TimeRange,
+) -> Result<ResultTable, Error> {
+    grouped(history, range, false, |pairing| Some(pairing.network))
+}
+
+fn grouped(
+    history: &mut dyn HistoryReader,
+    range: TimeRange,
+    is_counted: bool,
+    group: fn(&PairingSummary) -> Option<usize>,
+) -> Result<ResultTable, Error> {
     let mut all = history.pairings(range, is_counted)?;
     let claims = claims(&all);
     let mut sources: HashMap<MacAddr, Vec<MacAddr>> = HashMap::new();
@@ -50,10 +67,10 @@ pub fn devices(
     let has_date = |one: &PairingSummary| clocks.is_set(one.network, one.last);
     let networks = all.iter().map(|one| (one.network, has_date(one)));
     let set = with_clock(history, &clocks, networks)?;
-    let mut devices: HashMap<MacAddr, Vec<PairingSummary>> = HashMap::new();
-    all.into_iter().for_each(|pairing| devices.entry(pairing.mac).or_default().push(pairing));
-    let mut rows: Vec<(Option<UnixTime>, MacAddr, Vec<Cell>)> = Vec::new();
-    for (mac, mut pairings) in devices {
+    let mut devices: HashMap<(MacAddr, Option<usize>), Vec<PairingSummary>> = HashMap::new();
+    all.into_iter().for_each(|one| devices.entry((one.mac, group(&one))).or_default().push(one));
+    let mut rows: Vec<(Option<UnixTime>, (MacAddr, Option<usize>), Vec<Cell>)> = Vec::new();
+    for (key @ (mac, _), mut pairings) in devices {
         pairings.sort_by_cached_key(|pairing| {
             (Reverse(pairing.last), pairing.ip, network(history, pairing.network))
         });
@@ -65,14 +82,14 @@ pub fn devices(
         let count: Option<u64> = pairings.iter().map(|pairing| pairing.count).sum();
         let addresses = Cell::List(addresses(&pairings, &claims));
         let count = count.map(|count| count as i64).into();
-        let mut sources = sources.remove(&mac).unwrap_or_default();
+        let mut sources = sources.get(&mac).cloned().unwrap_or_default();
         sources.sort_unstable();
         sources.dedup();
         let sources = macs(&sources);
         let cells = vec![Cell::text(mac), first.into(), last.into(), count, addresses, sources];
-        rows.push((last, mac, row(history, latest.network, cells)));
+        rows.push((last, key, row(history, latest.network, cells)));
     }
-    rows.sort_by_key(|(last, mac, _)| (Reverse(*last), *mac));
+    rows.sort_by_key(|(last, key, _)| (Reverse(*last), *key));
     // Not counted, the column stays in JSON and CSV: programs find the others where they were.
     let columns = columns(match is_counted {
         true => "mac first_seen last_seen count addresses +frame_sources",

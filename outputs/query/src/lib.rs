@@ -7,6 +7,7 @@ mod asked;
 mod clocks;
 mod copied_file;
 mod counted;
+mod device;
 mod devices;
 mod edge;
 mod established;
@@ -48,13 +49,12 @@ use crate::{
     names::{Labels, NameChange},
     options::Options,
     queries::Query,
-    result_table::OutputFormat,
 };
 
 pub use crate::{
     asked::{Answer, Devices, History, Question, Unanswered},
     history_reader::TimeRange,
-    result_table::{Cell, ResultTable},
+    result_table::{Cell, OutputFormat, ResultTable},
 };
 pub use aw_mysql::TablePrefix;
 

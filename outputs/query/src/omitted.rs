@@ -34,6 +34,10 @@ pub struct Omitted {
     pub has_sent: bool,
     /// Addresses were seen, and the answer has those that changed.
     pub is_unchanged: bool,
+    /// Addresses that are not in a list that has so many, and those in which a device is not searched, for they have too many
+    /// sightings.
+    pub unlisted: u64,
+    pub uncounted: u64,
     /// The device in question was not seen near the time: how many seconds before and after it was.
     pub away: Option<[Option<i64>; 2]>,
 }
@@ -55,7 +59,7 @@ impl Omitted {
     /// What the user may not expect of the answer.
     pub fn remark(&self) -> Option<String> {
         let Omitted { undated, forged, forgers, no_pairing, senders, .. } = self;
-        let Omitted { unchecked, unread, has_sent, away, .. } = self;
+        let Omitted { unchecked, unread, has_sent, away, unlisted, uncounted, .. } = self;
         const LISTED: &str = "`ip` and `mac` with --all list them";
         let mut remarks = Vec::new();
         if let Some(away) = away {
@@ -103,6 +107,16 @@ impl Omitted {
                 "{}, because only other MACs sent claims of it for this MAC, and there are too many sightings (ask for a shorter time with --from and --to)",
                 count_of(*unread, one, many)
             ));
+        }
+        if *unlisted > 0 {
+            let (one, many) = ("address is not listed", "addresses are not listed");
+            let count = count_of(*unlisted, one, many);
+            remarks.push(format!("{count}, which it had earlier or only probed"));
+        }
+        if *uncounted > 0 {
+            let (one, many) = ("address are not searched", "addresses are not searched");
+            let count = count_of(*uncounted, one, many);
+            remarks.push(format!("the sightings of {count}: too many (ask for a shorter time)"));
         }
         if *has_sent {
             remarks.push("it sent frames with claims of other MACs (--all lists them)".into());

@@ -10,7 +10,7 @@ use crate::{
     address_rows::{DatedPeriod, Found, address, addresses, just_before, periods},
     clocks::Clocks,
     counted::{self, Counted},
-    devices,
+    device, devices,
     history_reader::{HistoryReader, NearestSightings, Network, RouterChange, TimeRange},
     left_out::{LeftOut, Why},
     mac_at::mac_at,
@@ -35,6 +35,10 @@ pub enum Query {
     Changes(TimeRange),
     /// True: also how often each was seen.
     Devices(TimeRange, bool),
+    /// Once for each network of a MAC.
+    DevicesOfNetworks(TimeRange),
+    AddressesOf(MacAddr),
+    Presence(MacAddr, TimeRange),
     Copy(PathBuf),
     /// It is printed as it is read, and not as a table.
     Export(TimeRange),
@@ -58,6 +62,9 @@ impl Query {
             Query::MacAt(mac, at) => mac_at(history, mac, at),
             Query::Changes(range) => changes(history, range),
             Query::Devices(range, is_counted) => devices::devices(history, range, is_counted),
+            Query::DevicesOfNetworks(range) => devices::of_networks(history, range),
+            Query::AddressesOf(mac) => device::addresses(history, mac),
+            Query::Presence(mac, range) => device::presence(history, mac, range),
         }
     }
 
@@ -79,8 +86,12 @@ impl Query {
             | Query::Mac(_, range, _)
             | Query::Changes(range)
             | Query::Devices(range, _)
+            | Query::DevicesOfNetworks(range)
+            | Query::Presence(_, range)
             | Query::Export(range) => range,
-            Query::Who(..) | Query::MacAt(..) | Query::Copy(_) => TimeRange::ALL,
+            Query::Who(..) | Query::MacAt(..) | Query::AddressesOf(_) | Query::Copy(_) => {
+                TimeRange::ALL
+            }
             Query::Name(..) | Query::Names => TimeRange::ALL,
         }
     }
@@ -137,7 +148,8 @@ impl Query {
             Query::Who(ip, _) | Query::Ip(ip, ..) => format!("no sightings of {ip}"),
             Query::Mac(mac, ..) | Query::MacAt(mac, _) => format!("no sightings of {mac}"),
             Query::Changes(_) => "no changes".into(),
-            Query::Devices(..) => "no devices".into(),
+            Query::AddressesOf(mac) | Query::Presence(mac, _) => format!("no sightings of {mac}"),
+            Query::Devices(..) | Query::DevicesOfNetworks(_) => "no devices".into(),
             Query::Copy(_) => "nothing copied".into(),
             Query::Export(_) => "nothing exported".into(),
             Query::Name(mac, _) => format!("no name of {mac}"),
@@ -157,7 +169,7 @@ impl Query {
             (false, true) => format!("{what} before {to}"),
             (false, false) => {
                 let remedy = match self {
-                    Query::Devices(..) => {
+                    Query::Devices(..) | Query::DevicesOfNetworks(_) => {
                         " (aw-stdout --health: does the collector receive frames? aw-sqlite --health: is its database written?)"
                     }
                     _ => "",

@@ -1,8 +1,12 @@
 //! What all pages share: the frame around them, and the style sheet. A page is a file here, a template, and a line in
 //! `routes.rs`.
 
+pub mod device;
 pub mod home;
 pub mod login;
+pub mod network;
+pub mod networks;
+pub mod now;
 pub mod periods;
 pub mod search;
 pub mod who;

@@ -13,7 +13,7 @@ use crate::{
     api,
     app::App,
     guard::guard,
-    pages::{self, STYLE_PATH, home, login, periods, search, who},
+    pages::{self, STYLE_PATH, device, home, login, network, networks, now, periods, search, who},
     problem::Problem,
 };
 
@@ -23,7 +23,10 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/search", get(search::search))
         .route("/who", get(who::who))
         .route("/ip/{address}", get(periods::address))
-        .route("/mac/{mac}", get(periods::device));
+        .route("/mac/{mac}", get(device::device))
+        .route("/now", get(now::now))
+        .route("/networks", get(networks::networks))
+        .route("/network", get(network::network));
     let api = Router::new()
         .route("/who", get(api::who))
         .route("/ip/{address}", get(api::address))

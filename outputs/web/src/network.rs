@@ -1,0 +1,112 @@
+//! A network as a parameter and as a link: what distinguishes it in the rows of an answer.
+
+use aw_query::{Cell, ResultTable};
+use aw_service::plain;
+
+use crate::{display::encoded, parameters::Parameters, problem::Problem};
+
+/// The columns, in the order of the text.
+const COLUMNS: [&str; 6] = ["interface", "vlan", "outer_vlan", "host", "router", "ring"];
+
+/// The network of a row; a value that it does not have is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkId([String; COLUMNS.len()]);
+
+impl NetworkId {
+    pub fn of(table: &ResultTable, row: &[Cell]) -> NetworkId {
+        NetworkId(COLUMNS.map(|name| match table.cell(row, name) {
+            Cell::Text(text) => text.clone(),
+            Cell::Number(number @ 1..) => number.to_string(),
+            _ => String::new(),
+        }))
+    }
+
+    /// Takes the parameters that name it, if there are some.
+    pub fn take(parameters: &mut Parameters) -> Option<NetworkId> {
+        let id = NetworkId(COLUMNS.map(|name| parameters.take(name).unwrap_or_default()));
+        (id != NetworkId::default()).then_some(id)
+    }
+
+    /// The same of one text, as [`NetworkId::text`] makes it.
+    pub fn parse(text: &str) -> Result<NetworkId, Problem> {
+        let mut parameters = Parameters::parse(text)?;
+        let id = NetworkId::take(&mut parameters);
+        parameters.finish()?;
+        id.ok_or_else(|| {
+            Problem::bad(format!(
+                "network: {text:?} names none (write interface=eth0; /networks lists them)"
+            ))
+        })
+    }
+
+    /// Its parameters, for a URL.
+    pub fn text(&self) -> String {
+        let named = COLUMNS.iter().zip(&self.0).filter(|(_, value)| !value.is_empty());
+        named
+            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .collect::<Vec<_>>()
+            .join("&")
+    }
+
+    /// The path of its page.
+    pub fn link(&self) -> String {
+        format!("/network?{}", self.text())
+    }
+
+    /// What a page calls it.
+    pub fn label(&self) -> String {
+        let [interface, vlan, outer_vlan, host, router, _] = &self.0;
+        let parts = [
+            ("", interface),
+            ("VLAN ", vlan),
+            ("in VLAN ", outer_vlan),
+            ("router ", router),
+            ("of ", host),
+        ];
+        let parts = parts.into_iter().filter(|(_, value)| !value.is_empty());
+        let label = parts.map(|(word, value)| format!("{word}{}", plain(value)));
+        let label = label.collect::<Vec<_>>().join(", ");
+        if label.is_empty() { "no network is known".into() } else { label }
+    }
+
+    /// Its cells, in the order of [`NetworkId::columns`].
+    pub fn cells(&self) -> impl Iterator<Item = Cell> {
+        let is_number = |name: &str| name.ends_with("vlan");
+        COLUMNS.iter().zip(&self.0).map(move |(name, value)| match value.parse() {
+            Ok(number) if is_number(name) => Cell::Number(number),
+            _ if is_number(name) => Cell::Number(0),
+            _ => Cell::text(value),
+        })
+    }
+
+    pub fn columns() -> [&'static str; COLUMNS.len()] {
+        COLUMNS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(values: [&str; COLUMNS.len()]) -> NetworkId {
+        NetworkId(values.map(str::to_owned))
+    }
+
+    /// A link names the same network again, whatever is in its name.
+    #[test]
+    fn there_and_back() {
+        for known in [
+            id(["eth0", "", "", "here", "", "/addrwatch"]),
+            id(["eth0", "7", "100", "", "192.0.2.1", ""]),
+            id(["\"><script>&=%", "", "", "\u{1b}[2J", "a b+c", ""]),
+        ] {
+            assert_eq!(NetworkId::parse(&known.text()).unwrap(), known);
+            assert!(known.link().is_ascii() && !known.link().contains('<'), "{}", known.link());
+        }
+        let found = id(["eth0\u{1b}", "7", "", "here", "", "/ring"]);
+        assert_eq!(found.label(), "eth0?, VLAN 7, of here");
+        for bad in ["", "eth0", "interface=eth0&port=1"] {
+            assert!(NetworkId::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

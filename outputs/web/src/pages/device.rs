@@ -1,0 +1,176 @@
+//! A device: its name, its maker, its addresses with the current one first, its networks, and the days and hours in which it was
+//! seen. With a time or a zoom, its timeline.
+
+use askama::Template;
+use aw_output::makers::is_local;
+use aw_query::{Cell, Question, ResultTable, TimeRange};
+use axum::{extract::Path, response::Response};
+use jiff::{ToSpan, civil::Date, tz::TimeZone};
+use shm_layout::UnixTime;
+
+use crate::{
+    app::Visit,
+    calendar::{Calendar, DAYS},
+    display::{self, encoded, time_parameter, zoned},
+    download::{self, Download},
+    listing::ago,
+    network::NetworkId,
+    pages::{self, Frame, ROWS, periods},
+    parameters::parse_mac,
+    problem::Problem,
+};
+
+/// Quarters of an hour in each of some networks.
+const QUARTERS: usize = DAYS * 96 * 4;
+
+#[derive(Template)]
+#[template(path = "device.html")]
+struct DevicePage {
+    frame: Frame,
+    mac: String,
+    /// Name, maker, and what they mean.
+    labels: Vec<String>,
+    first: String,
+    last: String,
+    ago: String,
+    networks: Vec<(String, String)>,
+    addresses: Vec<AddressRow>,
+    no_match: Option<String>,
+    address_files: [(&'static str, String); 2],
+    calendar: Calendar,
+    from: Date,
+    to: Date,
+    earlier: String,
+    later: String,
+    timeline: String,
+    presence_files: [(&'static str, String); 2],
+    remarks: Vec<String>,
+    left_off: usize,
+}
+
+struct AddressRow {
+    address: String,
+    link: String,
+    first: String,
+    last: String,
+    ago: String,
+    proof: String,
+    network: (String, String),
+}
+
+/// Which rows a file has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Addresses,
+    Presence,
+}
+
+pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Response, Problem> {
+    let mut asked = visit.parameters.clone();
+    if asked.take("at").is_some() || asked.take("zoom").is_some() {
+        return periods::device(visit, Path(text)).await;
+    }
+    let mac = parse_mac(&text)?;
+    let zone = visit.app.asker.zone.clone();
+    let until = visit.parameters.take_time("until", &zone)?.map(|time| time.from);
+    let part = match visit.parameters.take("part").as_deref() {
+        None | Some("addresses") => Part::Addresses,
+        Some("presence") => Part::Presence,
+        Some(text) => {
+            return Err(Problem::bad(format!("part: {text:?} must be addresses or presence")));
+        }
+    };
+    let file = Download::take(&mut visit.parameters)?;
+    visit.parameters.finish()?;
+    let asker = &visit.app.asker;
+    let now = UnixTime::now();
+    let to = zoned(until.unwrap_or(now), &zone).date();
+    let from = to.saturating_sub((DAYS as i64 - 1).days());
+    let range =
+        TimeRange { from: begin(from, &zone), to: begin(to.saturating_add(1.day()), &zone) };
+    let name = format!("{}-", mac.to_string().replace(':', ""));
+    let addresses = asker.ask(Question::AddressesOf(mac), ROWS).await?;
+    if let Some(file) = file.filter(|_| part == Part::Addresses) {
+        return file.file(&format!("{name}addresses"), &addresses, &zone);
+    }
+    let presence = asker.ask(Question::Presence(mac, range), QUARTERS).await?;
+    if let Some(file) = file {
+        return file.file(&format!("{name}presence"), &presence, &zone);
+    }
+    let table = &addresses.table;
+    let times = |name| {
+        let of_row = move |row: &Vec<Cell>| time(table.cell(row, name));
+        table.rows.iter().filter_map(of_row)
+    };
+    let (first, last) = (times("first_seen").min(), times("last_seen").max());
+    let shown =
+        |time: Option<UnixTime>| time.map_or("–".into(), |time| display::time(time, &zone));
+    let mut networks: Vec<NetworkId> = Vec::new();
+    for network in table.rows.iter().map(|row| NetworkId::of(table, row)) {
+        if !networks.contains(&network) {
+            networks.push(network);
+        }
+    }
+    let (own_name, maker) = asker.devices.of(mac);
+    let private = "a private MAC, which the device chose itself: it has no maker, and may change";
+    let private = is_local(mac).then(|| private.to_owned());
+    let labels = [own_name, maker, private].into_iter().flatten();
+    let path = format!("/mac/{}", encoded(&mac.to_string()));
+    let of_day = |day: Date| format!("{path}?until={day}");
+    let quarters =
+        presence.table.rows.iter().filter_map(|row| time(presence.table.cell(row, "time")));
+    let title = format!("Calendar of {mac}: in which hours it was seen, from {from} to {to}");
+    let mut remarks = addresses.remarks.clone();
+    remarks.extend(presence.remarks);
+    pages::page(&DevicePage {
+        frame: Frame::new(&visit, &mac.to_string()),
+        mac: mac.to_string(),
+        labels: labels.map(|label| aw_service::plain(&label)).collect(),
+        first: shown(first),
+        last: shown(last),
+        ago: last.map_or_else(String::new, |last| ago(last, now)),
+        networks: networks.iter().map(|one| (one.label(), one.link())).collect(),
+        addresses: table.rows.iter().map(|row| address(table, row, now, &zone)).collect(),
+        no_match: addresses.no_match,
+        address_files: download::links(&path),
+        calendar: Calendar::new(title, quarters, to, &path, &zone),
+        from,
+        to,
+        earlier: of_day(from.saturating_sub(1.day())),
+        later: of_day(to.saturating_add((DAYS as i64).days())),
+        timeline: format!("{path}?zoom=month"),
+        presence_files: download::links(&format!("{}&part=presence", of_day(to))),
+        remarks,
+        left_off: addresses.left_off,
+    })
+}
+
+fn time(cell: &Cell) -> Option<UnixTime> {
+    match cell {
+        Cell::Time(time) => Some(*time),
+        _ => None,
+    }
+}
+
+/// The first moment of a day.
+fn begin(day: Date, zone: &TimeZone) -> UnixTime {
+    let begin = day.to_zoned(zone.clone()).map(|begin| begin.timestamp().as_nanosecond());
+    let nanos = begin.unwrap_or_default().clamp(i64::MIN.into(), i64::MAX.into());
+    UnixTime::from_nanos(nanos as i64)
+}
+
+fn address(table: &ResultTable, row: &[Cell], now: UnixTime, zone: &TimeZone) -> AddressRow {
+    let cell = |name| display::cell(table.cell(row, name), zone);
+    let (address, last) = (cell("address"), time(table.cell(row, "last_seen")));
+    let at = last.map_or_else(String::new, |last| format!("?at={}", time_parameter(last)));
+    let network = NetworkId::of(table, row);
+    AddressRow {
+        link: format!("/ip/{}{at}", encoded(&address)),
+        address,
+        first: cell("first_seen"),
+        last: cell("last_seen"),
+        ago: last.map_or_else(String::new, |last| ago(last, now)),
+        proof: cell("proof"),
+        network: (network.label(), network.link()),
+    }
+}

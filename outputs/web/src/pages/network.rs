@@ -1,0 +1,293 @@
+//! A network: its devices, the changes of its addresses, and its conflicts.
+
+use std::collections::{BTreeMap, HashSet};
+
+use askama::Template;
+use aw_query::{Cell, Question, ResultTable, TimeRange};
+use axum::{http::StatusCode, response::Response};
+use jiff::tz::TimeZone;
+use shm_layout::UnixTime;
+
+use crate::{
+    app::Visit,
+    display::{self, encoded, time_parameter},
+    download::{self, Download},
+    listing::{Device, Heading, Shown, Sort},
+    network::NetworkId,
+    pages::{
+        self, Frame, ROWS,
+        networks::Summary,
+        now::{SEARCHED, all_of, here_since},
+    },
+    problem::Problem,
+};
+
+/// Devices that the page shows; the list of all has the others.
+const DEVICES: usize = 50;
+/// Changes that are read.
+const CHANGES: usize = 10_000;
+/// Days of changes: without `days`, and at most.
+const DAYS: (usize, usize) = (7, 366);
+
+#[derive(Template)]
+#[template(path = "network.html")]
+struct NetworkPage {
+    frame: Frame,
+    label: String,
+    devices_in_all: usize,
+    here: usize,
+    addresses: usize,
+    first: String,
+    last: String,
+    headings: Vec<Heading>,
+    devices: Vec<Shown>,
+    /// The list of all devices.
+    all: String,
+    device_files: [(&'static str, String); 2],
+    days: usize,
+    /// Other numbers of days, with links.
+    other_days: Vec<(usize, String)>,
+    conflicts: Vec<Conflict>,
+    changes: Vec<Change>,
+    /// Changes that are not shown.
+    hidden: usize,
+    no_change: Option<String>,
+    change_files: [(&'static str, String); 2],
+    remarks: Vec<String>,
+    left_off: usize,
+}
+
+struct Change {
+    time: String,
+    address: String,
+    link: String,
+    change: String,
+    /// MAC, and its page.
+    mac: Option<(String, String)>,
+    name: String,
+    before: Option<(String, String)>,
+}
+
+/// An address about which devices disagree.
+#[derive(Debug, PartialEq, Eq)]
+struct Conflict {
+    address: String,
+    link: String,
+    why: &'static str,
+    macs: Vec<(String, String)>,
+    times: usize,
+    last: String,
+}
+
+/// Which rows a file has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Devices,
+    Changes,
+}
+
+pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
+    let id = NetworkId::take(&mut visit.parameters).ok_or_else(|| {
+        Problem::bad("the network is missing (add interface=eth0; /networks lists all)".into())
+    })?;
+    let days = visit.parameters.take_number("days", DAYS)?;
+    let part = match visit.parameters.take("part").as_deref() {
+        None | Some("devices") => Part::Devices,
+        Some("changes") => Part::Changes,
+        Some(text) => {
+            return Err(Problem::bad(format!("part: {text:?} must be devices or changes")));
+        }
+    };
+    let file = Download::take(&mut visit.parameters)?;
+    visit.parameters.finish()?;
+    let asker = &visit.app.asker;
+    let (now, zone) = (UnixTime::now(), &asker.zone);
+    let mut answer = asker.ask(Question::DevicesOfNetworks(TimeRange::ALL), SEARCHED).await?;
+    answer.table.rows = rows_of(&id, &mut answer.table);
+    if answer.table.rows.is_empty() {
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "no device was seen in this network (/networks lists all of them)",
+        ));
+    }
+    if let Some(file) = file.filter(|_| part == Part::Devices) {
+        return file.file("network-devices", &answer, zone);
+    }
+    let from = UnixTime::new(now.seconds().saturating_sub(86_400 * days as i64), 0);
+    let changes = Question::Changes(TimeRange { from, to: TimeRange::ALL.to });
+    let mut changes = asker.ask(changes, CHANGES).await?;
+    changes.table.rows = rows_of(&id, &mut changes.table);
+    if let Some(file) = file {
+        return file.file("network-changes", &changes, zone);
+    }
+    let devices = Device::all(&answer.table);
+    let mut summary = Summary::default();
+    devices.iter().for_each(|device| summary.add(device, here_since(now)));
+    let time = |time: Option<UnixTime>| time.map_or("–".into(), |time| display::time(time, zone));
+    let link = |days: usize| format!("{}&days={days}", id.link());
+    let shown = changes.table.rows.len().min(ROWS);
+    let latest = changes.table.rows.iter().rev().take(shown);
+    let mut remarks = answer.remarks;
+    remarks.extend(
+        changes.remarks.into_iter().filter(|remark| !remarks.contains(remark)).collect::<Vec<_>>(),
+    );
+    let none = changes.table.rows.is_empty();
+    let no_change = none.then(|| format!("No address was new or changed in {days} days."));
+    pages::page(&NetworkPage {
+        frame: Frame::new(&visit, ""),
+        label: id.label(),
+        devices_in_all: summary.devices,
+        here: summary.here,
+        addresses: summary.addresses.len(),
+        first: time(summary.first),
+        last: time(summary.last),
+        headings: headings(&id),
+        devices: devices.iter().take(DEVICES).map(|one| Shown::new(one, now, zone)).collect(),
+        all: all_of(&id),
+        device_files: download::links(&format!("{}&part=devices", id.link())),
+        days,
+        other_days: [1, 7, 31].into_iter().filter(|n| *n != days).map(|n| (n, link(n))).collect(),
+        conflicts: conflicts(&changes.table, zone),
+        changes: latest.map(|row| change(&changes.table, row, zone)).collect(),
+        hidden: changes.table.rows.len() - shown,
+        no_change,
+        change_files: download::links(&format!("{}&part=changes", link(days))),
+        remarks,
+        left_off: answer.left_off + changes.left_off,
+    })
+}
+
+/// The rows of a network.
+fn rows_of(id: &NetworkId, table: &mut ResultTable) -> Vec<Vec<Cell>> {
+    let rows = std::mem::take(&mut table.rows);
+    rows.into_iter().filter(|row| NetworkId::of(table, row) == *id).collect()
+}
+
+/// Each leads to the list of all devices of the network.
+fn headings(id: &NetworkId) -> Vec<Heading> {
+    let of = |sort: Sort| Heading {
+        label: sort.label(),
+        link: format!("{}&sort={}", all_of(id), sort.name()),
+        order: (sort == Sort::Last).then_some("descending"),
+    };
+    Sort::ALL.map(of).into()
+}
+
+fn mac_link(cell: &Cell) -> Option<(String, String)> {
+    let mac = display::text(cell)?;
+    let link = format!("/mac/{}", encoded(&mac));
+    Some((mac, link))
+}
+
+/// The page of an address, around a time.
+fn address_link(address: &str, time: &Cell) -> String {
+    let at = match time {
+        Cell::Time(time) => format!("?at={}&zoom=day", time_parameter(*time)),
+        _ => String::new(),
+    };
+    format!("/ip/{}{at}", encoded(address))
+}
+
+fn change(table: &ResultTable, row: &[Cell], zone: &TimeZone) -> Change {
+    let text = |name| display::text(table.cell(row, name)).unwrap_or_default();
+    let address = text("address");
+    Change {
+        time: display::cell(table.cell(row, "time"), zone),
+        link: address_link(&address, table.cell(row, "time")),
+        address,
+        change: text("change"),
+        mac: mac_link(table.cell(row, "mac")),
+        name: text("name"),
+        before: mac_link(table.cell(row, "before")),
+    }
+}
+
+/// Addresses that went back to a device that had them before, and those that another MAC claimed for a device. The rows are in
+/// the order of time; the latest conflict is the first one.
+fn conflicts(table: &ResultTable, zone: &TimeZone) -> Vec<Conflict> {
+    const BACK: &str = "went back to a device that had it before";
+    const FORGED: &str = "another MAC sent a claim of it";
+    /// Of an address and a reason: the MACs, the number, and the row of the last time.
+    type Found<'a> = (Vec<&'a Cell>, usize, usize);
+    let mut holders: BTreeMap<String, HashSet<String>> = BTreeMap::new();
+    let mut found: BTreeMap<(String, &str), Found> = BTreeMap::new();
+    for (at, row) in table.rows.iter().enumerate() {
+        let text = |name| display::text(table.cell(row, name));
+        let (Some(address), Some(mac)) = (text("address"), text("mac")) else { continue };
+        let before = text("before");
+        let is_forged = text("change").is_some_and(|change| change.starts_with("forged"));
+        let known = holders.entry(address.clone()).or_default();
+        let is_back = !is_forged && before.is_some() && known.contains(&mac);
+        if !is_forged {
+            known.extend([Some(mac), before].into_iter().flatten());
+        }
+        let why = match (is_forged, is_back) {
+            (true, _) => FORGED,
+            (false, true) => BACK,
+            (false, false) => continue,
+        };
+        let (macs, times, last) = found.entry((address, why)).or_default();
+        for cell in ["mac", "before"].map(|name| table.cell(row, name)) {
+            if *cell != Cell::None && !macs.contains(&cell) && macs.len() < 8 {
+                macs.push(cell);
+            }
+        }
+        (*times, *last) = (*times + 1, at);
+    }
+    let mut found: Vec<_> = found.into_iter().collect();
+    found.sort_by_key(|(_, (_, _, last))| std::cmp::Reverse(*last));
+    let of = |((address, why), (macs, times, last)): ((String, &'static str), Found)| {
+        let time = table.cell(&table.rows[last], "time");
+        Conflict {
+            link: address_link(&address, time),
+            address,
+            why,
+            macs: macs.into_iter().filter_map(mac_link).collect(),
+            times,
+            last: display::cell(time, zone),
+        }
+    };
+    found.into_iter().take(ROWS).map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(rows: &[(i64, &str, &str, &str, Option<&str>)]) -> ResultTable {
+        let mut table = ResultTable::default();
+        table.columns = vec!["time", "address", "change", "mac", "before"];
+        let of = |(time, address, change, mac, before): &(i64, &str, &str, &str, Option<&str>)| {
+            let before = before.map(Cell::text).into();
+            let time = Cell::Time(UnixTime::new(*time, 0));
+            vec![time, Cell::text(address), Cell::text(change), Cell::text(mac), before]
+        };
+        table.rows = rows.iter().map(of).collect();
+        table
+    }
+
+    /// A lease that another device gets is no conflict; one that goes back and forth is one.
+    #[test]
+    fn back_and_forth() {
+        let table = changes(&[
+            (1, "10.0.0.1", "new", "a", None),
+            (2, "10.0.0.2", "changed", "b", Some("a")),
+            (3, "10.0.0.1", "changed", "b", Some("a")),
+            (4, "10.0.0.1", "changed", "a", Some("b")),
+            (5, "10.0.0.1", "changed", "b", Some("a")),
+            (6, "10.0.0.2", "changed", "c", Some("b")),
+            (7, "10.0.0.3", "forged or forwarded", "a", None),
+        ]);
+        let found = conflicts(&table, &TimeZone::UTC);
+        let short: Vec<_> =
+            found.iter().map(|one| (&*one.address, one.times, one.macs.len(), one.why)).collect();
+        assert_eq!(
+            short,
+            [
+                ("10.0.0.3", 1, 1, "another MAC sent a claim of it"),
+                ("10.0.0.1", 2, 2, "went back to a device that had it before"),
+            ]
+        );
+        assert_eq!(found[1].link, "/ip/10.0.0.1?at=1970-01-01T00%3A00%3A05Z&zoom=day");
+    }
+}
