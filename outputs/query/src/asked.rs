@@ -368,6 +368,65 @@ mod tests {
         assert_eq!(*last, Cell::text("00:00:00:00:c3:50"), "the latest one is first");
     }
 
+    /// A device in two networks, with an address that it only probed and one that only others claimed for it.
+    #[test]
+    fn a_device() {
+        let (_directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let more = "
+            INSERT INTO place VALUES (2, 'here', '/addrwatch', 'eth0', 7, 0, '');
+            INSERT INTO pairing VALUES (60000, x'0a010001', 1, 2, -1), (60001, x'0a010002', 1, 2, -1),
+                (60002, x'0a010003', 1, 2, 9), (60003, x'0a010001', 2, 2, -1);
+            INSERT INTO sighting VALUES (60000, 1795183200000000000, 1, 0), (60000, 1795183300000000000, 1, 0),
+                (60000, 1795186799000000000, 1, 0), (60001, 1795183200000000000, 5, 0),
+                (60002, 1795190000000000000, 1, 0), (60003, 1795183201000000000, 1, 0);";
+        Connection::open(path).unwrap().execute_batch(more).unwrap();
+        let ask = |question: Question| {
+            let limits = (Duration::from_secs(60), 10);
+            let Ok(answer) = history.ask(&question, &devices(), &TimeZone::UTC, limits) else {
+                panic!("no answer")
+            };
+            let text = |row: &Vec<Cell>, name| match answer.table.cell(row, name) {
+                Cell::Text(text) => text.clone(),
+                Cell::Number(number) => number.to_string(),
+                Cell::Time(time) => (time.seconds() - 1_795_183_200).to_string(),
+                Cell::List(list) => list.join(" "),
+                Cell::None => "-".into(),
+            };
+            move |names: &[&str]| -> Vec<String> {
+                let line =
+                    |row| names.iter().map(|name| text(row, name)).collect::<Vec<_>>().join(" ");
+                answer.table.rows.iter().map(line).collect()
+            }
+        };
+        let mac: MacAddr = "00:00:00:00:00:01".parse().unwrap();
+        let addresses = ask(Question::AddressesOf(mac));
+        assert_eq!(
+            addresses(&["address", "first_seen", "last_seen", "vlan", "proof"]),
+            [
+                "10.1.0.3 6800 6800 7 frames of another MAC",
+                "10.1.0.1 0 3599 7 own frames",
+                "10.0.0.1 0 0 0 own frames",
+                "10.1.0.2 0 0 7 probed",
+            ]
+        );
+        let quarters = ask(Question::Presence(mac, TimeRange::ALL));
+        assert_eq!(quarters(&["time", "count", "vlan"]), ["0 1 0", "0 3 7", "2700 1 7"]);
+        let hour = TimeRange { from: UnixTime::new(1_795_186_000, 0), to: TimeRange::ALL.to };
+        assert_eq!(ask(Question::Presence(mac, hour))(&["time", "count"]), ["2700 1"]);
+        let all = ask(Question::DevicesOfNetworks(TimeRange::ALL));
+        let all = all(&["mac", "vlan", "addresses"]);
+        assert_eq!(all[0], "00:00:00:00:00:01 7 10.1.0.3 10.1.0.1", "{all:?}");
+        let other: MacAddr = "00:00:00:00:00:02".parse().unwrap();
+        assert_eq!(ask(Question::Presence(other, TimeRange::ALL))(&["vlan"]), ["0", "7"]);
+        let unknown: MacAddr = "00:00:00:ff:ff:ff".parse().unwrap();
+        for question in
+            [Question::AddressesOf(unknown), Question::Presence(unknown, TimeRange::ALL)]
+        {
+            assert_eq!(ask(question)(&["mac"]).len(), 0);
+        }
+    }
+
     /// A statement that runs is ended, and so is what has not begun; the process goes on.
     #[test]
     fn a_question_ends_in_time() {
