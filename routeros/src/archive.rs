@@ -76,6 +76,8 @@ pub struct RouterState {
     /// Faults that were mailed and whose end was not.
     #[serde(deserialize_with = "read_reported")]
     pub reported: Vec<ReportedFault>,
+    /// What was damaged in the archive, until it is mailed.
+    pub damaged: String,
     /// Why the configuration in the archive may be incomplete; empty if it is confirmed.
     pub unconfirmed: String,
     /// What the router does not answer, besides its exports; empty if it answers all.

@@ -21,6 +21,7 @@ use aw_service::{
     Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, failed, group_id, info,
     open_own, raise_open_files, warn,
 };
+use jiff::Timestamp;
 use rustix::net::AddressFamily;
 use shm_layout::{CreateError, Writer, WriterOptions};
 use tokio::{
@@ -69,6 +70,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         own_directory(directory, identity.as_ref())?;
     }
     let lock = lock(&config.archive, identity.as_ref())?;
+    let last_alive = lock.last_alive;
     let control = control::listen(&config.archive, identity.as_ref());
     let control = control
         .inspect_err(|why| warn(format_args!("{why}: aw-routeros export will not work")))
@@ -110,8 +112,14 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let git = config.git.as_ref().map(repository).transpose()?;
     let mailer = prepared.map(PreparedMailer::start).transpose()?;
     let hooks = hooks.map(|pipes| Hooks::new(pipes, &config)).transpose()?;
-    let recorder = Recorder::new(&config, false, mailer, ring, git).with_hooks(hooks);
+    let recorder = Recorder::new(&config, false, mailer, ring, git)
+        .with_last_alive(last_alive)
+        .with_hooks(hooks);
     let recorder = Arc::new(recorder);
+    if let Some(off) = recorder.off() {
+        info(format_args!("no aw-routeros followed the routers {off}"));
+    }
+    recorder.stop_others(&config.routers);
     recorder.configuration_read("");
     recorder.mask_bases();
     recorder.commit_archive();
@@ -123,8 +131,8 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::io("start the event loop", error))?;
     startup.ready()?;
-    // For the message of another process. Not before: the one that opened the file may have ended.
-    let _ = lock.write_all_at(process::id().to_string().as_bytes(), 0);
+    // Not before: the process that opened the file may have ended.
+    lock.alive();
     info(start_line(&config));
     if config.routers.is_empty() {
         warn("no router is configured (aw-routeros add HOST)");
@@ -136,6 +144,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         (config, &path),
         syslog,
         Arc::clone(&recorder),
+        &lock,
         requests,
         open_files,
         &signals,
@@ -154,6 +163,7 @@ async fn follow(
     (config, path): (Config, &Path),
     syslog: Option<SyslogSockets>,
     recorder: Arc<Recorder>,
+    lock: &ArchiveLock,
     mut requests: mpsc::Receiver<ExportRequest>,
     open_files: u64,
     signals: &Signals,
@@ -173,6 +183,7 @@ async fn follow(
     let wake = UnixStream::from_std(fd.into()).map_err(failure)?;
     let mut reports = None;
     let mut second = interval(Duration::from_secs(1));
+    let mut minute = interval(Duration::from_secs(60));
     while !signals.stopped() {
         tokio::select! {
             ready = wake.readable() => {
@@ -180,6 +191,7 @@ async fn follow(
                 while wake.try_read(&mut [0; 16]).is_ok_and(|read| read > 0) {}
             }
             Some((name, to)) = requests.recv() => tasks.export(&name, to),
+            _ = minute.tick() => lock.alive(),
             _ = second.tick() => {
                 startup.alive();
                 startup.status(|| recorder.summary());
@@ -213,6 +225,7 @@ async fn follow(
         }
     }
     tasks.stop();
+    lock.alive();
     recorder.syslog_senders.report();
     Ok(())
 }
@@ -316,8 +329,23 @@ pub fn lock_path(archive: &Path) -> PathBuf {
     archive.join(".lock")
 }
 
+/// Only one process writes to the archive: the one that holds this lock.
+pub struct ArchiveLock {
+    file: File,
+    /// When an earlier daemon was last alive.
+    pub last_alive: Option<Timestamp>,
+}
+
+impl ArchiveLock {
+    /// Writes the number of this process, for the message of another one. The time of the file is that at which the daemon was
+    /// last alive: one that is killed writes no other.
+    fn alive(&self) {
+        let _ = self.file.write_all_at(process::id().to_string().as_bytes(), 0);
+    }
+}
+
 /// Locks the archive: only one process writes to it. `--health` holds the lock for a moment, which is waited for.
-pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> {
+pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<ArchiveLock, Error> {
     let user = identity.map(|identity| identity.user);
     let file = open_own(&lock_path(archive), 0o600, user)?;
     let mut locked = file.try_lock();
@@ -334,8 +362,12 @@ pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> 
                 fchown(&file, Some(user.as_raw()), Some(group.as_raw()))
                     .map_err(|error| Error::io("lock the archive", error))?;
             }
+            let modified = file.metadata().and_then(|file| file.modified());
             let _ = file.set_len(0); // the number of an earlier process
-            Ok(file)
+            // A start that fails does not change it.
+            let _ = modified.as_ref().map(|time| file.set_modified(*time));
+            let last_alive = modified.ok().and_then(|time| Timestamp::try_from(time).ok());
+            Ok(ArchiveLock { file, last_alive })
         }
         Err(fs::TryLockError::WouldBlock) => {
             let mut number = [0; 20];

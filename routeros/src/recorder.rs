@@ -86,6 +86,9 @@ pub struct Recorder {
     secret_tags: Mutex<SecretTags>,
     /// Stored for `--health` and `show`.
     service: Mutex<ServiceState>,
+    /// When this process started, and until when an earlier one ran.
+    started: Timestamp,
+    last_alive: Option<Timestamp>,
 }
 
 impl Recorder {
@@ -126,6 +129,8 @@ impl Recorder {
             statuses: Mutex::default(),
             secret_tags: Mutex::default(),
             service: Mutex::new(service),
+            started: Timestamp::now(),
+            last_alive: None,
             syslog_senders: Arc::default(),
             config: config.clone(),
             print,
@@ -147,6 +152,12 @@ impl Recorder {
 
     pub fn archive(&self, router: &RouterName) -> Archive {
         Archive::of(&self.config.archive, router)
+    }
+
+    /// An earlier process ran until then.
+    pub fn with_last_alive(mut self, time: Option<Timestamp>) -> Recorder {
+        self.last_alive = time;
+        self
     }
 
     /// A time as it is printed.
@@ -213,11 +224,6 @@ impl Recorder {
         });
     }
 
-    /// Stores the address of a router, for what reads the archive without the configuration.
-    pub fn set_address(&self, router: &Router) {
-        self.journal.update_state(&router.name, |state| state.address = router.address.to_string());
-    }
-
     /// Stores what the router does not answer, besides its exports.
     pub fn set_unread(&self, router: &RouterName, unread: &str) {
         self.journal.update_state(router, |state| state.unread = unread.into());
@@ -240,11 +246,6 @@ impl Recorder {
     /// Stores the sections that the router fails to export, as it was reported.
     pub fn set_failing_sections(&self, router: &RouterName, sections: &BTreeSet<String>) {
         self.journal.update_state(router, |state| state.failing_sections.clone_from(sections));
-    }
-
-    /// See [`Recorder::set_failing_sections`].
-    pub fn failing_sections(&self, router: &RouterName) -> BTreeSet<String> {
-        self.archive(router).state().unwrap_or_default().failing_sections
     }
 
     /// Commits at the start what the archive has and git does not, because a commit failed or a file was edited. The next

@@ -224,6 +224,7 @@ impl State {
             is_of_several: count > 1,
             of_each: of_each.collect(),
             is_over: false,
+            ends: Vec::new(),
         }
     }
 
