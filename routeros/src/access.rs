@@ -200,6 +200,13 @@ pub fn note_of_another_user(services: &[&str]) -> Option<String> {
     })
 }
 
+/// " (did you mean NAME?)": the router whose name differs least from a mistyped one.
+pub fn did_you_mean(config: &Config, name: &str) -> String {
+    let names: Vec<_> = config.routers.iter().map(|router| router.name.as_str()).collect();
+    aw_service::nearest(name, &names)
+        .map_or(String::new(), |near| format!(" (did you mean {near}?)"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

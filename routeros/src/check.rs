@@ -105,7 +105,11 @@ fn check(path: &Path, options: &CheckOptions) -> Result<(), Error> {
     if let Some(name) = &options.router
         && routers.is_empty()
     {
-        return Err(failed(format_args!("{name}: no router of this name in {}", path.display())));
+        let near = access::did_you_mean(&config, name);
+        return Err(failed(format_args!(
+            "{name}: no router of this name in {}{near}",
+            path.display()
+        )));
     }
     for twice in same_router(&[], &config.routers, &Vec::new()) {
         warn(twice);

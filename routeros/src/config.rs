@@ -354,6 +354,16 @@ impl Router {
         self.mail_to.as_deref().map_or(Ok(()), |to| check_addresses("mail_to", to))
     }
 
+    /// Whether only the group or the receivers of mail differ, for which a connection need not end.
+    pub fn is_followed_like(&self, other: &Router) -> bool {
+        let jumps_alike = match (&self.jump, &other.jump) {
+            (Some(jump), Some(other)) => jump.is_followed_like(other),
+            (jump, other) => jump.is_none() && other.is_none(),
+        };
+        let (group, mail_to, jump) = (self.group.clone(), self.mail_to.clone(), self.jump.clone());
+        jumps_alike && *self == Router { group, mail_to, jump, ..other.clone() }
+    }
+
     /// The user as it is sent at login, with its suffix.
     pub fn login(&self) -> String {
         format!("{}{}", self.user, self.login_suffix)

@@ -31,6 +31,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(120);
 /// Routers for each reason, and reasons, that the line names.
 const NAMED: usize = 10;
 
+/// Or it runs with the archive of the configuration that it read.
+const NOT_RUNNING: &str = "not running (systemctl start aw-routeros; if that fails, or it does run: systemctl status aw-routeros has the reason)";
+
 /// Prints one line on standard output, where monitoring systems read it, with status 1 if it is not healthy.
 pub fn run(path: &Path) -> ExitCode {
     let (is_healthy, text) = match check(path) {
@@ -50,7 +53,7 @@ fn check(path: &Path) -> Result<String, String> {
         return Err("no router is configured (aw-routeros add HOST)".into());
     }
     if !is_running(&config.archive)? {
-        return Err("not running (systemctl start aw-routeros)".into());
+        return Err(NOT_RUNNING.into());
     }
     let names: Vec<_> = config.routers.iter().map(|router| &router.name).collect();
     check_routers(&config.archive, &names, ServiceState::read(&config.archive).faults(local))
@@ -61,7 +64,10 @@ fn check_running(path: &Path, why: &str) -> String {
     let archive = archive_of_rejected(path).filter(|archive| is_running(archive) == Ok(true));
     let Some(archive) = archive else { return why.into() };
     let mut service = ServiceState::read(&archive);
-    service.not_in_effect.clear(); // it is the mistake
+    // Or what an earlier reload did not apply, and the mistake was made later.
+    if mask(why).starts_with(&mask(&service.not_in_effect)) {
+        service.not_in_effect.clear();
+    }
     let mut faults = vec![service.runs_with(local) + why];
     faults.extend(service.faults(local));
     let mut names = Archive::names(&archive).unwrap_or_default();
@@ -96,8 +102,14 @@ fn check_routers(
         let Some(fault) = fault else { continue };
         number += 1;
         match failing.iter_mut().find(|known| known.fault == fault) {
-            Some(known) => known.names.push(name),
-            None => failing.push(Failing { names: vec![name], since, fault }),
+            Some(known) => {
+                known.names.push(name);
+                known.since.extend(since);
+            }
+            None => {
+                let since = since.into_iter().collect();
+                failing.push(Failing { names: vec![name], since, fault });
+            }
         }
     }
     let count = match names.len() {
@@ -124,8 +136,7 @@ fn check_routers(
 /// Routers with the same fault.
 struct Failing<'a> {
     names: Vec<&'a RouterName>,
-    /// Of the first of them.
-    since: Option<Timestamp>,
+    since: Vec<Timestamp>,
     fault: Fault,
 }
 
@@ -142,7 +153,14 @@ impl Failing<'_> {
             (1, What::Unreadable) => "has a state that cannot be read",
             (_, What::Unreadable) => "have states that cannot be read",
         };
-        let since = since.map_or(String::new(), |since| format!(" since {since:.0}"));
+        let first = since.iter().min().copied().map(local);
+        let since = match (first, since.iter().max().copied().map(local)) {
+            (Some(first), Some(last)) if first == last => format!(" since {first}"),
+            (Some(first), Some(last)) => {
+                format!(", the first since {first}, the last since {last}")
+            }
+            _ => String::new(),
+        };
         format!("{} {verb}{since}{why}", some_of(names, NAMED))
     }
 }
@@ -234,7 +252,7 @@ mod tests {
         let one = fault(&state("wrong; next try: at 10:00"));
         assert!(one == fault(&state("wrong; next try: at 10:01")));
         let mut failing =
-            Failing { names: names.iter().collect(), since: None, fault: one.unwrap() };
+            Failing { names: names.iter().collect(), since: Vec::new(), fault: one.unwrap() };
         let text = failing.text();
         assert!(
             text.starts_with("r0, r1, ")
@@ -243,5 +261,15 @@ mod tests {
         );
         failing.names.truncate(1);
         assert_eq!(failing.text(), "r0 is not followed: refused: wrong");
+        let times = [300, 100, 200].map(|time| Timestamp::from_second(time).unwrap());
+        failing.names.push(&names[1]);
+        failing.since = times.to_vec();
+        let (first, last) = (local(times[1]), local(times[0]));
+        let each = format!(
+            "r0, r1 are not followed, the first since {first}, the last since {last}: refused: wrong"
+        );
+        assert_eq!(failing.text(), each);
+        failing.since = vec![times[0]; 2];
+        assert_eq!(failing.text(), format!("r0, r1 are not followed since {last}: refused: wrong"));
     }
 }

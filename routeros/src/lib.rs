@@ -42,6 +42,7 @@ mod mask;
 mod open_files;
 mod recorder;
 mod reload;
+mod remove;
 mod seal;
 mod service_state;
 mod session;
@@ -53,7 +54,10 @@ mod start_access;
 mod syslog;
 mod terminal;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use aw_service::{ServiceOptions, TIME_FORMS};
 use clap::{Parser, Subcommand};
@@ -112,6 +116,8 @@ enum RouterosCommand {
     Import(import::ImportOptions),
     /// Set the host keys of routers that show another one than in the configuration file: prints them, and asks once
     HostKey(set_host_key::HostKeyOptions),
+    /// Remove routers from the configuration file, with the password files that add wrote; what was archived stays
+    Remove(remove::RemoveOptions),
     /// List changes
     #[command(after_help = TIME_FORMS)]
     Log(archive_commands::LogOptions),
@@ -137,6 +143,7 @@ Examples:
   aw-routeros -d                     follow all routers of the configuration file, in the background
   aw-routeros add 192.0.2.1          add a router
   aw-routeros add --from list.txt    add the routers of a list
+  aw-routeros remove core1           remove a router; its archive stays
   aw-routeros host-key core1         set the new host key of core1
   aw-routeros check                  try each router once; with --send a test mail, too
   aw-routeros --health               check the health, for a monitoring system
@@ -176,6 +183,7 @@ pub fn main() -> ExitCode {
         Some(RouterosCommand::Add(add)) => add::run(&options.config, add),
         Some(RouterosCommand::Import(import)) => import::run(&options.config, import),
         Some(RouterosCommand::HostKey(keys)) => set_host_key::run(&options.config, keys),
+        Some(RouterosCommand::Remove(names)) => remove::run(&options.config, names),
         Some(RouterosCommand::Log(log)) => archive_commands::log(&options.config, log),
         Some(RouterosCommand::Diff(diff)) => archive_commands::diff(&options.config, diff),
         Some(RouterosCommand::Grep(grep)) => archive_commands::grep(&options.config, grep),
@@ -189,23 +197,56 @@ pub fn main() -> ExitCode {
         None if options.read_config => {
             access::read_or_explain(&options.config).map(drop).map_err(aw_service::failed)
         }
-        None => match (&options.host, &options.login) {
-            (Some(host), Some(login)) => legacy::run(host, login, &options),
-            (Some(host), None) => Err(aw_service::failed(not_a_command(host))),
-            (None, _) => daemon::run(&options, startup),
-        },
+        None => {
+            match (&options.host, &options.login) {
+                (Some(word), Some(name)) if is_router(&options.config, name) => {
+                    Err(aw_service::failed(not_a_command(word)))
+                }
+                (Some(host), Some(login)) => legacy::run(host, login, &options).map_err(|error| {
+                    match (error, nearest_command(host)) {
+                        (aw_service::Error::Failed(why), Some(near)) => {
+                            aw_service::failed(format_args!(
+                                "{why}; or, if {host} is no host: did you mean the command {near}?"
+                            ))
+                        }
+                        (error, _) => error,
+                    }
+                }),
+                (Some(host), None) => Err(aw_service::failed(not_a_command(host))),
+                (None, _) => daemon::run(&options, startup),
+            }
+        }
     })
 }
 
 /// A word that is neither a command nor a host with a login.
 fn not_a_command(word: &str) -> String {
-    let options = <Options as clap::CommandFactory>::command();
-    let commands: Vec<_> = options.get_subcommands().map(clap::Command::get_name).collect();
-    let hint = match aw_service::nearest(word, &commands) {
+    let hint = match nearest_command(word) {
         Some(near) => format!("did you mean {near}?"),
-        None => format!("there are: {}", commands.join(", ")),
+        None => format!("there are: {}", commands().join(", ")),
     };
-    format!("{word}: not a command ({hint}); HOST needs a LOGIN")
+    format!(
+        "{word}: not a command ({hint}); to follow a host without an archive: aw-routeros HOST LOGIN"
+    )
+}
+
+fn commands() -> Vec<String> {
+    let options = <Options as clap::CommandFactory>::command();
+    options.get_subcommands().map(|command| command.get_name().to_owned()).collect()
+}
+
+fn nearest_command(word: &str) -> Option<String> {
+    let mut words = commands();
+    words.push("--health".into());
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    aw_service::nearest(word, &words).map(str::to_owned)
+}
+
+/// Whether the second word is the name of a router, so that the first one was to be a command. Without the right to read the
+/// configuration it is not known.
+fn is_router(config: &Path, name: &str) -> bool {
+    config::Config::read(config)
+        .is_ok_and(|config| config.routers.iter().any(|router| router.name.as_str() == name))
 }
 
 #[cfg(test)]
@@ -220,11 +261,13 @@ mod tests {
 
     #[test]
     fn mistyped_commands() {
-        for (typed, command) in [("chek", "check"), ("logs", "log"), ("host-keys", "host-key")] {
+        for (typed, command) in
+            [("chek", "check"), ("logs", "log"), ("host-keys", "host-key"), ("health", "--health")]
+        {
             let why = not_a_command(typed);
             assert!(why.contains(&format!("(did you mean {command}?)")), "{why}");
         }
-        assert!(not_a_command("list").contains("there are: add, import, host-key, log, "));
+        assert!(not_a_command("list").contains("there are: add, import, host-key, remove, log, "));
     }
 
     #[test]

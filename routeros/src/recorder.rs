@@ -81,6 +81,8 @@ pub struct Recorder {
     sensitive: Mutex<SensitiveHashes>,
     /// Faults that routers share.
     shared: Mutex<SharedFaults>,
+    /// The receivers of mail about each router, which a reload may change without a new connection.
+    receivers: Mutex<BTreeMap<RouterName, Option<Vec<String>>>>,
     /// The status of each router that is followed.
     statuses: Mutex<BTreeMap<RouterName, String>>,
     secret_tags: Mutex<SecretTags>,
@@ -106,6 +108,7 @@ impl Recorder {
         if git.is_none() {
             service.git.clear();
         }
+        service.syslog.clone_from(&config.syslog);
         if let Some(mailer) = &mailer {
             mailer.restore(service.mail.refused.clone());
         }
@@ -126,6 +129,7 @@ impl Recorder {
             recording: Mutex::default(),
             sensitive: Mutex::default(),
             shared: Mutex::default(),
+            receivers: Mutex::default(),
             statuses: Mutex::default(),
             secret_tags: Mutex::default(),
             service: Mutex::new(service),
@@ -211,7 +215,7 @@ impl Recorder {
         let when = self.local_time(Timestamp::now());
         let text = format!("{when} {name} ({address})\n\n{shown}\n");
         let subject = format!("{name}: {}", self.masked(subject));
-        self.mail.send(router.mail_to.as_deref(), &subject, &text);
+        self.mail.send(self.receivers(router).as_deref(), &subject, &text);
     }
 
     pub fn set_status(&self, router: &RouterName, status: &str, cause: &str) {

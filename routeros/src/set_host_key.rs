@@ -75,7 +75,7 @@ pub fn run(path: &Path, options: &HostKeyOptions) -> Result<(), Error> {
 }
 
 /// The files of the configuration. A link stays one: the file that it names is replaced.
-fn files(path: &Path, include: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
+pub fn files(path: &Path, include: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     let mut files = vec![path.to_path_buf()];
     if let Some(directory) = include {
         files.extend(files_of_include(directory).map_err(failed)?);
@@ -213,7 +213,7 @@ fn differs_by(old: &str, new: &str, name: &str, key: &str) -> bool {
 }
 
 /// Replaces a file as a whole, with its owner and mode.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let (new, old) = (PathBuf::from(name), fs::metadata(path)?);

@@ -64,7 +64,7 @@ fn an_outage_is_one_mail() {
         "connection refused (its SSH service is off or has another port (/ip service print), or a firewall rejects it); last export: 20",
         "\ncore9 (",
         "\nand 1 more (aw-routeros show)\n",
-        "\nno router can be reached: the network of this machine or its uplink may have failed",
+        "no router can be reached: the network of this machine or its uplink may have failed (ip address; ip route; ping)\n\nat the same time:\n\n",
     ] {
         assert!(mail.contains(text), "{text}: {mail}");
     }

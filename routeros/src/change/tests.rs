@@ -80,7 +80,7 @@ fn what_no_export_shows() {
     };
     let ops = "user ops added by ssh:-2@192.0.2.7 (*2 = /user add group=full password=x)";
     let change = noted(ops, &[]);
-    assert_eq!(change.summary(), format!("core1: -2: not part of an export: {ops}"));
+    assert_eq!(change.summary(), format!("core1: -2: seen in the log only: {ops}"));
     let text = change.text("now", false);
     assert!(text.contains("/user add group=full password=***") && !text.contains("=x"), "{text}");
     assert!(change.is_about_security() && change.noted);

@@ -22,8 +22,11 @@ impl Change {
         let more = claims().count().saturating_sub(1) as u64 + self.further_claims;
         let more = if more == 0 { String::new() } else { format!(" (and {more} more lines)") };
         let message = claim.map_or("", |claim| claim.message.as_str());
-        let what =
-            if self.incomplete { "not in an incomplete export" } else { "not part of an export" };
+        let what = if self.incomplete {
+            "seen in the log only, the export is incomplete"
+        } else {
+            "seen in the log only"
+        };
         format!("{what}: {message}{more}")
     }
 

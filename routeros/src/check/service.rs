@@ -20,7 +20,10 @@ use super::remedy_for_the_service;
 use crate::{
     access::{own_name, remedy_for_this_user},
     config::{Config, DEFAULT_PATH},
+    health::is_running,
     hooks::HookCommand,
+    service_state::ServiceState,
+    syslog::{ListenAddress, SyslogSockets},
 };
 
 pub fn read_config(path: &Path) -> Result<Config, Error> {
@@ -43,6 +46,7 @@ pub fn faults(config: &Config, path: &Path) -> Vec<String> {
     if let Some(Err(Error::Failed(why))) = config.ring_group.as_deref().map(group_id) {
         faults.push(format!("ring_group: {why}"));
     }
+    faults.extend(config.syslog.as_ref().and_then(|listen| syslog_fault(config, listen)));
     faults.extend(config.hooks().filter_map(HookCommand::shell_text));
     faults.extend(config.hooks().filter_map(HookCommand::unusable));
     // Also a file that is to replace that of the service.
@@ -53,6 +57,19 @@ pub fn faults(config: &Config, path: &Path) -> Vec<String> {
         faults.extend(forbidden(config, &unit));
     }
     faults
+}
+
+/// Why the service cannot listen for syslog. The running one does.
+fn syslog_fault(config: &Config, listen: &ListenAddress) -> Option<String> {
+    let is_own = || {
+        let of_service = ServiceState::read(&config.archive).syslog;
+        of_service.is_some_and(|own| own.is_used_by(listen))
+            && is_running(&config.archive) == Ok(true)
+    };
+    match SyslogSockets::open(listen) {
+        Err(Error::Failed(why)) if !is_own() => Some(why),
+        _ => None,
+    }
 }
 
 /// Whether the service can write to its directory. One that does not exist is created when the service starts.

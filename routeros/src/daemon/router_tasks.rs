@@ -37,7 +37,8 @@ impl RouterTasks {
     /// Stops the tasks of routers that are gone or changed, and starts the missing ones.
     pub fn set(&mut self, routers: &[Router]) {
         self.running.retain(|name, RunningTask { router: old, task, .. }| {
-            let stays = routers.iter().any(|new| &new.name == name && new == &**old);
+            let new = routers.iter().find(|new| new.name == *name && new.is_followed_like(old));
+            let stays = new.is_some();
             if !stays {
                 task.abort();
                 self.recorder.set_status(name, STOPPED, "");

@@ -21,6 +21,8 @@ impl Recorder {
     /// The routers that are followed from now on.
     pub fn set_routers(&self, routers: &[Router]) {
         lock(&self.shared).set_routers(routers, Instant::now());
+        *lock(&self.receivers) =
+            routers.iter().map(|router| (router.name.clone(), router.mail_to.clone())).collect();
         let mut gone = Vec::new();
         lock(&self.statuses).retain(|name, _| {
             let stays = routers.iter().any(|router| &router.name == name);
@@ -34,11 +36,25 @@ impl Recorder {
             .set_receivers(routers.iter().filter_map(|router| router.mail_to.as_ref()).flatten());
     }
 
+    /// The receivers of mail about a router, as they are configured now. None: those of all.
+    pub(super) fn receivers(&self, router: &Router) -> Option<Vec<String>> {
+        let now = lock(&self.receivers).get(&router.name).cloned();
+        now.unwrap_or_else(|| router.mail_to.clone())
+    }
+
+    fn with_receivers(&self, router: &Arc<Router>) -> Arc<Router> {
+        let mail_to = self.receivers(router);
+        match mail_to == router.mail_to {
+            true => Arc::clone(router),
+            false => Arc::new(Router { mail_to, ..(**router).clone() }),
+        }
+    }
+
     /// A router has a fault that others may have too: mailed with them, and logged for the first one.
     pub fn shared_fault(&self, router: &Arc<Router>, fault: SharedFault) {
         let (name, text, is_refused) = (&router.name, fault.why.clone(), fault.is_refused);
         let is_of_jump = matches!(fault.by, SharedCause::Jump(_));
-        let joined = lock(&self.shared).begin(router, fault, Instant::now());
+        let joined = lock(&self.shared).begin(&self.with_receivers(router), fault, Instant::now());
         if is_refused && joined != Joined::Known || joined == Joined::First && !is_of_jump {
             warn(format_args!("{name}: {}", self.masked(&text)));
         }
@@ -58,7 +74,7 @@ impl Recorder {
             self.journal.update_state(&router.name, |state| state.damaged = damaged);
         }
         let (may_pass, text) = (fault.since.is_some(), fault.why.clone());
-        let joined = lock(&self.shared).begin(router, fault, Instant::now());
+        let joined = lock(&self.shared).begin(&self.with_receivers(router), fault, Instant::now());
         if joined != Joined::Known && !may_pass {
             self.warn_of(&router.name, &text);
         }

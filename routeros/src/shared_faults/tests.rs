@@ -299,11 +299,12 @@ fn all_are_gone() {
     let text = &reports[0].text;
     assert!(
         text.starts_with(
-            "at the same time:\n\nr0 (192.0.2.0:22): unreachable for 2 min 0 s: r0 is off\nr1 (192"
+            "no router can be reached: the network of this machine or its uplink may have failed (ip address; ip route; ping)\n\nat the same time:\n\nr0 (192.0.2.0:22): unreachable for 2 min 0 s: r0 is off\nr1 (192"
         ),
         "{text}"
     );
-    assert!(text.contains("\nr9 (192.0.2.9:22): unreachable for 1 min 30 s: r9 is off\nand 2 more (aw-routeros show)\n\nno router can be reached: "), "{text}");
+    let end = "\nr9 (192.0.2.9:22): unreachable for 1 min 30 s: r9 is off\nand 2 more (aw-routeros show)\n";
+    assert!(text.ends_with(end), "{text}");
     assert_eq!(one.due_after(100_000), []);
     for n in 0..11 {
         assert_eq!(one.end(n), []);
@@ -313,6 +314,27 @@ fn all_are_gone() {
     let names = "connected again: 12 routers: r0, r1, r2, r3, r4, r5, r6, r7, r8, r9 and 2 more";
     assert_eq!(over[0].line, names);
     assert!(one.faults.states.is_empty());
+}
+
+/// Receivers who get a report for the first time read that all routers are gone, and how many of them are theirs.
+#[test]
+fn all_are_gone_for_two_receivers() {
+    let mut one = own(5);
+    for n in 3..5 {
+        let mail_to = Some(vec!["x@example.org".into()]);
+        one.routers[n] = Arc::new(Router { mail_to, ..(*one.routers[n]).clone() });
+    }
+    one.lose(0..5);
+    let reports = one.due_after(120);
+    assert_eq!(subjects(&reports), ["all 5 routers: unreachable"; 2]);
+    for (report, count) in reports.iter().zip([3, 2]) {
+        let text = format!("\n\n{count} of the 5 routers are reported to you:\n\n");
+        assert!(
+            report.text.starts_with("no router can be") && report.text.contains(&text),
+            "{}",
+            report.text
+        );
+    }
 }
 
 /// One that is gone for long delays the report of no other, and is not reported with them again. What is over in time is

@@ -6,11 +6,11 @@ use std::{
 };
 
 use aw_service::Error;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Where to listen: `PORT`, `ADDRESS:PORT` or `[IPv6]:PORT`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(try_from = "String", into = "String")]
 pub struct ListenAddress {
     /// `None`: all addresses.
     address: Option<IpAddr>,
@@ -32,6 +32,23 @@ impl TryFrom<String> for ListenAddress {
             }
         };
         if port == 0 { Err(fault()) } else { Ok(ListenAddress { address, port }) }
+    }
+}
+
+impl From<ListenAddress> for String {
+    fn from(listen: ListenAddress) -> String {
+        match listen.address {
+            Some(address) => SocketAddr::new(address, listen.port).to_string(),
+            None => listen.port.to_string(),
+        }
+    }
+}
+
+impl ListenAddress {
+    /// Whether what listens at this address keeps another process from listening at the other one.
+    pub fn is_used_by(&self, other: &ListenAddress) -> bool {
+        let is_wide = self.address.is_none() || other.address.is_none();
+        self.port == other.port && (is_wide || self.address == other.address)
     }
 }
 
