@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 fn watching(routers: &[Router], ring: &Ring, sink: &MailSink) -> Watching {
     let mut watching = Watching::new(ring).mail(sink.port);
@@ -221,10 +221,53 @@ fn an_outage_across_restarts() {
     routers.iter().for_each(Router::plug);
     let mail = sink.wait_for(&["Subject: [addrwatch] 2 routers: connected again\n"]);
     let lasted = mail.lines().find(|line| line.starts_with("core0 (")).expect("its time");
-    assert!(lasted.contains("): after ") && !lasted.ends_with("after 0 s"), "{mail}");
+    // The time of the end, and not that of the mail, half a minute later.
+    let (_, at) = lasted.split_once("): at 20").expect("when it ended");
+    let (_, after) = at.split_once(", after ").expect("how long it was");
+    assert!(
+        after != "0 s" && mail.contains("\nconnected again: 2 routers: core0, core1\n"),
+        "{mail}"
+    );
     daemon.stderr.wait_for("core0: connected again after ");
     daemon.stop().ok();
     assert_eq!(sink.count(), 2);
+}
+
+/// After a power cut of days an outage begins when it is seen again, and the mail has the time in which nothing looked.
+#[test]
+fn an_outage_across_a_power_cut() {
+    let (routers, sink, ring) = ([Router::start(Version::V7)], MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink);
+    let watching = watching.without("alarm_after").global("alarm_after = 3");
+    let path = watching.archive("core0").join("state.json");
+    let state = || -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap()
+    };
+    let daemon = watching.start();
+    daemon.stderr.wait_for("core0: first contact");
+    routers[0].shut_down();
+    wait_until("it is unreachable", || state()["status"] == "unreachable");
+    daemon.kill();
+    assert_eq!(sink.count(), 0);
+    let days_ago = SystemTime::now() - Duration::from_secs(3 * 24 * 3600);
+    let mut old = state();
+    old["since"] = "2020-01-01T00:00:00Z".into();
+    fs::write(&path, old.to_string()).unwrap();
+    let lock = fs::File::options().write(true).open(watching.root().join(".lock")).unwrap();
+    lock.set_modified(days_ago).unwrap();
+    drop(lock);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("no aw-routeros followed the routers from 20");
+    let mail = sink.wait_for(&["Subject: [addrwatch] core0: unreachable\n", "unreachable for "]);
+    let off = "; aw-routeros was off from 20";
+    assert!(
+        mail.contains(off) && mail.contains(", and did not reach it before that either"),
+        "{mail}"
+    );
+    assert!(!mail.contains(" d ") && !mail.contains("2020-"), "{mail}");
+    let since = state()["since"].as_str().unwrap().to_owned();
+    assert!(!since.starts_with("2020"), "{since}");
+    daemon.stop().ok();
 }
 
 /// Exports that lack sections, encrypted exports that cannot be stored, and damaged bases of all routers are one mail each, and so

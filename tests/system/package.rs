@@ -132,13 +132,24 @@ fn driven_by_hand() {
     // logrotate accepts its configuration.
     clean.sh("logrotate --debug /etc/logrotate.d/addrwatch").ok();
 
+    // As aw-routeros add writes it, and the guide: a password in clear text.
+    for name in ["core1.pass", "audit.pass"] {
+        fs::write(clean.path("etc/addrwatch").join(name), "secret\n").unwrap();
+    }
+    fs::write(clean.path("etc/addrwatch/mine"), "").unwrap();
     clean.sh("dpkg -r addrwatch-rs").ok();
+    assert!(clean.path("etc/addrwatch/core1.pass").exists());
     assert!(
         clean.path("var/lib/addrwatch/aw-sqlite/addrwatch.db").exists(),
         "removed is not purged"
     );
     assert!(!clean.path("usr/bin/collector").exists());
-    clean.sh("dpkg -P addrwatch-rs").ok();
+    let purged = clean.sh("dpkg -P addrwatch-rs").ok();
+    assert!(
+        purged.stdout.contains("/etc/addrwatch keeps what the package did not install: mine"),
+        "{purged:?}"
+    );
+    assert_eq!(fs::read_dir(clean.path("etc/addrwatch")).unwrap().count(), 1);
+    fs::remove_dir_all(clean.path("etc/addrwatch")).unwrap();
     assert_eq!(clean.ours(), [""; 0]);
-    assert!(!clean.path("etc/addrwatch").exists());
 }
