@@ -281,7 +281,9 @@ fn configured(config: &Config) -> Vec<RouterName> {
     others.retain(|name| !names.contains(name));
     if !others.is_empty() {
         let others = some_of(&others, NAMED);
-        info(format_args!("not in the configuration, and left out: {others} (each by its name)"));
+        info(format_args!(
+            "left out, because they are not in the configuration: {others} (aw-routeros log NAME reads one)"
+        ));
     }
     names
 }

@@ -88,6 +88,8 @@ pub struct Recorder {
     secret_tags: Mutex<SecretTags>,
     /// Stored for `--health` and `show`.
     service: Mutex<ServiceState>,
+    /// Why a configuration is not, for the service manager: what stores the state above waits for disks.
+    not_in_effect: Mutex<String>,
     /// When this process started, and until when an earlier one ran.
     started: Timestamp,
     last_alive: Option<Timestamp>,
@@ -133,6 +135,7 @@ impl Recorder {
             statuses: Mutex::default(),
             secret_tags: Mutex::default(),
             service: Mutex::new(service),
+            not_in_effect: Mutex::default(),
             started: Timestamp::now(),
             last_alive: None,
             syslog_senders: Arc::default(),

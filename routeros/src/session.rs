@@ -220,7 +220,7 @@ impl RouterTask {
             Ok(Ok(outcome)) => return Some(outcome),
             Ok(Err(error)) => {
                 let text = format!("write to the archive: {}", explain(&error));
-                self.export_failed("archive", "archive", &text);
+                self.export_failed("archive", "archive cannot be written", &text);
             }
             Err(_) => {
                 let text = "the export could not be recorded";

@@ -344,7 +344,10 @@ fn a_repository_that_takes_no_commit() {
         router.add("alice", "/ip dns set servers=192.0.2.53");
         sink.wait_for(&[&format!("core{n}: "), "alice"]);
     }
-    sink.wait_for(&["Subject: [addrwatch] git\n", "commit to the git repository: "]);
+    sink.wait_for(&[
+        "Subject: [addrwatch] git takes no commit\n",
+        "commit to the git repository: ",
+    ]);
     unhealthy(&watching, &["commit to the git repository: "]);
     fs::remove_file(&objects).unwrap();
     fs::rename(&aside, &objects).unwrap();
@@ -459,7 +462,12 @@ fn a_configuration_that_is_not_in_effect() {
     assert!(gone.stderr.contains("core1 is not in the configuration"), "{gone:?}");
     assert!(gone.stdout.contains("first contact"), "{gone:?}");
     let rest = command(&watching, &["log"], "").ok();
-    assert!(rest.stderr.contains("left out: core1 (each by its name)"), "{rest:?}");
+    assert!(
+        rest.stderr.contains(
+            "because they are not in the configuration: core1 (aw-routeros log NAME reads one)"
+        ),
+        "{rest:?}"
+    );
     command(&watching, &["log", "core2"], "").refused("aw-routeros", &["core2: no router of this"]);
     daemon.stop().ok();
     let daemon = watching.start();

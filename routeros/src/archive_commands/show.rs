@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aw_service::{Error, failed, info, warn};
+use aw_service::{Error, count_of, failed, info, warn};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -116,7 +116,10 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
             text(&state.version),
             match state.ignored {
                 0 => state.lines.to_string(),
-                ignored => format!("{} ({ignored} changes ignored)", state.lines),
+                ignored => {
+                    let ignored = count_of(ignored, "change", "changes");
+                    format!("{} ({ignored} ignored)", state.lines)
+                }
             },
             if options.output.secrets { why } else { mask(&why) },
         ]);

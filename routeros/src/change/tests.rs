@@ -59,7 +59,9 @@ fn many_log_lines() {
 
 #[test]
 fn unknown_users() {
-    assert_eq!(change(Credit::default()).users, [UNKNOWN]);
+    let unknown = change(Credit::default());
+    assert_eq!(unknown.users, [UNKNOWN]);
+    assert!(unknown.text("now", false).contains("\n  UNKNOWN: no line of the router's log names"));
     let candidates = Some(vec![claim("item added by eve")]);
     let credit =
         Credit { claims: vec![claim("item added by bob")], candidates, ..Credit::default() };
@@ -68,7 +70,14 @@ fn unknown_users() {
         (change.users.as_slice(), change.claims.len()),
         (["bob".to_owned(), UNKNOWN.into()].as_slice(), 1)
     );
-    assert!(change.text("now", false).contains("  candidate: eve\n"));
+    let text = change.text("now", false);
+    assert!(
+        text.contains("  candidate: eve\n") && text.contains("\n  A candidate is named by"),
+        "{text}"
+    );
+    assert!(!text.contains("UNKNOWN: "), "{text}");
+    let summary = "core1: configuration changed by bob, UNKNOWN (+1 -1), candidate: eve";
+    assert_eq!(change.summary(), summary);
 }
 
 #[test]

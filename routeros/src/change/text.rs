@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use aw_service::{plain, plain_lines};
 
-use super::{Change, is_about_security};
-use crate::mask::mask;
+use super::{Change, UNKNOWN, is_about_security};
+use crate::{mask::mask, reload::some_of};
 
 /// So many log lines stand before the difference.
 const FEW: usize = 5;
@@ -51,8 +51,12 @@ impl Change {
             let words: String = self.noted_words().chars().take(150).collect();
             return format!("{}: {}: {}", self.router, self.who(), plain(&words));
         }
+        let candidates = match &*self.candidate_users() {
+            [] => String::new(),
+            some => plain(&format!(", candidate: {}", some_of(some, 3))),
+        };
         format!(
-            "{}: configuration changed by {} (+{} -{})",
+            "{}: configuration changed by {} (+{} -{}){candidates}",
             self.router,
             self.who(),
             self.added,
@@ -77,6 +81,13 @@ impl Change {
             text.push_str(
                 "  Lines by syslog are not authenticated, so that their names may be forged.\n",
             );
+        }
+        let candidates = self.candidate_users();
+        if self.users == [UNKNOWN] && candidates.is_empty() {
+            text.push_str("  UNKNOWN: no line of the router's log names who did this.\n");
+        }
+        if !candidates.is_empty() {
+            text.push_str("  A candidate is named by a line that may be about something else: it came by syslog, or is of a time without a connection.\n");
         }
         // Many lines would hide the difference.
         let log = self.log_text(&shown);

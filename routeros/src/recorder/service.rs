@@ -25,6 +25,7 @@ impl Recorder {
 
     fn set_configuration(&self, why: &str, mail: &str) {
         let stored = self.stored(why);
+        lock(&self.not_in_effect).clone_from(&stored);
         let before = {
             let state = &mut *lock(&self.service);
             if why.is_empty() {
@@ -114,7 +115,7 @@ impl Recorder {
         };
         match (before.is_empty(), why.is_empty()) {
             (true, false) => self.warn_of_all(
-                "git",
+                "git takes no commit",
                 &format!("{why} (what is not committed is committed at the next start)"),
             ),
             (false, true) => {

@@ -209,7 +209,12 @@ impl Recorder {
     pub fn summary(&self) -> String {
         let mail =
             self.mail.faults().texts().into_iter().map(|why| format!("; {}", self.masked(&why)));
-        self.summary_of_routers() + &mail.collect::<String>()
+        let mut text = self.summary_of_routers() + &mail.collect::<String>();
+        let not_in_effect = lock(&self.not_in_effect).clone();
+        if !not_in_effect.is_empty() {
+            text += &format!("; configuration not in effect: {}", self.masked(&not_in_effect));
+        }
+        text
     }
 
     fn summary_of_routers(&self) -> String {

@@ -244,6 +244,18 @@ fn a_fault_across_a_restart() {
     }
 }
 
+/// The status of the unit has why a configuration is not in effect.
+#[test]
+fn a_status_with_the_configuration() {
+    let fixture = Fixture::new("");
+    let recorder = fixture.recorder();
+    recorder.configuration_refused("line 3: unknown key");
+    let text = "; configuration not in effect: line 3: unknown key";
+    assert!(recorder.summary().ends_with(text), "{}", recorder.summary());
+    recorder.configuration_read("");
+    assert!(!recorder.summary().contains("not in effect"));
+}
+
 /// An outage is one of an address.
 #[test]
 fn another_address_after_a_restart() {
