@@ -31,7 +31,7 @@ fn health_of_the_daemon() {
     let watching = Watching::new(&ring);
     assert_unhealthy(&health(&watching), "no router is configured (aw-routeros add HOST)");
     let watching = watching.router("core1", &one, Version::V7).router("core2", &two, Version::V7);
-    assert_unhealthy(&health(&watching), "not running (systemctl start aw-routeros)");
+    assert_unhealthy(&health(&watching), "not running (systemctl start aw-routeros; if that fails");
     two.state().faults.refuse = true;
     let daemon = watching.start();
     daemon.stderr.wait_for("core1: first contact");
