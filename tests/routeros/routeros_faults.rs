@@ -205,7 +205,7 @@ fn a_connection_that_ends_before_the_export() {
         router.plug();
         let unknown = "changed by UNKNOWN (+1 -0)";
         wait_until("it is found", || daemon.stderr.text().matches(unknown).count() == 2);
-        assert_eq!(diff().matches("candidate: ").count(), 2, "{}", diff());
+        assert_eq!(diff().matches("\n  candidate: ").count(), 2, "{}", diff());
         daemon.stop().ok();
     }
 }

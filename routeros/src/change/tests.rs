@@ -78,6 +78,8 @@ fn unknown_users() {
     assert!(!text.contains("UNKNOWN: "), "{text}");
     let summary = "core1: configuration changed by bob, UNKNOWN (+1 -1), candidate: eve";
     assert_eq!(change.summary(), summary);
+    let known = Change { users: vec!["bob".into()], ..change };
+    assert_eq!(known.summary(), "core1: configuration changed by bob (+1 -1)");
 }
 
 #[test]

@@ -51,8 +51,10 @@ impl Change {
             let words: String = self.noted_words().chars().take(150).collect();
             return format!("{}: {}: {}", self.router, self.who(), plain(&words));
         }
+        // Where the log names all users, a sender of forged lines by syslog chooses no part of a subject.
+        let is_unknown = self.users.iter().any(|user| user == UNKNOWN);
         let candidates = match &*self.candidate_users() {
-            [] => String::new(),
+            some if some.is_empty() || !is_unknown => String::new(),
             some => plain(&format!(", candidate: {}", some_of(some, 3))),
         };
         format!(
