@@ -283,8 +283,7 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
     };
     read(path);
     for router in config.routers.iter().chain(&config.jump_hosts) {
-        let all = [&router.password_file, &router.key_file, &router.passphrase_file];
-        all.into_iter().flatten().for_each(|path| read(path));
+        router.files().for_each(|path| read(path));
     }
     let hosts = || config.routers.iter().chain(&config.jump_hosts);
     files.extend(hosts().map(|router| Access::Connect(router.address.port)));

@@ -475,10 +475,40 @@ fn what_was_added_is_removed() {
     fs::write(&config, format!("{both}via = \"core1\"\n")).unwrap();
     let through = "core2 is connected to through it";
     command(&["remove", "core1"]).refused("aw-routeros", &["core1: ", through]);
+    let jump = "\n[[jump_host]]\nname = \"j\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nkey_file = \"/k\"\nvia = \"core1\"\n";
+    fs::write(&config, format!("{both}{jump}")).unwrap();
+    let through = "j is connected to through it";
+    command(&["remove", "core1"]).refused("aw-routeros", &["core1: ", through]);
+    // All, or none: the entry of core3 has no heading of its own.
+    fs::create_dir(at("inc")).unwrap();
+    let braces = "router = [{ name = \"core3\", address = \"192.0.2.3\", user = \"a\", agent = true }]\n";
+    fs::write(at("inc/a.toml"), braces).unwrap();
+    let with_include = format!("include = \"inc\"\n{both}");
+    fs::write(&config, &with_include).unwrap();
+    let by_hand = "its entry in ";
+    command(&["remove", "core1", "core3"]).refused("aw-routeros", &["core3: ", by_hand]);
+    assert_eq!(fs::read_to_string(&config).unwrap(), with_include);
+    assert!(at("core1.pass").exists());
+    // What another names stays: here that of mail.
+    let pass = at("core1.pass");
+    let mail = format!(
+        "\n[mail]\nserver = \"192.0.2.1\"\nfrom = \"a@example.org\"\nto = [\"b@example.org\"]\nuser = \"a\"\npassword_file = {pass:?}\n"
+    );
+    fs::write(&config, format!("{both}{mail}")).unwrap();
+    command(&["remove", "core1"]).ok();
+    assert!(pass.exists());
+    // A link is the user's own.
     fs::write(&config, &both).unwrap();
-    let removed = command(&["remove", "core1", "core2"]).ok().stdout;
+    fs::rename(&pass, at("own")).unwrap();
+    std::os::unix::fs::symlink(at("own"), &pass).unwrap();
+    command(&["remove", "core1"]).ok();
+    assert!(pass.is_symlink());
+    fs::remove_file(&pass).unwrap();
+    fs::rename(at("own"), &pass).unwrap();
+    fs::write(&config, &both).unwrap();
+    let removed = command(&["remove", "core1", "core2", "core1"]).ok().stdout;
     for line in [
-        format!("core1 is removed from {}\n", config.display()),
+        format!("core1 is removed from {}:\n[[router]]\nname = \"core1\"\n", config.display()),
         format!("{}, its password, is removed\n", at("core1.pass").display()),
         format!("what was archived of core1 stays in {} (", at("archive/core1").display()),
         "next: systemctl reload aw-routeros ".into(),

@@ -19,7 +19,7 @@ use rustix::{
 use super::remedy_for_the_service;
 use crate::{
     access::{own_name, remedy_for_this_user},
-    config::{Config, DEFAULT_PATH},
+    config::{Config, DEFAULT_PATH, Router},
     health::is_running,
     hooks::HookCommand,
     service_state::ServiceState,
@@ -131,15 +131,9 @@ fn forbidden(config: &Config, unit: &UnitFiles) -> Vec<String> {
 /// Files that this process can read and the unit's service cannot.
 fn hidden(config: &Config, unit: &UnitFiles) -> Vec<String> {
     let routers = config.routers.iter().chain(&config.jump_hosts);
-    let files = routers.flat_map(|router| {
-        [&router.password_file, &router.key_file, &router.passphrase_file].into_iter().flatten()
-    });
-    let of_mail = config.mail.iter().flat_map(|mail| [&mail.password_file, &mail.ca_file]);
-    let oauth = config.mail.iter().flat_map(|mail| &mail.oauth);
-    let of_oauth = oauth.flat_map(|o| [&o.client_secret_file, &o.refresh_token_file]);
-    let of_mail = of_mail.chain(of_oauth).flatten();
     let programs: Vec<_> = config.hooks().map(|hook| PathBuf::from(hook.program())).collect();
-    let files = files.chain(of_mail).chain(&config.include);
+    let files =
+        routers.flat_map(Router::files).chain(config.files_of_mail()).chain(&config.include);
     let mut files: Vec<_> = files.chain(&programs).collect();
     files.sort();
     files.dedup();

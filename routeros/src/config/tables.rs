@@ -5,18 +5,18 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
+    io,
     ops::Range,
     path::{Path, PathBuf},
 };
 
-use aw_service::{FileKind, read_file_text};
 use serde::Deserialize;
 use toml::{
     Spanned,
     de::{DeTable, DeValue, Deserializer, Error, ValueDeserializer},
 };
 
-use super::{Config, MAX_CONFIG, Router, words};
+use super::{Config, Router, words};
 use crate::start_access;
 
 /// Files of the directory, at most.
@@ -85,7 +85,11 @@ pub fn source(text: &str) -> Vec<Source> {
 }
 
 /// The text of a file, and those of the files `*.toml` in the directory that its key `include` names, by name.
-pub fn sources(path: &Path, text: String) -> Result<Vec<Source>, String> {
+pub fn sources(
+    path: &Path,
+    text: String,
+    read: impl Fn(&Path) -> io::Result<String>,
+) -> Result<Vec<Source>, String> {
     let include = DeTable::parse(&text)
         .ok()
         .and_then(|table| Some(PathBuf::from(table.get_ref().get("include")?.get_ref().as_str()?)));
@@ -94,7 +98,7 @@ pub fn sources(path: &Path, text: String) -> Result<Vec<Source>, String> {
     let Some(include) = include else { return Ok(sources) };
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
     for path in files_of_include(&absolute.parent().unwrap_or(Path::new("/")).join(include))? {
-        let text = read_file_text(&path, FileKind::Settings, MAX_CONFIG)
+        let text = read(&path)
             .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))?;
         let length = text.len() + 1;
         sources.push(Source { path, text, start });
