@@ -33,7 +33,8 @@ pub fn own_name() -> String {
     user_name(geteuid().as_raw())
 }
 
-fn user_name(id: u32) -> String {
+/// Its name, or its number as sudo takes it.
+pub fn user_name(id: u32) -> String {
     get_user_by_uid(id)
         .map_or_else(|| format!("user id {id}"), |user| user.name().to_string_lossy().into_owned())
 }

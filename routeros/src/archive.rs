@@ -67,6 +67,8 @@ pub struct RouterState {
     pub lines: usize,
     /// The file of a backup may still be on the router.
     pub backup_left: bool,
+    /// Why there is no backup; empty if the last one was complete.
+    pub no_backup: String,
     /// Changed lines that rules ignored so far.
     pub ignored: u64,
     /// Time and message of the last log line about a change, to find later ones after the next connection.

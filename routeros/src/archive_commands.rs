@@ -282,7 +282,8 @@ fn configured(config: &Config) -> Vec<RouterName> {
     if !others.is_empty() {
         let others = some_of(&others, NAMED);
         info(format_args!(
-            "left out, because they are not in the configuration: {others} (aw-routeros log NAME reads one)"
+            "archives of removed routers, not shown: {others} (aw-routeros log NAME shows one; rm -r {}/NAME deletes it)",
+            config.archive.display()
         ));
     }
     names

@@ -21,7 +21,6 @@ use aw_service::{
     Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, failed, group_id, info,
     open_own, raise_open_files, warn,
 };
-use jiff::Timestamp;
 use rustix::net::AddressFamily;
 use shm_layout::{CreateError, Writer, WriterOptions};
 use tokio::{
@@ -41,8 +40,10 @@ use crate::{
     hooks::{self, HookCommand, Hooks},
     login_gate,
     open_files::shortage,
+    pause::{Alive, Pause, is_clock_kept, this_boot},
     recorder::Recorder,
     reload,
+    session::{ExportAnswer, ExportResult},
     ssh::retry_jumps,
     start_access,
     syslog::{self, SyslogSockets},
@@ -70,7 +71,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         own_directory(directory, identity.as_ref())?;
     }
     let lock = lock(&config.archive, identity.as_ref())?;
-    let last_alive = lock.last_alive;
+    let pause = lock.pause;
     let control = control::listen(&config.archive, identity.as_ref());
     let control = control
         .inspect_err(|why| warn(format_args!("{why}: aw-routeros export will not work")))
@@ -112,9 +113,8 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let git = config.git.as_ref().map(repository).transpose()?;
     let mailer = prepared.map(PreparedMailer::start).transpose()?;
     let hooks = hooks.map(|pipes| Hooks::new(pipes, &config)).transpose()?;
-    let recorder = Recorder::new(&config, false, mailer, ring, git)
-        .with_last_alive(last_alive)
-        .with_hooks(hooks);
+    let recorder =
+        Recorder::new(&config, false, mailer, ring, git).with_pause(pause).with_hooks(hooks);
     let recorder = Arc::new(recorder);
     if let Some(off) = recorder.off() {
         info(format_args!("no aw-routeros followed the routers {off}"));
@@ -181,7 +181,7 @@ async fn follow(
     let failure = |error| Error::io("wait for signals", error);
     let fd = signals.as_fd().try_clone_to_owned().map_err(failure)?;
     let wake = UnixStream::from_std(fd.into()).map_err(failure)?;
-    let mut reports = None;
+    let (mut reports, mut reload_requests, mut refused) = (None, Vec::new(), String::new());
     let mut second = interval(Duration::from_secs(1));
     let mut minute = interval(Duration::from_secs(60));
     while !signals.stopped() {
@@ -190,7 +190,10 @@ async fn follow(
                 ready.map_err(failure)?;
                 while wake.try_read(&mut [0; 16]).is_ok_and(|read| read > 0) {}
             }
-            Some((name, to)) = requests.recv() => tasks.export(&name, to),
+            Some((name, to)) = requests.recv() => match name.is_empty() {
+                true => reload_requests.push(to),
+                false => tasks.export(&name, to),
+            },
             _ = minute.tick() => lock.alive(),
             _ = second.tick() => {
                 startup.alive();
@@ -206,10 +209,12 @@ async fn follow(
             }
         }
         if signals.take_hangup() {
-            let refused = |new: &Config| reload::refusal(&recorder.config, &current, new);
-            let read = Config::read(path).and_then(|new| refused(&new).map_or(Ok(new), Err));
+            let refusal = |new: &Config| reload::refusal(&recorder.config, &current, new);
+            let read = Config::read(path).map_err(|cause| (cause, false));
+            let read = read.and_then(|new| refusal(&new).map_or(Ok(new), |why| Err((why, true))));
             match read {
                 Ok(new) => {
+                    refused.clear();
                     login_gate::reload(&new.routers);
                     retry_jumps();
                     reload_routers(&mut tasks, &current, &new);
@@ -217,11 +222,19 @@ async fn follow(
                     reloads.send_modify(|times| *times += 1);
                     current = new;
                 }
-                Err(cause) => {
+                Err((cause, can_start)) => {
                     warn(format_args!("{cause}: the old configuration stays in effect"));
-                    recorder.configuration_refused(&cause);
+                    recorder.configuration_refused(&cause, can_start);
+                    refused = cause;
                 }
             }
+        }
+        // After the signal that was sent before them.
+        for to in reload_requests.drain(..) {
+            let _ = to.send(match refused.as_str() {
+                "" => ExportAnswer { result: ExportResult::Unchanged, ..ExportAnswer::default() },
+                why => ExportAnswer::failed(why),
+            });
         }
     }
     tasks.stop();
@@ -315,7 +328,7 @@ fn own_directory(path: &Path, identity: Option<&Identity>) -> Result<(), Error> 
     let user = identity.map_or(rustix::process::geteuid(), |identity| identity.user);
     let shown = path.display();
     if !metadata.is_dir() {
-        return Err(failed(format_args!("use {shown}: it is not a directory (remove it)")));
+        return Err(failed(format_args!("use {shown}: it is not a directory (name a directory)")));
     }
     if metadata.uid() != user.as_raw() {
         let (user, remedy) = access::remedy_for_owner(user.as_raw(), metadata.uid(), path);
@@ -331,16 +344,33 @@ pub fn lock_path(archive: &Path) -> PathBuf {
 /// Only one process writes to the archive: the one that holds this lock.
 pub struct ArchiveLock {
     file: File,
-    /// When an earlier daemon was last alive.
-    pub last_alive: Option<Timestamp>,
+    boot: String,
+    /// How long no daemon followed the routers.
+    pub pause: Pause,
 }
 
 impl ArchiveLock {
-    /// Writes the number of this process, for the message of another one. The time of the file is that at which the daemon was
-    /// last alive: one that is killed writes no other.
+    /// Writes the number of this process, for the message of another one, and that it is alive, for the next daemon: one that is
+    /// killed writes no more. This is content of the file because a disk may store its time of modification a day later
+    /// (`lazytime`).
     fn alive(&self) {
-        let _ = self.file.write_all_at(process::id().to_string().as_bytes(), 0);
+        self.write(&Alive::now(&self.boot));
     }
+
+    fn write(&self, alive: &Alive) {
+        let text = format!("{} {}\n", process::id(), alive.text());
+        let written = self.file.write_all_at(text.as_bytes(), 0);
+        let _ = written.and_then(|()| self.file.set_len(text.len() as u64));
+    }
+}
+
+/// The number of the process that has the lock, and when it was alive.
+fn read_lock(file: &File) -> (Option<u32>, Option<Alive>) {
+    let mut bytes = [0; 200];
+    let length = file.read_at(&mut bytes, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    let (number, alive) = text.split_once(' ').unwrap_or((&text, ""));
+    (number.trim().parse().ok(), Alive::parse(alive))
 }
 
 /// Locks the archive: only one process writes to it. `--health` holds the lock for a moment, which is waited for.
@@ -361,20 +391,23 @@ pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<ArchiveLock, 
                 fchown(&file, Some(user.as_raw()), Some(group.as_raw()))
                     .map_err(|error| Error::io("lock the archive", error))?;
             }
-            let modified = file.metadata().and_then(|file| file.modified());
-            let _ = file.set_len(0); // the number of an earlier process
-            // A start that fails does not change it.
-            let _ = modified.as_ref().map(|time| file.set_modified(*time));
-            let last_alive = modified.ok().and_then(|time| Timestamp::try_from(time).ok());
-            Ok(ArchiveLock { file, last_alive })
+            let (_, before) = read_lock(&file);
+            let boot = this_boot();
+            let until_now = |alive: &Alive| alive.pause_until(&Alive::now(&boot), is_clock_kept());
+            let pause = before.as_ref().map_or(Pause::None, until_now);
+            let lock = ArchiveLock { file, boot, pause };
+            match before {
+                // A start that fails does not change it.
+                Some(before) => lock.write(&before),
+                None => drop(lock.file.set_len(0)), // the number of an earlier process
+            }
+            Ok(lock)
         }
         Err(fs::TryLockError::WouldBlock) => {
-            let mut number = [0; 20];
-            let length = file.read_at(&mut number, 0).unwrap_or(0);
-            let number = std::str::from_utf8(&number[..length])
-                .ok()
-                .filter(|text| text.parse::<u32>().is_ok());
-            let process = number.map_or(String::new(), |number| format!(", process {number},"));
+            let process = match read_lock(&file) {
+                (Some(number), _) => format!(", process {number},"),
+                (None, _) => String::new(),
+            };
             Err(failed(format_args!(
                 "lock {}: another aw-routeros{process} uses this archive (stop it, systemctl stop aw-routeros; or set another archive)",
                 archive.display()

@@ -11,6 +11,10 @@ use std::{
 
 use aw_service::{FileKind, explain, open_file, plain};
 use jiff::{SignedDuration, Timestamp};
+use rustix::{
+    fs::{Access, access, statvfs},
+    io::Errno,
+};
 
 use crate::{
     access::{read_or_explain, remedy},
@@ -30,6 +34,8 @@ use crate::{
 const CONNECT_TIME: Duration = Duration::from_secs(120);
 /// Routers for each reason, and reasons, that the line names.
 const NAMED: usize = 10;
+/// Bytes without which the disk of the archive is full.
+const LEAST_SPACE: u64 = 16 << 10;
 
 /// Or it runs with the archive of the configuration that it read.
 const NOT_RUNNING: &str = "not running (systemctl start aw-routeros; if that fails, or it does run: systemctl status aw-routeros has the reason)";
@@ -87,6 +93,7 @@ fn check_routers(
     mut faults: Vec<String>,
 ) -> Result<String, String> {
     let (mut failing, mut number, mut waiting) = (Vec::<Failing>::new(), 0, 0);
+    faults.extend(write_faults(archive, names));
     for name in names.iter().copied() {
         let state = Archive::of(archive, name).whole_state();
         let (since, fault) = match state {
@@ -100,6 +107,7 @@ fn check_routers(
             }
         };
         let Some(fault) = fault else { continue };
+        let since = since.filter(|_| fault.what != What::NoBackup); // of the connection
         number += 1;
         match failing.iter_mut().find(|known| known.fault == fault) {
             Some(known) => {
@@ -133,6 +141,33 @@ fn check_routers(
     Err(faults.join("; "))
 }
 
+/// Why the daemon cannot write to the archive. It cannot store that there.
+pub fn write_faults(archive: &Path, names: &[&RouterName]) -> Vec<String> {
+    let directories = names.iter().map(|name| archive.join(name.as_str()));
+    let faults = [archive.to_owned()].into_iter().chain(directories);
+    let faults: Vec<_> = faults.filter_map(|directory| write_fault(&directory)).collect();
+    // The same of each router, if the disk has it.
+    let more = faults.len().saturating_sub(1);
+    let first = faults.into_iter().next().map(|first| match more {
+        0 => first,
+        _ => format!("{first}, and {more} more directories"),
+    });
+    first.into_iter().collect()
+}
+
+fn write_fault(directory: &Path) -> Option<String> {
+    let shown = directory.display();
+    if access(directory, Access::WRITE_OK) == Err(Errno::ROFS) {
+        return Some(format!(
+            "write to {shown}: read-only file system (dmesg has the cause, if its disk fails; then mount -o remount,rw)"
+        ));
+    }
+    let disk = statvfs(directory).ok()?;
+    let is_full = disk.f_blocks > 0 && disk.f_bavail * disk.f_frsize < LEAST_SPACE
+        || disk.f_files > 0 && disk.f_favail == 0;
+    is_full.then(|| format!("write to {shown}: no space left on device (free space on its disk)"))
+}
+
 /// Routers with the same fault.
 struct Failing<'a> {
     names: Vec<&'a RouterName>,
@@ -150,6 +185,8 @@ impl Failing<'_> {
             (_, What::Incomplete) => "have no complete export",
             (1, What::NotExported) => "is connected, without a complete export,",
             (_, What::NotExported) => "are connected, without a complete export,",
+            (1, What::NoBackup) => "has no backup",
+            (_, What::NoBackup) => "have no backup",
             (1, What::Unreadable) => "has a state that cannot be read",
             (_, What::Unreadable) => "have states that cannot be read",
         };
@@ -176,6 +213,7 @@ enum What {
     NotFollowed,
     Incomplete,
     NotExported,
+    NoBackup,
     Unreadable,
 }
 
@@ -183,6 +221,10 @@ enum What {
 fn fault(state: &RouterState) -> Option<Fault> {
     let cause = mask(without_next_try(&state.why));
     let (what, why) = match state.status.as_str() {
+        "connected" if state.exported.is_some() && !state.no_backup.is_empty() => {
+            let cause = mask(&state.no_backup);
+            (What::NoBackup, format!(": {}", cause.strip_prefix("no backup: ").unwrap_or(&cause)))
+        }
         "connected" if state.exported.is_some() => return None,
         "connected" | CONNECTING if is_recent(state) => return None,
         "connected" => (What::NotExported, String::new()),
@@ -238,6 +280,20 @@ mod tests {
         assert_eq!(fault(&state).map(|fault| fault.what), Some(What::NotExported));
         state.exported = since(7200);
         assert!(fault(&state).is_none());
+        state.no_backup = "no backup: the user lacks policy".into();
+        let found = fault(&state).unwrap();
+        assert_eq!((found.what, &*found.why), (What::NoBackup, ": the user lacks policy"));
+    }
+
+    /// What can be written is no fault; a file system that is read only is one, without any try.
+    #[test]
+    fn an_archive_that_cannot_be_written() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(write_faults(root.path(), &[]), Vec::<String>::new());
+        let fault = write_fault(Path::new("/proc")).or_else(|| write_fault(Path::new("/sys")));
+        if access("/sys", Access::WRITE_OK) == Err(Errno::ROFS) {
+            assert!(fault.unwrap().contains("read-only file system"));
+        }
     }
 
     #[test]

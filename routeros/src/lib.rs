@@ -40,6 +40,7 @@ mod login_gate;
 mod lossless;
 mod mask;
 mod open_files;
+mod pause;
 mod recorder;
 mod reload;
 mod remove;
@@ -195,27 +196,24 @@ pub fn main() -> ExitCode {
             check::run(&options.config, check, options.service.user.as_deref())
         }
         None if options.read_config => {
-            access::read_or_explain(&options.config).map(drop).map_err(aw_service::failed)
-        }
-        None => {
-            match (&options.host, &options.login) {
-                (Some(word), Some(name)) if is_router(&options.config, name) => {
-                    Err(aw_service::failed(not_a_command(word)))
-                }
-                (Some(host), Some(login)) => legacy::run(host, login, &options).map_err(|error| {
-                    match (error, nearest_command(host)) {
-                        (aw_service::Error::Failed(why), Some(near)) => {
-                            aw_service::failed(format_args!(
-                                "{why}; or, if {host} is no host: did you mean the command {near}?"
-                            ))
-                        }
-                        (error, _) => error,
-                    }
-                }),
-                (Some(host), None) => Err(aw_service::failed(not_a_command(host))),
-                (None, _) => daemon::run(&options, startup),
+            let config = access::read_or_explain(&options.config).map_err(aw_service::failed)?;
+            match export::refused_reload(&config.archive) {
+                Some(why) => Err(aw_service::failed(format_args!(
+                    "{why}: the running aw-routeros keeps its old configuration"
+                ))),
+                None => Ok(()),
             }
         }
+        None => match (&options.host, &options.login) {
+            (Some(word), Some(login)) => {
+                match is_mistyped(word, login, |name| is_known(&options.config, name)) {
+                    true => Err(aw_service::failed(not_a_command(word))),
+                    false => legacy::run(word, login, &options),
+                }
+            }
+            (Some(host), None) => Err(aw_service::failed(not_a_command(host))),
+            (None, _) => daemon::run(&options, startup),
+        },
     })
 }
 
@@ -225,8 +223,10 @@ fn not_a_command(word: &str) -> String {
         Some(near) => format!("did you mean {near}?"),
         None => format!("there are: {}", commands().join(", ")),
     };
+    // With a port it is a host, see `is_mistyped`.
+    let host = if is_host(word) { word.to_owned() } else { format!("{word}:22") };
     format!(
-        "{word}: not a command ({hint}); to follow a host without an archive: aw-routeros HOST LOGIN"
+        "{word}: not a command ({hint}); if it is a host, to follow it without an archive: aw-routeros {host} LOGIN"
     )
 }
 
@@ -242,11 +242,33 @@ fn nearest_command(word: &str) -> Option<String> {
     aw_service::nearest(word, &words).map(str::to_owned)
 }
 
-/// Whether the second word is the name of a router, so that the first one was to be a command. Without the right to read the
-/// configuration it is not known.
-fn is_router(config: &Path, name: &str) -> bool {
-    config::Config::read(config)
-        .is_ok_and(|config| config.routers.iter().any(|router| router.name.as_str() == name))
+/// An address or a name with its domain or port.
+fn is_host(word: &str) -> bool {
+    word.contains(['.', ':'])
+}
+
+/// Whether the first word was to be a command, so that no connection is made: it is like one, or the second word is no user.
+fn is_mistyped(word: &str, login: &str, is_known: impl Fn(&str) -> bool) -> bool {
+    let is_address = || {
+        let address = aw_service::HostPort::parse(login, 22);
+        address.is_ok_and(|address| address.host.parse::<std::net::IpAddr>().is_ok())
+    };
+    !is_host(word) && (nearest_command(word).is_some() || is_address() || is_known(login))
+}
+
+/// Whether the configuration or the archive has a router or jump host of this name. Without the right to read both it is not
+/// known.
+fn is_known(path: &Path, name: &str) -> bool {
+    let config = config::Config::read(path);
+    let archive = match &config {
+        Ok(config) => Some(config.archive.clone()),
+        Err(_) => config::archive_of_rejected(path),
+    };
+    let is_configured = config.is_ok_and(|config| {
+        config.routers.iter().chain(&config.jump_hosts).any(|router| router.name.as_str() == name)
+    });
+    let names = archive.and_then(|archive| archive::Archive::names(&archive).ok());
+    is_configured || names.into_iter().flatten().any(|known| known.as_str() == name)
 }
 
 #[cfg(test)]
@@ -267,6 +289,24 @@ mod tests {
             let why = not_a_command(typed);
             assert!(why.contains(&format!("(did you mean {command}?)")), "{why}");
         }
+        for (word, login) in [
+            ("ad", "192.0.2.1"),
+            ("dd", "192.0.2.1:22"),
+            ("impotr", "router.db"),
+            ("grpe", "pattern"),
+            ("chek", "core1"),
+            ("expotr", "bastion"),
+            ("list", "r1"),
+        ] {
+            assert!(is_mistyped(word, login, |name| name == "r1"), "{word}");
+        }
+        // A router may have the name of the user.
+        for (word, login) in
+            [("192.0.2.9", "admin"), ("logs:22", "admin"), ("2001:db8::1", "admin"), ("core1", "x")]
+        {
+            assert!(!is_mistyped(word, login, |name| name == "admin"), "{word}");
+        }
+        assert!(not_a_command("logs").ends_with(": aw-routeros logs:22 LOGIN"));
         assert!(not_a_command("list").contains("there are: add, import, host-key, remove, log, "));
     }
 

@@ -53,6 +53,7 @@ use crate::{
     git::Repository,
     hooks::{HookEvent, Hooks},
     mask::mask,
+    pause::Pause,
     service_state::ServiceState,
     shared_faults::{OwnFault, SharedCause, SharedFaults},
     syslog::SyslogSenders,
@@ -90,9 +91,9 @@ pub struct Recorder {
     service: Mutex<ServiceState>,
     /// Why a configuration is not, for the service manager: what stores the state above waits for disks.
     not_in_effect: Mutex<String>,
-    /// When this process started, and until when an earlier one ran.
+    /// When this process started, and how long none ran before; none after the routers of the start.
     started: Timestamp,
-    last_alive: Option<Timestamp>,
+    pause: Mutex<Pause>,
 }
 
 impl Recorder {
@@ -137,7 +138,7 @@ impl Recorder {
             service: Mutex::new(service),
             not_in_effect: Mutex::default(),
             started: Timestamp::now(),
-            last_alive: None,
+            pause: Mutex::new(Pause::None),
             syslog_senders: Arc::default(),
             config: config.clone(),
             print,
@@ -161,9 +162,9 @@ impl Recorder {
         Archive::of(&self.config.archive, router)
     }
 
-    /// An earlier process ran until then.
-    pub fn with_last_alive(mut self, time: Option<Timestamp>) -> Recorder {
-        self.last_alive = time;
+    /// No process ran for so long before this one.
+    pub fn with_pause(mut self, pause: Pause) -> Recorder {
+        self.pause = Mutex::new(pause);
         self
     }
 
@@ -229,6 +230,12 @@ impl Recorder {
             shared::set_status(state, status, Timestamp::now());
             state.why.clone_from(&cause);
         });
+    }
+
+    /// Stores why there is no backup.
+    pub fn set_no_backup(&self, router: &RouterName, why: &str) {
+        let why = self.stored(why);
+        self.journal.update_state(router, |state| state.no_backup = why);
     }
 
     /// Stores what the router does not answer, besides its exports.

@@ -175,11 +175,20 @@ fn a_reload_does_not_write_secrets_in_clear() {
     // In one step, and in two.
     reload(&mut watching, "show_sensitive = true\n");
     const REFUSED: &str = "needs encrypt_to of the same file, which a reload does not apply: restart aw-routeros (systemctl restart aw-routeros): the old configuration stays in effect";
+    // As the unit does after the signal, so that `systemctl reload` fails.
+    let read_config = |watching: &Watching| {
+        let mut command = aw_tests::rig::program("aw-routeros", &["--read-config", "-c"]);
+        command.arg(watching.file("routeros.toml"));
+        aw_tests::rig::run(command)
+    };
+    let why = "core1: show_sensitive needs encrypt_to of the same file";
+    read_config(&watching).refused("aw-routeros", &[why, "keeps its old configuration"]);
     daemon.stderr.wait_for(&format!("core1: show_sensitive {REFUSED}"));
     watching.replace("show_sensitive = true\n", "interval = 1000\n");
     daemon.signal(Signal::HUP);
     daemon.stderr.wait_for("and not in effect: encrypt_to: ");
     daemon.stderr.wait_for("configuration loaded: 1 routers");
+    read_config(&watching).ok();
     watching.replace("interval = 1000\n", "interval = 1000\nbackup = true\n");
     daemon.signal(Signal::HUP);
     daemon.stderr.wait_for(&format!("core1: backup {REFUSED}"));

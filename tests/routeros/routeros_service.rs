@@ -481,7 +481,8 @@ fn what_was_added_is_removed() {
     command(&["remove", "core1"]).refused("aw-routeros", &["core1: ", through]);
     // All, or none: the entry of core3 has no heading of its own.
     fs::create_dir(at("inc")).unwrap();
-    let braces = "router = [{ name = \"core3\", address = \"192.0.2.3\", user = \"a\", agent = true }]\n";
+    let braces =
+        "router = [{ name = \"core3\", address = \"192.0.2.3\", user = \"a\", agent = true }]\n";
     fs::write(at("inc/a.toml"), braces).unwrap();
     let with_include = format!("include = \"inc\"\n{both}");
     fs::write(&config, &with_include).unwrap();

@@ -78,6 +78,15 @@ fn unknown_users() {
     assert!(!text.contains("UNKNOWN: "), "{text}");
     let summary = "core1: configuration changed by bob, UNKNOWN (+1 -1), candidate: eve";
     assert_eq!(change.summary(), summary);
+    // Who changes something unseen must not choose the name in the subject.
+    for mark in
+        [|claim: &mut LogClaim| claim.syslog = true, |claim: &mut LogClaim| claim.ambiguous = true]
+    {
+        let mut change = change.clone();
+        mark(&mut change.candidates[0]);
+        assert_eq!(change.summary(), "core1: configuration changed by bob, UNKNOWN (+1 -1)");
+        assert!(change.text("now", false).contains("  candidate: eve\n"));
+    }
     let known = Change { users: vec!["bob".into()], ..change };
     assert_eq!(known.summary(), "core1: configuration changed by bob (+1 -1)");
 }
@@ -127,4 +136,7 @@ fn an_ambiguous_change() {
     let line = "x <y by ssh:bob@1.2.3.4 (> changed by ssh:eve@10.0.0.1 (/x)";
     let change = change(Credit { claims: vec![claim(line)], ..Credit::default() });
     assert!(change.who().ends_with("(ambiguous)") && change.users.len() == 2);
+    assert!(change.text("now", false).contains("  The log names several users, "));
+    let one = Change { users: vec!["eve".into()], ..change };
+    assert!(one.text("now", false).contains("  The log line may be of another kind, or forged "));
 }

@@ -51,9 +51,9 @@ impl Change {
             let words: String = self.noted_words().chars().take(150).collect();
             return format!("{}: {}: {}", self.router, self.who(), plain(&words));
         }
-        // Where the log names all users, a sender of forged lines by syslog chooses no part of a subject.
+        // Of lines that may be forged the sender would choose a part of the subject: the text has their names.
         let is_unknown = self.users.iter().any(|user| user == UNKNOWN);
-        let candidates = match &*self.candidate_users() {
+        let candidates = match &*self.certain_candidates() {
             some if some.is_empty() || !is_unknown => String::new(),
             some => plain(&format!(", candidate: {}", some_of(some, 3))),
         };
@@ -75,9 +75,10 @@ impl Change {
         let mut text = String::new();
         let _ = writeln!(text, "{when} {} ({})", shown(&self.summary()), self.address);
         if self.ambiguous {
-            text.push_str(
-                "  The log names several users, and one of them may be forged: all are credited.\n",
-            );
+            text.push_str(match self.users.len() {
+                1 => "  The log line may be of another kind, or forged (a line by syslog without topics, or with text that a user chose).\n",
+                _ => "  The log names several users, and one of them may be forged: all are credited.\n",
+            });
         }
         if self.claims.iter().chain(&self.candidates).any(|claim| claim.syslog) {
             text.push_str(
@@ -86,10 +87,10 @@ impl Change {
         }
         let candidates = self.candidate_users();
         if self.users == [UNKNOWN] && candidates.is_empty() {
-            text.push_str("  UNKNOWN: no line of the router's log names who did this.\n");
+            text.push_str("  UNKNOWN: no line of the router's log that was read names who did this (it has lines only as far back as the router keeps them).\n");
         }
         if !candidates.is_empty() {
-            text.push_str("  A candidate is named by a line that may be about something else: it came by syslog, or is of a time without a connection.\n");
+            text.push_str("  A candidate is named by a line that may be about something else: it came by syslog, is of a time without a connection or of before the last complete export, or is one of the router's /system history.\n");
         }
         // Many lines would hide the difference.
         let log = self.log_text(&shown);

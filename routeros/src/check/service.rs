@@ -23,7 +23,7 @@ use crate::{
     health::is_running,
     hooks::HookCommand,
     service_state::ServiceState,
-    syslog::{ListenAddress, SyslogSockets},
+    syslog::{DENIED, ListenAddress, SyslogSockets},
 };
 
 pub fn read_config(path: &Path) -> Result<Config, Error> {
@@ -66,7 +66,13 @@ fn syslog_fault(config: &Config, listen: &ListenAddress) -> Option<String> {
         of_service.is_some_and(|own| own.is_used_by(listen))
             && is_running(&config.archive) == Ok(true)
     };
+    // Root opens a low port before it becomes this user, and so does a unit with a right that this process lacks.
+    let may_be_allowed = || {
+        let unit = UnitFiles::of("aw-routeros");
+        listen.is_low() && !unit.is_some_and(|unit| unit.may_not_bind_low_ports())
+    };
     match SyslogSockets::open(listen) {
+        Err(Error::Failed(why)) if why.contains(DENIED) && may_be_allowed() => None,
         Err(Error::Failed(why)) if !is_own() => Some(why),
         _ => None,
     }
@@ -87,7 +93,7 @@ fn writable(directory: &Path) -> Result<(), String> {
         Ok(found) => found,
     };
     if !found.is_dir() {
-        return Err(format!("use {shown}: it is not a directory (remove it)"));
+        return Err(format!("use {shown}: it is not a directory (name a directory)"));
     }
     if found.uid() != geteuid().as_raw() {
         let remedy = remedy_for_this_user(found.uid(), directory);

@@ -16,10 +16,9 @@ impl Recorder {
     }
 
     /// The file was refused at a reload.
-    pub fn configuration_refused(&self, why: &str) {
-        let mail = format!(
-            "{why}: the running aw-routeros keeps its old configuration, and cannot start again with this file"
-        );
+    pub fn configuration_refused(&self, why: &str, can_start: bool) {
+        let start = if can_start { "" } else { ", and cannot start again with this file" };
+        let mail = format!("{why}: the running aw-routeros keeps its old configuration{start}");
         self.set_configuration(why, &mail);
     }
 

@@ -9,6 +9,7 @@ use super::{Recorder, lock};
 use crate::{
     archive::{Archive, RouterState},
     config::{Router, RouterName},
+    pause::Pause,
     shared_faults::{
         Joined, Now, OwnFault, ReportedFault, SharedCause, SharedEnd, SharedFault, SharedReport,
     },
@@ -32,6 +33,8 @@ impl Recorder {
         for name in gone {
             self.journal.update_state(&name, |state| state.before = None);
         }
+        // A router that a reload adds has no pause.
+        *lock(&self.pause) = Pause::None;
         self.mail
             .set_receivers(routers.iter().filter_map(|router| router.mail_to.as_ref()).flatten());
     }
@@ -97,11 +100,14 @@ impl Recorder {
     pub fn begin(&self, router: &Arc<Router>) -> RestoredFaults {
         let (name, now) = (&router.name, Now::of_clocks());
         let is_known = lock(&self.statuses).insert(name.clone(), CONNECTING.into()).is_some();
-        let last_alive = if is_known { Some(now.time) } else { self.last_alive };
+        let pause = if is_known { Pause::For(SignedDuration::ZERO) } else { *lock(&self.pause) };
         let mut begun = None;
         self.journal.update_state(name, |state| {
             let address = router.address.to_string();
-            let was_unreachable = begin(state, address, last_alive, now.time);
+            let was_unreachable = begin(state, address, pause, now.time);
+            if !router.backup {
+                state.no_backup.clear();
+            }
             begun = Some((was_unreachable, state.clone()));
         });
         let (was_unreachable, state) = begun.unwrap_or_default();
@@ -117,7 +123,7 @@ impl Recorder {
         if unreachable_since.is_some() {
             shared.expect_unreachable(name);
         }
-        let off = if is_known { None } else { self.off() };
+        let off = self.text_of(pause);
         let before = if was_unreachable { ", and did not reach it before that either" } else { "" };
         RestoredFaults {
             is_refused,
@@ -129,9 +135,11 @@ impl Recorder {
 
     /// "from TIME to TIME", if no process followed the routers for a long time before this one.
     pub fn off(&self) -> Option<String> {
-        let (last, start) = (self.last_alive?, self.started);
-        let is_long = start.duration_since(last) >= LONGEST_STOP;
-        is_long.then(|| format!("from {} to {}", self.local_time(last), self.local_time(start)))
+        self.text_of(*lock(&self.pause))
+    }
+
+    fn text_of(&self, pause: Pause) -> Option<String> {
+        pause.text(self.started, |time| self.local_time(time))
     }
 
     /// At the start: routers that an earlier process followed when it was killed, and that are configured no more.
@@ -210,6 +218,9 @@ impl Recorder {
         let mail =
             self.mail.faults().texts().into_iter().map(|why| format!("; {}", self.masked(&why)));
         let mut text = self.summary_of_routers() + &mail.collect::<String>();
+        for why in self.journal.faults() {
+            text += &format!("; {}", self.masked(&why));
+        }
         let not_in_effect = lock(&self.not_in_effect).clone();
         if !not_in_effect.is_empty() {
             text += &format!("; configuration not in effect: {}", self.masked(&not_in_effect));
@@ -262,8 +273,6 @@ pub struct RestoredFaults {
 pub const CONNECTING: &str = "connecting";
 /// and of one that is not followed any more.
 pub const STOPPED: &str = "stopped";
-/// A fault goes on if the daemon was off no longer than this.
-const LONGEST_STOP: SignedDuration = SignedDuration::from_hours(1);
 
 /// Whether a router of this status is followed.
 pub fn is_followed(status: &str) -> bool {
@@ -290,15 +299,10 @@ pub(super) fn set_status(state: &mut RouterState, status: &str, now: Timestamp) 
 }
 
 /// The router is followed from now on, at this address. An outage goes on if it is the same address, and the daemon was not off
-/// for long: a process that was killed was last alive at `last_alive`. Returns whether an outage does not go on.
-fn begin(
-    state: &mut RouterState,
-    address: String,
-    last_alive: Option<Timestamp>,
-    now: Timestamp,
-) -> bool {
-    let ended = if state.status == STOPPED { state.since } else { last_alive };
-    let is_short = ended.is_some_and(|ended| now.duration_since(ended) < LONGEST_STOP);
+/// for long. Returns whether an outage does not go on.
+fn begin(state: &mut RouterState, address: String, pause: Pause, now: Timestamp) -> bool {
+    let stopped = state.since.filter(|_| state.status == STOPPED);
+    let is_short = pause.is_short(stopped, now);
     let is_same = state.address.is_empty() || state.address == address;
     state.address = address;
     set_status(state, CONNECTING, now);

@@ -195,7 +195,8 @@ fn a_fault_across_a_restart() {
     let update = |change: &dyn Fn(&mut RouterState)| {
         fixture.recorder().journal.update_state(name, change);
     };
-    let restart = |minutes| fixture.recorder().with_last_alive(Some(ago(minutes)));
+    let restart =
+        |minutes| fixture.recorder().with_pause(Pause::For(SignedDuration::from_mins(minutes)));
     let since = ago(300);
     let lost = |status: &str| {
         fixture.recorder().set_status(name, status, "off");
@@ -238,10 +239,26 @@ fn a_fault_across_a_restart() {
         assert!(off.ends_with(", and did not reach it before that either"), "{off}");
         recorder.set_status(name, "unreachable", "off");
         assert!(is_later());
-        // A reload is no restart.
+        // A reload is no restart: not for a router that comes back, and not for one that is new.
         recorder.set_status(name, "stopped", "");
         assert!(recorder.begin(&router).off.is_none());
+        recorder.set_routers(&[]);
+        assert!(recorder.begin(&router).off.is_none());
     }
+}
+
+/// After a power cut a machine without a clock of its own does not know how long it was off: the outage begins again.
+#[test]
+fn a_pause_of_unknown_length() {
+    let fixture = Fixture::new("");
+    let (router, name) = (Arc::new(fixture.router().clone()), &fixture.router().name);
+    let recorder = fixture.recorder();
+    recorder.set_status(name, "unreachable", "off");
+    let recorder = fixture.recorder().with_pause(Pause::Unknown);
+    let restored = recorder.begin(&router);
+    let off = restored.off.unwrap();
+    assert!(restored.unreachable_since.is_none());
+    assert!(off.contains(", and it is unknown how long (the machine was booted"), "{off}");
 }
 
 /// The status of the unit has why a configuration is not in effect.
@@ -249,7 +266,7 @@ fn a_fault_across_a_restart() {
 fn a_status_with_the_configuration() {
     let fixture = Fixture::new("");
     let recorder = fixture.recorder();
-    recorder.configuration_refused("line 3: unknown key");
+    recorder.configuration_refused("line 3: unknown key", false);
     let text = "; configuration not in effect: line 3: unknown key";
     assert!(recorder.summary().ends_with(text), "{}", recorder.summary());
     recorder.configuration_read("");
@@ -262,7 +279,7 @@ fn another_address_after_a_restart() {
     let fixture = Fixture::new("");
     let (mut router, name) = (fixture.router().clone(), &fixture.router().name);
     let begin = |router: &Router| {
-        let recorder = fixture.recorder().with_last_alive(Some(Timestamp::now()));
+        let recorder = fixture.recorder().with_pause(Pause::For(SignedDuration::ZERO));
         let restored = recorder.begin(&Arc::new(router.clone()));
         recorder.set_status(name, "unreachable", "off");
         restored.unreachable_since.is_some()

@@ -11,6 +11,7 @@ use crate::{
     config::RouterName,
     config_export::list,
     login_gate::Credential,
+    set_host_key::key_of_another,
     shared_faults::{OwnFault, SharedCause, SharedFault},
     ssh::SshFault,
 };
@@ -79,7 +80,13 @@ impl RouterTask {
             | SshFault::NoChannel(_)
             | SshFault::Late { .. } => ("failing", OwnFault::Local),
         };
-        let text = self.with_next_try(&cause, Some(LONG_PAUSE));
+        let other = match own {
+            OwnFault::ChangedKey => {
+                key_of_another(&cause, &self.router, &self.recorder.config.routers)
+            }
+            _ => String::new(),
+        };
+        let text = self.with_next_try(&format!("{cause}{other}"), Some(LONG_PAUSE));
         self.recorder.set_status(&self.router.name, status, &text);
         self.has_other_fault = true;
         self.recorder.own_fault(&self.router, SharedFault::own(own, &cause, text));

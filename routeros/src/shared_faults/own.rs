@@ -203,7 +203,7 @@ impl State {
                 format!("{} ({})\n\n{reason}\n{all}", one.name, one.address)
             }
             // What matters most comes first.
-            _ if has_all && count < all => {
+            _ if has_all && count < all && !self.is_reported_to(&to) => {
                 format!("{}\n\n{count} of the {all} routers are reported to you:\n\n", own.all())
             }
             _ if is_all => format!("{}\n\nat the same time:\n\n", own.all()),

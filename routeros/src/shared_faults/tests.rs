@@ -459,6 +459,11 @@ fn an_outage_that_is_noticed_slowly() {
     let (last, first) = (&reports.last().unwrap().1, &reports[0].1);
     assert_eq!(first.subject, "66 routers: unreachable", "a minute after the first one");
     assert!(last.subject.ends_with("more routers, now all 100: unreachable"), "{}", last.subject);
+    assert!(
+        !last.text.contains("are reported to you"),
+        "all are, the others before: {}",
+        last.text
+    );
     assert!(last.text.contains("no router can be reached"), "{}", last.text);
 }
 
