@@ -296,7 +296,8 @@ impl Sender {
     /// Mails that could not be written to the spool.
     fn send_unspooled(&self) -> Result<(), Failing> {
         let (mut connection, mut reason) = (None, None);
-        for _ in 0..lock(&self.unspooled).len() {
+        let count = lock(&self.unspooled).len();
+        for _ in 0..count {
             let Some(mail) = lock(&self.unspooled).pop_front() else { break };
             let (recipients, message) = self.recipients(&mail);
             let mut send = |to| self.client.deliver(&mut connection, &[to], message).map(drop);

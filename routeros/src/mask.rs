@@ -23,7 +23,8 @@ const PASSES: usize = 5;
 
 /// The text with the values of secrets replaced. If the end of a value is missing, all text after it is masked.
 pub fn mask(text: &str) -> String {
-    let mut masked = text.to_owned();
+    // First: what stands behind one is no value of it.
+    let mut masked = without_private_keys(text);
     for _ in 0..PASSES {
         let again = mask_once(&masked);
         if again == masked {

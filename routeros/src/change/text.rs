@@ -87,7 +87,7 @@ impl Change {
         }
         let candidates = self.candidate_users();
         if self.users == [UNKNOWN] && candidates.is_empty() {
-            text.push_str("  UNKNOWN: no line of the router's log that was read names who did this (it has lines only as far back as the router keeps them).\n");
+            text.push_str("  UNKNOWN: no line of the router's log names who did this, of those that were read (the router keeps only the last ones).\n");
         }
         if !candidates.is_empty() {
             text.push_str("  A candidate is named by a line that may be about something else: it came by syslog, is of a time without a connection or of before the last complete export, or is one of the router's /system history.\n");
