@@ -1,9 +1,9 @@
 //! The mailer: a spool, and the thread that sends from it.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashSet, VecDeque},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
@@ -29,6 +29,8 @@ const MAX_SPOOL: u64 = 256 << 20;
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// For the silence of the server; four times as long for a mail.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Mails that wait without the spool, at most.
+const MAX_UNSPOOLED: usize = 100;
 
 /// A mailer whose files are read: ready to be started after privileges are dropped.
 pub struct PreparedMailer {
@@ -57,10 +59,13 @@ impl PreparedMailer {
         let (wake, woken) = sync_channel(1);
         let (done, ended) = sync_channel(1);
         let faults = Arc::<Mutex<MailFaults>>::default();
+        let unspooled = Arc::<Mutex<VecDeque<_>>>::default();
         let sender = Sender {
             client: Arc::clone(&client),
             spool: Arc::clone(&spool),
             faults: Arc::clone(&faults),
+            unspooled: Arc::clone(&unspooled),
+            sent: Mutex::default(),
         };
         let run = move || {
             sender.run(&woken);
@@ -68,7 +73,7 @@ impl PreparedMailer {
         };
         let started = thread::Builder::new().name("mail".into()).spawn(run);
         started.map_err(|error| Error::io("start the thread for mail", error))?;
-        Ok(Mailer { client, spool, faults, wake, ended: Mutex::new(ended) })
+        Ok(Mailer { client, spool, faults, unspooled, wake, ended: Mutex::new(ended) })
     }
 }
 
@@ -98,6 +103,7 @@ pub struct Mailer {
     client: Arc<SmtpClient>,
     spool: Arc<Spool>,
     faults: Arc<Mutex<MailFaults>>,
+    unspooled: Arc<Mutex<VecDeque<Vec<u8>>>>,
     wake: SyncSender<()>,
     ended: Mutex<Receiver<()>>, // so that threads can share the mailer
 }
@@ -110,17 +116,49 @@ impl Mailer {
 
     /// The same to these addresses instead of the recipients of the options. Without an address nothing is sent.
     pub fn send_to(&self, to: Option<&[String]>, subject: &str, text: &str) -> Result<(), String> {
+        let mails = self.files(to, subject, text)?;
+        if mails.is_empty() {
+            return Ok(());
+        }
+        let failure = |error| format!("write a mail to the spool: {}", cause(&error));
+        self.spool.put(&mails).map_err(failure)?;
+        self.wake()
+    }
+
+    /// The same without the spool, where it cannot be written: what is not sent when the process ends is lost. Accepts a few
+    /// mails only, all or none of the recipients.
+    pub fn send_unspooled(
+        &self,
+        to: Option<&[String]>,
+        subject: &str,
+        text: &str,
+    ) -> Result<(), String> {
+        let mails = self.files(to, subject, text)?;
+        let waiting = &mut *lock(&self.unspooled);
+        if waiting.len() + mails.len() > MAX_UNSPOOLED {
+            return Err(format!("{} mails wait without the spool", waiting.len()));
+        }
+        waiting.extend(mails);
+        self.wake()
+    }
+
+    /// A file for each recipient, so that a refused recipient does not delay the others.
+    fn files(
+        &self,
+        to: Option<&[String]>,
+        subject: &str,
+        text: &str,
+    ) -> Result<Vec<Vec<u8>>, String> {
         let mail = Mail { subject, text, id: None, comment: None };
         let (message, recipients) = match to {
-            Some([]) => return Ok(()),
+            Some([]) => return Ok(Vec::new()),
             Some(to) => self.client.format_to(to, &mail)?,
             None => (self.client.format(&mail)?, self.client.recipients().to_vec()),
         };
-        // A file for each recipient, so that a refused recipient does not delay the others.
-        let mails: Vec<_> =
-            recipients.iter().map(|recipient| spool_file(recipient, &message)).collect();
-        let failure = |error| format!("write a mail to the spool: {}", cause(&error));
-        self.spool.put(&mails).map_err(failure)?;
+        Ok(recipients.iter().map(|recipient| spool_file(recipient, &message)).collect())
+    }
+
+    fn wake(&self) -> Result<(), String> {
         match self.wake.try_send(()) {
             Ok(()) | Err(TrySendError::Full(())) => Ok(()), // full: it is about to look
             Err(TrySendError::Disconnected(())) => {
@@ -156,14 +194,18 @@ impl Mailer {
     }
 }
 
-fn lock(faults: &Mutex<MailFaults>) -> MutexGuard<'_, MailFaults> {
-    faults.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Sender {
     client: Arc<SmtpClient>,
     spool: Arc<Spool>,
     faults: Arc<Mutex<MailFaults>>,
+    /// Mails that no file has.
+    unspooled: Arc<Mutex<VecDeque<Vec<u8>>>>,
+    /// Files that are sent and cannot be removed.
+    sent: Mutex<HashSet<PathBuf>>,
 }
 
 /// Mail cannot be sent now: the number of messages in the spool, which are tried again, and the cause.
@@ -200,7 +242,11 @@ impl Sender {
     }
 
     fn send_all(&self) -> Result<(), Failing> {
-        let waiting = self.spool.waiting().map_err(|error| (0, cause(&error)))?;
+        self.send_unspooled()?;
+        let mut waiting = self.spool.waiting().map_err(|error| (0, cause(&error)))?;
+        waiting.retain(|path| !lock(&self.sent).contains(path) || fs::remove_file(path).is_err());
+        lock(&self.sent).retain(|path| waiting.contains(path));
+        waiting.retain(|path| !lock(&self.sent).contains(path));
         let (mut later, mut deferred, mut reason) = (HashSet::new(), 0, None);
         let mut connection = None;
         for (sent, path) in waiting.iter().enumerate() {
@@ -217,7 +263,10 @@ impl Sender {
             let sent = recipients.iter().cloned().try_for_each(&mut send);
             match sent {
                 Ok(()) => {
-                    fs::remove_file(path).map_err(|error| (left, cause(&error)))?;
+                    if let Err(error) = fs::remove_file(path) {
+                        lock(&self.sent).insert(path.clone()); // not a second time
+                        warn(format_args!("remove {}: {}", path.display(), cause(&error)));
+                    }
                     let refused = &mut lock(&self.faults).refused;
                     recipients.iter().for_each(|to| drop(refused.remove(&to.to_string())));
                 }
@@ -242,6 +291,39 @@ impl Sender {
             connection.quit();
         }
         reason.map_or(Ok(()), |why| Err((deferred, why)))
+    }
+
+    /// Mails that could not be written to the spool.
+    fn send_unspooled(&self) -> Result<(), Failing> {
+        let (mut connection, mut reason) = (None, None);
+        let count = lock(&self.unspooled).len();
+        for _ in 0..count {
+            let Some(mail) = lock(&self.unspooled).pop_front() else { break };
+            let (recipients, message) = self.recipients(&mail);
+            let mut send = |to| self.client.deliver(&mut connection, &[to], message).map(drop);
+            match recipients.into_iter().try_for_each(&mut send) {
+                Ok(()) => {}
+                Err(Undelivered::Refused(why)) => {
+                    warn(format_args!(
+                        "the mail server rejected a mail, which is not sent again: {why} (correct the address, or have the server accept it)"
+                    ));
+                }
+                Err(Undelivered::Deferred(why)) => {
+                    lock(&self.unspooled).push_back(mail);
+                    reason = Some(why);
+                }
+                Err(Undelivered::Server(why)) => {
+                    let unspooled = &mut *lock(&self.unspooled);
+                    unspooled.push_front(mail);
+                    return Err((unspooled.len(), why));
+                }
+            }
+        }
+        if let Some(connection) = connection {
+            connection.quit();
+        }
+        let waiting = lock(&self.unspooled).len();
+        reason.map_or(Ok(()), |why| Err((waiting, why)))
     }
 
     /// The recipients and the message of a file in the spool.

@@ -33,7 +33,8 @@ pub fn own_name() -> String {
     user_name(geteuid().as_raw())
 }
 
-fn user_name(id: u32) -> String {
+/// Its name, or its number as sudo takes it.
+pub fn user_name(id: u32) -> String {
     get_user_by_uid(id)
         .map_or_else(|| format!("user id {id}"), |user| user.name().to_string_lossy().into_owned())
 }
@@ -198,6 +199,13 @@ pub fn note_of_another_user(services: &[&str]) -> Option<String> {
             own_name()
         )
     })
+}
+
+/// " (did you mean NAME?)": the router whose name differs least from a mistyped one.
+pub fn did_you_mean(config: &Config, name: &str) -> String {
+    let names: Vec<_> = config.routers.iter().map(|router| router.name.as_str()).collect();
+    aw_service::nearest(name, &names)
+        .map_or(String::new(), |near| format!(" (did you mean {near}?)"))
 }
 
 #[cfg(test)]

@@ -177,6 +177,11 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.into())
 }
 
+/// The file in which `add` stores the password of a router.
+pub fn password_file(config: &Path, name: &RouterName) -> PathBuf {
+    absolute(&config.parent().unwrap_or(Path::new(".")).join(format!("{name}.pass")))
+}
+
 /// The line of the entry for the login, and a password file to write, with its content.
 fn credentials(
     config: &Path,
@@ -191,7 +196,7 @@ fn credentials(
         (.., true) => ("agent = true\n".into(), None),
         _ if has_login => (String::new(), None),
         _ => {
-            let path = config.parent().unwrap_or(Path::new(".")).join(format!("{name}.pass"));
+            let path = password_file(config, name);
             let line = format!("password_file = {}\n", file(&path));
             let password = ask_secret("Password: ", "--password-file, --key-file or --agent")?;
             if password.is_empty() {

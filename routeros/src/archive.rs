@@ -67,6 +67,8 @@ pub struct RouterState {
     pub lines: usize,
     /// The file of a backup may still be on the router.
     pub backup_left: bool,
+    /// Why there is no backup; empty if the last one was complete.
+    pub no_backup: String,
     /// Changed lines that rules ignored so far.
     pub ignored: u64,
     /// Time and message of the last log line about a change, to find later ones after the next connection.
@@ -76,6 +78,8 @@ pub struct RouterState {
     /// Faults that were mailed and whose end was not.
     #[serde(deserialize_with = "read_reported")]
     pub reported: Vec<ReportedFault>,
+    /// What was damaged in the archive, until it is mailed.
+    pub damaged: String,
     /// Why the configuration in the archive may be incomplete; empty if it is confirmed.
     pub unconfirmed: String,
     /// What the router does not answer, besides its exports; empty if it answers all.

@@ -19,7 +19,7 @@ pub use self::{
     show::{ShowOptions, show},
 };
 use crate::{
-    access::read_config,
+    access::{did_you_mean, read_config},
     archive::Archive,
     attribution::{LogClaim, users},
     change::Change,
@@ -207,6 +207,14 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
     {
         return diff_routers(&config, [name, other], &options.output);
     }
+    if let Some(to) = &options.to {
+        let is_router = |word: &&String| find_configured(&config, word).is_ok();
+        if let Some(other) = [from, to].into_iter().find(is_router) {
+            return Err(failed(format_args!(
+                "{other} is a router: diff compares two routers (aw-routeros diff {name} {other}), or two snapshots of one (aw-routeros log {name} lists them)"
+            )));
+        }
+    }
     let from = match (find_snapshot(&snapshots, from), &options.to) {
         (Err(NoSnapshot::None(why)), None) => {
             return Err(failed(format_args!("{why}, and no router has this name")));
@@ -260,7 +268,10 @@ fn diff_routers(
 pub fn find_configured(config: &Config, name: &str) -> Result<RouterName, Error> {
     let found = config.routers.iter().find(|router| router.name.as_str() == name);
     let found = found.map(|router| router.name.clone());
-    found.ok_or_else(|| failed(format_args!("{name}: no router of this name in the configuration")))
+    found.ok_or_else(|| {
+        let near = did_you_mean(config, name);
+        failed(format_args!("{name}: no router of this name in the configuration{near}"))
+    })
 }
 
 /// The routers of the configuration. Others of the archive are named, because they are left out.
@@ -270,7 +281,10 @@ fn configured(config: &Config) -> Vec<RouterName> {
     others.retain(|name| !names.contains(name));
     if !others.is_empty() {
         let others = some_of(&others, NAMED);
-        info(format_args!("not in the configuration, and left out: {others} (each by its name)"));
+        info(format_args!(
+            "archives of removed routers, not shown: {others} (aw-routeros log NAME shows one; rm -r {}/NAME deletes it)",
+            config.archive.display()
+        ));
     }
     names
 }
@@ -286,9 +300,15 @@ pub fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
             info(format_args!("{name} is not in the configuration: this is what its archive has"));
             Ok(name)
         }
-        _ => Err(failed(format_args!(
-            "{name}: no router of this name in the configuration, nor in the archive (aw-routeros show lists those of the configuration, aw-routeros log names the others)"
-        ))),
+        _ => {
+            let help = match did_you_mean(config, name) {
+                near if near.is_empty() => " (aw-routeros show lists those of the configuration, aw-routeros log names the others)".into(),
+                near => near,
+            };
+            Err(failed(format_args!(
+                "{name}: no router of this name in the configuration, nor in the archive{help}"
+            )))
+        }
     }
 }
 

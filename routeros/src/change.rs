@@ -134,7 +134,15 @@ impl Change {
 
     /// The users of log lines that it is not credited to for certain.
     pub fn candidate_users(&self) -> Vec<&str> {
-        let mut named = users(&self.candidates);
+        self.not_credited(users(&self.candidates))
+    }
+
+    /// Those of them that a line names which no other user may have written.
+    fn certain_candidates(&self) -> Vec<&str> {
+        self.not_credited(users(self.candidates.iter().filter(|claim| !claim.is_doubtful())))
+    }
+
+    fn not_credited<'a>(&self, mut named: Vec<&'a str>) -> Vec<&'a str> {
         named.retain(|user| !self.users.iter().any(|credited| credited == user));
         named
     }

@@ -105,12 +105,21 @@ fn check(path: &Path, options: &CheckOptions) -> Result<(), Error> {
     if let Some(name) = &options.router
         && routers.is_empty()
     {
-        return Err(failed(format_args!("{name}: no router of this name in {}", path.display())));
+        let near = access::did_you_mean(&config, name);
+        return Err(failed(format_args!(
+            "{name}: no router of this name in {}{near}",
+            path.display()
+        )));
     }
     for twice in same_router(&[], &config.routers, &Vec::new()) {
         warn(twice);
     }
     config.warnings.iter().for_each(warn);
+    for router in routers.iter().filter(|router| router.backup) {
+        let state = Archive::of(&config.archive, &router.name).whole_state();
+        let why = state.map_or(String::new(), |state| state.no_backup);
+        faults.extend((!why.is_empty()).then(|| format!("{}: {}", router.name, mask(&why))));
+    }
     let findings = block_on(check_routers(&config, routers))?;
     if !findings.is_empty() {
         print_findings(&findings, options.format)?;

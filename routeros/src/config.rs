@@ -7,7 +7,7 @@ mod words;
 
 use std::{
     collections::{BTreeSet, HashSet},
-    io::ErrorKind,
+    io::{self, ErrorKind},
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -222,7 +222,17 @@ impl Config {
 
     /// The configuration if the file had this text.
     pub fn parse_file(path: &Path, text: String) -> Result<Config, String> {
-        let mut config = Config::of(&tables::sources(path, text)?)?;
+        let read = |path: &Path| read_file_text(path, FileKind::Settings, MAX_CONFIG);
+        Config::parse_files(path, text, read)
+    }
+
+    /// The same, with the texts of the files of `include` by `read`.
+    pub fn parse_files(
+        path: &Path,
+        text: String,
+        read: impl Fn(&Path) -> io::Result<String>,
+    ) -> Result<Config, String> {
+        let mut config = Config::of(&tables::sources(path, text, read)?)?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
         config.make_paths_absolute(absolute.parent().unwrap_or(Path::new("/")));
         link_jumps(&mut config)?; // with those paths
@@ -321,6 +331,14 @@ impl Config {
         self.hooks.iter().chain(&self.commit_hooks)
     }
 
+    /// The files that `[mail]` names.
+    pub fn files_of_mail(&self) -> impl Iterator<Item = &PathBuf> {
+        let mail = self.mail.iter().flat_map(|mail| [&mail.password_file, &mail.ca_file]);
+        let oauth = self.mail.iter().flat_map(|mail| &mail.oauth);
+        let oauth = oauth.flat_map(|o| [&o.client_secret_file, &o.refresh_token_file]);
+        mail.chain(oauth).flatten()
+    }
+
     /// The ring, if one is configured.
     pub fn ring_name(&self) -> Result<Option<RingName>, String> {
         let name = (!self.ring.is_empty()).then(|| self.ring.parse::<RingName>()).transpose();
@@ -352,6 +370,21 @@ impl Router {
             return Err(format!("login_retry must be at most {MAX_SECONDS}"));
         }
         self.mail_to.as_deref().map_or(Ok(()), |to| check_addresses("mail_to", to))
+    }
+
+    /// Whether only the group or the receivers of mail differ, for which a connection need not end.
+    pub fn is_followed_like(&self, other: &Router) -> bool {
+        let jumps_alike = match (&self.jump, &other.jump) {
+            (Some(jump), Some(other)) => jump.is_followed_like(other),
+            (jump, other) => jump.is_none() && other.is_none(),
+        };
+        let (group, mail_to, jump) = (self.group.clone(), self.mail_to.clone(), self.jump.clone());
+        jumps_alike && *self == Router { group, mail_to, jump, ..other.clone() }
+    }
+
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.password_file, &self.key_file, &self.passphrase_file].into_iter().flatten()
     }
 
     /// The user as it is sent at login, with its suffix.

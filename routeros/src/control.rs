@@ -41,14 +41,17 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// The time limit for an export with all that it may wait for.
 pub const ANSWER_TIME: Duration = Duration::from_secs(900);
 
-/// A request of one router's export.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A request of one router's export, or of the result of the last reload.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Request {
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub export: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reload: bool,
 }
 
-/// The name of a router, and where the answer goes.
+/// The name of a router, or none for the last reload, and where the answer goes.
 pub type ExportRequest = (String, AnswerTo);
 
 pub fn path(archive: &Path) -> PathBuf {
@@ -61,7 +64,9 @@ pub fn listen(archive: &Path, identity: Option<&Identity>) -> Result<UnixListene
     let failure = |error| format!("create {}: {}", path.display(), aw_service::cause(&error));
     match fs::symlink_metadata(&path) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(&path).map_err(failure)?,
-        Ok(_) => return Err(format!("create {}: it is not a socket (remove it)", path.display())),
+        Ok(_) => {
+            return Err(format!("create {}: it is not a socket (move it away)", path.display()));
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failure(error)),
     }
@@ -131,6 +136,10 @@ async fn answer(
         _ => return ExportAnswer::failed("the request is not a complete line"),
     };
     let name = match request {
+        Ok(request) if request.reload => String::new(),
+        Ok(Request { export, .. }) if export.is_empty() => {
+            return ExportAnswer::failed("the request: it names no router");
+        }
         Ok(request) => request.export,
         Err(error) => return ExportAnswer::failed(format!("the request: {error}")),
     };

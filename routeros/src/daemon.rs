@@ -40,8 +40,10 @@ use crate::{
     hooks::{self, HookCommand, Hooks},
     login_gate,
     open_files::shortage,
+    pause::{Alive, Pause, is_clock_kept, this_boot},
     recorder::Recorder,
     reload,
+    session::{ExportAnswer, ExportResult},
     ssh::retry_jumps,
     start_access,
     syslog::{self, SyslogSockets},
@@ -69,6 +71,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         own_directory(directory, identity.as_ref())?;
     }
     let lock = lock(&config.archive, identity.as_ref())?;
+    let pause = lock.pause;
     let control = control::listen(&config.archive, identity.as_ref());
     let control = control
         .inspect_err(|why| warn(format_args!("{why}: aw-routeros export will not work")))
@@ -110,8 +113,13 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let git = config.git.as_ref().map(repository).transpose()?;
     let mailer = prepared.map(PreparedMailer::start).transpose()?;
     let hooks = hooks.map(|pipes| Hooks::new(pipes, &config)).transpose()?;
-    let recorder = Recorder::new(&config, false, mailer, ring, git).with_hooks(hooks);
+    let recorder =
+        Recorder::new(&config, false, mailer, ring, git).with_pause(pause).with_hooks(hooks);
     let recorder = Arc::new(recorder);
+    if let Some(off) = recorder.off() {
+        info(format_args!("no aw-routeros followed the routers {off}"));
+    }
+    recorder.stop_others(&config.routers);
     recorder.configuration_read("");
     recorder.mask_bases();
     recorder.commit_archive();
@@ -123,8 +131,8 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::io("start the event loop", error))?;
     startup.ready()?;
-    // For the message of another process. Not before: the one that opened the file may have ended.
-    let _ = lock.write_all_at(process::id().to_string().as_bytes(), 0);
+    // Not before: the process that opened the file may have ended.
+    lock.alive();
     info(start_line(&config));
     if config.routers.is_empty() {
         warn("no router is configured (aw-routeros add HOST)");
@@ -136,6 +144,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         (config, &path),
         syslog,
         Arc::clone(&recorder),
+        &lock,
         requests,
         open_files,
         &signals,
@@ -154,6 +163,7 @@ async fn follow(
     (config, path): (Config, &Path),
     syslog: Option<SyslogSockets>,
     recorder: Arc<Recorder>,
+    lock: &ArchiveLock,
     mut requests: mpsc::Receiver<ExportRequest>,
     open_files: u64,
     signals: &Signals,
@@ -171,15 +181,20 @@ async fn follow(
     let failure = |error| Error::io("wait for signals", error);
     let fd = signals.as_fd().try_clone_to_owned().map_err(failure)?;
     let wake = UnixStream::from_std(fd.into()).map_err(failure)?;
-    let mut reports = None;
+    let (mut reports, mut reload_requests, mut refused) = (None, Vec::new(), String::new());
     let mut second = interval(Duration::from_secs(1));
+    let mut minute = interval(Duration::from_secs(60));
     while !signals.stopped() {
         tokio::select! {
             ready = wake.readable() => {
                 ready.map_err(failure)?;
                 while wake.try_read(&mut [0; 16]).is_ok_and(|read| read > 0) {}
             }
-            Some((name, to)) = requests.recv() => tasks.export(&name, to),
+            Some((name, to)) = requests.recv() => match name.is_empty() {
+                true => reload_requests.push(to),
+                false => tasks.export(&name, to),
+            },
+            _ = minute.tick() => lock.alive(),
             _ = second.tick() => {
                 startup.alive();
                 startup.status(|| recorder.summary());
@@ -194,10 +209,12 @@ async fn follow(
             }
         }
         if signals.take_hangup() {
-            let refused = |new: &Config| reload::refusal(&recorder.config, &current, new);
-            let read = Config::read(path).and_then(|new| refused(&new).map_or(Ok(new), Err));
+            let refusal = |new: &Config| reload::refusal(&recorder.config, &current, new);
+            let read = Config::read(path).map_err(|cause| (cause, false));
+            let read = read.and_then(|new| refusal(&new).map_or(Ok(new), |why| Err((why, true))));
             match read {
                 Ok(new) => {
+                    refused.clear();
                     login_gate::reload(&new.routers);
                     retry_jumps();
                     reload_routers(&mut tasks, &current, &new);
@@ -205,14 +222,23 @@ async fn follow(
                     reloads.send_modify(|times| *times += 1);
                     current = new;
                 }
-                Err(cause) => {
+                Err((cause, can_start)) => {
                     warn(format_args!("{cause}: the old configuration stays in effect"));
-                    recorder.configuration_refused(&cause);
+                    recorder.configuration_refused(&cause, can_start);
+                    refused = cause;
                 }
             }
         }
+        // After the signal that was sent before them.
+        for to in reload_requests.drain(..) {
+            let _ = to.send(match refused.as_str() {
+                "" => ExportAnswer { result: ExportResult::Unchanged, ..ExportAnswer::default() },
+                why => ExportAnswer::failed(why),
+            });
+        }
     }
     tasks.stop();
+    lock.alive();
     recorder.syslog_senders.report();
     Ok(())
 }
@@ -270,8 +296,7 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
     };
     read(path);
     for router in config.routers.iter().chain(&config.jump_hosts) {
-        let all = [&router.password_file, &router.key_file, &router.passphrase_file];
-        all.into_iter().flatten().for_each(|path| read(path));
+        router.files().for_each(|path| read(path));
     }
     let hosts = || config.routers.iter().chain(&config.jump_hosts);
     files.extend(hosts().map(|router| Access::Connect(router.address.port)));
@@ -303,7 +328,7 @@ fn own_directory(path: &Path, identity: Option<&Identity>) -> Result<(), Error> 
     let user = identity.map_or(rustix::process::geteuid(), |identity| identity.user);
     let shown = path.display();
     if !metadata.is_dir() {
-        return Err(failed(format_args!("use {shown}: it is not a directory (remove it)")));
+        return Err(failed(format_args!("use {shown}: it is not a directory (name a directory)")));
     }
     if metadata.uid() != user.as_raw() {
         let (user, remedy) = access::remedy_for_owner(user.as_raw(), metadata.uid(), path);
@@ -316,8 +341,40 @@ pub fn lock_path(archive: &Path) -> PathBuf {
     archive.join(".lock")
 }
 
+/// Only one process writes to the archive: the one that holds this lock.
+pub struct ArchiveLock {
+    file: File,
+    boot: String,
+    /// How long no daemon followed the routers.
+    pub pause: Pause,
+}
+
+impl ArchiveLock {
+    /// Writes the number of this process, for the message of another one, and that it is alive, for the next daemon: one that is
+    /// killed writes no more. This is content of the file because a disk may store its time of modification a day later
+    /// (`lazytime`).
+    fn alive(&self) {
+        self.write(&Alive::now(&self.boot));
+    }
+
+    fn write(&self, alive: &Alive) {
+        let text = format!("{} {}\n", process::id(), alive.text());
+        let written = self.file.write_all_at(text.as_bytes(), 0);
+        let _ = written.and_then(|()| self.file.set_len(text.len() as u64));
+    }
+}
+
+/// The number of the process that has the lock, and when it was alive.
+fn read_lock(file: &File) -> (Option<u32>, Option<Alive>) {
+    let mut bytes = [0; 200];
+    let length = file.read_at(&mut bytes, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    let (number, alive) = text.split_once(' ').unwrap_or((&text, ""));
+    (number.trim().parse().ok(), Alive::parse(alive))
+}
+
 /// Locks the archive: only one process writes to it. `--health` holds the lock for a moment, which is waited for.
-pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> {
+pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<ArchiveLock, Error> {
     let user = identity.map(|identity| identity.user);
     let file = open_own(&lock_path(archive), 0o600, user)?;
     let mut locked = file.try_lock();
@@ -334,16 +391,23 @@ pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> 
                 fchown(&file, Some(user.as_raw()), Some(group.as_raw()))
                     .map_err(|error| Error::io("lock the archive", error))?;
             }
-            let _ = file.set_len(0); // the number of an earlier process
-            Ok(file)
+            let (_, before) = read_lock(&file);
+            let boot = this_boot();
+            let until_now = |alive: &Alive| alive.pause_until(&Alive::now(&boot), is_clock_kept());
+            let pause = before.as_ref().map_or(Pause::None, until_now);
+            let lock = ArchiveLock { file, boot, pause };
+            match before {
+                // A start that fails does not change it.
+                Some(before) => lock.write(&before),
+                None => drop(lock.file.set_len(0)), // the number of an earlier process
+            }
+            Ok(lock)
         }
         Err(fs::TryLockError::WouldBlock) => {
-            let mut number = [0; 20];
-            let length = file.read_at(&mut number, 0).unwrap_or(0);
-            let number = std::str::from_utf8(&number[..length])
-                .ok()
-                .filter(|text| text.parse::<u32>().is_ok());
-            let process = number.map_or(String::new(), |number| format!(", process {number},"));
+            let process = match read_lock(&file) {
+                (Some(number), _) => format!(", process {number},"),
+                (None, _) => String::new(),
+            };
             Err(failed(format_args!(
                 "lock {}: another aw-routeros{process} uses this archive (stop it, systemctl stop aw-routeros; or set another archive)",
                 archive.display()

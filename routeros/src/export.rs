@@ -38,7 +38,8 @@ const CLOSED: &str = "the daemon closed the connection: it ended, has too many r
 pub fn run(path: &Path, options: &ExportOptions) -> Result<(), Error> {
     let config = Config::read(path).map_err(failed)?;
     let name = find_configured(&config, &options.router)?;
-    let mut answer = request(&config.archive, name.as_str()).map_err(failed)?;
+    let mut answer = request(&config.archive, &Request { export: name.to_string(), reload: false })
+        .map_err(failed)?;
     // A fault may repeat what the router said, and names in its log are chosen by users.
     for text in [&mut answer.why, &mut answer.who].into_iter().chain(&mut answer.users) {
         *text = mask(text);
@@ -65,8 +66,16 @@ pub fn run(path: &Path, options: &ExportOptions) -> Result<(), Error> {
     }
 }
 
+/// Why the running daemon refused the file at the last reload. An older one, or none, has no answer.
+pub fn refused_reload(archive: &Path) -> Option<String> {
+    let answer = request(archive, &Request { reload: true, ..Request::default() }).ok()?;
+    let is_refused =
+        answer.result == ExportResult::Failed && !answer.why.starts_with("the request");
+    is_refused.then(|| mask(&answer.why))
+}
+
 /// Sends a request to the daemon that uses this archive.
-fn request(archive: &Path, router: &str) -> Result<ExportAnswer, String> {
+fn request(archive: &Path, request: &Request) -> Result<ExportAnswer, String> {
     let socket = control::path(archive);
     let mut stream = UnixStream::connect(&socket).map_err(|error| {
         let why = cause(&error);
@@ -81,7 +90,7 @@ fn request(archive: &Path, router: &str) -> Result<ExportAnswer, String> {
         };
         format!("connect to {}: {why}: {remedy}", socket.display())
     })?;
-    let line = serde_json::to_string(&Request { export: router.into() }).unwrap_or_default();
+    let line = serde_json::to_string(request).unwrap_or_default();
     let mut answer = String::new();
     let exchange = stream
         .set_read_timeout(Some(ANSWER_TIME))

@@ -6,9 +6,11 @@ use aw_service::{Error, failed, info};
 use rustix::process::geteuid;
 
 use crate::{
+    access::user_name,
     archive::Archive,
     config::{Config, Router},
     daemon,
+    health::is_running,
     recorder::shows_secrets,
     terminal::print,
 };
@@ -25,8 +27,13 @@ pub fn run(path: &Path) -> Result<(), Error> {
     let read = |error| Error::io(archive.display(), error);
     let owner = fs::metadata(archive).map_err(read)?.uid();
     if owner != geteuid().as_raw() {
+        let user = user_name(owner);
+        let stop = match is_running(archive) {
+            Ok(true) => "systemctl stop aw-routeros; ",
+            _ => "",
+        };
         return Err(failed(format_args!(
-            "forget secrets: {} belongs to user {owner}, and so must its files: sudo -u '#{owner}' aw-routeros forget-secrets",
+            "forget secrets: {} belongs to {user}, and so must its files: {stop}sudo -u {user} aw-routeros forget-secrets",
             archive.display()
         )));
     }

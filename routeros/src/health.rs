@@ -11,6 +11,10 @@ use std::{
 
 use aw_service::{FileKind, explain, open_file, plain};
 use jiff::{SignedDuration, Timestamp};
+use rustix::{
+    fs::{Access, access, statvfs},
+    io::Errno,
+};
 
 use crate::{
     access::{read_or_explain, remedy},
@@ -30,6 +34,11 @@ use crate::{
 const CONNECT_TIME: Duration = Duration::from_secs(120);
 /// Routers for each reason, and reasons, that the line names.
 const NAMED: usize = 10;
+/// Bytes without which the disk of the archive is full.
+const LEAST_SPACE: u64 = 16 << 10;
+
+/// Or it runs with the archive of the configuration that it read.
+const NOT_RUNNING: &str = "not running (systemctl start aw-routeros; if that fails, or it does run: systemctl status aw-routeros has the reason)";
 
 /// Prints one line on standard output, where monitoring systems read it, with status 1 if it is not healthy.
 pub fn run(path: &Path) -> ExitCode {
@@ -50,7 +59,7 @@ fn check(path: &Path) -> Result<String, String> {
         return Err("no router is configured (aw-routeros add HOST)".into());
     }
     if !is_running(&config.archive)? {
-        return Err("not running (systemctl start aw-routeros)".into());
+        return Err(NOT_RUNNING.into());
     }
     let names: Vec<_> = config.routers.iter().map(|router| &router.name).collect();
     check_routers(&config.archive, &names, ServiceState::read(&config.archive).faults(local))
@@ -61,7 +70,10 @@ fn check_running(path: &Path, why: &str) -> String {
     let archive = archive_of_rejected(path).filter(|archive| is_running(archive) == Ok(true));
     let Some(archive) = archive else { return why.into() };
     let mut service = ServiceState::read(&archive);
-    service.not_in_effect.clear(); // it is the mistake
+    // Or what an earlier reload did not apply, and the mistake was made later.
+    if mask(why).starts_with(&mask(&service.not_in_effect)) {
+        service.not_in_effect.clear();
+    }
     let mut faults = vec![service.runs_with(local) + why];
     faults.extend(service.faults(local));
     let mut names = Archive::names(&archive).unwrap_or_default();
@@ -81,6 +93,7 @@ fn check_routers(
     mut faults: Vec<String>,
 ) -> Result<String, String> {
     let (mut failing, mut number, mut waiting) = (Vec::<Failing>::new(), 0, 0);
+    faults.extend(write_faults(archive, names));
     for name in names.iter().copied() {
         let state = Archive::of(archive, name).whole_state();
         let (since, fault) = match state {
@@ -94,10 +107,17 @@ fn check_routers(
             }
         };
         let Some(fault) = fault else { continue };
+        let since = since.filter(|_| fault.what != What::NoBackup); // of the connection
         number += 1;
         match failing.iter_mut().find(|known| known.fault == fault) {
-            Some(known) => known.names.push(name),
-            None => failing.push(Failing { names: vec![name], since, fault }),
+            Some(known) => {
+                known.names.push(name);
+                known.since.extend(since);
+            }
+            None => {
+                let since = since.into_iter().collect();
+                failing.push(Failing { names: vec![name], since, fault });
+            }
         }
     }
     let count = match names.len() {
@@ -121,11 +141,37 @@ fn check_routers(
     Err(faults.join("; "))
 }
 
+/// Why the daemon cannot write to the archive. It cannot store that there.
+pub fn write_faults(archive: &Path, names: &[&RouterName]) -> Vec<String> {
+    let directories = names.iter().map(|name| archive.join(name.as_str()));
+    let faults = [archive.to_owned()].into_iter().chain(directories);
+    let faults: Vec<_> = faults.filter_map(|directory| write_fault(&directory)).collect();
+    // The same of each router, if the disk has it.
+    let more = faults.len().saturating_sub(1);
+    let first = faults.into_iter().next().map(|first| match more {
+        0 => first,
+        _ => format!("{first}, and {more} more directories"),
+    });
+    first.into_iter().collect()
+}
+
+fn write_fault(directory: &Path) -> Option<String> {
+    let shown = directory.display();
+    if access(directory, Access::WRITE_OK) == Err(Errno::ROFS) {
+        return Some(format!(
+            "write to {shown}: read-only file system (dmesg has the cause, if its disk fails; then mount -o remount,rw)"
+        ));
+    }
+    let disk = statvfs(directory).ok()?;
+    let is_full = disk.f_blocks > 0 && disk.f_bavail * disk.f_frsize < LEAST_SPACE
+        || disk.f_files > 0 && disk.f_favail == 0;
+    is_full.then(|| format!("write to {shown}: no space left on device (free space on its disk)"))
+}
+
 /// Routers with the same fault.
 struct Failing<'a> {
     names: Vec<&'a RouterName>,
-    /// Of the first of them.
-    since: Option<Timestamp>,
+    since: Vec<Timestamp>,
     fault: Fault,
 }
 
@@ -139,10 +185,19 @@ impl Failing<'_> {
             (_, What::Incomplete) => "have no complete export",
             (1, What::NotExported) => "is connected, without a complete export,",
             (_, What::NotExported) => "are connected, without a complete export,",
+            (1, What::NoBackup) => "has no backup",
+            (_, What::NoBackup) => "have no backup",
             (1, What::Unreadable) => "has a state that cannot be read",
             (_, What::Unreadable) => "have states that cannot be read",
         };
-        let since = since.map_or(String::new(), |since| format!(" since {since:.0}"));
+        let first = since.iter().min().copied().map(local);
+        let since = match (first, since.iter().max().copied().map(local)) {
+            (Some(first), Some(last)) if first == last => format!(" since {first}"),
+            (Some(first), Some(last)) => {
+                format!(", the first since {first}, the last since {last}")
+            }
+            _ => String::new(),
+        };
         format!("{} {verb}{since}{why}", some_of(names, NAMED))
     }
 }
@@ -158,6 +213,7 @@ enum What {
     NotFollowed,
     Incomplete,
     NotExported,
+    NoBackup,
     Unreadable,
 }
 
@@ -165,6 +221,10 @@ enum What {
 fn fault(state: &RouterState) -> Option<Fault> {
     let cause = mask(without_next_try(&state.why));
     let (what, why) = match state.status.as_str() {
+        "connected" if state.exported.is_some() && !state.no_backup.is_empty() => {
+            let cause = mask(&state.no_backup);
+            (What::NoBackup, format!(": {}", cause.strip_prefix("no backup: ").unwrap_or(&cause)))
+        }
         "connected" if state.exported.is_some() => return None,
         "connected" | CONNECTING if is_recent(state) => return None,
         "connected" => (What::NotExported, String::new()),
@@ -220,6 +280,20 @@ mod tests {
         assert_eq!(fault(&state).map(|fault| fault.what), Some(What::NotExported));
         state.exported = since(7200);
         assert!(fault(&state).is_none());
+        state.no_backup = "no backup: the user lacks policy".into();
+        let found = fault(&state).unwrap();
+        assert_eq!((found.what, &*found.why), (What::NoBackup, ": the user lacks policy"));
+    }
+
+    /// What can be written is no fault; a file system that is read only is one, without any try.
+    #[test]
+    fn an_archive_that_cannot_be_written() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(write_faults(root.path(), &[]), Vec::<String>::new());
+        let fault = write_fault(Path::new("/proc")).or_else(|| write_fault(Path::new("/sys")));
+        if access("/sys", Access::WRITE_OK) == Err(Errno::ROFS) {
+            assert!(fault.unwrap().contains("read-only file system"));
+        }
     }
 
     #[test]
@@ -234,7 +308,7 @@ mod tests {
         let one = fault(&state("wrong; next try: at 10:00"));
         assert!(one == fault(&state("wrong; next try: at 10:01")));
         let mut failing =
-            Failing { names: names.iter().collect(), since: None, fault: one.unwrap() };
+            Failing { names: names.iter().collect(), since: Vec::new(), fault: one.unwrap() };
         let text = failing.text();
         assert!(
             text.starts_with("r0, r1, ")
@@ -243,5 +317,15 @@ mod tests {
         );
         failing.names.truncate(1);
         assert_eq!(failing.text(), "r0 is not followed: refused: wrong");
+        let times = [300, 100, 200].map(|time| Timestamp::from_second(time).unwrap());
+        failing.names.push(&names[1]);
+        failing.since = times.to_vec();
+        let (first, last) = (local(times[1]), local(times[0]));
+        let each = format!(
+            "r0, r1 are not followed, the first since {first}, the last since {last}: refused: wrong"
+        );
+        assert_eq!(failing.text(), each);
+        failing.since = vec![times[0]; 2];
+        assert_eq!(failing.text(), format!("r0, r1 are not followed since {last}: refused: wrong"));
     }
 }

@@ -371,8 +371,11 @@ fn remedy(why: &str, program: &str) -> String {
         _ if why.starts_with("exec format error") => {
             "its first line must be #! and an interpreter, such as #!/bin/sh".into()
         }
+        _ if why.to_ascii_lowercase().contains("read-only file system") => {
+            format!("the unit lets hooks write only where aw-routeros may: give it a directory, such as install -d -m 750 -o {me} /srv/{me}; systemctl edit aw-routeros: [Service] and ReadWritePaths=/srv/{me}; systemctl restart aw-routeros")
+        }
         _ if why.starts_with("no end after") => "a hook must end by itself in this time".into(),
-        _ => format!("try it: sudo -u {me} {program}"),
+        _ => format!("try it, without the limits of the unit: sudo -u {me} {program}"),
     }
 }
 

@@ -141,7 +141,7 @@ fn new_router(path: &Path, settings: &Settings, device: &Device) -> Result<NewRo
         if std::fs::symlink_metadata(&file).is_ok() {
             let same = Secret::first_line(&file).is_ok_and(|there| there.reveal() == password);
             if !same {
-                return Err("NAME.pass exists with another password (remove it)".into());
+                return Err("NAME.pass exists with another password (move it away)".into());
             }
         } else {
             write = Some((file, format!("{password}\n")));

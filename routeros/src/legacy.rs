@@ -26,7 +26,7 @@ use crate::{
     archive::{make_directory, replace},
     config::{Config, MAX_CONFIG, Router, router_address},
     host_key::{self, HostKey},
-    recorder::Recorder,
+    recorder::{Recorder, RestoredFaults},
     session::{self, ExportRequests, FetchTurns},
     terminal::ask_secret,
 };
@@ -124,7 +124,8 @@ async fn follow(router: Router, recorder: Arc<Recorder>, signals: &Signals) -> R
     let (archive, address) = (recorder.archive(&router.name), router.address.clone());
     let (_reload, reloaded) = watch::channel(0);
     let (turns, none) = (FetchTurns::default(), ExportRequests::default());
-    let task = session::run(Arc::new(router), recorder, turns, reloaded, none);
+    let (restored, router) = (RestoredFaults::default(), Arc::new(router));
+    let task = session::run(router, recorder, turns, restored, reloaded, none);
     let task = tokio::spawn(task);
     let mut ended = Ok(());
     while !signals.stopped() && !task.is_finished() {

@@ -40,8 +40,10 @@ mod login_gate;
 mod lossless;
 mod mask;
 mod open_files;
+mod pause;
 mod recorder;
 mod reload;
+mod remove;
 mod seal;
 mod service_state;
 mod session;
@@ -53,7 +55,10 @@ mod start_access;
 mod syslog;
 mod terminal;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use aw_service::{ServiceOptions, TIME_FORMS};
 use clap::{Parser, Subcommand};
@@ -112,6 +117,8 @@ enum RouterosCommand {
     Import(import::ImportOptions),
     /// Set the host keys of routers that show another one than in the configuration file: prints them, and asks once
     HostKey(set_host_key::HostKeyOptions),
+    /// Remove routers from the configuration file, with the password files that add wrote; what was archived stays
+    Remove(remove::RemoveOptions),
     /// List changes
     #[command(after_help = TIME_FORMS)]
     Log(archive_commands::LogOptions),
@@ -137,6 +144,7 @@ Examples:
   aw-routeros -d                     follow all routers of the configuration file, in the background
   aw-routeros add 192.0.2.1          add a router
   aw-routeros add --from list.txt    add the routers of a list
+  aw-routeros remove core1           remove a router; its archive stays
   aw-routeros host-key core1         set the new host key of core1
   aw-routeros check                  try each router once; with --send a test mail, too
   aw-routeros --health               check the health, for a monitoring system
@@ -176,6 +184,7 @@ pub fn main() -> ExitCode {
         Some(RouterosCommand::Add(add)) => add::run(&options.config, add),
         Some(RouterosCommand::Import(import)) => import::run(&options.config, import),
         Some(RouterosCommand::HostKey(keys)) => set_host_key::run(&options.config, keys),
+        Some(RouterosCommand::Remove(names)) => remove::run(&options.config, names),
         Some(RouterosCommand::Log(log)) => archive_commands::log(&options.config, log),
         Some(RouterosCommand::Diff(diff)) => archive_commands::diff(&options.config, diff),
         Some(RouterosCommand::Grep(grep)) => archive_commands::grep(&options.config, grep),
@@ -187,10 +196,21 @@ pub fn main() -> ExitCode {
             check::run(&options.config, check, options.service.user.as_deref())
         }
         None if options.read_config => {
-            access::read_or_explain(&options.config).map(drop).map_err(aw_service::failed)
+            let config = access::read_or_explain(&options.config).map_err(aw_service::failed)?;
+            match export::refused_reload(&config.archive) {
+                Some(why) => Err(aw_service::failed(format_args!(
+                    "{why}: the running aw-routeros keeps its old configuration"
+                ))),
+                None => Ok(()),
+            }
         }
         None => match (&options.host, &options.login) {
-            (Some(host), Some(login)) => legacy::run(host, login, &options),
+            (Some(word), Some(login)) => {
+                match is_mistyped(word, login, |name| is_known(&options.config, name)) {
+                    true => Err(aw_service::failed(not_a_command(word))),
+                    false => legacy::run(word, login, &options),
+                }
+            }
             (Some(host), None) => Err(aw_service::failed(not_a_command(host))),
             (None, _) => daemon::run(&options, startup),
         },
@@ -199,13 +219,56 @@ pub fn main() -> ExitCode {
 
 /// A word that is neither a command nor a host with a login.
 fn not_a_command(word: &str) -> String {
-    let options = <Options as clap::CommandFactory>::command();
-    let commands: Vec<_> = options.get_subcommands().map(clap::Command::get_name).collect();
-    let hint = match aw_service::nearest(word, &commands) {
+    let hint = match nearest_command(word) {
         Some(near) => format!("did you mean {near}?"),
-        None => format!("there are: {}", commands.join(", ")),
+        None => format!("there are: {}", commands().join(", ")),
     };
-    format!("{word}: not a command ({hint}); HOST needs a LOGIN")
+    // With a port it is a host, see `is_mistyped`.
+    let host = if is_host(word) { word.to_owned() } else { format!("{word}:22") };
+    format!(
+        "{word}: not a command ({hint}); if it is a host, to follow it without an archive: aw-routeros {host} LOGIN"
+    )
+}
+
+fn commands() -> Vec<String> {
+    let options = <Options as clap::CommandFactory>::command();
+    options.get_subcommands().map(|command| command.get_name().to_owned()).collect()
+}
+
+fn nearest_command(word: &str) -> Option<String> {
+    let mut words = commands();
+    words.push("--health".into());
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    aw_service::nearest(word, &words).map(str::to_owned)
+}
+
+/// An address or a name with its domain or port.
+fn is_host(word: &str) -> bool {
+    word.contains(['.', ':'])
+}
+
+/// Whether the first word was to be a command, so that no connection is made: it is like one, or the second word is no user.
+fn is_mistyped(word: &str, login: &str, is_known: impl Fn(&str) -> bool) -> bool {
+    let is_address = || {
+        let address = aw_service::HostPort::parse(login, 22);
+        address.is_ok_and(|address| address.host.parse::<std::net::IpAddr>().is_ok())
+    };
+    !is_host(word) && (nearest_command(word).is_some() || is_address() || is_known(login))
+}
+
+/// Whether the configuration or the archive has a router or jump host of this name. Without the right to read both it is not
+/// known.
+fn is_known(path: &Path, name: &str) -> bool {
+    let config = config::Config::read(path);
+    let archive = match &config {
+        Ok(config) => Some(config.archive.clone()),
+        Err(_) => config::archive_of_rejected(path),
+    };
+    let is_configured = config.is_ok_and(|config| {
+        config.routers.iter().chain(&config.jump_hosts).any(|router| router.name.as_str() == name)
+    });
+    let names = archive.and_then(|archive| archive::Archive::names(&archive).ok());
+    is_configured || names.into_iter().flatten().any(|known| known.as_str() == name)
 }
 
 #[cfg(test)]
@@ -220,11 +283,31 @@ mod tests {
 
     #[test]
     fn mistyped_commands() {
-        for (typed, command) in [("chek", "check"), ("logs", "log"), ("host-keys", "host-key")] {
+        for (typed, command) in
+            [("chek", "check"), ("logs", "log"), ("host-keys", "host-key"), ("health", "--health")]
+        {
             let why = not_a_command(typed);
             assert!(why.contains(&format!("(did you mean {command}?)")), "{why}");
         }
-        assert!(not_a_command("list").contains("there are: add, import, host-key, log, "));
+        for (word, login) in [
+            ("ad", "192.0.2.1"),
+            ("dd", "192.0.2.1:22"),
+            ("impotr", "router.db"),
+            ("grpe", "pattern"),
+            ("chek", "core1"),
+            ("expotr", "bastion"),
+            ("list", "r1"),
+        ] {
+            assert!(is_mistyped(word, login, |name| name == "r1"), "{word}");
+        }
+        // A router may have the name of the user.
+        for (word, login) in
+            [("192.0.2.9", "admin"), ("logs:22", "admin"), ("2001:db8::1", "admin"), ("core1", "x")]
+        {
+            assert!(!is_mistyped(word, login, |name| name == "admin"), "{word}");
+        }
+        assert!(not_a_command("logs").ends_with(": aw-routeros logs:22 LOGIN"));
+        assert!(not_a_command("list").contains("there are: add, import, host-key, remove, log, "));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::{borrow::Cow, ops::Range};
 
 use serde_json::Value;
 
+use crate::seal::private_keys;
+
 /// Raised with each rule that finds more secrets: then files in clear are looked through again.
 pub const RULES: u32 = 1;
 const MASK: &str = "***";
@@ -21,7 +23,8 @@ const PASSES: usize = 5;
 
 /// The text with the values of secrets replaced. If the end of a value is missing, all text after it is masked.
 pub fn mask(text: &str) -> String {
-    let mut masked = text.to_owned();
+    // First: what stands behind one is no value of it.
+    let mut masked = without_private_keys(text);
     for _ in 0..PASSES {
         let again = mask_once(&masked);
         if again == masked {
@@ -30,6 +33,15 @@ pub fn mask(text: &str) -> String {
         masked = again;
     }
     masked
+}
+
+/// A text of the configuration without private keys that stand there by mistake.
+pub fn without_private_keys(text: &str) -> String {
+    let mut text = text.to_owned();
+    for key in private_keys(&text).into_iter().rev() {
+        text.replace_range(key, MASK);
+    }
+    text
 }
 
 /// Masks each text in JSON.
@@ -45,6 +57,7 @@ pub fn mask_json(value: &mut Value) {
 fn mask_once(text: &str) -> String {
     let unfolded = Unfolded::new(text);
     let mut secrets = places::secrets(&unfolded.text);
+    secrets.extend(private_keys(&unfolded.text));
     secrets.sort_by_key(|range| range.start);
     let mut masked = String::with_capacity(text.len());
     let mut done = 0;

@@ -53,6 +53,7 @@ use crate::{
     git::Repository,
     hooks::{HookEvent, Hooks},
     mask::mask,
+    pause::Pause,
     service_state::ServiceState,
     shared_faults::{OwnFault, SharedCause, SharedFaults},
     syslog::SyslogSenders,
@@ -81,11 +82,18 @@ pub struct Recorder {
     sensitive: Mutex<SensitiveHashes>,
     /// Faults that routers share.
     shared: Mutex<SharedFaults>,
+    /// The receivers of mail about each router, which a reload may change without a new connection.
+    receivers: Mutex<BTreeMap<RouterName, Option<Vec<String>>>>,
     /// The status of each router that is followed.
     statuses: Mutex<BTreeMap<RouterName, String>>,
     secret_tags: Mutex<SecretTags>,
     /// Stored for `--health` and `show`.
     service: Mutex<ServiceState>,
+    /// Why a configuration is not, for the service manager: what stores the state above waits for disks.
+    not_in_effect: Mutex<String>,
+    /// When this process started, and how long none ran before; none after the routers of the start.
+    started: Timestamp,
+    pause: Mutex<Pause>,
 }
 
 impl Recorder {
@@ -103,6 +111,7 @@ impl Recorder {
         if git.is_none() {
             service.git.clear();
         }
+        service.syslog.clone_from(&config.syslog);
         if let Some(mailer) = &mailer {
             mailer.restore(service.mail.refused.clone());
         }
@@ -123,9 +132,13 @@ impl Recorder {
             recording: Mutex::default(),
             sensitive: Mutex::default(),
             shared: Mutex::default(),
+            receivers: Mutex::default(),
             statuses: Mutex::default(),
             secret_tags: Mutex::default(),
             service: Mutex::new(service),
+            not_in_effect: Mutex::default(),
+            started: Timestamp::now(),
+            pause: Mutex::new(Pause::None),
             syslog_senders: Arc::default(),
             config: config.clone(),
             print,
@@ -147,6 +160,12 @@ impl Recorder {
 
     pub fn archive(&self, router: &RouterName) -> Archive {
         Archive::of(&self.config.archive, router)
+    }
+
+    /// No process ran for so long before this one.
+    pub fn with_pause(mut self, pause: Pause) -> Recorder {
+        self.pause = Mutex::new(pause);
+        self
     }
 
     /// A time as it is printed.
@@ -200,7 +219,7 @@ impl Recorder {
         let when = self.local_time(Timestamp::now());
         let text = format!("{when} {name} ({address})\n\n{shown}\n");
         let subject = format!("{name}: {}", self.masked(subject));
-        self.mail.send(router.mail_to.as_deref(), &subject, &text);
+        self.mail.send(self.receivers(router).as_deref(), &subject, &text);
     }
 
     pub fn set_status(&self, router: &RouterName, status: &str, cause: &str) {
@@ -213,9 +232,10 @@ impl Recorder {
         });
     }
 
-    /// Stores the address of a router, for what reads the archive without the configuration.
-    pub fn set_address(&self, router: &Router) {
-        self.journal.update_state(&router.name, |state| state.address = router.address.to_string());
+    /// Stores why there is no backup.
+    pub fn set_no_backup(&self, router: &RouterName, why: &str) {
+        let why = self.stored(why);
+        self.journal.update_state(router, |state| state.no_backup = why);
     }
 
     /// Stores what the router does not answer, besides its exports.
@@ -240,11 +260,6 @@ impl Recorder {
     /// Stores the sections that the router fails to export, as it was reported.
     pub fn set_failing_sections(&self, router: &RouterName, sections: &BTreeSet<String>) {
         self.journal.update_state(router, |state| state.failing_sections.clone_from(sections));
-    }
-
-    /// See [`Recorder::set_failing_sections`].
-    pub fn failing_sections(&self, router: &RouterName) -> BTreeSet<String> {
-        self.archive(router).state().unwrap_or_default().failing_sections
     }
 
     /// Commits at the start what the archive has and git does not, because a commit failed or a file was edited. The next

@@ -14,6 +14,7 @@ use ring::{
     rand::{SecureRandom, SystemRandom},
 };
 use serde::Deserialize;
+use std::ops::Range;
 
 /// A public key, `age1...`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -29,13 +30,44 @@ impl TryFrom<String> for Recipient {
                 "recipient {text:?}: post-quantum keys are not supported yet: use an X25519 key (age-keygen without -pq prints it as public key, age1... of 62 letters)"
             ));
         }
-        let fault =
-            || format!("recipient {text:?}: must be age1... (age-keygen prints it as public key)");
+        if has_private_key(&text) {
+            return Err(
+                "recipient: this is a private key, which is not to be on this machine (write its public key, age1...; age-keygen -y prints it)"
+                    .into(),
+            );
+        }
+        let fault = || match text.trim().chars().count() {
+            length if text.trim().starts_with("age1") && length != LENGTH => format!(
+                "recipient {text:?}: a public key has {LENGTH} letters, and this has {length} (age-keygen prints it as public key)"
+            ),
+            _ => {
+                format!("recipient {text:?}: must be age1... (age-keygen prints it as public key)")
+            }
+        };
         let key = bech32("age", text.trim()).and_then(|key| key.try_into().ok());
         // Some keys take part in no agreement: better an error here than at each export.
         let is_usable = |key: &Recipient| wrap(key, &[0; 16], &SystemRandom::new()).is_ok();
         key.map(Recipient).filter(is_usable).ok_or_else(fault)
     }
+}
+
+/// Letters of a public key.
+const LENGTH: usize = 62;
+/// The beginning of a private key, in capitals or not.
+const PRIVATE: &str = "AGE-SECRET-KEY-";
+
+fn has_private_key(text: &str) -> bool {
+    text.to_ascii_uppercase().contains(PRIVATE)
+}
+
+/// The places of private keys in a text.
+pub fn private_keys(text: &str) -> Vec<Range<usize>> {
+    let upper = text.to_ascii_uppercase();
+    let found = upper.match_indices(PRIVATE).map(|(start, _)| {
+        let is_key = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        start..start + upper.as_bytes()[start..].iter().take_while(|byte| is_key(byte)).count()
+    });
+    found.collect()
 }
 
 /// Bytes of a part of the text, which is encrypted and authenticated by itself.
@@ -187,6 +219,30 @@ sATkill4vrIfdoxhSeic+mpE0eRyLTRAvhyLCTQz6M8
         let payload = "EBESExQVFhcYGRobHB0eH6rJT64SrXCT7vNuDxXBVUzwRywJEBRaWyXzjHUCSQN9Wp2Hgq7KnyLR30k2yO1sAowW1Qx14N8";
         let expected = [header.as_bytes(), &BASE64.decode(payload).unwrap()].concat();
         assert_eq!(sealed.escape_ascii().to_string(), expected.escape_ascii().to_string());
+    }
+
+    /// A private key that stands there by mistake is not repeated.
+    #[test]
+    fn a_private_key_is_not_shown() {
+        for text in ["AGE-SECRET-KEY-1QF0UE5SX4GH26", "age-secret-key-pq-1qf0ue5sx4gh26"] {
+            let fault = Recipient::try_from(text.to_owned()).unwrap_err();
+            assert!(fault.contains("this is a private key") && !fault.contains("5SX4"), "{fault}");
+            let lower = fault.to_ascii_lowercase();
+            assert!(!lower.contains("qf0ue5"), "{fault}");
+            let masked = crate::mask::mask(&format!("value \"{text}\": wrong"));
+            assert_eq!(masked, "value \"***\": wrong");
+            for line in [
+                format!("encrypt_to = {text:?}"),
+                format!("keep = {text:?}"),
+                format!("{text} = 1"),
+            ] {
+                let fault = crate::config::Config::parse(&format!("archive = \"/x\"\n{line}\n"));
+                let fault = fault.unwrap_err();
+                assert!(!fault.to_ascii_lowercase().contains("qf0ue5"), "{fault}");
+            }
+        }
+        let short = Recipient::try_from("age1abc".to_owned()).unwrap_err();
+        assert!(short.contains("has 62 letters, and this has 7"), "{short}");
     }
 
     #[test]

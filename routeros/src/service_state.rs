@@ -9,7 +9,7 @@ use aw_service::{FileKind, read_file_text};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{archive::replace, mask::mask};
+use crate::{archive::replace, mask::mask, syslog::ListenAddress};
 
 /// Bytes of the file, at most.
 const MAX_BYTES: u64 = 1 << 20;
@@ -21,6 +21,8 @@ pub struct ServiceState {
     pub loaded: Option<Timestamp>,
     /// Why a later one, or some of it, is not; empty if there is none.
     pub not_in_effect: String,
+    /// Where the daemon listens for syslog.
+    pub syslog: Option<ListenAddress>,
     /// The hooks that fail, each with the cause.
     pub failing_hooks: Vec<String>,
     /// Why changes are not committed; empty if they are.

@@ -49,10 +49,11 @@ pub async fn run(
     router: Arc<Router>,
     recorder: Arc<Recorder>,
     turns: FetchTurns,
+    restored: RestoredFaults,
     mut reload: watch::Receiver<u64>,
     requests: ExportRequests,
 ) {
-    let mut task = RouterTask::new(router, recorder, turns);
+    let mut task = RouterTask::new(router, recorder, turns, restored);
     task.requests = requests;
     task.allow_syslog(task.router.address.host.parse().ok());
     task.router.syslog_from.iter().for_each(|address| task.allow_syslog(Some(*address)));
@@ -145,6 +146,8 @@ struct RouterTask {
     unreachable: Option<(String, Timestamp)>,
     /// Since when the router is unreachable, and has no other fault, also across restarts.
     unreachable_since: Option<Instant>,
+    /// That no process followed it for a long time, until the first connection.
+    off: Option<String>,
     /// Claims of earlier connections that no export has shown.
     claims: Claims,
     /// Claims that a change of the facts may be credited to.
@@ -167,11 +170,16 @@ struct RouterTask {
 }
 
 impl RouterTask {
-    fn new(router: Arc<Router>, recorder: Arc<Recorder>, turns: FetchTurns) -> RouterTask {
+    fn new(
+        router: Arc<Router>,
+        recorder: Arc<Recorder>,
+        turns: FetchTurns,
+        restored: RestoredFaults,
+    ) -> RouterTask {
+        let RestoredFaults { is_refused, unreachable_since, failing_sections, off } = restored;
         let (filter, retry) = (router.log_filter, Duration::from_secs(router.login_retry));
         let syslog = SyslogLines::new(recorder.config.syslog.is_some());
-        let sections = FailingSections::of(recorder.failing_sections(&router.name));
-        let RestoredFaults { is_refused, unreachable_since } = recorder.restore_faults(&router);
+        let sections = FailingSections::of(failing_sections);
         let unreachable_since = unreachable_since.map(Instant::from_std);
         RouterTask {
             router,
@@ -189,6 +197,7 @@ impl RouterTask {
             earlier_export: None,
             unreachable: None,
             unreachable_since,
+            off,
             claims: Claims::default(),
             facts_claims: FactsClaims::default(),
             missed: Missed::default(),
@@ -211,7 +220,7 @@ impl RouterTask {
             Ok(Ok(outcome)) => return Some(outcome),
             Ok(Err(error)) => {
                 let text = format!("write to the archive: {}", explain(&error));
-                self.export_failed("archive", "archive", &text);
+                self.export_failed("archive", "archive cannot be written", &text);
             }
             Err(_) => {
                 let text = "the export could not be recorded";

@@ -55,7 +55,8 @@ pub fn run(path: &Path, options: &HostKeyOptions) -> Result<(), Error> {
     }
     let is_chosen =
         |one: &&Router| options.names.is_empty() || options.names.contains(&one.name.to_string());
-    let (new, unchanged, faults) = fetch(all().filter(is_chosen).cloned().collect())?;
+    let others: Vec<_> = all().cloned().collect();
+    let (new, unchanged, faults) = fetch(all().filter(is_chosen).cloned().collect(), &others)?;
     if unchanged > 0 {
         let count = count_of(unchanged, "router shows", "routers show");
         info(format_args!("{count} the host key of the configuration"));
@@ -75,7 +76,7 @@ pub fn run(path: &Path, options: &HostKeyOptions) -> Result<(), Error> {
 }
 
 /// The files of the configuration. A link stays one: the file that it names is replaced.
-fn files(path: &Path, include: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
+pub fn files(path: &Path, include: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
     let mut files = vec![path.to_path_buf()];
     if let Some(directory) = include {
         files.extend(files_of_include(directory).map_err(failed)?);
@@ -86,7 +87,7 @@ fn files(path: &Path, include: Option<&Path>) -> Result<Vec<PathBuf>, Error> {
 type New = Vec<(Router, HostKey)>;
 
 /// The routers with other host keys, the number of those without, and the faults of those that sent none.
-fn fetch(routers: Vec<Router>) -> Result<(New, u64, Vec<String>), Error> {
+fn fetch(routers: Vec<Router>, all: &[Router]) -> Result<(New, u64, Vec<String>), Error> {
     let (mut new, mut unchanged, mut faults) = (Vec::new(), 0, Vec::new());
     let mut take = |(router, key): (Router, Result<Option<HostKey>, SshFault>)| {
         let (name, address) = (&router.name, &router.address);
@@ -94,7 +95,10 @@ fn fetch(routers: Vec<Router>) -> Result<(New, u64, Vec<String>), Error> {
             Ok(Some(key)) => {
                 let before: Vec<_> = router.host_key.0.iter().map(HostKey::to_string).collect();
                 let before = if before.is_empty() { "none".into() } else { before.join(" or ") };
-                print(&format!("{name} {address}: {key} (in the configuration: {before})\n"))?;
+                let other = key_of_another(&key.to_string(), &router, all);
+                print(&format!(
+                    "{name} {address}: {key} (in the configuration: {before}){other}\n"
+                ))?;
                 new.push((router, key));
             }
             Ok(None) => unchanged += 1,
@@ -121,6 +125,21 @@ fn fetch(routers: Vec<Router>) -> Result<(New, u64, Vec<String>), Error> {
         }
     })??;
     Ok((new, unchanged, faults))
+}
+
+/// That the configuration has this host key, or the one in this text, for another router: their addresses may be swapped.
+pub fn key_of_another(text: &str, router: &Router, all: &[Router]) -> String {
+    let has_it = |one: &&Router| {
+        let is_in_text =
+            |key: &HostKey| !router.host_key.0.contains(key) && text.contains(&key.to_string());
+        one.name != router.name && one.host_key.0.iter().any(is_in_text)
+    };
+    all.iter().find(has_it).map_or(String::new(), |other| {
+        format!(
+            ": this is the host key of {} in the configuration (are the addresses swapped?)",
+            other.name
+        )
+    })
 }
 
 fn is_confirmed(new: &New, options: &HostKeyOptions) -> Result<bool, Error> {
@@ -213,7 +232,7 @@ fn differs_by(old: &str, new: &str, name: &str, key: &str) -> bool {
 }
 
 /// Replaces a file as a whole, with its owner and mode.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let (new, old) = (PathBuf::from(name), fs::metadata(path)?);
@@ -249,6 +268,32 @@ mod tests {
         store(&files, "r1", &key).unwrap();
         assert!(fs::symlink_metadata(at("inc/site.toml")).unwrap().is_symlink());
         assert!(fs::read_to_string(at("site.toml")).unwrap().contains("\nhost_key = \"SHA256:47"));
+    }
+
+    /// Two routers whose addresses were swapped.
+    #[test]
+    fn the_key_of_another_router_is_named() {
+        let keys = [
+            "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
+            "LCa0a2j/xo/5m0U8HTBBNBNCLXBkg7+g+YpeiGJm564",
+        ];
+        let entry = |n: usize| {
+            let key = keys[n];
+            format!(
+                "[[router]]\nname = \"r{n}\"\naddress = \"192.0.2.{n}\"\nuser = \"a\"\nagent = true\nhost_key = \"SHA256:{key}\"\n"
+            )
+        };
+        let config = Config::parse(&format!("archive = \"/x\"\n{}{}", entry(0), entry(1))).unwrap();
+        let text = |n: usize| {
+            let got = format!("expected SHA256:{}, got SHA256:{}", keys[0], keys[n]);
+            key_of_another(&got, &config.routers[0], &config.routers)
+        };
+        assert!(
+            text(1).starts_with(": this is the host key of r1 in the configuration"),
+            "{}",
+            text(1)
+        );
+        assert_eq!(text(0), "");
     }
 
     #[test]

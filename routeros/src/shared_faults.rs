@@ -18,7 +18,7 @@ use self::reports::Scope;
 pub use self::{
     fault::{SharedCause, SharedFault},
     own::OwnFault,
-    reports::SharedReport,
+    reports::{SharedEnd, SharedReport},
     stored::{Now, ReportedFault, read_reported},
 };
 use crate::{
@@ -118,7 +118,8 @@ type Places = BTreeMap<RouterName, usize>;
 
 impl SharedFaults {
     /// The routers that are followed from now on. Those that are gone do not count.
-    pub fn set_routers(&mut self, routers: &[Router]) {
+    pub fn set_routers(&mut self, routers: &[Router], now: Instant) {
+        self.set_addresses(routers, now);
         self.members.clear();
         let names = routers.iter().map(|router| router.name.clone());
         self.places = names.zip(0..).collect();
@@ -139,6 +140,27 @@ impl SharedFaults {
         }
         self.states.retain(|_, state| !state.is_over());
         self.expected.retain(|name| self.places.contains_key(name));
+    }
+
+    /// A fault of a router that has another address now is another one.
+    fn set_addresses(&mut self, routers: &[Router], now: Instant) {
+        for (_, state) in self.states.iter_mut().filter(|(cause, _)| cause.is_of_address()) {
+            for router in routers {
+                let is_other = |one: &mut Affected| one.router.address != router.address;
+                let moved = state
+                    .affected
+                    .extract_if(router.name.clone()..=router.name.clone(), |_, one| is_other(one))
+                    .next();
+                let Some((name, one)) = moved else { continue };
+                let Some(reported) = one.reported else { continue };
+                // The receivers of the fault get its end.
+                let address = router.address.clone();
+                let router = Arc::new(Router { address, ..(*one.router).clone() });
+                self.changed.insert(name.clone());
+                let reported = Reported { since: now, ..reported };
+                state.left.insert(name, Left { router, reported });
+            }
+        }
     }
 
     /// A router was unreachable before a restart. Others that were so are reported together with it.
@@ -233,7 +255,6 @@ impl SharedFaults {
         was_known
     }
 
-    #[cfg(test)]
     pub fn has(&self, router: &RouterName, by: &SharedCause) -> bool {
         self.states.get(by).is_some_and(|state| state.affected.contains_key(router))
     }

@@ -26,7 +26,7 @@ use tokio::{
 use self::framing::Framer;
 pub use self::{
     senders::{SyslogLines, SyslogSenders},
-    sockets::{ListenAddress, SyslogSockets},
+    sockets::{DENIED, ListenAddress, SyslogSockets},
 };
 
 /// Connections of one sender, at most. A further one replaces the oldest, which a router that was switched off left open.

@@ -82,6 +82,8 @@ pub struct UnitFiles {
     /// Addresses whose packets are dropped, unless they are allowed.
     denied: Vec<String>,
     allowed: Vec<String>,
+    /// Capabilities that a service of another user than root has.
+    capabilities: Vec<String>,
     /// The line that starts the program, and what sets the variables in it.
     pub(crate) exec_start: Option<String>,
     pub(crate) environment: Vec<String>,
@@ -231,6 +233,9 @@ impl UnitFiles {
                     paths().map(PathBuf::from),
                 );
             }
+            "AmbientCapabilities" => {
+                return add(&mut self.capabilities, value.is_empty(), words.into_iter());
+            }
             "IPAddressDeny" => return add(&mut self.denied, value.is_empty(), words.into_iter()),
             "IPAddressAllow" => return add(&mut self.allowed, value.is_empty(), words.into_iter()),
             "StateDirectory" => "/var/lib",
@@ -288,6 +293,12 @@ impl UnitFiles {
     /// Whether systemd reads this file as root, and gives it to the service.
     pub fn loads(&self, file: &Path) -> bool {
         self.credentials.iter().any(|(_, path)| path == file)
+    }
+
+    /// Whether the service begins as another user than root, without the right to ports below 1024.
+    pub fn may_not_bind_low_ports(&self) -> bool {
+        self.user.as_deref().is_some_and(|user| user != "root")
+            && !self.capabilities.iter().any(|one| one == "CAP_NET_BIND_SERVICE")
     }
 
     /// Whether systemd creates this directory when it starts the unit.

@@ -66,10 +66,10 @@ fn a_line_between_an_export_and_the_facts() {
         router.add("carol", "/ip dns set servers=192.0.2.54");
         daemon.stderr.wait_for("changed by carol (+1 -0)");
         router.log("system,info", "nothing changed by dave");
-        daemon.stderr.wait_for("dave: not part of an export");
+        daemon.stderr.wait_for("dave: seen in the log only");
         let text = daemon.stderr.text();
         assert!(!text.contains("alice: user eve") && !text.contains("carol: user eve"), "{text}");
-        assert!(!text.contains("bob: not part of an export"), "noted once: {text}");
+        assert!(!text.contains("bob: seen in the log only"), "noted once: {text}");
         let mails = sink.messages();
         assert_eq!(mails.iter().filter(|mail| mail.contains("user eve added")).count(), 1);
         daemon.stop().ok();
@@ -106,7 +106,7 @@ fn an_answer_that_is_cut() {
     let before = count(&router, PRINT_USERS);
     router.state().prints_once.insert(PRINT_USERS.into(), USERS.into());
     router.log("system,info", "nothing changed by carol");
-    daemon.stderr.wait_for("carol: not part of an export");
+    daemon.stderr.wait_for("carol: seen in the log only");
     assert!(count(&router, PRINT_USERS) >= before + 2);
     assert!(!daemon.stderr.text().contains("eve removed"));
     print(&router, PRINT_USERS, USERS);
@@ -181,16 +181,16 @@ fn killed_before_the_facts_are_read() {
     daemon.kill();
     router.state().held.clear();
     let daemon = watching.start();
-    daemon.stderr.wait_for("bob: not part of an export: user ops added by bob");
+    daemon.stderr.wait_for("bob: seen in the log only: user ops added by bob");
     router.log("system,info", "nothing changed by carol");
-    daemon.stderr.wait_for("carol: not part of an export");
+    daemon.stderr.wait_for("carol: seen in the log only");
     let noted = read(&watching, "noted.jsonl");
     assert!(noted.matches("user ops added").count() == 1 && !noted.contains("alice"), "{noted}");
     daemon.stop().ok();
     let daemon = watching.start();
     daemon.stderr.wait_for("core1: connected");
     router.log("system,info", "nothing changed by dave");
-    daemon.stderr.wait_for("dave: not part of an export");
+    daemon.stderr.wait_for("dave: seen in the log only");
     assert!(!daemon.stderr.text().contains("user ops added"), "noted once");
     daemon.stop().ok();
 }
@@ -211,13 +211,15 @@ fn exports_that_are_always_rejected() {
         command.args(["export", "core1"]);
         run(command);
     }
-    daemon.stderr.wait_for("carol: not in an incomplete export: ssh key added by carol");
+    daemon
+        .stderr
+        .wait_for("carol: seen in the log only, the export is incomplete: ssh key added by carol");
     router.state().faults.odd = None;
     let mut command = watching.command();
     command.args(["export", "core1"]);
     assert_eq!(run(command).ok().stdout, "core1: unchanged\n");
     router.log("system,info", "nothing changed by dave");
-    daemon.stderr.wait_for("dave: not part of an export");
+    daemon.stderr.wait_for("dave: seen in the log only");
     let noted = read(&watching, "noted.jsonl");
     assert!(noted.lines().count() == 3 && !noted.contains("UNKNOWN"), "{noted}");
     daemon.stop().ok();

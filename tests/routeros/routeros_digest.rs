@@ -137,7 +137,7 @@ fn ignored_changes() {
         "system,info",
         "user admin changed by ssh:mallory@192.0.2.7 (/user set admin password=x)",
     );
-    sink.wait_for(&["core1: mallory: not part of an export: user admin changed"]);
+    sink.wait_for(&["core1: mallory: seen in the log only: user admin changed"]);
     daemon.stop().ok();
     let stored = fs::read_to_string(watching.archive("core1/diff.txt")).unwrap();
     for text in ["192.0.2.66", "192.0.2.67", "# 1", "# 2"] {

@@ -193,19 +193,19 @@ fn a_connection_that_ends_before_the_export() {
         router.add_unheard("eve", "/user add name=eve group=full");
         router.plug();
         daemon.stderr.wait_for("changed by bob, UNKNOWN (+2 -0)");
-        assert_eq!(diff().matches("candidate: eve").count(), 1, "{}", diff());
+        assert_eq!(diff().matches("  candidate: eve").count(), 1, "{}", diff());
         // The same words again, as RouterOS 6 has them: this line, and none of before.
         router.shut_down();
         router.add_unheard("eve", "/user add name=eva group=full");
         router.plug();
         daemon.stderr.wait_for("changed by UNKNOWN (+1 -0)");
-        assert_eq!(diff().matches("candidate: eve").count(), 2, "{}", diff());
+        assert_eq!(diff().matches("  candidate: eve").count(), 2, "{}", diff());
         router.shut_down();
         router.add_silently("/user add name=mal group=full");
         router.plug();
         let unknown = "changed by UNKNOWN (+1 -0)";
         wait_until("it is found", || daemon.stderr.text().matches(unknown).count() == 2);
-        assert_eq!(diff().matches("candidate: ").count(), 2, "{}", diff());
+        assert_eq!(diff().matches("  candidate: ").count(), 2, "{}", diff());
         daemon.stop().ok();
     }
 }

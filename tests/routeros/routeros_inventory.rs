@@ -105,6 +105,15 @@ fn groups_files_and_receivers() {
     fs::write(&more, &text).unwrap();
     loaded(&daemon, 5);
     daemon.stderr.wait_for("core2: first contact: configuration stored");
+    // Another receiver ends no connection.
+    let connected = || core.counts().0;
+    let before = connected();
+    let to = "mail_to = [\"core@example.org\"]\n";
+    fs::write(files.join("10-core.toml"), entry("core1", &core, to)).unwrap();
+    loaded(&daemon, 5);
+    core.add("carol", "/ip dns set servers=192.0.2.54");
+    sink.wait_for(&["core1: configuration changed by carol", "TO core@example.org\n"]);
+    assert_eq!(connected(), before);
     fs::write(&more, text + "group = \"nowhere\"\n").unwrap();
     daemon.signal(Signal::HUP);
     let refused = daemon.stderr.wait_for("the old configuration stays in effect");

@@ -34,7 +34,7 @@ fn archive() -> (Watching, [Router; 2], Ring) {
         "system,info",
         "user ops added by ssh:bob@192.0.2.7 (/user add name=ops password=geheim)",
     );
-    daemon.stderr.wait_for("core1: bob: not part of an export");
+    daemon.stderr.wait_for("core1: bob: seen in the log only");
     daemon.stop().ok();
     (watching, routers, ring)
 }

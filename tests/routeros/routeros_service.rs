@@ -443,6 +443,122 @@ fn a_failed_add_leaves_no_files() {
     assert_eq!(fs::read_to_string(directory.path().join("core1.pass")).unwrap(), "old\n");
 }
 
+/// `remove` undoes `add`: the file is as before, and the password file is gone. The archive stays, and is named.
+#[test]
+fn what_was_added_is_removed() {
+    let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
+    let at = |name: &str| directory.path().join(name);
+    let config = at("routeros.toml");
+    let text = format!("archive = {:?}\nring = \"\"\n", at("archive"));
+    fs::write(&config, &text).unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = program("aw-routeros", arguments);
+        command.arg("-c").arg(&config);
+        aw_tests::rig::run_with(command, b"secret\n")
+    };
+    let address = router.address.to_string();
+    for name in ["core1", "core2"] {
+        let more = ["--name", name, "--login", "admin", "--host-key", &router.host_key];
+        command(&[&["add", &*address][..], &more].concat()).ok();
+    }
+    let daemon = Run::start({
+        let mut daemon = program("aw-routeros", &["-c"]);
+        daemon.arg(&config);
+        daemon
+    });
+    daemon.stderr.wait_for("core1: first contact");
+    daemon.stop().ok();
+    let both = fs::read_to_string(&config).unwrap();
+    for (name, why) in [("core11", "did you mean core1?"), ("x", "no router of this name")] {
+        command(&["remove", name]).refused("aw-routeros", &[why, "nothing was changed"]);
+    }
+    fs::write(&config, format!("{both}via = \"core1\"\n")).unwrap();
+    let through = "core2 is connected to through it";
+    command(&["remove", "core1"]).refused("aw-routeros", &["core1: ", through]);
+    let jump = "\n[[jump_host]]\nname = \"j\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nkey_file = \"/k\"\nvia = \"core1\"\n";
+    fs::write(&config, format!("{both}{jump}")).unwrap();
+    let through = "j is connected to through it";
+    command(&["remove", "core1"]).refused("aw-routeros", &["core1: ", through]);
+    // All, or none: the entry of core3 has no heading of its own.
+    fs::create_dir(at("inc")).unwrap();
+    let braces =
+        "router = [{ name = \"core3\", address = \"192.0.2.3\", user = \"a\", agent = true }]\n";
+    fs::write(at("inc/a.toml"), braces).unwrap();
+    let with_include = format!("include = \"inc\"\n{both}");
+    fs::write(&config, &with_include).unwrap();
+    let by_hand = "its entry in ";
+    command(&["remove", "core1", "core3"]).refused("aw-routeros", &["core3: ", by_hand]);
+    assert_eq!(fs::read_to_string(&config).unwrap(), with_include);
+    assert!(at("core1.pass").exists());
+    // What another names stays: here that of mail.
+    let pass = at("core1.pass");
+    let mail = format!(
+        "\n[mail]\nserver = \"192.0.2.1\"\nfrom = \"a@example.org\"\nto = [\"b@example.org\"]\nuser = \"a\"\npassword_file = {pass:?}\n"
+    );
+    fs::write(&config, format!("{both}{mail}")).unwrap();
+    command(&["remove", "core1"]).ok();
+    assert!(pass.exists());
+    // A link is the user's own.
+    fs::write(&config, &both).unwrap();
+    fs::rename(&pass, at("own")).unwrap();
+    std::os::unix::fs::symlink(at("own"), &pass).unwrap();
+    command(&["remove", "core1"]).ok();
+    assert!(pass.is_symlink());
+    fs::remove_file(&pass).unwrap();
+    fs::rename(at("own"), &pass).unwrap();
+    fs::write(&config, &both).unwrap();
+    let removed = command(&["remove", "core1", "core2", "core1"]).ok().stdout;
+    for line in [
+        format!("core1 is removed from {}:\n[[router]]\nname = \"core1\"\n", config.display()),
+        format!("{}, its password, is removed\n", at("core1.pass").display()),
+        format!("what was archived of core1 stays in {} (", at("archive/core1").display()),
+        "next: systemctl reload aw-routeros ".into(),
+    ] {
+        assert!(removed.contains(&line), "{line}: {removed}");
+    }
+    assert_eq!(fs::read_to_string(&config).unwrap(), text);
+    let left = [at("core1.pass"), at("core2.pass"), at("archive/core1/latest.rsc")];
+    assert_eq!(left.map(|path| path.exists()), [false, false, true]);
+    // A password file of the user's own stays.
+    fs::write(&config, both.replace("core1.pass", "own.pass")).unwrap();
+    fs::write(at("own.pass"), "secret\n").unwrap();
+    command(&["remove", "core1"]).ok();
+    assert!(at("own.pass").exists());
+}
+
+/// A mistyped command before the name of a router is no host, and two routers are compared, not three.
+#[test]
+fn mistyped_commands() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("routeros.toml");
+    let entry = |name| {
+        format!(
+            "[[router]]\nname = {name:?}\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n"
+        )
+    };
+    let archive = directory.path().join("archive");
+    fs::write(&config, format!("archive = {archive:?}\n{}{}", entry("core1"), entry("core2")))
+        .unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = program("aw-routeros", arguments);
+        command.arg("-c").arg(&config);
+        run(command)
+    };
+    for (typed, hint) in [
+        ("shwo", "did you mean show?"),
+        ("expor", "did you mean export?"),
+        ("dif", "did you mean diff?"),
+        ("delete", "there are: add, import, host-key, remove, log, "),
+    ] {
+        let why = format!("{typed}: not a command ({hint}");
+        command(&[typed, "core1"]).refused("aw-routeros", &[&why]);
+    }
+    command(&["health"]).refused("aw-routeros", &["did you mean --health?"]);
+    command(&["show", "core11"]).refused("aw-routeros", &["did you mean core1?"]);
+    let two = "core2 is a router: diff compares two routers (aw-routeros diff core1 core2)";
+    command(&["diff", "core1", "core2", "core1"]).refused("aw-routeros", &[two]);
+}
+
 /// A damaged base is replaced by the newest complete snapshot, with a warning; changes since then are found.
 #[test]
 fn a_damaged_base() {

@@ -309,3 +309,35 @@ fn a_source_address() {
     let found = run(command).refused("aw-routeros", &["1 of 1 routers"]);
     assert!(found.stdout.contains("source 192.0.2.200: no interface"), "{found:?}");
 }
+
+/// `check` tries the port as the start does. That the running service listens there is well.
+#[test]
+fn check_tries_the_port() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let watching = Watching::new(&ring).global(&format!("syslog = \"127.0.0.1:{port}\"")).router(
+        "core1",
+        &router,
+        Version::V7,
+    );
+    let check = || {
+        let mut check = watching.command();
+        check.arg("check");
+        run(check)
+    };
+    let why = format!("listen for syslog on port {port}: address already in use (");
+    let found = check();
+    assert_eq!(found.status.code(), Some(1), "{found:?}");
+    assert!(found.stderr.contains("1 fault of the service"), "{found:?}");
+    let started = run(watching.command());
+    let same = found.stderr.lines().find(|line| line.contains(&why)).unwrap();
+    let (_, same) = same.split_once("listen").unwrap();
+    assert!(started.stderr.contains(same), "{same}: {started:?}");
+    drop(taken);
+    check().ok();
+    let daemon = watching.start();
+    daemon.stderr.wait_for("core1: first contact");
+    check().ok();
+    daemon.stop().ok();
+}

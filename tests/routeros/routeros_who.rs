@@ -60,7 +60,7 @@ fn the_router_itself() {
     daemon.stop().ok();
 }
 
-/// A user who is added is not part of an export: the line is recorded and mailed, and so is the new list of users.
+/// A user who is added is seen in the log only: the line is recorded and mailed, and so is the new list of users.
 #[test]
 fn what_no_export_shows() {
     let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
@@ -71,9 +71,9 @@ fn what_no_export_shows() {
         "system,info",
         "user ops added by ssh:-2@172.31.88.5 (*2 = /user add group=full name=ops password=geheim)",
     );
-    let mail = sink.wait_for(&["Subject: [addrwatch] core1: -2: not part of an export: user ops"]);
+    let mail = sink.wait_for(&["Subject: [addrwatch] core1: -2: seen in the log only: user ops"]);
     assert!(mail.contains("-2 by ssh from 172.31.88.5") && !mail.contains("geheim"), "{mail}");
-    daemon.stderr.wait_for("core1: -2: not part of an export: user ops added by ssh:-2@");
+    daemon.stderr.wait_for("core1: -2: seen in the log only: user ops added by ssh:-2@");
     assert!(read(archive.join("log.txt")).contains("user ops added by"));
     assert_eq!(read(archive.join("changes.jsonl")), "", "there is no difference");
     assert!(log(&watching, &["core1", "--user", "-2"]).contains("user ops added"));
@@ -93,7 +93,7 @@ fn what_no_export_shows() {
     // A script that changes nothing is recorded, not mailed.
     let mails = sink.count();
     router.log("system,info", "device changed by scheduler:guest/action:8 (/interface set x)");
-    daemon.stderr.wait_for("core1: scheduler:guest: not part of an export: device changed by");
+    daemon.stderr.wait_for("core1: scheduler:guest: seen in the log only: device changed by");
     router.add("alice", "/ip dns set servers=192.0.2.53");
     sink.wait_for(&["changed by alice"]);
     assert_eq!(sink.count(), mails + 1);
@@ -111,7 +111,7 @@ fn what_is_mailed() {
             .router("core1", &router, Version::V6);
         let daemon = started(&watching);
         router.log("system,info", "user ops added by admin");
-        daemon.stderr.wait_for("admin: not part of an export: user ops added by admin");
+        daemon.stderr.wait_for("admin: seen in the log only: user ops added by admin");
         router.add("alice", "/ip dns set servers=192.0.2.53");
         sink.wait_for(&["changed by alice"]);
         assert_eq!(sink.count(), count, "{value}");
@@ -160,7 +160,7 @@ fn another_version_and_another_router() {
     router.add("alice", "/ip dns set servers=192.0.2.53");
     daemon.stderr.wait_for("changed by alice (+1 -0)");
     router.log("system,info", "nothing changed by carol");
-    daemon.stderr.wait_for("carol: not part of an export");
+    daemon.stderr.wait_for("carol: seen in the log only");
     assert_eq!(read(archive.join("facts.json")), facts);
     daemon.stop().ok();
 }

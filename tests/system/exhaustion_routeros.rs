@@ -52,6 +52,13 @@ fn a_full_disk() {
     mount.fill();
     router.add("alice", "/ip dns set servers=192.0.2.53");
     daemon.stderr.wait_for("no space left on device (free space on its disk)");
+    // The mail server works, and the disk that the queue of mails is on does not.
+    sink.wait_for(&["Subject: [addrwatch] core1: ", "no space left on device"]);
+    let mut health = program("aw-routeros", &["--health", "-c"]);
+    health.arg(watching.file("routeros.toml"));
+    let health = aw_tests::rig::run(health);
+    assert_eq!(health.status.code(), Some(1), "{health:?}");
+    assert!(health.stdout.contains("no space left on device"), "{health:?}");
     mount.make_room();
     daemon.stderr.wait_for("changed by alice (+1 -0)");
     router.add("bob", "/ip dns set servers=192.0.2.54");
@@ -85,7 +92,7 @@ fn no_files_to_open() {
     daemon.stderr.wait_for("core1: unreachable for");
     may_open(&daemon, 1024);
     daemon.stderr.wait_for("changed by");
-    daemon.stderr.wait_for("mails lost because the queue could not be written: ");
+    daemon.stderr.wait_for("the queue of mails can be written again");
     sink.wait_for(&["+1 -0"]);
     let ended = daemon.stop().ok();
     logged_once(&ended);

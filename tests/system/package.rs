@@ -132,7 +132,13 @@ fn driven_by_hand() {
     // logrotate accepts its configuration.
     clean.sh("logrotate --debug /etc/logrotate.d/addrwatch").ok();
 
+    // As aw-routeros add writes it, and the guide: a password in clear text.
+    for name in ["core1.pass", "audit.pass"] {
+        fs::write(clean.path("etc/addrwatch").join(name), "secret\n").unwrap();
+    }
+    fs::write(clean.path("etc/addrwatch/mine"), "").unwrap();
     clean.sh("dpkg -r addrwatch-rs").ok();
+    assert!(clean.path("etc/addrwatch/core1.pass").exists());
     assert!(
         clean.path("var/lib/addrwatch/aw-sqlite/addrwatch.db").exists(),
         "removed is not purged"

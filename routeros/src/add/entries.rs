@@ -128,7 +128,13 @@ impl ConfigFile {
                 }
                 Some(Err(fault)) => {
                     let legacy = router.entry.contains("\nlegacy = true\n");
-                    faults.push((router.name.clone(), remedy(fault, legacy)));
+                    let mut why = remedy(fault, legacy);
+                    if let Some((file, _)) = &router.password {
+                        // It is removed again.
+                        let file = format!("the password in {}", file.display());
+                        why = why.replace(&file, "the password that was given");
+                    }
+                    faults.push((router.name.clone(), why));
                     false
                 }
                 None => false,
@@ -207,7 +213,7 @@ fn create(path: &Path, text: &str, identity: Option<&Identity>) -> Result<(), Er
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => failed(format_args!(
-            "create {}: it exists (remove it, unless an entry has it)",
+            "create {}: it exists (move it away, unless an entry has it; or name it: --password-file)",
             path.display()
         )),
         _ => failure(error),

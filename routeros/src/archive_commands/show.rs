@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aw_service::{Error, failed, info, warn};
+use aw_service::{Error, count_of, failed, info, warn};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use crate::{
     access::{NOT_READ, read_config},
     archive::{Archive, RouterState},
     config::Config,
-    health::is_running,
+    health::{is_running, write_faults},
     mask::mask,
     service_state::ServiceState,
     terminal::{print, table_with_notes},
@@ -69,6 +69,8 @@ fn warn_of_service(config: &Config) {
     if !matches!(is_running(&config.archive), Ok(false)) {
         // Or the lock is out of this user's reach.
         let faults = ServiceState::read(&config.archive).faults(local);
+        let names: Vec<_> = config.routers.iter().map(|router| &router.name).collect();
+        write_faults(&config.archive, &names).iter().for_each(warn);
         return faults.iter().for_each(|why| warn(format_args!("the running aw-routeros: {why}")));
     }
     let files = config.routers.iter().map(|router| config.archive.join(router.name.as_str()));
@@ -104,7 +106,7 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
         }
         let time = |time: Option<Timestamp>| time.map_or("-".into(), local);
         let text = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-        let why = [state.why.as_str(), &state.unconfirmed, &state.unread];
+        let why = [state.why.as_str(), &state.unconfirmed, &state.unread, &state.no_backup];
         let why = why.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
         rows.push(vec![
             name.to_owned(),
@@ -116,7 +118,10 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
             text(&state.version),
             match state.ignored {
                 0 => state.lines.to_string(),
-                ignored => format!("{} ({ignored} changes ignored)", state.lines),
+                ignored => {
+                    let ignored = count_of(ignored, "change", "changes");
+                    format!("{} ({ignored} ignored)", state.lines)
+                }
             },
             if options.output.secrets { why } else { mask(&why) },
         ]);

@@ -71,9 +71,9 @@ pub fn is_same_time(one: &str, other: &str) -> bool {
 }
 
 /// The users that these claims name, each once, in order.
-pub fn users(claims: &[LogClaim]) -> Vec<&str> {
+pub fn users<'a>(claims: impl IntoIterator<Item = &'a LogClaim>) -> Vec<&'a str> {
     let mut users = Vec::new();
-    for actor in claims.iter().flat_map(|claim| &claim.actors) {
+    for actor in claims.into_iter().flat_map(|claim| &claim.actors) {
         if !users.contains(&actor.user.as_str()) {
             users.push(actor.user.as_str());
         }

@@ -59,7 +59,9 @@ fn many_log_lines() {
 
 #[test]
 fn unknown_users() {
-    assert_eq!(change(Credit::default()).users, [UNKNOWN]);
+    let unknown = change(Credit::default());
+    assert_eq!(unknown.users, [UNKNOWN]);
+    assert!(unknown.text("now", false).contains("\n  UNKNOWN: no line of the router's log names"));
     let candidates = Some(vec![claim("item added by eve")]);
     let credit =
         Credit { claims: vec![claim("item added by bob")], candidates, ..Credit::default() };
@@ -68,7 +70,25 @@ fn unknown_users() {
         (change.users.as_slice(), change.claims.len()),
         (["bob".to_owned(), UNKNOWN.into()].as_slice(), 1)
     );
-    assert!(change.text("now", false).contains("  candidate: eve\n"));
+    let text = change.text("now", false);
+    assert!(
+        text.contains("  candidate: eve\n") && text.contains("\n  A candidate is named by"),
+        "{text}"
+    );
+    assert!(!text.contains("UNKNOWN: "), "{text}");
+    let summary = "core1: configuration changed by bob, UNKNOWN (+1 -1), candidate: eve";
+    assert_eq!(change.summary(), summary);
+    // Who changes something unseen must not choose the name in the subject.
+    for mark in
+        [|claim: &mut LogClaim| claim.syslog = true, |claim: &mut LogClaim| claim.ambiguous = true]
+    {
+        let mut change = change.clone();
+        mark(&mut change.candidates[0]);
+        assert_eq!(change.summary(), "core1: configuration changed by bob, UNKNOWN (+1 -1)");
+        assert!(change.text("now", false).contains("  candidate: eve\n"));
+    }
+    let known = Change { users: vec!["bob".into()], ..change };
+    assert_eq!(known.summary(), "core1: configuration changed by bob (+1 -1)");
 }
 
 #[test]
@@ -80,7 +100,7 @@ fn what_no_export_shows() {
     };
     let ops = "user ops added by ssh:-2@192.0.2.7 (*2 = /user add group=full password=x)";
     let change = noted(ops, &[]);
-    assert_eq!(change.summary(), format!("core1: -2: not part of an export: {ops}"));
+    assert_eq!(change.summary(), format!("core1: -2: seen in the log only: {ops}"));
     let text = change.text("now", false);
     assert!(text.contains("/user add group=full password=***") && !text.contains("=x"), "{text}");
     assert!(change.is_about_security() && change.noted);
@@ -116,4 +136,7 @@ fn an_ambiguous_change() {
     let line = "x <y by ssh:bob@1.2.3.4 (> changed by ssh:eve@10.0.0.1 (/x)";
     let change = change(Credit { claims: vec![claim(line)], ..Credit::default() });
     assert!(change.who().ends_with("(ambiguous)") && change.users.len() == 2);
+    assert!(change.text("now", false).contains("  The log names several users, "));
+    let one = Change { users: vec!["eve".into()], ..change };
+    assert!(one.text("now", false).contains("  The log line may be of another kind, or forged "));
 }

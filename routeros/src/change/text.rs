@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use aw_service::{plain, plain_lines};
 
-use super::{Change, is_about_security};
-use crate::mask::mask;
+use super::{Change, UNKNOWN, is_about_security};
+use crate::{mask::mask, reload::some_of};
 
 /// So many log lines stand before the difference.
 const FEW: usize = 5;
@@ -22,8 +22,11 @@ impl Change {
         let more = claims().count().saturating_sub(1) as u64 + self.further_claims;
         let more = if more == 0 { String::new() } else { format!(" (and {more} more lines)") };
         let message = claim.map_or("", |claim| claim.message.as_str());
-        let what =
-            if self.incomplete { "not in an incomplete export" } else { "not part of an export" };
+        let what = if self.incomplete {
+            "seen in the log only, the export is incomplete"
+        } else {
+            "seen in the log only"
+        };
         format!("{what}: {message}{more}")
     }
 
@@ -48,8 +51,14 @@ impl Change {
             let words: String = self.noted_words().chars().take(150).collect();
             return format!("{}: {}: {}", self.router, self.who(), plain(&words));
         }
+        // Of lines that may be forged the sender would choose a part of the subject: the text has their names.
+        let is_unknown = self.users.iter().any(|user| user == UNKNOWN);
+        let candidates = match &*self.certain_candidates() {
+            some if some.is_empty() || !is_unknown => String::new(),
+            some => plain(&format!(", candidate: {}", some_of(some, 3))),
+        };
         format!(
-            "{}: configuration changed by {} (+{} -{})",
+            "{}: configuration changed by {} (+{} -{}){candidates}",
             self.router,
             self.who(),
             self.added,
@@ -66,14 +75,22 @@ impl Change {
         let mut text = String::new();
         let _ = writeln!(text, "{when} {} ({})", shown(&self.summary()), self.address);
         if self.ambiguous {
-            text.push_str(
-                "  The log names several users, and one of them may be forged: all are credited.\n",
-            );
+            text.push_str(match self.users.len() {
+                1 => "  The log line may be of another kind, or forged (a line by syslog without topics, or with text that a user chose).\n",
+                _ => "  The log names several users, and one of them may be forged: all are credited.\n",
+            });
         }
         if self.claims.iter().chain(&self.candidates).any(|claim| claim.syslog) {
             text.push_str(
                 "  Lines by syslog are not authenticated, so that their names may be forged.\n",
             );
+        }
+        let candidates = self.candidate_users();
+        if self.users == [UNKNOWN] && candidates.is_empty() {
+            text.push_str("  UNKNOWN: no line of the router's log names who did this, of those that were read (the router keeps only the last ones).\n");
+        }
+        if !candidates.is_empty() {
+            text.push_str("  A candidate is named by a line that may be about something else: it came by syslog, is of a time without a connection or of before the last complete export, or is one of the router's /system history.\n");
         }
         // Many lines would hide the difference.
         let log = self.log_text(&shown);

@@ -14,15 +14,18 @@ pub fn rights(router: &Router, users: &str, groups: &str) -> String {
     let user = entry(users, &router.user);
     let group = user.as_deref().and_then(|user| field(user, "group"));
     let group = group.and_then(|group| entry(groups, group));
-    let Some(policies) = group.as_deref().and_then(|group| field(group, "policy")) else {
-        return "unknown: the router does not print the user's group".into();
-    };
-    let has = |policy: &str| policies.split(',').any(|one| one == policy);
     let needed: &[&str] = match (router.backup, router.show_sensitive) {
         (true, _) => &POLICIES,
         (false, true) => &["ssh", "read", "sensitive"],
         (false, false) => &["ssh", "read"],
     };
+    let Some(policies) = group.as_deref().and_then(|group| field(group, "policy")) else {
+        return format!(
+            "unknown: the router does not print the user's group (/user group print on it: it needs {})",
+            needed.join(", ")
+        );
+    };
+    let has = |policy: &str| policies.split(',').any(|one| one == policy);
     let missing: Vec<_> = needed.iter().copied().filter(|policy| !has(policy)).collect();
     let more = ["write", "policy", "reboot"].into_iter();
     let more: Vec<_> = more.filter(|it| has(it) && !needed.contains(it)).collect();

@@ -19,8 +19,11 @@ use rustix::{
 use super::remedy_for_the_service;
 use crate::{
     access::{own_name, remedy_for_this_user},
-    config::{Config, DEFAULT_PATH},
+    config::{Config, DEFAULT_PATH, Router},
+    health::is_running,
     hooks::HookCommand,
+    service_state::ServiceState,
+    syslog::{DENIED, ListenAddress, SyslogSockets},
 };
 
 pub fn read_config(path: &Path) -> Result<Config, Error> {
@@ -43,6 +46,7 @@ pub fn faults(config: &Config, path: &Path) -> Vec<String> {
     if let Some(Err(Error::Failed(why))) = config.ring_group.as_deref().map(group_id) {
         faults.push(format!("ring_group: {why}"));
     }
+    faults.extend(config.syslog.as_ref().and_then(|listen| syslog_fault(config, listen)));
     faults.extend(config.hooks().filter_map(HookCommand::shell_text));
     faults.extend(config.hooks().filter_map(HookCommand::unusable));
     // Also a file that is to replace that of the service.
@@ -53,6 +57,25 @@ pub fn faults(config: &Config, path: &Path) -> Vec<String> {
         faults.extend(forbidden(config, &unit));
     }
     faults
+}
+
+/// Why the service cannot listen for syslog. The running one does.
+fn syslog_fault(config: &Config, listen: &ListenAddress) -> Option<String> {
+    let is_own = || {
+        let of_service = ServiceState::read(&config.archive).syslog;
+        of_service.is_some_and(|own| own.is_used_by(listen))
+            && is_running(&config.archive) == Ok(true)
+    };
+    // Root opens a low port before it becomes this user, and so does a unit with a right that this process lacks.
+    let may_be_allowed = || {
+        let unit = UnitFiles::of("aw-routeros");
+        listen.is_low() && !unit.is_some_and(|unit| unit.may_not_bind_low_ports())
+    };
+    match SyslogSockets::open(listen) {
+        Err(Error::Failed(why)) if why.contains(DENIED) && may_be_allowed() => None,
+        Err(Error::Failed(why)) if !is_own() => Some(why),
+        _ => None,
+    }
 }
 
 /// Whether the service can write to its directory. One that does not exist is created when the service starts.
@@ -70,7 +93,7 @@ fn writable(directory: &Path) -> Result<(), String> {
         Ok(found) => found,
     };
     if !found.is_dir() {
-        return Err(format!("use {shown}: it is not a directory (remove it)"));
+        return Err(format!("use {shown}: it is not a directory (name a directory)"));
     }
     if found.uid() != geteuid().as_raw() {
         let remedy = remedy_for_this_user(found.uid(), directory);
@@ -113,15 +136,9 @@ fn forbidden(config: &Config, unit: &UnitFiles) -> Vec<String> {
 /// Files that this process can read and the unit's service cannot.
 fn hidden(config: &Config, unit: &UnitFiles) -> Vec<String> {
     let routers = config.routers.iter().chain(&config.jump_hosts);
-    let files = routers.flat_map(|router| {
-        [&router.password_file, &router.key_file, &router.passphrase_file].into_iter().flatten()
-    });
-    let of_mail = config.mail.iter().flat_map(|mail| [&mail.password_file, &mail.ca_file]);
-    let oauth = config.mail.iter().flat_map(|mail| &mail.oauth);
-    let of_oauth = oauth.flat_map(|o| [&o.client_secret_file, &o.refresh_token_file]);
-    let of_mail = of_mail.chain(of_oauth).flatten();
     let programs: Vec<_> = config.hooks().map(|hook| PathBuf::from(hook.program())).collect();
-    let files = files.chain(of_mail).chain(&config.include);
+    let files =
+        routers.flat_map(Router::files).chain(config.files_of_mail()).chain(&config.include);
     let mut files: Vec<_> = files.chain(&programs).collect();
     files.sort();
     files.dedup();

@@ -51,8 +51,11 @@ fn jump_of(router: &Router, all: &[Router], left: usize) -> Result<Option<Arc<Ro
         return Err(format!("{via}: a loop, or more than {MAX_JUMPS} jump hosts in a row"));
     }
     let jump = all.iter().find(|other| &other.name == via);
-    let mut jump =
-        jump.ok_or_else(|| format!("{via}: no [[router]] or [[jump_host]] has this name"))?.clone();
+    let mut jump = jump
+        .ok_or_else(|| {
+            format!("{via}: no [[router]] or [[jump_host]] has this name (correct it, or add one)")
+        })?
+        .clone();
     jump.jump = jump_of(&jump, all, left - 1)?;
     Ok(Some(Arc::new(jump)))
 }

@@ -5,19 +5,19 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
+    io,
     ops::Range,
     path::{Path, PathBuf},
 };
 
-use aw_service::{FileKind, read_file_text};
 use serde::Deserialize;
 use toml::{
     Spanned,
     de::{DeTable, DeValue, Deserializer, Error, ValueDeserializer},
 };
 
-use super::{Config, MAX_CONFIG, Router, words};
-use crate::start_access;
+use super::{Config, Router, words};
+use crate::{mask::without_private_keys, start_access};
 
 /// Files of the directory, at most.
 const MAX_FILES: usize = 1_000;
@@ -60,12 +60,15 @@ impl Fault {
     pub fn explain(self, sources: &[Source]) -> String {
         let of_place = |at| sources.iter().rfind(|source| source.start <= at);
         let source = self.at.map_or(sources.first(), of_place);
-        let Some(Source { path, text, start }) = source else { return self.why };
+        let Some(Source { path, text, start }) = source else {
+            return without_private_keys(&self.why);
+        };
         let line = self.at.map_or(String::new(), |at| {
             let before = &text.as_bytes()[..(at - start).min(text.len())];
             format!("line {}: ", before.iter().filter(|byte| **byte == b'\n').count() + 1)
         });
         let why = words::plain(&self.why, text, self.at.map(|at| (at - start).min(text.len())));
+        let why = without_private_keys(&why);
         match path.as_os_str().is_empty() {
             true => format!("{line}{why}"),
             false => format!("{}: {line}{why}", path.display()),
@@ -85,7 +88,11 @@ pub fn source(text: &str) -> Vec<Source> {
 }
 
 /// The text of a file, and those of the files `*.toml` in the directory that its key `include` names, by name.
-pub fn sources(path: &Path, text: String) -> Result<Vec<Source>, String> {
+pub fn sources(
+    path: &Path,
+    text: String,
+    read: impl Fn(&Path) -> io::Result<String>,
+) -> Result<Vec<Source>, String> {
     let include = DeTable::parse(&text)
         .ok()
         .and_then(|table| Some(PathBuf::from(table.get_ref().get("include")?.get_ref().as_str()?)));
@@ -94,7 +101,7 @@ pub fn sources(path: &Path, text: String) -> Result<Vec<Source>, String> {
     let Some(include) = include else { return Ok(sources) };
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
     for path in files_of_include(&absolute.parent().unwrap_or(Path::new("/")).join(include))? {
-        let text = read_file_text(&path, FileKind::Settings, MAX_CONFIG)
+        let text = read(&path)
             .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))?;
         let length = text.len() + 1;
         sources.push(Source { path, text, start });
@@ -108,7 +115,12 @@ pub fn files_of_include(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let shown = directory.display();
     let failure = |error: std::io::Error| {
         let cause = start_access::denied_path(directory, &error);
-        format!("read include {shown}: {}", cause.unwrap_or_else(|| aw_service::cause(&error)))
+        let missing = match error.kind() {
+            io::ErrorKind::NotFound => " (create the directory, or take out the key include)",
+            _ => "",
+        };
+        let cause = cause.unwrap_or_else(|| aw_service::cause(&error));
+        format!("read include {shown}: {cause}{missing}")
     };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failure)? {

@@ -49,6 +49,11 @@ fn requests_that_are_not_understood() {
         // A client that sends more than a request is read no further, and may get no answer.
         assert!(line.contains(why) || line.is_empty() && bytes.len() > 1000, "{line:?}");
     }
+    let (requested, line) = served(b"{}\n".to_vec());
+    assert!(requested.is_none() && line.contains("names no router"), "{line}");
+    // Of the last reload.
+    let (requested, _) = served(b"{\"reload\":true}\n".to_vec());
+    assert_eq!(requested.as_deref(), Some(""));
     // A client that ends does not keep its place.
     let (requested, line) = served(b"{\"export\":\"core1\"}\n".to_vec());
     assert_eq!(requested.as_deref(), Some("core1"));
@@ -64,7 +69,7 @@ fn what_is_there_already() {
     fs::remove_file(path(directory.path())).unwrap();
     fs::write(path(directory.path()), "text").unwrap();
     let fault = listen(directory.path(), None).unwrap_err();
-    assert!(fault.ends_with("it is not a socket (remove it)"), "{fault}");
+    assert!(fault.ends_with("it is not a socket (move it away)"), "{fault}");
 }
 
 /// The line of a request, without an end of the stream, which would be the end of the client.

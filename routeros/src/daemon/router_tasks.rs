@@ -10,7 +10,7 @@ use tokio::{
 use super::MAX_REQUESTS;
 use crate::{
     config::{Router, RouterName},
-    recorder::{CONNECTING, Recorder, STOPPED},
+    recorder::{Recorder, RestoredFaults, STOPPED},
     session::{self, AnswerTo, ExportAnswer, ExportRequests, FetchTurns},
 };
 
@@ -37,7 +37,8 @@ impl RouterTasks {
     /// Stops the tasks of routers that are gone or changed, and starts the missing ones.
     pub fn set(&mut self, routers: &[Router]) {
         self.running.retain(|name, RunningTask { router: old, task, .. }| {
-            let stays = routers.iter().any(|new| &new.name == name && new == &**old);
+            let new = routers.iter().find(|new| new.name == *name && new.is_followed_like(old));
+            let stays = new.is_some();
             if !stays {
                 task.abort();
                 self.recorder.set_status(name, STOPPED, "");
@@ -46,15 +47,11 @@ impl RouterTasks {
         });
         let is_new = |router: &&Router| !self.running.contains_key(&router.name);
         let new: Vec<_> = routers.iter().filter(is_new).cloned().map(Arc::new).collect();
-        for router in &new {
-            // The stored one may be that of a process that was killed.
-            self.recorder.set_address(router);
-            self.recorder.set_status(&router.name, CONNECTING, "");
-            // Before the first of them is tried: an outage of several is one mail.
-            self.recorder.restore_faults(router);
-        }
+        // All of them before the first one is tried: an outage of several is one mail.
+        let begin = |router| (self.recorder.begin(&router), router);
+        let new: Vec<_> = new.into_iter().map(begin).collect();
         self.recorder.set_routers(routers);
-        new.into_iter().for_each(|router| self.start(router));
+        new.into_iter().for_each(|(restored, router)| self.start(router, restored));
     }
 
     /// At the end of the daemon. The routers stay known: what was mailed of them is stored, for their ends after a restart.
@@ -65,11 +62,11 @@ impl RouterTasks {
         }
     }
 
-    fn start(&mut self, router: Arc<Router>) {
+    fn start(&mut self, router: Arc<Router>, restored: RestoredFaults) {
         let (recorder, turns) = (Arc::clone(&self.recorder), self.turns.clone());
         let (requests, received) = mpsc::channel(MAX_REQUESTS);
         let (received, reloaded) = (ExportRequests::new(received), self.reloaded.clone());
-        let task = session::run(Arc::clone(&router), recorder, turns, reloaded, received);
+        let task = session::run(Arc::clone(&router), recorder, turns, restored, reloaded, received);
         let (name, task) = (router.name.clone(), tokio::spawn(task));
         self.running.insert(name, RunningTask { router, task, requests });
     }
@@ -98,8 +95,8 @@ impl RouterTasks {
         for router in ended {
             let text = "its task ended because of an internal error: restarted";
             self.recorder.alarm(&router, "internal error", text);
-            self.recorder.set_status(&router.name, CONNECTING, "");
-            self.start(router);
+            let restored = self.recorder.begin(&router);
+            self.start(router, restored);
         }
     }
 }

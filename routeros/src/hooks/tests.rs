@@ -45,7 +45,11 @@ fn another_cause_of_a_failure() {
     for (why, remedy) in [
         ("no such file or directory", "create it"),
         ("permission denied", "chmod +x /x/hook"),
-        ("exit status: 3: no luck", "try it: sudo -u "),
+        ("exit status: 3: no luck", "try it, without the limits of the unit: sudo -u "),
+        (
+            "exit status: 2: cannot create /var/log/x: Read-only file system",
+            "the unit lets hooks write only where aw-routeros may: ",
+        ),
     ] {
         let [(subject, text)] = &*reports(Some(why)) else { panic!("{why}") };
         assert_eq!(subject, "hook /x/hook fails");

@@ -83,7 +83,7 @@ fn a_list_with_its_configuration() {
     let left_out: Vec<_> =
         plan.left_out.iter().map(|(reason, names)| (reason.as_str(), names.join(","))).collect();
     let reasons = [
-        ("NAME.pass exists with another password (remove it)", "taken"),
+        ("NAME.pass exists with another password (move it away)", "taken"),
         ("a line without a name", "(no name)"),
         ("address \"192.0.2.8:99999\"", "far"),
         ("model ios, not routeros", "sw1,sw2,edge"),

@@ -27,7 +27,7 @@ pub struct Journal {
     /// The legacy log file, if one is set.
     pub change_log: Mutex<Option<File>>,
     /// The files that cannot be written.
-    failing: Mutex<BTreeMap<String, Condition>>,
+    failing: Mutex<BTreeMap<String, (Condition, String)>>,
 }
 
 impl Journal {
@@ -78,6 +78,16 @@ impl Journal {
         self.report(router, "the log file", written);
     }
 
+    /// Why a file cannot be written, for the first one, with the number of the others.
+    pub fn faults(&self) -> Option<String> {
+        let failing = lock(&self.failing);
+        let (_, first) = failing.values().next()?;
+        Some(match failing.len() {
+            1 => first.clone(),
+            count => format!("{first}, and {} more files", count - 1),
+        })
+    }
+
     /// The files that cannot be written.
     #[cfg(test)]
     pub fn failing(&self) -> Vec<String> {
@@ -90,8 +100,10 @@ impl Journal {
         let mut failing = lock(&self.failing);
         if let Err(error) = written {
             let report = format!("{operation}: {}", explain(&error));
-            failing.entry(operation).or_default().begins(report);
-        } else if let Some(mut condition) = failing.remove(&operation) {
+            let (condition, why) = failing.entry(operation).or_default();
+            why.clone_from(&report);
+            condition.begins(report);
+        } else if let Some((mut condition, _)) = failing.remove(&operation) {
             condition.ends(format_args!("{operation}: works again"));
         }
     }

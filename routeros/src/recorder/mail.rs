@@ -11,7 +11,7 @@ use std::{
 };
 
 use aw_notify::{MailFaults, Mailer};
-use aw_service::{Condition, FileKind, cause, open_append, read_file_text, warn};
+use aw_service::{Condition, FileKind, cause, info, open_append, read_file_text, warn};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -108,8 +108,19 @@ impl ChangeMail {
             return true;
         };
         let unwritable = &mut lock(&self.unwritable).0;
-        unwritable.begins(format_args!("{cause}: mails are lost until the queue can be written"));
-        false
+        match mailer.send_unspooled(to, &format!("[addrwatch] {subject}"), text) {
+            Ok(()) => {
+                unwritable.begins(format_args!(
+                    "{cause}: mails are sent without it, and those that wait are lost if aw-routeros ends"
+                ));
+                true
+            }
+            Err(_) => {
+                unwritable
+                    .begins(format_args!("{cause}: mails are lost until the queue can be written"));
+                false
+            }
+        }
     }
 
     /// Queues a mail about a change or another event, or adds it to those that wait.
@@ -219,7 +230,12 @@ impl ChangeMail {
         let (unwritable, lost) = &mut *lock(&self.unwritable);
         if unwritable.clear() {
             let lost = take(lost);
-            warn(format_args!("mails lost because the queue could not be written: {lost}"));
+            match lost {
+                0 => info("the queue of mails can be written again"),
+                _ => {
+                    warn(format_args!("mails lost because the queue could not be written: {lost}"))
+                }
+            }
         }
     }
 

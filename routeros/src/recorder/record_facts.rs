@@ -113,9 +113,9 @@ impl Recorder {
         let (summary, text) = (self.masked(&summary), change.text(&when, self.config.mail_secrets));
         if is_about_security {
             // Neither a rule nor a burst of other changes delays a new user or key.
-            return self.mail.send(router.mail_to.as_deref(), &summary, &text);
+            return self.mail.send(self.receivers(router).as_deref(), &summary, &text);
         }
-        let (who, to) = (self.masked(&change.who()), router.mail_to.clone());
+        let (who, to) = (self.masked(&change.who()), self.receivers(router));
         let only_user = change.only_user().map(str::to_owned);
         let router = router.name.clone();
         self.notice(&Notice { router, who, only_user, when, summary, text, command: None, to });

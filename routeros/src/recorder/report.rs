@@ -45,7 +45,7 @@ impl Recorder {
             text: mail_text(&shown, &when, self.config.mail_secrets, self.config.mail_lines),
             command: Some(diff_command(&shown)),
             when: when.clone(),
-            to: router.mail_to.clone(),
+            to: self.receivers(router),
         };
         self.notice(&notice);
         self.journal.append_change(&router.name, &shown.text(&when, self.config.mail_secrets));

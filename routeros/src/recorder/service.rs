@@ -16,15 +16,15 @@ impl Recorder {
     }
 
     /// The file was refused at a reload.
-    pub fn configuration_refused(&self, why: &str) {
-        let mail = format!(
-            "{why}: the running aw-routeros keeps its old configuration, and cannot start again with this file"
-        );
+    pub fn configuration_refused(&self, why: &str, can_start: bool) {
+        let start = if can_start { "" } else { ", and cannot start again with this file" };
+        let mail = format!("{why}: the running aw-routeros keeps its old configuration{start}");
         self.set_configuration(why, &mail);
     }
 
     fn set_configuration(&self, why: &str, mail: &str) {
         let stored = self.stored(why);
+        lock(&self.not_in_effect).clone_from(&stored);
         let before = {
             let state = &mut *lock(&self.service);
             if why.is_empty() {
@@ -114,7 +114,7 @@ impl Recorder {
         };
         match (before.is_empty(), why.is_empty()) {
             (true, false) => self.warn_of_all(
-                "git",
+                "git takes no commit",
                 &format!("{why} (what is not committed is committed at the next start)"),
             ),
             (false, true) => {

@@ -1,15 +1,18 @@
 //! Faults of routers, and the state of all routers in one line.
 
-use std::{mem::replace, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, mem::replace, sync::Arc, time::Instant};
 
-use aw_service::{info, warn};
+use aw_service::{TimeSpan, info, warn};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Recorder, lock};
 use crate::{
-    archive::RouterState,
+    archive::{Archive, RouterState},
     config::{Router, RouterName},
-    shared_faults::{Joined, Now, OwnFault, ReportedFault, SharedCause, SharedFault, SharedReport},
+    pause::Pause,
+    shared_faults::{
+        Joined, Now, OwnFault, ReportedFault, SharedCause, SharedEnd, SharedFault, SharedReport,
+    },
 };
 
 /// Routers that the line names.
@@ -18,7 +21,9 @@ const NAMED: usize = 3;
 impl Recorder {
     /// The routers that are followed from now on.
     pub fn set_routers(&self, routers: &[Router]) {
-        lock(&self.shared).set_routers(routers);
+        lock(&self.shared).set_routers(routers, Instant::now());
+        *lock(&self.receivers) =
+            routers.iter().map(|router| (router.name.clone(), router.mail_to.clone())).collect();
         let mut gone = Vec::new();
         lock(&self.statuses).retain(|name, _| {
             let stays = routers.iter().any(|router| &router.name == name);
@@ -28,15 +33,31 @@ impl Recorder {
         for name in gone {
             self.journal.update_state(&name, |state| state.before = None);
         }
+        // A router that a reload adds has no pause.
+        *lock(&self.pause) = Pause::None;
         self.mail
             .set_receivers(routers.iter().filter_map(|router| router.mail_to.as_ref()).flatten());
+    }
+
+    /// The receivers of mail about a router, as they are configured now. None: those of all.
+    pub(super) fn receivers(&self, router: &Router) -> Option<Vec<String>> {
+        let now = lock(&self.receivers).get(&router.name).cloned();
+        now.unwrap_or_else(|| router.mail_to.clone())
+    }
+
+    fn with_receivers(&self, router: &Arc<Router>) -> Arc<Router> {
+        let mail_to = self.receivers(router);
+        match mail_to == router.mail_to {
+            true => Arc::clone(router),
+            false => Arc::new(Router { mail_to, ..(**router).clone() }),
+        }
     }
 
     /// A router has a fault that others may have too: mailed with them, and logged for the first one.
     pub fn shared_fault(&self, router: &Arc<Router>, fault: SharedFault) {
         let (name, text, is_refused) = (&router.name, fault.why.clone(), fault.is_refused);
         let is_of_jump = matches!(fault.by, SharedCause::Jump(_));
-        let joined = lock(&self.shared).begin(router, fault, Instant::now());
+        let joined = lock(&self.shared).begin(&self.with_receivers(router), fault, Instant::now());
         if is_refused && joined != Joined::Known || joined == Joined::First && !is_of_jump {
             warn(format_args!("{name}: {}", self.masked(&text)));
         }
@@ -50,8 +71,13 @@ impl Recorder {
     /// that may pass is logged when it is mailed.
     pub fn own_fault(&self, router: &Arc<Router>, mut fault: SharedFault) {
         fault.key = self.stored(&fault.key);
+        if fault.by == SharedCause::Own(OwnFault::Archive) {
+            // It is mended by now: another process would not find it.
+            let damaged = self.stored(&fault.why);
+            self.journal.update_state(&router.name, |state| state.damaged = damaged);
+        }
         let (may_pass, text) = (fault.since.is_some(), fault.why.clone());
-        let joined = lock(&self.shared).begin(router, fault, Instant::now());
+        let joined = lock(&self.shared).begin(&self.with_receivers(router), fault, Instant::now());
         if joined != Joined::Known && !may_pass {
             self.warn_of(&router.name, &text);
         }
@@ -69,23 +95,68 @@ impl Recorder {
         was_known
     }
 
-    /// What an earlier process mailed of a router has its end, and its outage goes on.
-    pub fn restore_faults(&self, router: &Arc<Router>) -> RestoredFaults {
-        let state = self.archive(&router.name).state().unwrap_or_default();
+    /// A router is followed from now on. What an earlier process mailed of it has its end; its outage goes on, if that process
+    /// ended a short time ago.
+    pub fn begin(&self, router: &Arc<Router>) -> RestoredFaults {
+        let (name, now) = (&router.name, Now::of_clocks());
+        let is_known = lock(&self.statuses).insert(name.clone(), CONNECTING.into()).is_some();
+        let pause = if is_known { Pause::For(SignedDuration::ZERO) } else { *lock(&self.pause) };
+        let mut begun = None;
+        self.journal.update_state(name, |state| {
+            let address = router.address.to_string();
+            let was_unreachable = begin(state, address, pause, now.time);
+            if !router.backup {
+                state.no_backup.clear();
+            }
+            begun = Some((was_unreachable, state.clone()));
+        });
+        let (was_unreachable, state) = begun.unwrap_or_default();
         let is_refused = state.reported.iter().any(ReportedFault::is_of_login);
-        let was_unreachable =
-            state.before.filter(|(status, _)| status == OwnFault::Unreachable.subject());
-        let now = Now::of_clocks();
-        let unreachable_since = was_unreachable.map(|(_, since)| now.instant(since));
+        let unreachable = state.before.filter(|(status, _)| is_unreachable(status));
+        let unreachable_since = unreachable.map(|(_, since)| now.instant(since));
         let mut shared = lock(&self.shared);
         shared.restore(router, state.reported, now);
-        if unreachable_since.is_some() {
-            shared.expect_unreachable(&router.name);
+        if !state.damaged.is_empty() {
+            let fault = SharedFault::own(OwnFault::Archive, "", state.damaged);
+            shared.begin(router, fault, now.instant);
         }
-        RestoredFaults { is_refused, unreachable_since }
+        if unreachable_since.is_some() {
+            shared.expect_unreachable(name);
+        }
+        let off = self.text_of(pause);
+        let before = if was_unreachable { ", and did not reach it before that either" } else { "" };
+        RestoredFaults {
+            is_refused,
+            unreachable_since,
+            failing_sections: state.failing_sections,
+            off: off.map(|off| format!("aw-routeros was off {off}{before}")),
+        }
     }
 
-    #[cfg(test)]
+    /// "from TIME to TIME", if no process followed the routers for a long time before this one.
+    pub fn off(&self) -> Option<String> {
+        self.text_of(*lock(&self.pause))
+    }
+
+    fn text_of(&self, pause: Pause) -> Option<String> {
+        pause.text(self.started, |time| self.local_time(time))
+    }
+
+    /// At the start: routers that an earlier process followed when it was killed, and that are configured no more.
+    pub fn stop_others(&self, routers: &[Router]) {
+        let mut names = Archive::names(&self.config.archive).unwrap_or_default();
+        names.retain(|name| routers.iter().all(|router| router.name != *name));
+        let now = Timestamp::now();
+        for name in names {
+            self.journal.update_state(&name, |state| {
+                if !state.status.is_empty() {
+                    set_status(state, STOPPED, now);
+                    state.before = None;
+                }
+            });
+        }
+    }
+
     pub fn has_fault(&self, router: &RouterName, own: OwnFault) -> bool {
         lock(&self.shared).has(router, &SharedCause::Own(own))
     }
@@ -94,7 +165,13 @@ impl Recorder {
     pub(super) fn store_reported(&self) {
         let changed = lock(&self.shared).take_changed(Now::of_clocks());
         for (router, reported) in changed {
-            self.journal.update_state(&router, |state| state.reported = reported);
+            let is_waiting = self.has_fault(&router, OwnFault::Archive);
+            self.journal.update_state(&router, |state| {
+                state.reported = reported;
+                if !is_waiting {
+                    state.damaged.clear();
+                }
+            });
         }
     }
 
@@ -124,19 +201,31 @@ impl Recorder {
     }
 
     fn mail_shared(&self, report: &SharedReport) {
-        let (when, text) = (self.local_time(Timestamp::now()), self.masked(&report.text));
-        self.mail.send(
-            report.to.as_deref(),
-            &self.masked(&report.subject),
-            &format!("{when} {text}"),
-        );
+        let (now, mut text) = (Now::of_clocks(), self.masked(&report.text));
+        if !report.is_over {
+            text = format!("{} {text}", self.local_time(now.time));
+        }
+        // The mail is sent later than that.
+        for SharedEnd { router, at, lasted } in &report.ends {
+            let at = self.local_time(now.time(*at));
+            text += &format!("{router}: at {at}, after {}\n", TimeSpan(*lasted));
+        }
+        self.mail.send(report.to.as_deref(), &self.masked(&report.subject), &text);
     }
 
     /// How many routers are followed, for the service manager.
     pub fn summary(&self) -> String {
         let mail =
             self.mail.faults().texts().into_iter().map(|why| format!("; {}", self.masked(&why)));
-        self.summary_of_routers() + &mail.collect::<String>()
+        let mut text = self.summary_of_routers() + &mail.collect::<String>();
+        for why in self.journal.faults() {
+            text += &format!("; {}", self.masked(&why));
+        }
+        let not_in_effect = lock(&self.not_in_effect).clone();
+        if !not_in_effect.is_empty() {
+            text += &format!("; configuration not in effect: {}", self.masked(&not_in_effect));
+        }
+        text
     }
 
     fn summary_of_routers(&self) -> String {
@@ -168,19 +257,22 @@ impl Recorder {
 }
 
 /// What an earlier process knew of a router.
+#[derive(Default)]
 pub struct RestoredFaults {
     /// Its login was refused.
     pub is_refused: bool,
-    /// It was unreachable when that process stopped.
+    /// It was unreachable when that process ended.
     pub unreachable_since: Option<Instant>,
+    /// Sections that it failed to export.
+    pub failing_sections: BTreeSet<String>,
+    /// That it was not followed for a long time, because no process did.
+    pub off: Option<String>,
 }
 
 /// The status of a router before the first connection,
 pub const CONNECTING: &str = "connecting";
 /// and of one that is not followed any more.
 pub const STOPPED: &str = "stopped";
-/// A fault goes on if the daemon was stopped no longer than this.
-const LONGEST_STOP: SignedDuration = SignedDuration::from_hours(1);
 
 /// Whether a router of this status is followed.
 pub fn is_followed(status: &str) -> bool {
@@ -196,19 +288,37 @@ pub(super) fn set_status(state: &mut RouterState, status: &str, now: Timestamp) 
     let since = state.since.replace(now);
     let before = state.before.take();
     match status {
-        STOPPED => {
-            state.before = since.filter(|_| is_fault(&old)).map(|since| (old, since)).or(before)
-        }
-        CONNECTING if is_fault(&old) => state.before = since.map(|since| (old, since)), // it was killed
-        CONNECTING => {
-            let is_short = since.is_some_and(|since| now.duration_since(since) < LONGEST_STOP);
-            state.before = before.filter(|_| is_short);
+        STOPPED | CONNECTING => {
+            state.before = since.filter(|_| is_fault(&old)).map(|since| (old, since)).or(before);
         }
         _ => {
             let same = before.filter(|(before, _)| before == status);
             same.into_iter().for_each(|(_, since)| state.since = Some(since));
         }
     }
+}
+
+/// The router is followed from now on, at this address. An outage goes on if it is the same address, and the daemon was not off
+/// for long. Returns whether an outage does not go on.
+fn begin(state: &mut RouterState, address: String, pause: Pause, now: Timestamp) -> bool {
+    let stopped = state.since.filter(|_| state.status == STOPPED);
+    let is_short = pause.is_short(stopped, now);
+    let is_same = state.address.is_empty() || state.address == address;
+    state.address = address;
+    set_status(state, CONNECTING, now);
+    state.since = Some(now);
+    state.why.clear();
+    if !is_same {
+        state.reported.iter_mut().for_each(|reported| reported.begins_again(now));
+    }
+    let before = state.before.take();
+    let was_unreachable = before.as_ref().is_some_and(|(status, _)| is_unreachable(status));
+    state.before = before.filter(|_| is_short && is_same);
+    was_unreachable && is_same && !is_short
+}
+
+fn is_unreachable(status: &str) -> bool {
+    status == OwnFault::Unreachable.subject()
 }
 
 fn is_fault(status: &str) -> bool {

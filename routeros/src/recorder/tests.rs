@@ -1,7 +1,10 @@
 use std::{fs, io, path::PathBuf};
 
 use super::*;
-use crate::{attribution::LogClaim, change::Credit, session::FetchedExport};
+use crate::{
+    archive::RouterState, attribution::LogClaim, change::Credit, session::FetchedExport,
+    shared_faults::SharedFault,
+};
 use jiff::SignedDuration;
 
 struct Fixture {
@@ -181,42 +184,142 @@ fn the_archive_is_committed_at_the_start() {
     assert_ne!(head(), Some(changed));
 }
 
-/// A router that has the same fault after a restart has it since it had it before.
+/// A router that has the same fault after a restart has it since it had it before, if the daemon was not off for long: stopped, or
+/// killed.
 #[test]
 fn a_fault_across_a_restart() {
     let fixture = Fixture::new("");
-    let (recorder, name) = (fixture.recorder(), &fixture.router().name);
-    let state = || recorder.archive(name).state().unwrap();
-    let hour_ago = Timestamp::now() - SignedDuration::from_mins(59);
-    let earlier = || recorder.journal.update_state(name, |state| state.since = Some(hour_ago));
-    let restored =
-        || recorder.restore_faults(&Arc::new(fixture.router().clone())).unreachable_since;
-    for stop in
-        [&["stopped", "connecting"][..], &["connecting"], &["connecting", "stopped", "connecting"]]
-    {
-        recorder.set_status(name, "unreachable", "off");
-        earlier();
-        stop.iter().for_each(|status| recorder.set_status(name, status, ""));
-        assert!(state().since.unwrap() > hour_ago);
-        assert!(restored().unwrap().elapsed().as_secs() >= 59 * 60);
+    let (router, name) = (Arc::new(fixture.router().clone()), &fixture.router().name);
+    let ago = |minutes| Timestamp::now() - SignedDuration::from_mins(minutes);
+    let state = || fixture.recorder().archive(name).state().unwrap();
+    let update = |change: &dyn Fn(&mut RouterState)| {
+        fixture.recorder().journal.update_state(name, change);
+    };
+    let restart =
+        |minutes| fixture.recorder().with_pause(Pause::For(SignedDuration::from_mins(minutes)));
+    let since = ago(300);
+    let lost = |status: &str| {
+        fixture.recorder().set_status(name, status, "off");
+        update(&|state| state.since = Some(since));
+    };
+    let is_later = || state().since.unwrap() > ago(1);
+    for stop in [&["stopped"][..], &[], &["connecting"], &["connecting", "stopped"]] {
+        lost("unreachable");
+        stop.iter().for_each(|status| fixture.recorder().set_status(name, status, ""));
+        let recorder = restart(59);
+        let restored = recorder.begin(&router);
+        assert!(is_later() && restored.off.is_none(), "{stop:?}");
+        assert!(restored.unreachable_since.unwrap().elapsed().as_secs() >= 300 * 60, "{stop:?}");
         recorder.set_status(name, "unreachable", "no answer");
-        assert_eq!((state().since, state().before), (Some(hour_ago), None));
+        assert_eq!((state().since, state().before), (Some(since), None));
+        // Its task ended because of an error of the program.
+        assert!(recorder.begin(&router).unreachable_since.is_some() && is_later());
     }
     // Another one, and none.
     for status in ["refused", "connected"] {
-        recorder.set_status(name, "stopped", "");
-        recorder.set_status(name, "connecting", "");
+        lost("unreachable");
+        let recorder = restart(0);
+        recorder.begin(&router);
         recorder.set_status(name, status, "");
-        assert!(state().since.unwrap() > hour_ago && restored().is_none());
+        let recorder = restart(0);
+        assert!(recorder.begin(&router).unreachable_since.is_none() && is_later());
         recorder.set_status(name, "unreachable", "off");
-        assert!(state().since.unwrap() > hour_ago);
-        earlier();
+        assert!(is_later());
     }
-    // The daemon was stopped for long.
-    recorder.set_status(name, "stopped", "");
-    recorder.journal.update_state(name, |state| {
-        state.since = Some(hour_ago - SignedDuration::from_mins(2));
-    });
-    recorder.set_status(name, "connecting", "");
-    assert!(restored().is_none());
+    // Killed: a power cut, or stopped and started by hand.
+    for status in ["unreachable", "stopped", "connecting"] {
+        lost("unreachable");
+        fixture.recorder().set_status(name, status, "");
+        update(&|state| state.since = Some(ago(62)));
+        let recorder = restart(61);
+        let restored = recorder.begin(&router);
+        let off = restored.off.unwrap();
+        assert!(restored.unreachable_since.is_none() && is_later(), "{status}");
+        assert!(off.starts_with("aw-routeros was off from 20"), "{off}");
+        assert!(off.ends_with(", and did not reach it before that either"), "{off}");
+        recorder.set_status(name, "unreachable", "off");
+        assert!(is_later());
+        // A reload is no restart: not for a router that comes back, and not for one that is new.
+        recorder.set_status(name, "stopped", "");
+        assert!(recorder.begin(&router).off.is_none());
+        recorder.set_routers(&[]);
+        assert!(recorder.begin(&router).off.is_none());
+    }
+}
+
+/// After a power cut a machine without a clock of its own does not know how long it was off: the outage begins again.
+#[test]
+fn a_pause_of_unknown_length() {
+    let fixture = Fixture::new("");
+    let (router, name) = (Arc::new(fixture.router().clone()), &fixture.router().name);
+    let recorder = fixture.recorder();
+    recorder.set_status(name, "unreachable", "off");
+    let recorder = fixture.recorder().with_pause(Pause::Unknown);
+    let restored = recorder.begin(&router);
+    let off = restored.off.unwrap();
+    assert!(restored.unreachable_since.is_none());
+    assert!(off.contains(", and it is unknown how long (the machine was booted"), "{off}");
+}
+
+/// The status of the unit has why a configuration is not in effect.
+#[test]
+fn a_status_with_the_configuration() {
+    let fixture = Fixture::new("");
+    let recorder = fixture.recorder();
+    recorder.configuration_refused("line 3: unknown key", false);
+    let text = "; configuration not in effect: line 3: unknown key";
+    assert!(recorder.summary().ends_with(text), "{}", recorder.summary());
+    recorder.configuration_read("");
+    assert!(!recorder.summary().contains("not in effect"));
+}
+
+/// An outage is one of an address.
+#[test]
+fn another_address_after_a_restart() {
+    let fixture = Fixture::new("");
+    let (mut router, name) = (fixture.router().clone(), &fixture.router().name);
+    let begin = |router: &Router| {
+        let recorder = fixture.recorder().with_pause(Pause::For(SignedDuration::ZERO));
+        let restored = recorder.begin(&Arc::new(router.clone()));
+        recorder.set_status(name, "unreachable", "off");
+        restored.unreachable_since.is_some()
+    };
+    assert_eq!([begin(&router), begin(&router)], [false, true]);
+    router.address = crate::config::router_address("192.0.2.2").unwrap();
+    assert_eq!([begin(&router), begin(&router)], [false, true]);
+}
+
+/// A router that was removed from the configuration while the daemon was off is not followed any more.
+#[test]
+fn routers_that_are_gone() {
+    let fixture = Fixture::new("");
+    let (recorder, name) = (fixture.recorder(), &fixture.router().name);
+    let status = || recorder.archive(name).state().unwrap().status;
+    recorder.set_status(name, "unreachable", "off");
+    recorder.stop_others(&fixture.config.routers);
+    assert_eq!(status(), "unreachable");
+    recorder.stop_others(&[]);
+    assert_eq!(status(), "stopped");
+}
+
+/// That a file of the archive was damaged is mailed also if the process is killed before others that have it are known.
+#[test]
+fn a_damage_is_mailed_after_a_kill() {
+    let fixture = Fixture::new("");
+    let router = Arc::new(fixture.router().clone());
+    let damage = SharedFault::own(OwnFault::Archive, "", "latest.rsc is damaged".into());
+    let recorder = fixture.recorder();
+    recorder.begin(&router);
+    recorder.own_fault(&router, damage);
+    let is_pending = |recorder: &Recorder| recorder.has_fault(&router.name, OwnFault::Archive);
+    for restart in 0..3 {
+        let recorder = fixture.recorder();
+        recorder.begin(&router);
+        assert_eq!(is_pending(&recorder), restart < 2);
+        recorder.store_reported();
+        if restart == 1 {
+            recorder.report_the_rest();
+            recorder.store_reported();
+        }
+    }
 }

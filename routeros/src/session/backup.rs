@@ -215,6 +215,7 @@ impl RouterTask {
                 self.backups.lost = 0;
                 let text = "backups are complete again";
                 self.recorder.own_fault_ends(&self.router.name, OwnFault::Backups, text);
+                self.recorder.set_no_backup(&self.router.name, "");
             }
             Ok(Err(error)) => {
                 self.backup_failed("archive", &format!("write a backup: {}", explain(&error)));
@@ -225,7 +226,9 @@ impl RouterTask {
 
     /// Reports a fault once for each kind.
     fn backup_failed(&mut self, kind: &str, why: &str) {
-        let fault = SharedFault::own(OwnFault::Backups, kind, format!("no backup: {why}"));
+        let why = format!("no backup: {why}");
+        self.recorder.set_no_backup(&self.router.name, &why);
+        let fault = SharedFault::own(OwnFault::Backups, kind, why);
         self.recorder.own_fault(&self.router, fault);
     }
 }

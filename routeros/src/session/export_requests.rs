@@ -108,8 +108,11 @@ impl ExportRequests {
 
     /// Answers those that wait for the export that ended, unless a second one has to confirm it. `None`: a failure.
     pub fn export_ended(&mut self, outcome: Option<&Outcome>) {
-        let failed =
-            || Some(ExportAnswer::failed("the export could not be recorded (see the log)"));
+        let failed = || {
+            Some(ExportAnswer::failed(
+                "the export could not be recorded (journalctl -u aw-routeros has the reason)",
+            ))
+        };
         if let Some(answer) = outcome.map_or_else(failed, ExportAnswer::of) {
             answer_all(self.running.drain(..), &answer);
         }

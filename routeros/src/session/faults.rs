@@ -11,6 +11,7 @@ use crate::{
     config::RouterName,
     config_export::list,
     login_gate::Credential,
+    set_host_key::key_of_another,
     shared_faults::{OwnFault, SharedCause, SharedFault},
     ssh::SshFault,
 };
@@ -79,7 +80,13 @@ impl RouterTask {
             | SshFault::NoChannel(_)
             | SshFault::Late { .. } => ("failing", OwnFault::Local),
         };
-        let text = self.with_next_try(&cause, Some(LONG_PAUSE));
+        let other = match own {
+            OwnFault::ChangedKey => {
+                key_of_another(&cause, &self.router, &self.recorder.config.routers)
+            }
+            _ => String::new(),
+        };
+        let text = self.with_next_try(&format!("{cause}{other}"), Some(LONG_PAUSE));
         self.recorder.set_status(&self.router.name, status, &text);
         self.has_other_fault = true;
         self.recorder.own_fault(&self.router, SharedFault::own(own, &cause, text));
@@ -153,7 +160,8 @@ impl RouterTask {
         let has_other = self.has_other_fault || self.is_refused;
         if !has_other || down >= alarm_after {
             let text = format!("{cause}{tried}{}", self.remedy(cause));
-            let fault = SharedFault::unreachable(text, since.into_std(), alarm_after);
+            let address = self.router.address.to_string();
+            let fault = SharedFault::unreachable(text, address, since.into_std(), alarm_after);
             self.recorder.own_fault(&self.router, fault);
         }
         reconnect_pause(&mut self.backoff, lasted, random_byte())
@@ -176,12 +184,13 @@ impl RouterTask {
         let exported =
             self.recorder.archive(&self.router.name).state().ok().and_then(|it| it.exported);
         let last = exported.map_or("none yet".into(), |time| self.recorder.local_time(time));
-        format!(" ({remedy}); last export: {last}")
+        let off = self.off.as_ref().map_or(String::new(), |off| format!("; {off}"));
+        format!(" ({remedy}); last export: {last}{off}")
     }
 
     pub(super) fn connected(&mut self) {
         let unreachable_since = self.unreachable_since.take();
-        self.has_other_fault = false;
+        (self.has_other_fault, self.off) = (false, None);
         self.recorder.set_status(&self.router.name, "connected", "");
         // A refused login is over when an export is fetched: that may need a second login.
         let is_refused = self.is_refused;
@@ -302,7 +311,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        recorder::Recorder,
+        recorder::{Recorder, RestoredFaults},
         session::{FetchTurns, LONGEST_LOGIN_PAUSE},
     };
 
@@ -320,7 +329,8 @@ mod tests {
         let config = Config::parse(&text).unwrap();
         let recorder = Arc::new(Recorder::new(&config, false, None, None, None));
         let router = Arc::new(config.routers[0].clone());
-        (root, RouterTask::new(router, recorder, FetchTurns::default()))
+        let restored = RestoredFaults::default();
+        (root, RouterTask::new(router, recorder, FetchTurns::default(), restored))
     }
 
     #[test]

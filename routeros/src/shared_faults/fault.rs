@@ -29,6 +29,11 @@ impl SharedCause {
         !matches!(self, SharedCause::Own(own) if !own.is_of_connection())
     }
 
+    /// Whether another address of the router makes it another fault.
+    pub fn is_of_address(&self) -> bool {
+        self.is_own() && self.is_of_connection()
+    }
+
     pub fn is_own(&self) -> bool {
         matches!(self, SharedCause::Own(_))
     }
@@ -75,9 +80,14 @@ impl SharedFault {
         SharedFault { key: key.into(), at_the_latest, ..fault }
     }
 
-    /// A router that is not reached since then, which is reported after this time.
-    pub fn unreachable(why: String, since: Instant, after: Duration) -> SharedFault {
-        let fault = SharedFault::own(OwnFault::Unreachable, "", why);
+    /// A router that is not reached at this address since then, which is reported after this time.
+    pub fn unreachable(
+        why: String,
+        address: String,
+        since: Instant,
+        after: Duration,
+    ) -> SharedFault {
+        let fault = SharedFault::own(OwnFault::Unreachable, &address, why);
         SharedFault { since: Some(since), at_the_latest: after, ..fault }
     }
 }

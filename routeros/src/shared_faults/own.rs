@@ -185,19 +185,28 @@ impl State {
         let subject = if subjects.all(|other| other == first) { first } else { own.subject() };
         let (is_all, count) = (self.is_all(own, scope), routers.len());
         let all = scope.places.len();
+        let has_all = is_all && self.affected.len() == all;
         let subject = match routers {
             [one] => format!("{}: {subject}", one.name),
-            _ if is_all && count == all => format!("all {all} routers: {subject}"),
-            _ if is_all && self.affected.len() == all => {
-                format!("{count} more routers, now all {all}: {subject}")
+            // Some of them may have other receivers.
+            _ if has_all && (count == all || !self.is_reported_to(&to)) => {
+                format!("all {all} routers: {subject}")
             }
+            _ if has_all => format!("{count} more routers, now all {all}: {subject}"),
             _ => format!("{count} routers: {subject}"),
         };
         let reason = |one: &Affected| one.reason(own, now);
         let mut text = match routers {
             [one] => {
-                format!("{} ({})\n\n{}\n", one.name, one.address, reason(&self.affected[&one.name]))
+                let all = if is_all { format!("\n{}\n", own.all()) } else { String::new() };
+                let reason = reason(&self.affected[&one.name]);
+                format!("{} ({})\n\n{reason}\n{all}", one.name, one.address)
             }
+            // What matters most comes first.
+            _ if has_all && count < all && !self.is_reported_to(&to) => {
+                format!("{}\n\n{count} of the {all} routers are reported to you:\n\n", own.all())
+            }
+            _ if is_all => format!("{}\n\nat the same time:\n\n", own.all()),
             _ => "at the same time:\n\n".into(),
         };
         if count > 1 {
@@ -210,7 +219,6 @@ impl State {
         }
         let mut line = subject.clone();
         if is_all {
-            text += &format!("\n{}\n", own.all());
             line += &format!(": {}", own.all());
         }
         let is_logged = own != OwnFault::Unreachable;
@@ -224,7 +232,13 @@ impl State {
             is_of_several: count > 1,
             of_each: of_each.collect(),
             is_over: false,
+            ends: Vec::new(),
         }
+    }
+
+    /// Whether another report was sent to these receivers before.
+    fn is_reported_to(&self, to: &Receivers) -> bool {
+        self.affected.values().any(|one| one.is_reported && one.router.mail_to == *to)
     }
 
     /// Whether all routers have this fault. A router behind a jump host that is not reached shows that this machine reaches the

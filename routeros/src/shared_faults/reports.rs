@@ -6,11 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::TimeSpan;
-
 use super::{
-    LONGEST_GATHERING, NAMED, Places, QUIET, REPORT_AGAIN, Receivers, SharedCause, SharedFault,
-    State,
+    Ended, LONGEST_GATHERING, NAMED, Places, QUIET, REPORT_AGAIN, Receivers, SharedCause,
+    SharedFault, State,
 };
 use crate::config::{Router, RouterName};
 
@@ -32,6 +30,17 @@ pub struct SharedReport {
     pub of_each: Vec<(RouterName, String)>,
     /// Routers are followed again.
     pub is_over: bool,
+    /// The ends of the first ones, for the text.
+    pub ends: Vec<SharedEnd>,
+}
+
+/// The end of a fault of a router.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SharedEnd {
+    /// Its name and address.
+    pub router: String,
+    pub at: Instant,
+    pub lasted: Duration,
 }
 
 /// All routers.
@@ -95,6 +104,7 @@ impl State {
         now: Instant,
     ) {
         if matches!(self.fault.by, SharedCause::Own(own) if own.is_event()) {
+            changed.extend(routers.iter().map(|router| router.name.clone()));
             return self.affected.retain(|name, _| routers.iter().all(|one| one.name != *name));
         }
         for router in routers {
@@ -171,7 +181,8 @@ impl State {
         let line =
             format!("{subject}: {}", [std::slice::from_ref(why), &*more].concat().join("; "));
         let of_each = Vec::new();
-        SharedReport { to, subject, text, line, is_of_several, of_each, is_over: false }
+        let (is_over, ends) = (false, Vec::new());
+        SharedReport { to, subject, text, line, is_of_several, of_each, is_over, ends }
     }
 
     fn over(&self, to: Option<Vec<String>>, routers: &[Arc<Router>]) -> SharedReport {
@@ -186,15 +197,15 @@ impl State {
             (_, [one]) => format!("{}: {what}", one.name),
             _ => format!("{} routers: {what}", routers.len()),
         };
-        let lasted = |router: &Arc<Router>| {
-            let ended = &self.ended[&router.name];
-            let lasted = TimeSpan(ended.at.saturating_duration_since(ended.reported.since));
-            format!("{} ({}): after {lasted}\n", router.name, router.address)
+        let end = |router: &Arc<Router>| {
+            let Ended { reported, at, .. } = &self.ended[&router.name];
+            let lasted = at.saturating_duration_since(reported.since);
+            SharedEnd { router: format!("{} ({})", router.name, router.address), at: *at, lasted }
         };
         let (line, is_of_several) = (format!("{what}: {}", names(routers)), routers.len() > 1);
-        let lines: String = routers.iter().take(NAMED).map(lasted).collect();
-        let (text, of_each) = (format!("{line}\n\n{lines}"), Vec::new());
-        SharedReport { to, subject, text, line, is_of_several, of_each, is_over: true }
+        let ends = routers.iter().take(NAMED).map(end).collect();
+        let (text, of_each) = (format!("{line}\n\n"), Vec::new());
+        SharedReport { to, subject, text, line, is_of_several, of_each, is_over: true, ends }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Left, Reported, SharedCause, SharedFault, SharedFaults, State};
+use super::{Left, OwnFault, Reported, SharedCause, SharedFault, SharedFaults, State};
 use crate::config::{Router, RouterName};
 
 /// A fault that was mailed and whose end was not.
@@ -42,13 +42,20 @@ impl Now {
         self.instant.checked_sub(ago).unwrap_or(self.instant)
     }
 
-    fn time(self, instant: Instant) -> Timestamp {
+    pub fn time(self, instant: Instant) -> Timestamp {
         let ago = self.instant.saturating_duration_since(instant);
         self.time.checked_sub(ago).unwrap_or(self.time)
     }
 }
 
 impl ReportedFault {
+    /// What follows is another one, because the router has another address.
+    pub fn begins_again(&mut self, now: Timestamp) {
+        if self.by.is_of_address() {
+            self.since = Some(now);
+        }
+    }
+
     /// The router refused the login, or was not tried because others did.
     pub fn is_of_login(&self) -> bool {
         matches!(self.by, SharedCause::Login(_))
@@ -64,7 +71,11 @@ pub fn read_reported<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ReportedF
 impl SharedFaults {
     /// What an earlier process mailed of a router. What this one knows already is left as it is.
     pub fn restore(&mut self, router: &Arc<Router>, faults: Vec<ReportedFault>, now: Now) {
-        for ReportedFault { by, subject, keys, since } in faults {
+        for ReportedFault { by, subject, mut keys, since } in faults {
+            // An earlier version stored none.
+            if by == SharedCause::Own(OwnFault::Unreachable) && keys.remove("") {
+                keys.insert(router.address.to_string());
+            }
             let state = self.states.entry(by.clone()).or_insert_with(|| {
                 let fault = SharedFault::new(by, "", String::new());
                 State::new(SharedFault { subject: subject.into(), ..fault })

@@ -21,6 +21,10 @@ fn login(router: &Router, is_refused: bool) -> SharedFault {
     SharedFault { is_refused, ..SharedFault::new(by, "login refused", "login refused".into()) }
 }
 
+fn address(router: &Router) -> String {
+    router.address.to_string()
+}
+
 struct Fixture {
     faults: SharedFaults,
     routers: Vec<Arc<Router>>,
@@ -31,7 +35,7 @@ impl Fixture {
     fn new(count: usize) -> Fixture {
         let routers = routers(count);
         let mut faults = SharedFaults::default();
-        faults.set_routers(&routers);
+        faults.set_routers(&routers, Instant::now());
         Fixture {
             faults,
             routers: routers.into_iter().map(Arc::new).collect(),
@@ -141,7 +145,7 @@ fn another_cause() {
     assert_eq!(reports[0].subject, "bastion: jump host fails");
     assert_eq!(reports[0].text, "jump host bastion\nNot followed: 2 routers: r00, r01.\n");
     let left = one.routers[..1].iter().map(|router| (**router).clone()).collect::<Vec<_>>();
-    one.faults.set_routers(&left);
+    one.faults.set_routers(&left, one.now);
     assert_eq!(one.end(1), []);
     assert_eq!(
         subjects(&one.end(0)),
@@ -189,7 +193,7 @@ fn some_are_left() {
     assert_eq!(one.due_after(100_000), []);
     assert_eq!(one.end(4), []);
     let left: Vec<_> = one.routers[..5].iter().map(|router| (**router).clone()).collect();
-    one.faults.set_routers(&left);
+    one.faults.set_routers(&left, one.now);
     assert_eq!(one.due_after(0)[0].subject, "r04: login accepted again");
     assert!(one.faults.states.is_empty());
 }
@@ -264,7 +268,7 @@ fn own(count: usize) -> Fixture {
     let text: String = (0..count).map(entry).collect();
     let routers = Config::parse(&format!("archive = \"/x\"\n{text}")).unwrap().routers;
     let mut faults = SharedFaults::default();
-    faults.set_routers(&routers);
+    faults.set_routers(&routers, Instant::now());
     Fixture { faults, routers: routers.into_iter().map(Arc::new).collect(), now: Instant::now() }
 }
 
@@ -272,7 +276,11 @@ impl Fixture {
     fn lose(&mut self, numbers: std::ops::Range<usize>) {
         for router in &self.routers[numbers] {
             let (why, after) = (format!("{} is off", router.name), Duration::from_secs(120));
-            self.faults.begin(router, SharedFault::unreachable(why, self.now, after), self.now);
+            self.faults.begin(
+                router,
+                SharedFault::unreachable(why, address(router), self.now, after),
+                self.now,
+            );
         }
     }
 }
@@ -291,11 +299,12 @@ fn all_are_gone() {
     let text = &reports[0].text;
     assert!(
         text.starts_with(
-            "at the same time:\n\nr0 (192.0.2.0:22): unreachable for 2 min 0 s: r0 is off\nr1 (192"
+            "no router can be reached: the network of this machine or its uplink may have failed (ip address; ip route; ping)\n\nat the same time:\n\nr0 (192.0.2.0:22): unreachable for 2 min 0 s: r0 is off\nr1 (192"
         ),
         "{text}"
     );
-    assert!(text.contains("\nr9 (192.0.2.9:22): unreachable for 1 min 30 s: r9 is off\nand 2 more (aw-routeros show)\n\nno router can be reached: "), "{text}");
+    let end = "\nr9 (192.0.2.9:22): unreachable for 1 min 30 s: r9 is off\nand 2 more (aw-routeros show)\n";
+    assert!(text.ends_with(end), "{text}");
     assert_eq!(one.due_after(100_000), []);
     for n in 0..11 {
         assert_eq!(one.end(n), []);
@@ -305,6 +314,27 @@ fn all_are_gone() {
     let names = "connected again: 12 routers: r0, r1, r2, r3, r4, r5, r6, r7, r8, r9 and 2 more";
     assert_eq!(over[0].line, names);
     assert!(one.faults.states.is_empty());
+}
+
+/// Receivers who get a report for the first time read that all routers are gone, and how many of them are theirs.
+#[test]
+fn all_are_gone_for_two_receivers() {
+    let mut one = own(5);
+    for n in 3..5 {
+        let mail_to = Some(vec!["x@example.org".into()]);
+        one.routers[n] = Arc::new(Router { mail_to, ..(*one.routers[n]).clone() });
+    }
+    one.lose(0..5);
+    let reports = one.due_after(120);
+    assert_eq!(subjects(&reports), ["all 5 routers: unreachable"; 2]);
+    for (report, count) in reports.iter().zip([3, 2]) {
+        let text = format!("\n\n{count} of the 5 routers are reported to you:\n\n");
+        assert!(
+            report.text.starts_with("no router can be") && report.text.contains(&text),
+            "{}",
+            report.text
+        );
+    }
 }
 
 /// One that is gone for long delays the report of no other, and is not reported with them again. What is over in time is
@@ -347,7 +377,12 @@ impl Fixture {
             self.now = start + Duration::from_secs(second);
             while next < self.routers.len() && start + gap * next as u32 <= self.now {
                 let after = Duration::from_secs(after);
-                let fault = SharedFault::unreachable("it is off".into(), self.now, after);
+                let fault = SharedFault::unreachable(
+                    "it is off".into(),
+                    address(&self.routers[next]),
+                    self.now,
+                    after,
+                );
                 self.faults.begin(&self.routers[next], fault, self.now);
                 next += 1;
             }
@@ -364,7 +399,10 @@ impl Fixture {
             serde_json::from_str(&stored).unwrap();
         let (routers, now) = (self.routers.clone(), self.now);
         let mut faults = SharedFaults::default();
-        faults.set_routers(&routers.iter().map(|router| (**router).clone()).collect::<Vec<_>>());
+        faults.set_routers(
+            &routers.iter().map(|router| (**router).clone()).collect::<Vec<_>>(),
+            Instant::now(),
+        );
         for router in &routers {
             faults.restore(router, stored.remove(&router.name).unwrap_or_default(), before);
         }
@@ -421,6 +459,11 @@ fn an_outage_that_is_noticed_slowly() {
     let (last, first) = (&reports.last().unwrap().1, &reports[0].1);
     assert_eq!(first.subject, "66 routers: unreachable", "a minute after the first one");
     assert!(last.subject.ends_with("more routers, now all 100: unreachable"), "{}", last.subject);
+    assert!(
+        !last.text.contains("are reported to you"),
+        "all are, the others before: {}",
+        last.text
+    );
     assert!(last.text.contains("no router can be reached"), "{}", last.text);
 }
 
@@ -431,7 +474,10 @@ fn an_outage_with_jump_hosts() {
         let (mut routers, behind) = (own(direct).routers, Fixture::new(3).routers);
         routers.extend(behind);
         let mut faults = SharedFaults::default();
-        faults.set_routers(&routers.iter().map(|one| (**one).clone()).collect::<Vec<_>>());
+        faults.set_routers(
+            &routers.iter().map(|one| (**one).clone()).collect::<Vec<_>>(),
+            Instant::now(),
+        );
         Fixture { faults, routers, now: Instant::now() }
     };
     // Two direct ones work.
@@ -531,14 +577,51 @@ fn receivers_after_a_reload() {
     assert_eq!(one.due_after(120)[0].to, Some(vec!["new@example.org".into()]));
 }
 
+/// An outage of a router that has another address now is another one: it waits for its time, and is reported again.
+#[test]
+fn another_address() {
+    let mut one = own(2);
+    one.lose(0..2);
+    one.end(1);
+    assert_eq!(subjects(&one.due_after(120)), ["r0: unreachable"]);
+    one.lose(1..2);
+    one.due_after(60);
+    let elsewhere = |router: &Arc<Router>| {
+        let address = crate::config::router_address("198.51.100.1").unwrap();
+        Arc::new(Router { address, ..(**router).clone() })
+    };
+    one.routers = one.routers.iter().map(elsewhere).collect();
+    let routers: Vec<_> = one.routers.iter().map(|router| (**router).clone()).collect();
+    one.faults.set_routers(&routers, one.now);
+    one.lose(0..2);
+    assert_eq!(one.due_after(119), []);
+    let report = &one.due_after(1)[0];
+    assert_eq!(report.subject, "all 2 routers: unreachable");
+    assert!(
+        report.text.contains("r0 (198.51.100.1:22): unreachable for 2 min 0 s: "),
+        "{}",
+        report.text
+    );
+    assert!(
+        report.text.contains("r1 (198.51.100.1:22): unreachable for 2 min 0 s: "),
+        "{}",
+        report.text
+    );
+    // The one that was mailed has its end at the new address, too.
+    one.end(0);
+    let [end, _] = one.end(1).remove(0).ends.try_into().unwrap();
+    assert_eq!((&*end.router, end.lasted.as_secs()), ("r0 (198.51.100.1:22)", 120));
+}
+
 /// An outage goes on after a restart: it is reported when its time is over, as one report with the whole time, once all that were
 /// gone are tried again, or a minute later.
 #[test]
 fn a_restart_before_the_report() {
     let since = Instant::now().checked_sub(Duration::from_secs(300)).unwrap();
     let lose = |one: &mut Fixture, n: usize| {
-        let fault = SharedFault::unreachable("off".into(), since, Duration::from_secs(120));
-        one.faults.begin(&one.routers[n].clone(), fault, one.now);
+        let (router, after) = (one.routers[n].clone(), Duration::from_secs(120));
+        let fault = SharedFault::unreachable("off".into(), address(&router), since, after);
+        one.faults.begin(&router, fault, one.now);
     };
     let expected = |count: usize| {
         let mut one = own(count);
@@ -558,7 +641,9 @@ fn a_restart_before_the_report() {
     assert_eq!(report.subject, "19 routers: unreachable");
     assert!(report.text.contains("unreachable for 5 min 2"), "{}", report.text);
     assert_eq!(subjects(&one.end(0)), [""; 0]);
-    assert!(one.due_after(30)[0].text.ends_with("r0 (192.0.2.0:22): after 5 min 23 s\n"));
+    let [end] = one.due_after(30).remove(0).ends.try_into().unwrap();
+    assert_eq!((&*end.router, end.lasted.as_secs()), ("r0 (192.0.2.0:22)", 323));
+    assert_eq!(one.now - end.at, Duration::from_secs(30), "the time of the end, not of the mail");
     // The second one is not tried for a long time.
     let mut one = expected(2);
     lose(&mut one, 0);
@@ -576,7 +661,9 @@ fn an_event() {
     };
     (0..30).for_each(|n| damage(&mut one, n));
     assert_eq!(subjects(&one.due_after(5)), ["all 30 routers: archive damaged"]);
-    assert!(one.faults.states.is_empty() && one.faults.changed.is_empty());
+    assert!(one.faults.states.is_empty());
+    let stored = one.faults.take_changed(Now { instant: one.now, time: Timestamp::now() });
+    assert!(stored.len() == 30 && stored.values().all(Vec::is_empty), "{stored:?}");
     damage(&mut one, 0);
     assert_eq!(subjects(&one.due_after(5)), ["r0: archive damaged"]);
     // The process ends while it waits for others.

@@ -237,6 +237,9 @@ fn unreadable(path: &Path, error: &std::io::Error) -> SshFault {
     }
     let why = match error.kind() {
         ErrorKind::PermissionDenied => format!("permission denied{}", remedy_for_the_service(path)),
+        ErrorKind::NotFound => {
+            format!("{} (create it, or name another file)", aw_service::cause(error))
+        }
         _ => aw_service::cause(error),
     };
     SshFault::Credentials(format!("read {}: {why}", path.display()))

@@ -84,7 +84,9 @@ fn connect_fault(source: Option<IpAddr>, to: SocketAddr, error: &io::Error) -> S
     let cause = aw_service::cause(error);
     SshFault::Unreachable(match (source, error.kind()) {
         (Some(source), io::ErrorKind::AddrNotAvailable) => {
-            format!("source {source}: no interface of this machine has this address")
+            format!(
+                "source {source}: no interface of this machine has this address (ip address prints them)"
+            )
         }
         (Some(source), io::ErrorKind::PermissionDenied) => format!("source {source}: {cause}"),
         _ => cause,

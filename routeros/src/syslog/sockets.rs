@@ -6,11 +6,15 @@ use std::{
 };
 
 use aw_service::Error;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+/// What to do about a denied port.
+pub const DENIED: &str =
+    " (ports below 1024 need CAP_NET_BIND_SERVICE: set syslog to a higher one, such as 5514)";
 
 /// Where to listen: `PORT`, `ADDRESS:PORT` or `[IPv6]:PORT`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(try_from = "String", into = "String")]
 pub struct ListenAddress {
     /// `None`: all addresses.
     address: Option<IpAddr>,
@@ -32,6 +36,28 @@ impl TryFrom<String> for ListenAddress {
             }
         };
         if port == 0 { Err(fault()) } else { Ok(ListenAddress { address, port }) }
+    }
+}
+
+impl From<ListenAddress> for String {
+    fn from(listen: ListenAddress) -> String {
+        match listen.address {
+            Some(address) => SocketAddr::new(address, listen.port).to_string(),
+            None => listen.port.to_string(),
+        }
+    }
+}
+
+impl ListenAddress {
+    /// Whether only some processes may listen at the port.
+    pub fn is_low(&self) -> bool {
+        self.port < 1024
+    }
+
+    /// Whether what listens at this address keeps another process from listening at the other one.
+    pub fn is_used_by(&self, other: &ListenAddress) -> bool {
+        let is_wide = self.address.is_none() || other.address.is_none();
+        self.port == other.port && (is_wide || self.address == other.address)
     }
 }
 
@@ -66,14 +92,17 @@ impl SyslogSockets {
         };
         opened.map_err(|error| {
             let help = match error.kind() {
-                io::ErrorKind::PermissionDenied => {
-                    " (ports below 1024 need CAP_NET_BIND_SERVICE: set syslog to a higher one, such as 5514)"
+                io::ErrorKind::PermissionDenied => DENIED,
+                io::ErrorKind::AddrInUse => {
+                    " (another program listens there: set syslog to another port)"
                 }
-                io::ErrorKind::AddrInUse => " (another program listens there: set syslog to another port)",
                 _ => "",
             };
             let cause = aw_service::cause(&error);
-            aw_service::failed(format_args!("listen for syslog on port {}: {cause}{help}", listen.port))
+            aw_service::failed(format_args!(
+                "listen for syslog on port {}: {cause}{help}",
+                listen.port
+            ))
         })
     }
 

@@ -54,7 +54,7 @@ fn section(change: &ReportedChange) -> String {
         true => (
             format!("{time} {router}: {who}"),
             change.log.first().cloned().unwrap_or_default(),
-            format!("Router {router} ({address}), not part of an export"),
+            format!("Router {router} ({address}), which no export shows"),
         ),
         false => (
             format!("{time} {router}: {who} (+{added} -{removed})"),
