@@ -29,7 +29,7 @@ use crate::{
     interface::{self, CaptureOptions, OpenError},
     live::check_missing,
     members,
-    options::{DEFAULT_USER, Options, TRUSTED_USERS},
+    options::{DEFAULT_USER, Options, TRUSTED_USERS, unit_name},
     udp_source,
 };
 
@@ -52,11 +52,6 @@ pub fn check(options: &Options) -> ExitCode {
         trial.notes.push(format!("no fault, as far as user {user} can try it"));
         Ok((trial.notes, trial.faults))
     }))
-}
-
-/// The unit of an instance.
-fn unit_name(instance: &str) -> String {
-    format!("addrwatch-collector@{instance}")
 }
 
 struct Trial<'a> {

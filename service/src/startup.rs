@@ -159,7 +159,7 @@ pub fn run(
     log::set_name(name);
     if access::unit() == Some(name) && std::env::var("OPTIONS").is_ok_and(|it| it.is_empty()) {
         let file = Path::new("/etc/default").join(name);
-        access::ignored_options(&file).into_iter().for_each(warn);
+        access::ignored_options(&file, name).into_iter().for_each(warn);
     }
     // In the background standard error is not visible.
     panic::set_hook(Box::new(|panic| log::error(format_args!("please report this bug: {panic}"))));

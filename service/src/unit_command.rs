@@ -14,7 +14,9 @@ use std::{
 use rustix::process::geteuid;
 
 use crate::{
-    FileKind, UnitFiles, explain, ignored_options, read_file_text,
+    FileKind, UnitFiles,
+    access::ignored_options_of,
+    explain, read_file_text,
     unit_files::{logical_lines, words},
 };
 
@@ -69,7 +71,8 @@ impl UnitFiles {
                         let (name, value) = line.split_once('=')?;
                         Some((name.trim().to_owned(), value_of_file(value)))
                     }));
-                    ignored.extend(ignored_options(Path::new(&file)));
+                    let start = self.exec_start.as_deref();
+                    ignored.extend(ignored_options_of(Path::new(&file), start));
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => unread.push(format!("{file}: {}", explain(&error))),
@@ -340,9 +343,13 @@ mod tests {
         ] {
             let found = command(shipped, variables).unwrap();
             assert_eq!(found.text(), text);
+            assert_eq!(found.ignored, [""; 0], "{variables}");
             assert_eq!(found.variables["TZ"], "UTC");
             assert_eq!(found.option("-c"), Some("/etc/x.toml"));
         }
+        // Of a drop-in.
+        let found = command("/usr/bin/aw-x $OPTIONS $EXTRA", "EXTRA=-v").unwrap();
+        assert_eq!((found.text(), found.ignored), ("aw-x -v".into(), Vec::new()));
         let found = command(shipped, "OPTION=--learn 0\n").unwrap();
         let place = options.display();
         let fault = format!("{place}: no program reads the variable OPTION (write OPTIONS=");
