@@ -105,7 +105,7 @@ pub(crate) fn of_unit(error: &io::Error) -> Option<String> {
     match error.kind() {
         // Of a file that is not known here.
         ErrorKind::ReadOnlyFilesystem => Some(format!(
-            "(it is mounted read-only, see dmesg; or the unit {unit} may not write there, see {unit} --check)"
+            "(its mount is read-only here: the unit {unit} may not write there, see {unit} --check; or its disk has a fault, see dmesg)"
         )),
         _ => None,
     }
@@ -128,19 +128,27 @@ pub fn explained(error: io::Error, path: &Path, wanted: Wanted) -> io::Error {
     }
 }
 
-/// Why a file cannot be written that no unit forbids: its file system is read-only for all. Cause and remedy.
+/// Why a file cannot be written that no known setting of a unit forbids: it is mounted read-only, for this process or for all. Cause
+/// and remedy.
 pub(crate) fn mounted_read_only(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let mut found =
-        path.ancestors().filter_map(|place| Some((place, place.metadata().ok()?.dev())));
-    let (mut top, device) = found.next().unwrap_or((Path::new("/"), 0));
-    for (place, _) in found.take_while(|(_, other)| *other == device) {
+    let found = path.ancestors().filter_map(|place| Some((place, place.metadata().ok()?.dev())));
+    let mut found = found.skip_while(|(place, _)| !is_read_only(place));
+    let (mut top, device) = found.next().unwrap_or((&path, 0));
+    // A unit or a container can have a part of a file system read-only.
+    for (place, _) in found.take_while(|(place, other)| *other == device && is_read_only(place)) {
         top = place;
     }
     let top = top.display();
     format!(
-        "read-only file system (the one at {top} is mounted read-only: dmesg has the reason if its disk has a fault; then mount -o remount,rw {top})"
+        "read-only file system (the mount of {top} is read-only here: in a container, add a volume; in a unit, see its ReadOnlyPaths= and ProtectSystem=; else see dmesg, and if the disk has a fault, fsck comes before mount -o remount,rw {top})"
     )
+}
+
+/// Whether the mount of a place, as this process sees it, takes no writes.
+fn is_read_only(place: &Path) -> bool {
+    let found = rustix::fs::statvfs(place);
+    found.is_ok_and(|found| found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 
 /// Why the unit of this process does not let it open a file, with all steps of the remedy.
