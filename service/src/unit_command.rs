@@ -155,6 +155,11 @@ impl UnitCommand {
     }
 }
 
+/// Those of this process; bytes that are no UTF-8 are refused by the parser of options, with a message.
+pub(crate) fn arguments() -> impl Iterator<Item = String> {
+    env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned())
+}
+
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
@@ -220,7 +225,7 @@ fn unit_of_check(name: &str, words: &[String]) -> Option<String> {
 /// after a line that shows it. The variables of this process are not those of the service. Returns if there is no such unit, or why
 /// that failed.
 pub(crate) fn check_as_unit(name: &str) -> Result<(), String> {
-    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<String> = arguments().collect();
     if !words.iter().any(|word| word == "--check")
         || !geteuid().is_root()
         || env::var_os(IS_OF_UNIT).is_some()
@@ -298,7 +303,7 @@ pub fn other_options_of(unit: &str, name: &str, check: &str) -> Option<String> {
             "the options of the service are not known: {why} (sudo {check} --check tries them)"
         ));
     }
-    let own = env::args().skip(1).filter(|word| word != "--check");
+    let own = arguments().filter(|word| word != "--check");
     let is_same = own.eq(command.arguments.iter().cloned());
     (!is_same).then(|| {
         format!(
