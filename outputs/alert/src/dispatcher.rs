@@ -108,8 +108,8 @@ impl Dispatcher {
                 ));
             }
         }
+        let held_ends = HeldEnds::new(options.once, store.held_ends()?, UnixTime::now().seconds());
         store.commit()?;
-        let held_ends = HeldEnds::new(options.once);
         let mut dispatcher = Dispatcher {
             config,
             rules,
@@ -341,6 +341,7 @@ impl Dispatcher {
             self.learning.reload(&mut self.store)?;
             self.first_day.reload(&mut self.store)?;
             self.faults = self.store.memory.faults()?;
+            self.held_ends.reload(self.store.held_ends()?, UnixTime::now().seconds());
             for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
                 queue.reset_gate(self.store.gate(&channel.name)?);
             }
