@@ -5,7 +5,10 @@ mod faults;
 mod learned;
 mod names;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use aw_detect::{Alert, AlertKind, Dialect, Rules, past_time};
 use aw_output::{
@@ -60,6 +63,8 @@ pub struct Dispatcher {
     last_due: Option<Instant>,
     faults: Faults,
     held_ends: HeldEnds,
+    /// Names of `[[watch]]` that no device has, which is reported.
+    unwatched: BTreeSet<String>,
     /// The state cannot be written.
     state_full: Episode,
     queues: Vec<ChannelQueue>,
@@ -123,6 +128,7 @@ impl Dispatcher {
             last_due: None,
             faults,
             held_ends,
+            unwatched: BTreeSet::new(),
             state_full: Episode::default(),
             queues,
             printer: Printer::default(),

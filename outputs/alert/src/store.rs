@@ -72,6 +72,16 @@ impl AlertStore {
         SqliteMemory::peek(directory, PROGRAM, seen).ok().flatten()
     }
 
+    /// For `--check`: the names of known devices.
+    pub fn imported_names(directory: &Path) -> Names {
+        let names = |database: &Connection| {
+            let mut select = database.prepare("SELECT mac, name FROM name")?;
+            let names = select.query_map([], |row| Ok((mac_from(row.get(0)?), row.get(1)?)))?;
+            names.collect()
+        };
+        SqliteMemory::peek(directory, PROGRAM, names).ok().flatten().unwrap_or_default()
+    }
+
     /// The command that drops the queue of a channel.
     pub fn dropping(&self, channel: &str) -> String {
         format!("sqlite3 {} \"{}\"", self.memory.file().display(), dropping(channel))
