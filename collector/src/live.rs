@@ -31,7 +31,7 @@ use crate::{
     members::Members,
     merge::Merge,
     monitored_interface::MonitoredInterface,
-    options::{CONFIGURED, Options, Sources},
+    options::{CONFIGURED, Options, Sources, unit_name},
     pipeline::Pipeline,
     related::Devices,
     udp_source::{self, UdpSource},
@@ -440,8 +440,8 @@ pub fn check_missing(
     // The file of the unit may name interfaces, and systemd ignore it.
     if let (Some(instance), 1) = (&options.instance, found.len())
         && options.interfaces.is_empty()
-        && let Some(why) =
-            ignored_options(&Path::new(CONFIGURED).join(format!("collector-{instance}.conf")))
+        && let own = Path::new(CONFIGURED).join(format!("collector-{instance}.conf"))
+        && let Some(why) = ignored_options(&own, &unit_name(instance))
     {
         return Err(failed(format_args!("no interface to listen on: {why}")));
     }

@@ -303,7 +303,7 @@ impl MonitoredInterface {
         let index = self.opened.as_ref().and_then(|opened| opened.index());
         match index.and_then(interface::name_of).filter(|new| new != self.name.as_str()) {
             Some(new) => warn(format_args!(
-                "stopped listening on {0}: it has the name {new} now (systemctl disable --now addrwatch-collector@{0}; systemctl enable --now addrwatch-collector@{new}); retrying",
+                "stopped listening on {0}: it has the name {new} now (correct it where it is set: in OPTIONS, or as the instance of the unit addrwatch-collector@{0}, if there is one); retrying",
                 self.name
             )),
             None => warn(format_args!("stopped listening on {}: {why}; retrying", self.name)),

@@ -214,6 +214,11 @@ pub enum Format {
 
 /// The directory of the files of options of its unit.
 pub const CONFIGURED: &str = "/etc/addrwatch";
+
+/// The unit of an instance.
+pub fn unit_name(instance: &str) -> String {
+    format!("addrwatch-collector@{instance}")
+}
 const DEFAULT_MACUPD: &str = "0.0.0.0:2056";
 
 const EXAMPLES: &str = "\
@@ -299,7 +304,8 @@ impl Options {
                 || format!("{}: no unit reads it (move its lines to {own})", file.display());
             file.exists().then(fault)
         });
-        let ignored = [of_all, own.clone()].map(|file| ignored_options(&file));
+        let unit = unit_name(instance);
+        let ignored = [of_all, own.clone()].map(|file| ignored_options(&file, &unit));
         ignored.into_iter().chain(of_others).flatten().collect()
     }
 

@@ -29,7 +29,7 @@ use crate::{
     interface::{self, CaptureOptions, OpenError},
     live::check_missing,
     members,
-    options::{DEFAULT_USER, Options, TRUSTED_USERS},
+    options::{CONFIGURED, DEFAULT_USER, Options, TRUSTED_USERS, unit_name},
     udp_source,
 };
 
@@ -52,11 +52,6 @@ pub fn check(options: &Options) -> ExitCode {
         trial.notes.push(format!("no fault, as far as user {user} can try it"));
         Ok((trial.notes, trial.faults))
     }))
-}
-
-/// The unit of an instance.
-fn unit_name(instance: &str) -> String {
-    format!("addrwatch-collector@{instance}")
 }
 
 struct Trial<'a> {
@@ -147,7 +142,17 @@ impl Trial<'_> {
                     let waits = format!("the collector waits for {name}: {why}");
                     match options.wait || label == Some(name) || why != interface::NO_SUCH {
                         true => self.notes.push(waits),
-                        false => self.fault(waits),
+                        false => {
+                            let file = match &options.instance {
+                                Some(instance) => format!(
+                                    "--wait in OPTIONS of {CONFIGURED}/collector-{instance}.conf"
+                                ),
+                                None => "--wait".into(),
+                            };
+                            self.fault(format_args!(
+                                "{waits}: correct the name, or, if it comes later, accept that with {file}"
+                            ));
+                        }
                     }
                 }
             }

@@ -159,7 +159,7 @@ fn write_fault(directory: &Path) -> Option<String> {
     let shown = directory.display();
     if access(directory, Access::WRITE_OK) == Err(Errno::ROFS) {
         return Some(format!(
-            "write to {shown}: read-only file system (dmesg has the cause, if its disk fails; then mount -o remount,rw)"
+            "write to {shown}: read-only file system (in a container, add a volume; else see dmesg, and if the disk has a fault, fsck comes before mount -o remount,rw)"
         ));
     }
     let disk = statvfs(directory).ok()?;

@@ -20,7 +20,7 @@ use uzers::os::unix::GroupExt;
 
 use crate::{
     FileKind, UnitFiles, nearest, read_file_text,
-    unit_files::{SHARED, may_be_given},
+    unit_files::{SHARED, logical_lines, may_be_given},
 };
 
 /// The variables of the units that have options.
@@ -105,7 +105,7 @@ pub(crate) fn of_unit(error: &io::Error) -> Option<String> {
     match error.kind() {
         // Of a file that is not known here.
         ErrorKind::ReadOnlyFilesystem => Some(format!(
-            "(it is mounted read-only, see dmesg; or the unit {unit} may not write there, see {unit} --check)"
+            "(its mount is read-only here: the unit {unit} may not write there, see {unit} --check; or its disk has a fault, see dmesg)"
         )),
         _ => None,
     }
@@ -128,19 +128,27 @@ pub fn explained(error: io::Error, path: &Path, wanted: Wanted) -> io::Error {
     }
 }
 
-/// Why a file cannot be written that no unit forbids: its file system is read-only for all. Cause and remedy.
+/// Why a file cannot be written that no known setting of a unit forbids: it is mounted read-only, for this process or for all. Cause
+/// and remedy.
 pub(crate) fn mounted_read_only(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let mut found =
-        path.ancestors().filter_map(|place| Some((place, place.metadata().ok()?.dev())));
-    let (mut top, device) = found.next().unwrap_or((Path::new("/"), 0));
-    for (place, _) in found.take_while(|(_, other)| *other == device) {
+    let found = path.ancestors().filter_map(|place| Some((place, place.metadata().ok()?.dev())));
+    let mut found = found.skip_while(|(place, _)| !is_read_only(place));
+    let (mut top, device) = found.next().unwrap_or((&path, 0));
+    // A unit or a container can have a part of a file system read-only.
+    for (place, _) in found.take_while(|(place, other)| *other == device && is_read_only(place)) {
         top = place;
     }
     let top = top.display();
     format!(
-        "read-only file system (the one at {top} is mounted read-only: dmesg has the reason if its disk has a fault; then mount -o remount,rw {top})"
+        "read-only file system (the mount of {top} is read-only here: in a container, add a volume; in a unit, see its ReadOnlyPaths= and ProtectSystem=; else see dmesg, and if the disk has a fault, fsck comes before mount -o remount,rw {top})"
     )
+}
+
+/// Whether the mount of a place, as this process sees it, takes no writes.
+fn is_read_only(place: &Path) -> bool {
+    let found = rustix::fs::statvfs(place);
+    found.is_ok_and(|found| found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 
 /// Why the unit of this process does not let it open a file, with all steps of the remedy.
@@ -334,16 +342,31 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// A line of a file of a unit's options without effect, with the remedy: systemd ignores it, because no NAME= is before it, or
-/// it sets another variable than OPTIONS to options.
-pub fn ignored_options(file: &Path) -> Option<String> {
+/// it sets another variable than OPTIONS to options, and the unit does not start its program with that.
+pub fn ignored_options(file: &Path, unit: &str) -> Option<String> {
+    let unit = UnitFiles::of(unit);
+    ignored_options_of(file, unit.as_ref().and_then(|unit| unit.exec_start.as_deref()))
+}
+
+/// The same of a unit that has this ExecStart=.
+pub(crate) fn ignored_options_of(file: &Path, exec_start: Option<&str>) -> Option<String> {
     let text = read_file_text(file, FileKind::Settings, MAX_OPTIONS).ok()?;
-    let lines = text.lines().map(str::trim);
-    let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
-    let fault = lines.find_map(without_effect)?;
+    let lines = logical_lines(&text);
+    let mut lines = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty());
+    let fault = lines.find_map(|line| without_effect(line, exec_start.unwrap_or_default()))?;
     Some(format!("{}: {fault}", file.display()))
 }
 
-fn without_effect(line: &str) -> Option<String> {
+/// Whether a line that starts a program has this variable.
+fn has_variable(exec_start: &str, name: &str) -> bool {
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    exec_start.split('$').skip(1).any(|part| {
+        let part = part.strip_prefix('{').unwrap_or(part);
+        part.strip_prefix(name).is_some_and(ends)
+    })
+}
+
+fn without_effect(line: &str, exec_start: &str) -> Option<String> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let set = line.split_once('=').map(|(name, value)| (name.trim_end(), value.trim_start()));
     let Some((name, value)) = set.filter(|(name, _)| name.chars().all(is_word)) else {
@@ -351,7 +374,7 @@ fn without_effect(line: &str) -> Option<String> {
             "systemd ignores the line {line} (write OPTIONS={line}, then restart)"
         ));
     };
-    let is_ours = OPTIONS.contains(&name);
+    let is_ours = OPTIONS.contains(&name) || has_variable(exec_start, name);
     let is_misspelt = nearest(&name.to_ascii_uppercase(), &OPTIONS).is_some();
     let has_options = value.trim_start_matches(['"', '\'']).starts_with('-');
     (!is_ours && (is_misspelt || has_options)).then(|| {
@@ -422,7 +445,15 @@ mod tests {
     #[test]
     fn lines_without_effect() {
         for line in ["OPTIONS=--serve 8080", "OPTIONS_ALL=-q", "TZ=UTC", "AW_PASSWORD=x", "A="] {
-            assert_eq!(without_effect(line), None, "{line}");
+            assert_eq!(without_effect(line, ""), None, "{line}");
+        }
+        for (start, is_read) in [
+            ("/usr/bin/aw-x $OPTIONS $EXTRA", true),
+            ("/usr/bin/aw-x -c ${EXTRA}/x", true),
+            ("/usr/bin/aw-x $EXTRAS EXTRA", false),
+            ("/usr/bin/aw-x $OPTIONS", false),
+        ] {
+            assert_eq!(without_effect("EXTRA=-v", start).is_none(), is_read, "{start}");
         }
         for (line, remedy) in [
             ("--serve 8080", "the line --serve 8080 (write OPTIONS=--serve 8080,"),
@@ -431,7 +462,7 @@ mod tests {
             ("options=\"--serve 8080\"", "the variable options (write OPTIONS=\"--serve 8080\","),
             ("DAEMON_ARGS='-v'", "the variable DAEMON_ARGS (write OPTIONS='-v',"),
         ] {
-            let fault = without_effect(line);
+            let fault = without_effect(line, "/usr/bin/aw-x $OPTIONS");
             assert!(fault.as_ref().is_some_and(|text| text.contains(remedy)), "{line}: {fault:?}");
         }
     }

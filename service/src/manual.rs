@@ -8,9 +8,11 @@ use clap::{Arg, Command};
 use clap_complete::{Shell, generate};
 use clap_mangen::{Man, roff};
 
+use crate::unit_command::arguments;
+
 /// Prints them and exits, if the command line is `--generate WHAT`.
 pub(crate) fn print_if_asked(name: &str, command: Command) {
-    let words: Vec<_> = std::env::args().skip(1).collect();
+    let words: Vec<_> = arguments().collect();
     let [option, what] = words.as_slice() else { return };
     if option != "--generate" {
         return;

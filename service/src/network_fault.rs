@@ -99,9 +99,14 @@ pub fn listen_fault(
         }
         (ErrorKind::PermissionDenied, _) if port < 1024 => {
             let name = crate::name();
-            let own = unit().unwrap_or(name);
+            // The collector has a unit for each instance, and its check is in none.
+            let (edited, own) = match (unit(), name) {
+                (Some(unit), _) => (unit, unit),
+                (None, "collector") => ("addrwatch-collector@.service", "'addrwatch-collector@*'"),
+                (None, name) => (name, name),
+            };
             format!(
-                "choose a port above 1023 with {option}, or start it as root; for the service: systemctl edit {own}, with the three lines \"[Service]\", \"AmbientCapabilities=CAP_NET_BIND_SERVICE\" and \"CapabilityBoundingSet=CAP_NET_BIND_SERVICE\"; then systemctl restart {own}"
+                "choose a port above 1023 with {option}, or start it as root; for the service: systemctl edit {edited}, with the three lines \"[Service]\", \"AmbientCapabilities=CAP_NET_BIND_SERVICE\" and \"CapabilityBoundingSet=CAP_NET_BIND_SERVICE\"; then systemctl restart {own}"
             )
         }
         (ErrorKind::PermissionDenied, _) => {

@@ -25,7 +25,7 @@ use crate::{
     privileges::{CapabilitySet, drop_all_but},
     sandbox::{Access, restrict_calls, restrict_files, time_zone},
     system_calls::SystemCalls,
-    unit_command::check_as_unit,
+    unit_command::{arguments, check_as_unit},
 };
 
 /// Options that every long-running program has.
@@ -84,7 +84,7 @@ pub fn parse_with<P: Parser>(
         let fault = as_typed(&fault.join(" "), &P::command());
         let command = P::command();
         let commands = || command.get_subcommands().map(clap::Command::get_name);
-        let mut arguments = std::env::args().skip(1);
+        let mut arguments = arguments();
         let used = arguments.find(|argument| commands().any(|one| one == argument));
         let of = used.map_or(name.to_owned(), |used| format!("{name} {used}"));
         let remedy = remedy(&error).or_else(|| similar(&error));
@@ -104,7 +104,7 @@ fn as_typed(message: &str, command: &clap::Command) -> String {
         let Some(long) = option.get_long() else { continue };
         let is_typed = |name: &str| {
             let name = format!("--{name}");
-            std::env::args().any(|word| word.split('=').next() == Some(&name))
+            arguments().any(|word| word.split('=').next() == Some(&name))
         };
         let others = option.get_visible_aliases().unwrap_or_default();
         let other = others.into_iter().find(|other| is_typed(other)).filter(|_| !is_typed(long));
@@ -159,7 +159,7 @@ pub fn run(
     log::set_name(name);
     if access::unit() == Some(name) && std::env::var("OPTIONS").is_ok_and(|it| it.is_empty()) {
         let file = Path::new("/etc/default").join(name);
-        access::ignored_options(&file).into_iter().for_each(warn);
+        access::ignored_options(&file, name).into_iter().for_each(warn);
     }
     // In the background standard error is not visible.
     panic::set_hook(Box::new(|panic| log::error(format_args!("please report this bug: {panic}"))));

@@ -145,7 +145,9 @@ pub fn report_trial(tried: Result<(Vec<String>, Vec<String>), Error>) -> ExitCod
         Ok((_, faults)) => faults,
         Err(error) => vec![error.to_string()],
     };
-    faults.extend(ignored);
+    // A program may have found them itself.
+    let further: Vec<_> = ignored.into_iter().filter(|why| !faults.contains(why)).collect();
+    faults.extend(further);
     faults.into_iter().for_each(info);
     ExitCode::FAILURE
 }

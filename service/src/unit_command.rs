@@ -14,7 +14,9 @@ use std::{
 use rustix::process::geteuid;
 
 use crate::{
-    FileKind, UnitFiles, explain, ignored_options, read_file_text,
+    FileKind, UnitFiles,
+    access::ignored_options_of,
+    explain, read_file_text,
     unit_files::{logical_lines, words},
 };
 
@@ -69,7 +71,8 @@ impl UnitFiles {
                         let (name, value) = line.split_once('=')?;
                         Some((name.trim().to_owned(), value_of_file(value)))
                     }));
-                    ignored.extend(ignored_options(Path::new(&file)));
+                    let start = self.exec_start.as_deref();
+                    ignored.extend(ignored_options_of(Path::new(&file), start));
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => unread.push(format!("{file}: {}", explain(&error))),
@@ -152,6 +155,11 @@ impl UnitCommand {
     }
 }
 
+/// Those of this process; bytes that are no UTF-8 are refused by the parser of options, with a message.
+pub(crate) fn arguments() -> impl Iterator<Item = String> {
+    env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned())
+}
+
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
@@ -217,7 +225,7 @@ fn unit_of_check(name: &str, words: &[String]) -> Option<String> {
 /// after a line that shows it. The variables of this process are not those of the service. Returns if there is no such unit, or why
 /// that failed.
 pub(crate) fn check_as_unit(name: &str) -> Result<(), String> {
-    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<String> = arguments().collect();
     if !words.iter().any(|word| word == "--check")
         || !geteuid().is_root()
         || env::var_os(IS_OF_UNIT).is_some()
@@ -295,7 +303,7 @@ pub fn other_options_of(unit: &str, name: &str, check: &str) -> Option<String> {
             "the options of the service are not known: {why} (sudo {check} --check tries them)"
         ));
     }
-    let own = env::args().skip(1).filter(|word| word != "--check");
+    let own = arguments().filter(|word| word != "--check");
     let is_same = own.eq(command.arguments.iter().cloned());
     (!is_same).then(|| {
         format!(
@@ -340,9 +348,13 @@ mod tests {
         ] {
             let found = command(shipped, variables).unwrap();
             assert_eq!(found.text(), text);
+            assert_eq!(found.ignored, [""; 0], "{variables}");
             assert_eq!(found.variables["TZ"], "UTC");
             assert_eq!(found.option("-c"), Some("/etc/x.toml"));
         }
+        // Of a drop-in.
+        let found = command("/usr/bin/aw-x $OPTIONS $EXTRA", "EXTRA=-v").unwrap();
+        assert_eq!((found.text(), found.ignored), ("aw-x -v".into(), Vec::new()));
         let found = command(shipped, "OPTION=--learn 0\n").unwrap();
         let place = options.display();
         let fault = format!("{place}: no program reads the variable OPTION (write OPTIONS=");

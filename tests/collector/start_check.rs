@@ -122,6 +122,7 @@ fn what_starts_passes() {
         let checked = place.check(words);
         assert_eq!(checked.status.code(), Some(1), "{checked:#?}");
         assert!(checked.stderr.contains(fault), "{checked:#?}");
+        assert!(checked.stderr.contains("accept that with --wait"), "{checked:#?}");
     }
     // The running collector has the ring and the port.
     let running = Run::start(place.command(&[&["-u", USER], &words[..]].concat()));

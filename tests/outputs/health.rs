@@ -68,7 +68,8 @@ fn health_reports_the_fault() {
     health(&ring, &[]).unhealthy(&["no heartbeat: the collector ended"]);
 
     let (collector, _stdin) = beating(&ring, "65536");
-    let healthy = soon(|| health(&ring, &[]), is_healthy).ok();
+    soon(|| health(&ring, &[]), is_healthy).ok();
+    let healthy = soon(|| health(&ring, &[]), reports("last frame ")).ok(); // from the first heartbeat with frames on
     assert!(healthy.stdout.starts_with(&format!("aw-stdout: ring {}: last frame ", ring.name())));
     assert_eq!((healthy.stdout.lines().count(), healthy.stderr.as_str()), (1, ""), "{healthy:#?}");
     let both = health(&ring, &["-m", "/aw-test-no-such-ring"]);

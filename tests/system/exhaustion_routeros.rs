@@ -6,7 +6,7 @@ use aw_tests::clock::{Clock, clean_up};
 use aw_tests::collect::held_json;
 use aw_tests::mail_sink::MailSink;
 use aw_tests::mount::Mount;
-use aw_tests::rig::{Finished, Run, binary, run, skip, wait_until};
+use aw_tests::rig::{Finished, Run, binary, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version};
 use aw_tests::watching::Watching;

@@ -223,7 +223,7 @@ fn what_the_unit_of_a_service_forbids() {
     let more = format!("PrivateTmp=no\nReadWritePaths={state}");
     let ended = place.check_unit_after(&mount, "aw-sqlite", &more, &options);
     let fault = format!(
-        "write to {state}/in: read-only file system (the one at {state} is mounted read-only: dmesg has the reason if its disk has a fault; then mount -o remount,rw {state})"
+        "write to {state}/in: read-only file system (the mount of {state} is read-only here: in a container, add a volume; in a unit, see its ReadOnlyPaths= and ProtectSystem=; else see dmesg, and if the disk has a fault, fsck comes before mount -o remount,rw {state})"
     );
     assert!(ended.stderr.contains(&fault), "{ended:#?}");
     // Clients of other machines.

@@ -165,6 +165,12 @@ fn driven_by_hand() {
          echo secret | tee /etc/addrwatch/mqtt.password /etc/addrwatch/mail.pass >/etc/addrwatch/ntfy.token")
         .ok();
     clean.sh("dpkg -r addrwatch-rs").ok();
+    // Of the tar archive, which has the same directories.
+    clean.sh("mkdir -p /usr/local/bin; touch /usr/local/bin/collector").ok();
+    let refused = clean.sh("sh /var/lib/dpkg/info/addrwatch-rs.postrm purge").ok().stdout;
+    assert!(refused.contains("/usr/local/bin/collector is another installation"), "{refused}");
+    assert!(clean.path("etc/addrwatch/ntfy.token").exists());
+    clean.sh("rm /usr/local/bin/collector").ok();
     let purged = clean.sh("dpkg -P addrwatch-rs").ok().stdout;
     assert!(purged.contains("its users and the group addrwatch remain, because "), "{purged}");
     assert_eq!(clean.ours(), [""; 0]);

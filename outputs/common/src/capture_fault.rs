@@ -14,7 +14,7 @@ pub fn capture_fault(interface: InterfaceName, state: CaptureState) -> Option<St
             "interface {interface} has no carrier: {silent} (check its cable and what is at the other end, or the ports of a bridge)"
         ),
         CaptureState::Absent => format!(
-            "interface {interface}: no such interface: {silent} (ip link lists them; systemctl disable --now addrwatch-collector@{interface}, and enable --now the one of the right name)"
+            "interface {interface}: no such interface: {silent} (ip link lists them; if it comes back, nothing is to be done; else correct its name where it is set: in OPTIONS, or as the instance of the unit addrwatch-collector@{interface}, if there is one)"
         ),
         CaptureState::NotOpened => format!(
             "interface {interface} cannot be captured: {silent} (the log of the collector has the reason)"

@@ -126,7 +126,11 @@ Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
 fn main() -> ExitCode {
     // The option that is nearest by its letters would be the wrong one.
-    if env::args().any(|option| option == "--password" || option.starts_with("--password=")) {
+    let is_password = |option: std::ffi::OsString| {
+        let option = option.as_encoded_bytes();
+        option == b"--password" || option.starts_with(b"--password=")
+    };
+    if env::args_os().any(is_password) {
         eprintln!(
             "aw-mqtt: --password: all users of this machine could read it (write it into the first line of a file that only aw-mqtt may read, and use --login NAME --password-file FILE)"
         );

@@ -218,7 +218,7 @@ impl Recorder {
         let mail =
             self.mail.faults().texts().into_iter().map(|why| format!("; {}", self.masked(&why)));
         let mut text = self.summary_of_routers() + &mail.collect::<String>();
-        for why in self.journal.faults() {
+        if let Some(why) = self.journal.faults() {
             text += &format!("; {}", self.masked(&why));
         }
         let not_in_effect = lock(&self.not_in_effect).clone();
