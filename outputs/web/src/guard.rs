@@ -26,6 +26,7 @@ use tokio::time::timeout;
 
 use crate::{
     app::{App, User},
+    local_path::local_path,
     options::Role,
     pages::{self, STYLE_PATH},
     parameters::Parameters,
@@ -129,7 +130,7 @@ async fn checked(
                     "log in first (send the header Authorization: Bearer TOKEN, with the token that aw-web login prints)",
                 ),
                 false if is_link_of_another_site(&parts.headers) => {
-                    return (None, pages::again(local_path(&parts.uri)));
+                    return (None, pages::again(path_of(&parts.uri)));
                 }
                 false => return (None, to_login(&parts.uri)),
             });
@@ -306,19 +307,20 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 fn to_login(uri: &Uri) -> Response {
-    let next: String = form_urlencoded::byte_serialize(local_path(uri).as_bytes()).collect();
+    let next: String = form_urlencoded::byte_serialize(path_of(uri).as_bytes()).collect();
     let to = if next == "%2F" { "/login".into() } else { format!("/login?next={next}") };
     redirect(&to)
 }
 
-fn local_path(uri: &Uri) -> &str {
-    uri.path_and_query().map_or("/", |all| all.as_str())
+/// The path and the parameters of a request, if they are of this server.
+fn path_of(uri: &Uri) -> &str {
+    local_path(uri.path_and_query().map_or("/", |all| all.as_str()))
 }
 
-/// Another page instead, by GET.
+/// Another page of this server instead, by GET.
 pub fn redirect(to: &str) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
-    match HeaderValue::from_str(to) {
+    match HeaderValue::from_str(local_path(to)) {
         Ok(to) => drop(response.headers_mut().insert(LOCATION, to)),
         Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
     }
@@ -456,6 +458,22 @@ mod tests {
         assert_eq!(cookie(&all, "aw-web-80").as_deref(), Some("secret"));
         assert_eq!(cookie(&all, "aw-web-8"), None);
         assert_eq!(cookie(&headers(&[("cookie", "aw-web-80")]), "aw-web-80"), None);
+    }
+
+    /// `GET //evil.example/login` of a link leads to no other server, in none of the forms of a redirection.
+    #[test]
+    fn only_to_this_server() {
+        let uri: Uri = "//evil.example/login".parse().unwrap();
+        assert_eq!(uri.path(), "//evil.example/login");
+        assert_eq!(path_of(&uri), "/");
+        assert_eq!(path_of(&"/who?ip=192.0.2.1".parse().unwrap()), "/who?ip=192.0.2.1");
+        assert_eq!(to_login(&uri).headers()[LOCATION], "/login");
+        assert_eq!(redirect("//evil.example/").headers()[LOCATION], "/");
+        let page = pages::again(uri.path()).into_body();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let page = runtime.block_on(to_bytes(page, MAX_BODY)).unwrap();
+        let page = String::from_utf8(page.to_vec()).unwrap();
+        assert!(page.contains("url=/\"") && !page.contains("evil"), "{page}");
     }
 
     #[test]

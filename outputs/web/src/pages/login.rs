@@ -14,6 +14,7 @@ use axum::{
 use crate::{
     app::{App, User},
     guard::{cookie_name, is_link_of_another_site, redirect, token_user, unreadable},
+    local_path::local_path,
     options::Role,
     pages::{self, Frame},
     parameters::Parameters,
@@ -129,16 +130,11 @@ fn login_page(next: String, why: Option<String>) -> Result<Response, Problem> {
     pages::page(&LoginPage { frame: Frame::of(None), next, why })
 }
 
-/// A path of this server: never another one.
+/// Where to go after the login: a path of this server, and not the login again.
 fn local(next: Option<String>) -> String {
-    let is_local = |next: &String| {
-        let second = next.chars().nth(1);
-        next.starts_with('/')
-            && !matches!(second, Some('/' | '\\'))
-            && next.bytes().all(|byte| byte.is_ascii_graphic())
-            && !next.starts_with("/login")
-    };
-    next.filter(is_local).unwrap_or_else(|| "/".into())
+    let next = next.unwrap_or_default();
+    let path = local_path(&next);
+    if path.starts_with("/login") { "/".into() } else { path.into() }
 }
 
 #[cfg(test)]
