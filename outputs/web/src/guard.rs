@@ -381,17 +381,19 @@ fn rendered(response: Response, uri: &Uri, user: Option<&User>) -> Response {
     response
 }
 
-/// The path and its parameters, without a token, for the log.
+/// The path and its parameters for the log: without a token, and without the page after a login, which may have one.
 fn logged(uri: &Uri) -> String {
     let Some(query) = uri.query() else { return shortened(uri.path()) };
     let hide = |pair: &str| match pair.split_once('=') {
         // A name that is written otherwise is none that a page takes as the token.
-        Some((name, _))
-            if form_urlencoded::parse(name.as_bytes()).any(|(name, _)| name == "token") =>
-        {
-            "token=***".into()
+        Some((name, _)) => {
+            let decoded = form_urlencoded::parse(name.as_bytes()).next();
+            match decoded.as_ref().map(|(name, _)| &**name) {
+                Some(secret @ ("token" | "next")) => format!("{secret}=***"),
+                _ => pair.to_owned(),
+            }
         }
-        _ => pair.to_owned(),
+        None => pair.to_owned(),
     };
     let pairs: Vec<String> = query.split('&').map(hide).collect();
     shortened(&format!("{}?{}", uri.path(), pairs.join("&")))
@@ -480,7 +482,8 @@ mod tests {
     fn the_log_has_no_token() {
         for (uri, expected) in [
             ("/login?token=abc", "/login?token=***"),
-            ("/login?next=%2F&tok%65n=abc", "/login?next=%2F&token=***"),
+            ("/login?next=%2F%3Ftoken%3Dabc", "/login?next=***"),
+            ("/login?n%65xt=%2F%3Ftoken%3Dabc&tok%65n=abc", "/login?next=***&token=***"),
             ("/who?ip=192.0.2.1&at=1d", "/who?ip=192.0.2.1&at=1d"),
             ("/", "/"),
         ] {
