@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use crate::{
-    app::{App, User},
+    app::{App, User, client_name},
     local_path::local_path,
     options::Role,
     pages::{self, STYLE_PATH},
@@ -54,6 +54,10 @@ const HEADERS: [(&str, &str); 6] = [
     ("cross-origin-resource-policy", "same-origin"),
 ];
 
+/// In the extensions of the answer with which a session begins: the name of its user, for the log. The request had none.
+#[derive(Clone, Debug)]
+pub struct LoggedIn(pub String);
+
 /// What is answered without a login.
 fn is_public(path: &str) -> bool {
     path == "/login" || path == STYLE_PATH.as_str()
@@ -72,12 +76,13 @@ pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) ->
     let response = rendered(response, &uri, found.as_ref());
     if uri.path() != STYLE_PATH.as_str() {
         let client = connection.and_then(|connection| connection.client);
-        let client = client.map_or("a local socket".into(), |ip| ip.to_string());
+        let client = client_name(client);
         let line =
             format!("from {client}: {method} {} {}", logged(&uri), response.status().as_u16());
-        match found {
-            Some(user) => info(format_args!("{} {line}", user.name)),
-            None => app.log_stranger(&line),
+        match (found, response.extensions().get::<LoggedIn>()) {
+            (_, Some(LoggedIn(name))) => info(format_args!("{name} logged in {line}")),
+            (Some(user), None) => info(format_args!("{} {line}", user.name)),
+            (None, None) => app.log_stranger(&line),
         }
     }
     response
@@ -229,7 +234,7 @@ fn who(
             return Ok(Some((token_user(), false)));
         }
         app.may_try(connection.client)?;
-        app.failed_try(connection.client);
+        app.failed_try(connection.client, "the token");
         let why = "wrong token (aw-web login prints a link, which ends with it)";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, why));
     }
