@@ -82,8 +82,6 @@ pub struct UnitFiles {
     /// Addresses whose packets are dropped, unless they are allowed.
     denied: Vec<String>,
     allowed: Vec<String>,
-    /// Capabilities that a service of another user than root has.
-    capabilities: Vec<String>,
     /// The line that starts the program, and what sets the variables in it.
     pub(crate) exec_start: Option<String>,
     pub(crate) environment: Vec<String>,
@@ -233,9 +231,6 @@ impl UnitFiles {
                     paths().map(PathBuf::from),
                 );
             }
-            "AmbientCapabilities" => {
-                return add(&mut self.capabilities, value.is_empty(), words.into_iter());
-            }
             "IPAddressDeny" => return add(&mut self.denied, value.is_empty(), words.into_iter()),
             "IPAddressAllow" => return add(&mut self.allowed, value.is_empty(), words.into_iter()),
             "StateDirectory" => "/var/lib",
@@ -297,8 +292,7 @@ impl UnitFiles {
 
     /// Whether the service begins as another user than root, without the right to ports below 1024.
     pub fn may_not_bind_low_ports(&self) -> bool {
-        self.user.as_deref().is_some_and(|user| user != "root")
-            && !self.capabilities.iter().any(|one| one == "CAP_NET_BIND_SERVICE")
+        self.user.as_deref().is_some_and(|user| user != "root") && self.capabilities().is_empty()
     }
 
     /// Whether systemd creates this directory when it starts the unit.
