@@ -293,7 +293,7 @@ fn the_link_logs_in() {
     let token = server.token.clone();
     let log = server.run.stop().ok().stderr;
     assert!(log.contains("token from 127.0.0.1: GET / 200"), "{log}");
-    assert!(log.contains("- from 127.0.0.1: GET /login?token=*** 303"), "{log}");
+    assert!(log.contains("token logged in from 127.0.0.1: GET /login?token=*** 303"), "{log}");
     assert!(!log.contains(&token), "{log}");
 }
 

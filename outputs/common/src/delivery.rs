@@ -183,6 +183,12 @@ impl<'a, S: Sink> Delivery<'a, S> {
         Some((since + self.plan.linger).max(next.unwrap_or(since)))
     }
 
+    /// Whether the first events of a ring would wait for an interval: until its position is stored, a kill would not read them again.
+    pub fn has_first_of(&self, ring: usize) -> bool {
+        let is_of_ring = |(index, _): &(usize, StreamItem)| *index == ring;
+        !self.plan.interval.is_zero() && self.pending.iter().any(is_of_ring)
+    }
+
     /// Delivers what is pending before its time: the collector may overwrite it soon, and then a kill would lose it.
     pub fn hurry(&mut self) -> Result<(), Error> {
         if matches!(self.mode, Mode::Direct) { self.deliver() } else { Ok(()) }

@@ -85,7 +85,11 @@ fn run_loop<S: Sink>(
         let all_read = read_round(sources, delivery)?;
         let is_behind = sources.iter().any(Source::is_behind);
         let mut numbered = sources.iter().enumerate();
-        if numbered.any(|(index, source)| source.may_lose(delivery.confirmed(index))) {
+        let may_lose = |(index, source): (usize, &Source)| match delivery.confirmed(index) {
+            Some(confirmed) => source.may_lose(confirmed),
+            None => delivery.has_first_of(index),
+        };
+        if numbered.any(may_lose) {
             delivery.hurry()?;
         }
         let mut busy = delivery.work(all_read, is_behind)?; // before other work, which may take time

@@ -270,8 +270,8 @@ impl<'a> Source<'a> {
     }
 
     /// Whether a quarter of the ring is read and not confirmed: what a kill leaves behind must be read again.
-    pub fn may_lose(&self, confirmed: Option<Position>) -> bool {
-        self.reader.as_ref().zip(confirmed).is_some_and(|(reader, confirmed)| {
+    pub fn may_lose(&self, confirmed: Position) -> bool {
+        self.reader.as_ref().is_some_and(|reader| {
             let read = reader.position();
             read.generation == confirmed.generation
                 && read.sequence.saturating_sub(confirmed.sequence) > reader.slots() / 4

@@ -14,6 +14,7 @@ use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     clocks::Clocks,
+    export::{ExportPosition, Exporter},
     history_reader::{
         AddressOfMac, AddressSighting, EachSighting, HistoryReader, NearestSightings, Network,
         PairingSummary, RouterChange, TimeRange,
@@ -236,7 +237,7 @@ fn in_time(end: Instant) -> Result<(), Error> {
     if Instant::now() < end { Ok(()) } else { Err(failed("no answer in time")) }
 }
 
-/// A reader that fails once the time is over. A statement of SQLite is ended from within; that of a server by the server, and
+/// A reader that fails once the time is over, and else answers as the other one does: it forwards each method. A statement of SQLite is ended from within; that of a server by the server, and
 /// by the limit for its answer.
 struct LimitedReader {
     history: Box<dyn HistoryReader>,
@@ -268,6 +269,20 @@ impl HistoryReader for LimitedReader {
 
     fn clocks(&self) -> &Clocks {
         self.history.clocks()
+    }
+
+    fn copy(&mut self, to: &Path) -> Result<(), Error> {
+        self.read(|history| history.copy(to))
+    }
+
+    fn export(&mut self, to: &mut Exporter, from: &mut ExportPosition) -> Result<bool, Error> {
+        self.read(|history| history.export(to, from))
+    }
+
+    fn end_at(&mut self, end: Instant) -> Result<(), Error> {
+        self.read(|history| history.end_at(end))?;
+        self.end = self.end.min(end);
+        Ok(())
     }
 
     fn is_intact(&self) -> Result<bool, Error> {
@@ -305,6 +320,14 @@ impl HistoryReader for LimitedReader {
         at: UnixTime,
     ) -> Result<Vec<Vec<NearestSightings>>, Error> {
         self.read(|history| history.nearest_of_each(addresses, at))
+    }
+
+    fn presence(
+        &mut self,
+        pairing: (IpAddr, MacAddr),
+        at: UnixTime,
+    ) -> Result<Vec<(usize, UnixTime, UnixTime)>, Error> {
+        self.read(|history| history.presence(pairing, at))
     }
 
     fn pairings(
@@ -386,23 +409,24 @@ mod tests {
             let Ok(answer) = history.ask(&question, &devices(), &TimeZone::UTC, limits) else {
                 panic!("no answer")
             };
-            let text = |row: &Vec<Cell>, name| match answer.table.cell(row, name) {
+            answer.table
+        };
+        // The columns that are named, a text for each row.
+        let columns = |table: &ResultTable, names: &[&str]| -> Vec<String> {
+            let text = |row: &Vec<Cell>, name: &str| match table.cell(row, name) {
                 Cell::Text(text) => text.clone(),
                 Cell::Number(number) => number.to_string(),
                 Cell::Time(time) => (time.seconds() - 1_795_183_200).to_string(),
                 Cell::List(list) => list.join(" "),
                 Cell::None => "-".into(),
             };
-            move |names: &[&str]| -> Vec<String> {
-                let line =
-                    |row| names.iter().map(|name| text(row, name)).collect::<Vec<_>>().join(" ");
-                answer.table.rows.iter().map(line).collect()
-            }
+            let line = |row| names.iter().map(|name| text(row, name)).collect::<Vec<_>>().join(" ");
+            table.rows.iter().map(line).collect()
         };
         let mac: MacAddr = "00:00:00:00:00:01".parse().unwrap();
         let addresses = ask(Question::AddressesOf(mac));
         assert_eq!(
-            addresses(&["address", "first_seen", "last_seen", "vlan", "proof"]),
+            columns(&addresses, &["address", "first_seen", "last_seen", "vlan", "proof"]),
             [
                 "10.1.0.3 6800 6800 7 frames of another MAC",
                 "10.1.0.1 0 3599 7 own frames",
@@ -411,20 +435,81 @@ mod tests {
             ]
         );
         let quarters = ask(Question::Presence(mac, TimeRange::ALL));
-        assert_eq!(quarters(&["time", "count", "vlan"]), ["0 1 0", "0 3 7", "2700 1 7"]);
+        assert_eq!(columns(&quarters, &["time", "count", "vlan"]), ["0 1 0", "0 3 7", "2700 1 7"]);
         let hour = TimeRange { from: UnixTime::new(1_795_186_000, 0), to: TimeRange::ALL.to };
-        assert_eq!(ask(Question::Presence(mac, hour))(&["time", "count"]), ["2700 1"]);
+        assert_eq!(columns(&ask(Question::Presence(mac, hour)), &["time", "count"]), ["2700 1"]);
         let all = ask(Question::DevicesOfNetworks(TimeRange::ALL));
-        let all = all(&["mac", "vlan", "addresses"]);
+        let all = columns(&all, &["mac", "vlan", "addresses"]);
         assert_eq!(all[0], "00:00:00:00:00:01 7 10.1.0.3 10.1.0.1", "{all:?}");
         let other: MacAddr = "00:00:00:00:00:02".parse().unwrap();
-        assert_eq!(ask(Question::Presence(other, TimeRange::ALL))(&["vlan"]), ["0", "7"]);
+        assert_eq!(columns(&ask(Question::Presence(other, TimeRange::ALL)), &["vlan"]), ["0", "7"]);
         let unknown: MacAddr = "00:00:00:ff:ff:ff".parse().unwrap();
         for question in
             [Question::AddressesOf(unknown), Question::Presence(unknown, TimeRange::ALL)]
         {
-            assert_eq!(ask(question)(&["mac"]).len(), 0);
+            assert_eq!(ask(question).rows.len(), 0);
         }
+    }
+
+    /// A method with a default that is not forwarded would answer as if the history had nothing.
+    #[test]
+    fn each_method_is_forwarded() {
+        let methods = |text: &'static str, begin: &str| -> Vec<&'static str> {
+            let text = &text[text.find(begin).expect("it is there")..];
+            let text = &text[..text.find("\n}\n").expect("it ends")];
+            let names = text.lines().filter_map(|line| line.strip_prefix("    fn "));
+            names.filter_map(|line| line.split('(').next()).collect()
+        };
+        let wanted = methods(include_str!("history_reader.rs"), "\npub trait HistoryReader {");
+        let found = methods(include_str!("asked.rs"), "\nimpl HistoryReader for LimitedReader {");
+        assert!(wanted.len() >= 16, "{wanted:?}");
+        let missing: Vec<_> = wanted.iter().filter(|name| !found.contains(name)).collect();
+        assert!(missing.is_empty(), "LimitedReader does not forward {missing:?}");
+    }
+
+    /// At a time within compacted sightings, the first and the last one are the evidence, and not the time itself; and a
+    /// device was there in each quarter between both.
+    #[test]
+    fn compacted_sightings() {
+        let (_directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let begin = 1_795_183_200_i64; // a full hour
+        let span = |from: i64, to: i64| {
+            let [from, to] = [from, to].map(|seconds| (begin + seconds) * 1_000_000_000);
+            format!("(70000, {from}, {to}, 200, 1, 1)")
+        };
+        let more = format!(
+            "CREATE TABLE sighting_span (pairing, first, last, count, first_origin, last_origin, PRIMARY KEY (pairing, first)) WITHOUT ROWID;
+            INSERT INTO pairing VALUES (70000, x'0a020001', 99999, 1, -1);
+            INSERT INTO sighting_span VALUES {};",
+            span(60, 36_000 + 60)
+        );
+        Connection::open(path).unwrap().execute_batch(&more).unwrap();
+        let ask = |question: Question| {
+            let limits = (Duration::from_secs(60), 1000);
+            let Ok(answer) = history.ask(&question, &devices(), &TimeZone::UTC, limits) else {
+                panic!("no answer")
+            };
+            answer.table
+        };
+        let mac: MacAddr = "00:00:00:01:86:9f".parse().unwrap();
+        let at = UnixTime::new(begin + 18_000, 0);
+        let table = ask(Question::Who([10, 2, 0, 1].into(), at));
+        let row = table.rows.iter().find(|row| *table.cell(row, "mac") == Cell::text(mac));
+        let seen = ["seen_before", "seen_after"].map(|name| table.cell(row.unwrap(), name));
+        let time = |seconds| Cell::Time(UnixTime::new(begin + seconds, 0));
+        assert_eq!(seen, [&time(60), &time(36_060)]);
+        let quarters = |from: i64, to: i64| -> Vec<i64> {
+            let [from, to] = [from, to].map(|seconds| UnixTime::new(begin + seconds, 0));
+            let table = ask(Question::Presence(mac, TimeRange { from, to }));
+            let of = |row: &Vec<Cell>| match (table.cell(row, "time"), table.cell(row, "count")) {
+                (Cell::Time(time), Cell::Number(1..)) => (time.seconds() - begin) / 900,
+                other => panic!("{other:?}"),
+            };
+            table.rows.iter().map(of).collect()
+        };
+        assert_eq!(quarters(-86_400, 86_400), (0..=40).collect::<Vec<_>>());
+        assert_eq!(quarters(9_000, 18_000), (10..20).collect::<Vec<_>>(), "a part of it");
     }
 
     /// A statement that runs is ended, and so is what has not begun; the process goes on.

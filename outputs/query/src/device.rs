@@ -21,6 +21,8 @@ use crate::{
 const ADDRESSES: usize = 200;
 /// Seconds of a quarter of an hour: each zone's hours begin with one.
 const QUARTER: i64 = 900;
+/// Sightings that the history has together are of a day at most; a row of another program may claim more.
+const MOST: i64 = 96;
 
 /// The addresses of a MAC, the latest first, once for each network; with what proves that it had them.
 pub fn addresses(history: &mut dyn HistoryReader, mac: MacAddr) -> Result<ResultTable, Error> {
@@ -60,6 +62,27 @@ pub fn addresses(history: &mut dyn HistoryReader, mac: MacAddr) -> Result<Result
     Ok(ResultTable { rows, columns: columns("address first_seen last_seen proof +mac"), omitted })
 }
 
+/// The quarters of an hour of a sighting, and how many sightings there are in each. Of those that the history has together, the
+/// first one stands for all but the last: they are at most ten minutes apart, so that one is in each quarter between. Their
+/// number is spread over that time.
+fn quarters(sighting: &AddressSighting) -> impl Iterator<Item = (i64, i64)> {
+    let AddressSighting { time, more, until, .. } = *sighting;
+    let of = |time: UnixTime| time.seconds().div_euclid(QUARTER);
+    let first = of(time);
+    let last = of(until.unwrap_or(time)).min(first.saturating_add(MOST));
+    let all = i128::from(last - first) + 1;
+    let before = move |quarter: i64| i128::from(more) * i128::from(quarter - first) / all;
+    (first..=last).filter_map(move |quarter| {
+        let share = i64::try_from(before(quarter + 1) - before(quarter)).unwrap_or(i64::MAX);
+        let count = match quarter {
+            _ if quarter == first => share.saturating_add(1),
+            _ if quarter == last => share, // the last sighting follows
+            _ => share.max(1),
+        };
+        (count > 0).then_some((quarter, count))
+    })
+}
+
 /// The quarters of an hour in which a MAC was seen, in each network: in frames of its own, or if there are none, in those of others.
 pub fn presence(
     history: &mut dyn HistoryReader,
@@ -83,9 +106,10 @@ pub fn presence(
         history.sightings(ip, window, &mut |sighting: AddressSighting| {
             let is_pairing = !matches!(sighting.evidence, Evidence::NoHost | Evidence::Ignored);
             if sighting.mac == mac && is_pairing {
-                let quarter = sighting.time.seconds().div_euclid(QUARTER);
-                let counts = seen.entry((quarter, sighting.network)).or_default();
-                counts[usize::from(sighting.source.is_some())] += 1;
+                for (quarter, count) in quarters(&sighting) {
+                    let counts = seen.entry((quarter, sighting.network)).or_default();
+                    counts[usize::from(sighting.source.is_some())] += count;
+                }
             }
         })?;
     }

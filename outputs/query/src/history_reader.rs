@@ -104,6 +104,8 @@ pub struct AddressSighting {
     pub source: Option<MacAddr>,
     /// Further sightings like this one until the next, at most ten minutes apart, that the history has only as a number.
     pub more: u64,
+    /// When the last one of these was, if this is the first one of several that the history has together.
+    pub until: Option<UnixTime>,
 }
 
 /// For each kind of evidence the sighting that is nearest to a time, on one side of it. Beyond the nearest claim a

@@ -247,7 +247,8 @@ impl HistoryReader for MysqlReader {
             if let (Some((network, mac)), Some(time)) = (pairing(networks, row), time(row, 4)) {
                 let source = mac_address(row, 6);
                 let evidence = origin(row, 5, source);
-                each(AddressSighting { time, network, mac, evidence, source, more: 0 });
+                let (more, until) = (0, None);
+                each(AddressSighting { time, network, mac, evidence, source, more, until });
             }
         })
     }

@@ -104,7 +104,7 @@ impl PeriodBuilder {
 
     /// Adds the next sighting. A period ends when another MAC is seen, unless the first is seen again soon.
     pub fn add(&mut self, sighting: AddressSighting) {
-        let AddressSighting { time, network, mac, evidence, source, more } = sighting;
+        let AddressSighting { time, network, mac, evidence, source, more, .. } = sighting;
         if let Some(source) = source {
             let sources = self.sources.entry((network, mac)).or_default();
             if sources.len() < FRAME_SOURCES && !sources.contains(&source) {

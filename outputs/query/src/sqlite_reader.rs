@@ -352,6 +352,7 @@ impl HistoryReader for SqliteReader {
                     pairing,
                     origin,
                     more: 0,
+                    until: None,
                 }));
             }
             others.sort_by_key(|other| other.time);
@@ -361,14 +362,15 @@ impl HistoryReader for SqliteReader {
                 AND time >= ? AND time < ? ORDER BY time";
             let mut statement = database.prepare_cached(select)?;
             let mut rows = statement.query(params![bytes(&ip), from, to])?;
-            let mut add = |time: i64, pairing: i64, origin: i64, more: u64| {
+            let mut add = |SpanEnd { time, pairing, origin, more, until }: SpanEnd| {
                 let Some(Pairing { network, mac, source, .. }) = known.get(&pairing) else {
                     return;
                 };
                 let (network, mac, source) = (*network, *mac, *source);
                 let time = UnixTime::from_nanos(time);
                 let evidence = evidence_in_frame(origin, source);
-                each(AddressSighting { time, network, mac, evidence, source, more });
+                let until = until.map(UnixTime::from_nanos);
+                each(AddressSighting { time, network, mac, evidence, source, more, until });
             };
             loop {
                 let next = match rows.next()? {
@@ -376,13 +378,11 @@ impl HistoryReader for SqliteReader {
                     None => None,
                 };
                 let time = next.map_or(i64::MAX, |(time, ..)| time);
-                while let Some(SpanEnd { time, pairing, origin, more }) =
-                    others.next_if(|other| other.time <= time)
-                {
-                    add(time, pairing, origin, more);
+                while let Some(other) = others.next_if(|other| other.time <= time) {
+                    add(other);
                 }
                 let Some((time, pairing, origin)) = next else { return Ok(()) };
-                add(time, pairing, origin, 0);
+                add(SpanEnd { time, pairing, origin, more: 0, until: None });
             }
         })
     }

@@ -213,10 +213,11 @@ pub fn insert_recent(database: &Connection, (pairing, time, origin): Row) -> rus
     }
     let end = time.saturating_add(LONGEST_SHIFT);
     let last = "SELECT max(slot) FROM recent_sighting WHERE slot < ?";
-    let last = database.prepare_cached(last)?.query_row([end], |row| row.get::<_, i64>(0))?;
-    let shift = last + 1 - time;
-    match shift < LONGEST_SHIFT {
-        true => insert.execute([last + 1, shift, pairing, origin]).map(drop),
+    let last =
+        database.prepare_cached(last)?.query_row([end], |row| row.get::<_, Option<i64>>(0))?;
+    let slot = last.and_then(|last| last.checked_add(1)).unwrap_or(end);
+    match slot < end {
+        true => insert.execute([slot, slot - time, pairing, origin]).map(drop),
         false => self::insert(database, (pairing, time, origin)),
     }
 }

@@ -37,6 +37,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(200);
 /// milliseconds, and some tens of milliseconds.
 const STEP_BUSY: usize = 1000;
 const STEP_IDLE: usize = 10_000;
+/// Rows that are filed at once: more than a transaction of events adds, so that the new rows have a bound while events never pause.
+const STEP_FILING: usize = 32_768;
 
 /// The options of the database.
 pub struct DatabaseSettings {
@@ -206,9 +208,7 @@ impl SqliteSink {
             }
             if filing.is_due(connection)? {
                 // In smaller steps, it would write the same pages again and again.
-                return Ok(
-                    filing.step(connection, rows.max(STEP_IDLE))? || due.or(compacted).is_some()
-                );
+                return Ok(filing.step(connection, STEP_FILING)? || due.or(compacted).is_some());
             }
             if due.is_none() {
                 return compaction.step(connection, rows);

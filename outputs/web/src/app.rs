@@ -3,11 +3,11 @@
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use aw_output::serve::AllowedHosts;
-use aw_service::{Error, info};
+use aw_service::{Error, info, plain, warn};
 use axum::{
     extract::{FromRef, FromRequestParts},
     http::request::Parts,
@@ -43,6 +43,7 @@ pub struct App {
     sessions: Mutex<Sessions>,
     attempts: Mutex<Attempts>,
     strangers: Mutex<LogGate>,
+    locks: Mutex<LogGate>,
 }
 
 impl App {
@@ -63,6 +64,7 @@ impl App {
             sessions: Mutex::default(),
             attempts: Mutex::default(),
             strangers: Mutex::default(),
+            locks: Mutex::default(),
         })
     }
 
@@ -97,11 +99,37 @@ impl App {
         info(format_args!("- {line}"));
     }
 
-    /// Counts a wrong password or token.
-    pub fn failed_try(&self, client: Option<IpAddr>) {
+    /// Counts a wrong password or token; `of` is what it was for. The line about a client that may try no more is not among
+    /// those of strangers, who could omit it by many requests.
+    pub fn failed_try(&self, client: Option<IpAddr>, of: &str) {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        attempts.failed(client, Instant::now());
+        let Some(wait) = attempts.failed(client, Instant::now()) else { return };
+        drop(attempts);
+        let mut gate = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(omitted) = gate.admit(Instant::now()) else { return };
+        drop(gate);
+        let others = match omitted {
+            0 => String::new(),
+            omitted => {
+                format!("; so it was for {omitted} more addresses, which are not in this log")
+            }
+        };
+        warn(locked(client, of, wait) + &others);
     }
+}
+
+fn locked(client: Option<IpAddr>, of: &str, wait: Duration) -> String {
+    let client = client_name(client);
+    let wait = wait.as_secs();
+    format!(
+        "log in from {client}: too many wrong passwords or tokens, the last one for {}: no other one is accepted from there for {wait} s (if it is no user who mistypes, keep that address away with a firewall)",
+        plain(of)
+    )
+}
+
+/// A client, for the log.
+pub fn client_name(client: Option<IpAddr>) -> String {
+    client.map_or("a local socket".into(), |ip| ip.to_string())
 }
 
 /// Who asks, as the guard found out.
@@ -136,5 +164,18 @@ where
             user.ok_or_else(|| Problem::new(axum::http::StatusCode::UNAUTHORIZED, "log in first"))?;
         let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
         Ok(Visit { app: Arc::from_ref(state), user, parameters })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_names_the_user_and_the_address() {
+        let line = locked(Some([192, 0, 2, 1].into()), "alice\u{1b}", Duration::from_secs(300));
+        assert!(line.starts_with("log in from 192.0.2.1: "), "{line}");
+        assert!(line.contains("the last one for alice?: ") && line.contains("300 s"), "{line}");
+        assert!(locked(None, "the token", Duration::ZERO).contains("a local socket"));
     }
 }

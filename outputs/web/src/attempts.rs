@@ -24,11 +24,13 @@ impl Attempts {
         (*tries >= TRIES && !left.is_zero()).then_some(left)
     }
 
-    /// Counts a wrong try.
-    pub fn failed(&mut self, client: Option<IpAddr>, now: Instant) {
+    /// Counts a wrong try. Returns how long the client must wait, if that begins with this one.
+    pub fn failed(&mut self, client: Option<IpAddr>, now: Instant) -> Option<Duration> {
         self.0.retain(|_, (_, begun)| now.saturating_duration_since(*begun) < WINDOW);
         let key = self.key(client);
-        self.0.entry(key).or_insert((0, now)).0 += 1;
+        let (tries, begun) = self.0.entry(key).or_insert((0, now));
+        *tries += 1;
+        (*tries == TRIES).then(|| WINDOW.saturating_sub(now.saturating_duration_since(*begun)))
     }
 
     fn key(&self, client: Option<IpAddr>) -> Option<IpAddr> {
@@ -48,10 +50,12 @@ mod tests {
     fn tries_are_limited_for_each_client() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         let client = |text: &str| Some(text.parse().unwrap());
-        for _ in 0..TRIES {
+        for number in 1..=TRIES {
             assert_eq!(attempts.wait(client("2001:db8::1"), now), None);
-            attempts.failed(client("2001:db8::2"), now);
+            let lock = attempts.failed(client("2001:db8::2"), now);
+            assert_eq!(lock, (number == TRIES).then_some(WINDOW));
         }
+        assert_eq!(attempts.failed(client("2001:db8::2"), now), None, "it began before");
         let wait = attempts.wait(client("2001:db8::3"), now + Duration::from_secs(100));
         assert_eq!(wait, Some(Duration::from_secs(200)));
         assert_eq!(attempts.wait(client("2001:db8:0:1::3"), now), None);

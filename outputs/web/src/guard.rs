@@ -25,7 +25,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use crate::{
-    app::{App, User},
+    app::{App, User, client_name},
+    local_path::local_path,
     options::Role,
     pages::{self, STYLE_PATH},
     parameters::Parameters,
@@ -53,6 +54,10 @@ const HEADERS: [(&str, &str); 6] = [
     ("cross-origin-resource-policy", "same-origin"),
 ];
 
+/// In the extensions of the answer with which a session begins: the name of its user, for the log. The request had none.
+#[derive(Clone, Debug)]
+pub struct LoggedIn(pub String);
+
 /// What is answered without a login.
 fn is_public(path: &str) -> bool {
     path == "/login" || path == STYLE_PATH.as_str()
@@ -71,12 +76,13 @@ pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) ->
     let response = rendered(response, &uri, found.as_ref());
     if uri.path() != STYLE_PATH.as_str() {
         let client = connection.and_then(|connection| connection.client);
-        let client = client.map_or("a local socket".into(), |ip| ip.to_string());
+        let client = client_name(client);
         let line =
             format!("from {client}: {method} {} {}", logged(&uri), response.status().as_u16());
-        match found {
-            Some(user) => info(format_args!("{} {line}", user.name)),
-            None => app.log_stranger(&line),
+        match (found, response.extensions().get::<LoggedIn>()) {
+            (_, Some(LoggedIn(name))) => info(format_args!("{name} logged in {line}")),
+            (Some(user), None) => info(format_args!("{} {line}", user.name)),
+            (None, None) => app.log_stranger(&line),
         }
     }
     response
@@ -129,7 +135,7 @@ async fn checked(
                     "log in first (send the header Authorization: Bearer TOKEN, with the token that aw-web login prints)",
                 ),
                 false if is_link_of_another_site(&parts.headers) => {
-                    return (None, pages::again(local_path(&parts.uri)));
+                    return (None, pages::again(path_of(&parts.uri)));
                 }
                 false => return (None, to_login(&parts.uri)),
             });
@@ -228,7 +234,7 @@ fn who(
             return Ok(Some((token_user(), false)));
         }
         app.may_try(connection.client)?;
-        app.failed_try(connection.client);
+        app.failed_try(connection.client, "the token");
         let why = "wrong token (aw-web login prints a link, which ends with it)";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, why));
     }
@@ -306,19 +312,20 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 fn to_login(uri: &Uri) -> Response {
-    let next: String = form_urlencoded::byte_serialize(local_path(uri).as_bytes()).collect();
+    let next: String = form_urlencoded::byte_serialize(path_of(uri).as_bytes()).collect();
     let to = if next == "%2F" { "/login".into() } else { format!("/login?next={next}") };
     redirect(&to)
 }
 
-fn local_path(uri: &Uri) -> &str {
-    uri.path_and_query().map_or("/", |all| all.as_str())
+/// The path and the parameters of a request, if they are of this server.
+fn path_of(uri: &Uri) -> &str {
+    local_path(uri.path_and_query().map_or("/", |all| all.as_str()))
 }
 
-/// Another page instead, by GET.
+/// Another page of this server instead, by GET.
 pub fn redirect(to: &str) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
-    match HeaderValue::from_str(to) {
+    match HeaderValue::from_str(local_path(to)) {
         Ok(to) => drop(response.headers_mut().insert(LOCATION, to)),
         Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
     }
@@ -379,17 +386,19 @@ fn rendered(response: Response, uri: &Uri, user: Option<&User>) -> Response {
     response
 }
 
-/// The path and its parameters, without a token, for the log.
+/// The path and its parameters for the log: without a token, and without the page after a login, which may have one.
 fn logged(uri: &Uri) -> String {
     let Some(query) = uri.query() else { return shortened(uri.path()) };
     let hide = |pair: &str| match pair.split_once('=') {
         // A name that is written otherwise is none that a page takes as the token.
-        Some((name, _))
-            if form_urlencoded::parse(name.as_bytes()).any(|(name, _)| name == "token") =>
-        {
-            "token=***".into()
+        Some((name, _)) => {
+            let decoded = form_urlencoded::parse(name.as_bytes()).next();
+            match decoded.as_ref().map(|(name, _)| &**name) {
+                Some(secret @ ("token" | "next")) => format!("{secret}=***"),
+                _ => pair.to_owned(),
+            }
         }
-        _ => pair.to_owned(),
+        None => pair.to_owned(),
     };
     let pairs: Vec<String> = query.split('&').map(hide).collect();
     shortened(&format!("{}?{}", uri.path(), pairs.join("&")))
@@ -458,11 +467,28 @@ mod tests {
         assert_eq!(cookie(&headers(&[("cookie", "aw-web-80")]), "aw-web-80"), None);
     }
 
+    /// `GET //evil.example/login` of a link leads to no other server, in none of the forms of a redirection.
+    #[test]
+    fn only_to_this_server() {
+        let uri: Uri = "//evil.example/login".parse().unwrap();
+        assert_eq!(uri.path(), "//evil.example/login");
+        assert_eq!(path_of(&uri), "/");
+        assert_eq!(path_of(&"/who?ip=192.0.2.1".parse().unwrap()), "/who?ip=192.0.2.1");
+        assert_eq!(to_login(&uri).headers()[LOCATION], "/login");
+        assert_eq!(redirect("//evil.example/").headers()[LOCATION], "/");
+        let page = pages::again(uri.path()).into_body();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let page = runtime.block_on(to_bytes(page, MAX_BODY)).unwrap();
+        let page = String::from_utf8(page.to_vec()).unwrap();
+        assert!(page.contains("url=/\"") && !page.contains("evil"), "{page}");
+    }
+
     #[test]
     fn the_log_has_no_token() {
         for (uri, expected) in [
             ("/login?token=abc", "/login?token=***"),
-            ("/login?next=%2F&tok%65n=abc", "/login?next=%2F&token=***"),
+            ("/login?next=%2F%3Ftoken%3Dabc", "/login?next=***"),
+            ("/login?n%65xt=%2F%3Ftoken%3Dabc&tok%65n=abc", "/login?next=***&token=***"),
             ("/who?ip=192.0.2.1&at=1d", "/who?ip=192.0.2.1&at=1d"),
             ("/", "/"),
         ] {

@@ -13,6 +13,7 @@ mod download;
 mod guard;
 mod listener;
 mod listing;
+mod local_path;
 mod log_gate;
 mod network;
 mod options;

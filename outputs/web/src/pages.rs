@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     app::{User, Visit},
+    local_path::local_path,
     problem::Problem,
 };
 
@@ -115,9 +116,9 @@ struct AgainPage<'a> {
     path: &'a str,
 }
 
-/// A page that leads to this path of this server at once.
+/// A page that leads to this path of this server at once; never to another server.
 pub fn again(path: &str) -> Response {
-    match page(&AgainPage { frame: Frame::of(None), path }) {
+    match page(&AgainPage { frame: Frame::of(None), path: local_path(path) }) {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }

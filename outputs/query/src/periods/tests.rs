@@ -27,6 +27,7 @@ fn periods_after(nearest: &[NearestSightings], seen: &[(i64, u8, usize, Evidence
             evidence: *evidence,
             source: None,
             more: 0,
+            until: None,
         });
     }
     let number = |mac: MacAddr| mac.octets()[5];
@@ -130,6 +131,7 @@ fn what_is_known_from_before() {
         evidence: Claim,
         source: None,
         more: 0,
+        until: None,
     });
     let periods = builder.finish();
     assert_eq!((periods.len(), periods[0].is_older, periods[0].first), (1, true, time));
@@ -162,6 +164,7 @@ fn a_station_behind_a_repeater() {
                     evidence,
                     source,
                     more: 0,
+                    until: None,
                 });
             };
             if time >= station {

@@ -72,6 +72,7 @@ impl Made {
                 evidence,
                 source,
                 more: 0,
+                until: None,
             })
         };
         let mut all: Vec<_> =

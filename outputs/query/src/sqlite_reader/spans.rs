@@ -33,6 +33,8 @@ pub struct SpanEnd {
     pub origin: i64,
     /// The sightings between this end, if it is the first one, and the other.
     pub more: u64,
+    /// The other end, if this is the first one.
+    pub until: Option<i64>,
 }
 
 impl Spans {
@@ -118,9 +120,11 @@ impl Spans {
                 pairing,
                 origin: row.get(4)?,
                 more: count.saturating_sub(2),
+                until: (end > begin).then_some(end),
             });
             if end > begin || count > 1 {
-                ends.push(SpanEnd { time: end, pairing, origin: row.get(5)?, more: 0 });
+                let origin = row.get(5)?;
+                ends.push(SpanEnd { time: end, pairing, origin, more: 0, until: None });
             }
         }
         Ok(ends)

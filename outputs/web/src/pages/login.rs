@@ -13,7 +13,8 @@ use axum::{
 
 use crate::{
     app::{App, User},
-    guard::{cookie_name, is_link_of_another_site, redirect, token_user, unreadable},
+    guard::{LoggedIn, cookie_name, is_link_of_another_site, redirect, token_user, unreadable},
+    local_path::local_path,
     options::Role,
     pages::{self, Frame},
     parameters::Parameters,
@@ -51,7 +52,7 @@ pub async fn form(
         return begin(&app, connection, (user.name, user.role, None), response);
     }
     app.may_try(connection.client)?;
-    app.failed_try(connection.client);
+    app.failed_try(connection.client, "the token");
     refused(next, "The token of this link is wrong: aw-web login prints a new link.")
 }
 
@@ -77,7 +78,9 @@ pub async fn submit(
             begin(&app, connection, (user.name, user.role, record), redirect(&next))
         }
         None => {
-            app.failed_try(connection.client);
+            // What is no name may be a password in the wrong field.
+            let is_known = app.users.find(&name).map_err(unreadable)?.is_some();
+            app.failed_try(connection.client, if is_known { &name } else { "an unknown user" });
             refused(next, "Name or password is wrong.")
         }
     }
@@ -105,6 +108,7 @@ fn begin(
 ) -> Result<Response, Problem> {
     let secrets = secrets::random().and_then(|id| Ok((id, secrets::random()?)));
     let (id, csrf) = secrets.map_err(unreadable)?;
+    response.extensions_mut().insert(LoggedIn(user.0.clone()));
     app.sessions().begin((id.clone(), csrf), user, Instant::now());
     set_cookie(&mut response, connection, &id, "; Max-Age=604800");
     Ok(response)
@@ -129,16 +133,11 @@ fn login_page(next: String, why: Option<String>) -> Result<Response, Problem> {
     pages::page(&LoginPage { frame: Frame::of(None), next, why })
 }
 
-/// A path of this server: never another one.
+/// Where to go after the login: a path of this server, and not the login again.
 fn local(next: Option<String>) -> String {
-    let is_local = |next: &String| {
-        let second = next.chars().nth(1);
-        next.starts_with('/')
-            && !matches!(second, Some('/' | '\\'))
-            && next.bytes().all(|byte| byte.is_ascii_graphic())
-            && !next.starts_with("/login")
-    };
-    next.filter(is_local).unwrap_or_else(|| "/".into())
+    let next = next.unwrap_or_default();
+    let path = local_path(&next);
+    if path.starts_with("/login") { "/".into() } else { path.into() }
 }
 
 #[cfg(test)]
