@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use aw_detect::{AlertKind, Dialect, matches_network};
+use aw_detect::{AlertKind, Dialect, Names, matches_network};
 
 use aw_notify::http::parse_url;
 use aw_peer::{Budget, PeerStream, TlsCheck, certificate_fault, client_config, guarded};
@@ -29,6 +29,7 @@ const MAX_SHOWN: usize = 10;
 pub fn check(
     config: &Config,
     known: usize,
+    names: &Names,
     seen: &Seen,
     secrets: &BTreeMap<String, ChannelSecrets>,
     options: TransportOptions,
@@ -39,7 +40,8 @@ pub fn check(
         let fault = check_channel(channel, secrets, options).err()?;
         Some(format!("channel {}: {fault}", channel.name))
     });
-    let faults: Vec<_> = faults.collect();
+    let unwatched = config.unwatched(names).into_iter().map(|name| unwatched(name, names));
+    let faults: Vec<_> = faults.chain(unwatched).collect();
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -105,6 +107,16 @@ impl Seen {
             Some(format!("{name} does not include its VLANs, such as {vlan} (add \"{pattern}\" for all of them)"))
         })
     }
+}
+
+/// A name of `[[watch]]` that no device has: cause and remedy.
+pub fn unwatched(name: &str, names: &Names) -> String {
+    let other = names.values().find(|known| known.to_lowercase() == name.to_lowercase());
+    let remedy = match other {
+        Some(other) => format!("one is called {:?}: write that", plain(other)),
+        None => "aw-query name gives a device its name; or set mac".into(),
+    };
+    format!("[[watch]]: no device has the name {name:?}: none is watched by it ({remedy})")
 }
 
 /// What is valid, and sends nothing nevertheless.
@@ -194,6 +206,24 @@ fn reach(options: &WebhookOptions, secret: Option<&Secret>, limit: Duration) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `--check` passes no watch that watches nothing.
+    #[test]
+    fn a_watch_by_a_name_that_no_device_has() {
+        let text = "[[watch]]\nname = \"nas\"\nsilent_after = 9";
+        let config = Config::parse(text).unwrap();
+        let options = TransportOptions { dialect: Dialect::Devices, state: Path::new("/nowhere") };
+        let checked = |names: &[(&str, &str)]| {
+            let names = names.iter().map(|(mac, name)| (mac.parse().unwrap(), (*name).to_owned()));
+            check(&config, 0, &names.collect(), &Seen::default(), &BTreeMap::new(), options)
+        };
+        assert!(checked(&[("2:0:0:0:0:1", "nas")]).is_ok());
+        let why = "[[watch]]: no device has the name \"nas\": none is watched by it";
+        let name = "(aw-query name gives a device its name; or set mac)";
+        assert_eq!(checked(&[]).unwrap_err(), [format!("{why} {name}")]);
+        let other = checked(&[("2:0:0:0:0:1", "NAS")]).unwrap_err();
+        assert_eq!(other, [format!("{why} (one is called \"NAS\": write that)")]);
+    }
 
     #[test]
     fn configurations_that_send_nothing() {

@@ -1,7 +1,7 @@
 //! The configuration file (TOML): detection rules and notification channels. Unknown keys are errors.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -251,6 +251,19 @@ impl Config {
         watched
     }
 
+    /// The names of `[[watch]]` that no device has, so that nothing is watched.
+    pub fn unwatched(&self, names: &Names) -> Vec<&str> {
+        let watched = self.watch.iter().filter_map(|device| device.name.as_deref());
+        watched.filter(|name| !names.values().any(|known| known == name)).collect()
+    }
+
+    /// The names of `[[watch]]` and `[[mute]]`.
+    pub fn device_names(&self) -> BTreeSet<&str> {
+        let watched = self.watch.iter().map(|device| device.name.as_deref());
+        let muted = self.mute.iter().map(|mute| mute.get_ref().name());
+        watched.chain(muted).flatten().collect()
+    }
+
     /// Whether `--print` has alerts of this kind: a channel gets it by default, or lists it. arpwatch logs all.
     pub fn prints(&self, kind: AlertKind, dialect: Dialect) -> bool {
         dialect == Dialect::Arpwatch
@@ -321,7 +334,6 @@ pub fn text(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     use aw_service::manual::documented_keys;
 
@@ -417,6 +429,8 @@ mod tests {
         let names = Names::from([(nas, "nas".to_owned()), (other, "other".to_owned())]);
         assert_eq!(config.watched(&names), BTreeMap::from([(nas, 600), (nine, 5)]));
         assert_eq!(config.watched(&Names::new()), BTreeMap::from([(nine, 5)]));
+        assert_eq!(config.unwatched(&names), [""; 0]);
+        assert_eq!(config.unwatched(&Names::from([(nas, "NAS".to_owned())])), ["nas"]);
         let flip = alert(AlertKind::FlipFlop); // 0b is the previous MAC
         let mutes = |alert: &Alert, names: &Names| config.mutes(alert, &TimeZone::UTC, names);
         assert!(mutes(&flip, &names) && !mutes(&flip, &Names::new()));

@@ -5,7 +5,10 @@ mod faults;
 mod learned;
 mod names;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use aw_detect::{Alert, AlertKind, Dialect, Rules, past_time};
 use aw_output::{
@@ -60,6 +63,8 @@ pub struct Dispatcher {
     last_due: Option<Instant>,
     faults: Faults,
     held_ends: HeldEnds,
+    /// Names of `[[watch]]` that no device has, which is reported.
+    unwatched: BTreeSet<String>,
     /// The state cannot be written.
     state_full: Episode,
     queues: Vec<ChannelQueue>,
@@ -108,8 +113,8 @@ impl Dispatcher {
                 ));
             }
         }
+        let held_ends = HeldEnds::new(options.once, store.held_ends()?, UnixTime::now().seconds());
         store.commit()?;
-        let held_ends = HeldEnds::new(options.once);
         let mut dispatcher = Dispatcher {
             config,
             rules,
@@ -123,6 +128,7 @@ impl Dispatcher {
             last_due: None,
             faults,
             held_ends,
+            unwatched: BTreeSet::new(),
             state_full: Episode::default(),
             queues,
             printer: Printer::default(),
@@ -341,6 +347,7 @@ impl Dispatcher {
             self.learning.reload(&mut self.store)?;
             self.first_day.reload(&mut self.store)?;
             self.faults = self.store.memory.faults()?;
+            self.held_ends.reload(self.store.held_ends()?, UnixTime::now().seconds());
             for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
                 queue.reset_gate(self.store.gate(&channel.name)?);
             }

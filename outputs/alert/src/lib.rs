@@ -197,7 +197,8 @@ pub fn main() -> ExitCode {
             let channels = loaded.map_err(|error| vec![error.to_string()]).and_then(|loaded| {
                 let Loaded { config, names, secrets, .. } = loaded;
                 let seen = seen(&options.rings, &state);
-                check::check(&config, names.known().len(), &seen, &secrets, transports)
+                let all = names.all(AlertStore::imported_names(&state));
+                check::check(&config, names.known().len(), &all, &seen, &secrets, transports)
             });
             match (memory, channels) {
                 (None, channels) => channels,

@@ -45,6 +45,10 @@ impl Mute {
         Ok(())
     }
 
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     pub fn networks(&self) -> Option<&[String]> {
         self.networks.as_deref()
     }

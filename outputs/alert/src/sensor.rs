@@ -5,21 +5,35 @@ use aw_output::{FaultKind, FaultReport, Faults, RingState, this_host};
 use shm_layout::CaptureState;
 
 /// How long the report waits that an interface is no longer to be captured: a collector that was started again reports a unit that
-/// is enabled and does not run only after its second look.
+/// is enabled and does not run only after its second look. After a restart of aw-alert, it waits so long again.
 const HELD_SECONDS: i64 = 30;
 
-/// The reports of faults whose interfaces the collector states no longer, and since when each waits. After a restart of aw-alert
-/// they are not sent.
+/// The reports of faults whose interfaces the collector states no longer, and since when each waits.
 pub struct HeldEnds {
     held: Vec<(Alert, i64)>,
+    /// Since they were stored.
+    changed: bool,
     /// How long they wait.
     seconds: i64,
 }
 
 impl HeldEnds {
-    /// `once`: this process does not run long enough to wait.
-    pub fn new(once: bool) -> HeldEnds {
-        HeldEnds { held: Vec::new(), seconds: if once { 0 } else { HELD_SECONDS } }
+    /// `once`: this process does not run long enough to wait. `stored`: those that the last process held.
+    pub fn new(once: bool, stored: Vec<Alert>, now: i64) -> HeldEnds {
+        let held = stored.into_iter().map(|alert| (alert, now)).collect();
+        HeldEnds { held, changed: false, seconds: if once { 0 } else { HELD_SECONDS } }
+    }
+
+    /// What is stored now is other than these.
+    pub fn reload(&mut self, stored: Vec<Alert>, now: i64) {
+        self.held = stored.into_iter().map(|alert| (alert, now)).collect();
+        self.changed = false;
+    }
+
+    /// All that are held, if they are others than at the last call.
+    pub fn take_changed(&mut self) -> Option<impl Iterator<Item = &Alert>> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.then(|| self.held.iter().map(|(alert, _)| alert))
     }
 
     /// Takes the alerts that the state of a ring causes. Returns those that are to be sent.
@@ -30,9 +44,13 @@ impl HeldEnds {
             match alert.kind == AlertKind::Blind && !alert.network.is_empty() {
                 true if alert.is_over() && !is_captured(state, &alert.network) => {
                     self.held.push((alert, now));
+                    self.changed = true;
                 }
                 // It was over only for a collector that had just been started.
-                true if self.held.iter().any(is_same) => self.held.retain(|held| !is_same(held)),
+                true if self.held.iter().any(is_same) => {
+                    self.held.retain(|held| !is_same(held));
+                    self.changed = true;
+                }
                 _ => sent.push(alert),
             }
         }
@@ -57,7 +75,9 @@ impl HeldEnds {
             }
             alert
         });
+        let before = sent.len();
         sent.extend(due);
+        self.changed |= sent.len() > before;
         sent
     }
 }
@@ -141,7 +161,7 @@ mod tests {
     /// A collector that was started again states a unit that is enabled and does not run after its second look, which is no end.
     #[test]
     fn no_end_while_a_unit_does_not_run() {
-        let (mut faults, mut held) = (Faults::default(), HeldEnds::new(false));
+        let (mut faults, mut held) = (Faults::default(), HeldEnds::new(false, Vec::new(), 0));
         let eth1 =
             |state| super::tests::state(&[("eth0", CaptureState::Captured), ("eth1", state)]);
         let mut subjects = |state: &RingState, times: std::ops::Range<i64>| -> Vec<String> {
@@ -168,6 +188,26 @@ mod tests {
         assert_eq!(subjects(&eth1(CaptureState::Down), 4300..4400), [blind]);
         assert_eq!(subjects(&state(&[]), 4400..4425), [""; 0]);
         assert_eq!(subjects(&eth1(CaptureState::Captured), 4425..4500), [again]);
+    }
+
+    /// The fault is stored as over when its end is held: a restart that lost the end would leave it open for ever.
+    #[test]
+    fn a_held_end_survives_a_restart() {
+        let (mut faults, mut held) = (Faults::default(), HeldEnds::new(false, Vec::new(), 0));
+        let blind = state(&[("eth1", CaptureState::NotRunning)]);
+        let begun = (0..100).flat_map(|now| of_ring(&mut faults, &mut held, &blind, now));
+        assert_eq!(begun.count(), 1);
+        assert_eq!(held.take_changed().map(Iterator::count), None);
+        let none = state(&[]);
+        let ended = (100..120).flat_map(|now| of_ring(&mut faults, &mut held, &none, now));
+        assert_eq!(ended.count(), 0);
+        let stored: Vec<Alert> = held.take_changed().unwrap().cloned().collect();
+        assert_eq!((stored.len(), held.take_changed().map(Iterator::count)), (1, None));
+        let mut held = HeldEnds::new(false, stored, 120);
+        let sent: Vec<_> =
+            (120..200).flat_map(|now| of_ring(&mut faults, &mut held, &none, now)).collect();
+        assert!(sent.len() == 1 && sent[0].is_over(), "{sent:?}");
+        assert_eq!(held.take_changed().map(Iterator::count), Some(0));
     }
 
     #[test]

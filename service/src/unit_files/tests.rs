@@ -125,6 +125,8 @@ fn ports_below_1024() {
         fs::write(made.path().join("aw-x.service"), &text).unwrap();
         let unit = UnitFiles::read("aw-x", &[made.path()]).unwrap();
         assert_eq!(!unit.capabilities().is_empty(), has, "{text}");
+        let of_user = UnitFiles { user: Some("aw-x".into()), ..unit };
+        assert_eq!(!of_user.may_not_bind_low_ports(), has, "{text}");
     }
 }
 

@@ -84,6 +84,9 @@ impl Dispatcher {
             alerts.push(Alert { note, ..Alert::new(AlertKind::Full, now) });
         }
         self.store.memory.store_faults(&mut self.faults)?;
+        if let Some(held) = self.held_ends.take_changed() {
+            self.store.store_held_ends(held)?;
+        }
         alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now))
     }
 }

@@ -1,8 +1,13 @@
 //! Names that change while aw-alert runs.
 
-use aw_output::SinkResult;
+use aw_detect::Names;
+use aw_output::{SinkResult, info, warn};
 
 use super::Dispatcher;
+use crate::{check::unwatched, config::Config};
+
+/// MACs of a name in the log.
+const MAX_SHOWN: usize = 5;
 
 impl Dispatcher {
     /// Gives the rules the names and the known devices as they are now.
@@ -11,6 +16,12 @@ impl Dispatcher {
         self.rules.known = self.options.names.all_known(imported.clone());
         self.rules.names = self.options.names.all(imported);
         self.rules.watched = self.config.watched(&self.rules.names);
+        let names = self.config.unwatched(&self.rules.names);
+        // Once, until a device has the name.
+        for name in names.iter().filter(|name| !self.unwatched.contains(**name)) {
+            warn(format_args!("{}", unwatched(name, &self.rules.names)));
+        }
+        self.unwatched = names.into_iter().map(str::to_owned).collect();
         self.store.memory.mark_named(&self.rules.named_macs())
     }
 
@@ -19,8 +30,36 @@ impl Dispatcher {
         if !self.options.names.take_changed() {
             return Ok(());
         }
-        self.apply_names().inspect_err(|_| self.options.names.set_changed())
+        let before = self.rules.names.clone();
+        self.apply_names().inspect_err(|_| self.options.names.set_changed())?;
+        for change in changes(&self.config, &before, &self.rules.names) {
+            info(format_args!("{change}"));
+        }
+        Ok(())
     }
+}
+
+/// What a new file of names watches and mutes: others than root may write it.
+fn changes(config: &Config, before: &Names, after: &Names) -> Vec<String> {
+    let of = |names: &Names, name: &str| -> Vec<String> {
+        let macs = names.iter().filter(|(_, known)| *known == name);
+        macs.map(|(mac, _)| mac.to_string()).collect()
+    };
+    let changed = config.device_names().into_iter().filter_map(|name| {
+        let (before, after) = (of(before, name), of(after, name));
+        let shown = |macs: &[String]| match macs {
+            [] => "no device".to_owned(),
+            macs => macs.iter().take(MAX_SHOWN).cloned().collect::<Vec<_>>().join(", "),
+        };
+        (before != after).then(|| {
+            format!(
+                "the name {name:?} of [[watch]] or [[mute]] is now that of {}, and was that of {}",
+                shown(&after),
+                shown(&before)
+            )
+        })
+    });
+    changed.collect()
 }
 
 #[cfg(test)]
@@ -37,6 +76,26 @@ mod tests {
         name_lists::NameLists,
         store::AlertStore,
     };
+
+    #[test]
+    fn changes_of_what_is_watched_or_muted_are_logged() {
+        let config =
+            Config::parse("[[watch]]\nname = \"nas\"\nsilent_after = 9\n[[mute]]\nname = \"tv\"\n")
+                .unwrap();
+        let names = |list: &[(&str, &str)]| -> super::Names {
+            list.iter().map(|(mac, name)| (mac.parse().unwrap(), (*name).to_owned())).collect()
+        };
+        let before = names(&[("02:00:00:00:00:01", "nas"), ("02:00:00:00:00:02", "x")]);
+        let after = names(&[("02:00:00:00:00:01", "tv"), ("02:00:00:00:00:02", "y")]);
+        assert_eq!(super::changes(&config, &before, &before), [""; 0]);
+        assert_eq!(
+            super::changes(&config, &before, &after),
+            [
+                "the name \"nas\" of [[watch]] or [[mute]] is now that of no device, and was that of 02:00:00:00:00:01",
+                "the name \"tv\" of [[watch]] or [[mute]] is now that of 02:00:00:00:00:01, and was that of no device",
+            ]
+        );
+    }
 
     /// A name applies in a storm, too, and within a transaction: nothing is committed without the position in the ring.
     #[test]
