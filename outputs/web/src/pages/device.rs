@@ -15,7 +15,7 @@ use crate::{
     download::{self, Download},
     listing::ago,
     network::NetworkId,
-    pages::{self, Frame, ROWS, periods},
+    pages::{self, Frame, ROWS, periods, remarks::remarks},
     parameters::parse_mac,
     problem::Problem,
 };
@@ -45,7 +45,6 @@ struct DevicePage {
     timeline: String,
     presence_files: [(&'static str, String); 2],
     remarks: Vec<String>,
-    left_off: usize,
 }
 
 struct AddressRow {
@@ -120,8 +119,13 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     let quarters =
         presence.table.rows.iter().filter_map(|row| time(presence.table.cell(row, "time")));
     let title = format!("Calendar of {mac}: in which hours it was seen, from {from} to {to}");
-    let mut remarks = addresses.remarks.clone();
-    remarks.extend(presence.remarks);
+    let left_off = [
+        (addresses.left_off, "addresses are not listed (aw-query mac has all of them)"),
+        (presence.left_off, "quarters of an hour, the first ones, are not in the calendar"),
+    ];
+    let mut all = addresses.remarks.clone();
+    all.extend(presence.remarks);
+    let remarks = remarks(all, &left_off);
     pages::page(&DevicePage {
         frame: Frame::new(&visit, &mac.to_string()),
         mac: mac.to_string(),
@@ -141,7 +145,6 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
         timeline: format!("{path}?zoom=month"),
         presence_files: download::links(&format!("{}&part=presence", of_day(to))),
         remarks,
-        left_off: addresses.left_off,
     })
 }
 
