@@ -235,7 +235,7 @@ fn who(
         }
         app.may_try(connection.client)?;
         app.failed_try(connection.client, "the token");
-        let why = "wrong token (aw-web login prints a link, which ends with it)";
+        let why = "wrong token (aw-web login prints the link that is valid, which ends with it)";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, why));
     }
     if let Some(name) = &app.proxy_header {

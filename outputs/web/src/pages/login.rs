@@ -53,7 +53,7 @@ pub async fn form(
     }
     app.may_try(connection.client)?;
     app.failed_try(connection.client, "the token");
-    refused(next, "The token of this link is wrong: aw-web login prints a new link.")
+    refused(next, "The token of this link is wrong: aw-web login prints the link that is valid.")
 }
 
 /// The form with name and password.
