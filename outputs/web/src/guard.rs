@@ -298,7 +298,7 @@ pub fn cookie_name(connection: Connection) -> String {
     match connection.port {
         Some(port) if connection.has_tls => format!("__Host-aw-web-{port}"),
         Some(port) => format!("aw-web-{port}"),
-        None => "aw-web".into(),
+        None => "__Host-aw-web".into(), // of a proxy that speaks HTTPS
     }
 }
 
