@@ -460,8 +460,7 @@ mod tests {
             names.filter_map(|line| line.split('(').next()).collect()
         };
         let wanted = methods(include_str!("history_reader.rs"), "\npub trait HistoryReader {");
-        let found =
-            methods(include_str!("asked.rs"), "\nimpl HistoryReader for LimitedReader {");
+        let found = methods(include_str!("asked.rs"), "\nimpl HistoryReader for LimitedReader {");
         assert!(wanted.len() >= 16, "{wanted:?}");
         let missing: Vec<_> = wanted.iter().filter(|name| !found.contains(name)).collect();
         assert!(missing.is_empty(), "LimitedReader does not forward {missing:?}");

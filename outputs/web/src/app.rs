@@ -110,7 +110,9 @@ impl App {
         drop(gate);
         let others = match omitted {
             0 => String::new(),
-            omitted => format!("; so it was for {omitted} more addresses, which are not in this log"),
+            omitted => {
+                format!("; so it was for {omitted} more addresses, which are not in this log")
+            }
         };
         warn(locked(client, of, wait) + &others);
     }

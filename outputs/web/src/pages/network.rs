@@ -148,12 +148,16 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
             changes.left_off,
             "changes of all networks, the first ones, are not searched (choose fewer days; aw-query changes has all of them)",
         ),
-        (conflicts.len().saturating_sub(ROWS), "addresses with a conflict are not shown (choose fewer days)"),
+        (
+            conflicts.len().saturating_sub(ROWS),
+            "addresses with a conflict are not shown (choose fewer days)",
+        ),
     ];
     let remarks = remarks(all, &left_off);
     let none = changes.table.rows.is_empty();
-    let no_change =
-        none.then(|| nothing(&format!("No address was new or changed in {days} days"), changes.left_off));
+    let no_change = none.then(|| {
+        nothing(&format!("No address was new or changed in {days} days"), changes.left_off)
+    });
     pages::page(&NetworkPage {
         frame: Frame::new(&visit, ""),
         label: id.label(),
@@ -182,7 +186,9 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
 fn nothing(what: &str, left_off: usize) -> String {
     match left_off {
         0 => format!("{what}."),
-        _ => format!("Not known: the {CHANGES} latest changes of all networks were searched, and among them: {what}."),
+        _ => format!(
+            "Not known: the {CHANGES} latest changes of all networks were searched, and among them: {what}."
+        ),
     }
 }
 

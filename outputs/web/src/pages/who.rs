@@ -85,7 +85,10 @@ pub async fn who(mut visit: Visit) -> Result<Response, Problem> {
     // The picture has the latest rows of its day, and may have none at the time of the question.
     let left_off = [
         left_off[0],
-        (around.left_off, "periods of that day, the first ones, are not in the picture (choose the hour)"),
+        (
+            around.left_off,
+            "periods of that day, the first ones, are not in the picture (choose the hour)",
+        ),
     ];
     let all = answer.remarks.iter().chain(&around.remarks).cloned().collect();
     let remarks = remarks(all, &left_off);
