@@ -410,10 +410,13 @@ fn the_database_comes_later() {
     let server = Server::start(&history, &[]);
     let missing = server.get("/api/v1/health").expect(503).json();
     assert!(missing["error"].as_str().unwrap().contains("no such file"), "{missing}");
+    let fault = server.state().join("aw-web.fault");
+    assert!(fs::read_to_string(&fault).unwrap().contains("no such file"));
     assert!(server.get("/ip/10.1.2.3").expect(503).body.contains("start aw-sqlite"));
     capture(&ring, &sightings::handover());
     run(history.command(&ring, &["--once"])).ok();
     assert_eq!(server.get("/api/v1/health").expect(200).json()["history"], "readable");
+    assert_eq!(fs::read_to_string(&fault).unwrap(), "");
     server.get("/ip/10.1.2.3").expect(200);
 }
 

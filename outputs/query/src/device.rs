@@ -17,7 +17,8 @@ use crate::{
     result_table::{Cell, ResultTable},
 };
 
-/// Addresses whose networks are searched: those that were seen last.
+/// Addresses whose networks are searched: those in frames of its own first, of which no other host can make any number, and of
+/// these the ones that were seen last.
 const ADDRESSES: usize = 200;
 /// Seconds of a quarter of an hour: each zone's hours begin with one.
 const QUARTER: i64 = 900;

@@ -111,7 +111,7 @@ impl Omitted {
         if *unlisted > 0 {
             let (one, many) = ("address is not listed", "addresses are not listed");
             let count = count_of(*unlisted, one, many);
-            remarks.push(format!("{count}, which it had earlier or only probed"));
+            remarks.push(format!("{count}, which it had earlier, which it only probed, or which only other MACs claimed for it"));
         }
         if *uncounted > 0 {
             let (one, many) = ("address are not searched", "addresses are not searched");

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aw_query::{Answer, Devices, History, Question, TimeRange, Unanswered};
-use aw_service::{Condition, Error};
+use aw_service::Error;
 use axum::http::StatusCode;
 use jiff::tz::TimeZone;
 use shm_layout::UnixTime;
@@ -17,7 +17,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use crate::problem::Problem;
+use crate::{fault_file::FaultFile, problem::Problem};
 
 /// Questions that are answered at a time, and those that wait.
 pub const RUNNING: usize = 4;
@@ -34,11 +34,16 @@ pub struct Asker {
     time: Duration,
     queue: Queue,
     /// The history cannot be read.
-    failure: Mutex<Condition>,
+    fault: Mutex<FaultFile>,
 }
 
 impl Asker {
-    pub fn new(history: History, devices: Devices, zone: TimeZone, time: Duration) -> Asker {
+    pub fn new(
+        (history, fault): (History, FaultFile),
+        devices: Devices,
+        zone: TimeZone,
+        time: Duration,
+    ) -> Asker {
         let (history, devices) = (Arc::new(history), Arc::new(devices));
         Asker {
             history,
@@ -46,7 +51,7 @@ impl Asker {
             zone,
             time,
             queue: Queue::new(RUNNING, WAITING),
-            failure: Mutex::default(),
+            fault: Mutex::new(fault),
         }
     }
 
@@ -56,9 +61,9 @@ impl Asker {
         let (zone, time) = (self.zone.clone(), self.time);
         let asked = self.queue.run(move || history.ask(&question, &devices, &zone, (time, limit)));
         let answered = asked.await?;
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         if answered.is_ok() {
-            failure.ends("the history is readable again");
+            fault.ends();
         }
         answered.map_err(|why| match why {
             Unanswered::TooLong(time) => Problem::busy(
@@ -70,7 +75,7 @@ impl Asker {
             ),
             Unanswered::Failed(Error::Closed) => unreadable("the pipe is closed"),
             Unanswered::Failed(Error::Failed(why)) => {
-                failure.begins(format_args!("{why} (questions are answered when it is readable)"));
+                fault.begins(&why);
                 unreadable(&why)
             }
         })

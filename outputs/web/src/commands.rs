@@ -20,7 +20,7 @@ use rustix::{
 };
 
 use crate::{
-    NAME, asker,
+    NAME, asker, fault_file,
     listener::{Address, tls_config},
     options::{Options, Role},
     secrets::LoginLink,
@@ -94,14 +94,18 @@ fn line() -> Result<String, Error> {
     Ok(line.trim_end_matches(['\r', '\n']).into())
 }
 
-/// Whether it runs: it holds the lock of its directory.
+/// Whether it runs, as it holds the lock of its directory, and can read the history, as it found at most a minute ago.
 pub fn health(options: &Options) -> ExitCode {
-    let runs = is_locked(&state_path(options), NAME).unwrap_or(false);
-    let line = match runs {
-        true => format!("{NAME}: running"),
-        false => format!("{NAME}: {NAME} is not running (start it, or name its --state-dir)"),
+    let state = state_path(options);
+    let fault = match is_locked(&state, NAME).unwrap_or(false) {
+        false => Some(format!("{NAME} is not running (start it, or name its --state-dir)")),
+        true => match fault_file::fault(&state) {
+            Ok(why) => why.map(|why| format!("the history cannot be read: {why}")),
+            Err(error) => Some(error.to_string()),
+        },
     };
-    match (print(&line), runs) {
+    let line = fault.as_ref().map_or(format!("{NAME}: running"), |why| format!("{NAME}: {why}"));
+    match (print(&line), fault.is_none()) {
         (Ok(()) | Err(Error::Closed), true) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }

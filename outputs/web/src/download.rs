@@ -3,7 +3,7 @@
 use aw_query::{Answer, Cell, OutputFormat, ResultTable};
 use axum::{
     http::{
-        HeaderValue,
+        HeaderName, HeaderValue,
         header::{CONTENT_DISPOSITION, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
@@ -12,6 +12,9 @@ use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
 use crate::{parameters::Parameters, problem::Problem};
+
+/// The number of rows that a file does not have.
+const LEFT_OFF: HeaderName = HeaderName::from_static("x-left-off");
 
 /// A file of a page's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +34,8 @@ impl Download {
         }
     }
 
-    /// The rows of an answer, as a file of this name.
+    /// The rows of an answer, as a file of this name. If rows are left off, its name has the word, and a header the number: CSV
+    /// has no other place for it.
     pub fn file(self, name: &str, answer: &Answer, zone: &TimeZone) -> Result<Response, Problem> {
         let Answer { table, no_match, remarks, left_off } = answer;
         let (kind, extension, body) = match self {
@@ -56,11 +60,16 @@ impl Download {
                 ("application/json", "json", format!("{frame}\n").into_bytes())
             }
         };
-        let file = format!("attachment; filename=\"{name}.{extension}\"");
+        let incomplete = if *left_off > 0 { "-incomplete" } else { "" };
+        let file = format!("attachment; filename=\"{name}{incomplete}.{extension}\"");
         let file =
             HeaderValue::from_str(&file).unwrap_or_else(|_| HeaderValue::from_static("attachment"));
         let headers = [(CONTENT_TYPE, HeaderValue::from_static(kind)), (CONTENT_DISPOSITION, file)];
-        Ok((headers, body).into_response())
+        let mut response = (headers, body).into_response();
+        if *left_off > 0 {
+            response.headers_mut().insert(LEFT_OFF, HeaderValue::from(*left_off));
+        }
+        Ok(response)
     }
 }
 
@@ -76,4 +85,25 @@ pub fn with_rows(answer: Answer, columns: Vec<&'static str>, rows: Vec<Vec<Cell>
     let mut table = ResultTable::default();
     (table.columns, table.rows) = (columns, rows);
     Answer { table, ..answer }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that has not all rows is no complete one by its name.
+    #[test]
+    fn a_file_says_that_rows_are_left_off() {
+        for (left_off, name, number) in [
+            (0, "attachment; filename=\"a.csv\"", None),
+            (7, "attachment; filename=\"a-incomplete.csv\"", Some("7")),
+        ] {
+            let (table, remarks) = (ResultTable::default(), Vec::new());
+            let answer = Answer { table, no_match: None, remarks, left_off };
+            let file = Download::Csv.file("a", &answer, &TimeZone::UTC).unwrap();
+            assert_eq!(file.headers()[CONTENT_DISPOSITION], name);
+            let found = file.headers().get(&LEFT_OFF).map(|number| number.to_str().unwrap());
+            assert_eq!(found, number);
+        }
+    }
 }

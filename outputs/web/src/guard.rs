@@ -235,7 +235,7 @@ fn who(
         }
         app.may_try(connection.client)?;
         app.failed_try(connection.client, "the token");
-        let why = "wrong token (aw-web login prints a link, which ends with it)";
+        let why = "wrong token (aw-web login prints the link that is valid, which ends with it)";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, why));
     }
     if let Some(name) = &app.proxy_header {
@@ -298,7 +298,7 @@ pub fn cookie_name(connection: Connection) -> String {
     match connection.port {
         Some(port) if connection.has_tls => format!("__Host-aw-web-{port}"),
         Some(port) => format!("aw-web-{port}"),
-        None => "aw-web".into(),
+        None => "__Host-aw-web".into(), // of a proxy that speaks HTTPS
     }
 }
 

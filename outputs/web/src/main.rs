@@ -10,6 +10,7 @@ mod calendar;
 mod commands;
 mod display;
 mod download;
+mod fault_file;
 mod guard;
 mod listener;
 mod listing;

@@ -66,7 +66,7 @@ pub struct Options {
     #[arg(long, global = true, value_name = "DIR", default_value_os_t = state_directory(), hide_default_value = true)]
     pub state_dir: PathBuf,
 
-    /// Check that this program runs; print one line, and exit with status 0 if it does, otherwise 1
+    /// Check that this program runs and can read the history; print one line, and exit with status 0 if so, otherwise 1
     #[arg(long)]
     pub health: bool,
 

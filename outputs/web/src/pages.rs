@@ -8,6 +8,7 @@ pub mod network;
 pub mod networks;
 pub mod now;
 pub mod periods;
+pub mod remarks;
 pub mod search;
 pub mod who;
 
@@ -38,6 +39,10 @@ pub static STYLE_PATH: LazyLock<String> = LazyLock::new(|| {
         Sha256::digest(STYLE).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("/style-{hash}.css")
 });
+
+/// Devices that were not searched, of a list of the latest ones.
+pub const UNSEARCHED: &str =
+    "devices, which were seen before these, are not searched (aw-query devices has all of them)";
 
 /// Rows that a page shows.
 pub const ROWS: usize = 200;

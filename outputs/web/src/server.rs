@@ -54,6 +54,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Whether browsers speak HTTPS: with this server, or with the reverse proxy before its socket, as the links of it say.
+    pub fn is_secure(self) -> bool {
+        self.has_tls || self.port.is_none()
+    }
+
     pub fn scheme(&self) -> &'static str {
         if self.has_tls { "https" } else { "http" }
     }

@@ -18,6 +18,7 @@ use crate::{
     NAME,
     app::App,
     asker::{Asker, RUNNING},
+    fault_file::FaultFile,
     listener::{self, Listener},
     options::Options,
     routes::routes,
@@ -30,6 +31,8 @@ use crate::{
 const USERS: [&str; 2] = [NAME, "addrwatch"];
 /// After a stop signal, questions that are still read have this time.
 const ENDING: Duration = Duration::from_secs(1);
+/// How often it asks the history itself, for --health: there may be no other question.
+const CHECKED: Duration = Duration::from_secs(60);
 
 pub fn run(options: Options) -> std::process::ExitCode {
     let service = options.service.clone();
@@ -77,7 +80,12 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let token = LoginLink::of(&state).write(&url)?;
     names.follow();
     let devices = Devices::new(names, makers);
-    let asker = Asker::new(history, devices, TimeZone::system(), options.timeout.0);
+    let asker = Asker::new(
+        (history, FaultFile::create(&state)?),
+        devices,
+        TimeZone::system(),
+        options.timeout.0,
+    );
     let users = UserFile::of(&state);
     users.read()?;
     let hosts = AllowedHosts::new(&options.allow_host);
@@ -101,6 +109,15 @@ fn serve(
         .map_err(failure)?;
     let served = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
+        let asked = Arc::clone(&app);
+        tokio::spawn(async move {
+            let mut check = interval(CHECKED);
+            check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                check.tick().await;
+                let _ = asked.asker.check().await; // it reports a fault itself
+            }
+        });
         let server = tokio::spawn(server::serve(listener, routes(app), stopped));
         startup.ready()?;
         info(format_args!("serving {url}/ (aw-web login prints the link that logs in)"));

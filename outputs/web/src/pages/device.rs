@@ -15,11 +15,13 @@ use crate::{
     download::{self, Download},
     listing::ago,
     network::NetworkId,
-    pages::{self, Frame, ROWS, periods},
+    pages::{self, Frame, ROWS, periods, remarks::remarks},
     parameters::parse_mac,
     problem::Problem,
 };
 
+/// Rows of addresses: of 200 of them, each in some networks.
+const ADDRESSES: usize = ROWS * 4;
 /// Quarters of an hour in each of some networks.
 const QUARTERS: usize = DAYS * 96 * 4;
 
@@ -30,6 +32,8 @@ struct DevicePage {
     mac: String,
     /// Name, maker, and what they mean.
     labels: Vec<String>,
+    /// What the first and the last sighting are of, if not all addresses are listed.
+    only: &'static str,
     first: String,
     last: String,
     ago: String,
@@ -45,7 +49,6 @@ struct DevicePage {
     timeline: String,
     presence_files: [(&'static str, String); 2],
     remarks: Vec<String>,
-    left_off: usize,
 }
 
 struct AddressRow {
@@ -89,7 +92,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     let range =
         TimeRange { from: begin(from, &zone), to: begin(to.saturating_add(1.day()), &zone) };
     let name = format!("{}-", mac.to_string().replace(':', ""));
-    let addresses = asker.ask(Question::AddressesOf(mac), ROWS).await?;
+    let addresses = asker.ask(Question::AddressesOf(mac), ADDRESSES).await?;
     if let Some(file) = file.filter(|_| part == Part::Addresses) {
         return file.file(&format!("{name}addresses"), &addresses, &zone);
     }
@@ -120,12 +123,18 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     let quarters =
         presence.table.rows.iter().filter_map(|row| time(presence.table.cell(row, "time")));
     let title = format!("Calendar of {mac}: in which hours it was seen, from {from} to {to}");
-    let mut remarks = addresses.remarks.clone();
-    remarks.extend(presence.remarks);
+    let left_off = [
+        (addresses.left_off, "addresses are not listed (aw-query mac has all of them)"),
+        (presence.left_off, "quarters of an hour, the first ones, are not in the calendar"),
+    ];
+    let mut all = addresses.remarks.clone();
+    all.extend(presence.remarks);
+    let remarks = remarks(all, &left_off);
     pages::page(&DevicePage {
         frame: Frame::new(&visit, &mac.to_string()),
         mac: mac.to_string(),
         labels: labels.map(|label| aw_service::plain(&label)).collect(),
+        only: only(table.rows.len()),
         first: shown(first),
         last: shown(last),
         ago: last.map_or_else(String::new, |last| ago(last, now)),
@@ -141,8 +150,12 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
         timeline: format!("{path}?zoom=month"),
         presence_files: download::links(&format!("{}&part=presence", of_day(to))),
         remarks,
-        left_off: addresses.left_off,
     })
+}
+
+/// Fewer rows than addresses that are searched: all are listed.
+fn only(rows: usize) -> &'static str {
+    if rows < ROWS { "" } else { " with these addresses" }
 }
 
 fn time(cell: &Cell) -> Option<UnixTime> {
@@ -172,5 +185,17 @@ fn address(table: &ResultTable, row: &[Cell], now: UnixTime, zone: &TimeZone) ->
         ago: last.map_or_else(String::new, |last| ago(last, now)),
         proof: cell("proof"),
         network: (network.label(), network.link()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first and the last sighting are those of the rows, which may not be all.
+    #[test]
+    fn of_which_addresses() {
+        assert_eq!(only(ROWS - 1), "");
+        assert_eq!(only(ROWS), " with these addresses");
     }
 }

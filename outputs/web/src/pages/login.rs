@@ -53,7 +53,7 @@ pub async fn form(
     }
     app.may_try(connection.client)?;
     app.failed_try(connection.client, "the token");
-    refused(next, "The token of this link is wrong: aw-web login prints a new link.")
+    refused(next, "The token of this link is wrong: aw-web login prints the link that is valid.")
 }
 
 /// The form with name and password.
@@ -115,7 +115,7 @@ fn begin(
 }
 
 fn set_cookie(response: &mut Response, connection: Connection, value: &str, lasts: &str) {
-    let secure = if connection.has_tls { "; Secure" } else { "" };
+    let secure = if connection.is_secure() { "; Secure" } else { "" };
     let name = cookie_name(connection);
     let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{lasts}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
@@ -143,6 +143,24 @@ fn local(next: Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Over HTTPS, also that of a reverse proxy before the socket, a cookie is never sent over HTTP.
+    #[test]
+    fn cookies_of_https() {
+        let local = [127, 0, 0, 1].into();
+        let tls = Connection { client: Some(local), to: local, port: Some(443), has_tls: true };
+        for (connection, begin) in [
+            (tls, "__Host-aw-web-443=x; "),
+            (Connection { client: None, port: None, has_tls: false, ..tls }, "__Host-aw-web=x; "),
+            (Connection { has_tls: false, port: Some(80), ..tls }, "aw-web-80=x; "),
+        ] {
+            let mut response = redirect("/");
+            set_cookie(&mut response, connection, "x", "");
+            let cookie = response.headers()[SET_COOKIE].to_str().unwrap();
+            assert!(cookie.starts_with(begin), "{cookie}");
+            assert_eq!(cookie.contains("; Secure"), begin.starts_with("__Host-"), "{cookie}");
+        }
+    }
 
     #[test]
     fn only_to_this_server() {

@@ -15,9 +15,10 @@ use crate::{
     listing::{Device, Heading, Shown, Sort},
     network::NetworkId,
     pages::{
-        self, Frame, ROWS,
+        self, Frame, ROWS, UNSEARCHED,
         networks::Summary,
         now::{SEARCHED, all_of, here_since},
+        remarks::remarks,
     },
     problem::Problem,
 };
@@ -26,6 +27,8 @@ use crate::{
 const DEVICES: usize = 50;
 /// Changes that are read.
 const CHANGES: usize = 10_000;
+const NO_CONFLICT: &str =
+    "No address went back to a device that had it before, and no MAC sent claims of another one";
 /// Days of changes: without `days`, and at most.
 const DAYS: (usize, usize) = (7, 366);
 
@@ -48,13 +51,13 @@ struct NetworkPage {
     /// Other numbers of days, with links.
     other_days: Vec<(usize, String)>,
     conflicts: Vec<Conflict>,
+    no_conflict: String,
     changes: Vec<Change>,
     /// Changes that are not shown.
     hidden: usize,
     no_change: Option<String>,
     change_files: [(&'static str, String); 2],
     remarks: Vec<String>,
-    left_off: usize,
 }
 
 struct Change {
@@ -104,6 +107,15 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
     let (now, zone) = (UnixTime::now(), &asker.zone);
     let mut answer = asker.ask(Question::DevicesOfNetworks(TimeRange::ALL), SEARCHED).await?;
     answer.table.rows = rows_of(&id, &mut answer.table);
+    if answer.table.rows.is_empty() && answer.left_off > 0 {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "none of the {SEARCHED} devices that were seen last is of this network; {} others are not searched (aw-query devices has all of them)",
+                answer.left_off
+            ),
+        ));
+    }
     if answer.table.rows.is_empty() {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
@@ -127,12 +139,25 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
     let link = |days: usize| format!("{}&days={days}", id.link());
     let shown = changes.table.rows.len().min(ROWS);
     let latest = changes.table.rows.iter().rev().take(shown);
-    let mut remarks = answer.remarks;
-    remarks.extend(
-        changes.remarks.into_iter().filter(|remark| !remarks.contains(remark)).collect::<Vec<_>>(),
-    );
+    let mut all = answer.remarks;
+    all.extend(changes.remarks);
+    let conflicts = conflicts(&changes.table, zone);
+    let left_off = [
+        (answer.left_off, UNSEARCHED),
+        (
+            changes.left_off,
+            "changes of all networks, the first ones, are not searched (choose fewer days; aw-query changes has all of them)",
+        ),
+        (
+            conflicts.len().saturating_sub(ROWS),
+            "addresses with a conflict are not shown (choose fewer days)",
+        ),
+    ];
+    let remarks = remarks(all, &left_off);
     let none = changes.table.rows.is_empty();
-    let no_change = none.then(|| format!("No address was new or changed in {days} days."));
+    let no_change = none.then(|| {
+        nothing(&format!("No address was new or changed in {days} days"), changes.left_off)
+    });
     pages::page(&NetworkPage {
         frame: Frame::new(&visit, ""),
         label: id.label(),
@@ -147,14 +172,24 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
         device_files: download::links(&format!("{}&part=devices", id.link())),
         days,
         other_days: [1, 7, 31].into_iter().filter(|n| *n != days).map(|n| (n, link(n))).collect(),
-        conflicts: conflicts(&changes.table, zone),
+        conflicts: conflicts.into_iter().take(ROWS).collect(),
+        no_conflict: nothing(NO_CONFLICT, changes.left_off),
         changes: latest.map(|row| change(&changes.table, row, zone)).collect(),
         hidden: changes.table.rows.len() - shown,
         no_change,
         change_files: download::links(&format!("{}&part=changes", link(days))),
         remarks,
-        left_off: answer.left_off + changes.left_off,
     })
+}
+
+/// That there is nothing, as far as it is known: changes of other networks may take the place of those of this one.
+fn nothing(what: &str, left_off: usize) -> String {
+    match left_off {
+        0 => format!("{what}."),
+        _ => format!(
+            "Not known: the {CHANGES} latest changes of all networks were searched, and among them: {what}."
+        ),
+    }
 }
 
 /// The rows of a network.
@@ -247,7 +282,7 @@ fn conflicts(table: &ResultTable, zone: &TimeZone) -> Vec<Conflict> {
             last: display::cell(time, zone),
         }
     };
-    found.into_iter().take(ROWS).map(of).collect()
+    found.into_iter().map(of).collect()
 }
 
 #[cfg(test)]
@@ -264,6 +299,13 @@ mod tests {
         };
         table.rows = rows.iter().map(of).collect();
         table
+    }
+
+    /// Nothing is stated of what was not searched.
+    #[test]
+    fn an_incomplete_answer_says_so() {
+        assert!(nothing(NO_CONFLICT, 0).starts_with("No address went back"));
+        assert!(nothing(NO_CONFLICT, 1).starts_with("Not known: the 10000 latest changes of all"));
     }
 
     /// A lease that another device gets is no conflict; one that goes back and forth is one.

@@ -14,8 +14,9 @@ use crate::{
     listing::{Device, ago},
     network::NetworkId,
     pages::{
-        self, Frame, ROWS,
+        self, Frame, ROWS, UNSEARCHED,
         now::{SEARCHED, here_since},
+        remarks::remarks,
     },
     problem::Problem,
 };
@@ -28,7 +29,6 @@ struct NetworksPage {
     no_match: Option<String>,
     files: [(&'static str, String); 2],
     remarks: Vec<String>,
-    left_off: usize,
     /// Networks that are not shown.
     hidden: usize,
 }
@@ -106,7 +106,9 @@ pub async fn networks(mut visit: Visit) -> Result<Response, Problem> {
     let hidden = networks.len().saturating_sub(ROWS);
     let networks = networks.iter().take(ROWS).map(of).collect();
     let frame = Frame::new(&visit, "");
-    let Answer { no_match, remarks, left_off, .. } = answer;
+    let Answer { no_match, remarks: own, left_off, .. } = answer;
+    let unsearched = format!("{UNSEARCHED}, so networks and numbers may be missing");
+    let remarks = remarks(own, &[(left_off, &unsearched)]);
     let files = download::links("/networks");
-    pages::page(&NetworksPage { frame, networks, no_match, files, remarks, left_off, hidden })
+    pages::page(&NetworksPage { frame, networks, no_match, files, remarks, hidden })
 }

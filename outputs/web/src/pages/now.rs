@@ -12,7 +12,7 @@ use crate::{
     download::{self, Download},
     listing::{Device, Heading, PageOf, Shown, Sort},
     network::NetworkId,
-    pages::{self, Frame},
+    pages::{self, Frame, UNSEARCHED, remarks::remarks},
     parameters::Parameters,
     problem::Problem,
 };
@@ -206,7 +206,8 @@ struct NowPage {
     next: Option<String>,
     files: [(&'static str, String); 2],
     remarks: Vec<String>,
-    left_off: usize,
+    /// All devices were searched.
+    is_complete: bool,
 }
 
 struct StateLink {
@@ -299,7 +300,7 @@ pub async fn now(mut visit: Visit) -> Result<Response, Problem> {
     }
     let page = PageOf::new(view.page, devices.len());
     let of_page = |number: usize| View { page: number, ..view.clone() }.link();
-    let Answer { remarks, left_off, .. } = answer;
+    let Answer { remarks: own, left_off, .. } = answer;
     pages::page(&NowPage {
         frame: Frame::new(&visit, ""),
         title: view.state.label(),
@@ -313,8 +314,8 @@ pub async fn now(mut visit: Visit) -> Result<Response, Problem> {
         previous: (page.number > 1).then(|| of_page(page.number - 1)),
         next: (page.number < page.all).then(|| of_page(page.number + 1)),
         files: download::links(&view.link_with(|_| {})),
-        remarks,
-        left_off,
+        remarks: remarks(own, &[(left_off, UNSEARCHED)]),
+        is_complete: left_off == 0,
     })
 }
 

@@ -12,11 +12,13 @@ use shm_layout::{MacAddr, UnixTime};
 use crate::{
     app::Visit,
     display::{self, encoded, time_parameter},
-    pages::{self, Frame, ROWS, who::network},
+    pages::{self, Frame, ROWS, remarks::remarks, who::network},
     parameters::{parse_ip, parse_mac},
     problem::Problem,
     timeline::{Span, Timeline, Window, Zoom},
 };
+
+const LEFT_OFF: &str = "rows, the first ones, are not shown (choose a shorter time)";
 
 #[derive(Template)]
 #[template(path = "periods.html")]
@@ -30,7 +32,6 @@ struct PeriodsPage {
     rows: Vec<PeriodRow>,
     no_match: Option<String>,
     remarks: Vec<String>,
-    left_off: usize,
     picture: Picture,
 }
 
@@ -135,8 +136,7 @@ pub async fn address(mut visit: Visit, Path(text): Path<String>) -> Result<Respo
         column: "Device",
         rows: rows(&answer, "mac", "/mac/", &asker.zone),
         no_match: answer.no_match,
-        remarks: answer.remarks,
-        left_off: answer.left_off,
+        remarks: remarks(answer.remarks, &[(answer.left_off, LEFT_OFF)]),
         picture,
     };
     pages::page(&page)
@@ -161,8 +161,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
         column: "Address",
         rows: rows(&answer, "address", "/ip/", &asker.zone),
         no_match: answer.no_match,
-        remarks: answer.remarks,
-        left_off: answer.left_off,
+        remarks: remarks(answer.remarks, &[(answer.left_off, LEFT_OFF)]),
         picture,
     };
     pages::page(&page)

@@ -10,7 +10,7 @@ use crate::{
     app::Visit,
     display::{self, encoded, time_parameter},
     guard::redirect,
-    pages::{self, Frame, ROWS},
+    pages::{self, Frame, ROWS, UNSEARCHED, remarks::remarks},
     problem::Problem,
     search::{Searched, matches, parse},
 };
@@ -25,8 +25,9 @@ struct SearchPage {
     text: String,
     devices: Vec<Found>,
     left_off: usize,
-    /// Devices that were not searched.
-    unsearched: usize,
+    /// All devices were searched.
+    is_complete: bool,
+    remarks: Vec<String>,
 }
 
 struct Found {
@@ -104,10 +105,14 @@ async fn devices(
         Found { mac, link, name, maker, addresses: cell("addresses"), last: cell("last_seen") }
     };
     let devices: Vec<Found> = found.iter().take(ROWS).map(of_row).collect();
-    if let [one] = &*devices {
+    // Only if no other one can be meant.
+    let is_complete = answer.left_off == 0;
+    if let [one] = &*devices
+        && is_complete
+    {
         return Ok(redirect(&one.link));
     }
     let frame = Frame::new(&visit, typed);
-    let unsearched = answer.left_off;
-    pages::page(&SearchPage { frame, text, devices, left_off, unsearched })
+    let remarks = remarks(answer.remarks, &[(answer.left_off, UNSEARCHED)]);
+    pages::page(&SearchPage { frame, text, devices, left_off, is_complete, remarks })
 }

@@ -11,7 +11,7 @@ use shm_layout::UnixTime;
 use crate::{
     app::Visit,
     display::{self, encoded, time_parameter},
-    pages::{self, Frame, ROWS, periods::Picture},
+    pages::{self, Frame, ROWS, periods::Picture, remarks::remarks},
     problem::Problem,
     timeline::{Window, Zoom},
 };
@@ -26,7 +26,6 @@ struct WhoPage {
     holders: Vec<Holder>,
     no_match: Option<String>,
     remarks: Vec<String>,
-    left_off: usize,
     picture: Picture,
     /// All of it as text, to copy.
     evidence: String,
@@ -79,9 +78,21 @@ pub async fn who(mut visit: Visit) -> Result<Response, Problem> {
     let picture = Picture::of_address(ip, &around, (window, Some(at)), &zone)?;
     let holders: Vec<Holder> = holders(&answer, at, &zone);
     let shown = display::time(at, &zone);
-    let evidence = evidence(ip, &shown, &holders, &answer);
     let frame = Frame::new(&visit, &format!("{ip} {shown}"));
-    let Answer { no_match, remarks, left_off, .. } = answer;
+    let left_off = [(answer.left_off, "devices are not shown (aw-query who has all of them)")];
+    let own = remarks(answer.remarks.clone(), &left_off);
+    let evidence = evidence(ip, &shown, &holders, (&answer, &own));
+    // The picture has the latest rows of its day, and may have none at the time of the question.
+    let left_off = [
+        left_off[0],
+        (
+            around.left_off,
+            "periods of that day, the first ones, are not in the picture (choose the hour)",
+        ),
+    ];
+    let all = answer.remarks.iter().chain(&around.remarks).cloned().collect();
+    let remarks = remarks(all, &left_off);
+    let no_match = answer.no_match;
     pages::page(&WhoPage {
         frame,
         ip,
@@ -90,7 +101,6 @@ pub async fn who(mut visit: Visit) -> Result<Response, Problem> {
         holders,
         no_match,
         remarks,
-        left_off,
         picture,
         evidence,
     })
@@ -102,9 +112,12 @@ fn holders(answer: &Answer, at: UnixTime, zone: &TimeZone) -> Vec<Holder> {
         let text = |name| display::text(table.cell(row, name));
         let mac = text("mac").unwrap_or_default();
         let how_sure = text("how_sure").unwrap_or_default();
-        let seen = |time, distance| match (table.cell(row, time), table.cell(row, distance)) {
-            (Cell::Time(time), Cell::Number(seconds)) => {
-                Some((display::time(*time, zone), display::seconds(*seconds)))
+        // Within compacted sightings, these are the ends of the time without a gap, which may be hours away.
+        let seen = |name| match table.cell(row, name) {
+            Cell::Time(time) => {
+                let seconds = i64::try_from(time.seconds().abs_diff(at.seconds()));
+                let distance = display::seconds(seconds.unwrap_or(i64::MAX));
+                Some((display::time(*time, zone), distance))
             }
             _ => None,
         };
@@ -113,8 +126,8 @@ fn holders(answer: &Answer, at: UnixTime, zone: &TimeZone) -> Vec<Holder> {
             name: text("name"),
             maker: text("maker"),
             meaning: meaning(&how_sure),
-            before: seen("seen_before", "seconds_before"),
-            after: seen("seen_after", "seconds_after"),
+            before: seen("seen_before"),
+            after: seen("seen_after"),
             why: text("why").unwrap_or_default(),
             network: network(answer, row),
             how_sure,
@@ -137,7 +150,12 @@ pub fn network(answer: &Answer, row: &[Cell]) -> String {
     parts.join(", ")
 }
 
-fn evidence(ip: IpAddr, at: &str, holders: &[Holder], answer: &Answer) -> String {
+fn evidence(
+    ip: IpAddr,
+    at: &str,
+    holders: &[Holder],
+    (answer, remarks): (&Answer, &[String]),
+) -> String {
     let mut text = format!("{ip} at {at}\n");
     text.extend(answer.no_match.iter().map(|why| format!("{why}\n")));
     for one in holders {
@@ -153,7 +171,7 @@ fn evidence(ip: IpAddr, at: &str, holders: &[Holder], answer: &Answer) -> String
             seen(after)
         );
     }
-    text.extend(answer.remarks.iter().map(|remark| format!("{remark}\n")));
+    text.extend(remarks.iter().map(|remark| format!("{remark}\n")));
     text
 }
 
