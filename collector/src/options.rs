@@ -357,7 +357,11 @@ impl Options {
 
     /// The files that are opened later: the ring, the state of interfaces in /sys, the next sample file.
     pub fn files(&self) -> Result<Vec<Access>, Error> {
-        let mut files = vec![Access::Create("/dev/shm".into()), Access::Read("/sys".into())];
+        let mut files = vec![
+            Access::Create("/dev/shm".into()),
+            Access::Read("/sys".into()),
+            Access::Read(shm_layout::BOOT_ID.into()),
+        ];
         if let Some(file) = &self.snap_malformed {
             let file = std::path::absolute(file).map_err(|error| {
                 Error::io(format_args!("resolve path {}", file.display()), error)

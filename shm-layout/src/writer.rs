@@ -83,9 +83,13 @@ fn since_boot() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Half of the number of this boot; 0 if it is not known.
+/// The file with the number of this boot, which [`Writer::create`] reads.
+pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Half of the number of this boot; 0 if it is not known. A unit that hides /proc/sys sets AW_BOOT_ID.
 fn boot() -> u64 {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let id = fs::read_to_string(BOOT_ID).or_else(|_| std::env::var("AW_BOOT_ID"));
+    let id = id.unwrap_or_default();
     let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
     u64::from_str_radix(&digits, 16).unwrap_or_default()
 }

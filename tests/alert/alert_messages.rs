@@ -170,7 +170,7 @@ fn apprise_and_pushover() {
         ended.stderr
     );
     sink.mood("424 failed");
-    assert!(alert.test("apprise").stderr.contains("424 Failed Dependency: failed"));
+    assert!(alert.test("apprise").stderr.contains("424 Failed Dependency: \"failed\""));
     sink.mood("400 token is invalid: azGDORePK8gMaC0QOYAMyEEuzJnyUi");
     let ended = alert.test("pushover");
     assert!(ended.stderr.contains("400 Bad Request: token is invalid: ***"), "{}", ended.stderr);

@@ -164,8 +164,10 @@ fn a_user_without_the_rights() {
         daemon.stop().ok();
         let mut command = watching.command();
         command.arg("check");
-        let found = run(command).ok();
-        assert!(found.stdout.contains(missing), "{}", found.stdout);
+        let found = run(command);
+        assert_eq!(found.status.code(), Some(1), "{found:#?}");
+        assert!(found.stdout.contains(missing), "{found:#?}");
+        assert!(found.stderr.contains("core1: no backup: the user may not "), "{found:#?}");
     }
 }
 

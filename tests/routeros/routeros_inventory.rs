@@ -227,7 +227,7 @@ fn the_list_of_oxidized() {
     let imported = import("yes\n").ok();
     for text in [
         "left out, model ios, not routeros: sw1",
-        "left out, NAME.pass exists with another password (remove it): three",
+        "left out, NAME.pass exists with another password (move it away): three",
     ] {
         assert!(imported.stderr.contains(text), "{text}: {}", imported.stderr);
     }

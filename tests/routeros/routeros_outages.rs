@@ -468,7 +468,7 @@ fn a_configuration_that_is_not_in_effect() {
     let rest = command(&watching, &["log"], "").ok();
     assert!(
         rest.stderr.contains(
-            "because they are not in the configuration: core1 (aw-routeros log NAME reads one)"
+            "archives of removed routers, not shown: core1 (aw-routeros log NAME shows one; "
         ),
         "{rest:?}"
     );

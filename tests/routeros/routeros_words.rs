@@ -54,8 +54,10 @@ fn a_wrong_login_adds_nothing() {
         run_with(add, input)
     };
     let wrong = add(&["--login", "admin"], b"wrong\n");
-    let why = format!("core1 ({address}): login refused (check user admin and the password in ");
-    wrong.refused("aw-routeros", &[&why, "core1.pass; ", ": nothing was changed"]);
+    let why = format!(
+        "core1 ({address}): login refused (check user admin and the password that was given; "
+    );
+    wrong.refused("aw-routeros", &[&why, ": nothing was changed"]);
     assert_eq!((files(&directory), router.counts()), (vec![], (0, 1)));
     let file = directory.path().join("empty");
     secret(&file, "");

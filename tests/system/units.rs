@@ -241,7 +241,9 @@ impl Units<'_> {
             self.booted
                 .ask(&format!("rm -rf /var/log/addrwatch/aw-tracker; systemctl restart {name}"));
             let said = self.journal(name);
-            let advice = format!("systemctl edit {name}, then [Service] IPAddressAllow=");
+            let advice = format!(
+                "systemctl edit {name}, with the two lines \"[Service]\" and \"IPAddressAllow="
+            );
             assert!(said.contains(&advice), "{said}");
         }
         // The directory of all logs: the one of aw-tracker in it is named; by hand as well, where it works at once.

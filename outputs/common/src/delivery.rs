@@ -231,9 +231,6 @@ impl<'a, S: Sink> Delivery<'a, S> {
     pub fn observe(&mut self, ring: usize, source: &Source) -> Result<(), Error> {
         let full = self.spool_full();
         let state = &mut self.ring_states[ring];
-        if let (Some(checkpoint), Some(slots)) = (&state.checkpoint, source.slots()) {
-            self.files.copy_if_old(&state.ring, checkpoint, (slots / 8).max(1)); // `--health` allows for a half
-        }
         if self.mode.is_down() {
             state.was_full = full.or(state.was_full.take());
             return Ok(());

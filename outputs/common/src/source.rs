@@ -264,11 +264,6 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// How many events the ring holds.
-    pub fn slots(&self) -> Option<u64> {
-        self.reader.as_ref().map(Reader::slots)
-    }
-
     /// Whether a quarter of the ring is read and not confirmed: what a kill leaves behind must be read again.
     pub fn may_lose(&self, confirmed: Position) -> bool {
         self.reader.as_ref().is_some_and(|reader| {

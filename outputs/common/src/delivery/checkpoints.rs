@@ -16,10 +16,8 @@ use crate::{
 /// the disk. They are saved at the end in any case.
 pub(crate) const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 /// The same for copies of checkpoints that the sink stores with its rows, if it delivers at intervals to spare the disk. They are
-/// used only while it is down, and by `--health`.
+/// used only while it is down; the live checkpoint is a page for each commit, which `--health` and aw-metrics need.
 const COPY_INTERVAL: Duration = Duration::from_secs(600);
-/// Events after which such a copy is written in any case; in a small ring, earlier.
-const COPY_EVENTS: u64 = 1000;
 
 /// Where checkpoints are saved.
 pub(crate) struct CheckpointFiles {
@@ -78,33 +76,11 @@ impl CheckpointFiles {
         self.schedule.unsaved = true;
         if let Some(live_checkpoint) = &mut self.live_checkpoint {
             self.schedule.save_now |= first && (self.schedule.copies || !self.in_sink);
-            if !self.schedule.copies {
-                live_checkpoint.store(ring, checkpoint);
-            }
-        }
-        self.copy_if_old(ring, checkpoint, COPY_EVENTS);
-    }
-
-    /// Writes the copy of a checkpoint that the sink stores, if it is so many events behind.
-    pub(super) fn copy_if_old(&mut self, ring: &RingName, checkpoint: &Checkpoint, events: u64) {
-        let Some(copy) = self.live_checkpoint.as_mut().filter(|_| self.schedule.copies) else {
-            return;
-        };
-        let is_new = |copy: Checkpoint| {
-            copy.generation == checkpoint.generation
-                && checkpoint.next().saturating_sub(copy.next()) < events
-        };
-        if !copy.load(ring).is_some_and(is_new) {
-            copy.store(ring, checkpoint);
+            live_checkpoint.store(ring, checkpoint);
         }
     }
 
     fn write(&mut self, checkpoints: &[(RingName, Checkpoint)]) -> Result<(), Error> {
-        if let Some(live_checkpoint) =
-            self.live_checkpoint.as_mut().filter(|_| self.schedule.copies)
-        {
-            checkpoints.iter().for_each(|(ring, it)| live_checkpoint.store(ring, it));
-        }
         if let Some(spool) = &mut self.spool {
             spool.remove_delivered(0, checkpoints)?;
         }
