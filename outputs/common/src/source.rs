@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use aw_service::{Condition, Error, count_of, info, join_group, warn};
+use rustix::io::Errno;
 use shm_layout::{AttachError, Next, Position, Reader, RingName, Start, UnixTime};
 
 use crate::{
@@ -132,6 +133,10 @@ impl<'a> Source<'a> {
                     ));
                 }
                 self.waiting = true;
+                Ok(())
+            }
+            // Clients of this program have all descriptors: they go, and then it looks again.
+            Err(AttachError::Io(error)) if self.waiting && is_short_of_descriptors(&error) => {
                 Ok(())
             }
             Err(error) => {
@@ -390,6 +395,11 @@ fn no_heartbeat(reader: &Reader) -> String {
     format!(
         "{why}: no new events arrive (start it again: systemctl restart addrwatch-collector@INTERFACE)"
     )
+}
+
+fn is_short_of_descriptors(error: &std::io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|number| short.contains(&number))
 }
 
 /// Why a ring cannot be read, with the group that this user lacks.
