@@ -79,7 +79,7 @@ fn many(directory: &Path, number: i64) -> PathBuf {
     let tables = format!(
         "PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
         CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
-        CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER);
+        CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER, UNIQUE (address, mac, place, source));
         CREATE TABLE sighting (pairing, time, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
         INSERT INTO place VALUES (1, 'here', '/addrwatch', 'eth0', 0, 0, '');
         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {number})
