@@ -173,7 +173,11 @@ fn apprise_and_pushover() {
     assert!(alert.test("apprise").stderr.contains("424 Failed Dependency: \"failed\""));
     sink.mood("400 token is invalid: azGDORePK8gMaC0QOYAMyEEuzJnyUi");
     let ended = alert.test("pushover");
-    assert!(ended.stderr.contains("400 Bad Request: token is invalid: ***"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("400 Bad Request: \"token is invalid: ***\""),
+        "{}",
+        ended.stderr
+    );
 }
 
 /// A body of one's own: JSON stays JSON whatever the names of devices contain.

@@ -50,6 +50,9 @@ pub fn of_networks(
     grouped(history, range, false, |pairing| Some(pairing.network))
 }
 
+/// A row, with what the rows are sorted by: the last sighting, the MAC and its network.
+type SortedRow = (Option<UnixTime>, (MacAddr, Option<usize>), Vec<Cell>);
+
 fn grouped(
     history: &mut dyn HistoryReader,
     range: TimeRange,
@@ -69,7 +72,7 @@ fn grouped(
     let set = with_clock(history, &clocks, networks)?;
     let mut devices: HashMap<(MacAddr, Option<usize>), Vec<PairingSummary>> = HashMap::new();
     all.into_iter().for_each(|one| devices.entry((one.mac, group(&one))).or_default().push(one));
-    let mut rows: Vec<(Option<UnixTime>, (MacAddr, Option<usize>), Vec<Cell>)> = Vec::new();
+    let mut rows: Vec<SortedRow> = Vec::new();
     for (key @ (mac, _), mut pairings) in devices {
         pairings.sort_by_cached_key(|pairing| {
             (Reverse(pairing.last), pairing.ip, network(history, pairing.network))
