@@ -143,8 +143,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let following = follow(
         (config, &path),
         syslog,
-        Arc::clone(&recorder),
-        &lock,
+        (Arc::clone(&recorder), &lock),
         requests,
         open_files,
         &signals,
@@ -162,8 +161,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
 async fn follow(
     (config, path): (Config, &Path),
     syslog: Option<SyslogSockets>,
-    recorder: Arc<Recorder>,
-    lock: &ArchiveLock,
+    (recorder, lock): (Arc<Recorder>, &ArchiveLock),
     mut requests: mpsc::Receiver<ExportRequest>,
     open_files: u64,
     signals: &Signals,
