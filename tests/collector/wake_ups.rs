@@ -92,7 +92,14 @@ fn an_output_sleeps_until_it_delivers() {
 fn one_wake_up_a_second_at_rest() {
     let Some(lan) = Lan::new() else { return };
     let (ring, missing) = (Ring::new(), Ring::new());
-    let waiting = Run::start(program("aw-stdout", &["-m", missing.name()]));
+    // In a /dev/shm of its own: the rings of other tests would wake it.
+    let mut waiting = std::process::Command::new("unshare");
+    let own = "mount -t tmpfs none /dev/shm && exec \"$0\" \"$@\"";
+    waiting
+        .args(["--mount", "sh", "-c", own])
+        .arg(binary("aw-stdout"))
+        .args(["-m", missing.name()]);
+    let waiting = Run::start(waiting);
     waiting.stderr.wait_for("waiting for ring");
     let running = [quiet(&lan.here, &ring, &[], &[]), reader(&ring), waiting];
     let before = running.each_ref().map(Usage::of);
