@@ -40,7 +40,7 @@ use crate::{
     hooks::{self, HookCommand, Hooks},
     login_gate,
     open_files::shortage,
-    pause::{Alive, Pause, is_clock_kept, this_boot},
+    pause::{Alive, Pause, is_clock_kept},
     recorder::Recorder,
     reload,
     session::{ExportAnswer, ExportResult},
@@ -390,7 +390,7 @@ pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<ArchiveLock, 
                     .map_err(|error| Error::io("lock the archive", error))?;
             }
             let (_, before) = read_lock(&file);
-            let boot = this_boot();
+            let boot = shm_layout::boot_id();
             let until_now = |alive: &Alive| alive.pause_until(&Alive::now(&boot), is_clock_kept());
             let pause = before.as_ref().map_or(Pause::None, until_now);
             let lock = ArchiveLock { file, boot, pause };

@@ -2,7 +2,7 @@
 //! never set, for the same boot, and by the time of day. That is compared after another boot only on a machine whose clock goes on
 //! without power: others start with the time that they stored last.
 
-use std::{env, fs, path::Path};
+use std::{fs, path::Path};
 
 use aw_service::{FileKind, read_file_text};
 use jiff::{SignedDuration, Timestamp};
@@ -59,7 +59,7 @@ pub struct Alive {
 }
 
 impl Alive {
-    /// `boot`: from [`this_boot`].
+    /// `boot`: from [`shm_layout::boot_id`].
     pub fn now(boot: &str) -> Alive {
         let uptime = clock_gettime(ClockId::Boottime).tv_sec;
         Alive { boot: boot.into(), uptime, time: Timestamp::now() }
@@ -90,14 +90,6 @@ impl Alive {
             () => Pause::Unknown,
         }
     }
-}
-
-/// The id of this boot; empty if it is unknown. The unit hides /proc/sys, and sets AW_BOOT_ID.
-pub fn this_boot() -> String {
-    let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let id =
-        read_file_text(path, FileKind::State, 100).ok().or_else(|| env::var("AW_BOOT_ID").ok());
-    id.unwrap_or_default().trim().replace('-', "") // systemd writes it without hyphens
 }
 
 /// Whether the kernel set its clock at the boot from one that goes on without power.

@@ -65,5 +65,5 @@ pub use {
     ring_name::{InvalidRingName, RingName},
     segment::{claim, examine, remove},
     wait::{gather, wait_any},
-    writer::{BOOT_ID, InterfaceId, Writer, WriterOptions},
+    writer::{BOOT_ID, InterfaceId, Writer, WriterOptions, boot_id},
 };

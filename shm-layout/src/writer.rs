@@ -83,15 +83,18 @@ fn since_boot() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// The file with the number of this boot, which [`Writer::create`] reads.
+/// The file with the number of this boot, which [`boot_id`] and [`Writer::create`] read.
 pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Half of the number of this boot; 0 if it is not known. A unit that hides /proc/sys sets AW_BOOT_ID.
-fn boot() -> u64 {
+/// The number of this boot, 32 digits; empty if it is not known. A unit that hides /proc/sys sets AW_BOOT_ID.
+pub fn boot_id() -> String {
     let id = fs::read_to_string(BOOT_ID).or_else(|_| std::env::var("AW_BOOT_ID"));
-    let id = id.unwrap_or_default();
-    let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
-    u64::from_str_radix(&digits, 16).unwrap_or_default()
+    id.unwrap_or_default().trim().replace('-', "") // systemd writes it without hyphens
+}
+
+/// Half of the number of this boot; 0 if it is not known.
+fn boot() -> u64 {
+    boot_id().get(..16).and_then(|half| u64::from_str_radix(half, 16).ok()).unwrap_or_default()
 }
 
 impl Writer {

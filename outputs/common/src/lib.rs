@@ -265,7 +265,7 @@ pub fn run<S: Sink>(
         let from = options.start(plan);
         let signals = Signals::register()?;
         let resumes = from == StartFrom::Resume || plan.from == StartFrom::Resume;
-        let boot = live_checkpoint::this_boot();
+        let boot = shm_layout::boot_id();
         let watch = RingWatch::begin(&options.rings).filter(|_| !options.once);
         confine(options, &owners, plan, resumes, startup)?;
         signals

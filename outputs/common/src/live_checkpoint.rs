@@ -6,8 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    env,
-    fs::{self, File},
+    fs::File,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -42,19 +41,12 @@ struct LiveRecord {
     json: CheckpointJson,
 }
 
-/// The id of this boot; empty if it is unknown. Where a unit hides /proc/sys, it sets AW_BOOT_ID.
-pub(crate) fn this_boot() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    let id = id.or_else(|_| env::var("AW_BOOT_ID")).unwrap_or_default();
-    id.trim().replace('-', "") // systemd writes it without hyphens
-}
-
 impl LiveCheckpoint {
     pub fn path(directory: &Path, name: &str) -> PathBuf {
         directory.join(format!("{name}.now"))
     }
 
-    /// Opens the file, and creates it if it does not exist. `boot`: from [`this_boot`].
+    /// Opens the file, and creates it if it does not exist. `boot`: from [`shm_layout::boot_id`].
     pub fn open(directory: &Path, name: &str, boot: String) -> Result<LiveCheckpoint, Error> {
         let path = LiveCheckpoint::path(directory, name);
         let file = open_in(&path, 0o640)?;
@@ -133,6 +125,7 @@ pub(crate) fn next_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn checkpoint(generation: u64, delivered: u64) -> Checkpoint {
         Checkpoint { generation, began: 1, delivered, lost: 2, skipped: 3 }
