@@ -231,9 +231,29 @@ impl Run {
         id.expect("it was found")
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal. One that ends a process without a handler is sent when the handler is there: a program registers it a
+    /// moment after its start. Some processes never do: they get it after two seconds.
     pub fn signal(&self, signal: Signal) {
+        if [Signal::TERM, Signal::INT, Signal::HUP].contains(&signal) {
+            let give_up = Instant::now() + Duration::from_secs(2);
+            while !self.catches(signal) && Instant::now() < give_up {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
         kill_process(Pid::from_child(&self.child), signal).expect("our own child can be signalled");
+    }
+
+    /// Whether it has a handler for this signal, ignores it, or has ended.
+    fn catches(&self, signal: Signal) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.unwrap_or_default();
+        let has = |name: &str| {
+            let set = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let set = u64::from_str_radix(set.trim(), 16).ok()?;
+            Some(set >> (signal.as_raw() - 1) & 1 == 1)
+        };
+        has("SigCgt:").is_none_or(|caught| caught || has("SigIgn:") == Some(true))
+            || status.contains("State:\tZ")
     }
 
     /// Waits for its end and for all its output.
