@@ -296,6 +296,8 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
     for router in config.routers.iter().chain(&config.jump_hosts) {
         router.files().for_each(|path| read(path));
     }
+    // Read again for each login.
+    config.mail.iter().filter_map(|mail| mail.password_file.as_deref()).for_each(read);
     let hosts = || config.routers.iter().chain(&config.jump_hosts);
     files.extend(hosts().map(|router| Access::Connect(router.address.port)));
     files.extend(hosts().any(|router| router.source.is_some()).then_some(Access::BindAny));

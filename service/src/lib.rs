@@ -69,5 +69,8 @@ pub use {
     unit_command::{UnitCommand, other_options, other_options_of},
     unit_files::{UnitFiles, may_be_given},
     users::{UserAccount, group_id},
-    values::{ByteSize, HostPort, TimeSpan, local_span, parse_network, split_name_line},
+    values::{
+        ByteSize, HostPort, TimeSpan, local_span, optional_seconds, parse_network, seconds,
+        split_name_line,
+    },
 };
