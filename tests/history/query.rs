@@ -104,6 +104,32 @@ fn spans() {
 }
 
 #[test]
+fn one_network() {
+    let history = handover();
+    let [one, two] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+    let of = |command: &[&str], network: &str| {
+        let arguments = [command, &["--network", network]].concat();
+        fields(&history, &arguments, &["mac", "vlan"])
+    };
+    assert_eq!(of(&["devices"], "eth0.7"), [format!("{one} 7")]);
+    assert_eq!(of(&["devices"], "eth0"), [format!("{one} 0"), format!("{two} 0")]);
+    assert_eq!(of(&["mac", one], "eth0.*"), [format!("{one} 7")]);
+    assert_eq!(of(&["changes"], "eth0.7"), [format!("{one} 7")]);
+    let devices = fields(&history, &["devices", "--interface", "eth0.7"], &["addresses"]);
+    assert_eq!(devices, ["[\"10.1.2.4\"]"], "the addresses of this network");
+    let none = run(history.query(&["devices", "--network", "eth1"]));
+    assert_eq!(
+        (none.status.code(), &*none.stderr),
+        (
+            Some(3),
+            "aw-query: no row of the network \"eth1\" (there are rows of eth0, eth0.7; NAME.* is all VLANs of an interface)\n"
+        )
+    );
+    let wrong = run(history.query(&["export", "--network", "eth0"]));
+    assert_eq!(wrong.status.code(), Some(2), "{}", wrong.stderr);
+}
+
+#[test]
 fn changes() {
     let history = handover();
     let names = ["change", "address", "mac", "before"];
