@@ -46,7 +46,7 @@ pub use {
     condition::Condition,
     config_words::{nearest, plain_fault, unknown, unknown_key},
     error::{Error, advice, cause, explain, explain_or, failed},
-    file::{FileError, is_at, open_own, replace, try_open_own},
+    file::{FileError, is_at, move_away, open_own, replace, try_open_own},
     helper::{HelperSignals, wait_for_helper},
     log::{info, name, send_to_syslog, warn},
     network_fault::{PortKind, connection_fault, listen_fault, syslog_fault},

@@ -61,7 +61,10 @@ pub fn open_file(path: &Path, kind: FileKind) -> io::Result<File> {
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
     flags.set(OFlags::NOFOLLOW, !is_inherited);
     flags.set(OFlags::NONBLOCK, kind != FileKind::Capture);
-    let remedy = if kind == FileKind::State { "remove it" } else { "name another file" };
+    let remedy = match kind {
+        FileKind::State => crate::move_away(&path),
+        _ => "name another file".into(),
+    };
     let file = open(&path, flags, Mode::empty()).map(File::from).map_err(|error| match error {
         Errno::LOOP => refused("it is a link, and links are not followed (replace it by a file)"),
         error => match path.symlink_metadata().map(|file| file.file_type().is_socket()) {

@@ -8,9 +8,7 @@ use std::{
 use aw_detect::{
     ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, Names, Rules, split_network,
 };
-use aw_service::{
-    FileKind, optional_seconds, parse_network, read_file_text, seconds, unknown_key,
-};
+use aw_service::{FileKind, optional_seconds, parse_network, read_file_text, seconds, unknown_key};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;

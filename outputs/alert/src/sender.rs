@@ -232,11 +232,7 @@ fn explained(why: String, channel: &Channel, secrets: &ChannelSecrets, ports: &[
 }
 
 /// The ports of all channels at the start; none if this process is not confined to them.
-fn ports(
-    config: &Config,
-    secrets: &BTreeMap<String, ChannelSecrets>,
-    state: &Path,
-) -> Vec<u16> {
+fn ports(config: &Config, secrets: &BTreeMap<String, ChannelSecrets>, state: &Path) -> Vec<u16> {
     if config.channel.iter().any(Channel::starts_programs) {
         return Vec::new();
     }

@@ -306,11 +306,8 @@ impl Faults {
         now: i64,
     ) -> Option<FaultReport> {
         let is_new = !self.faults.contains_key(&name);
-        let new = || FaultState {
-            generation,
-            episode: Episode::new(before),
-            ..FaultState::default()
-        };
+        let new =
+            || FaultState { generation, episode: Episode::new(before), ..FaultState::default() };
         let fault = self.faults.entry(name.clone()).or_insert_with(new);
         let is_other = std::mem::replace(&mut fault.generation, generation) != generation;
         let is_restarted = is_other || number < fault.episode.count();

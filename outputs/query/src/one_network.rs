@@ -67,7 +67,8 @@ mod tests {
             let cells = [text("x"), text(interface), Cell::Number(vlan), Cell::Number(0)];
             cells.into_iter().chain([text("sensor"), router, text("/site")]).collect::<Vec<_>>()
         };
-        let all = || vec![row("eth0", 0, None), row("eth0", 7, None), row("br0", 0, Some("192.0.2.1"))];
+        let all =
+            || vec![row("eth0", 0, None), row("eth0", 7, None), row("br0", 0, Some("192.0.2.1"))];
         for (name, expected) in [
             ("eth0", vec![0]),
             ("eth0.7", vec![1]),
@@ -77,7 +78,8 @@ mod tests {
             ("sensor/site/eth0.7", vec![1]),
             ("eth", vec![]),
         ] {
-            let mut table = ResultTable { columns: columns("mac"), rows: all(), ..Default::default() };
+            let mut table =
+                ResultTable { columns: columns("mac"), rows: all(), ..Default::default() };
             let none = keep(&mut table, name);
             let wanted: Vec<_> = expected.iter().map(|at: &usize| all()[*at].clone()).collect();
             assert!(table.rows == wanted, "{name}");
