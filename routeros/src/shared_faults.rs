@@ -97,6 +97,8 @@ struct Ended {
     router: Arc<Router>,
     reported: Reported,
     at: Instant,
+    /// Of a changed host key: the new one is in the configuration now.
+    is_new_key: bool,
 }
 
 #[derive(Default)]
@@ -106,6 +108,8 @@ pub struct SharedFaults {
     members: BTreeMap<SharedCause, usize>,
     /// Their order in the configuration.
     places: Places,
+    /// Their host keys in the configuration.
+    host_keys: BTreeMap<RouterName, Vec<String>>,
     /// Those that are not behind a jump host.
     direct: usize,
     /// Those of which other faults are reported now than are stored.
@@ -123,6 +127,11 @@ impl SharedFaults {
         self.members.clear();
         let names = routers.iter().map(|router| router.name.clone());
         self.places = names.zip(0..).collect();
+        let keys = |router: &Router| {
+            router.host_key.0.iter().map(|key| key.fingerprint.to_string()).collect()
+        };
+        self.host_keys =
+            routers.iter().map(|router| (router.name.clone(), keys(router))).collect();
         self.direct = routers.iter().filter(|router| router.jump.is_none()).count();
         for router in routers {
             let jump = router.jump.as_ref().map(|jump| SharedCause::Jump(jump.name.clone()));
@@ -234,6 +243,7 @@ impl SharedFaults {
         now: Instant,
     ) -> bool {
         let mut was_known = false;
+        let host_keys = self.host_keys.get(router).cloned().unwrap_or_default();
         if is_over(&SharedCause::Own(OwnFault::Unreachable)) {
             self.expected.remove(router);
         }
@@ -247,7 +257,9 @@ impl SharedFaults {
                 if let Some(Left { router, reported }) = affected.or(left) {
                     was_known = true;
                     let name = router.name.clone();
-                    state.ended.insert(name, Ended { router, reported, at: now });
+                    let is_new_key = *cause == SharedCause::Own(OwnFault::ChangedKey)
+                        && reported.keys.iter().any(|key| shown_one(key, &host_keys));
+                    state.ended.insert(name, Ended { router, reported, at: now, is_new_key });
                 }
             }
             !state.is_over()
@@ -293,6 +305,12 @@ impl SharedFaults {
         self.states.retain(|_, state| !state.is_over());
         reports
     }
+}
+
+/// Whether the key that the router showed, of a text `expected OLD, got NEW (...)`, is one of these.
+fn shown_one(text: &str, host_keys: &[String]) -> bool {
+    let shown = text.rsplit_once(", got ").map_or("", |(_, shown)| shown);
+    host_keys.iter().any(|key| shown.contains(key.as_str()))
 }
 
 impl Affected {

@@ -44,7 +44,7 @@ pub use {
     },
     backoff::Backoff,
     condition::Condition,
-    config_words::{nearest, plain_fault, unknown, unknown_key},
+    config_words::{nearest, nearest_within, plain_fault, unknown, unknown_key},
     error::{Error, advice, cause, explain, explain_or, failed},
     file::{FileError, is_at, move_away, open_own, replace, try_open_own},
     helper::{HelperSignals, wait_for_helper},

@@ -161,7 +161,7 @@ fn a_restart_in_the_middle() {
     let ends = [
         "core0: login accepted again",
         "core1: connected again",
-        "core2: host key right again",
+        "core2: new host key is in the configuration now",
         "core3: exports are recorded again",
         "hook no longer fails",
     ];
@@ -397,7 +397,7 @@ fn a_changed_host_key() {
     assert_eq!(fs::read_to_string(&path).unwrap(), text.replace(&old, &new));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
     daemon.signal(Signal::HUP);
-    sink.wait_for(&["Subject: [addrwatch] core1: host key right again\n"]);
+    sink.wait_for(&["Subject: [addrwatch] core1: new host key is in the configuration now\n"]);
     assert_eq!(sink.count(), 2);
     let same = command(&watching, &["host-key"], "").ok();
     assert!(same.stderr.contains("2 routers show the host key of the configuration"), "{same:?}");

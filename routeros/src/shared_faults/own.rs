@@ -86,7 +86,7 @@ impl OwnFault {
     pub(super) fn over(self) -> &'static str {
         match self {
             OwnFault::Unreachable => "connected again",
-            OwnFault::ChangedKey => "host key right again",
+            OwnFault::ChangedKey => "host key as configured again",
             OwnFault::UnknownKey | OwnFault::Algorithms | OwnFault::Local => "followed again",
             OwnFault::Exports => "exports are recorded again",
             OwnFault::Sections => "export complete again",

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Ended, LONGEST_GATHERING, NAMED, Places, QUIET, REPORT_AGAIN, Receivers, SharedCause,
+    Ended, LONGEST_GATHERING, NAMED, OwnFault, Places, QUIET, REPORT_AGAIN, Receivers, SharedCause,
     SharedFault, State,
 };
 use crate::config::{Router, RouterName};
@@ -189,6 +189,14 @@ impl State {
         let what = match (&self.fault.by, &*self.fault.subject) {
             (SharedCause::Login(_), "login refused" | "login not tried") => "login accepted again",
             (SharedCause::Jump(_), _) => "jump host works again",
+            (SharedCause::Own(OwnFault::ChangedKey), _) => {
+                let of = |router: &Arc<Router>| self.ended[&router.name].is_new_key;
+                match (routers.iter().any(of), routers.iter().all(of)) {
+                    (_, true) => "new host key is in the configuration now",
+                    (false, _) => "shows its earlier host key again",
+                    (true, false) => "host key as configured again",
+                }
+            }
             (SharedCause::Own(own), _) => own.over(),
             _ => "followed again",
         };
