@@ -130,8 +130,7 @@ impl SharedFaults {
         let keys = |router: &Router| {
             router.host_key.0.iter().map(|key| key.fingerprint.to_string()).collect()
         };
-        self.host_keys =
-            routers.iter().map(|router| (router.name.clone(), keys(router))).collect();
+        self.host_keys = routers.iter().map(|router| (router.name.clone(), keys(router))).collect();
         self.direct = routers.iter().filter(|router| router.jump.is_none()).count();
         for router in routers {
             let jump = router.jump.as_ref().map(|jump| SharedCause::Jump(jump.name.clone()));

@@ -426,7 +426,10 @@ fn another_host_key() {
     one.due_after(5);
     assert_ne!(one.key("c"), Joined::Known);
     assert!(one.due_after(5)[0].text.ends_with("\n\nkey c\n"));
-    assert_eq!(subjects(&one.end(0)), ["r0: login accepted again", "r0: shows its earlier host key again"]);
+    assert_eq!(
+        subjects(&one.end(0)),
+        ["r0: login accepted again", "r0: shows its earlier host key again"]
+    );
     assert!(one.faults.states.is_empty());
 }
 
