@@ -18,8 +18,8 @@ use std::{
 
 use aw_notify::PreparedMailer;
 use aw_service::{
-    Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, failed, group_id, info,
-    open_own, raise_open_files, warn,
+    Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, count_of, failed,
+    group_id, info, open_own, raise_open_files, warn,
 };
 use rustix::net::AddressFamily;
 use shm_layout::{CreateError, Writer, WriterOptions};
@@ -273,8 +273,9 @@ fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
     }
     tasks.recorder.configuration_read(&why);
     tasks.set(&new.routers);
-    let differ = reload::routers_that_differ(&old.routers, &new.routers);
-    info(format_args!("configuration loaded: {} routers{differ}", new.routers.len()));
+    let differ = reload::routers_that_differ(&old.archive, &old.routers, &new.routers);
+    let count = count_of(new.routers.len() as u64, "router", "routers");
+    info(format_args!("configuration loaded: {count}{differ}"));
 }
 
 /// The files, directories and ports that are accessed later, for the sandbox.

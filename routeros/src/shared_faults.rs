@@ -35,8 +35,10 @@ const REPORT_AGAIN: Duration = Duration::from_secs(3600);
 /// Of a fault of a router itself, so many causes are reported until its end; of further ones, one a day.
 const MAX_KEYS: usize = 8;
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Routers that a report names.
+/// Routers that a line of the log names, and of which a mail has the reason or the end.
 const NAMED: usize = 10;
+/// Routers that a mail names: who gets it may have nothing else.
+const ALL: usize = 1000;
 
 /// What [`SharedFaults::begin`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

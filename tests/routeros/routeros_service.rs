@@ -394,7 +394,7 @@ fn check_compares_with_the_base() {
     router.state().faults.no_secrets = true;
     assert!(check().ok().stdout.contains("  sensitive missing  "));
     router.state().faults.marks.push("#error exporting /ip socks".into());
-    let found = check().refused("aw-routeros", &["1 of 1 routers cannot be followed"]).stdout;
+    let found = check().refused("aw-routeros", &["1 of 1 router cannot be followed"]).stdout;
     assert!(found.contains("the router failed to export /ip socks"), "{found}");
 }
 

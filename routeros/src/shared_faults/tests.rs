@@ -75,7 +75,7 @@ fn one_report_for_all_and_one_when_it_is_over() {
     assert_eq!(
         reports[0].text,
         "user a, password_file /p\n\nlogin refused\n\
-         Not followed: 20 routers: r00, r01, r02, r03, r04, r05, r06, r07, r08, r09 and 10 more.\n\
+         Not followed: 20 routers: r00, r01, r02, r03, r04, r05, r06, r07, r08, r09, r10, r11, r12, r13, r14, r15, r16, r17, r18, r19.\n\
          The login was refused by 3 routers: r00, r01, r02. It is not tried on the others, because servers lock accounts.\n"
     );
     assert_eq!(one.due_after(100_000), []);
@@ -303,7 +303,7 @@ fn all_are_gone() {
         ),
         "{text}"
     );
-    let end = "\nr9 (192.0.2.9:22): unreachable for 1 min 30 s: r9 is off\nand 2 more (aw-routeros show)\n";
+    let end = "\nr9 (192.0.2.9:22): unreachable for 1 min 30 s: r9 is off\nand 2 more (aw-routeros show has their reasons): r10, r11\n";
     assert!(text.ends_with(end), "{text}");
     assert_eq!(one.due_after(100_000), []);
     for n in 0..11 {
