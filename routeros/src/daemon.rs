@@ -35,7 +35,7 @@ use self::router_tasks::RouterTasks;
 use crate::{
     Options, access,
     config::Config,
-    control::{self, ExportRequest},
+    control::{self, ControlRequest, Requested},
     git::Repository,
     hooks::{self, HookCommand, Hooks},
     login_gate,
@@ -162,7 +162,7 @@ async fn follow(
     (config, path): (Config, &Path),
     syslog: Option<SyslogSockets>,
     (recorder, lock): (Arc<Recorder>, &ArchiveLock),
-    mut requests: mpsc::Receiver<ExportRequest>,
+    mut requests: mpsc::Receiver<ControlRequest>,
     open_files: u64,
     signals: &Signals,
     startup: &mut Startup,
@@ -188,9 +188,12 @@ async fn follow(
                 ready.map_err(failure)?;
                 while wake.try_read(&mut [0; 16]).is_ok_and(|read| read > 0) {}
             }
-            Some((name, to)) = requests.recv() => match name.is_empty() {
-                true => reload_requests.push(to),
-                false => tasks.export(&name, to),
+            Some((requested, to)) = requests.recv() => match requested {
+                Requested::Reload => reload_requests.push(to),
+                Requested::Export(name) => tasks.export(&name, to),
+                Requested::Faults => {
+                    let _ = to.send(recorder.write_fault().map_or_else(answer_well, ExportAnswer::failed));
+                }
             },
             _ = minute.tick() => lock.alive(),
             _ = second.tick() => {
@@ -230,7 +233,7 @@ async fn follow(
         // After the signal that was sent before them.
         for to in reload_requests.drain(..) {
             let _ = to.send(match refused.as_str() {
-                "" => ExportAnswer { result: ExportResult::Unchanged, ..ExportAnswer::default() },
+                "" => answer_well(),
                 why => ExportAnswer::failed(why),
             });
         }
@@ -239,6 +242,11 @@ async fn follow(
     lock.alive();
     recorder.syslog_senders.report();
     Ok(())
+}
+
+/// To a request that is no export.
+fn answer_well() -> ExportAnswer {
+    ExportAnswer { result: ExportResult::Unchanged, ..ExportAnswer::default() }
 }
 
 /// Another program writes to the ring: an aw-routeros of another archive.
