@@ -1,6 +1,6 @@
 //! Alerts about the sensor itself and about aw-alert: what is lost, forgotten, full or blind.
 
-use aw_detect::{Alert, AlertKind};
+use aw_detect::Alert;
 use aw_output::{FaultKind, FaultReport, Faults, RingState, this_host};
 
 /// The alerts that the state of a ring causes.

@@ -42,7 +42,7 @@ fn text_and_json() {
 /// Who reads that a change is by UNKNOWN takes it for an intruder's, unless the mail has the reason.
 #[test]
 fn a_change_of_a_time_without_a_connection() {
-    let time = |second| Timestamp::from_second(1_700_000_000 + second).unwrap();
+    let time = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
     let of = |candidates, unwatched| {
         change(Credit { candidates, unwatched, ..Credit::default() }).text("now", false)
     };
