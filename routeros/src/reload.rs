@@ -36,7 +36,7 @@ pub fn routers_that_differ(archive: &Path, old: &[Router], new: &[Router]) -> St
         let [from, to] = [gone, one].map(|router| archive.join(router.name.as_str()));
         let (from, to) = (from.display(), to.display());
         format!(
-            "; {} has the address of {}: if it is renamed, its archive goes on with: systemctl stop aw-routeros; rm -rf {to}; mv -T {from} {to}; systemctl start aw-routeros",
+            "; {} has the address of {}: if it is renamed, give it the archive: systemctl stop aw-routeros; rm -rf {to}; mv -T {from} {to}; systemctl start aw-routeros",
             one.name, gone.name
         )
     });
@@ -139,7 +139,7 @@ mod tests {
         let mut renamed = routers(1..4);
         renamed[0].name = "core".to_owned().try_into().unwrap();
         let differ = routers_that_differ(&routers(1..4), &renamed);
-        let hint = "; core has the address of r1: if it is renamed, its archive goes on with: systemctl stop aw-routeros; rm -rf /x/core; mv -T /x/r1 /x/core; systemctl start aw-routeros";
+        let hint = "; core has the address of r1: if it is renamed, give it the archive: systemctl stop aw-routeros; rm -rf /x/core; mv -T /x/r1 /x/core; systemctl start aw-routeros";
         assert!(differ.ends_with(hint), "{differ}");
     }
 
