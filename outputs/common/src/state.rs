@@ -250,7 +250,12 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return;
         }
-        let made = tempfile::tempdir().unwrap(); // of root, mode 700
+        let made = tempfile::tempdir().unwrap();
+        let set_mode = |mode| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            fs::set_permissions(made.path(), mode).unwrap();
+        };
+        set_mode(0o700); // of root
         let owner = Identity {
             user: Uid::from_raw(65534),
             group: Gid::from_raw(65534),
@@ -261,8 +266,7 @@ mod tests {
         let hiding = format!("who may not enter {}: choose another place", made.path().display());
         assert!(why.contains(&hiding) && why.ends_with("with --state-dir)"), "{why}");
         assert!(!path.exists());
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
-        fs::set_permissions(made.path(), mode).unwrap();
+        set_mode(0o711);
         make_directory(&path, Some(&owner)).unwrap();
     }
 
