@@ -34,6 +34,8 @@ pub struct UnitCommand {
     pub program: String,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Those of them that are in variables, such as OPTIONS.
+    pub given: Vec<String>,
     /// The variables of the unit and its files.
     variables: BTreeMap<String, String>,
     /// Files of options that this user cannot read, each with the cause: what is in them is not among the arguments.
@@ -84,7 +86,7 @@ impl UnitFiles {
             Path::new(started.trim_start_matches(['-', '@', ':', '+', '!'])).file_name()?;
         let program = started.to_str().filter(|started| *started == program)?.to_owned();
         let value = |name: &str| variables.get(name).map_or("", String::as_str);
-        let mut arguments = Vec::new();
+        let (mut arguments, mut given) = (Vec::new(), Vec::new());
         for mut word in line {
             // The check reads it as systemd does, as root.
             for (name, path) in &self.credentials {
@@ -93,14 +95,17 @@ impl UnitFiles {
                 }
             }
             match word.strip_prefix('$').filter(|name| is_name(name)) {
-                Some(name) => arguments.extend(words(value(name))),
+                Some(name) => {
+                    given.extend(words(value(name)));
+                    arguments.extend(words(value(name)));
+                }
                 None => {
                     let word = self.without_specifiers(&word).unwrap_or(word);
                     arguments.push(expanded(&word, value));
                 }
             }
         }
-        Some(UnitCommand { program, arguments, variables, unread, ignored })
+        Some(UnitCommand { program, arguments, given, variables, unread, ignored })
     }
 
     /// A text with what its specifiers stand for (systemd.unit(5)); none if one is not known here.
@@ -371,6 +376,21 @@ mod tests {
             "",
         );
         assert_eq!(loaded.unwrap().arguments, ["-c", "/etc/x.cnf"]);
+        // The service opens what OPTIONS names itself.
+        for (variables, is_loaded) in [
+            ("", true),
+            ("OPTIONS=-c /etc/x.cnf", false),
+            ("OPTIONS=-c/etc/x.cnf", false),
+            ("OPTIONS=--config=/etc/x.cnf", false),
+            ("OPTIONS=--to /srv/etc/x.cnf", true),
+        ] {
+            command(
+                "/usr/bin/aw-x -c ${CREDENTIALS_DIRECTORY}/x.cnf $OPTIONS\nLoadCredential=x.cnf:/etc/x.cnf",
+                variables,
+            );
+            let unit = UnitFiles::read("aw-x", &[made.path()]).unwrap();
+            assert_eq!(unit.loads(Path::new("/etc/x.cnf")), is_loaded, "{variables}");
+        }
         assert_eq!(command("/bin/sh -c 'aw-x --learn 0'", ""), None);
         assert_eq!(command("", ""), None);
     }
@@ -386,6 +406,7 @@ mod tests {
         ];
         let command = UnitCommand {
             ignored: Vec::new(),
+            given: Vec::new(),
             program: "c".into(),
             arguments: vec!["--".into(), "eth1".into()],
             variables: BTreeMap::from(

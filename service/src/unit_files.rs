@@ -287,7 +287,11 @@ impl UnitFiles {
 
     /// Whether systemd reads this file as root, and gives it to the service.
     pub fn loads(&self, file: &Path) -> bool {
-        self.credentials.iter().any(|(_, path)| path == file)
+        let shown = file.display().to_string();
+        let names_it = |word: &String| word.strip_suffix(&shown).is_some_and(is_option_before);
+        // What OPTIONS names, the service opens itself.
+        let is_named = || self.command().is_some_and(|command| command.given.iter().any(names_it));
+        self.credentials.iter().any(|(_, path)| path == file) && !is_named()
     }
 
     /// Whether the service begins as another user than root, without the right to ports below 1024.
@@ -381,13 +385,25 @@ impl UnitFiles {
                 match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
                     Ok(()) | Err(Errno::ROFS) => format!("{edit}; {restart}"),
                     Err(Errno::NOENT) => {
-                        format!("install -d -m 750 -o {user} {shown}; {edit}; {restart}")
+                        format!("install -d -m 750 {} {shown}; {edit}; {restart}", self.owner())
                     }
                     Err(_) => format!("chown {user} {shown}; {edit}; {restart}"),
                 }
             }
         };
         Some(format!("the unit {unit} makes it read-only ({steps})"))
+    }
+
+    /// The options of install(1) for a directory of the service, which its group may read.
+    fn owner(&self) -> String {
+        let user = self.user.as_deref().unwrap_or("root");
+        match &self.group {
+            // The archive of routers is for its user alone.
+            Some(group) if group != user && user != "aw-routeros" => {
+                format!("-o {user} -g {group}")
+            }
+            _ => format!("-o {user}"),
+        }
     }
 
     /// Steps to a directory that the service can write to.
@@ -398,7 +414,8 @@ impl UnitFiles {
             format!("choose a place in {}, which needs no more, or in /srv: ", own.display())
         });
         format!(
-            "{own}install -d -m 750 -o {user} /srv/{user}; systemctl edit {unit}: [Service] and ReadWritePaths=/srv/{user}"
+            "{own}install -d -m 750 {} /srv/{user}; systemctl edit {unit}: [Service] and ReadWritePaths=/srv/{user}",
+            self.owner()
         )
     }
 
@@ -431,6 +448,11 @@ pub fn may_be_given(directory: &Path) -> bool {
     let least = if in_var { 4 } else { 3 }; // with the root directory
     let is_deep = real.components().count() >= least;
     !is_below(&HOMES) && !is_below(&OTHERS) && !is_shared && !is_used && is_deep
+}
+
+/// Whether this is what stands before a value in its word: nothing, `-c` or `--config=`.
+fn is_option_before(text: &str) -> bool {
+    text.is_empty() || text.starts_with('-') && (text.len() == 2 || text.ends_with('='))
 }
 
 /// A unit that an administrator has masked: it is empty, or a link to /dev/null.

@@ -43,7 +43,7 @@ pub fn cause_and_remedy(error: &Error, database: &str) -> String {
         return connection_fault(&cause(error));
     };
     let remedy = match server.code {
-        1045 | 1698 => " (set user and password in the section [addrwatch] of --config)".into(),
+        1045 | 1698 => " (set user and password in the section [addrwatch] of the file of --config; aw-mysql reads it at its start: systemctl restart aw-mysql)".into(),
         1044 | 1142 => format!(" (GRANT ALL ON `{database}`.* TO the user)"),
         1049 => format!(" (CREATE DATABASE `{database}`)"),
         NO_SUCH_TABLE => " (rename it back)".into(),

@@ -51,6 +51,9 @@ fn homes_and_shared_directories() {
         fs::write(made.path().join("aw-x.service"), text).unwrap();
         UnitFiles::read("aw-x", &[made.path()]).unwrap().forbids_writing(Path::new(place))
     };
+    // Members of the group of the services may read what is there.
+    let why = forbids("Group=addrwatch", "/srv/none").unwrap();
+    assert!(why.contains("(install -d -m 750 -o daemon -g addrwatch /srv/none; "), "{why}");
     let home = "/home/alice/db";
     assert_eq!(forbids("ProtectHome=no", home), None);
     assert_eq!(forbids("ProtectHome=read-only\nReadWritePaths=/home/alice", home), None);
