@@ -54,6 +54,13 @@ fn who_had_it() {
         ["02:00:00:00:00:02 changed null 120 eth0 0", "02:00:00:00:00:01 changed 180 7320 eth0 0"]
     );
     assert_eq!(who("13:59:59"), ["02:00:00:00:00:01 one-sided null 1 eth0 0"]);
+    let before = "nothing of that time is recorded: the history begins 1 h 0 min later";
+    for of in [["who", ADDRESS], ["mac", "02:00:00:00:00:01"]] {
+        let asked = run(history.query(&[of[0], of[1], "--at", "2026-11-20 13:00"])).ok();
+        assert!(asked.stderr.contains(before), "{asked:?}");
+        let asked = run(history.query(&[of[0], of[1], "--at", "2026-11-20 14:01"])).ok();
+        assert!(!asked.stderr.contains("nothing of that time"), "{asked:?}");
+    }
     assert_eq!(who("23:00"), ["02:00:00:00:00:01 one-sided 18300 null eth0 0"]);
     let ip = fields(&history, &["ip", ADDRESS, "--at", "2026-11-20 14:32"], &["mac", "how_sure"]);
     assert_eq!(ip, ["02:00:00:00:00:01 sure"]);

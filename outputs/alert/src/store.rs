@@ -218,6 +218,12 @@ impl AlertStore {
         self.execute("INSERT INTO outbox (channel, message) VALUES (?, ?)", [channel, &text])
     }
 
+    /// Removes what was to announce a first day that is over: a channel with hours has it still.
+    pub fn remove_first_day(&mut self) -> SinkResult {
+        // In a text, the quotes have a backslash.
+        self.execute("DELETE FROM outbox WHERE message LIKE '%\"kind\":\"learning\"%'", [])
+    }
+
     /// The channels with queued messages, and how many each has.
     pub fn channels(&mut self) -> SinkResult<Vec<(String, u64)>> {
         self.memory.with(|database| {

@@ -434,6 +434,20 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
     {
         return Some(format!("put the name into quotes: mac '{first} {second}'"));
     }
+    // Before the question.
+    if let Some(first) = arguments.first()
+        && TIMES.contains(&first.split('=').next().unwrap_or_default())
+        && text(ContextKind::InvalidArg).is_some_and(|option| option.starts_with("--"))
+    {
+        return Some("times stand after the question: aw-query who ADDRESS --at TIME".into());
+    }
+    if let [question, _, time @ ..] = arguments
+        && ["who", "ip", "mac"].contains(&question.as_str())
+        && !time.is_empty()
+        && parse_time(&time.join(" "), &Zoned::now()).is_ok()
+    {
+        return Some(format!("write --at '{}'", time.join(" ")));
+    }
     // The word that clap reports may be a later one: it takes the second one for the address.
     let now = Zoned::now();
     (0..arguments.len()).find_map(|at| {

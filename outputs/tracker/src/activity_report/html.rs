@@ -288,11 +288,12 @@ fn earlier_hours(
 ) -> fmt::Result {
     let before = device.days.len().saturating_sub(1);
     let days = report.days().zip(&device.days).take(before).skip(before.saturating_sub(EARLIER));
-    if days.clone().all(|(_, hours)| *hours == 0) {
+    let days: Vec<_> = days.collect();
+    if days.iter().all(|(_, hours)| **hours == 0) {
         return Ok(());
     }
     page.push_str("<details><summary>days before</summary><ul class=\"ips mono\">");
-    for (date, hours) in days.collect::<Vec<_>>().into_iter().rev() {
+    for (date, hours) in days.into_iter().rev() {
         write!(page, "<li>{} <span>{}</span>", date.strftime("%a %-d %b"), hour_ranges(*hours))?;
     }
     page.push_str("</ul></details>");
