@@ -247,12 +247,45 @@ pub(crate) fn check_as_unit(name: &str) -> Result<(), String> {
         format!("tried without the variable {name}: the check begins as root, and the service does not\n")
     });
     let lines = unread.chain(left_out).collect::<String>();
-    let text = format!("tried: {}\n{lines}", command.text());
+    let restart =
+        match has_other_options(Path::new(SERVICES), Path::new("/proc"), unit.name(), &command) {
+            true => format!(
+                "{0} runs with other options, of before a change: systemctl restart {0}\n",
+                unit.name()
+            ),
+            false => String::new(),
+        };
+    let text = format!("tried: {}\n{lines}{restart}", command.text());
     let _ = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush());
     let own = env::current_exe().map_err(|error| format!("find this program: {error}"))?;
     let found = if command.ignored.is_empty() { "1".into() } else { command.ignored.join("\n") };
     let error = trial(&own, &command, unit.user_variables()).env(IS_OF_UNIT, found).exec();
     Err(format!("run {}: {}", own.display(), explain(&error)))
+}
+
+/// The control groups of services, with the processes of each.
+const SERVICES: &str = "/sys/fs/cgroup/system.slice";
+/// Bytes of a command line, at most.
+const MAX_LINE: u64 = 1 << 20;
+
+/// Whether the service runs, and no process of it has this command line.
+fn has_other_options(services: &Path, processes: &Path, unit: &str, command: &UnitCommand) -> bool {
+    let read = |path: &Path| read_file_text(path, FileKind::State, MAX_LINE).unwrap_or_default();
+    let all = read(&services.join(format!("{unit}.service/cgroup.procs")));
+    let lines: Vec<String> = all
+        .lines()
+        .map(|process| read(&processes.join(process).join("cmdline")))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let is_same = |line: &String| {
+        let words: Vec<&str> = line.trim_end_matches('\0').split('\0').skip(1).collect();
+        // systemd copies a file of LoadCredential= to a directory of its own.
+        let is_same = |(word, own): (&&str, &String)| {
+            word == own || word.starts_with("/run/credentials/") && own.starts_with('/')
+        };
+        words.len() == command.arguments.len() && words.iter().zip(&command.arguments).all(is_same)
+    };
+    !lines.is_empty() && !lines.iter().any(is_same)
 }
 
 /// The check of this command line.
@@ -418,6 +451,37 @@ mod tests {
         assert!(trial.get_args().eq(["--check", "--", "eth1"]));
         let names: Vec<_> = trial.get_envs().map(|(name, _)| name).collect();
         assert_eq!(names, [IS_OF_UNIT, "PATH", "TZ", "USER"]);
+    }
+
+    /// A restart that was forgotten is named.
+    #[test]
+    fn the_options_of_a_running_service() {
+        let made = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = made.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let command = UnitCommand {
+            ignored: Vec::new(),
+            given: Vec::new(),
+            program: "aw-x".into(),
+            arguments: ["-c", "/etc/x.cnf", "--retention", "90"].map(String::from).into(),
+            variables: BTreeMap::new(),
+            unread: Vec::new(),
+        };
+        let differs = || has_other_options(made.path(), made.path(), "aw-x", &command);
+        assert!(!differs(), "it does not run");
+        write("aw-x.service/cgroup.procs", "7\n8\n");
+        for (line, is_other) in [
+            ("aw-x\0-c\0/run/credentials/aw-x.service/x.cnf\0--retention\x0090\0", false),
+            ("aw-x\0-c\0/etc/x.cnf\0--retention\x0030\0", true),
+            ("aw-x\0-c\0/etc/x.cnf\0", true),
+        ] {
+            write("7/cmdline", "aw-x\0--sender\0");
+            write("8/cmdline", line);
+            assert_eq!(differs(), is_other, "{line:?}");
+        }
     }
 
     /// In a unit, % begins a specifier; in a file of variables, it is a letter.
