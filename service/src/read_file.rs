@@ -23,7 +23,7 @@ use crate::{
 use rustix::{
     fs::{Mode, OFlags, fcntl_setfl, open},
     io::Errno,
-    process::geteuid,
+    process::{getegid, geteuid, getgroups},
 };
 
 /// What a file is read as, which decides what it may be.
@@ -93,8 +93,16 @@ pub fn open_file(path: &Path, kind: FileKind) -> io::Result<File> {
             return Err(refused(format!("all users can write to it (chmod o-w {path})")));
         }
         FileKind::Secret if others(0o007) => {
-            let why = format!("other users may read or write it (chmod o= {path})");
-            return Err(refused(why));
+            // A service that is not its owner could not read it then.
+            let (user, of_group) = (geteuid(), is_of_group(metadata.gid()));
+            let may_read = user.is_root()
+                || metadata.uid() == user.as_raw()
+                || metadata.mode() & 0o040 != 0 && of_group;
+            let remedy = match may_read {
+                true => format!("chmod o= {path}"),
+                false => format!("chown {} {path}; chmod 600 {path}", crate::user_name()),
+            };
+            return Err(refused(format!("other users may read or write it ({remedy})")));
         }
         _ => {}
     }
@@ -102,6 +110,11 @@ pub fn open_file(path: &Path, kind: FileKind) -> io::Result<File> {
         fcntl_setfl(&file, OFlags::empty())?;
     }
     Ok(file)
+}
+
+fn is_of_group(group: u32) -> bool {
+    getegid().as_raw() == group
+        || getgroups().unwrap_or_default().iter().any(|one| one.as_raw() == group)
 }
 
 /// The content of a file of at most `most` bytes.

@@ -53,7 +53,8 @@ impl UnitFiles {
 
     /// The same of a unit with another name than its program.
     pub fn command_of(&self, program: &str) -> Option<UnitCommand> {
-        let (mut variables, mut unread, mut ignored) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut variables, mut unread) = (BTreeMap::new(), Vec::new());
+        let mut ignored = self.misplaced.clone();
         // Not what only systemd knows, such as %b.
         let known = self.environment.iter().filter_map(|line| self.without_specifiers(line));
         variables.extend(known.filter_map(|line| {
@@ -498,7 +499,7 @@ mod tests {
         file(
             "aw-c@.service",
             &format!(
-                "Environment=RATE=5%% BOOT=%b NAME=%N\nEnvironmentFile=-{place}/all\nEnvironmentFile=-{place}/own-%i\nEnvironmentFile=-{place}/none-%i\nExecStart=/usr/bin/c -q --join %t/c --instance %i --boot %b $OPTIONS_ALL $OPTIONS\n"
+                "[Service]\nEnvironment=RATE=5%% BOOT=%b NAME=%N\nEnvironmentFile=-{place}/all\nEnvironmentFile=-{place}/own-%i\nEnvironmentFile=-{place}/none-%i\nExecStart=/usr/bin/c -q --join %t/c --instance %i --boot %b $OPTIONS_ALL $OPTIONS\n"
             ),
         );
         let unit = || UnitFiles::read("aw-c@eth0.7", &[made.path()]).unwrap();

@@ -77,6 +77,8 @@ pub struct UnitFiles {
     user: Option<String>,
     group: Option<String>,
     groups: Vec<String>,
+    /// Lines that systemd ignores, because they stand outside of [Service].
+    pub(crate) misplaced: Vec<String>,
     /// Files that systemd reads as root for the unit, with the names that they have for it.
     pub(crate) credentials: Vec<(String, PathBuf)>,
     /// Addresses whose packets are dropped, unless they are allowed.
@@ -128,8 +130,16 @@ impl UnitFiles {
             return None;
         }
         let mut unit = UnitFiles { unit: name.into(), ..UnitFiles::default() };
-        for text in own.iter().chain(edits.values()).filter_map(|path| read(path)) {
-            logical_lines(&text).iter().for_each(|line| unit.apply(line));
+        for path in own.iter().chain(edits.values()) {
+            let Some(text) = read(path) else { continue };
+            let mut section = String::new();
+            for line in logical_lines(&text) {
+                match line.trim().strip_prefix('[') {
+                    Some(name) => section = name.trim_end_matches(']').to_owned(),
+                    None if section == "Service" => unit.apply(&line),
+                    None => unit.misplaced.extend(misplaced(path, &section, &line)),
+                }
+            }
         }
         Some(unit)
     }
@@ -419,6 +429,15 @@ impl UnitFiles {
         )
     }
 
+    /// The addresses of other machines from which the unit accepts connections, if it accepts those of some only.
+    pub fn lets_in(&self) -> Option<String> {
+        let is_all = |address: &String| ALL.contains(&&**address);
+        let others = self.allowed.iter().filter(|address| !LOCAL.contains(&&***address));
+        let others = others.map(String::as_str).collect::<Vec<_>>().join(" ");
+        (self.denied.iter().any(is_all) && !self.allowed.iter().any(is_all) && !others.is_empty())
+            .then_some(others)
+    }
+
     /// What the unit does with connections from other machines, if it accepts those of this machine only, with the remedy.
     pub fn drops_clients(&self) -> Option<String> {
         let is_one_of = |list: &[&str], address: &String| list.contains(&&**address);
@@ -448,6 +467,20 @@ pub fn may_be_given(directory: &Path) -> bool {
     let least = if in_var { 4 } else { 3 }; // with the root directory
     let is_deep = real.components().count() >= least;
     !is_below(&HOMES) && !is_below(&OTHERS) && !is_shared && !is_used && is_deep
+}
+
+/// The fault of a line of the section [Service] that stands in another one, or in none: systemd ignores it.
+fn misplaced(path: &Path, section: &str, line: &str) -> Option<String> {
+    let mut trial = UnitFiles::default();
+    trial.apply(line);
+    let place = if section.is_empty() { "no section".into() } else { format!("[{section}]") };
+    (trial != UnitFiles::default()).then(|| {
+        format!(
+            "{}: systemd ignores the line {}, which stands in {place} (write the line [Service] above it, then systemctl daemon-reload and restart)",
+            path.display(),
+            line.trim()
+        )
+    })
 }
 
 /// Whether this is what stands before a value in its word: nothing, `-c` or `--config=`.

@@ -37,7 +37,10 @@ pub struct Page {
 /// Parses `[ADDR:]PORT`; the default address is 127.0.0.1, which only this machine can reach.
 pub fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
     let port = || text.parse().ok().map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
-    text.parse().ok().or_else(port).ok_or("must be ADDR:PORT, [IPv6]:PORT or PORT")
+    text.parse()
+        .ok()
+        .or_else(port)
+        .ok_or("must be ADDR:PORT, [IPv6]:PORT or PORT, with a port of 1 to 65535")
 }
 
 /// Listens on the address that `option` names. Call it before [`crate::run`], which forbids it.
@@ -67,7 +70,7 @@ pub fn check_port(
     mark: &str,
 ) -> Result<String, Vec<String>> {
     let unit = options.unit().filter(|_| !address.ip().to_canonical().is_loopback());
-    let dropped = unit.and_then(|unit| unit.drops_clients());
+    let dropped = unit.as_ref().and_then(|unit| unit.drops_clients());
     let mut faults: Vec<_> =
         dropped.map(|why| format!("listen on {address}: {why}")).into_iter().collect();
     let page = format!("http://{address}{path}");
@@ -82,6 +85,9 @@ pub fn check_port(
         }
         _ => format!("{page} can be served"),
     };
+    // Whether the clients are among them is not known here.
+    let lets_in = unit.as_ref().and_then(|unit| unit.lets_in());
+    let note = note + &lets_in.map_or(String::new(), |from| format!("; its unit lets in {from}"));
     if faults.is_empty() { Ok(note) } else { Err(faults) }
 }
 

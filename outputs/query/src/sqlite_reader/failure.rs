@@ -28,7 +28,7 @@ pub fn failure(path: &str, error: rusqlite::Error) -> Error {
 
 /// Where the history may be instead.
 fn no_file() -> String {
-    const START: &str = "start aw-sqlite, which creates it, or choose a file with --database";
+    const START: &str = "start aw-sqlite, which creates it, or choose a file with --database; if it runs, sudo aw-sqlite --check has the reason";
     // Who has switched aw-mysql on has its history there.
     const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/aw-mysql.service";
     match Path::new(ENABLED).is_symlink() {
