@@ -230,9 +230,10 @@ fn check_owner(path: &Path, entry: &Metadata) -> io::Result<()> {
     if owner == 0 || owner == user.as_raw() || user.is_root() && sudo() {
         return Ok(());
     }
-    let path = path.display();
+    let place = directory(path).display();
+    let (path, me) = (path.display(), if user.is_root() { "root" } else { crate::user_name() });
     Err(refused(format!(
-        "{path} belongs to user id {owner}, and any user can create such a file there (move it to another directory, or change its owner)"
+        "{path} belongs to user id {owner}, and any user can create such a file in {place} (move it to another directory, or chown {me} {path})"
     )))
 }
 
