@@ -157,10 +157,10 @@ pub fn run(
     program: impl FnOnce(&mut Startup) -> Result<(), Error>,
 ) -> ExitCode {
     log::set_name(name);
-    let mut ignored = Vec::new();
+    let mut ignored: Vec<String> = Vec::new();
     if access::unit() == Some(name) && std::env::var("OPTIONS").is_ok_and(|it| it.is_empty()) {
         let file = Path::new("/etc/default").join(name);
-        ignored = access::ignored_options(&file, name);
+        ignored.extend(access::ignored_options(&file, name));
         ignored.iter().for_each(warn);
     }
     // In the background standard error is not visible.
