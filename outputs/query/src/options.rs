@@ -435,10 +435,10 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
         return Some(format!("put the name into quotes: mac '{first} {second}'"));
     }
     // Before the question.
-    if let Some(first) = arguments.first()
-        && TIMES.contains(&first.split('=').next().unwrap_or_default())
-        && text(ContextKind::InvalidArg).is_some_and(|option| option.starts_with("--"))
-    {
+    const QUESTIONS: [&str; 6] = ["who", "ip", "mac", "changes", "devices", "export"];
+    let question = arguments.iter().position(|word| QUESTIONS.contains(&word.as_str()));
+    let is_time = |word: &String| TIMES.contains(&word.split('=').next().unwrap_or_default());
+    if question.is_some_and(|at| arguments[..at].iter().any(is_time)) {
         return Some("times stand after the question: aw-query who ADDRESS --at TIME".into());
     }
     if let [question, _, time @ ..] = arguments
