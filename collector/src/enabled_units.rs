@@ -57,11 +57,12 @@ impl EnabledUnits {
         running: &[InterfaceName],
     ) {
         let enabled = self.enabled();
-        let is_still = |name: &InterfaceName| {
-            enabled.contains(name) && !running.contains(name) && !self.has_group(*name)
-        };
+        // One that fails at each start has a control group at times: only looks decide about that.
+        let is_still = |name: &InterfaceName| enabled.contains(name) && !running.contains(name);
         self.not_running = before.filter(is_still).collect();
         self.stopped = self.not_running.clone();
+        // In the log of this process, too.
+        self.not_running.iter().for_each(warn_of);
     }
 
     /// Looks again if it is time. `running`: the interfaces of all collectors. Returns those of before that are none any more.
@@ -84,11 +85,7 @@ impl EnabledUnits {
             true => self.stopped.contains(name) || self.not_running.contains(name),
             false => self.stopped.contains(name) && self.not_running.contains(name),
         });
-        for name in not_running.iter().filter(|name| !self.not_running.contains(name)) {
-            warn(format_args!(
-                "{name} is not captured: {PREFIX}{name} is enabled, but does not run (systemctl status {PREFIX}{name} has the reason; systemctl disable {PREFIX}{name} if it is not to be captured)"
-            ));
-        }
+        not_running.iter().filter(|name| !self.not_running.contains(name)).for_each(warn_of);
         let mut over = std::mem::replace(&mut self.not_running, not_running);
         over.retain(|name| !self.not_running.contains(name));
         self.stopped = stopped;
@@ -119,6 +116,12 @@ impl EnabledUnits {
         let group = |groups: &PathBuf| groups.join(format!("{PREFIX}{instance}.service"));
         self.groups.as_ref().is_some_and(|groups| group(groups).is_dir())
     }
+}
+
+fn warn_of(name: &InterfaceName) {
+    warn(format_args!(
+        "{name} is not captured: {PREFIX}{name} is enabled, but does not run (systemctl status {PREFIX}{name} has the reason; systemctl disable {PREFIX}{name} if it is not to be captured)"
+    ));
 }
 
 #[cfg(test)]
@@ -165,7 +168,7 @@ mod tests {
         fs::create_dir_all(&group).unwrap();
         (0..3).for_each(|_| drop(enabled.look_now(&running)));
         assert_eq!(enabled.not_running(), []);
-        fs::remove_dir(group).unwrap();
+        fs::remove_dir(&group).unwrap();
         (0..2).for_each(|_| drop(enabled.look_now(&running)));
         assert_eq!(enabled.not_running(), names("eth1"));
         for target in TARGETS {
@@ -181,6 +184,15 @@ mod tests {
         let mut restarted = EnabledUnits::new(units.clone(), Some(groups.clone()));
         restarted.resume(names("eth0 eth1 eth9").into_iter(), &running);
         assert_eq!(restarted.not_running(), names("eth1"), "at once");
+        assert_eq!(restarted.look_now(&running), []);
+        assert_eq!(restarted.not_running(), names("eth1"));
+        // The restart meets a unit that fails at each start in the moment in which it runs.
+        fs::create_dir_all(&group).unwrap();
+        let mut restarted = EnabledUnits::new(units.clone(), Some(groups.clone()));
+        restarted.resume(names("eth1").into_iter(), &running);
+        assert_eq!(restarted.not_running(), names("eth1"));
+        assert_eq!(restarted.look_now(&running), []);
+        fs::remove_dir(&group).unwrap();
         assert_eq!(restarted.look_now(&running), []);
         assert_eq!(restarted.not_running(), names("eth1"));
         // No systemd.

@@ -75,9 +75,10 @@ impl SampleFile {
             .map_err(|error| Error::io(format_args!("write {}", path.display()), error))?
             .ok_or_else(|| {
                 failed(format_args!(
-                    "write {}: the file exists and is not a sample file with link type {} (remove it, or choose another name)",
+                    "write {}: the file exists and is not a sample file with link type {} ({}; or choose another name)",
                     path.display(),
-                    link as u32
+                    link as u32,
+                    aw_service::move_away(&path)
                 ))
             })?;
         let stored = [0; Counter::ALL.len()];
@@ -120,9 +121,10 @@ impl SampleFile {
     }
 
     fn close(&mut self, why: impl std::fmt::Display) {
-        let path = self.path.display();
         warn(format_args!(
-            "store refused frames in {path}: {why} (rename or remove it, then send SIGHUP)"
+            "store refused frames in {}: {why} ({}; then send SIGHUP)",
+            self.path.display(),
+            aw_service::move_away(&self.path)
         ));
         self.closed = true;
     }

@@ -139,7 +139,7 @@ impl Trial<'_> {
                 let label = options.sources().ok().and_then(|sources| sources.label);
                 let absent = missing.iter().filter_map(|(name, why)| Some((*name, (*why)?)));
                 for (name, why) in absent {
-                    let waits = format!("the collector waits for {name}: {why}");
+                    let waits = format!("the collector waits for {name}: {why}{}", of_parent(name));
                     match options.wait || label == Some(name) || why != interface::NO_SUCH {
                         true => self.notes.push(waits),
                         false => {
@@ -351,6 +351,16 @@ fn kernel_address(text: &str) -> Option<IpAddr> {
         [word] => Some(Ipv4Addr::from(word).into()),
         [_, _, _, _] => Some(Ipv6Addr::from(<[u8; 16]>::try_from(words.concat()).ok()?).into()),
         _ => None,
+    }
+}
+
+/// Of a name as that of a VLAN: its interface captures it.
+fn of_parent(name: InterfaceName) -> String {
+    let parent = name.as_str().split_once('.');
+    let parent = parent.and_then(|(parent, _)| parent.parse::<InterfaceName>().ok());
+    match parent.filter(|parent| interface::absent(*parent).is_none()) {
+        Some(parent) => format!("; {parent} captures all its VLANs without an interface for each"),
+        None => String::new(),
     }
 }
 

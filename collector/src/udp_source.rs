@@ -27,7 +27,7 @@ use crate::{
     options::Options,
     pipeline::{FrameSource, Pipeline},
     senders::Senders,
-    tunnel,
+    tunnel, warn,
 };
 
 /// Bytes of the kernel's receive buffer, if the kernel allows it: a tenth of a second at 50,000 datagrams a
@@ -54,6 +54,11 @@ impl Protocol {
             Protocol::Vxlan => "VXLAN",
             Protocol::Tzsp => "TZSP",
         }
+    }
+
+    /// The option that allows senders.
+    fn sender_option(self) -> &'static str {
+        if self == Protocol::Macupd { "--macupd-from" } else { "--tunnel-from" }
     }
 
     fn option(self) -> &'static str {
@@ -93,6 +98,8 @@ pub struct UdpSource {
     drops: Option<DropCount>,
     /// Drops that were not logged yet.
     pub unlogged_drops: u64,
+    /// The senders whose datagrams are refused, and why: logged once for each.
+    refused: Vec<(IpAddr, Counter)>,
 }
 
 /// The options that name addresses to receive datagrams at, with the addresses.
@@ -181,6 +188,7 @@ impl UdpSource {
             room,
             drops,
             unlogged_drops: 0,
+            refused: Vec::new(),
         })
     }
 
@@ -214,9 +222,23 @@ impl UdpSource {
             };
             let datagram = &self.buffer[..length];
             let allowed = self.allowed.allow(sender);
+            if !allowed {
+                let (title, option) = (self.protocol.title(), self.protocol.sender_option());
+                warn_once(&mut self.refused, (sender, Counter::MacupdSender), || {
+                    format!(
+                        "{sender} sends to the port for {title}, and is not allowed: nothing of it is used ({option} {sender} allows it)"
+                    )
+                });
+            }
             match (self.protocol, sender) {
                 (Protocol::Macupd, IpAddr::V4(router)) if allowed => {
-                    report(&source, datagram, router, pipeline);
+                    if let Some(line) = report(&source, datagram, router, pipeline) {
+                        warn_once(&mut self.refused, (sender, Counter::MacupdMalformed), || {
+                            format!(
+                                "{sender} sends lines that are no MACupd reports, such as {line:?} (a report is one line: a number, and then a line of the router's /proc/net/arp)"
+                            )
+                        });
+                    }
                 }
                 (Protocol::Macupd, _) => {
                     pipeline.process_report(counters, Err(Counter::MacupdSender))
@@ -240,15 +262,43 @@ impl UdpSource {
     }
 }
 
-/// The lines that a router sent.
-fn report(source: &FrameSource, datagram: &[u8], router: Ipv4Addr, pipeline: &mut Pipeline) {
+/// Senders of which a refusal is logged: who forges addresses fills no log.
+const MAX_REFUSED: usize = 16;
+/// Characters of a line that a message shows.
+const MAX_SHOWN: usize = 100;
+
+fn warn_once(
+    known: &mut Vec<(IpAddr, Counter)>,
+    refused: (IpAddr, Counter),
+    text: impl FnOnce() -> String,
+) {
+    if known.len() < MAX_REFUSED && !known.contains(&refused) {
+        known.push(refused);
+        warn(text());
+    }
+}
+
+/// Takes the lines that a router sent. Returns the first one that is no report.
+fn report(
+    source: &FrameSource,
+    datagram: &[u8],
+    router: Ipv4Addr,
+    pipeline: &mut Pipeline,
+) -> Option<String> {
+    let shown = |line: &[u8]| String::from_utf8_lossy(line).chars().take(MAX_SHOWN).collect();
     if datagram.len() > MAX_LENGTH {
-        return pipeline.process_report(source.counters, Err(Counter::MacupdMalformed));
+        pipeline.process_report(source.counters, Err(Counter::MacupdMalformed));
+        return Some(shown(datagram));
     }
-    let now = UnixTime::now();
+    let (now, mut malformed) = (UnixTime::now(), None);
     for line in lines(datagram) {
-        pipeline.process_report(source.counters, event(line, router, now));
+        let event = event(line, router, now);
+        if matches!(event, Err(Counter::MacupdMalformed)) {
+            malformed.get_or_insert_with(|| shown(line));
+        }
+        pipeline.process_report(source.counters, event);
     }
+    malformed
 }
 
 /// The frame that a mirror sent, with the number of its tunnel.

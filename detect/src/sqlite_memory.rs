@@ -319,7 +319,7 @@ fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
     let hint = match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => " (free space on its disk)",
         Some(rusqlite::ErrorCode::DatabaseBusy) => {
-            " (another process uses it: stop that process, or set another --state-dir)"
+            " (another process uses it: if that is the service, systemctl stop it, and start it afterwards)"
         }
         Some(
             rusqlite::ErrorCode::CannotOpen

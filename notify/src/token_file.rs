@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_service::{FileError, FileKind, Secret, cause, read_file_text, try_open_own};
+use aw_service::{FileError, FileKind, Secret, cause, move_away, read_file_text, try_open_own};
 use rustix::fs::{Gid, Uid, fchown};
 
 /// Where the refresh token is stored that replaced the configured one.
@@ -59,7 +59,7 @@ impl TokenFile {
         let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
         let new = self.path.with_extension("new");
         let mut file = try_open_own(&new, 0o600, Some(user)).map_err(|error| match error {
-            FileError::Untrusted(why) => format!("{why} (remove {})", new.display()),
+            FileError::Untrusted(why) => format!("{why} ({})", move_away(&new)),
             FileError::Io(error) => cause(&error),
         })?;
         let mut write = || -> io::Result<()> {

@@ -39,6 +39,9 @@ pub struct Change {
     pub further_claims: u64,
     /// Log lines from a time when the log was not followed.
     pub candidates: Vec<LogClaim>,
+    /// When it was not followed, about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwatched: Option<(Timestamp, Timestamp)>,
     pub added: u32,
     pub removed: u32,
     /// How many of these lines are ignored by rules: archived, and not reported.
@@ -77,7 +80,7 @@ impl Change {
         difference: Difference,
         (before, snapshot): (String, String),
     ) -> Change {
-        let Credit { claims, further, candidates, .. } = credit;
+        let Credit { claims, further, candidates, unwatched, .. } = credit;
         let (claims, unconfirmed) = without_forged(claims);
         let mut named: Vec<String> = users(&claims).into_iter().map(str::to_owned).collect();
         let is_unknown = named.is_empty() || candidates.is_some();
@@ -95,6 +98,7 @@ impl Change {
             further_claims: further,
             claims,
             candidates,
+            unwatched,
             added: difference.added,
             removed: difference.removed,
             ignored: 0,

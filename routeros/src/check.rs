@@ -133,7 +133,8 @@ fn check(path: &Path, options: &CheckOptions) -> Result<(), Error> {
         results.push(format!("no routers in {} (aw-routeros add HOST adds one)", path.display()));
     }
     if failing > 0 {
-        results.push(format!("{failing} of {} routers cannot be followed", findings.len()));
+        let all = count_of(findings.len() as u64, "router", "routers");
+        results.push(format!("{failing} of {all} cannot be followed"));
     }
     if !faults.is_empty() {
         let faults = count_of(faults.len() as u64, "fault", "faults");

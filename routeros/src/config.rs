@@ -15,7 +15,7 @@ use std::{
 };
 
 use aw_notify::{MailOptions, check_addresses};
-use aw_service::{FileKind, HostPort, read_file_text};
+use aw_service::{FileKind, HostPort, read_file_text, seconds};
 use serde::{Deserialize, de::IgnoredAny};
 use shm_layout::RingName;
 
@@ -54,7 +54,7 @@ pub struct Config {
     /// Days after which all of the archive but the newest configuration is removed.
     pub keep_days: Option<u32>,
     /// Seconds after which an unreachable router is reported.
-    #[serde(default = "seconds::<120>")]
+    #[serde(default = "number::<120>", deserialize_with = "seconds")]
     pub alarm_after: u64,
     /// age public keys: exports with secrets are stored encrypted to them, and masked otherwise.
     #[serde(default)]
@@ -63,7 +63,7 @@ pub struct Config {
     #[serde(default)]
     pub mail_secrets: bool,
     /// Seconds in which further changes by the same users become one mail; 0 for a mail each.
-    #[serde(default = "seconds::<300>")]
+    #[serde(default = "number::<300>", deserialize_with = "seconds")]
     pub mail_digest: u64,
     /// Lines of a difference in a mail.
     #[serde(default = "count::<500>")]
@@ -78,7 +78,7 @@ pub struct Config {
     #[serde(default)]
     pub commit_hooks: Vec<HookCommand>,
     /// Seconds after which a hook is killed.
-    #[serde(default = "seconds::<60>")]
+    #[serde(default = "number::<60>", deserialize_with = "seconds")]
     pub hook_timeout: u64,
     /// What is mailed of that which no export shows.
     #[serde(default)]
@@ -162,26 +162,26 @@ pub struct Router {
     #[serde(default = "yes")]
     pub log_filter: bool,
     /// Seconds from one export to the next if the log shows no change.
-    #[serde(default = "seconds::<1800>")]
+    #[serde(default = "number::<1800>", deserialize_with = "seconds")]
     pub interval: u64,
     /// Seconds from the last log line about a change to the export.
-    #[serde(default = "seconds::<2>")]
+    #[serde(default = "number::<2>", deserialize_with = "seconds")]
     pub settle: u64,
     /// Seconds after which an export fails.
-    #[serde(default = "seconds::<120>")]
+    #[serde(default = "number::<120>", deserialize_with = "seconds")]
     pub timeout: u64,
     /// Seconds after which a refused login is tried again; doubled each time, up to an hour. 0 for only after a reload.
-    #[serde(default = "seconds::<600>")]
+    #[serde(default = "number::<600>", deserialize_with = "seconds")]
     pub login_retry: u64,
     /// Seconds of silence after which a keepalive is sent; after three without an answer the connection ends.
-    #[serde(default = "seconds::<20>")]
+    #[serde(default = "number::<20>", deserialize_with = "seconds")]
     pub keepalive: u64,
 }
 
 fn default_ring() -> String {
     "/addrwatch-routeros".into()
 }
-fn seconds<const N: u64>() -> u64 {
+fn number<const N: u64>() -> u64 {
     N
 }
 fn count<const N: usize>() -> usize {

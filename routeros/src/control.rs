@@ -1,7 +1,7 @@
 //! The control socket of the daemon, `.control` in the directory of the archive: the command `export` requests an export
 //! there.
 //!
-//! A connection is one request: a line of JSON with the name of a router, `{"export":"core1"}`. The answer is a line of
+//! A connection is one request: a line of JSON with the name of a router, `{"export":"core1"}`, or what else is in [`Request`]. The answer is a line of
 //! JSON, too. The socket has mode 0600, and a process of a user other than root and the daemon's is refused, whatever the
 //! mode is by now. Size, time and number of requests are bounded.
 
@@ -41,7 +41,7 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// The time limit for an export with all that it may wait for.
 pub const ANSWER_TIME: Duration = Duration::from_secs(900);
 
-/// A request of one router's export, or of the result of the last reload.
+/// A request of one router's export, of the result of the last reload, or of why a file cannot be written.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Request {
@@ -49,10 +49,23 @@ pub struct Request {
     pub export: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reload: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub faults: bool,
 }
 
-/// The name of a router, or none for the last reload, and where the answer goes.
-pub type ExportRequest = (String, AnswerTo);
+/// What is requested.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Requested {
+    /// Of the router of this name.
+    Export(String),
+    /// The result of the last reload.
+    Reload,
+    /// Why a file of the archive cannot be written.
+    Faults,
+}
+
+/// It, and where the answer goes.
+pub type ControlRequest = (Requested, AnswerTo);
 
 pub fn path(archive: &Path) -> PathBuf {
     archive.join(".control")
@@ -65,7 +78,11 @@ pub fn listen(archive: &Path, identity: Option<&Identity>) -> Result<UnixListene
     match fs::symlink_metadata(&path) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(&path).map_err(failure)?,
         Ok(_) => {
-            return Err(format!("create {}: it is not a socket (move it away)", path.display()));
+            return Err(format!(
+                "create {}: it is not a socket ({})",
+                path.display(),
+                aw_service::move_away(&path)
+            ));
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failure(error)),
@@ -83,7 +100,7 @@ pub fn listen(archive: &Path, identity: Option<&Identity>) -> Result<UnixListene
 }
 
 /// Accepts requests and passes them on, as long as the daemon runs.
-pub async fn serve(listener: UnixListener, requests: mpsc::Sender<ExportRequest>) {
+pub async fn serve(listener: UnixListener, requests: mpsc::Sender<ControlRequest>) {
     let (clients, mut fault) = (Arc::new(Semaphore::new(MAX_CLIENTS)), Condition::default());
     let listener = match net::UnixListener::from_std(listener) {
         Ok(listener) => listener,
@@ -113,7 +130,7 @@ pub async fn serve(listener: UnixListener, requests: mpsc::Sender<ExportRequest>
     }
 }
 
-async fn serve_client(mut stream: net::UnixStream, requests: mpsc::Sender<ExportRequest>) {
+async fn serve_client(mut stream: net::UnixStream, requests: mpsc::Sender<ControlRequest>) {
     let peer = stream.peer_cred().map(|peer| peer.uid());
     if !peer.is_ok_and(|user| user == 0 || user == geteuid().as_raw()) {
         return;
@@ -126,7 +143,7 @@ async fn serve_client(mut stream: net::UnixStream, requests: mpsc::Sender<Export
 
 async fn answer(
     stream: &mut net::UnixStream,
-    requests: mpsc::Sender<ExportRequest>,
+    requests: mpsc::Sender<ControlRequest>,
 ) -> ExportAnswer {
     let (receive, _send) = stream.split();
     let (mut line, mut receive) = (String::new(), BufReader::new(receive.take(MAX_LINE)));
@@ -135,16 +152,17 @@ async fn answer(
         Ok(Ok(_)) if line.ends_with('\n') => serde_json::from_str::<Request>(&line),
         _ => return ExportAnswer::failed("the request is not a complete line"),
     };
-    let name = match request {
-        Ok(request) if request.reload => String::new(),
+    let requested = match request {
+        Ok(request) if request.reload => Requested::Reload,
+        Ok(request) if request.faults => Requested::Faults,
         Ok(Request { export, .. }) if export.is_empty() => {
             return ExportAnswer::failed("the request: it names no router");
         }
-        Ok(request) => request.export,
+        Ok(request) => Requested::Export(request.export),
         Err(error) => return ExportAnswer::failed(format!("the request: {error}")),
     };
     let (to, answered) = oneshot::channel();
-    if requests.send((name, to)).await.is_err() {
+    if requests.send((requested, to)).await.is_err() {
         return ExportAnswer::failed("the daemon ends");
     }
     let mut rest = [0; 16];

@@ -18,8 +18,8 @@ use std::{
 
 use aw_notify::PreparedMailer;
 use aw_service::{
-    Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, failed, group_id, info,
-    open_own, raise_open_files, warn,
+    Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, count_of, failed,
+    group_id, info, open_own, raise_open_files, warn,
 };
 use rustix::net::AddressFamily;
 use shm_layout::{CreateError, Writer, WriterOptions};
@@ -35,7 +35,7 @@ use self::router_tasks::RouterTasks;
 use crate::{
     Options, access,
     config::Config,
-    control::{self, ExportRequest},
+    control::{self, ControlRequest, Requested},
     git::Repository,
     hooks::{self, HookCommand, Hooks},
     login_gate,
@@ -162,7 +162,7 @@ async fn follow(
     (config, path): (Config, &Path),
     syslog: Option<SyslogSockets>,
     (recorder, lock): (Arc<Recorder>, &ArchiveLock),
-    mut requests: mpsc::Receiver<ExportRequest>,
+    mut requests: mpsc::Receiver<ControlRequest>,
     open_files: u64,
     signals: &Signals,
     startup: &mut Startup,
@@ -188,9 +188,12 @@ async fn follow(
                 ready.map_err(failure)?;
                 while wake.try_read(&mut [0; 16]).is_ok_and(|read| read > 0) {}
             }
-            Some((name, to)) = requests.recv() => match name.is_empty() {
-                true => reload_requests.push(to),
-                false => tasks.export(&name, to),
+            Some((requested, to)) = requests.recv() => match requested {
+                Requested::Reload => reload_requests.push(to),
+                Requested::Export(name) => tasks.export(&name, to),
+                Requested::Faults => {
+                    let _ = to.send(recorder.write_fault().map_or_else(answer_well, ExportAnswer::failed));
+                }
             },
             _ = minute.tick() => lock.alive(),
             _ = second.tick() => {
@@ -230,7 +233,7 @@ async fn follow(
         // After the signal that was sent before them.
         for to in reload_requests.drain(..) {
             let _ = to.send(match refused.as_str() {
-                "" => ExportAnswer { result: ExportResult::Unchanged, ..ExportAnswer::default() },
+                "" => answer_well(),
                 why => ExportAnswer::failed(why),
             });
         }
@@ -239,6 +242,11 @@ async fn follow(
     lock.alive();
     recorder.syslog_senders.report();
     Ok(())
+}
+
+/// To a request that is no export.
+fn answer_well() -> ExportAnswer {
+    ExportAnswer { result: ExportResult::Unchanged, ..ExportAnswer::default() }
 }
 
 /// Another program writes to the ring: an aw-routeros of another archive.
@@ -273,8 +281,9 @@ fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
     }
     tasks.recorder.configuration_read(&why);
     tasks.set(&new.routers);
-    let differ = reload::routers_that_differ(&old.routers, &new.routers);
-    info(format_args!("configuration loaded: {} routers{differ}", new.routers.len()));
+    let differ = reload::routers_that_differ(&old.archive, &old.routers, &new.routers);
+    let count = count_of(new.routers.len() as u64, "router", "routers");
+    info(format_args!("configuration loaded: {count}{differ}"));
 }
 
 /// The files, directories and ports that are accessed later, for the sandbox.
@@ -296,6 +305,8 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
     for router in config.routers.iter().chain(&config.jump_hosts) {
         router.files().for_each(|path| read(path));
     }
+    // Read again for each login.
+    config.mail.iter().filter_map(|mail| mail.password_file.as_deref()).for_each(read);
     let hosts = || config.routers.iter().chain(&config.jump_hosts);
     files.extend(hosts().map(|router| Access::Connect(router.address.port)));
     files.extend(hosts().any(|router| router.source.is_some()).then_some(Access::BindAny));

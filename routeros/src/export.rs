@@ -8,6 +8,7 @@ use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
+    time::Duration,
 };
 
 use aw_service::{Error, cause, failed};
@@ -33,13 +34,16 @@ pub struct ExportOptions {
     format: Format,
 }
 
+/// For the faults, which the daemon knows.
+const FAULTS_TIME: Duration = Duration::from_secs(5);
+
 const CLOSED: &str = "the daemon closed the connection: it ended, has too many requests, or runs as another user (try again, as root)";
 
 pub fn run(path: &Path, options: &ExportOptions) -> Result<(), Error> {
     let config = Config::read(path).map_err(failed)?;
     let name = find_configured(&config, &options.router)?;
-    let mut answer = request(&config.archive, &Request { export: name.to_string(), reload: false })
-        .map_err(failed)?;
+    let export = Request { export: name.to_string(), ..Request::default() };
+    let mut answer = request(&config.archive, &export, ANSWER_TIME).map_err(failed)?;
     // A fault may repeat what the router said, and names in its log are chosen by users.
     for text in [&mut answer.why, &mut answer.who].into_iter().chain(&mut answer.users) {
         *text = mask(text);
@@ -68,14 +72,23 @@ pub fn run(path: &Path, options: &ExportOptions) -> Result<(), Error> {
 
 /// Why the running daemon refused the file at the last reload. An older one, or none, has no answer.
 pub fn refused_reload(archive: &Path) -> Option<String> {
-    let answer = request(archive, &Request { reload: true, ..Request::default() }).ok()?;
+    refusal(archive, &Request { reload: true, ..Request::default() }, ANSWER_TIME)
+}
+
+/// Why the running daemon cannot write to the archive, which it cannot store there.
+pub fn write_fault(archive: &Path) -> Option<String> {
+    refusal(archive, &Request { faults: true, ..Request::default() }, FAULTS_TIME)
+}
+
+fn refusal(archive: &Path, asked: &Request, limit: Duration) -> Option<String> {
+    let answer = request(archive, asked, limit).ok()?;
     let is_refused =
         answer.result == ExportResult::Failed && !answer.why.starts_with("the request");
     is_refused.then(|| mask(&answer.why))
 }
 
-/// Sends a request to the daemon that uses this archive.
-fn request(archive: &Path, request: &Request) -> Result<ExportAnswer, String> {
+/// Sends a request to the daemon that uses this archive, and waits so long for the answer.
+fn request(archive: &Path, request: &Request, limit: Duration) -> Result<ExportAnswer, String> {
     let socket = control::path(archive);
     let mut stream = UnixStream::connect(&socket).map_err(|error| {
         let why = cause(&error);
@@ -93,7 +106,7 @@ fn request(archive: &Path, request: &Request) -> Result<ExportAnswer, String> {
     let line = serde_json::to_string(request).unwrap_or_default();
     let mut answer = String::new();
     let exchange = stream
-        .set_read_timeout(Some(ANSWER_TIME))
+        .set_read_timeout(Some(limit))
         .and_then(|()| stream.write_all(format!("{line}\n").as_bytes()))
         .and_then(|()| BufReader::new((&stream).take(MAX_LINE)).read_line(&mut answer));
     match exchange {

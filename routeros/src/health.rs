@@ -22,6 +22,7 @@ use crate::{
     archive_commands::local,
     config::{RouterName, archive_of_rejected},
     daemon::lock_path,
+    export,
     mask::mask,
     recorder::{CONNECTING, STOPPED, is_followed},
     reload::some_of,
@@ -141,7 +142,7 @@ fn check_routers(
     Err(faults.join("; "))
 }
 
-/// Why the daemon cannot write to the archive. It cannot store that there.
+/// Why the running daemon cannot write to the archive. It cannot store that there. What is seen without it comes first.
 pub fn write_faults(archive: &Path, names: &[&RouterName]) -> Vec<String> {
     let directories = names.iter().map(|name| archive.join(name.as_str()));
     let faults = [archive.to_owned()].into_iter().chain(directories);
@@ -152,7 +153,7 @@ pub fn write_faults(archive: &Path, names: &[&RouterName]) -> Vec<String> {
         0 => first,
         _ => format!("{first}, and {more} more directories"),
     });
-    first.into_iter().collect()
+    first.or_else(|| export::write_fault(archive)).into_iter().collect()
 }
 
 fn write_fault(directory: &Path) -> Option<String> {

@@ -239,7 +239,9 @@ fn nearest_command(word: &str) -> Option<String> {
     let mut words = commands();
     words.push("--health".into());
     let words: Vec<_> = words.iter().map(String::as_str).collect();
-    aw_service::nearest(word, &words).map(str::to_owned)
+    // Of a word of two letters one may be wrong, too.
+    let few = (word.len() / 3).clamp(usize::from(word.len() > 1), 3);
+    aw_service::nearest_within(word, &words, few).map(str::to_owned)
 }
 
 /// An address or a name with its domain or port.
@@ -292,6 +294,8 @@ mod tests {
         for (word, login) in [
             ("ad", "192.0.2.1"),
             ("dd", "192.0.2.1:22"),
+            ("ad", "core1.example.org"),
+            ("lo", "core9"),
             ("impotr", "router.db"),
             ("grpe", "pattern"),
             ("chek", "core1"),

@@ -1,6 +1,6 @@
 //! What a reload of the configuration changes, and what it does not apply.
 
-use std::{collections::BTreeSet, fmt::Display};
+use std::{collections::BTreeSet, fmt::Display, path::Path};
 
 use crate::{
     config::{Config, Router},
@@ -14,8 +14,8 @@ const OF_SECRETS: [&str; 7] =
 /// Names of each kind in a message.
 const NAMED: usize = 10;
 
-/// "; added: a; removed: b": routers that only one of the configurations has.
-pub fn routers_that_differ(old: &[Router], new: &[Router]) -> String {
+/// "; added: a; removed: b": routers that only one of the configurations has, and how a renamed one keeps its archive.
+pub fn routers_that_differ(archive: &Path, old: &[Router], new: &[Router]) -> String {
     let missing = |kind: &str, these: &[Router], those: &[Router]| {
         let known: BTreeSet<_> = those.iter().map(|router| &router.name).collect();
         let names: Vec<_> = these.iter().map(|router| &router.name).collect();
@@ -27,7 +27,20 @@ pub fn routers_that_differ(old: &[Router], new: &[Router]) -> String {
     };
     let removed = missing("removed", old, new);
     let stays = if removed.is_empty() { "" } else { " (aw-routeros log NAME reads its archive)" };
-    missing("added", new, old) + &removed + stays
+    let has = |all: &[Router], one: &Router| all.iter().any(|router| router.name == one.name);
+    let renamed = old.iter().filter(|gone| !has(new, gone)).find_map(|gone| {
+        let is_it = |one: &&Router| one.address == gone.address && one.via == gone.via;
+        new.iter().filter(is_it).find(|one| !has(old, one)).map(|one| (gone, one))
+    });
+    let renamed = renamed.map_or(String::new(), |(gone, one)| {
+        let [from, to] = [gone, one].map(|router| archive.join(router.name.as_str()));
+        let (from, to) = (from.display(), to.display());
+        format!(
+            "; {} has the address of {}: if it is renamed, give it the archive: systemctl stop aw-routeros; rm -rf {to}; mv -T {from} {to}; systemctl start aw-routeros",
+            one.name, gone.name
+        )
+    });
+    missing("added", new, old) + &removed + stays + &renamed
 }
 
 /// The first `most` names, and the number of the others.
@@ -109,17 +122,25 @@ mod tests {
         let routers = |names: std::ops::Range<usize>| {
             let entry = |n| {
                 format!(
-                    "[[router]]\nname = \"r{n}\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n"
+                    "[[router]]\nname = \"r{n}\"\naddress = \"192.0.2.{n}\"\nuser = \"a\"\nagent = true\n"
                 )
             };
             let text: String = names.map(entry).collect();
             Config::parse(&format!("archive = \"/x\"\n{text}")).unwrap().routers
         };
+        let archive = Path::new("/x");
+        let routers_that_differ =
+            |old: &[Router], new: &[Router]| super::routers_that_differ(archive, old, new);
         let differ = routers_that_differ(&routers(1..4), &routers(2..5));
         assert_eq!(differ, "; added: r4; removed: r1 (aw-routeros log NAME reads its archive)");
         assert_eq!(routers_that_differ(&routers(1..4), &routers(1..4)), "");
         let many = routers_that_differ(&routers(0..12), &[]);
         assert!(many.contains(", r9, and 2 more ("), "{many}");
+        let mut renamed = routers(1..4);
+        renamed[0].name = "core".to_owned().try_into().unwrap();
+        let differ = routers_that_differ(&routers(1..4), &renamed);
+        let hint = "; core has the address of r1: if it is renamed, give it the archive: systemctl stop aw-routeros; rm -rf /x/core; mv -T /x/r1 /x/core; systemctl start aw-routeros";
+        assert!(differ.ends_with(hint), "{differ}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! wrote. The archive stays.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -28,6 +29,9 @@ pub struct RemoveOptions {
     /// Names of routers
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
+    /// Do not remove the password file that `add` wrote
+    #[arg(long)]
+    keep_password: bool,
 }
 
 pub fn run(path: &Path, options: &RemoveOptions) -> Result<(), Error> {
@@ -70,13 +74,26 @@ pub fn run(path: &Path, options: &RemoveOptions) -> Result<(), Error> {
     // Last: it cannot be restored.
     let others = hosts().filter(|other| !is_removed(other)).flat_map(Router::files);
     let used: Vec<_> = others.chain(config.files_of_mail()).map(canonical).collect();
+    // A key, a passphrase, a password at another place: whether something else needs them is not known here.
+    let mut stay = BTreeSet::new();
     for (router, (_, entry)) in routers.iter().zip(&removed) {
         let written = password_file(path, &router.name);
+        let keep = options.keep_password;
         let is_named = entry.parse::<Table>().is_ok_and(|entry| has_password_file(&entry))
             && router.password_file.as_ref() == Some(&written);
-        if is_named && !used.contains(&canonical(&written)) {
+        let is_removed = is_named && !keep && !used.contains(&canonical(&written));
+        if is_removed {
             remove_password(&written)?;
         }
+        stay.extend(
+            router.files().filter(|file| file.exists() && !used.contains(&canonical(file))),
+        );
+    }
+    for file in stay {
+        let file = file.display();
+        print(&format!(
+            "{file}, which no other router has, stays (rm {file}, if nothing else needs it)\n"
+        ))?;
     }
     let of = if path == Path::new(DEFAULT_PATH) { "" } else { " of this file" };
     print(&format!(

@@ -144,6 +144,8 @@ struct RouterTask {
     earlier_export: Option<Instant>,
     /// Why the router could not be connected to when that was last tried, and when.
     unreachable: Option<(String, Timestamp)>,
+    /// Until when its log was followed, by this process.
+    followed_until: Option<Timestamp>,
     /// Since when the router is unreachable, and has no other fault, also across restarts.
     unreachable_since: Option<Instant>,
     /// That no process followed it for a long time, until the first connection.
@@ -196,6 +198,7 @@ impl RouterTask {
             sections,
             earlier_export: None,
             unreachable: None,
+            followed_until: None,
             unreachable_since,
             off,
             claims: Claims::default(),

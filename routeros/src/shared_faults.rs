@@ -35,8 +35,10 @@ const REPORT_AGAIN: Duration = Duration::from_secs(3600);
 /// Of a fault of a router itself, so many causes are reported until its end; of further ones, one a day.
 const MAX_KEYS: usize = 8;
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Routers that a report names.
+/// Routers that a line of the log names, and of which a mail has the reason or the end.
 const NAMED: usize = 10;
+/// Routers that a mail names: who gets it may have nothing else.
+const ALL: usize = 1000;
 
 /// What [`SharedFaults::begin`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,8 @@ struct Ended {
     router: Arc<Router>,
     reported: Reported,
     at: Instant,
+    /// Of a changed host key: the new one is in the configuration now.
+    is_new_key: bool,
 }
 
 #[derive(Default)]
@@ -106,6 +110,8 @@ pub struct SharedFaults {
     members: BTreeMap<SharedCause, usize>,
     /// Their order in the configuration.
     places: Places,
+    /// Their host keys in the configuration.
+    host_keys: BTreeMap<RouterName, Vec<String>>,
     /// Those that are not behind a jump host.
     direct: usize,
     /// Those of which other faults are reported now than are stored.
@@ -123,6 +129,10 @@ impl SharedFaults {
         self.members.clear();
         let names = routers.iter().map(|router| router.name.clone());
         self.places = names.zip(0..).collect();
+        let keys = |router: &Router| {
+            router.host_key.0.iter().map(|key| key.fingerprint.to_string()).collect()
+        };
+        self.host_keys = routers.iter().map(|router| (router.name.clone(), keys(router))).collect();
         self.direct = routers.iter().filter(|router| router.jump.is_none()).count();
         for router in routers {
             let jump = router.jump.as_ref().map(|jump| SharedCause::Jump(jump.name.clone()));
@@ -234,6 +244,7 @@ impl SharedFaults {
         now: Instant,
     ) -> bool {
         let mut was_known = false;
+        let host_keys = self.host_keys.get(router).cloned().unwrap_or_default();
         if is_over(&SharedCause::Own(OwnFault::Unreachable)) {
             self.expected.remove(router);
         }
@@ -247,7 +258,9 @@ impl SharedFaults {
                 if let Some(Left { router, reported }) = affected.or(left) {
                     was_known = true;
                     let name = router.name.clone();
-                    state.ended.insert(name, Ended { router, reported, at: now });
+                    let is_new_key = *cause == SharedCause::Own(OwnFault::ChangedKey)
+                        && reported.keys.iter().any(|key| shown_one(key, &host_keys));
+                    state.ended.insert(name, Ended { router, reported, at: now, is_new_key });
                 }
             }
             !state.is_over()
@@ -293,6 +306,12 @@ impl SharedFaults {
         self.states.retain(|_, state| !state.is_over());
         reports
     }
+}
+
+/// Whether the key that the router showed, of a text `expected OLD, got NEW (...)`, is one of these.
+fn shown_one(text: &str, host_keys: &[String]) -> bool {
+    let shown = text.rsplit_once(", got ").map_or("", |(_, shown)| shown);
+    host_keys.iter().any(|key| shown.contains(key.as_str()))
 }
 
 impl Affected {

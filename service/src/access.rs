@@ -265,7 +265,7 @@ fn not_allowed(place: &Path, hides: bool, wanted: Wanted) -> String {
     }
     match (hides, wanted) {
         (true, _) if path_of_credentials(&place.to_string()) => format!(
-            "{who}, who may not enter {place}, which systemd made for LoadCredential=: restart the unit, or name the file itself"
+            "{who}, who may not enter {place}, which systemd made for LoadCredential=: restart the unit; if that does not help, as in some containers: OPTIONS=-c FILE in /etc/default/NAME of the unit, with a file that {user} may read"
         ),
         (true, _) if !may_be_given(path) => {
             format!("{who}, who may not enter {place}: choose another place")

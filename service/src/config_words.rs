@@ -116,8 +116,12 @@ const MAX_NAME: usize = 64;
 
 /// The name that differs least from a mistyped one, if few letters differ.
 pub fn nearest<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
-    let few = if typed.len() <= MAX_NAME { (typed.len() / 3).min(3) } else { 0 };
-    if few == 0 {
+    nearest_within(typed, names, (typed.len() / 3).min(3))
+}
+
+/// The same, if at most so many letters differ.
+pub fn nearest_within<'a>(typed: &str, names: &[&'a str], few: usize) -> Option<&'a str> {
+    if few == 0 || typed.len() > MAX_NAME {
         return None;
     }
     let near = names.iter().map(|name| (distance(typed.as_bytes(), name.as_bytes()), *name));

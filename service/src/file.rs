@@ -37,11 +37,17 @@ pub fn open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, Erro
     try_open_own(path, mode, owner).map_err(|error| error.of(path))
 }
 
+/// What to do about what has the name of a file of this program, and may be precious to its owner.
+pub fn move_away(path: &Path) -> String {
+    let path = path.display();
+    format!("move it away: mv {path} {path}.old")
+}
+
 impl FileError {
     /// As a failure to open this file.
     pub fn of(self, path: &Path) -> Error {
         let why = match self {
-            FileError::Untrusted(why) => format!("{why} (remove it)"),
+            FileError::Untrusted(why) => format!("{why} ({})", move_away(path)),
             FileError::Io(error) => explain(&error),
         };
         failed(format_args!("open {}: {why}", path.display()))
@@ -132,9 +138,9 @@ mod tests {
             ("link", "it is a link"),
             ("dangling", "it is a link"),
             ("second", "more names"),
-            ("pipe", "it is a pipe, not a regular file (remove it)"),
-            (".", "it is a directory, not a regular file (remove it)"),
-            ("socket", "it is a socket, not a regular file (remove it)"),
+            ("pipe", "it is a pipe, not a regular file"),
+            (".", "it is a directory, not a regular file"),
+            ("socket", "it is a socket, not a regular file"),
         ] {
             let Err(Error::Failed(text)) = open_own(&at(name), 0o644, None) else {
                 panic!("{name}")
@@ -142,6 +148,9 @@ mod tests {
             let other = Some(Uid::from_raw(65534));
             open_own(&at("new"), 0o644, other).unwrap();
             assert!(text.contains(why), "{text}");
+            let path = at(name).display().to_string();
+            let remedy = format!("(move it away: mv {path} {path}.old)");
+            assert!(text.ends_with(&remedy), "{text}");
         }
         assert_eq!(fs::read_to_string(at("victim")).unwrap(), "precious");
         assert!(!at("nowhere").exists());

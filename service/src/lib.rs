@@ -44,9 +44,9 @@ pub use {
     },
     backoff::Backoff,
     condition::Condition,
-    config_words::{nearest, plain_fault, unknown, unknown_key},
+    config_words::{nearest, nearest_within, plain_fault, unknown, unknown_key},
     error::{Error, advice, cause, explain, explain_or, failed},
-    file::{FileError, is_at, open_own, replace, try_open_own},
+    file::{FileError, is_at, move_away, open_own, replace, try_open_own},
     helper::{HelperSignals, wait_for_helper},
     log::{info, name, send_to_syslog, warn},
     network_fault::{PortKind, connection_fault, listen_fault, syslog_fault},
@@ -69,5 +69,8 @@ pub use {
     unit_command::{UnitCommand, other_options, other_options_of},
     unit_files::{UnitFiles, may_be_given},
     users::{UserAccount, group_id},
-    values::{ByteSize, HostPort, TimeSpan, local_span, parse_network, split_name_line},
+    values::{
+        ByteSize, HostPort, TimeSpan, local_span, optional_seconds, parse_network, seconds,
+        split_name_line,
+    },
 };

@@ -1,9 +1,9 @@
 //! Drops privileges permanently, and verifies with the kernel that they are gone.
 
-use std::thread;
+use std::{os::unix::fs::MetadataExt, path::Path, thread};
 
 use rustix::{
-    fs::{Gid, Uid},
+    fs::{Gid, Uid, getxattr},
     io::Errno,
     process::{getegid, geteuid, getgid, getgroups, getuid},
     thread::{
@@ -20,6 +20,8 @@ use crate::{
 
 pub use rustix::thread::CapabilitySet;
 
+const ACCESS_LIST: &str = "system.posix_acl_access";
+
 /// The user and groups that the process runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -32,6 +34,36 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// If this process is root's: why this user cannot use a path, in whose directories it may not enter. An access control list
+    /// may allow more.
+    pub fn kept_out(&self, path: &Path) -> Option<String> {
+        let path = std::path::absolute(path).ok().filter(|_| geteuid().is_root())?;
+        let may_enter = |directory: &Path| {
+            let Ok(found) = directory.metadata() else { return true };
+            let bit = match () {
+                () if self.user.is_root() || !found.is_dir() => return true,
+                () if found.uid() == self.user.as_raw() => 0o100,
+                () if self.is_of_group(found.gid()) => 0o010,
+                () => 0o001,
+            };
+            let has_list = || getxattr(directory, ACCESS_LIST, &mut [0_u8; 1024]).is_ok();
+            found.mode() & bit != 0 || has_list()
+        };
+        let directories = path.parent()?.ancestors().filter(|directory| !may_enter(directory));
+        let shown = directories.last()?.display();
+        let id = self.user.as_raw();
+        let user = uzers::get_user_by_uid(id);
+        let user =
+            user.map_or(format!("user id {id}"), |user| user.name().to_string_lossy().into());
+        Some(format!(
+            "it runs as {user}, who may not enter {shown}: choose another place, such as in /srv"
+        ))
+    }
+
+    fn is_of_group(&self, group: u32) -> bool {
+        self.group.as_raw() == group || self.groups.iter().any(|one| one.as_raw() == group)
+    }
+
     /// The identity to switch to; none if the process may not change its own.
     ///
     /// `user` is the option `-u`; without it, the first user of `defaults` that exists. `group`

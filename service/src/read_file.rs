@@ -23,7 +23,7 @@ use crate::{
 use rustix::{
     fs::{Mode, OFlags, fcntl_setfl, open},
     io::Errno,
-    process::geteuid,
+    process::{getegid, geteuid, getgroups},
 };
 
 /// What a file is read as, which decides what it may be.
@@ -61,7 +61,10 @@ pub fn open_file(path: &Path, kind: FileKind) -> io::Result<File> {
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
     flags.set(OFlags::NOFOLLOW, !is_inherited);
     flags.set(OFlags::NONBLOCK, kind != FileKind::Capture);
-    let remedy = if kind == FileKind::State { "remove it" } else { "name another file" };
+    let remedy = match kind {
+        FileKind::State => crate::move_away(&path),
+        _ => "name another file".into(),
+    };
     let file = open(&path, flags, Mode::empty()).map(File::from).map_err(|error| match error {
         Errno::LOOP => refused("it is a link, and links are not followed (replace it by a file)"),
         error => match path.symlink_metadata().map(|file| file.file_type().is_socket()) {
@@ -90,8 +93,16 @@ pub fn open_file(path: &Path, kind: FileKind) -> io::Result<File> {
             return Err(refused(format!("all users can write to it (chmod o-w {path})")));
         }
         FileKind::Secret if others(0o007) => {
-            let why = format!("other users may read or write it (chmod o= {path})");
-            return Err(refused(why));
+            // A service that is not its owner could not read it then.
+            let (user, of_group) = (geteuid(), is_of_group(metadata.gid()));
+            let may_read = user.is_root()
+                || metadata.uid() == user.as_raw()
+                || metadata.mode() & 0o040 != 0 && of_group;
+            let remedy = match may_read {
+                true => format!("chmod o= {path}"),
+                false => format!("chown {} {path}; chmod 600 {path}", crate::user_name()),
+            };
+            return Err(refused(format!("other users may read or write it ({remedy})")));
         }
         _ => {}
     }
@@ -99,6 +110,11 @@ pub fn open_file(path: &Path, kind: FileKind) -> io::Result<File> {
         fcntl_setfl(&file, OFlags::empty())?;
     }
     Ok(file)
+}
+
+fn is_of_group(group: u32) -> bool {
+    getegid().as_raw() == group
+        || getgroups().unwrap_or_default().iter().any(|one| one.as_raw() == group)
 }
 
 /// The content of a file of at most `most` bytes.
@@ -214,9 +230,10 @@ fn check_owner(path: &Path, entry: &Metadata) -> io::Result<()> {
     if owner == 0 || owner == user.as_raw() || user.is_root() && sudo() {
         return Ok(());
     }
-    let path = path.display();
+    let place = directory(path).display();
+    let (path, me) = (path.display(), if user.is_root() { "root" } else { crate::user_name() });
     Err(refused(format!(
-        "{path} belongs to user id {owner}, and any user can create such a file there (move it to another directory, or change its owner)"
+        "{path} belongs to user id {owner}, and any user can create such a file in {place} (move it to another directory, or chown {me} {path})"
     )))
 }
 

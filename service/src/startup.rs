@@ -157,9 +157,11 @@ pub fn run(
     program: impl FnOnce(&mut Startup) -> Result<(), Error>,
 ) -> ExitCode {
     log::set_name(name);
+    let mut ignored: Vec<String> = Vec::new();
     if access::unit() == Some(name) && std::env::var("OPTIONS").is_ok_and(|it| it.is_empty()) {
         let file = Path::new("/etc/default").join(name);
-        access::ignored_options(&file, name).into_iter().for_each(warn);
+        ignored.extend(access::ignored_options(&file, name));
+        ignored.iter().for_each(warn);
     }
     // In the background standard error is not visible.
     panic::set_hook(Box::new(|panic| log::error(format_args!("please report this bug: {panic}"))));
@@ -169,7 +171,7 @@ pub fn run(
         Ok(Some(Process::Parent(status))) => return status,
         Err(error) => return end(Err(error)),
     };
-    let mut startup = Startup { detaching, ..Startup::default() };
+    let mut startup = Startup { detaching, ignored, ..Startup::default() };
     let pid_file = options.pid_file.as_deref().map(PidFile::take).transpose();
     let result = pid_file.and_then(|file| {
         startup.pid_file = file;
@@ -206,6 +208,8 @@ pub struct Startup {
     watchdog: Option<Watchdog>,
     /// As last sent to systemd.
     status: String,
+    /// Lines without effect of the file of options.
+    ignored: Vec<String>,
 }
 
 struct Watchdog {
@@ -296,7 +300,8 @@ impl Startup {
     /// Sets the line that `systemctl status` shows: what the program does, or what it lacks.
     pub fn status(&mut self, status: impl FnOnce() -> String) {
         if std::env::var_os("NOTIFY_SOCKET").is_some() {
-            let status = plain(&status());
+            let ignored = self.ignored.iter().map(|why| format!("; {why}"));
+            let status = plain(&(status() + &ignored.collect::<String>()));
             if status != self.status {
                 notify_systemd(&[NotifyState::Status(&status)]);
                 self.status = status;

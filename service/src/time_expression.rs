@@ -22,7 +22,7 @@ Times:
   @1700000000                seconds since 1970
 A time without an offset is in the time zone of TZ, or else of this machine.";
 
-const BAD: &str = "must be a time such as '2026-11-20 14:05', 14:05, yesterday or 2h";
+const BAD: &str = "must be a time such as '2026-11-20 14:05', 'yesterday 20:00', 14:05 or 2h";
 
 /// Parses a time: a moment, or a second, minute or day as a whole. A moment has the same start and end. The error names the
 /// part that is wrong.

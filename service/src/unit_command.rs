@@ -34,6 +34,8 @@ pub struct UnitCommand {
     pub program: String,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Those of them that are in variables, such as OPTIONS.
+    pub given: Vec<String>,
     /// The variables of the unit and its files.
     variables: BTreeMap<String, String>,
     /// Files of options that this user cannot read, each with the cause: what is in them is not among the arguments.
@@ -51,7 +53,8 @@ impl UnitFiles {
 
     /// The same of a unit with another name than its program.
     pub fn command_of(&self, program: &str) -> Option<UnitCommand> {
-        let (mut variables, mut unread, mut ignored) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut variables, mut unread) = (BTreeMap::new(), Vec::new());
+        let mut ignored = self.misplaced.clone();
         // Not what only systemd knows, such as %b.
         let known = self.environment.iter().filter_map(|line| self.without_specifiers(line));
         variables.extend(known.filter_map(|line| {
@@ -84,7 +87,7 @@ impl UnitFiles {
             Path::new(started.trim_start_matches(['-', '@', ':', '+', '!'])).file_name()?;
         let program = started.to_str().filter(|started| *started == program)?.to_owned();
         let value = |name: &str| variables.get(name).map_or("", String::as_str);
-        let mut arguments = Vec::new();
+        let (mut arguments, mut given) = (Vec::new(), Vec::new());
         for mut word in line {
             // The check reads it as systemd does, as root.
             for (name, path) in &self.credentials {
@@ -93,14 +96,17 @@ impl UnitFiles {
                 }
             }
             match word.strip_prefix('$').filter(|name| is_name(name)) {
-                Some(name) => arguments.extend(words(value(name))),
+                Some(name) => {
+                    given.extend(words(value(name)));
+                    arguments.extend(words(value(name)));
+                }
                 None => {
                     let word = self.without_specifiers(&word).unwrap_or(word);
                     arguments.push(expanded(&word, value));
                 }
             }
         }
-        Some(UnitCommand { program, arguments, variables, unread, ignored })
+        Some(UnitCommand { program, arguments, given, variables, unread, ignored })
     }
 
     /// A text with what its specifiers stand for (systemd.unit(5)); none if one is not known here.
@@ -242,12 +248,45 @@ pub(crate) fn check_as_unit(name: &str) -> Result<(), String> {
         format!("tried without the variable {name}: the check begins as root, and the service does not\n")
     });
     let lines = unread.chain(left_out).collect::<String>();
-    let text = format!("tried: {}\n{lines}", command.text());
+    let restart =
+        match has_other_options(Path::new(SERVICES), Path::new("/proc"), unit.name(), &command) {
+            true => format!(
+                "{0} runs with other options, of before a change: systemctl restart {0}\n",
+                unit.name()
+            ),
+            false => String::new(),
+        };
+    let text = format!("tried: {}\n{lines}{restart}", command.text());
     let _ = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush());
     let own = env::current_exe().map_err(|error| format!("find this program: {error}"))?;
     let found = if command.ignored.is_empty() { "1".into() } else { command.ignored.join("\n") };
     let error = trial(&own, &command, unit.user_variables()).env(IS_OF_UNIT, found).exec();
     Err(format!("run {}: {}", own.display(), explain(&error)))
+}
+
+/// The control groups of services, with the processes of each.
+const SERVICES: &str = "/sys/fs/cgroup/system.slice";
+/// Bytes of a command line, at most.
+const MAX_LINE: u64 = 1 << 20;
+
+/// Whether the service runs, and no process of it has this command line.
+fn has_other_options(services: &Path, processes: &Path, unit: &str, command: &UnitCommand) -> bool {
+    let read = |path: &Path| read_file_text(path, FileKind::State, MAX_LINE).unwrap_or_default();
+    let all = read(&services.join(format!("{unit}.service/cgroup.procs")));
+    let lines: Vec<String> = all
+        .lines()
+        .map(|process| read(&processes.join(process).join("cmdline")))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let is_same = |line: &String| {
+        let words: Vec<&str> = line.trim_end_matches('\0').split('\0').skip(1).collect();
+        // systemd copies a file of LoadCredential= to a directory of its own.
+        let is_same = |(word, own): (&&str, &String)| {
+            word == own || word.starts_with("/run/credentials/") && own.starts_with('/')
+        };
+        words.len() == command.arguments.len() && words.iter().zip(&command.arguments).all(is_same)
+    };
+    !lines.is_empty() && !lines.iter().any(is_same)
 }
 
 /// The check of this command line.
@@ -371,6 +410,21 @@ mod tests {
             "",
         );
         assert_eq!(loaded.unwrap().arguments, ["-c", "/etc/x.cnf"]);
+        // The service opens what OPTIONS names itself.
+        for (variables, is_loaded) in [
+            ("", true),
+            ("OPTIONS=-c /etc/x.cnf", false),
+            ("OPTIONS=-c/etc/x.cnf", false),
+            ("OPTIONS=--config=/etc/x.cnf", false),
+            ("OPTIONS=--to /srv/etc/x.cnf", true),
+        ] {
+            command(
+                "/usr/bin/aw-x -c ${CREDENTIALS_DIRECTORY}/x.cnf $OPTIONS\nLoadCredential=x.cnf:/etc/x.cnf",
+                variables,
+            );
+            let unit = UnitFiles::read("aw-x", &[made.path()]).unwrap();
+            assert_eq!(unit.loads(Path::new("/etc/x.cnf")), is_loaded, "{variables}");
+        }
         assert_eq!(command("/bin/sh -c 'aw-x --learn 0'", ""), None);
         assert_eq!(command("", ""), None);
     }
@@ -386,6 +440,7 @@ mod tests {
         ];
         let command = UnitCommand {
             ignored: Vec::new(),
+            given: Vec::new(),
             program: "c".into(),
             arguments: vec!["--".into(), "eth1".into()],
             variables: BTreeMap::from(
@@ -397,6 +452,37 @@ mod tests {
         assert!(trial.get_args().eq(["--check", "--", "eth1"]));
         let names: Vec<_> = trial.get_envs().map(|(name, _)| name).collect();
         assert_eq!(names, [IS_OF_UNIT, "PATH", "TZ", "USER"]);
+    }
+
+    /// A restart that was forgotten is named.
+    #[test]
+    fn the_options_of_a_running_service() {
+        let made = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = made.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let command = UnitCommand {
+            ignored: Vec::new(),
+            given: Vec::new(),
+            program: "aw-x".into(),
+            arguments: ["-c", "/etc/x.cnf", "--retention", "90"].map(String::from).into(),
+            variables: BTreeMap::new(),
+            unread: Vec::new(),
+        };
+        let differs = || has_other_options(made.path(), made.path(), "aw-x", &command);
+        assert!(!differs(), "it does not run");
+        write("aw-x.service/cgroup.procs", "7\n8\n");
+        for (line, is_other) in [
+            ("aw-x\0-c\0/run/credentials/aw-x.service/x.cnf\0--retention\x0090\0", false),
+            ("aw-x\0-c\0/etc/x.cnf\0--retention\x0030\0", true),
+            ("aw-x\0-c\0/etc/x.cnf\0", true),
+        ] {
+            write("7/cmdline", "aw-x\0--sender\0");
+            write("8/cmdline", line);
+            assert_eq!(differs(), is_other, "{line:?}");
+        }
     }
 
     /// In a unit, % begins a specifier; in a file of variables, it is a letter.
@@ -413,7 +499,7 @@ mod tests {
         file(
             "aw-c@.service",
             &format!(
-                "Environment=RATE=5%% BOOT=%b NAME=%N\nEnvironmentFile=-{place}/all\nEnvironmentFile=-{place}/own-%i\nEnvironmentFile=-{place}/none-%i\nExecStart=/usr/bin/c -q --join %t/c --instance %i --boot %b $OPTIONS_ALL $OPTIONS\n"
+                "[Service]\nEnvironment=RATE=5%% BOOT=%b NAME=%N\nEnvironmentFile=-{place}/all\nEnvironmentFile=-{place}/own-%i\nEnvironmentFile=-{place}/none-%i\nExecStart=/usr/bin/c -q --join %t/c --instance %i --boot %b $OPTIONS_ALL $OPTIONS\n"
             ),
         );
         let unit = || UnitFiles::read("aw-c@eth0.7", &[made.path()]).unwrap();

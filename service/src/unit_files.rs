@@ -77,6 +77,8 @@ pub struct UnitFiles {
     user: Option<String>,
     group: Option<String>,
     groups: Vec<String>,
+    /// Lines that systemd ignores, because they stand outside of [Service].
+    pub(crate) misplaced: Vec<String>,
     /// Files that systemd reads as root for the unit, with the names that they have for it.
     pub(crate) credentials: Vec<(String, PathBuf)>,
     /// Addresses whose packets are dropped, unless they are allowed.
@@ -128,8 +130,16 @@ impl UnitFiles {
             return None;
         }
         let mut unit = UnitFiles { unit: name.into(), ..UnitFiles::default() };
-        for text in own.iter().chain(edits.values()).filter_map(|path| read(path)) {
-            logical_lines(&text).iter().for_each(|line| unit.apply(line));
+        for path in own.iter().chain(edits.values()) {
+            let Some(text) = read(path) else { continue };
+            let mut section = String::new();
+            for line in logical_lines(&text) {
+                match line.trim().strip_prefix('[') {
+                    Some(name) => section = name.trim_end_matches(']').to_owned(),
+                    None if section == "Service" => unit.apply(&line),
+                    None => unit.misplaced.extend(misplaced(path, &section, &line)),
+                }
+            }
         }
         Some(unit)
     }
@@ -287,7 +297,11 @@ impl UnitFiles {
 
     /// Whether systemd reads this file as root, and gives it to the service.
     pub fn loads(&self, file: &Path) -> bool {
-        self.credentials.iter().any(|(_, path)| path == file)
+        let shown = file.display().to_string();
+        let names_it = |word: &String| word.strip_suffix(&shown).is_some_and(is_option_before);
+        // What OPTIONS names, the service opens itself.
+        let is_named = || self.command().is_some_and(|command| command.given.iter().any(names_it));
+        self.credentials.iter().any(|(_, path)| path == file) && !is_named()
     }
 
     /// Whether the service begins as another user than root, without the right to ports below 1024.
@@ -381,13 +395,25 @@ impl UnitFiles {
                 match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
                     Ok(()) | Err(Errno::ROFS) => format!("{edit}; {restart}"),
                     Err(Errno::NOENT) => {
-                        format!("install -d -m 750 -o {user} {shown}; {edit}; {restart}")
+                        format!("install -d -m 750 {} {shown}; {edit}; {restart}", self.owner())
                     }
                     Err(_) => format!("chown {user} {shown}; {edit}; {restart}"),
                 }
             }
         };
         Some(format!("the unit {unit} makes it read-only ({steps})"))
+    }
+
+    /// The options of install(1) for a directory of the service, which its group may read.
+    fn owner(&self) -> String {
+        let user = self.user.as_deref().unwrap_or("root");
+        match &self.group {
+            // The archive of routers is for its user alone.
+            Some(group) if group != user && user != "aw-routeros" => {
+                format!("-o {user} -g {group}")
+            }
+            _ => format!("-o {user}"),
+        }
     }
 
     /// Steps to a directory that the service can write to.
@@ -398,8 +424,18 @@ impl UnitFiles {
             format!("choose a place in {}, which needs no more, or in /srv: ", own.display())
         });
         format!(
-            "{own}install -d -m 750 -o {user} /srv/{user}; systemctl edit {unit}: [Service] and ReadWritePaths=/srv/{user}"
+            "{own}install -d -m 750 {} /srv/{user}; systemctl edit {unit}: [Service] and ReadWritePaths=/srv/{user}",
+            self.owner()
         )
+    }
+
+    /// The addresses of other machines from which the unit accepts connections, if it accepts those of some only.
+    pub fn lets_in(&self) -> Option<String> {
+        let is_all = |address: &String| ALL.contains(&&**address);
+        let others = self.allowed.iter().filter(|address| !LOCAL.contains(&&***address));
+        let others = others.map(String::as_str).collect::<Vec<_>>().join(" ");
+        (self.denied.iter().any(is_all) && !self.allowed.iter().any(is_all) && !others.is_empty())
+            .then_some(others)
     }
 
     /// What the unit does with connections from other machines, if it accepts those of this machine only, with the remedy.
@@ -431,6 +467,25 @@ pub fn may_be_given(directory: &Path) -> bool {
     let least = if in_var { 4 } else { 3 }; // with the root directory
     let is_deep = real.components().count() >= least;
     !is_below(&HOMES) && !is_below(&OTHERS) && !is_shared && !is_used && is_deep
+}
+
+/// The fault of a line of the section [Service] that stands in another one, or in none: systemd ignores it.
+fn misplaced(path: &Path, section: &str, line: &str) -> Option<String> {
+    let mut trial = UnitFiles::default();
+    trial.apply(line);
+    let place = if section.is_empty() { "no section".into() } else { format!("[{section}]") };
+    (trial != UnitFiles::default()).then(|| {
+        format!(
+            "{}: systemd ignores the line {}, which stands in {place} (write the line [Service] above it, then systemctl daemon-reload and restart)",
+            path.display(),
+            line.trim()
+        )
+    })
+}
+
+/// Whether this is what stands before a value in its word: nothing, `-c` or `--config=`.
+fn is_option_before(text: &str) -> bool {
+    text.is_empty() || text.starts_with('-') && (text.len() == 2 || text.ends_with('='))
 }
 
 /// A unit that an administrator has masked: it is empty, or a link to /dev/null.

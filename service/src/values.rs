@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    marker::PhantomData,
     net::{IpAddr, Ipv6Addr},
     str::FromStr,
     time::Duration,
@@ -10,6 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 use jiff::{Timestamp, tz::TimeZone};
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 /// A server: a host name or an address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +129,44 @@ impl FromStr for TimeSpan {
         let fits = !text.trim().is_empty() && total <= u64::from(u32::MAX) * 2;
         if fits { Ok(TimeSpan(Duration::from_secs(total))) } else { Err(BAD) }
     }
+}
+
+/// Reads the seconds of a configuration: a number, or a time span such as `"10m"`.
+pub fn seconds<'de, D: Deserializer<'de>, N: TryFrom<u64>>(from: D) -> Result<N, D::Error> {
+    struct Seconds<N>(PhantomData<N>);
+
+    impl<N: TryFrom<u64>> Visitor<'_> for Seconds<N> {
+        type Value = N;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number of seconds, or a time such as \"10m\"")
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<N, E> {
+            let seconds = u64::try_from(number).ok().and_then(|number| N::try_from(number).ok());
+            seconds.ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self))
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<N, E> {
+            let seconds = N::try_from(number).ok();
+            seconds.ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<N, E> {
+            let span = text.parse::<TimeSpan>().ok();
+            let seconds = span.and_then(|TimeSpan(span)| N::try_from(span.as_secs()).ok());
+            seconds.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+
+    from.deserialize_any(Seconds(PhantomData))
+}
+
+/// The same for a key that need not be set.
+pub fn optional_seconds<'de, D: Deserializer<'de>, N: TryFrom<u64>>(
+    from: D,
+) -> Result<Option<N>, D::Error> {
+    seconds(from).map(Some)
 }
 
 /// In its two largest units: `2 min 5 s`.

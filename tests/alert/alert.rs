@@ -645,7 +645,7 @@ fn sendmail_and_a_channel_that_hangs_beside_it() {
         letter.contains("\nSubject: Test: new device: 00:00:5e:00:53:01, 192.0.2.1 (test)\n"),
         "{letter}"
     );
-    assert!(letter.ends_with("                note: a test of this channel\n"), "{letter}");
+    assert!(letter.ends_with("                note: a test of channel mail\n"), "{letter}");
 }
 
 #[test]

@@ -76,8 +76,11 @@ fn a_routers_table_becomes_events() {
     let finished = receiver.run.stop().ok();
     let message =
         finished.stderr.lines().filter(|line| !line.contains("listening on")).collect::<Vec<_>>();
+    let malformed = "127.0.0.2 sends lines that are no MACupd reports, such as \"nonsense\" (";
     assert!(
-        message.len() == 1 && message[0].contains("--macupd-from"),
+        message.len() == 2
+            && message[0].contains("--macupd-from")
+            && message[1].contains(malformed),
         "none is logged singly: {message:?}"
     );
 }
@@ -96,7 +99,12 @@ fn only_those_who_are_named_may_report() {
         held_json(&ring).iter().map(|event| event["router"].to_string()).collect();
     assert_eq!(routers, ["\"127.0.0.2\"", "\"127.0.1.77\""]);
     assert_eq!(counters(&ring)["macupd_sender"], 2);
-    receiver.run.stop().ok();
+    let ended = receiver.run.stop().ok().stderr;
+    for refused in ["127.0.0.1", "127.0.0.3"] {
+        let allow =
+            format!("is not allowed: nothing of it is used (--macupd-from {refused} allows it)");
+        assert_eq!(ended.matches(&allow).count(), 1, "{ended}");
+    }
 }
 
 /// The rate limit, the blacklist and -6 apply to reports, too; the rate limit distinguishes routers.

@@ -124,6 +124,10 @@ fn what_starts_passes() {
         assert!(checked.stderr.contains(fault), "{checked:#?}");
         assert!(checked.stderr.contains("accept that with --wait"), "{checked:#?}");
     }
+    // That of a VLAN: its interface has it.
+    let of_parent =
+        "; veth0 captures all its VLANs without an interface for each: correct the name";
+    place.check(&["veth0", "veth0.7"]).refused("collector", &[of_parent]);
     // The running collector has the ring and the port.
     let running = Run::start(place.command(&[&["-u", USER], &words[..]].concat()));
     running.stderr.wait_for("listening on veth0");

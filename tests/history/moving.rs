@@ -511,6 +511,31 @@ fn a_file_of_addrwatch() {
     import().refused("aw-sqlite", &["it has no table of addrwatch, nor of aw-sqlite"]);
 }
 
+/// Root's file is read as the user of the database, who may not: the message says what to do.
+#[test]
+fn a_file_of_addrwatch_that_only_root_may_read() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root has a file that another user may not read");
+    }
+    let history = History::new();
+    let [old, copy] = ["old.db", "copy.db"].map(|name| history.path().join(name));
+    let row = (1_700_000_000, "eth0".into(), 0, "02:00:00:00:00:01".into(), "10.1.2.3".into(), 0);
+    aw_tests::history::addrwatch_database(&old, [row]);
+    fs::set_permissions(&old, Permissions::from_mode(0o600)).unwrap();
+    chown(history.path(), Some(65534), None).unwrap();
+    let import = |file: &Path| {
+        let mut command = program("aw-sqlite", &["-u", "65534", "--database"]);
+        command.arg(history.database()).arg("import").arg(file);
+        run(command)
+    };
+    let why = "permission denied: it is read as ";
+    import(&old).refused("aw-sqlite", &[why, "(make a copy for that user: install -m 600 -o "]);
+    fs::copy(&old, &copy).unwrap();
+    chown(&copy, Some(65534), None).unwrap();
+    let read = "1 row of addrwatch's table read: 1 sighting added";
+    assert!(import(&copy).ok().stderr.contains(read));
+}
+
 /// While addrwatch's rows are not imported, rows of a history cannot be compared with them.
 #[test]
 fn not_while_addrwatch_rows_are_imported() {

@@ -54,6 +54,13 @@ fn who_had_it() {
         ["02:00:00:00:00:02 changed null 120 eth0 0", "02:00:00:00:00:01 changed 180 7320 eth0 0"]
     );
     assert_eq!(who("13:59:59"), ["02:00:00:00:00:01 one-sided null 1 eth0 0"]);
+    let before = "nothing of that time is recorded: the history begins 1 h 0 min later";
+    for of in [["who", ADDRESS], ["mac", "02:00:00:00:00:01"]] {
+        let asked = run(history.query(&[of[0], of[1], "--at", "2026-11-20 13:00"])).ok();
+        assert!(asked.stderr.contains(before), "{asked:?}");
+        let asked = run(history.query(&[of[0], of[1], "--at", "2026-11-20 14:01"])).ok();
+        assert!(!asked.stderr.contains("nothing of that time"), "{asked:?}");
+    }
     assert_eq!(who("23:00"), ["02:00:00:00:00:01 one-sided 18300 null eth0 0"]);
     let ip = fields(&history, &["ip", ADDRESS, "--at", "2026-11-20 14:32"], &["mac", "how_sure"]);
     assert_eq!(ip, ["02:00:00:00:00:01 sure"]);
@@ -101,6 +108,32 @@ fn spans() {
         devices,
         [format!("{one} 25 [\"10.1.2.3\",\"10.1.2.4\"]"), format!("{two} 24 [\"10.1.2.3\"]")]
     );
+}
+
+#[test]
+fn one_network() {
+    let history = handover();
+    let [one, two] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+    let of = |command: &[&str], network: &str| {
+        let arguments = [command, &["--network", network]].concat();
+        fields(&history, &arguments, &["mac", "vlan"])
+    };
+    assert_eq!(of(&["devices"], "eth0.7"), [format!("{one} 7")]);
+    assert_eq!(of(&["devices"], "eth0"), [format!("{one} 0"), format!("{two} 0")]);
+    assert_eq!(of(&["mac", one], "eth0.*"), [format!("{one} 7")]);
+    assert_eq!(of(&["changes"], "eth0.7"), [format!("{one} 7")]);
+    let devices = fields(&history, &["devices", "--interface", "eth0.7"], &["addresses"]);
+    assert_eq!(devices, ["[\"10.1.2.4\"]"], "the addresses of this network");
+    let none = run(history.query(&["devices", "--network", "eth1"]));
+    assert_eq!(
+        (none.status.code(), &*none.stderr),
+        (
+            Some(3),
+            "aw-query: no row of the network \"eth1\" (there are rows of eth0, eth0.7; NAME.* is all VLANs of an interface)\n"
+        )
+    );
+    let wrong = run(history.query(&["export", "--network", "eth0"]));
+    assert_eq!(wrong.status.code(), Some(2), "{}", wrong.stderr);
 }
 
 #[test]

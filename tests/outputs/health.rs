@@ -159,7 +159,7 @@ fn unreadable_positions_are_reported() {
     health(&ring, &["--state-dir", state]).unhealthy(&["read ", "aw-stdout.positions: "]);
     fs::remove_file(&positions).unwrap();
     fs::create_dir(&positions).unwrap();
-    let directory = "it is a directory, not a regular file (remove it)";
+    let directory = "it is a directory, not a regular file (move it away: mv ";
     health(&ring, &["--state-dir", state]).unhealthy(&["read ", directory]);
     health(&ring, &["--owner", "no-such-user-here"]).unhealthy(&["no-such-user-here"]);
     collector.kill();
@@ -440,13 +440,13 @@ fn other_files_in_the_place_of_state_files() {
     wait_until("the ring", || ring.path().exists());
     type Place = (&'static str, fn(&Path));
     let places: [Place; 4] = [
-        ("it is a pipe, not a regular file (remove it)", |path| {
+        ("it is a pipe, not a regular file (move it away: mv ", |path| {
             mkfifoat(CWD, path, Mode::RWXU).unwrap();
         }),
-        ("it is a directory, not a regular file (remove it)", |path| {
+        ("it is a directory, not a regular file (move it away: mv ", |path| {
             fs::create_dir(path).unwrap();
         }),
-        ("it is a socket, not a regular file (remove it)", |path| {
+        ("it is a socket, not a regular file (move it away: mv ", |path| {
             drop(UnixListener::bind(path).unwrap());
         }),
         ("it is a link, and links are not followed (replace it by a file)", |path| {
@@ -470,7 +470,8 @@ fn other_files_in_the_place_of_state_files() {
             if name != "positions" && name != "outage" {
                 let refused = run(history.command(&ring, &["--once"]));
                 assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
-                let remedy = if what.contains("link") { "not followed (remove it)" } else { what };
+                let remedy =
+                    if what.contains("link") { "not followed (move it away: mv " } else { what };
                 assert!(refused.stderr.contains(remedy), "{name}: {refused:#?}");
             }
             let _ = fs::remove_file(&file).or_else(|_| fs::remove_dir(&file));

@@ -63,7 +63,7 @@ fn an_outage_is_one_mail() {
         "at the same time:\n\ncore0 (127.0.0.1:",
         "connection refused (its SSH service is off or has another port (/ip service print), or a firewall rejects it); last export: 20",
         "\ncore9 (",
-        "\nand 1 more (aw-routeros show)\n",
+        "\nand 1 more (aw-routeros show has their reasons): core10\n",
         "no router can be reached: the network of this machine or its uplink may have failed (ip address; ip route; ping)\n\nat the same time:\n\n",
     ] {
         assert!(mail.contains(text), "{text}: {mail}");
@@ -72,7 +72,7 @@ fn an_outage_is_one_mail() {
     routers.iter().for_each(Router::plug);
     sink.wait_for(&[
         "Subject: [addrwatch] 11 routers: connected again\n",
-        "connected again: 11 routers: core0, core1, core2, core3, core4, core5, core6, core7, core8, core9 and 1 more\n",
+        "connected again: 11 routers: core0, core1, core2, core3, core4, core5, core6, core7, core8, core9, core10\n",
     ]);
     routers[3].shut_down();
     sink.wait_for(&["Subject: [addrwatch] core3: unreachable\n", "core3 (127.0.0.1:"]);
@@ -161,7 +161,7 @@ fn a_restart_in_the_middle() {
     let ends = [
         "core0: login accepted again",
         "core1: connected again",
-        "core2: host key right again",
+        "core2: new host key is in the configuration now",
         "core3: exports are recorded again",
         "hook no longer fails",
     ];
@@ -397,7 +397,7 @@ fn a_changed_host_key() {
     assert_eq!(fs::read_to_string(&path).unwrap(), text.replace(&old, &new));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
     daemon.signal(Signal::HUP);
-    sink.wait_for(&["Subject: [addrwatch] core1: host key right again\n"]);
+    sink.wait_for(&["Subject: [addrwatch] core1: new host key is in the configuration now\n"]);
     assert_eq!(sink.count(), 2);
     let same = command(&watching, &["host-key"], "").ok();
     assert!(same.stderr.contains("2 routers show the host key of the configuration"), "{same:?}");

@@ -187,7 +187,7 @@ fn a_reload_does_not_write_secrets_in_clear() {
     watching.replace("show_sensitive = true\n", "interval = 1000\n");
     daemon.signal(Signal::HUP);
     daemon.stderr.wait_for("and not in effect: encrypt_to: ");
-    daemon.stderr.wait_for("configuration loaded: 1 routers");
+    daemon.stderr.wait_for("configuration loaded: 1 router");
     read_config(&watching).ok();
     watching.replace("interval = 1000\n", "interval = 1000\nbackup = true\n");
     daemon.signal(Signal::HUP);

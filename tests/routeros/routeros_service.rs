@@ -394,7 +394,7 @@ fn check_compares_with_the_base() {
     router.state().faults.no_secrets = true;
     assert!(check().ok().stdout.contains("  sensitive missing  "));
     router.state().faults.marks.push("#error exporting /ip socks".into());
-    let found = check().refused("aw-routeros", &["1 of 1 routers cannot be followed"]).stdout;
+    let found = check().refused("aw-routeros", &["1 of 1 router cannot be followed"]).stdout;
     assert!(found.contains("the router failed to export /ip socks"), "{found}");
 }
 
@@ -522,8 +522,15 @@ fn what_was_added_is_removed() {
     // A password file of the user's own stays.
     fs::write(&config, both.replace("core1.pass", "own.pass")).unwrap();
     fs::write(at("own.pass"), "secret\n").unwrap();
-    command(&["remove", "core1"]).ok();
-    assert!(at("own.pass").exists());
+    let removed = command(&["remove", "core1"]).ok().stdout;
+    let own = at("own.pass").display().to_string();
+    let stays =
+        format!("{own}, which no other router has, stays (rm {own}, if nothing else needs it)\n");
+    assert!(removed.contains(&stays) && at("own.pass").exists(), "{removed}");
+    fs::write(&config, &both).unwrap();
+    fs::write(at("core1.pass"), "secret\n").unwrap();
+    command(&["remove", "core1", "--keep-password"]).ok();
+    assert!(at("core1.pass").exists());
 }
 
 /// A mistyped command before the name of a router is no host, and two routers are compared, not three.

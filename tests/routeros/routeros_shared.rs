@@ -54,7 +54,7 @@ fn a_wrong_password() {
     let mail = sink.wait_for(&["Subject: [addrwatch] 20 routers: login refused\n"]);
     for text in [
         &format!("user admin, password_file {}", password.display()),
-        "Not followed: 20 routers: core0, core1, core2, core3, core4, core5, core6, core7, core8, core9 and 10 more.",
+        "Not followed: 20 routers: core0, core1, core2, core3, core4, core5, core6, core7, core8, core9, core10, core11, core12, core13, core14, core15, core16, core17, core18, core19.",
         "The login was refused by 3 routers: ",
         "next try: at 20",
     ] {

@@ -269,7 +269,7 @@ fn a_jump_host() {
     let before = one.counts();
     let mut command = watching.command();
     command.args(["check", "one"]);
-    let found = run(command).refused("aw-routeros", &["1 of 1 routers cannot be followed"]);
+    let found = run(command).refused("aw-routeros", &["1 of 1 router cannot be followed"]);
     assert!(found.stdout.contains("ITS HOST KEY HAS CHANGED"), "{found:?}");
     assert_eq!(one.counts(), before, "no password is sent to a machine with a wrong key");
 }
@@ -288,7 +288,7 @@ fn a_jump_host_that_does_not_forward() {
     let mut command = watching.command();
     command.arg("check");
     let why = format!("jump host bastion: it does not forward to {}", router.address);
-    let found = run(command).refused("aw-routeros", &["1 of 1 routers cannot be followed"]);
+    let found = run(command).refused("aw-routeros", &["1 of 1 router cannot be followed"]);
     assert!(
         found.stdout.contains(&why) && found.stdout.contains("AllowTcpForwarding"),
         "{found:?}"
@@ -305,7 +305,7 @@ fn a_router_that_is_down_behind_a_jump_host() {
     router.shut_down();
     let mut command = watching.command();
     command.arg("check");
-    let found = run(command).refused("aw-routeros", &["1 of 1 routers cannot be followed"]);
+    let found = run(command).refused("aw-routeros", &["1 of 1 router cannot be followed"]);
     let why = format!("through bastion: it cannot connect to {}", router.address);
     assert!(
         found.stdout.contains(&why) && !found.stdout.contains("AllowTcpForwarding"),
@@ -502,6 +502,6 @@ fn a_router_as_a_jump_host() {
     edge.state().forwards = false; // RouterOS's default
     let mut command = watching.command();
     command.args(["check", "inner"]);
-    let found = run(command).refused("aw-routeros", &["1 of 1 routers cannot be followed"]);
+    let found = run(command).refused("aw-routeros", &["1 of 1 router cannot be followed"]);
     assert!(found.stdout.contains("forwarding-enabled=both"), "{found:?}");
 }

@@ -258,7 +258,7 @@ fn check_is_the_user_of_the_service() {
     assert!(refused.stdout.contains(&chown("password")), "{}", refused.stdout);
     let last = refused.stderr.lines().last().unwrap();
     assert!(last.contains(
-        "1 of 1 routers cannot be followed; 1 fault of the service (the lines before this one)"
+        "1 of 1 router cannot be followed; 1 fault of the service (the lines before this one)"
     ));
     give("password");
     give("archive");

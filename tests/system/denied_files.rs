@@ -100,7 +100,7 @@ fn credentials_of_a_unit() {
     };
     let own = "/run/credentials/aw-mysql.service";
     let why = format!(
-        "it runs as {SERVICE}, who may not enter {own}, which systemd made for LoadCredential=: restart the unit, or name the file itself"
+        "it runs as {SERVICE}, who may not enter {own}, which systemd made for LoadCredential=: restart the unit; if that does not help, as in some containers: OPTIONS=-c FILE in /etc/default/NAME of the unit, with a file that {SERVICE} may read"
     );
     let refused = check(own);
     assert!(!refused.stderr.contains("chown"), "{refused:#?}");

@@ -71,6 +71,35 @@ fn a_full_disk() {
     assert_eq!(held_json(&ring).len(), 2);
 }
 
+/// What only the daemon finds when it writes, such as a quota, `--health` and `show` have from it.
+#[test]
+fn a_file_that_cannot_be_written() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    let log = watching.archive("core1").join("log.txt");
+    fs::remove_file(&log).unwrap();
+    fs::create_dir(&log).unwrap();
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("core1: write log.txt: ");
+    let ask = |words: &[&str]| {
+        let mut command = program("aw-routeros", words);
+        command.arg("-c").arg(watching.file("routeros.toml"));
+        run(command)
+    };
+    let health = ask(&["--health"]);
+    assert_eq!(health.status.code(), Some(1), "{health:?}");
+    assert!(health.stdout.contains("core1: write log.txt: "), "{health:?}");
+    let shown = ask(&["show"]).ok();
+    assert!(shown.stderr.contains("core1: write log.txt: "), "{shown:?}");
+    fs::remove_dir(&log).unwrap();
+    router.add("bob", "/ip dns set servers=192.0.2.54");
+    daemon.stderr.wait_for("core1: write log.txt: works again");
+    ask(&["--health"]).ok();
+    daemon.stop().ok();
+}
+
 fn may_open(run: &Run, number: u32) {
     let mut command = Command::new("prlimit");
     command.args(["--pid", &run.id().to_string()]).arg(format!("--nofile={number}:1024"));

@@ -958,7 +958,9 @@ fn mistakes_of_an_administrator_of_two_networks() {
             (
                 "aw-query",
                 vec!["--database", "/nowhere/x.db", "devices"],
-                &["(start aw-sqlite, which creates it, or choose a file with --database)"],
+                &[
+                    "(start aw-sqlite, which creates it, or choose a file with --database; if it runs, ",
+                ],
             ),
             (
                 "aw-query",
@@ -1165,7 +1167,7 @@ fn mistakes_of_an_administrator_of_routers() {
             (
                 "aw-routeros",
                 vec!["-c", "key.toml", "report", "--since", "yesterdya"],
-                &["must be a time such as '2026-11-20 14:05', 14:05, yesterday or 2h"],
+                &["must be a time such as '2026-11-20 14:05', 'yesterday 20:00', 14:05 or 2h"],
             ),
             (
                 "aw-routeros",

@@ -210,8 +210,9 @@ fn files_beside_databases() {
     let import = || with_state("aw-alert", &["import", &database]);
     for file in ["lan.db-journal", "lan.db-wal"] {
         place.trap(file, "pipe");
-        ask().refused("aw-query", &[file, "it is a pipe, not a regular file (remove it)"]);
-        import().refused("aw-alert", &[file, "it is a pipe, not a regular file (remove it)"]);
+        ask().refused("aw-query", &[file, "it is a pipe, not a regular file (move it away: mv "]);
+        import()
+            .refused("aw-alert", &[file, "it is a pipe, not a regular file (move it away: mv "]);
         fs::remove_file(place.at(file)).unwrap();
     }
     assert_eq!(ask().ok().stdout.lines().count(), 4);

@@ -269,7 +269,7 @@ impl Units<'_> {
         self.booted.sh("systemctl restart aw-stdout");
         wait_until("it names the edit", || {
             self.journal("aw-stdout").contains(
-                "the unit aw-stdout makes it read-only (choose a place in /var/lib/addrwatch/aw-stdout, which needs no more, or in /srv: install -d -m 750 -o aw-stdout /srv/aw-stdout; systemctl edit aw-stdout: [Service] and ReadWritePaths=/srv/aw-stdout)",
+                "the unit aw-stdout makes it read-only (choose a place in /var/lib/addrwatch/aw-stdout, which needs no more, or in /srv: install -d -m 750 -o aw-stdout -g addrwatch /srv/aw-stdout; systemctl edit aw-stdout: [Service] and ReadWritePaths=/srv/aw-stdout)",
             )
         });
         self.write("/etc/default/aw-sqlite", "OPTIONS=--database /root/old/x.db");

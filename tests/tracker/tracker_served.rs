@@ -142,7 +142,8 @@ fn silent_rings() {
     let health = run(health).ok();
     assert!(health.stdout.contains("its writer runs"), "{health:?}");
     drop(changes);
-    let ended = format!("ring {}: no aw-routeros runs (start it again)", routers.name());
+    let ended =
+        format!("ring {}: no aw-routeros runs (systemctl start aw-routeros)", routers.name());
     wait_until("aw-routeros has ended", || {
         collector.maintain(UnixTime::now());
         page(port).contains(&ended)

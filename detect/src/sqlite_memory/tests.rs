@@ -284,13 +284,16 @@ fn what_is_no_file_is_refused() {
     let places: [(Place, &str); 3] = [
         (
             |path| mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).map_err(Into::into),
-            "it is a pipe, not a regular file (remove it)",
+            "it is a pipe, not a regular file (move it away: mv ",
         ),
         (
             |path| std::os::unix::fs::symlink("other", path),
             "it is a link, and links are not followed (replace it by a file)",
         ),
-        (|path| std::fs::create_dir(path), "it is a directory, not a regular file (remove it)"),
+        (
+            |path| std::fs::create_dir(path),
+            "it is a directory, not a regular file (move it away: mv ",
+        ),
     ];
     for (place, why) in places {
         let directory = tempfile::tempdir().unwrap();
@@ -299,7 +302,10 @@ fn what_is_no_file_is_refused() {
         let Err(Fault::Fatal(Error::Failed(fault))) = open(directory.path()) else {
             panic!("{why}: opened")
         };
-        assert_eq!(fault, format!("use {}: {why}", path.display()));
+        let shown = path.display();
+        let remedy =
+            if why.ends_with("mv ") { format!("{shown} {shown}.old)") } else { String::new() };
+        assert_eq!(fault, format!("use {shown}: {why}{remedy}"));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is created");
     }
 }

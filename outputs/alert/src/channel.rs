@@ -7,7 +7,7 @@ use std::{
 
 use aw_detect::{Alert, AlertKind, Dialect, MacPattern};
 use aw_notify::{Mail, MailOptions, sendmail_message};
-use aw_service::Access;
+use aw_service::{Access, seconds};
 use jiff::{Zoned, tz::TimeZone};
 use serde::Deserialize;
 
@@ -39,13 +39,13 @@ pub struct Channel {
     pub outside: Outside,
     #[serde(default = "burst")]
     burst: u32,
-    #[serde(default = "window")]
+    #[serde(default = "window", deserialize_with = "seconds")]
     window: u32,
     #[serde(default = "digest_exempt")]
     digest_exempt: Vec<AlertKind>,
     pub command: Option<Vec<String>>,
     /// Seconds for a program, a webhook, or each response of a mail server.
-    #[serde(default = "time_limit")]
+    #[serde(default = "time_limit", deserialize_with = "seconds")]
     pub time_limit: u32,
     pub smtp: Option<MailOptions>,
     pub sendmail: Option<Sendmail>,

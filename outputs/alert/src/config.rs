@@ -8,7 +8,7 @@ use std::{
 use aw_detect::{
     ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, Names, Rules, split_network,
 };
-use aw_service::{FileKind, TimeSpan, parse_network, read_file_text, unknown_key};
+use aw_service::{FileKind, optional_seconds, parse_network, read_file_text, seconds, unknown_key};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -24,7 +24,9 @@ const MAX_CONFIG: u64 = 4 << 20;
 pub struct Config {
     known: Option<PathBuf>,
     returned_after_days: Option<u32>,
+    #[serde(deserialize_with = "optional_seconds")]
     duplicate_within: Option<u32>,
+    #[serde(deserialize_with = "optional_seconds")]
     quiet: Option<u32>,
     virtual_macs: Option<MacPolicy>,
     random_macs: Option<MacPolicy>,
@@ -47,29 +49,8 @@ pub struct Config {
 struct WatchedDevice {
     mac: Option<MacValue>,
     name: Option<String>,
-    silent_after: Seconds,
-}
-
-/// A number of seconds, or a time span such as `10m`.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "toml::Value")]
-struct Seconds(u32);
-
-impl TryFrom<toml::Value> for Seconds {
-    type Error = String;
-    fn try_from(value: toml::Value) -> Result<Seconds, String> {
-        let seconds = match &value {
-            toml::Value::Integer(seconds) => u32::try_from(*seconds).ok(),
-            toml::Value::String(text) => {
-                let span = text.parse::<TimeSpan>().ok();
-                span.and_then(|TimeSpan(span)| span.as_secs().try_into().ok())
-            }
-            _ => None,
-        };
-        seconds.map(Seconds).ok_or_else(|| {
-            format!("must be a number of seconds, or a time such as \"10m\", not {value}")
-        })
-    }
+    #[serde(deserialize_with = "seconds")]
+    silent_after: u32,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
@@ -246,7 +227,7 @@ impl Config {
         for WatchedDevice { mac, name, silent_after } in &self.watch {
             let with_name = names.iter().filter(|(_, known)| Some(*known) == name.as_ref());
             let macs = with_name.map(|(mac, _)| *mac).chain(mac.map(|mac| mac.0));
-            watched.extend(macs.map(|mac| (mac, silent_after.0.into())));
+            watched.extend(macs.map(|mac| (mac, (*silent_after).into())));
         }
         watched
     }
@@ -351,10 +332,17 @@ mod tests {
     fn errors_name_their_cause() {
         for (text, why) in [
             ("nonsense = 1", "unknown key"),
-            ("quiet = -1", "line 1: quiet: must be a whole number, 0 or more, not the number -1"),
             (
-                "quiet = \"1h\"",
-                "line 1: quiet: must be a whole number, 0 or more, not the text \"1h\"",
+                "quiet = -1",
+                "line 1: quiet: must be a number of seconds, or a time such as \"10m\", not the number -1",
+            ),
+            (
+                "quiet = \"1\"",
+                "line 1: quiet: must be a number of seconds, or a time such as \"10m\", not the text \"1\"",
+            ),
+            (
+                "returned_after_days = \"1w\"",
+                "line 1: returned_after_days: must be a whole number, 0 or more, not the text \"1w\"",
             ),
             ("[[channel]]\nname = \"a\"\nkinds = \"back\"", "must be a list in square brackets"),
             ("[[channel]]\nname = \"a\"", "needs exactly one of"),
@@ -373,7 +361,7 @@ mod tests {
             ("[[watch]]\nsilent_after = \"10m\"", "[[watch]]: needs one of mac and name"),
             (
                 "[[watch]]\nname = \"nas\"\nsilent_after = \"10\"",
-                "must be a number of seconds, or a time such as \"10m\", not \"10\"",
+                "must be a number of seconds, or a time such as \"10m\", not the text \"10\"",
             ),
             (
                 "[[channel]]\nname = \u{201c}a\u{201d}",
@@ -393,6 +381,22 @@ mod tests {
         }
         let twice = "[[channel]]\nname = \"a\"\nsyslog = true\n".repeat(2);
         assert!(Config::parse(&twice).unwrap_err().contains("twice"));
+    }
+
+    /// Each key with seconds takes a time, too.
+    #[test]
+    fn times() {
+        let with = |quiet: &str, within: &str, window: &str, limit: &str| {
+            let config = Config::parse(&format!(
+                "quiet = {quiet}\nduplicate_within = {within}\n[[channel]]\nname = \"x\"\nsyslog = true\nwindow = {window}\ntime_limit = {limit}\n"
+            ))
+            .unwrap();
+            format!("{:?} {:?}", config.rules(Dialect::Devices).unwrap(), config.channel)
+        };
+        assert_eq!(
+            with("5400", "120", "600", "45"),
+            with("\"1h30m\"", "\"2m\"", "\"10m\"", "\"45s\"")
+        );
     }
 
     #[test]

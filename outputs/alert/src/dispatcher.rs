@@ -33,7 +33,6 @@ use crate::{
     priority::{Class, Priority},
     rate_gate::ChannelLimit,
     sender::{SendRequest, SendResult, SenderProcess},
-    sensor::HeldEnds,
     store::AlertStore,
 };
 
@@ -62,7 +61,6 @@ pub struct Dispatcher {
     /// When it was last looked for what is due without an event.
     last_due: Option<Instant>,
     faults: Faults,
-    held_ends: HeldEnds,
     /// Names of `[[watch]]` that no device has, which is reported.
     unwatched: BTreeSet<String>,
     /// The state cannot be written.
@@ -103,7 +101,7 @@ impl Dispatcher {
         let begins = !options.once && rules.dialect == Dialect::Devices;
         let first_day =
             FirstDay::load(options.learn.is_none(), begins, Instant::now(), &mut store)?;
-        let faults = store.memory.faults()?;
+        let faults = stored_faults(&mut store, options.once)?;
         for (channel, messages) in store.channels()? {
             if !config.channel.iter().any(|other| other.name == channel) {
                 warn(format_args!(
@@ -113,7 +111,6 @@ impl Dispatcher {
                 ));
             }
         }
-        let held_ends = HeldEnds::new(options.once, store.held_ends()?, UnixTime::now().seconds());
         store.commit()?;
         let mut dispatcher = Dispatcher {
             config,
@@ -127,7 +124,6 @@ impl Dispatcher {
             first_day,
             last_due: None,
             faults,
-            held_ends,
             unwatched: BTreeSet::new(),
             state_full: Episode::default(),
             queues,
@@ -346,14 +342,18 @@ impl Dispatcher {
             }
             self.learning.reload(&mut self.store)?;
             self.first_day.reload(&mut self.store)?;
-            self.faults = self.store.memory.faults()?;
-            self.held_ends.reload(self.store.held_ends()?, UnixTime::now().seconds());
+            self.faults = stored_faults(&mut self.store, self.options.once)?;
             for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
                 queue.reset_gate(self.store.gate(&channel.name)?);
             }
         }
         result
     }
+}
+
+/// `once`: this process does not run long enough to wait.
+fn stored_faults(store: &mut AlertStore, once: bool) -> SinkResult<Faults> {
+    store.memory.faults().map(|faults| if once { faults.at_once() } else { faults })
 }
 
 impl Sink for Dispatcher {

@@ -118,17 +118,18 @@ pub fn test(
         network: "test".into(),
         ip: "192.0.2.1".into(),
         mac: "00:00:5e:00:53:01".into(), // for documentation (RFC 7042, 2.1.2)
-        note: Some("a test of this channel".into()),
         host: this_host(),
         ..Alert::new(AlertKind::NewDevice, UnixTime::now().seconds())
     };
-    let id = MessageIds::without_database().map_err(Fault::into_error)?.id(0, alert.time);
+    let ids = MessageIds::without_database().map_err(Fault::into_error)?;
     let none = ChannelSecrets::default();
     let mut failures = Vec::new();
-    for channel in chosen {
+    for (number, channel) in (0..).zip(chosen) {
+        // A mail system drops the second of two messages with one id.
+        let id = ids.id(number, alert.time);
         let (name, secrets) = (&channel.name, secrets.get(&channel.name).unwrap_or(&none));
         let Notification { subject, text, fields } =
-            channel.notification(&alert, &TimeZone::system(), options.dialect);
+            channel.notification(&test_of(name, &alert), &TimeZone::system(), options.dialect);
         // First: a phone shows only the beginning.
         let notification = Notification::new(format!("Test: {subject}"), text, fields);
         let transport = Transport::new(channel, secrets, options).map_err(Failure::Down);
@@ -138,4 +139,9 @@ pub fn test(
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(failed(failures.join("; "))) }
+}
+
+/// The same for a channel: with several, the receiver must know which one it is.
+fn test_of(channel: &str, alert: &Alert) -> Alert {
+    Alert { note: Some(format!("a test of channel {channel}")), ..alert.clone() }
 }

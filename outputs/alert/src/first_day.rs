@@ -135,6 +135,7 @@ mod tests {
     use shm_layout::MacAddr;
 
     use super::*;
+    use crate::notification::Notification;
 
     fn store() -> (tempfile::TempDir, AlertStore) {
         let directory = tempfile::tempdir().unwrap();
@@ -190,6 +191,21 @@ mod tests {
         store.memory.store_device(mac(1), &Device::new(5)).unwrap();
         let mut day = FirstDay::load(true, true, now, &mut store).unwrap();
         assert!(!day.begin(now, &mut store).unwrap(), "it knows devices");
+    }
+
+    /// A channel with hours sends no begin together with the end.
+    #[test]
+    fn the_begin_is_not_sent_after_the_end() {
+        let (_directory, mut store) = store();
+        let begin = Notification::of_first_day("s", "a day", 5, "here");
+        let other = Notification::of_failure("mail", "\"kind\":\"learning\"", 5, "here");
+        for message in [&begin, &other] {
+            store.enqueue("guests", message).unwrap();
+        }
+        store.remove_first_day().unwrap();
+        let (_, left) = store.next("guests").unwrap().unwrap();
+        assert_eq!(left.fields, other.fields);
+        assert_eq!(store.channels().unwrap(), [("guests".to_owned(), 1)]);
     }
 
     /// A begin that is rolled back begins again.

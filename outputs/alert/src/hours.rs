@@ -38,9 +38,12 @@ impl TryFrom<String> for Hours {
     fn try_from(text: String) -> Result<Hours, String> {
         let time = |text: &str| {
             let (hour, minute) = text.trim().split_once(':')?;
-            let digits = |text: &str| text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
-            let number = |text: &str| digits(text).then(|| text.parse::<u16>().ok()).flatten();
-            let (hour, minute) = (number(hour)?, number(minute)?);
+            let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+            let number = |text: &str| is_number(text).then(|| text.parse::<u16>().ok()).flatten();
+            let (hour, minute) = match (hour.len(), minute.len()) {
+                (1 | 2, 2) => (number(hour)?, number(minute)?),
+                _ => return None,
+            };
             (minute < 60 && hour * 60 + minute <= 24 * 60).then_some(hour * 60 + minute)
         };
         let both = text.split_once('-').and_then(|(from, to)| Some((time(from)?, time(to)?)));

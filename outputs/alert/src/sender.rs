@@ -19,7 +19,7 @@ use std::{
 use aw_notify::Failure;
 use aw_output::{Error, Fault, RingOptions, failed};
 use aw_service::{
-    CapabilitySet, HelperSignals, Identity, Startup, SystemCalls, drop_capabilities,
+    Access, CapabilitySet, HelperSignals, Identity, Startup, SystemCalls, drop_capabilities,
     wait_for_helper,
 };
 use rustix::net::AddressFamily;
@@ -166,6 +166,7 @@ pub fn run_sender(exec: Option<&Path>, options: TransportOptions) -> ExitCode {
         eprintln!("aw-alert: sender process: {why}");
         return ExitCode::FAILURE;
     }
+    let ports = &ports(&config, &secrets, options.state);
     thread::scope(|scope| {
         let mut queues = HashMap::new();
         for one in config.channel {
@@ -173,19 +174,24 @@ pub fn run_sender(exec: Option<&Path>, options: TransportOptions) -> ExitCode {
             queues.insert(one.name.clone(), send);
             let mut secrets = secrets.remove(&one.name).unwrap_or_default();
             scope.spawn(move || {
-                // What root has started may have files of root.
-                let may_read = secrets.read_again(&one).is_ok();
+                // What root has started may have files of root: that is no news.
+                secrets.read_again(&one);
+                let mut known = secrets.unread.clone();
                 for SendRequest { id, message_id, channel, message } in requests {
-                    let unread = may_read.then(|| secrets.read_again(&one).err()).flatten();
+                    secrets.read_again(&one);
+                    if secrets.unread != known {
+                        known.clone_from(&secrets.unread);
+                        known.iter().for_each(|why| {
+                            eprintln!("aw-alert: channel {channel}: {why}: {IN_USE}");
+                        });
+                    }
                     // Opened for each message: a missing certificate file may exist by now.
                     let transport = Transport::new(&one, &secrets, options).map_err(Failure::Down);
                     let sent =
                         transport.and_then(|transport| transport.send(&message, &message_id));
-                    let failure = sent.err().map(|failure| match (failure, unread) {
-                        (Failure::Down(why), Some(unread)) => Failure::Down(format!(
-                            "{why}; {unread}: what the file had before is in use"
-                        )),
-                        (failure, _) => failure,
+                    let failure = sent.err().map(|failure| match failure {
+                        Failure::Down(why) => Failure::Down(explained(why, &one, &secrets, ports)),
+                        failure => failure,
                     });
                     if !report(&SendResult { id, channel, failure }) {
                         return;
@@ -203,6 +209,41 @@ pub fn run_sender(exec: Option<&Path>, options: TransportOptions) -> ExitCode {
         drop(queues);
     });
     ExitCode::SUCCESS
+}
+
+/// What is so while a file cannot be read again.
+const IN_USE: &str = "what the file had before is in use";
+
+/// A failure with what a change of files has to do with it. `ports`: those that this process may connect to, if it is confined.
+fn explained(why: String, channel: &Channel, secrets: &ChannelSecrets, ports: &[u16]) -> String {
+    if let Some(unread) = &secrets.unread {
+        return format!("{why}; {unread}: {IN_USE}");
+    }
+    let Some(webhook) = &channel.webhook else { return why };
+    let port = webhook.port(secrets.url.as_ref());
+    let is_other = !ports.is_empty() && port.is_some_and(|port| !ports.contains(&port));
+    match (&webhook.url_file, is_other && why.to_lowercase().contains("permission denied")) {
+        (Some(file), true) => format!(
+            "{why}; the URL in {} has another port than at the start: restart aw-alert, which allows itself only the ports of its start",
+            file.display()
+        ),
+        _ => why,
+    }
+}
+
+/// The ports of all channels at the start; none if this process is not confined to them.
+fn ports(config: &Config, secrets: &BTreeMap<String, ChannelSecrets>, state: &Path) -> Vec<u16> {
+    if config.channel.iter().any(Channel::starts_programs) {
+        return Vec::new();
+    }
+    let none = ChannelSecrets::default();
+    let secrets = |channel: &Channel| secrets.get(&channel.name).unwrap_or(&none);
+    let all = config.channel.iter().flat_map(|channel| channel.access(secrets(channel), state));
+    let port = |access| match access {
+        Access::Connect(port) => Some(port),
+        _ => None,
+    };
+    all.filter_map(port).collect()
 }
 
 /// Drops what the channels do not need, before there is a second thread. Programs need files and system calls that are not
@@ -234,4 +275,31 @@ fn report(result: &SendResult) -> bool {
     line.push(b'\n');
     let mut out = std::io::stdout().lock();
     out.write_all(&line).and_then(|()| out.flush()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_with_another_port_needs_a_restart() {
+        let text = "[[channel]]\nname = \"x\"\n[channel.webhook]\nurl_file = \"/u\"";
+        let config = Config::parse(text).unwrap();
+        let with = |url: &str| ChannelSecrets {
+            url: serde_json::from_value(url.into()).unwrap(),
+            ..ChannelSecrets::default()
+        };
+        let start = BTreeMap::from([("x".to_owned(), with("https://a/"))]);
+        let ports = ports(&config, &start, Path::new("/s"));
+        assert!(ports.contains(&443), "{ports:?}");
+        let explained = |why: &str, url, ports: &[u16]| {
+            explained(why.into(), &config.channel[0], &with(url), ports)
+        };
+        let denied = "POST https://a:8443: Permission denied";
+        let with_remedy = explained(denied, "https://a:8443/", &ports);
+        assert!(with_remedy.contains("the URL in /u has another port"), "{with_remedy}");
+        assert_eq!(explained(denied, "https://b/", &ports), denied);
+        assert_eq!(explained(denied, "https://a:8443/", &[]), denied, "not confined");
+        assert_eq!(explained("refused", "https://a:8443/", &ports), "refused");
+    }
 }

@@ -29,7 +29,6 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS fault (name TEXT PRIMARY KEY, state TEXT);
     CREATE TABLE IF NOT EXISTS note (key TEXT PRIMARY KEY, value INTEGER);
     CREATE TABLE IF NOT EXISTS held (place INTEGER PRIMARY KEY, mac TEXT UNIQUE, alert TEXT);
-    CREATE TABLE IF NOT EXISTS held_end (place INTEGER PRIMARY KEY, alert TEXT);
     INSERT INTO outbox SELECT id, channel, message FROM refused;
     DELETE FROM refused";
 
@@ -139,24 +138,6 @@ impl AlertStore {
         Ok((alerts, unread))
     }
 
-    /// The ends of faults that wait until it is known whether they are ends.
-    pub fn held_ends(&mut self) -> SinkResult<Vec<Alert>> {
-        let texts: Vec<String> = self.memory.with(|database| {
-            let mut select = database.prepare("SELECT alert FROM held_end ORDER BY place")?;
-            select.query_map([], |row| row.get(0))?.collect()
-        })?;
-        Ok(texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
-    }
-
-    pub fn store_held_ends<'a>(&mut self, alerts: impl Iterator<Item = &'a Alert>) -> SinkResult {
-        self.execute("DELETE FROM held_end", [])?;
-        for alert in alerts {
-            let text = serde_json::to_string(alert).unwrap_or_default();
-            self.execute("INSERT INTO held_end (alert) VALUES (?)", [&text])?;
-        }
-        Ok(())
-    }
-
     pub fn store_name(&mut self, mac: MacAddr, name: &str) -> SinkResult {
         self.execute("REPLACE INTO name VALUES (?, ?)", params![mac_number(mac), name])
     }
@@ -235,6 +216,12 @@ impl AlertStore {
     pub fn enqueue(&mut self, channel: &str, notification: &Notification) -> SinkResult {
         let text = serde_json::to_string(notification).unwrap_or_default();
         self.execute("INSERT INTO outbox (channel, message) VALUES (?, ?)", [channel, &text])
+    }
+
+    /// Removes what was to announce a first day that is over: a channel with hours has it still.
+    pub fn remove_first_day(&mut self) -> SinkResult {
+        // In a text, the quotes have a backslash.
+        self.execute("DELETE FROM outbox WHERE message LIKE '%\"kind\":\"learning\"%'", [])
     }
 
     /// The channels with queued messages, and how many each has.

@@ -1,6 +1,12 @@
 //! The transports of channels: a program, SMTP, sendmail, a webhook, syslog.
 
-use std::{collections::BTreeMap, io, os::unix::net::UnixDatagram, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use aw_detect::Dialect;
 use aw_notify::{
@@ -29,6 +35,9 @@ pub struct ChannelSecrets {
     pub url: Option<Secret>,
     pub token: Option<Secret>,
     pub secret: Option<Secret>,
+    /// Why those of files could not be read again: they are as they were before.
+    #[serde(skip)]
+    pub unread: Option<String>,
 }
 
 impl ChannelSecrets {
@@ -47,20 +56,24 @@ impl ChannelSecrets {
     }
 
     /// Takes the secrets of files as they are now, except for a password of mail, which is read again for each login.
-    pub fn read_again(&mut self, channel: &Channel) -> Result<(), String> {
+    pub fn read_again(&mut self, channel: &Channel) {
+        self.unread = self.try_read_again(channel).err();
+    }
+
+    /// All of them, or none: a token is not sent to the URL of another one.
+    fn try_read_again(&mut self, channel: &Channel) -> Result<(), String> {
         if let Some(oauth) = channel.smtp.as_ref().and_then(|smtp| smtp.oauth.as_ref()) {
             self.mail.read_again(oauth)?;
         }
         let Some(to) = &channel.webhook else { return Ok(()) };
-        for (name, file, secret) in [
-            ("url", &to.url_file, &mut self.url),
-            ("token", &to.token_file, &mut self.token),
-            ("secret", &to.secret_file, &mut self.secret),
-        ] {
-            if file.is_some() {
-                *secret = read_secret(name, file.as_deref(), None)?;
-            }
-        }
+        let read = |name, file: &Option<PathBuf>, before: &Option<Secret>| match file {
+            Some(file) => read_secret(name, Some(file), None),
+            None => Ok(before.clone()),
+        };
+        let url = read("url", &to.url_file, &self.url)?;
+        let token = read("token", &to.token_file, &self.token)?;
+        let secret = read("secret", &to.secret_file, &self.secret)?;
+        (self.url, self.token, self.secret) = (url, token, secret);
         Ok(())
     }
 
@@ -221,4 +234,38 @@ const SYSLOG: &str = "/dev/log";
 
 fn local_fault(error: io::Error) -> String {
     format!("write to {SYSLOG}: {}", syslog_fault(error, Path::new(SYSLOG), None))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    /// A token of before is not sent to another server, and a file that is being replaced is read at the next message.
+    #[test]
+    fn the_files_of_a_webhook_belong_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let [url, token] = ["url", "token"].map(|name| directory.path().join(name));
+        let write = |path: &Path, text: &str| {
+            fs::write(path, text).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        let text = format!("name = \"x\"\n[webhook]\nurl_file = {url:?}\ntoken_file = {token:?}");
+        let channel: Channel = toml::from_str(&text).unwrap();
+        write(&url, "https://a/");
+        write(&token, "one");
+        let mut secrets = ChannelSecrets::read(&channel).unwrap();
+        let mut after = |expected: [&str; 2], is_read: bool| {
+            secrets.read_again(&channel);
+            let found = [&secrets.url, &secrets.token];
+            assert_eq!(found.map(|one| one.as_ref().unwrap().reveal()), expected);
+            assert_eq!(secrets.unread.is_none(), is_read, "{:?}", secrets.unread);
+        };
+        fs::remove_file(&token).unwrap();
+        write(&url, "https://b/");
+        after(["https://a/", "one"], false);
+        write(&token, "two");
+        after(["https://b/", "two"], true);
+    }
 }

@@ -100,6 +100,7 @@ impl Webhook {
         let targets = [&options.topic, &options.chat, &options.user, &options.tag];
         let target = targets.into_iter().flatten().next();
         let is_form = options.template.is_some_and(Template::is_form);
+        let is_read = secrets.unread.is_none();
         let default_type =
             if is_form { "application/x-www-form-urlencoded" } else { "application/json" };
         Ok(Webhook {
@@ -114,8 +115,9 @@ impl Webhook {
             priority: options.priority,
             token: secrets.token.clone().filter(|_| is_form),
             key: secrets.secret.clone(),
-            url_source: source("URL", &options.url_file, &options.url_env).unwrap_or("url".into()),
-            token_source: source("token", &options.token_file, &options.token_env),
+            url_source: source("URL", &options.url_file, &options.url_env, is_read)
+                .unwrap_or("url".into()),
+            token_source: source("token", &options.token_file, &options.token_env, is_read),
             hidden: [&secrets.url, &secrets.token, &secrets.secret]
                 .into_iter()
                 .flatten()
@@ -239,12 +241,18 @@ impl Webhook {
     }
 }
 
-/// Where a secret is from.
-fn source(what: &str, file: &Option<PathBuf>, variable: &Option<String>) -> Option<String> {
+/// Where a secret is from, with what to do after it is corrected. `is_read`: this process can read its file again.
+fn source(
+    what: &str,
+    file: &Option<PathBuf>,
+    variable: &Option<String>,
+    is_read: bool,
+) -> Option<String> {
     match (file, variable) {
-        (Some(file), _) => {
+        (Some(file), _) if is_read => {
             Some(format!("the {what} in {}, which is read again for each message", file.display()))
         }
+        (Some(file), _) => Some(format!("the {what} in {}, and restart aw-alert", file.display())),
         (None, Some(variable)) => {
             Some(format!("the {what} in the variable {variable}, and restart aw-alert"))
         }
@@ -360,6 +368,20 @@ mod tests {
         assert!(url(missing, None, None).unwrap_err().contains("/nowhere"));
         let error = url("url_env = \"U\"", Some("example.org/s3cret"), None).unwrap_err();
         assert!(!error.contains("s3cret"), "{error}");
+    }
+
+    /// The remedy is for what this process does: a file of root is read at the start only.
+    #[test]
+    fn a_file_that_cannot_be_read_again() {
+        let options = options("url = \"https://a/\"\ntoken_file = \"/t\"").unwrap();
+        let remedy = |unread: Option<&str>| {
+            let token = Some(secret("tk"));
+            let unread = unread.map(str::to_owned);
+            let secrets = ChannelSecrets { token, unread, ..Default::default() };
+            Webhook::new(&options, &secrets, Duration::from_secs(1)).unwrap().remedy(401)
+        };
+        assert!(remedy(None).contains("the token in /t, which is read again for each message"));
+        assert!(remedy(Some("read /t: permission denied")).contains("/t, and restart aw-alert"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use aw_service::{
     Access, CapabilitySet, Error, FileError, Identity, UnitFiles, check_directory, explain,
-    other_options, report_trial, run_as_with, try_open_own, user_name,
+    move_away, other_options, report_trial, run_as_with, try_open_own, user_name,
 };
 use rustix::{
     fs::{Access as Wanted, access},
@@ -130,7 +130,11 @@ impl Common<'_> {
             faults.extend(match try_open_own(&path, 0o600, None) {
                 Ok(_) => None,
                 Err(FileError::Untrusted(why)) => {
-                    Some(format!("open {}: {why} (chown {} {0})", path.display(), user_name()))
+                    let remedy = match why.starts_with("it belongs to ") {
+                        true => format!("chown {} {}", user_name(), path.display()),
+                        false => move_away(&path),
+                    };
+                    Some(format!("open {}: {why} ({remedy})", path.display()))
                 }
                 Err(FileError::Io(error)) => {
                     Some(format!("open {}: {}", path.display(), explain(&error)))

@@ -245,8 +245,9 @@ impl<'a, S: Sink> Delivery<'a, S> {
         if !self.mode.is_down() {
             return self.sink.lacks();
         }
-        let why = self.outage_file.as_ref().and_then(OutageFile::why).unwrap_or_default();
-        Some(format!("events are queued: {why}"))
+        let outage = self.outage_file.as_ref().and_then(OutageFile::next_try);
+        let (next, why) = outage.unwrap_or_default();
+        Some(format!("events are queued{next}: {why}"))
     }
 
     /// Makes the sink re-open its files, after all pending items are delivered.

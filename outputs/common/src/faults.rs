@@ -11,6 +11,9 @@ use crate::{Episode, EpisodeChange, LossCause, RingState, capture_fault, episode
 
 /// While an interface is down, that is reported once in so many seconds: a port without a cable is usual.
 const DAY: i64 = 86_400;
+/// How long a fault waits that the collector states no longer, until it is over: a collector that was started again reports a unit
+/// that is enabled and does not run only after its second look.
+const UNSTATED_SECONDS: i64 = 30;
 /// How a report begins that a fault is over.
 const OVER: &str = "over: ";
 
@@ -51,6 +54,10 @@ pub struct Faults {
     faults: BTreeMap<String, FaultState>,
     /// Names of faults whose state is not stored yet.
     changed: Vec<String>,
+    /// Since when a collector runs that does not state the interface of a fault.
+    unstated: BTreeMap<String, i64>,
+    /// This process does not run long enough to wait for that.
+    at_once: bool,
 }
 
 /// The state of a fault, which can be stored.
@@ -59,6 +66,11 @@ pub struct FaultState {
     /// Of the ring whose counts these are.
     generation: u64,
     episode: Episode,
+    /// The reason that was reported last, and when it was another one than at the begin; of interfaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    other_cause_at: Option<i64>,
 }
 
 /// A count of a ring's generation.
@@ -77,7 +89,12 @@ struct FaultCount {
 impl Faults {
     /// Faults whose states were stored.
     pub fn new(faults: BTreeMap<String, FaultState>) -> Faults {
-        Faults { faults, changed: Vec::new() }
+        Faults { faults, ..Faults::default() }
+    }
+
+    /// For a process that ends when all events are read: what the collector does not state is over without waiting.
+    pub fn at_once(self) -> Faults {
+        Faults { at_once: true, ..self }
     }
 
     /// The same; of each fault that is counted, more is reported at once and not an hour after the last report: for a log that
@@ -157,10 +174,16 @@ impl Faults {
         let seen = state.counters.iter().map(|one| one.name).chain(known);
         let stated = state.interfaces.iter().map(|(interface, _)| *interface);
         let interfaces = seen.chain(stated).collect::<BTreeSet<_>>();
+        if !state.is_running {
+            self.unstated.clear();
+        }
         // While no collector runs, nothing is known of them.
         for interface in interfaces.into_iter().filter(|_| state.is_running) {
             let found = state.interfaces.iter().find(|(one, _)| *one == interface);
             let found = found.map_or(CaptureState::None, |(_, found)| *found);
+            if self.waits(&format!("{prefix}{interface}"), found, now) {
+                continue;
+            }
             let why = capture_fault(interface, found);
             let why = why.as_deref();
             let over = match found {
@@ -168,13 +191,58 @@ impl Faults {
                 _ => format!("the collector captures no longer on interface {interface}"),
             };
             let name = format!("{prefix}{interface}");
-            let report = self.level_each(DAY, name, FaultKind::Blind, why, &over, now);
+            let report = self.level_each(DAY, name.clone(), FaultKind::Blind, why, &over, now);
+            let report = self.with_cause(name, report, why, now);
             let interface = Some(interface);
             reports.push(report.map(|report| FaultReport { interface, ..report }));
         }
         let (name, why) = (format!("spool {ring}"), state.spool_full.as_deref());
         reports.push(self.level(name, FaultKind::Full, why, "the spool has room again", now));
         reports.into_iter().flatten().collect()
+    }
+
+    /// Whether a fault is left as it is, because the collector that runs may state its interface soon.
+    fn waits(&mut self, name: &str, found: CaptureState, now: i64) -> bool {
+        let is_present = self.faults.get(name).is_some_and(|fault| fault.episode.is_present());
+        if self.at_once || !is_present || found != CaptureState::None {
+            self.unstated.remove(name);
+            return false;
+        }
+        let since = self.unstated.entry(name.to_owned()).or_insert(now);
+        *since = now.min(*since); // the clock may have been set back
+        now - *since < UNSTATED_SECONDS
+    }
+
+    /// Adds the report that a fault has another reason now: at once, and then once an hour at most.
+    fn with_cause(
+        &mut self,
+        name: String,
+        report: Option<FaultReport>,
+        why: Option<&str>,
+        now: i64,
+    ) -> Option<FaultReport> {
+        let fault = self.faults.get_mut(&name)?;
+        if !fault.episode.is_present() {
+            (fault.cause, fault.other_cause_at) = (None, None);
+            return report;
+        }
+        let Some(why) = why else { return report };
+        let is_same = fault.cause.as_deref() == Some(why);
+        let is_known = fault.cause.is_some();
+        let at = fault.other_cause_at.map(|at| at.min(now));
+        if is_same || report.is_none() && is_known && at.is_some_and(|at| now - at < HOUR) {
+            return report;
+        }
+        fault.cause = Some(why.to_owned());
+        let is_other = report.is_none() && is_known;
+        if is_other {
+            fault.other_cause_at = Some(now);
+        }
+        self.changed.push(name);
+        report.or_else(|| {
+            let text = format!("now: {why}");
+            is_other.then_some(FaultReport { kind: FaultKind::Blind, interface: None, text })
+        })
     }
 
     /// The report of a time without a collector, which this output did not see because it did not run either. One that it saw is
@@ -190,7 +258,7 @@ impl Faults {
         if known == Some(end) {
             return None;
         }
-        let fault = FaultState { generation: 0, episode: Episode::new(end) };
+        let fault = FaultState { episode: Episode::new(end), ..FaultState::default() };
         self.faults.insert(name.clone(), fault);
         self.changed.push(name);
         let (from, to) = state.gap.filter(|_| known.is_some() && !is_seen)?;
@@ -238,7 +306,8 @@ impl Faults {
         now: i64,
     ) -> Option<FaultReport> {
         let is_new = !self.faults.contains_key(&name);
-        let new = || FaultState { generation, episode: Episode::new(before) };
+        let new =
+            || FaultState { generation, episode: Episode::new(before), ..FaultState::default() };
         let fault = self.faults.entry(name.clone()).or_insert_with(new);
         let is_other = std::mem::replace(&mut fault.generation, generation) != generation;
         let is_restarted = is_other || number < fault.episode.count();

@@ -102,7 +102,9 @@ fn no_heartbeat(reader: &Reader) -> Option<String> {
         return Some("no heartbeat yet: the collector begins (start it if this stays)".into());
     }
     let Some(pid) = reader.writer() else {
-        return Some(format!("no heartbeat: the collector ended {heartbeat} (start it again)"));
+        return Some(format!(
+            "no heartbeat: the collector ended {heartbeat} (start it again, such as systemctl start addrwatch-collector@INTERFACE)"
+        ));
     };
     (heartbeat.exceeds(HEARTBEAT_TIMEOUT) && !heartbeat_changes(reader)).then(|| {
         format!(

@@ -317,8 +317,8 @@ pub fn import<T: HistoryTarget>(
         if options.service.user.is_none() && rustix::process::geteuid().is_root() {
             options.service.user = user.map(|user| user.to_string());
         }
-        confine(&options, &[], plan, false, startup)?;
         let (source, program) = (source?, format!("{name} import"));
+        confine(&options, &[], plan, false, startup)?;
         let mut target = open()?;
         match &source.database {
             Some(path) => target.add_database(path, &program),

@@ -9,7 +9,7 @@ use std::{
 use aw_service::{Error, Identity, ServiceOptions, UnitFiles, UserAccount, name};
 use clap::{Args, ValueEnum};
 use rustix::{fs::Gid, process::geteuid};
-use shm_layout::{Reader, RingName, Start};
+use shm_layout::{CaptureState, Counter, InterfaceCounters, Reader, RingName, Start};
 
 use crate::{Plan, state::is_locked};
 
@@ -124,7 +124,13 @@ impl RingOptions {
         let mut found = Vec::new();
         for ring in &self.rings {
             let Ok(reader) = Reader::attach_to(ring, &owners, Start::Oldest) else { continue };
-            let names = reader.counters().into_iter().map(|one| one.name.as_str().to_owned());
+            let states = reader.interfaces();
+            // One that is captured for a moment, and does not exist, is a slip.
+            let is_seen = |one: &InterfaceCounters| {
+                one.get(Counter::Seen) > 0 || states.contains(&(one.name, CaptureState::Captured))
+            };
+            let names = reader.counters().into_iter().filter(is_seen);
+            let names = names.map(|one| one.name.as_str().to_owned());
             let names = names.filter(|name| !name.is_empty());
             found.extend(names.map(|name| (reader.host(), ring, name)));
         }

@@ -35,6 +35,9 @@ struct OutageRecord {
     events: u64,
     bytes: u64,
     why: String,
+    /// When the destination is tried again, in seconds since 1970.
+    #[serde(default)]
+    next_try: i64,
     /// It is one destination of several: no event is queued because of it.
     #[serde(default)]
     is_part: bool,
@@ -64,8 +67,8 @@ impl OutageFile {
         Ok(file)
     }
 
-    /// The destination is down.
-    pub fn begin(&mut self, why: &str, spool: &Spool) {
+    /// The destination is down, and is tried again after `pause`.
+    pub fn begin(&mut self, why: &str, spool: &Spool, pause: Duration) {
         let why = plain(why);
         let why = &why[..why.floor_char_boundary(MAX_WHY)];
         self.record.take_if(|record| record.is_part);
@@ -73,11 +76,9 @@ impl OutageFile {
         if record.since == 0 {
             record.since = UnixTime::now().seconds();
         }
-        let is_new = record.why != why;
-        if is_new {
-            record.why = why.into();
-        }
-        self.update(spool, is_new);
+        record.why = why.into();
+        record.next_try = UnixTime::now().seconds().saturating_add_unsigned(pause.as_secs());
+        self.update(spool, true);
     }
 
     /// One of several destinations is down, since when and why, or none is.
@@ -100,9 +101,9 @@ impl OutageFile {
         }
     }
 
-    /// Why the destination is down.
-    pub fn why(&self) -> Option<&str> {
-        self.record.as_ref().map(|record| &*record.why)
+    /// When the destination is tried again, as a part of a sentence, and why it is down.
+    pub fn next_try(&self) -> Option<(String, &str)> {
+        self.record.as_ref().map(|record| (next_try(record.next_try), &*record.why))
     }
 
     /// Writes how much is queued, if the last time was some seconds ago.
@@ -180,10 +181,20 @@ fn read(path: &Path) -> Result<Option<OutageRecord>, String> {
     }
 }
 
+/// `, next try at 05:07:44`; nothing for a record of an earlier release.
+fn next_try(at: i64) -> String {
+    match Timestamp::from_second(at) {
+        Ok(time) if at > 0 => {
+            time.to_zoned(TimeZone::system()).strftime(", next try at %H:%M:%S").to_string()
+        }
+        _ => String::new(),
+    }
+}
+
 /// What the output of this name reports about its destination, if that is down.
 pub(crate) fn outage_of(directory: &Path, name: &str) -> Result<Option<String>, String> {
-    let Some(OutageRecord { since, events, bytes, why, is_part }) = read(&path(directory, name))?
-    else {
+    let read = read(&path(directory, name))?;
+    let Some(OutageRecord { since, events, bytes, why, next_try: at, is_part }) = read else {
         return Ok(None);
     };
     let seconds = UnixTime::now().seconds().saturating_sub(since).max(0);
@@ -192,9 +203,14 @@ pub(crate) fn outage_of(directory: &Path, name: &str) -> Result<Option<String>, 
     if is_part {
         return Ok(Some(format!("{}, since {since}, {seconds} s ago", plain(&why))));
     }
-    let events = count_of(events, "event", "events");
+    // An empty spool has bytes, too.
+    let queued = match events {
+        0 => "no event yet".to_owned(),
+        events => format!("{}, {bytes} bytes", count_of(events, "event", "events")),
+    };
     Ok(Some(format!(
-        "{name} is queueing since {since}, {seconds} s ago: {events}, {bytes} bytes: {}",
+        "{name} is queueing since {since}, {seconds} s ago: {queued}{}: {}",
+        next_try(at),
         plain(&why)
     )))
 }
@@ -212,8 +228,11 @@ mod tests {
         let outage = || outage_of(directory.path(), "aw-test").unwrap();
         assert_eq!(outage(), None);
         for why in ["\"".repeat(1 << 20), "\u{1b}]0;x\n\u{fc}".repeat(1 << 16)] {
-            file.begin(&why, &spool);
+            file.begin(&why, &spool, Duration::from_secs(60));
             let text = outage().unwrap();
+            assert!(text.contains(" s ago: no event yet, next try at "), "{text}");
+            let status = file.next_try().unwrap().0;
+            assert!(text.contains(&format!("{status}: ")), "{status}");
             assert!(text.len() < SIZE && !text.contains(char::is_control), "{text}");
             assert_eq!(file.path.metadata().unwrap().len(), SIZE as u64);
         }
@@ -226,7 +245,7 @@ mod tests {
             let text = outage().unwrap();
             assert!(text.starts_with("channel mail: no route, since 2023-11-1"), "{text}");
             if end.is_some() {
-                file.begin("disk full", &spool);
+                file.begin("disk full", &spool, Duration::ZERO);
                 assert!(outage().unwrap().starts_with("aw-test is queueing since 20"));
                 file.end();
             }

@@ -37,7 +37,10 @@ pub struct Page {
 /// Parses `[ADDR:]PORT`; the default address is 127.0.0.1, which only this machine can reach.
 pub fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
     let port = || text.parse().ok().map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
-    text.parse().ok().or_else(port).ok_or("must be ADDR:PORT, [IPv6]:PORT or PORT")
+    text.parse()
+        .ok()
+        .or_else(port)
+        .ok_or("must be ADDR:PORT, [IPv6]:PORT or PORT, with a port of 1 to 65535")
 }
 
 /// Listens on the address that `option` names. Call it before [`crate::run`], which forbids it.
@@ -67,7 +70,7 @@ pub fn check_port(
     mark: &str,
 ) -> Result<String, Vec<String>> {
     let unit = options.unit().filter(|_| !address.ip().to_canonical().is_loopback());
-    let dropped = unit.and_then(|unit| unit.drops_clients());
+    let dropped = unit.as_ref().and_then(|unit| unit.drops_clients());
     let mut faults: Vec<_> =
         dropped.map(|why| format!("listen on {address}: {why}")).into_iter().collect();
     let page = format!("http://{address}{path}");
@@ -82,6 +85,9 @@ pub fn check_port(
         }
         _ => format!("{page} can be served"),
     };
+    // Whether the clients are among them is not known here.
+    let lets_in = unit.as_ref().and_then(|unit| unit.lets_in());
+    let note = note + &lets_in.map_or(String::new(), |from| format!("; its unit lets in {from}"));
     if faults.is_empty() { Ok(note) } else { Err(faults) }
 }
 
@@ -157,6 +163,9 @@ fn own_address(is_ipv4: bool) -> Option<IpAddr> {
 pub struct AllowedHosts {
     /// In lower case, without a final dot.
     names: Vec<String>,
+    /// This machine's name as a phone finds it (mDNS, RFC 6762). Any host of the link can answer for it: it is not accepted on a
+    /// connection to the loopback, which only this machine's own browser makes.
+    local: Option<String>,
 }
 
 impl AllowedHosts {
@@ -164,15 +173,12 @@ impl AllowedHosts {
     pub fn new(named: &[String]) -> AllowedHosts {
         let own = this_host();
         let short = own.split('.').next().unwrap_or_default().to_owned();
-        // What a phone finds it by (mDNS, RFC 6762).
-        let local =
-            Some(format!("{short}.local")).filter(|_| !["", "localhost"].contains(&&*short));
-        let own = [own, short]
-            .into_iter()
-            .chain(local)
-            .filter(|name| !["", "localhost"].contains(&&**name));
+        let is_name = |name: &String| !["", "localhost"].contains(&&**name);
+        let local = Some(&short).filter(|short| is_name(short));
+        let local = local.map(|short| comparable(&format!("{short}.local")));
+        let own = [own, short].into_iter().filter(is_name);
         let names = named.iter().cloned().chain(own).map(|name| comparable(&name)).collect();
-        AllowedHosts { names }
+        AllowedHosts { names, local }
     }
 
     /// Whether a request with this header may be answered, on a connection to this address.
@@ -186,7 +192,11 @@ impl AllowedHosts {
         }
         let name = comparable(name);
         let is_address = name.parse::<Ipv4Addr>().is_ok();
-        is_address || self.names.contains(&name) || to.is_loopback() && name == "localhost"
+        let is_by_place = match to.is_loopback() {
+            true => name == "localhost",
+            false => self.local.as_ref() == Some(&name),
+        };
+        is_address || self.names.contains(&name) || is_by_place
     }
 }
 
@@ -459,7 +469,7 @@ mod tests {
                 ("nas.example.org", true),
                 ("NAS.example.org.:8080", true),
                 (&*own, true),
-                (&*local, true),
+                (&*local, !to.is_loopback()),
                 ("other.local", false),
                 ("localhost", to.is_loopback()),
                 ("localhost:8080", to.is_loopback()),

@@ -32,6 +32,13 @@ pub fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<(), Error
         let why = explain_or(&error, "(create it, or choose another with --state-dir)");
         failed(format_args!("create {}: {why}", path.display()))
     };
+    // Before it is created: the next step would fail, and leave it there.
+    if let Some(why) = owner.and_then(|owner| owner.kept_out(path)) {
+        let path = path.display();
+        return Err(failed(format_args!(
+            "use {path}: permission denied ({why}, with --state-dir)"
+        )));
+    }
     match DirBuilder::new().mode(0o750).create(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(failure(error)),
@@ -233,7 +240,35 @@ pub(crate) fn read_another(path: &Path) -> Result<Option<Vec<u8>>, String> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{Gid, Uid};
+
     use super::*;
+
+    /// A start of root leaves nothing in a directory that the service may not enter.
+    #[test]
+    fn a_directory_that_the_user_may_not_enter() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let made = tempfile::tempdir().unwrap();
+        let set_mode = |mode| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            fs::set_permissions(made.path(), mode).unwrap();
+        };
+        set_mode(0o700); // of root
+        let owner = Identity {
+            user: Uid::from_raw(65534),
+            group: Gid::from_raw(65534),
+            groups: Vec::new(),
+        };
+        let path = made.path().join("state");
+        let Err(Error::Failed(why)) = make_directory(&path, Some(&owner)) else { panic!("made") };
+        let hiding = format!("who may not enter {}: choose another place", made.path().display());
+        assert!(why.contains(&hiding) && why.ends_with("with --state-dir)"), "{why}");
+        assert!(!path.exists());
+        set_mode(0o711);
+        make_directory(&path, Some(&owner)).unwrap();
+    }
 
     #[test]
     fn saved_and_opened() {

@@ -181,7 +181,7 @@ impl Broker {
         self.options = options;
         let other_client = |fault| match fault {
             Fault::Down(why) if is_running && why.contains("refuses the") => Fault::Down(format!(
-                "{why}; tried as client {name}, because {own} is connected: a broker that knows {own} only refuses it"
+                "{why}; tried as client {name}, because the running aw-mqtt has the name {own}: if the broker lets {own} in only, that is the reason"
             )),
             fault => fault,
         };

@@ -43,7 +43,7 @@ pub fn cause_and_remedy(error: &Error, database: &str) -> String {
         return connection_fault(&cause(error));
     };
     let remedy = match server.code {
-        1045 | 1698 => " (set user and password in the section [addrwatch] of --config)".into(),
+        1045 | 1698 => " (set user and password in the section [addrwatch] of the file of --config; aw-mysql reads it at its start: systemctl restart aw-mysql)".into(),
         1044 | 1142 => format!(" (GRANT ALL ON `{database}`.* TO the user)"),
         1049 => format!(" (CREATE DATABASE `{database}`)"),
         NO_SUCH_TABLE => " (rename it back)".into(),
@@ -54,8 +54,9 @@ pub fn cause_and_remedy(error: &Error, database: &str) -> String {
 
 /// A cause that [`cause`] returned, with the remedy if no connection can be made.
 pub fn connection_fault(cause: &str) -> String {
+    let cause = aw_peer::certificate_fault(cause, "ssl-ca in the file of --config");
     aw_service::connection_fault(
-        cause,
+        &cause,
         "host, port or socket in --config",
         "check that host and port are those of the server: another one may answer",
     )
@@ -73,5 +74,32 @@ pub fn disconnected(error: &Error) -> bool {
         Error::Server(error) => [1053, 1927, 4031].contains(&error.code),
         Error::Io(cause) => !timed_out(error) && cause.kind() != io::ErrorKind::InvalidData,
         Error::Protocol(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_have_remedies() {
+        for (why, remedy) in [
+            (
+                "invalid peer certificate: UnknownIssuer",
+                "(set ssl-ca in the file of --config to the certificate of its authority)",
+            ),
+            (
+                "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))",
+                "and set ssl-ca in the file of --config to it)",
+            ),
+            (
+                "invalid peer certificate: certificate not valid for name \"a\"",
+                "(name the server as its certificate does",
+            ),
+        ] {
+            let error = Error::Io(io::Error::new(io::ErrorKind::InvalidData, why));
+            let fault = cause_and_remedy(&error, "addrwatch");
+            assert!(fault.starts_with(why) && fault.contains(remedy), "{fault}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use aw_mysql::{MysqlSink, MysqlTarget, ServerConfig, TablePrefix};
 use aw_output::{Plan, RingOptions, SpoolOptions, as_service, check, import, parse, run};
+use aw_service::UnitFiles;
 use clap::{Parser, Subcommand};
 
 /// Stores the events of the collector's rings in a MySQL or MariaDB database.
@@ -69,11 +70,20 @@ Missing tables are created, with the indexes that aw-query needs. While the serv
 are queued in the state directory. They are stored when the server is back.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
+/// The file with the server and the login that the unit of the service names, if it is there.
+fn file_of_service() -> Option<PathBuf> {
+    let command = UnitFiles::of("aw-mysql").and_then(|unit| unit.command())?;
+    let named = command.option("-c").or_else(|| command.option("--config"))?;
+    Some(PathBuf::from(named)).filter(|file| file.is_absolute() && file.exists())
+}
+
 fn main() -> ExitCode {
     let Options { rings, spool, config, prefix, hostname, foreground: _, command } =
         parse("aw-mysql");
     // Before privileges are dropped, because the file may be root's. `run` reports the error. --check does it as the service.
-    let file = config;
+    // An import of root is into the tables of the service, unless others are named.
+    let is_import = command.is_some() && config.is_none() && rustix::process::geteuid().is_root();
+    let file = config.or_else(|| is_import.then(file_of_service).flatten());
     let read = || file.as_deref().map_or_else(|| Ok(ServerConfig::default()), ServerConfig::read);
     let config = match rings.check {
         true => as_service(&rings, file.as_deref(), read).and_then(|read| read),

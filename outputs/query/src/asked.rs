@@ -198,7 +198,7 @@ impl Question {
             Question::Mac(mac, range, all) => Query::Mac(mac, range, all),
             Question::Changes(range) => Query::Changes(range),
             Question::Devices(range) => Query::Devices(range, false),
-            Question::DevicesOfNetworks(range) => Query::DevicesOfNetworks(range),
+            Question::DevicesOfNetworks(range) => Query::DevicesOfNetworks(range, false),
             Question::AddressesOf(mac) => Query::AddressesOf(mac),
             Question::Presence(mac, range) => Query::Presence(mac, range),
         }

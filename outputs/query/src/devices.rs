@@ -46,8 +46,9 @@ pub fn devices(
 pub fn of_networks(
     history: &mut dyn HistoryReader,
     range: TimeRange,
+    is_counted: bool,
 ) -> Result<ResultTable, Error> {
-    grouped(history, range, false, |pairing| Some(pairing.network))
+    grouped(history, range, is_counted, |pairing| Some(pairing.network))
 }
 
 /// A row, with what the rows are sorted by: the last sighting, the MAC and its network.

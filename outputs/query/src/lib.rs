@@ -19,6 +19,7 @@ mod mac_at;
 mod mysql_reader;
 mod names;
 mod omitted;
+mod one_network;
 mod options;
 mod passed_over;
 mod periods;
@@ -148,6 +149,7 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
             break table?;
         }
     };
+    let others = options.network.as_deref().and_then(|name| one_network::keep(&mut table, name));
     labels.add_to(&mut table, options.format);
     drop(timer);
     let mut out = BufWriter::new(io::stdout().lock());
@@ -156,7 +158,7 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         printed.map_err(|error| Error::write("standard output", error))?;
     }
     if table.rows.is_empty() {
-        let why = query.no_match(zone, &table.omitted);
+        let why = others.unwrap_or_else(|| query.no_match(zone, &table.omitted));
         info(format_args!("{why}{}", beyond.unwrap_or_default()));
     }
     if let Some(remark) = table.omitted.remark() {

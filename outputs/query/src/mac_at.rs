@@ -8,7 +8,7 @@ use shm_layout::{MacAddr, UnixTime};
 use crate::{
     history_reader::{HistoryReader, NearestSightings, TimeRange},
     holders::{distance, near},
-    omitted::Omitted,
+    omitted::{Omitted, begins_after},
     periods::KEPT_WITHIN,
     queries::{TOGETHER, columns},
     result_table::ResultTable,
@@ -65,8 +65,11 @@ pub fn mac_at(
         "address seen_before seen_after how_sure why +mac +at +seconds_before +seconds_after +others +frame_sources",
     );
     let away = device.map(|time| who::distance(time, at));
-    let away = (!is_near && !rows.is_empty()).then_some(away);
-    Ok(ResultTable { rows, columns, omitted: Omitted { away, ..Omitted::default() } })
+    let begins_after = begins_after(history, &rows, at)?;
+    // Of a time before the history it is not known where the device was.
+    let away = (!is_near && !rows.is_empty() && begins_after.is_none()).then_some(away);
+    let omitted = Omitted { away, begins_after, ..Omitted::default() };
+    Ok(ResultTable { rows, columns, omitted })
 }
 
 /// The last sign of the MAC before the time, and the first one after it.

@@ -2,12 +2,14 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use aw_service::count_of;
-use shm_layout::MacAddr;
+use aw_service::{Error, count_of};
+use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
+    history_reader::{HistoryReader, TimeRange},
     left_out::{LeftOut, Why},
-    who::duration,
+    result_table::Cell,
+    who::{distance, duration},
 };
 
 /// What an answer does not show.
@@ -40,6 +42,23 @@ pub struct Omitted {
     pub uncounted: u64,
     /// The device in question was not seen near the time: how many seconds before and after it was.
     pub away: Option<[Option<i64>; 2]>,
+    /// The history has nothing of the time in question, because it begins so many seconds later.
+    pub begins_after: Option<i64>,
+}
+
+/// See [`Omitted::begins_after`]; `rows` have the last sighting before `at` in their second cell.
+pub fn begins_after(
+    history: &mut dyn HistoryReader,
+    rows: &[Vec<Cell>],
+    at: UnixTime,
+) -> Result<Option<i64>, Error> {
+    if rows.is_empty() || rows.iter().any(|row| row.get(1) != Some(&Cell::None)) {
+        return Ok(None);
+    }
+    let clocks = history.clocks().asked(TimeRange { from: at, to: at });
+    let all = history.pairings(TimeRange::ALL, false)?.into_iter();
+    let first = all.filter(|one| clocks.is_set(one.network, one.first)).map(|one| one.first).min();
+    Ok(distance(first.filter(|first| *first > at), at))
 }
 
 impl Omitted {
@@ -62,6 +81,12 @@ impl Omitted {
         let Omitted { unchecked, unread, has_sent, away, unlisted, uncounted, .. } = self;
         const LISTED: &str = "`ip` and `mac` with --all list them";
         let mut remarks = Vec::new();
+        if let Some(seconds) = self.begins_after {
+            remarks.push(format!(
+                "nothing of that time is recorded: the history begins {} later",
+                duration(seconds)
+            ));
+        }
         if let Some(away) = away {
             let [last, next] = away.map(|seconds| seconds.map_or("never".into(), duration));
             remarks.push(format!(

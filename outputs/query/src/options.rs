@@ -53,6 +53,10 @@ pub struct Options {
     #[arg(short, long, global = true, value_name = "PREFIX", default_value = "")]
     pub prefix: TablePrefix,
 
+    /// Answer for one network only: eth0, eth0.7 (VLAN 7), eth0.* (all VLANs of eth0), eth0@192.0.2.1 (reported by that router); with several rings also site-a/eth0. `devices` then shows when and with which addresses a MAC was there
+    #[arg(long, visible_alias = "interface", global = true, value_name = "NETWORK")]
+    pub network: Option<String>,
+
     /// Format of the answer; JSON and CSV have nanoseconds and all columns
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,
@@ -84,6 +88,7 @@ Examples:
   aw-query mac 'Kitchen radio' --at 'yesterday 14:05'
   aw-query changes --since 1d
   aw-query devices --format csv
+  aw-query devices --network eth1
   aw-query -c reader.cnf changes --since 1d
   aw-query export > lan.jsonl && aw-sqlite --database all.db import lan.jsonl
   aw-query name 02:00:00:00:00:01 Kitchen radio
@@ -267,6 +272,15 @@ impl Options {
 
     /// The query; times such as `1d` are relative to `now`.
     pub fn query(&self, now: &Zoned) -> Result<Query, Error> {
+        let is_of_all = matches!(
+            self.command,
+            QueryCommand::Export(_) | QueryCommand::Copy { .. } | QueryCommand::Name { .. }
+        );
+        if is_of_all && self.network.is_some() {
+            return Err(failed(
+                "--network is for who, ip, mac, changes and devices (leave it out here)",
+            ));
+        }
         Ok(match &self.command {
             QueryCommand::Who { address, at } | QueryCommand::Ip { address, at: Some(at), .. } => {
                 Query::Who(*address, time("--at", at, now)?.from)
@@ -282,7 +296,10 @@ impl Options {
                 }
             }
             QueryCommand::Changes(times) => Query::Changes(times.range(now)?),
-            QueryCommand::Devices { count, times } => Query::Devices(times.range(now)?, *count),
+            QueryCommand::Devices { count, times } => match self.network {
+                Some(_) => Query::DevicesOfNetworks(times.range(now)?, *count),
+                None => Query::Devices(times.range(now)?, *count),
+            },
             QueryCommand::Export(times) => Query::Export(times.range(now)?),
             QueryCommand::Copy { file } => Query::Copy(file.clone()),
             QueryCommand::Name { mac: None, .. } => Query::Names,
@@ -416,6 +433,20 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
         && matches!(parse_device(first), Ok(Device::Name(_)))
     {
         return Some(format!("put the name into quotes: mac '{first} {second}'"));
+    }
+    // Before the question.
+    const QUESTIONS: [&str; 6] = ["who", "ip", "mac", "changes", "devices", "export"];
+    let question = arguments.iter().position(|word| QUESTIONS.contains(&word.as_str()));
+    let is_time = |word: &String| TIMES.contains(&word.split('=').next().unwrap_or_default());
+    if question.is_some_and(|at| arguments[..at].iter().any(is_time)) {
+        return Some("times stand after the question: aw-query who ADDRESS --at TIME".into());
+    }
+    if let [question, _, time @ ..] = arguments
+        && ["who", "ip", "mac"].contains(&question.as_str())
+        && !time.is_empty()
+        && parse_time(&time.join(" "), &Zoned::now()).is_ok()
+    {
+        return Some(format!("write --at '{}'", time.join(" ")));
     }
     // The word that clap reports may be a later one: it takes the second one for the address.
     let now = Zoned::now();

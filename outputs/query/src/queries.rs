@@ -35,8 +35,8 @@ pub enum Query {
     Changes(TimeRange),
     /// True: also how often each was seen.
     Devices(TimeRange, bool),
-    /// Once for each network of a MAC.
-    DevicesOfNetworks(TimeRange),
+    /// The same, once for each network of a MAC.
+    DevicesOfNetworks(TimeRange, bool),
     AddressesOf(MacAddr),
     Presence(MacAddr, TimeRange),
     Copy(PathBuf),
@@ -62,7 +62,9 @@ impl Query {
             Query::MacAt(mac, at) => mac_at(history, mac, at),
             Query::Changes(range) => changes(history, range),
             Query::Devices(range, is_counted) => devices::devices(history, range, is_counted),
-            Query::DevicesOfNetworks(range) => devices::of_networks(history, range),
+            Query::DevicesOfNetworks(range, is_counted) => {
+                devices::of_networks(history, range, is_counted)
+            }
             Query::AddressesOf(mac) => device::addresses(history, mac),
             Query::Presence(mac, range) => device::presence(history, mac, range),
         }
@@ -86,7 +88,7 @@ impl Query {
             | Query::Mac(_, range, _)
             | Query::Changes(range)
             | Query::Devices(range, _)
-            | Query::DevicesOfNetworks(range)
+            | Query::DevicesOfNetworks(range, _)
             | Query::Presence(_, range)
             | Query::Export(range) => range,
             Query::Who(..) | Query::MacAt(..) | Query::AddressesOf(_) | Query::Copy(_) => {
@@ -149,7 +151,7 @@ impl Query {
             Query::Mac(mac, ..) | Query::MacAt(mac, _) => format!("no sightings of {mac}"),
             Query::Changes(_) => "no changes".into(),
             Query::AddressesOf(mac) | Query::Presence(mac, _) => format!("no sightings of {mac}"),
-            Query::Devices(..) | Query::DevicesOfNetworks(_) => "no devices".into(),
+            Query::Devices(..) | Query::DevicesOfNetworks(..) => "no devices".into(),
             Query::Copy(_) => "nothing copied".into(),
             Query::Export(_) => "nothing exported".into(),
             Query::Name(mac, _) => format!("no name of {mac}"),
@@ -169,7 +171,7 @@ impl Query {
             (false, true) => format!("{what} before {to}"),
             (false, false) => {
                 let remedy = match self {
-                    Query::Devices(..) | Query::DevicesOfNetworks(_) => {
+                    Query::Devices(..) | Query::DevicesOfNetworks(..) => {
                         " (aw-stdout --health: does the collector receive frames? aw-sqlite --health: is its database written?)"
                     }
                     _ => "",

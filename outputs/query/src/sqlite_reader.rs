@@ -89,7 +89,7 @@ impl SqliteReader {
         let path = &self.path;
         if application != APPLICATION {
             return Err(failed(format_args!(
-                "read {path}: it is not a database of aw-sqlite (aw-sqlite import {path} adds a database of addrwatch to that of the service)"
+                "read {path}: it is not a database of aw-sqlite (a copy of one that is in use lacks what is in its -wal file: aw-query copy FILE makes a complete one; aw-sqlite import {path} adds a database of addrwatch to that of the service)"
             )));
         }
         if !VERSIONS.contains(&version) {

@@ -14,7 +14,7 @@ use crate::{
     history_reader::{HistoryReader, NearestSightings, TimeRange},
     holders::{self, Certainty, Holder},
     left_out::LeftOuts,
-    omitted::{Omitted, listed},
+    omitted::{Omitted, begins_after, listed},
     passed_over::NearMac,
     queries::{columns, macs, network, row},
     result_table::{Cell, ResultTable},
@@ -40,6 +40,7 @@ pub fn who(
         history.sightings(ip, TimeRange::ALL, &mut |sighting| left_out.add(&sighting))?;
     }
     left_out.all().for_each(|one| omitted.add(one));
+    omitted.begins_after = begins_after(history, &rows, at)?;
     Ok(ResultTable { rows, columns, omitted })
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     path::Path,
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use aw_output::{
     Error, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistoryTarget, failed, info,
     this_host,
 };
-use aw_service::count_of;
+use aw_service::{FileKind, count_of, open_file, user_name};
 use rusqlite::Connection;
 use shm_layout::UnixTime;
 
@@ -44,6 +45,15 @@ pub fn import(path: &Path, program: &str, target: &mut impl HistoryTarget) -> Re
     let shown = path.display();
     let fault = |why: String| failed(format_args!("import {shown}: {why}"));
     let sqlite = |error: rusqlite::Error| fault(error.to_string());
+    // Another user opened it before, to see what it is.
+    if let Err(error) = open_file(path, FileKind::Settings)
+        && error.kind() == ErrorKind::PermissionDenied
+    {
+        let user = user_name();
+        return Err(fault(format!(
+            "permission denied: it is read as {user}, the user of the database (make a copy for that user: install -m 600 -o {user} {shown} /var/lib/addrwatch/import.db; import that, and remove it)"
+        )));
+    }
     let snapshot = Snapshot::open(path).map_err(sqlite)?;
     if schema::has_our_id(&snapshot.database).map_err(sqlite)? {
         return Err(fault(format!(

@@ -20,7 +20,9 @@ use std::{
     time::Duration,
 };
 
-use aw_output::{Access, Plan, RingOptions, SpoolOptions, check, import, parse, run};
+use aw_output::{
+    Access, Plan, RingOptions, SpoolOptions, check, import, parse, run, state_directory,
+};
 use aw_service::TimeSpan;
 use clap::{Parser, Subcommand};
 
@@ -126,18 +128,17 @@ const BATCH: usize = 16_384;
 fn main() -> ExitCode {
     let Options { rings, spool, database, table, retention, raw_days, commit_interval, command } =
         parse("aw-sqlite");
-    let usual = rings.state_dir.join("addrwatch.db");
     // An import adds to the history that aw-query asks, unless another one is named.
-    let is_import = command.is_some() && usual == Path::new(aw_database::USUAL);
-    let of_service = || is_import.then(aw_database::named_by_the_service).flatten();
-    let path = database.or_else(|| of_service().map(PathBuf::from)).unwrap_or(usual);
+    let of_service =
+        || command.is_some().then(aw_database::named_by_the_service).flatten().map(PathBuf::from);
+    let path = database_of(database, &rings.state_dir, of_service);
     let path = std::path::absolute(&path).unwrap_or(path);
     let directory = path.parent().map(|directory| Access::Write(directory.into()));
     let files = directory.into_iter().collect();
     if let Some(Command::Import { file }) = command {
         // A database of addrwatch is opened later, with the log beside it.
-        let source = std::path::absolute(&file).ok();
-        let source = source.as_deref().and_then(Path::parent).filter(|_| file != Path::new("-"));
+        let source = std::path::absolute(&file).ok().filter(|_| file != Path::new("-"));
+        let source = source.as_deref().and_then(Path::parent);
         let source = source.map(|directory| Access::Read(directory.into()));
         let files: Vec<_> = [files, source.into_iter().collect()].concat();
         let plan = Plan { files, ..Plan::default() };
@@ -155,9 +156,32 @@ fn main() -> ExitCode {
     run("aw-sqlite", &rings, &plan, || SqliteSink::new(settings))
 }
 
+/// The database that is named, or that of the service if no directory of state is named, or else the usual one.
+fn database_of(
+    named: Option<PathBuf>,
+    state: &Path,
+    of_service: impl FnOnce() -> Option<PathBuf>,
+) -> PathBuf {
+    let is_usual = state == state_directory();
+    let of_service = || if is_usual { of_service() } else { None };
+    named.or_else(of_service).unwrap_or_else(|| state.join("addrwatch.db"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Also where the program has a directory of its own, as packages make it.
+    #[test]
+    fn an_import_is_into_the_database_of_the_service() {
+        let of_service = || Some("/srv/a.db".into());
+        let usual = state_directory();
+        assert_eq!(database_of(None, &usual, of_service), Path::new("/srv/a.db"));
+        assert_eq!(database_of(None, &usual, || None), usual.join("addrwatch.db"));
+        let other = Path::new("/x");
+        assert_eq!(database_of(None, other, of_service), Path::new("/x/addrwatch.db"));
+        assert_eq!(database_of(Some("b.db".into()), &usual, of_service), Path::new("b.db"));
+    }
 
     #[test]
     fn days() {

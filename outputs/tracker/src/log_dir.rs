@@ -11,8 +11,8 @@ use std::{
 
 use aw_output::Error;
 use aw_service::{
-    FileError, FileKind, Wanted, advice, cause, explained, failed, is_at, may_be_given, open_own,
-    read_file, sync_directory, try_open_own, unit_forbids_writing, user_name,
+    FileError, FileKind, Wanted, advice, cause, denied, explained, failed, is_at, may_be_given,
+    open_own, read_file, sync_directory, try_open_own, unit_forbids_writing, user_name,
 };
 use jiff::civil::Date;
 
@@ -162,9 +162,13 @@ impl LogDir {
                     ErrorKind::PermissionDenied if may_be_given(path) => {
                         format!("sudo chown {user} {shown}")
                     }
-                    ErrorKind::PermissionDenied => {
-                        format!("it is not for {user} alone: create one in it, or in /srv")
-                    }
+                    // One that hides it, or the directory itself.
+                    ErrorKind::PermissionDenied => match denied(path, Wanted::Read) {
+                        Some(why) if why.contains("may not enter") => why,
+                        _ => format!(
+                            "it is not for {user} alone: sudo install -d -o {user} /srv/aw-tracker, and --log-dir /srv/aw-tracker"
+                        ),
+                    },
                     _ => "create it".into(),
                 };
                 failed(format_args!(

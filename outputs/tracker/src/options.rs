@@ -26,6 +26,8 @@ use crate::{
 
 /// The configuration file without `--config`.
 const CONFIG: &str = "/etc/macupd_tracker.conf";
+/// That of the unit.
+const OF_SERVICE: &str = "/etc/addrwatch/macupd_tracker.conf";
 const MAX_LOGS: u16 = 31;
 /// Bytes of the configuration file, which lists the names of devices.
 const MAX_CONFIG: u64 = 16 << 20;
@@ -205,7 +207,13 @@ impl CommonOptions {
         let log_dir = log_dir.ok_or_else(|| {
             let path = self.config_path();
             let path = path.display();
-            failed(format_args!("no directory for logs (set LOGDIR in {path}, or use --log-dir)"))
+            let of_service = match self.config.is_none() && Path::new(OF_SERVICE).exists() {
+                true => format!(", or -c {OF_SERVICE} as the service has it"),
+                false => String::new(),
+            };
+            failed(format_args!(
+                "no directory for logs (set LOGDIR in {path}, or use --log-dir{of_service})"
+            ))
         })?;
         // The command `report` writes next to the logs, unless --config names a file with another directory.
         let report_dir = file.report_dir.clone().filter(|_| !is_report || self.config.is_some());

@@ -93,7 +93,8 @@ fn open_socket(path: &Path, identity: Option<&Identity>) -> Result<UnixListener,
     if let Ok(found) = fs::symlink_metadata(path) {
         if !found.file_type().is_socket() {
             return Err(failed(format_args!(
-                "listen on {shown}: it exists, and is not a socket (remove it, or choose another path with --listen)"
+                "listen on {shown}: it exists, and is not a socket ({}; or choose another path with --listen)",
+                aw_service::move_away(path)
             )));
         }
         if UnixStream::connect(path).is_ok() {

@@ -36,46 +36,55 @@ pub fn read(list: &Path, common: &str) -> Result<Vec<NewRouter>, Error> {
 }
 
 fn parse(text: &str, common: &str) -> Result<Vec<NewRouter>, String> {
-    let (mut routers, mut names) = (Vec::new(), HashSet::new());
+    let (mut routers, mut names, mut faults) = (Vec::new(), HashSet::new(), Vec::new());
     let text = text.trim_start_matches('\u{feff}'); // of editors that mark UTF-8
     for (number, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or_default();
-        let words: Vec<_> = line.split_whitespace().collect();
-        let (name, address) = match words.as_slice() {
-            [] => continue,
-            [address] => (None, *address),
-            [name, address] => (Some(*name), *address),
-            _ => {
-                let line = line.trim();
-                return Err(format!(
-                    "line {}: {line:?}: must be ADDRESS or NAME ADDRESS",
-                    number + 1
-                ));
-            }
-        };
-        let fault = |why: String| format!("line {}: {why}", number + 1);
-        if line.contains([',', ';']) {
-            let line = line.trim();
-            return Err(fault(format!(
-                "{line:?}: a blank separates NAME and ADDRESS, no {:?}",
-                if line.contains(',') { ',' } else { ';' }
-            )));
+        match parse_line(line, common, &mut names) {
+            Ok(router) => routers.extend(router),
+            Err(why) => faults.push(format!("line {}: {why}", number + 1)),
         }
-        let address = router_address(address).map_err(fault)?;
-        let name = name.map_or_else(|| address.host.replace(':', "-"), str::to_owned);
-        check_name(&name, &address).map_err(fault)?;
-        let name = RouterName::try_from(name).map_err(fault)?;
-        if !names.insert(name.clone()) {
-            return Err(fault(format!("{name}: the name is used twice")));
-        }
-        let entry = format!(
-            "name = {}\naddress = {}\n{common}",
-            quoted(name.as_str()),
-            quoted(&address.to_string())
-        );
-        routers.push(NewRouter { name, address, entry, password: None });
     }
-    Ok(routers)
+    match faults.len().saturating_sub(MAX_LISTED) {
+        0 if faults.is_empty() => Ok(routers),
+        0 => Err(faults.join("; ")),
+        more => Err(format!("{}; and {more} more lines", faults[..MAX_LISTED].join("; "))),
+    }
+}
+
+/// The router of a line, if it has one.
+fn parse_line(
+    line: &str,
+    common: &str,
+    names: &mut HashSet<RouterName>,
+) -> Result<Option<NewRouter>, String> {
+    let line = line.split('#').next().unwrap_or_default();
+    let words: Vec<_> = line.split_whitespace().collect();
+    let line = line.trim();
+    if line.contains([',', ';']) {
+        return Err(format!(
+            "{line:?}: a blank separates NAME and ADDRESS, no {:?}",
+            if line.contains(',') { ',' } else { ';' }
+        ));
+    }
+    let (name, address) = match words.as_slice() {
+        [] => return Ok(None),
+        [address] => (None, *address),
+        [name, address] => (Some(*name), *address),
+        _ => return Err(format!("{line:?}: must be ADDRESS or NAME ADDRESS")),
+    };
+    let address = router_address(address)?;
+    let name = name.map_or_else(|| address.host.replace(':', "-"), str::to_owned);
+    check_name(&name, &address)?;
+    let name = RouterName::try_from(name)?;
+    if !names.insert(name.clone()) {
+        return Err(format!("{name}: the name is used twice"));
+    }
+    let entry = format!(
+        "name = {}\naddress = {}\n{common}",
+        quoted(name.as_str()),
+        quoted(&address.to_string())
+    );
+    Ok(Some(NewRouter { name, address, entry, password: None }))
 }
 
 /// Adds the routers to the configuration file; `tables` stand before them. Fails at the end if some could not be added.
@@ -168,7 +177,7 @@ fn not_added(faults: &Faults, addresses: &BTreeMap<RouterName, String>) -> Vec<S
     }
     let mut reasons = Vec::new();
     for (why, mut names) in by_reason {
-        names.sort();
+        names.sort_by_cached_key(|name| in_order(name));
         if names.len() > MAX_LISTED {
             let more = names.len() - MAX_LISTED;
             names.truncate(MAX_LISTED);
@@ -177,6 +186,14 @@ fn not_added(faults: &Faults, addresses: &BTreeMap<RouterName, String>) -> Vec<S
         reasons.push(plain(&format!("{}: {why}", names.join(", "))));
     }
     reasons
+}
+
+/// What `branch2` is sorted by, so that it stands before `branch10`.
+fn in_order(name: &str) -> (String, usize, String) {
+    let name = name.split(' ').next().unwrap_or_default();
+    let start = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let digits = name[start.len()..].trim_start_matches('0');
+    (start.to_owned(), digits.len(), digits.to_owned())
 }
 
 /// New routers that are there already, or twice in the list, by address or host key.
@@ -280,6 +297,9 @@ mod tests {
         assert!(a.starts_with("r00 (192.0.2.0:22), r01 "), "{a}");
         assert!(a.ends_with(", and 2 more: a (do it)"), "{a}");
         assert_eq!(b, "r22 (192.0.2.22:22): b");
+        let mut names = ["b10 (x)", "b2 (x)", "a11 (x)", "b1 (x)"];
+        names.sort_by_cached_key(|name| in_order(name));
+        assert_eq!(names, ["a11 (x)", "b1 (x)", "b2 (x)", "b10 (x)"]);
     }
 
     #[test]
@@ -305,6 +325,10 @@ mod tests {
             ("\n../x 192.0.2.1", "line 2: router name"),
             ("core1 a:0", "line 1: address"),
             ("a 192.0.2.1\na 192.0.2.2", "line 2: a: the name is used twice"),
+            (
+                "a b c\nd 192.0.2.1\n../x 192.0.2.1",
+                "line 1: \"a b c\": must be ADDRESS or NAME ADDRESS; line 3: router name",
+            ),
             (
                 "192.0.2.1 core1",
                 "line 1: 192.0.2.1 is an address and stands in the place of the name, before core1 (the order is NAME ADDRESS)",

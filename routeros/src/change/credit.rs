@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use crate::{
     attribution::{Claims, LogClaim, users},
     config_export::{recovered, touches},
@@ -20,6 +22,8 @@ pub struct Credit {
     pub candidates: Option<Vec<LogClaim>>,
     /// Sections that no export had since claims were settled, and these claims. A change in these sections may be theirs.
     pub missed: Missed,
+    /// When the log was not followed, about; if `candidates` is set.
+    pub unwatched: Option<(Timestamp, Timestamp)>,
 }
 
 /// See [`Credit::missed`].

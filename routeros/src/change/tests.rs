@@ -1,3 +1,5 @@
+use aw_service::local_span;
+
 use super::*;
 use crate::log_record::LogRecord;
 
@@ -35,6 +37,22 @@ fn text_and_json() {
     assert!(change.text("now", true).contains("+/ppp secret add password=new\n"));
     let json = serde_json::to_string(&change).unwrap();
     assert_eq!(serde_json::from_str::<Change>(&json).unwrap(), change);
+}
+
+/// Who reads that a change is by UNKNOWN takes it for an intruder's, unless the mail has the reason.
+#[test]
+fn a_change_of_a_time_without_a_connection() {
+    let time = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
+    let of = |candidates, unwatched| {
+        change(Credit { candidates, unwatched, ..Credit::default() }).text("now", false)
+    };
+    let (from, to) = (time(0), time(90));
+    let span = local_span(from.as_second(), to.as_second());
+    let reason =
+        format!("\n  The router's log was not followed {span}: the change may be of that time.\n");
+    assert!(of(Some(vec![]), Some((from, to))).contains(&reason));
+    assert!(of(Some(vec![claim("item added by bob")]), Some((from, to))).contains(&reason));
+    assert!(!of(None, None).contains("not followed"));
 }
 
 /// Lines of one user in a row have one heading, and many of them stand behind the difference.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use aw_service::{plain, plain_lines};
+use aw_service::{local_span, plain, plain_lines};
 
 use super::{Change, UNKNOWN, is_about_security};
 use crate::{mask::mask, reload::some_of};
@@ -88,6 +88,15 @@ impl Change {
         let candidates = self.candidate_users();
         if self.users == [UNKNOWN] && candidates.is_empty() {
             text.push_str("  UNKNOWN: no line of the router's log names who did this, of those that were read (the router keeps only the last ones).\n");
+        }
+        if let Some((from, to)) = self.unwatched
+            && self.users.iter().any(|user| user == UNKNOWN)
+        {
+            let span = local_span(from.as_second(), to.as_second());
+            let _ = writeln!(
+                text,
+                "  The router's log was not followed {span}: the change may be of that time."
+            );
         }
         if !candidates.is_empty() {
             text.push_str("  A candidate is named by a line that may be about something else: it came by syslog, is of a time without a connection or of before the last complete export, or is one of the router's /system history.\n");

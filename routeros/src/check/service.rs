@@ -170,7 +170,7 @@ mod tests {
         fs::write(units.path().join("aw-routeros.service"), shipped).unwrap();
         let drop_ins = units.path().join("aw-routeros.service.d");
         fs::create_dir(&drop_ins).unwrap();
-        fs::write(drop_ins.join("override.conf"), drop_in).unwrap();
+        fs::write(drop_ins.join("override.conf"), format!("[Service]\n{drop_in}")).unwrap();
         UnitFiles::read("aw-routeros", &[units.path()]).unwrap()
     }
 

@@ -6,18 +6,6 @@ use serde::de::DeserializeOwned;
 
 use super::{Config, Router, tables::OF_ROUTER};
 
-/// Keys with a number of seconds.
-const SECONDS: [&str; 8] = [
-    "alarm_after",
-    "hook_timeout",
-    "interval",
-    "keepalive",
-    "login_retry",
-    "mail_digest",
-    "settle",
-    "timeout",
-];
-
 /// Keys with true or false.
 const BOOLEANS: [&str; 7] =
     ["agent", "backup", "legacy", "log_filter", "mail_secrets", "plain_password", "show_sensitive"];
@@ -38,11 +26,7 @@ pub fn plain(message: &str, text: &str, at: Option<usize>) -> String {
             {
                 return format!("{key}: write true or false");
             }
-            let of_seconds = SECONDS.iter().any(|key| why.starts_with(&format!("{key}: ")));
-            match of_seconds {
-                true => why.replace("a whole number, 0 or more", "a whole number of seconds"),
-                false => why,
-            }
+            why
         }
     }
 }
@@ -176,7 +160,7 @@ mod tests {
             ),
             (
                 format!("{head}[defaults]\ninterval = \"600\"\n"),
-                "line 3: interval: must be a whole number of seconds, not the text \"600\"",
+                "line 3: interval: must be a number of seconds, or a time such as \"10m\", not the text \"600\"",
             ),
             (
                 format!("{head}hooks = \"git push\"\n"),

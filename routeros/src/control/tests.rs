@@ -7,8 +7,8 @@ use std::{
     thread,
 };
 
-/// Sends these bytes and the end of the stream; returns the name that was requested, if one was, and the answer.
-fn served(bytes: Vec<u8>) -> (Option<String>, String) {
+/// Sends these bytes and the end of the stream; returns what was requested, if anything was, and the answer.
+fn served(bytes: Vec<u8>) -> (Option<Requested>, String) {
     let directory = tempfile::tempdir().unwrap();
     let listener = listen(directory.path(), None).unwrap();
     let path = path(directory.path());
@@ -29,7 +29,7 @@ fn served(bytes: Vec<u8>) -> (Option<String>, String) {
             sleep(Duration::from_millis(5)).await;
         }
         serving.abort();
-        requests.try_recv().ok().map(|(name, _)| name)
+        requests.try_recv().ok().map(|(requested, _)| requested)
     });
     (requested, client.join().unwrap())
 }
@@ -53,10 +53,12 @@ fn requests_that_are_not_understood() {
     assert!(requested.is_none() && line.contains("names no router"), "{line}");
     // Of the last reload.
     let (requested, _) = served(b"{\"reload\":true}\n".to_vec());
-    assert_eq!(requested.as_deref(), Some(""));
+    assert_eq!(requested, Some(Requested::Reload));
+    let (requested, _) = served(b"{\"faults\":true}\n".to_vec());
+    assert_eq!(requested, Some(Requested::Faults));
     // A client that ends does not keep its place.
     let (requested, line) = served(b"{\"export\":\"core1\"}\n".to_vec());
-    assert_eq!(requested.as_deref(), Some("core1"));
+    assert_eq!(requested, Some(Requested::Export("core1".into())));
     assert!(line.contains("the client ended"), "{line}");
 }
 
@@ -69,7 +71,7 @@ fn what_is_there_already() {
     fs::remove_file(path(directory.path())).unwrap();
     fs::write(path(directory.path()), "text").unwrap();
     let fault = listen(directory.path(), None).unwrap_err();
-    assert!(fault.ends_with("it is not a socket (move it away)"), "{fault}");
+    assert!(fault.contains("it is not a socket (move it away: mv "), "{fault}");
 }
 
 /// The line of a request, without an end of the stream, which would be the end of the client.
@@ -84,7 +86,7 @@ fn a_request_and_its_answer() {
         let (send, mut requests) = mpsc::channel(1);
         tokio::spawn(serve(listener, send));
         let (name, to) = requests.recv().await.unwrap();
-        assert_eq!(name, "core1");
+        assert_eq!(name, Requested::Export("core1".into()));
         to.send(ExportAnswer::failed("no route")).unwrap();
         let read = thread::spawn(move || {
             let mut text = String::new();

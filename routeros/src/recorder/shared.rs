@@ -218,14 +218,19 @@ impl Recorder {
         let mail =
             self.mail.faults().texts().into_iter().map(|why| format!("; {}", self.masked(&why)));
         let mut text = self.summary_of_routers() + &mail.collect::<String>();
-        if let Some(why) = self.journal.faults() {
-            text += &format!("; {}", self.masked(&why));
+        if let Some(why) = self.write_fault() {
+            text += &format!("; {why}");
         }
         let not_in_effect = lock(&self.not_in_effect).clone();
         if !not_in_effect.is_empty() {
             text += &format!("; configuration not in effect: {}", self.masked(&not_in_effect));
         }
         text
+    }
+
+    /// Why a file of the archive cannot be written, if one cannot.
+    pub fn write_fault(&self) -> Option<String> {
+        self.journal.faults().map(|why| self.masked(&why))
     }
 
     fn summary_of_routers(&self) -> String {

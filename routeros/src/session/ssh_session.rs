@@ -13,6 +13,7 @@ use std::{
 };
 
 use aw_service::Backoff;
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::exports::EXPORT_PAUSES;
@@ -51,6 +52,9 @@ pub struct Session<'a> {
     assembler: LogAssembler,
     /// Claims from a time when the log was not followed; `None` if there certainly was no change.
     candidates: Option<Vec<LogClaim>>,
+    /// That time, about.
+    unwatched: Option<(Timestamp, Timestamp)>,
+    is_followed: bool,
     /// The export that is being fetched, and when it began.
     export: Option<(PendingExport, Duration)>,
     /// The number of the next claim when the last export began, see [`FactsClaims`](crate::attribution::FactsClaims).
@@ -98,6 +102,8 @@ impl Session<'_> {
             attribution: Attribution::new(timing, claims),
             assembler: LogAssembler::default(),
             candidates: None,
+            unwatched: None,
+            is_followed: false,
             export: None,
             export_began: 0,
             log_check: None,
@@ -113,6 +119,9 @@ impl Session<'_> {
     /// Follows the router until the connection ends. Claims without an export are credited after the next connection.
     pub async fn run(mut self) -> SshFault {
         let Err(fault) = self.follow().await;
+        if self.is_followed {
+            self.task.followed_until = Some(Timestamp::now());
+        }
         self.flush_log();
         Box::pin(self.record_rest()).await;
         if self.backup.take().is_some() {
@@ -126,6 +135,7 @@ impl Session<'_> {
     async fn follow(&mut self) -> Result<Infallible, SshFault> {
         let mut log = Box::pin(self.start_log()).await?;
         self.task.connected();
+        self.is_followed = true;
         self.task.allow_syslog(self.connection.peer());
         loop {
             if std::mem::take(&mut self.follows_again) {

@@ -11,10 +11,13 @@ use aw_service::TimeSpan;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Affected, LONGEST_GATHERING, NAMED, QUIET, Receivers, Scope, SharedReport, State,
+    ALL, Affected, LONGEST_GATHERING, NAMED, QUIET, Receivers, Scope, SharedReport, State,
     reports::by_receiver,
 };
-use crate::config::{Router, RouterName};
+use crate::{
+    config::{Router, RouterName},
+    reload::some_of,
+};
 
 /// Routers that are lost one after the other are one outage if there is no longer time between them: a connection that is cut
 /// silently is noticed by its next keepalive.
@@ -86,7 +89,7 @@ impl OwnFault {
     pub(super) fn over(self) -> &'static str {
         match self {
             OwnFault::Unreachable => "connected again",
-            OwnFault::ChangedKey => "host key right again",
+            OwnFault::ChangedKey => "host key as configured again",
             OwnFault::UnknownKey | OwnFault::Algorithms | OwnFault::Local => "followed again",
             OwnFault::Exports => "exports are recorded again",
             OwnFault::Sections => "export complete again",
@@ -215,7 +218,12 @@ impl State {
             }
         }
         if count > NAMED {
-            text += &format!("and {} more (aw-routeros show)\n", count - NAMED);
+            let more: Vec<_> = routers[NAMED..].iter().map(|router| &router.name).collect();
+            text += &format!(
+                "and {} more (aw-routeros show has their reasons): {}\n",
+                count - NAMED,
+                some_of(&more, ALL)
+            );
         }
         let mut line = subject.clone();
         if is_all {

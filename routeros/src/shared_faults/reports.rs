@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Ended, LONGEST_GATHERING, NAMED, Places, QUIET, REPORT_AGAIN, Receivers, SharedCause,
-    SharedFault, State,
+    ALL, Ended, LONGEST_GATHERING, NAMED, OwnFault, Places, QUIET, REPORT_AGAIN, Receivers,
+    SharedCause, SharedFault, State,
 };
 use crate::config::{Router, RouterName};
 
@@ -165,21 +165,26 @@ impl State {
             _ => format!("{why}\n"),
         };
         let is_of_several = routers.len() > 1 || matches!(by, SharedCause::Jump(_));
-        let mut more = Vec::new();
-        if is_of_several {
-            more.push(format!("Not followed: {}.", names(routers)));
-        }
-        if none_refused {
-            more.push("The login was refused by other routers. It is not tried here, because servers lock accounts.".into());
-        } else if !refused.is_empty() && refused.len() < routers.len() {
-            more.push(format!(
-                "The login was refused by {}. It is not tried on the others, because servers lock accounts.",
-                names(&refused)
-            ));
-        }
-        more.iter().for_each(|more| text += &format!("{more}\n"));
-        let line =
-            format!("{subject}: {}", [std::slice::from_ref(why), &*more].concat().join("; "));
+        let more = |most| {
+            let mut more = Vec::new();
+            if is_of_several {
+                more.push(format!("Not followed: {}.", names(routers, most)));
+            }
+            if none_refused {
+                more.push("The login was refused by other routers. It is not tried here, because servers lock accounts.".into());
+            } else if !refused.is_empty() && refused.len() < routers.len() {
+                more.push(format!(
+                    "The login was refused by {}. It is not tried on the others, because servers lock accounts.",
+                    names(&refused, most)
+                ));
+            }
+            more
+        };
+        more(ALL).iter().for_each(|more| text += &format!("{more}\n"));
+        let line = format!(
+            "{subject}: {}",
+            [std::slice::from_ref(why), &*more(NAMED)].concat().join("; ")
+        );
         let of_each = Vec::new();
         let (is_over, ends) = (false, Vec::new());
         SharedReport { to, subject, text, line, is_of_several, of_each, is_over, ends }
@@ -189,6 +194,14 @@ impl State {
         let what = match (&self.fault.by, &*self.fault.subject) {
             (SharedCause::Login(_), "login refused" | "login not tried") => "login accepted again",
             (SharedCause::Jump(_), _) => "jump host works again",
+            (SharedCause::Own(OwnFault::ChangedKey), _) => {
+                let of = |router: &Arc<Router>| self.ended[&router.name].is_new_key;
+                match (routers.iter().any(of), routers.iter().all(of)) {
+                    (_, true) => "new host key is in the configuration now",
+                    (false, _) => "shows its earlier host key again",
+                    (true, false) => "host key as configured again",
+                }
+            }
             (SharedCause::Own(own), _) => own.over(),
             _ => "followed again",
         };
@@ -202,9 +215,10 @@ impl State {
             let lasted = at.saturating_duration_since(reported.since);
             SharedEnd { router: format!("{} ({})", router.name, router.address), at: *at, lasted }
         };
-        let (line, is_of_several) = (format!("{what}: {}", names(routers)), routers.len() > 1);
+        let is_of_several = routers.len() > 1;
+        let [line, all] = [NAMED, ALL].map(|most| format!("{what}: {}", names(routers, most)));
         let ends = routers.iter().take(NAMED).map(end).collect();
-        let (text, of_each) = (format!("{line}\n\n"), Vec::new());
+        let (text, of_each) = (format!("{all}\n\n"), Vec::new());
         SharedReport { to, subject, text, line, is_of_several, of_each, is_over: true, ends }
     }
 }
@@ -224,13 +238,13 @@ pub(super) fn by_receiver<'a>(
     receivers
 }
 
-/// The number of routers, if there are several, and the first names.
-fn names(routers: &[Arc<Router>]) -> String {
-    let named: Vec<_> = routers.iter().take(NAMED).map(|router| router.name.as_str()).collect();
+/// The number of routers, if there are several, and the first names, so many at most.
+fn names(routers: &[Arc<Router>], most: usize) -> String {
+    let named: Vec<_> = routers.iter().take(most).map(|router| router.name.as_str()).collect();
     let named = named.join(", ");
     match routers.len() {
         0 | 1 => named,
-        count if count <= NAMED => format!("{count} routers: {named}"),
-        count => format!("{count} routers: {named} and {} more", count - NAMED),
+        count if count <= most => format!("{count} routers: {named}"),
+        count => format!("{count} routers: {named} and {} more", count - most),
     }
 }

@@ -75,7 +75,7 @@ fn one_report_for_all_and_one_when_it_is_over() {
     assert_eq!(
         reports[0].text,
         "user a, password_file /p\n\nlogin refused\n\
-         Not followed: 20 routers: r00, r01, r02, r03, r04, r05, r06, r07, r08, r09 and 10 more.\n\
+         Not followed: 20 routers: r00, r01, r02, r03, r04, r05, r06, r07, r08, r09, r10, r11, r12, r13, r14, r15, r16, r17, r18, r19.\n\
          The login was refused by 3 routers: r00, r01, r02. It is not tried on the others, because servers lock accounts.\n"
     );
     assert_eq!(one.due_after(100_000), []);
@@ -303,7 +303,7 @@ fn all_are_gone() {
         ),
         "{text}"
     );
-    let end = "\nr9 (192.0.2.9:22): unreachable for 1 min 30 s: r9 is off\nand 2 more (aw-routeros show)\n";
+    let end = "\nr9 (192.0.2.9:22): unreachable for 1 min 30 s: r9 is off\nand 2 more (aw-routeros show has their reasons): r10, r11\n";
     assert!(text.ends_with(end), "{text}");
     assert_eq!(one.due_after(100_000), []);
     for n in 0..11 {
@@ -426,8 +426,29 @@ fn another_host_key() {
     one.due_after(5);
     assert_ne!(one.key("c"), Joined::Known);
     assert!(one.due_after(5)[0].text.ends_with("\n\nkey c\n"));
-    assert_eq!(subjects(&one.end(0)), ["r0: login accepted again", "r0: host key right again"]);
+    assert_eq!(
+        subjects(&one.end(0)),
+        ["r0: login accepted again", "r0: shows its earlier host key again"]
+    );
     assert!(one.faults.states.is_empty());
+}
+
+/// Who reads the end must know whether the router is the one of before, or its new key was accepted.
+#[test]
+fn a_new_host_key_that_was_accepted() {
+    let [old, new] = ["a", "b"].map(|letter| format!("SHA256:{}", letter.repeat(42) + "A"));
+    for (pinned, expected) in [
+        (&old, "r0: shows its earlier host key again"),
+        (&new, "r0: new host key is in the configuration now"),
+    ] {
+        let mut one = own(2);
+        one.key(&format!("ITS HOST KEY HAS CHANGED: expected {old}, got {new} (if it is right)"));
+        one.due_after(5);
+        let mut routers: Vec<_> = one.routers.iter().map(|router| (**router).clone()).collect();
+        routers[0].host_key = serde_json::from_value(pinned.as_str().into()).unwrap();
+        one.faults.set_routers(&routers, one.now);
+        assert_eq!(subjects(&one.end(0)), [expected]);
+    }
 }
 
 /// One that is another one at each connection is not mailed each time.
@@ -440,7 +461,7 @@ fn many_host_keys() {
         mails += one.due_after(600).len();
     }
     assert_eq!(mails, 8 + 2);
-    assert_eq!(subjects(&one.end(0)), ["r0: host key right again"]);
+    assert_eq!(subjects(&one.end(0)), ["r0: shows its earlier host key again"]);
 }
 
 /// A silent cut is noticed by keepalives, one router after the other: one report, also with a short time.
@@ -558,7 +579,7 @@ fn a_restart() {
     assert_eq!((one.key("a"), one.due_after(5)), (Joined::Known, vec![]));
     assert!(one.faults.end(&one.routers[2].name, |_| true, one.now));
     assert_eq!(subjects(&one.due_after(0)), ["r2: connected again"]);
-    assert_eq!(subjects(&one.end(0)), ["r0: host key right again"]);
+    assert_eq!(subjects(&one.end(0)), ["r0: shows its earlier host key again"]);
     assert_eq!(subjects(&one.end(1)), ["2 routers: login accepted again"]);
     assert!(one.faults.states.is_empty());
     let stored = one.faults.take_changed(Now { instant: one.now, time: Timestamp::now() });

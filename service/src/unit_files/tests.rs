@@ -33,11 +33,12 @@ fn what_a_unit_forbids() {
     assert!(why.contains("(install -d -m 750 -o root /srv/c; "), "{why}");
     let hides = |path: &str| unit().hides(Path::new(path)).is_some();
     assert!(hides("/root/secret") && hides("/tmp/secret") && !hides("/etc/addrwatch/x"));
-    fs::write(edits.join("c.conf"), "ProtectSystem=full\nProtectHome=read-only\n").unwrap();
+    fs::write(edits.join("c.conf"), "[Service]\nProtectSystem=full\nProtectHome=read-only\n")
+        .unwrap();
     assert_eq!(unit().forbids_writing(Path::new("/srv/c")), None);
     assert_eq!(unit().hides(Path::new("/home/a")), None);
     // A unit of the administrator replaces that of the package.
-    fs::write(etc.join("aw-x.service"), "PrivateTmp=no\n").unwrap();
+    fs::write(etc.join("aw-x.service"), "[Service]\nPrivateTmp=no\n").unwrap();
     assert_eq!(unit().hides(Path::new("/tmp/a")), None);
 }
 
@@ -46,11 +47,15 @@ fn what_a_unit_forbids() {
 fn homes_and_shared_directories() {
     let made = tempfile::tempdir().unwrap();
     let forbids = |more: &str, place: &str| {
-        let text =
-            format!("User=daemon\nProtectSystem=strict\nStateDirectory=addrwatch/aw-x\n{more}\n");
+        let text = format!(
+            "[Service]\nUser=daemon\nProtectSystem=strict\nStateDirectory=addrwatch/aw-x\n{more}\n"
+        );
         fs::write(made.path().join("aw-x.service"), text).unwrap();
         UnitFiles::read("aw-x", &[made.path()]).unwrap().forbids_writing(Path::new(place))
     };
+    // Members of the group of the services may read what is there.
+    let why = forbids("Group=addrwatch", "/srv/none").unwrap();
+    assert!(why.contains("(install -d -m 750 -o daemon -g addrwatch /srv/none; "), "{why}");
     let home = "/home/alice/db";
     assert_eq!(forbids("ProtectHome=no", home), None);
     assert_eq!(forbids("ProtectHome=read-only\nReadWritePaths=/home/alice", home), None);
@@ -71,7 +76,7 @@ fn homes_and_shared_directories() {
 fn directories_that_are_bound() {
     let made = tempfile::tempdir().unwrap();
     let unit = |text: &str| {
-        let text = format!("ProtectSystem=strict\nPrivateTmp=yes\n{text}\n");
+        let text = format!("[Service]\nProtectSystem=strict\nPrivateTmp=yes\n{text}\n");
         fs::write(made.path().join("aw-x.service"), text).unwrap();
         UnitFiles::read("aw-x", &[made.path()]).unwrap()
     };
@@ -138,7 +143,7 @@ fn forms_of_units() {
     let directories = [&*etc, &*lib];
     let write = |path: &Path, text: &str| {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(path, format!("[Service]\n{text}")).unwrap();
     };
     write(
         &lib.join("aw-x.service"),
@@ -168,6 +173,19 @@ fn forms_of_units() {
     assert!(unit().drops_clients().is_some());
     write(&etc.join("aw-x.service.d/z.conf"), "IPAddressDeny=\nUser=daemon\n");
     assert!(unit().drops_clients().is_none() && unit().user.as_deref() == Some("daemon"));
+    // As an editor opens it: the heading was forgotten.
+    for (section, place) in
+        [("", "no section"), ("[Unit]\n", "[Unit]"), ("[service]\n", "[service]")]
+    {
+        let text = format!("{section}Documentation=x\nIPAddressDeny=any\n");
+        fs::write(etc.join("aw-x.service.d/z.conf"), text).unwrap();
+        let ignored = format!(
+            "systemd ignores the line IPAddressDeny=any, which stands in {place} (write the line [Service] above it, "
+        );
+        let found = unit();
+        assert!(found.misplaced.len() == 1 && found.misplaced[0].contains(&ignored), "{found:?}");
+        assert_eq!(found.user.as_deref(), Some("aw-x"));
+    }
     // For all services, and no unit of this name.
     assert_eq!(UnitFiles::read("aw-y", &directories), None);
     write(&lib.join("aw-z@.service"), "User=aw-z\n");

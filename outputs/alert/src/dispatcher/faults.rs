@@ -73,7 +73,7 @@ impl Dispatcher {
     /// What is missing among the events, and which limits are reached.
     pub(super) fn report_faults(&mut self, state: &RingState) -> SinkResult {
         let now = UnixTime::now().seconds();
-        let mut alerts = sensor::of_ring(&mut self.faults, &mut self.held_ends, state, now);
+        let mut alerts = sensor::of_ring(&mut self.faults, state, now);
         let forgotten = self.store.memory.take_forgotten();
         alerts.extend(sensor::of_memory(&mut self.faults, forgotten, now));
         for (channel, queue) in self.config.channel.iter().zip(&self.queues) {
@@ -84,9 +84,6 @@ impl Dispatcher {
             alerts.push(Alert { note, ..Alert::new(AlertKind::Full, now) });
         }
         self.store.memory.store_faults(&mut self.faults)?;
-        if let Some(held) = self.held_ends.take_changed() {
-            self.store.store_held_ends(held)?;
-        }
         alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now))
     }
 }

@@ -108,6 +108,7 @@ impl Dispatcher {
     /// The list of the devices of the first day, to each channel that gets alerts about them.
     fn report_first_day(&mut self) -> SinkResult {
         let now = UnixTime::now().seconds();
+        self.store.remove_first_day()?;
         let (mut alerts, further) = self.first_day.take(&mut self.store)?;
         let macs: Vec<MacAddr> = alerts.iter().filter_map(|alert| alert.mac.parse().ok()).collect();
         let mut places = self.store.memory.places(&macs)?;

@@ -91,16 +91,18 @@ impl<S: Sink> Delivery<'_, S> {
         if matches!(self.mode, Mode::Direct) {
             self.mode = Mode::Spooling(Outage::new());
         }
+        let mut pause = Duration::ZERO;
         if let Mode::Spooling(outage) = &mut self.mode {
             outage.down.begins(format_args!(
-                "{why}: queueing events in {} until the destination accepts them",
+                "{why}: queueing events in {} until the destination accepts them, which is tried at least once a minute",
                 spool.path().display()
             ));
-            outage.retry_at = Instant::now() + outage.backoff.pause();
+            pause = outage.backoff.pause();
+            outage.retry_at = Instant::now() + pause;
             outage.unconfirmed = true;
         }
         if let Some(file) = &mut self.outage_file {
-            file.begin(why, spool);
+            file.begin(why, spool, pause);
         }
         Ok(())
     }

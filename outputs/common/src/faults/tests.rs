@@ -204,3 +204,70 @@ fn drops_name_the_interface_that_drops() {
     let dropped = "5 frames were dropped by the kernel on eth1: the collector was too slow (give it more time, or look for a flood on that interface)";
     assert_eq!((&*report.text, report.interface), (dropped, "eth1".parse().ok()));
 }
+
+/// A collector that was started again states a unit that is enabled and does not run after its second look, which is no end.
+#[test]
+fn what_a_new_collector_does_not_state_yet() {
+    let mut faults = Faults::default();
+    let with = |stated: &[(&str, CaptureState)]| RingState {
+        interfaces: stated.iter().map(|(name, found)| (name.parse().unwrap(), *found)).collect(),
+        ..state(1, 0, None)
+    };
+    let eth1 = |found| with(&[("eth0", CaptureState::Captured), ("eth1", found)]);
+    let mut observe = |state: &RingState, times: std::ops::Range<i64>| {
+        texts(times.flat_map(|now| faults.of_ring(state, "aw-mqtt", now)).collect())
+    };
+    let stopped = "interface eth1 is no longer captured: ";
+    let begins = observe(&eth1(CaptureState::NotRunning), 0..100);
+    assert!(begins.len() == 1 && begins[0].starts_with(stopped), "{begins:?}");
+    // Another collector, three times, and none for an hour.
+    for start in [100, 200, 300] {
+        assert_eq!(observe(&with(&[]), start..start + 25), [""; 0]);
+        assert_eq!(observe(&eth1(CaptureState::NotRunning), start + 25..start + 100), [""; 0]);
+    }
+    assert_eq!(observe(&with(&[]), 400..420), [""; 0]);
+    let none = RingState { is_running: false, ..with(&[]) };
+    assert_eq!(observe(&none, 420..4000), [""; 0]);
+    // It was disabled.
+    let end = observe(&with(&[]), 4000..4100);
+    let no_longer = "over: the collector captures no longer on interface eth1, after 4030 s";
+    assert_eq!(end, [no_longer]);
+    assert_eq!(observe(&eth1(CaptureState::NotRunning), 4100..4200).len(), 1);
+    let again = observe(&eth1(CaptureState::Captured), 4200..4300);
+    assert!(again.len() == 1 && again[0].starts_with("over: interface eth1 is captured again"));
+    // A process that does not run long enough to wait.
+    let mut faults = Faults::default().at_once();
+    assert_eq!(faults.of_ring(&eth1(CaptureState::Down), "aw-alert", 5000).len(), 1);
+    assert_eq!(texts(faults.of_ring(&with(&[]), "aw-alert", 5010)).len(), 1);
+}
+
+/// Who gets the remedy of one fault must not follow it for another one for a day.
+#[test]
+fn a_fault_that_has_another_reason_now() {
+    let mut faults = Faults::default();
+    let eth1 = |found| RingState {
+        interfaces: vec![("eth1".parse().unwrap(), found)],
+        ..state(1, 0, None)
+    };
+    let observe = |faults: &mut Faults, found, times: std::ops::Range<i64>| {
+        texts(times.flat_map(|now| faults.of_ring(&eth1(found), "aw-mqtt", now)).collect())
+    };
+    assert_eq!(observe(&mut faults, CaptureState::NotRunning, 0..100).len(), 1);
+    let down = "now: interface eth1 is down: no frames of it arrive (ip link set eth1 up)";
+    assert_eq!(observe(&mut faults, CaptureState::Down, 100..200), [down]);
+    let stored: BTreeMap<_, _> = faults.take_changed().into_iter().collect();
+    let stored = serde_json::to_string(&stored).unwrap();
+    let mut faults = Faults::new(serde_json::from_str(&stored).unwrap());
+    assert_eq!(observe(&mut faults, CaptureState::Down, 200..300), [""; 0], "a restart");
+    // Who moves a cable causes one report an hour.
+    let mut flaps = Vec::new();
+    for at in (300..7500).step_by(10) {
+        let found = if at % 20 == 0 { CaptureState::Down } else { CaptureState::NoCarrier };
+        flaps.extend(observe(&mut faults, found, at..at + 10));
+    }
+    assert_eq!(flaps.len(), 2, "{flaps:?}");
+    let end = observe(&mut faults, CaptureState::Captured, 7500..7600);
+    assert!(end.len() == 1 && end[0].starts_with("over: "), "{end:?}");
+    let begins = observe(&mut faults, CaptureState::Down, 7600..7700);
+    assert_eq!(begins, [down.trim_start_matches("now: ")]);
+}

@@ -12,8 +12,8 @@ use std::{
 };
 
 use aw_service::{
-    Error, FileError, FileKind, Wanted, denied, failed, info, is_at, is_hidden, open_existing,
-    open_file, read_file, read_opened, sync_directory, try_open_own,
+    Error, FileError, FileKind, Wanted, denied, failed, info, is_at, is_hidden, move_away,
+    open_existing, open_file, read_file, read_opened, sync_directory, try_open_own,
 };
 use rustix::{
     fs::{Access, FlockOperation, access, fgetxattr, flock},
@@ -163,7 +163,7 @@ fn lock_new(path: &Path) -> io::Result<File> {
     let open = || {
         try_open_own(path, 0o600, None).map_err(|error| match error {
             FileError::Untrusted(why) => {
-                io::Error::other(format!("{}: {why} (remove it)", path.display()))
+                io::Error::other(format!("{}: {why} ({})", path.display(), move_away(path)))
             }
             FileError::Io(error) => error,
         })

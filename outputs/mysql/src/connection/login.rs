@@ -75,7 +75,7 @@ pub fn log_in(target: &Target, budget: Budget) -> Result<Packets> {
     let mut capabilities = wanted & greeting.capabilities | LONG_PASSWORD | PROTOCOL_41;
     if let Some((config, host)) = tls {
         if greeting.capabilities & TLS == 0 {
-            return Err(Error::Protocol("the server does not offer TLS".into()));
+            return Err(Error::Protocol("the server does not offer TLS (give it a certificate and restart it; if you trust the network up to it: ssl = 0 and plain-password = 1 in the file of --config)".into()));
         }
         capabilities |= TLS;
         packets.send(&response_head(capabilities))?;

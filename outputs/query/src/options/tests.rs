@@ -94,7 +94,16 @@ fn usual_mistakes_have_a_remedy() {
                     .into(),
             ),
         ),
-        ("who 192.0.2.9 14:05", None),
+        ("who 192.0.2.9 14:05", Some("write --at '14:05'".into())),
+        ("who 192.0.2.9 yesterday 14:05", Some("write --at 'yesterday 14:05'".into())),
+        (
+            "--database x.db --at=1h who 192.0.2.9",
+            Some("times stand after the question: aw-query who ADDRESS --at TIME".into()),
+        ),
+        (
+            "--at 1h who 192.0.2.9",
+            Some("times stand after the question: aw-query who ADDRESS --at TIME".into()),
+        ),
         ("who 192.0.2.9 --at -1d", None), // no mistake
     ] {
         assert_eq!(remedied(line), expected, "{line}");

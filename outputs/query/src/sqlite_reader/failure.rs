@@ -6,14 +6,13 @@ use aw_service::{Error, FileKind, cause, failed, join_group, open_file};
 use rusqlite::ErrorCode;
 
 pub fn failure(path: &str, error: rusqlite::Error) -> Error {
-    const NO_FILE: &str = "start aw-sqlite, which creates it, or choose a file with --database";
     let (cause, remedy) = match error.sqlite_error_code() {
         _ if Path::new(path).is_dir() => {
             ("it is a directory".into(), "choose a file with --database".into())
         }
         Some(ErrorCode::CannotOpen) => match open_file(Path::new(path), FileKind::Settings) {
             Ok(_) => (error.to_string(), access_remedy(path)),
-            Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), NO_FILE.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), no_file()),
             Err(error) => (cause(&error), access_remedy(path)),
         },
         Some(ErrorCode::DatabaseCorrupt) => {
@@ -24,6 +23,17 @@ pub fn failure(path: &str, error: rusqlite::Error) -> Error {
     match cause.ends_with(')') {
         true => failed(format_args!("read {path}: {cause}")), // it has a remedy of its own
         false => failed(format_args!("read {path}: {cause} ({remedy})")),
+    }
+}
+
+/// Where the history may be instead.
+fn no_file() -> String {
+    const START: &str = "start aw-sqlite, which creates it, or choose a file with --database; if it runs, sudo aw-sqlite --check has the reason";
+    // Who has switched aw-mysql on has its history there.
+    const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/aw-mysql.service";
+    match Path::new(ENABLED).is_symlink() {
+        true => format!("{START}; that of aw-mysql: aw-query -c /etc/addrwatch/mysql.cnf"),
+        false => START.into(),
     }
 }
 

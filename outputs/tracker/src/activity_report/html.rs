@@ -15,6 +15,8 @@ use crate::{
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
+/// Days before the report's of which it has the hours.
+const EARLIER: usize = 7;
 /// The SHA-256 of style and script. A browser ignores a style or script with another hash.
 const STYLE_HASH: &str = "sha256-Cr8LB8eh3m9gHG0ZX4GZHgDLvXDvSAEQEI9XrKjs7iY=";
 const SCRIPT_HASH: &str = "sha256-YYTMPmavYd2LCkgddTrQscSwHXFpLmYklypFgn3RkXU=";
@@ -271,10 +273,31 @@ fn activity_cells(
     page.push_str("<td data-l=Hours>");
     let levels = hours.counts().iter().map(|count| level((*count).into(), [4, 10]));
     activity_bar(page, levels, &hour_ranges(hours.mask()))?;
+    earlier_hours(page, report, device)?;
     write!(page, "<td data-l=\"{} days\">", report.span)?;
     let active_days = days.iter().filter(|day| **day != 0).count();
     let levels = days.iter().map(|day| level(day.count_ones(), [6, 16]));
     activity_bar(page, levels, &format!("{active_days} of {} days", days.len()))
+}
+
+/// The hours of the last days before that of the report, folded: when a device was there yesterday.
+fn earlier_hours(
+    page: &mut String,
+    report: &ActivityReport,
+    device: &DeviceActivity,
+) -> fmt::Result {
+    let before = device.days.len().saturating_sub(1);
+    let days = report.days().zip(&device.days).take(before).skip(before.saturating_sub(EARLIER));
+    let days: Vec<_> = days.collect();
+    if days.iter().all(|(_, hours)| **hours == 0) {
+        return Ok(());
+    }
+    page.push_str("<details><summary>days before</summary><ul class=\"ips mono\">");
+    for (date, hours) in days.into_iter().rev() {
+        write!(page, "<li>{} <span>{}</span>", date.strftime("%a %-d %b"), hour_ranges(*hours))?;
+    }
+    page.push_str("</ul></details>");
+    Ok(())
 }
 
 /// Which other MAC sent the frames, after a space.

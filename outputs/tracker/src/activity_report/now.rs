@@ -208,7 +208,7 @@ impl LiveRing {
             RingStatus::Ended if !self.captures => {
                 let since = since(self.heartbeat.and_then(|last| local(last, at)));
                 faults.push(format!(
-                    "No configuration changes of routers{since}: ring {ring}: no aw-routeros runs (start it again)"
+                    "No configuration changes of routers{since}: ring {ring}: no aw-routeros runs (systemctl start aw-routeros)"
                 ));
             }
             RingStatus::Ended => {
@@ -220,7 +220,7 @@ impl LiveRing {
                     true if self.is_running => {
                         "no heartbeat was seen since (is this machine too busy?)"
                     }
-                    true => "its collector has ended (start it again)",
+                    true => "its collector has ended (start it again, such as systemctl start addrwatch-collector@INTERFACE)",
                     false => "it does not exist (start the collector, or name its ring with -m)",
                 });
                 faults.push(format!("No data from the collector{since}: ring {ring}: {why}"));

@@ -58,3 +58,31 @@ fn made_up_addresses() {
     let minutes = one.addresses.iter().map(|address| address.last.1.minute);
     assert_eq!(minutes.collect::<Vec<_>>(), [19, 18, 17, 16, 15, 14, 13, 12]);
 }
+
+/// Whether a device was there yesterday afternoon: its hours of the days before.
+#[test]
+fn hours_of_other_days() {
+    let day = parse_date("20261128").unwrap();
+    let mut builder = ReportBuilder::new(String::new(), day, true, 31);
+    for (date, mac, hours) in [
+        ("20261127", 1, "1......11..............."),
+        ("20261125", 1, "..................111..."),
+        ("20261110", 1, "...1...................."),
+        ("20261128", 1, ".......1................"),
+        ("20261128", 2, ".......1................"),
+    ] {
+        let row = format!(
+            "mac name ip iface date time last active-hours\n02:00:00:00:00:0{mac} phone 192.0.2.{mac} eth0 {date} 0000 2359 {hours}\n"
+        );
+        builder.add_tracker_log(parse_date(date).unwrap(), "log", row.as_bytes());
+    }
+    let report = builder.finish(&DeviceNames::new(), &Makers::new(Path::new("/nonexistent")));
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+    let page = html::to_html(&report);
+    assert!(page.contains(
+        "<details><summary>days before</summary><ul class=\"ips mono\">\
+         <li>Fri 27 Nov <span>0, 7–8</span><li>Thu 26 Nov <span>none</span><li>Wed 25 Nov <span>18–20</span>"
+    ));
+    assert!(page.contains("<li>Sat 21 Nov <span>none</span></ul></details>"), "a week");
+    assert_eq!(page.matches("days before").count(), 1, "of the device that was there");
+}

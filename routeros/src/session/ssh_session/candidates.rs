@@ -1,5 +1,7 @@
 //! The lines of the stored log that came while the log was not followed.
 
+use jiff::Timestamp;
+
 use super::Session;
 use crate::{
     attribution::{Claims, LogClaim, is_same_time},
@@ -51,6 +53,10 @@ impl Session<'_> {
         if known.is_none() || !candidates.kept.is_empty() {
             self.task.facts_claims.not_followed(candidates.kept.clone());
             self.candidates.get_or_insert_default().extend(candidates.kept);
+            // Of an earlier process, its last export is known.
+            let exported = || archive.state().ok().and_then(|state| state.exported);
+            let from = self.task.followed_until.or_else(exported);
+            self.unwatched = from.map(|from| (from, Timestamp::now()));
         }
     }
 }

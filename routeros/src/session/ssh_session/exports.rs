@@ -66,7 +66,9 @@ impl Session<'_> {
         self.flush_log();
         let Claims { kept: claims, further, .. } = self.attribution.pending();
         let (is_named, missed) = (!claims.is_empty(), self.task.missed.clone());
-        let mut credit = Credit { claims, further, candidates: self.candidates.clone(), missed };
+        let candidates = self.candidates.clone();
+        let unwatched = self.unwatched.filter(|_| candidates.is_some());
+        let mut credit = Credit { claims, further, candidates, missed, unwatched };
         let router = &self.task.router;
         fetched.history.retain(|entry| !(router.backup && is_own_entry(entry, &router.user)));
         let history = self.task.recorder.history_claims(&self.task.router.name, &fetched.history);

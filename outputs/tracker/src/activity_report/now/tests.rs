@@ -101,7 +101,7 @@ fn no_data_from_the_collector() {
         (now.is_silent, now.faults.join("\n"))
     };
     assert_eq!(faults(&state(Some(1), Some(9), true), &seen), (false, String::new()));
-    let expected = "No data from the collector since 2026-11-28 11:59:00 +00:00: ring /lan: its collector has ended (start it again)";
+    let expected = "No data from the collector since 2026-11-28 11:59:00 +00:00: ring /lan: its collector has ended (start it again, such as systemctl start addrwatch-collector@INTERFACE)";
     assert_eq!(faults(&state(Some(60), None, false), &seen), (true, expected.into()));
     // No ring yet: the last sighting in the logs.
     let missing = "ring /lan: it does not exist (start the collector, or name its ring with -m)";
@@ -168,7 +168,7 @@ fn a_ring_of_configuration_changes() {
     assert!(is_silent && faults.starts_with("No data from the collector since"), "{faults}");
     let waiting = now(&[state(Some(1), None, true), changes(Some(1), true)]);
     assert_eq!(waiting, (false, true, String::new()), "no frame yet");
-    let expected = "No configuration changes of routers since 2026-11-28 11:59:00 +00:00: ring /routers: no aw-routeros runs (start it again)";
+    let expected = "No configuration changes of routers since 2026-11-28 11:59:00 +00:00: ring /routers: no aw-routeros runs (systemctl start aw-routeros)";
     assert_eq!(now(&[changes(Some(60), false)]), (false, false, expected.into()));
 }
 
