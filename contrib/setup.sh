@@ -56,6 +56,8 @@ for purpose in "$@"; do
       need chromium-driver chromedriver --version
       need debootstrap command_exists debootstrap
       need fail2ban command_exists fail2ban-regex # no service
+      need avahi-daemon test -x /usr/sbin/avahi-daemon
+      need dnsmasq-base command_exists dnsmasq # no service
       need dsniff test -x /usr/sbin/arpspoof
       need ettercap-text-only command_exists ettercap
       need fish command_exists fish
@@ -64,6 +66,7 @@ for purpose in "$@"; do
       need faketime command_exists faketime
       need iproute2 ip netns list
       need lintian command_exists lintian
+      need lldpd test -x /usr/sbin/lldpd
       need logrotate test -x /usr/sbin/logrotate
       need logwatch test -x /usr/sbin/logwatch
       need man-db man --version
@@ -81,6 +84,7 @@ for purpose in "$@"; do
       need perl-base command_exists perl
       need procps command_exists sysctl
       need prometheus test -x /usr/bin/prometheus -a -x /usr/bin/promtool
+      need radvd test -x /usr/sbin/radvd
       need python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
       need python3-scapy /usr/bin/python3 -c 'import scapy'
       need python3-seccomp /usr/bin/python3 -c 'import seccomp'

@@ -10,6 +10,7 @@
 use crate::{
     layer::{ARP, IPV4, IPV6},
     link::LinkType,
+    names::message::{DHCP_CLIENT, DHCP_SERVER, DHCPV6_SERVER, LLDP, MDNS},
     tag::{FIXED, MACSEC, VLAN_TAGS},
     tunnel::{
         ERSPAN, ERSPAN_3, ETHERNET, FABRICPATH, FRAMES, GENEVE, PBB, PPPOE, TRILL, TZSP, VXLAN,
@@ -28,6 +29,40 @@ const OTHERS: [u16; 15] = [
     0x8847, 0x8848, 0x8863, 0x8892, 0x88a4, 0x88b8, 0x88ba, 0x8906, 0x8915, 0x88cc, 0x8809, 0x888e,
     0x8902, 0x88f7, 0x9000,
 ];
+
+/// The filter and what `--names` reads in addition: behind at most two VLAN tags. Neighbor Discovery, and what may be behind
+/// extension headers of IPv6 as MLD is, passes the other filter.
+pub fn with_names(own: &str, link: LinkType) -> String {
+    let levels: &[[u32; 2]] = match link {
+        LinkType::Ethernet => &[[12, 14], [16, 18], [20, 22]],
+        LinkType::CookedV1 => &[[14, 16], [18, 20], [22, 24]],
+        LinkType::CookedV2 => &[[0, 20], [22, 24], [26, 28]],
+        LinkType::BrcmTag | LinkType::BrcmPrepended | LinkType::DsaTag => {
+            &[[16, 18], [20, 22], [24, 26]]
+        }
+        LinkType::EdsaTag => &[[20, 22], [24, 26], [28, 30]],
+    };
+    let names = levels.iter().rev().copied().fold(None, |inner: Option<String>, [protocol, at]| {
+        let udp = |next: u32, ports: u32, to: &[u16]| {
+            format!("(link[{next}] = 17 and {})", is(ports, to))
+        };
+        let v4 = udp(at + 9, at + 22, &[DHCP_SERVER, DHCP_CLIENT, MDNS]);
+        // With options in the header, the ports are elsewhere. Behind two tags that is left out, to keep the filter small.
+        let v4 = match inner {
+            None => v4,
+            Some(_) => any([v4, format!("(link[{at}] != 0x45 and link[{}] = 17)", at + 9)]),
+        };
+        let v6 = udp(at + 6, at + 42, &[DHCPV6_SERVER, MDNS]);
+        let tagged = inner.map(|inner| format!("({} and {inner})", is(protocol, &VLAN_TAGS)));
+        let here = [
+            format!("({} and {v4})", is(protocol, &[IPV4])),
+            format!("({} and {v6})", is(protocol, &[IPV6])),
+            is(protocol, &[LLDP]),
+        ];
+        Some(any(here.into_iter().chain(tagged)))
+    });
+    format!("(({own}) or {})", names.unwrap_or_default())
+}
 
 /// This filter and the one of `--filter`, which comes last: `vlan` in it shifts the offsets after it.
 pub fn combined(own: &str, user: Option<&str>) -> String {

@@ -202,6 +202,8 @@ pub struct CaptureOptions {
     pub filter: Option<String>,
     /// `--decapsulate`.
     pub decapsulate: bool,
+    /// `--names`.
+    pub names: bool,
     /// Number of interfaces that share the memory.
     pub interfaces: usize,
 }
@@ -237,7 +239,10 @@ pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterfa
     let link = LinkType::of(capture.get_datalink()).map_err(permanent)?;
     let user = options.filter.as_deref();
     user.map(|user| compile(&mut capture, user)).transpose().map_err(permanent)?;
-    let own = filter::expression(link, options.decapsulate);
+    let mut own = filter::expression(link, options.decapsulate);
+    if options.names {
+        own = filter::with_names(&own, link);
+    }
     capture.filter(&filter::combined(&own, user), true).map_err(open_error)?;
     Ok(OpenInterface { link, capture, room: room as usize, index, dropped: 0 })
 }

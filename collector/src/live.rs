@@ -110,8 +110,9 @@ impl LiveCapture {
             }
         }
         let (promiscuous, filter) = (!options.no_promisc, options.filter.clone());
-        let (decapsulate, interfaces) = (options.decapsulate, own.names.len());
-        let capture = CaptureOptions { promiscuous, filter, decapsulate, interfaces };
+        let (decapsulate, names, interfaces) =
+            (options.decapsulate, options.with_names, own.names.len());
+        let capture = CaptureOptions { promiscuous, filter, decapsulate, names, interfaces };
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|error| Error::io("create epoll instance", error))?;
         let link_changes = subscribe_link_changes().ok();

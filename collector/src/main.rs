@@ -25,6 +25,8 @@ mod macupd;
 mod members;
 mod merge;
 mod monitored_interface;
+mod name_publisher;
+mod names;
 mod options;
 mod parse;
 mod pipeline;
@@ -52,7 +54,7 @@ use aw_service::{
     local_span, warn,
 };
 use rustix::net::AddressFamily;
-use shm_layout::{CreateError, Writer, WriterOptions, claim, remove};
+use shm_layout::{CreateError, Record, RingWriter, WriterOptions, claim, claim_names, remove};
 
 use crate::{
     enabled_units::EnabledUnits,
@@ -152,7 +154,11 @@ fn claim_name(options: &Options) -> Result<(), Error> {
     let (user, group) = (identity.user.as_raw(), identity.group.as_raw());
     let trusted = TRUSTED_USERS.iter().filter_map(|name| UserAccount::named(name));
     let trusted: Vec<u32> = trusted.map(|user| user.uid.as_raw()).collect();
-    for (path, owner) in claim(ring, user, group, &trusted).map_err(failure)? {
+    let mut removed = claim(ring, user, group, &trusted).map_err(failure)?;
+    if options.with_names {
+        removed.extend(claim_names(ring, user, group, &trusted).map_err(failure)?);
+    }
+    for (path, owner) in removed {
         warn(format_args!(
             "removed {} of user id {owner}: it prevented the collector from creating ring {ring} (ask that user; two collectors need two rings, -m)",
             path.display()
@@ -206,16 +212,23 @@ fn open_ring(
     link: impl FnOnce() -> Result<LinkType, Error>,
 ) -> Result<Pipeline, Error> {
     let samples = samples.map(|file| SampleFile::begin(file, link()?)).transpose()?;
+    let writer = create(options, ring)?;
+    let names = options.names_writer(ring).map(|ring| create(options, &ring)).transpose()?;
+    Pipeline::new(writer, names, samples, options)
+}
+
+fn create<T: Record<N>, const N: usize>(
+    options: &Options,
+    ring: &WriterOptions,
+) -> Result<RingWriter<T, N>, Error> {
     // With --join: of a process that was killed, the kernel may release the lock of the ring last.
     let mut tries = if options.join.is_some() { 40 } else { 1 };
     let writer = loop {
         tries -= 1;
-        match Writer::create(ring) {
+        match RingWriter::create(ring) {
             Err(CreateError::Busy(_)) if tries > 0 => sleep(Duration::from_millis(50)),
             result => break result,
         }
     };
-    let writer =
-        writer.map_err(|error| Error::new(format_args!("open ring {}", ring.name), error))?;
-    Pipeline::new(writer, samples, options)
+    writer.map_err(|error| Error::new(format_args!("open ring {}", ring.name), error))
 }

@@ -397,8 +397,13 @@ mod tests {
     /// Also between its end and the first try to open it again.
     #[test]
     fn one_that_is_not_open_has_a_reason() {
-        let options =
-            CaptureOptions { promiscuous: false, filter: None, decapsulate: false, interfaces: 1 };
+        let options = CaptureOptions {
+            promiscuous: false,
+            filter: None,
+            decapsulate: false,
+            names: false,
+            interfaces: 1,
+        };
         let closed = MonitoredInterface::new("zzz9".parse().unwrap(), &options);
         assert_eq!(
             (closed.missing(), closed.trouble()),

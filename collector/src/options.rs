@@ -101,6 +101,10 @@ pub struct Options {
     #[arg(help_heading = "Frames", long)]
     pub tunnel_id: bool,
 
+    /// Also capture what devices call themselves, and what routers and servers announce: DHCP, Router Advertisements, address registration, multicast DNS, LLDP and MLD. These are personal data. They go to a second ring, RING.names, that aw-stdout --names prints; nothing is ever sent. What DHCP or registration pairs is an event, too: DHCP_ACK, ADDR_REG
+    #[arg(help_heading = "Frames", long = "names")]
+    pub with_names: bool,
+
     #[command(flatten)]
     pub service: ServiceOptions,
 
@@ -231,6 +235,7 @@ Examples:
   collector --stats                    show the state of the running collector
   collector --decapsulate eth1         also read what a remote mirror (ERSPAN, VXLAN, TZSP) sends to eth1
   collector --listen-tzsp              receive what a MikroTik router streams; no privileges
+  collector --names eth0               also record names, routers and DHCP servers
   collector --macupd                   receive reports of DD-WRT routers only; no privileges
   collector --remove                   delete the ring
   collector -q --join /run/aw eth1     add eth1 to the collector that runs with --join /run/aw, or be the first
@@ -340,6 +345,12 @@ impl Options {
         let group = self.group.as_deref().map(group_id).transpose()?;
         let (name, slots, host) = (self.ring.clone(), self.slots, self.hostname.clone());
         Ok(WriterOptions { name, slots, group, host })
+    }
+
+    /// The options of the ring of names, if there is to be one.
+    pub fn names_writer(&self, ring: &WriterOptions) -> Option<WriterOptions> {
+        let (name, slots) = (ring.name.names(), crate::name_publisher::SLOTS);
+        self.with_names.then(|| WriterOptions { name, slots, ..ring.clone() })
     }
 
     /// The user and group to become once everything is open. The group is the ring's, so that setting the

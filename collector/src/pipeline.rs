@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use shm_layout::{
     CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceId, InterfaceName,
-    NameChange, UnixTime, Writer,
+    NameChange, NameCounter, NameKind, NameRecord, NamesWriter, UnixTime, Writer,
 };
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     decapsulation::Decapsulation,
     info,
     link::{Frame, LinkType},
+    name_publisher::{Names, Rest},
     options::Options,
     parse,
     printer::Printer,
@@ -46,6 +47,8 @@ pub struct Pipeline {
     ipv6: bool,
     decapsulation: Decapsulation,
     blacklist: Vec<IpNet>,
+    /// `--names`.
+    names: Option<Names>,
     copies: Copies,
     limit: RateLimit,
     refusals: Option<RefusalLog>,
@@ -55,6 +58,7 @@ pub struct Pipeline {
 impl Pipeline {
     pub fn new(
         writer: Writer,
+        names: Option<NamesWriter>,
         samples: Option<SampleFile>,
         options: &Options,
     ) -> Result<Self, Error> {
@@ -70,6 +74,7 @@ impl Pipeline {
             ipv6: !options.ipv4_only,
             decapsulation: Decapsulation::new(options),
             blacklist: options.blacklist.clone(),
+            names: names.map(Names::new),
             copies: Copies::default(),
             limit: RateLimit::new(options.ratelimit, options.max_pairings as usize),
             refusals: options.verbose.then(RefusalLog::new),
@@ -95,6 +100,17 @@ impl Pipeline {
         frame: &Frame,
         id: Option<u32>,
     ) -> bool {
+        match self.read_names(source, frame, id) {
+            Rest::Unread => {}
+            Rest::Done => return false,
+            Rest::Pairing(sighting) => {
+                self.writer.count(source.counters, Counter::Seen);
+                let name = self.decapsulation.name(source.name, id);
+                let first = self.first_copy(FrameSource { name, ..*source }, frame, sighting);
+                let checked = first.map(|sighting| sighting.event(frame.time, name));
+                return self.finish_event(source.counters, checked).is_ok();
+            }
+        }
         self.writer.count(source.counters, Counter::Seen);
         let checked = parse::parse(source.link, frame).and_then(|packet| {
             self.decapsulation.admit(&packet)?;
@@ -114,6 +130,31 @@ impl Pipeline {
             self.report_hidden(source, frame);
         }
         outcome.is_ok()
+    }
+
+    /// `--names`. A frame that is read here only is not counted as seen in the ring of events.
+    #[inline]
+    fn read_names(&mut self, source: &FrameSource, frame: &Frame, id: Option<u32>) -> Rest {
+        let Some(names) = &mut self.names else { return Rest::Unread };
+        if source.overlap == Overlap::Contained {
+            return Rest::Unread; // another interface captures it, too
+        }
+        let name = self.decapsulation.name(source.name, id);
+        let is_wanted = |record: &NameRecord| {
+            let ip = record.ip();
+            // The address of a switch is only one that it has.
+            let of_ip = ip.filter(|_| record.kind != NameKind::Lldp).map(|ip| ip.is_ipv4());
+            let is_of_family = match record.kind.is_ipv4().or(of_ip) {
+                Some(true) => self.ipv4,
+                Some(false) => self.ipv6,
+                None => true,
+            };
+            let mut blacklist = self.blacklist.iter();
+            let mut is_listed =
+                || blacklist.any(|network| blacklist::contains(network, record.address));
+            is_of_family && !(ip.is_some() && is_listed())
+        };
+        names.process(source, frame, name, is_wanted)
     }
 
     /// Stores which header hides a message.
@@ -240,6 +281,9 @@ impl Pipeline {
             self.woken = self.writer.published();
             self.writer.wake();
         }
+        if let Some(names) = &mut self.names {
+            names.deliver();
+        }
         if let Some(refusals) = &mut self.refusals {
             refusals.log_if_due();
         }
@@ -256,14 +300,17 @@ impl Pipeline {
     /// About once a second: stores the heartbeat, and creates the ring again if its file was deleted. A second
     /// collector that has taken the name, or a file that is no ring, ends this one.
     pub fn heartbeat(&mut self) -> Result<(), Error> {
-        match self.writer.maintain(UnixTime::now()) {
-            Some(NameChange::Unreachable(name, error))
-                if !matches!(error, CreateError::ForeignOwner(..) | CreateError::Io(..)) =>
-            {
-                return Err(Error::new(format_args!("open ring {name}"), error));
+        let now = UnixTime::now();
+        let of_names = self.names.as_mut().and_then(|names| names.writer().maintain(now));
+        for change in self.writer.maintain(now).into_iter().chain(of_names) {
+            match change {
+                NameChange::Unreachable(name, error)
+                    if !matches!(error, CreateError::ForeignOwner(..) | CreateError::Io(..)) =>
+                {
+                    return Err(Error::new(format_args!("open ring {name}"), error));
+                }
+                change => warn(change),
             }
-            Some(change) => warn(change),
-            None => {}
         }
         Ok(())
     }
@@ -286,6 +333,9 @@ impl Pipeline {
         {
             refusals.log();
             self.writer.counters().iter().for_each(log_counters);
+            if let Some(names) = &mut self.names {
+                names.writer().counters().iter().for_each(log_names);
+            }
         }
         end
     }
@@ -301,6 +351,16 @@ fn log_counters(counters: &InterfaceCounters) {
     }
     if let Some(header) = counters.hidden_by {
         info(format_args!("{}: unknown_header: the last was {header}", counters.name));
+    }
+}
+
+/// The same of the ring of names.
+fn log_names(counters: &InterfaceCounters) {
+    for counter in NameCounter::ALL {
+        let number = counters.get(*counter);
+        if number > 0 {
+            info(format_args!("{}: names: {number} {}", counters.name, counter.name()));
+        }
     }
 }
 

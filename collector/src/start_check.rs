@@ -19,7 +19,8 @@ use rustix::{
     process::geteuid,
 };
 use shm_layout::{
-    CreateError, InterfaceName, Reader, RingName, Start, Writer, WriterOptions, examine, remove,
+    CreateError, InterfaceName, Reader, RingName, Start, Writer, WriterOptions, examine,
+    examine_names, remove,
 };
 
 use crate::{
@@ -113,9 +114,15 @@ impl Trial<'_> {
         {
             self.fault(why);
         }
-        let (filter, decapsulate) = (options.filter.clone(), options.decapsulate);
-        let capture =
-            CaptureOptions { promiscuous: false, filter, decapsulate, interfaces: names.len() };
+        let (filter, decapsulate, with_names) =
+            (options.filter.clone(), options.decapsulate, options.with_names);
+        let capture = CaptureOptions {
+            promiscuous: false,
+            filter,
+            decapsulate,
+            names: with_names,
+            interfaces: names.len(),
+        };
         let opened: Vec<(InterfaceName, Result<_, OpenError>)> =
             names.iter().map(|name| (*name, interface::open(*name, &capture))).collect();
         let mut missing = Vec::new();
@@ -249,6 +256,15 @@ impl Trial<'_> {
         let name = &ring.name;
         let examined = run_as(self.identity.as_ref(), || examine(name))?;
         let is_root = geteuid().is_root();
+        if self.options.with_names {
+            let of_names = run_as(self.identity.as_ref(), || examine_names(name))?;
+            match of_names {
+                // As below.
+                Ok(()) | Err(CreateError::Busy(_)) => {}
+                Err(CreateError::ForeignOwner(_, owner)) if is_root && !is_trusted(owner) => {}
+                Err(why) => self.fault(format_args!("open ring {}: {why}", name.names())),
+            }
+        }
         let note = match examined {
             Ok(()) => format!("ring {name} can be written"),
             Err(CreateError::Busy(id)) => {

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use aw_service::{UserAccount, count_of};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
-use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, Start, UnixTime};
+use shm_layout::{
+    AttachError, Counter, InterfaceCounters, NameCounter, NamesReader, Reader, Start, UnixTime,
+};
 
 use crate::{
     Error, failed,
@@ -27,9 +29,12 @@ pub fn print(options: &Options) -> Result<(), Error> {
             )),
             _ => failed(format_args!("read ring {ring}: {error}")),
         })?;
+    // Not there without --names.
+    let names = NamesReader::attach_to(&ring.names(), &owner, Start::Now).ok();
+    let names = names.map_or(Vec::new(), |names| names.counters());
     let text = match options.format {
-        Format::Text => text(&reader, UnixTime::now()),
-        Format::Json => format!("{}\n", json(&reader)),
+        Format::Text => text(&reader, UnixTime::now()) + &names_text(&names),
+        Format::Json => format!("{}\n", json(&reader, &names)),
     };
     io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", error))
 }
@@ -68,6 +73,18 @@ fn text(reader: &Reader, now: UnixTime) -> String {
     text
 }
 
+/// The same of the ring of names.
+fn names_text(names: &[InterfaceCounters]) -> String {
+    let mut text = String::new();
+    for counters in names {
+        text += &format!("{:<22} {}\n", "names on", counters.name);
+        for counter in NameCounter::ALL.iter().filter(|counter| counters.get(**counter) > 0) {
+            text += &format!("  {:<20} {}\n", counter.name(), counters.get(*counter));
+        }
+    }
+    text
+}
+
 fn shown(counters: &InterfaceCounters) -> impl Iterator<Item = Counter> + use<'_> {
     let always = [Counter::Seen, Counter::KernelDropped, Counter::Published];
     let shown = move |counter: &&Counter| always.contains(counter) || counters.get(**counter) > 0;
@@ -81,12 +98,18 @@ fn date(time: UnixTime) -> String {
 }
 
 /// All counters, times in seconds since 1970.
-fn json(reader: &Reader) -> Value {
+fn json(reader: &Reader, names: &[InterfaceCounters]) -> Value {
     let interface = |interface: &InterfaceCounters| {
         let counter = |counter: &Counter| (counter.name().into(), interface.get(*counter).into());
         let counters: Map<String, Value> = Counter::ALL.iter().map(counter).collect();
         let hidden_by = interface.hidden_by.map(|header| header.to_string());
         json!({ "interface": interface.name.as_str(), "counters": counters, "hidden_by": hidden_by })
+    };
+    let of_names = |interface: &InterfaceCounters| {
+        let counter =
+            |counter: &NameCounter| (counter.name().into(), interface.get(*counter).into());
+        let counters: Map<String, Value> = NameCounter::ALL.iter().map(counter).collect();
+        json!({ "interface": interface.name.as_str(), "counters": counters })
     };
     json!({
         "ring": reader.name().as_str(),
@@ -100,5 +123,6 @@ fn json(reader: &Reader) -> Value {
         "slots": reader.slots(),
         "events": reader.published(),
         "interfaces": reader.counters().iter().map(interface).collect::<Vec<_>>(),
+        "names": names.iter().map(of_names).collect::<Vec<_>>(),
     })
 }

@@ -364,16 +364,22 @@ fn the_filter_drops_unrelated_frames() {
 fn the_filter_is_small() {
     for link in LinkType::ALL {
         for decapsulate in [false, true] {
-            let program = filter(link, decapsulate);
-            let size = |one: &BpfInstruction| {
-                let code =
-                    one.to_string().split(' ').next().and_then(|code| code.parse::<u16>().ok());
-                if matches!(code.unwrap() & 0xe7, 0x20 | 0x40) { 12_usize } else { 1 }
-            };
-            let eight_bytes: usize = program.get_instructions().iter().map(size).sum();
-            assert!(eight_bytes * 8 < 18_000, "{eight_bytes}");
+            let own = filter::expression(link, decapsulate);
+            let with_names = filter::with_names(&own, link);
+            let [own, with_names] = [own, with_names].map(|text| size_in_kernel(link, &text));
+            assert!(own < 18_000 && with_names < 20_480, "{link:?}: {own}, {with_names}");
         }
     }
+}
+
+fn size_in_kernel(link: LinkType, filter: &str) -> usize {
+    let capture = Capture::dead(Linktype(link as i32)).unwrap();
+    let program = capture.compile(filter, true).unwrap();
+    let size = |one: &BpfInstruction| {
+        let code = one.to_string().split(' ').next().and_then(|code| code.parse::<u16>().ok());
+        if matches!(code.unwrap() & 0xe7, 0x20 | 0x40) { 12_usize } else { 1 }
+    };
+    program.get_instructions().iter().map(size).sum::<usize>() * 8
 }
 
 #[test]

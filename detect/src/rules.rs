@@ -160,6 +160,10 @@ impl Rules {
             alert.note = Some(format!("by {}, {lines}", change.user));
             return Ok(vec![alert]);
         }
+        // Of a lease, nothing shows that the device is there: what it is to be compared with is not kept.
+        if event.kind.evidence() == Evidence::Lease {
+            return Ok(Vec::new());
+        }
         match self.dialect {
             Dialect::Arpwatch => self.observe_as_arpwatch(entry, memory),
             Dialect::Devices => self.observe_device(entry, is_timed, learning, memory),

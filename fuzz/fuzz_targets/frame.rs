@@ -21,5 +21,12 @@ mod tag;
 mod tunnel;
 #[path = "../../collector/src/unknown_header.rs"]
 mod unknown_header;
+// In a directory of their own, as modules with files below them are found there only.
+#[path = "../../collector/src"]
+mod collector {
+    pub mod names;
+}
+
+use collector::names;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| body::frame(input));

@@ -1,30 +1,35 @@
 //! What is counted for each interface. Every frame seen ends in exactly one of the outcomes.
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $counter:ident $name:literal)*) => {
-        /// A counter's index among an interface's counters. The order is part of the layout: new
+    ($(#[$set:meta])* $Counter:ident: $($(#[$doc:meta])* $counter:ident $name:literal)*) => {
+        $(#[$set])*
+        ///
+        /// The number is its place among an interface's counters. The order is part of the layout: new
         /// counters are added at the end.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(usize)]
-        pub enum Counter {
+        pub enum $Counter {
             $($(#[$doc])* $counter,)*
         }
 
-        impl Counter {
+        impl $Counter {
             /// All counters, in the order of the layout.
-            pub const ALL: &[Counter] = &[$(Counter::$counter),*];
+            pub const ALL: &[$Counter] = &[$($Counter::$counter),*];
 
             /// The counter's name in text and JSON.
             pub fn name(self) -> &'static str {
                 match self {
-                    $(Counter::$counter => $name,)*
+                    $($Counter::$counter => $name,)*
                 }
             }
         }
     };
 }
+pub(crate) use counters;
 
 counters! {
+    /// What became of frames, and some other counts.
+    Counter:
     /// Frames that the collector processed.
     Seen "seen"
     /// Frames that the kernel dropped because the collector was too slow; not included in `Seen`.

@@ -44,7 +44,8 @@ impl fmt::Display for CreateError {
             Self::ForeignOwner(name, uid) => {
                 let owner = if *uid == 0 { "root".into() } else { format!("user id {uid}") };
                 write!(f, "{} belongs to {owner}", name.path().display())?;
-                let ring = name.as_str().trim_end_matches(".lock");
+                // Which removes its ring of names, too.
+                let ring = name.as_str().trim_end_matches(".lock").trim_end_matches(".names");
                 write!(f, " (as root: collector --remove -m {ring}, {CHOOSE})")
             }
             Self::NotARing(name) => {

@@ -14,6 +14,7 @@ mod vlan_id;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use names::breaks_terminal;
 pub use {
     kind::{ConfigChange, Evidence, Kind, Origin, UnknownEvent},
     mac_addr::MacAddr,

@@ -1,7 +1,7 @@
 //! The segment's layout, field by field. Offsets in bytes; numbers in the machine's byte order.
 //!
 //! ```text
-//!     0  u64  magic "ADDRWTCH"           ┐
+//!     0  u64  magic "ADDRWTCH", of names "ADDRNAME" ┐
 //!     8  u64  layout version             │ written once, the version last:
 //!    16  u64  slots, a power of two      │ a segment without it is not ready
 //!    24  u64  generation                 │
@@ -28,7 +28,7 @@
 //!        to, as builds without this field renew only that; the boot (half of its id in /proc/sys/kernel/random); 0 = not known
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
-//! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
+//! 69632  slots of 64 bytes: u64 sequence, 56 bytes event; in a ring of names slots of 256 bytes: u64 sequence, 248 bytes record
 //! ```
 //!
 //! Fields that change at different rates lie on different cache lines. All words are atomics: a
@@ -36,7 +36,11 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 
-use crate::{CaptureState, Counter, InterfaceName, OuterHeader, UnixTime};
+use crate::{
+    CaptureState, Counter, CounterSet, InterfaceName, NameCounter, OuterHeader, UnixTime,
+    record::{EVENT_WORDS, NAME_WORDS},
+    ring::Slot,
+};
 
 /// Version of this layout. A different one makes a new segment with a new generation.
 pub const LAYOUT_VERSION: u64 = 1;
@@ -44,8 +48,6 @@ pub const LAYOUT_VERSION: u64 = 1;
 /// Blocks of counters: one for each interface, but the last one is shared by all interfaces that find no
 /// free block.
 pub const MAX_INTERFACES: usize = 128;
-
-pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"ADDRWTCH");
 
 /// Counters of an interface, including room for new ones.
 pub(crate) const COUNTERS: usize = 61;
@@ -149,8 +151,10 @@ const _: () = {
     assert!(offset_of!(Header, counters) == 4096);
     assert!(size_of::<Counters>() == 512);
     assert!(size_of::<Header>() == 69_632);
-    assert!(size_of::<crate::ring::Slot>() == 64);
-    assert!(Counter::ALL.len() <= COUNTERS);
+    assert!(size_of::<Slot<EVENT_WORDS>>() == 64);
+    // A slot never crosses a page.
+    assert!(size_of::<Slot<NAME_WORDS>>() == 256 && size_of::<Header>().is_multiple_of(256));
+    assert!(Counter::ALL.len() <= COUNTERS && NameCounter::ALL.len() <= COUNTERS);
 };
 
 impl Header {
@@ -237,8 +241,8 @@ impl Header {
     }
 
     /// The frames of each block.
-    pub fn seen(&self) -> [u64; MAX_INTERFACES] {
-        self.counters.each_ref().map(|counters| counters.get(Counter::Seen))
+    pub fn seen(&self, seen: impl CounterSet) -> [u64; MAX_INTERFACES] {
+        self.counters.each_ref().map(|counters| counters.get(seen))
     }
 
     /// The last time without a writer.
@@ -248,7 +252,7 @@ impl Header {
     }
 
     /// The sum of one counter over all interfaces.
-    pub fn sum(&self, counter: Counter) -> u64 {
+    pub fn sum(&self, counter: impl CounterSet) -> u64 {
         total(self.counters.iter().map(|counters| counters.get(counter)))
     }
 
@@ -270,16 +274,16 @@ impl Header {
     /// Completes the counters of a writer that was killed. A writer processes one frame at a time, so
     /// at most one interface has counted a frame without its outcome: the head shows whether that frame
     /// was published.
-    pub fn settle(&self, head: u64) {
-        let mut unaccounted = head.saturating_sub(self.sum(Counter::Published));
+    pub fn settle<C: CounterSet>(&self, head: u64) {
+        let mut unaccounted = head.saturating_sub(self.sum(C::PUBLISHED));
         for counters in &self.counters {
             let read = counters.read();
             // No loop: in a damaged segment, this may be any number.
-            let missing = read.get(Counter::Seen).saturating_sub(read.outcomes());
+            let missing = read.get(C::SEEN).saturating_sub(read.sum_of_outcomes::<C>());
             let published = missing.min(unaccounted);
             unaccounted -= published;
-            counters.add(Counter::Published, published);
-            counters.add(Counter::Interrupted, missing - published);
+            counters.add(C::PUBLISHED, published);
+            counters.add(C::INTERRUPTED, missing - published);
         }
     }
 }
@@ -305,16 +309,16 @@ impl Counters {
         self.name[0].store(first, Release); // not zero: now readers see the counters
     }
 
-    fn get(&self, counter: Counter) -> u64 {
-        self.counters[counter as usize].load(Relaxed)
+    fn get(&self, counter: impl CounterSet) -> u64 {
+        self.counters[counter.index()].load(Relaxed)
     }
 
     /// Only the writer adds, so a load and a store are enough. The store's release keeps the order of a
     /// frame's counters for the writer that completes them after a kill.
     #[inline]
-    pub(crate) fn add(&self, counter: Counter, number: u64) {
+    pub(crate) fn add(&self, counter: impl CounterSet, number: u64) {
         let sum = self.get(counter).wrapping_add(number); // it wraps in a damaged segment only
-        self.counters[counter as usize].store(sum, Release);
+        self.counters[counter.index()].store(sum, Release);
     }
 
     /// The header behind which ARP or Neighbor Discovery was seen last.
@@ -356,14 +360,19 @@ pub struct InterfaceCounters {
 }
 
 impl InterfaceCounters {
-    /// One counter.
-    pub fn get(&self, counter: Counter) -> u64 {
-        self.counters[counter as usize]
+    /// One counter, of the set of the ring that they were read from.
+    pub fn get(&self, counter: impl CounterSet) -> u64 {
+        self.counters[counter.index()]
     }
 
-    /// The sum of all outcomes. It equals `Seen` unless a frame is being processed at this moment.
+    /// The sum of all outcomes in a ring of events. It equals `Seen` unless a frame is being processed at this moment.
     pub fn outcomes(&self) -> u64 {
-        let outcomes = Counter::ALL.iter().filter(|counter| counter.is_outcome());
+        self.sum_of_outcomes::<Counter>()
+    }
+
+    /// The same in a ring with this set of counters.
+    pub fn sum_of_outcomes<C: CounterSet>(&self) -> u64 {
+        let outcomes = C::all().iter().filter(|counter| counter.is_outcome());
         total(outcomes.map(|counter| self.get(*counter)))
     }
 }

@@ -7,6 +7,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `event.rs`, `event/` | the event, its values, its kinds, its 56 bytes and its line of text |
+//! | `name_record.rs`, `name_record/` | the record of names: its fields, its 248 bytes, its lines, its counters |
+//! | `record.rs` | what a ring can hold |
 //! | `ring.rs` | the algorithm: a sequence lock for each slot, in safe code, proven by `loom` |
 //! | `ring_name.rs`, `header.rs`, `counter.rs`, `capture_state.rs`, `outer_header.rs` | the segment's name, layout and counters |
 //! | `map.rs` | opening and mapping: the only unsafe code of the system except one call in `aw-service` |
@@ -37,9 +39,13 @@ mod header;
 #[cfg(not(loom))]
 mod map;
 #[cfg(not(loom))]
+mod name_record;
+#[cfg(not(loom))]
 mod outer_header;
 #[cfg(not(loom))]
 mod reader;
+#[cfg(not(loom))]
+mod record;
 #[cfg(not(loom))]
 mod ring_name;
 #[cfg(not(loom))]
@@ -60,10 +66,12 @@ pub use {
     },
     header::{InterfaceCounters, LAYOUT_VERSION, MAX_INTERFACES},
     map::examine_file_system,
+    name_record::{NameCounter, NameKind, NameRecord, NameText},
     outer_header::OuterHeader,
-    reader::{Next, Position, Reader, Start},
+    reader::{NamesReader, Next, NextOf, Position, Reader, RingReader, Start},
+    record::{CounterSet, Record},
     ring_name::{InvalidRingName, RingName},
-    segment::{claim, examine, remove},
+    segment::{claim, claim_names, examine, examine_names, remove},
     wait::{gather, wait_any},
-    writer::{BOOT_ID, InterfaceId, Writer, WriterOptions, boot_id},
+    writer::{BOOT_ID, InterfaceId, NamesWriter, RingWriter, Writer, WriterOptions, boot_id},
 };

@@ -30,12 +30,13 @@ use rustix::{
 };
 
 use crate::{
-    header::{Header, LAYOUT_VERSION, MAGIC},
+    header::{Header, LAYOUT_VERSION},
+    record::magic,
     ring::{LAST, Ring, Slot},
     ring_name::RingName,
 };
 
-/// Largest ring: 2^28 slots, 16 GiB.
+/// Largest ring: 2^28 slots, 16 GiB of events.
 pub(crate) const MAX_SLOTS: u64 = 1 << 28;
 
 /// Bytes of a segment up to which its writer maps all pages at once; that takes a millisecond for 4 MiB.
@@ -85,10 +86,10 @@ impl From<io::Error> for Unfit {
     }
 }
 
-/// A mapped segment. Its header and slots stay in place until it is dropped: where a process of the owner
+/// A mapped segment, whose slots have `N` words. Its header and slots stay in place until it is dropped: where a process of the owner
 /// truncates the file, they become zeros.
 #[derive(Debug)]
-pub(crate) struct Map {
+pub(crate) struct Map<const N: usize> {
     entry: &'static Mapping,
     header: NonNull<Header>,
     bytes: usize,
@@ -99,18 +100,18 @@ pub(crate) struct Map {
 
 // SAFETY: the pointer leads to a shared mapping that this value owns until it is dropped, and
 // everything in the mapping is an atomic.
-unsafe impl Send for Map {}
-// SAFETY: as for Send; `&Map` gives out only `&Header` and `&[Slot]`, which are made of atomics.
-unsafe impl Sync for Map {}
+unsafe impl<const N: usize> Send for Map<N> {}
+// SAFETY: as for Send; `&Map` gives out only `&Header` and `&[Slot<N>]`, which are made of atomics.
+unsafe impl<const N: usize> Sync for Map<N> {}
 
-impl Map {
+impl<const N: usize> Map<N> {
     /// Opens a segment for reading; the kernel refuses any store through this mapping.
-    pub fn open_read_only(name: &RingName, trusted: impl Fn(u32) -> bool) -> Result<Map, Unfit> {
+    pub fn open_read_only(name: &RingName, trusted: impl Fn(u32) -> bool) -> Result<Map<N>, Unfit> {
         Map::open(name, OFlags::RDONLY, ProtFlags::READ, trusted)
     }
 
     /// Opens an existing segment for its writer.
-    pub fn open_writable(name: &RingName, trusted: impl Fn(u32) -> bool) -> Result<Map, Unfit> {
+    pub fn open_writable(name: &RingName, trusted: impl Fn(u32) -> bool) -> Result<Map<N>, Unfit> {
         Map::open(name, OFlags::RDWR, ProtFlags::READ | ProtFlags::WRITE, trusted)
     }
 
@@ -119,7 +120,7 @@ impl Map {
         flags: OFlags,
         access: ProtFlags,
         trusted: impl Fn(u32) -> bool,
-    ) -> Result<Map, Unfit> {
+    ) -> Result<Map<N>, Unfit> {
         let file = open(name, flags)?;
         let metadata = file.metadata()?;
         if !trusted(metadata.uid()) {
@@ -130,7 +131,7 @@ impl Map {
             return Err(Unfit::NotARing);
         }
         if length < size_of::<Header>() as u64 {
-            return Err(if was_a_ring(&file, &metadata) {
+            return Err(if was_a_ring(&file, &metadata, magic(N)) {
                 Unfit::Cut(None)
             } else {
                 Unfit::NotARing
@@ -138,7 +139,7 @@ impl Map {
         }
         let mut map = Map::of(file, length, access)?;
         let header = map.header();
-        if header.magic.load(Relaxed) != MAGIC {
+        if header.magic.load(Relaxed) != magic(N) {
             return Err(Unfit::NotARing);
         }
         let version = header.version.load(Relaxed);
@@ -152,12 +153,12 @@ impl Map {
         let fits = slots.is_power_of_two()
             && slots <= MAX_SLOTS
             && header.header_bytes.load(Relaxed) == size_of::<Header>() as u64
-            && length <= size_for(slots)
+            && length <= size_for(slots, N)
             && (header.first.load(Relaxed)..=LAST).contains(&next);
         if !fits {
             return Err(Unfit::NotARing);
         }
-        if length < size_for(slots) {
+        if length < size_for(slots, N) {
             let generation = header.generation.load(Relaxed);
             let created = header.created.load(Relaxed);
             let cuts = header.cuts.number.load(Relaxed);
@@ -168,10 +169,10 @@ impl Map {
     }
 
     /// Creates a segment with all its memory reserved, mode 0600. Its name must be free.
-    pub fn create(name: &RingName, slots: u64) -> Result<Map, Unfit> {
+    pub fn create(name: &RingName, slots: u64) -> Result<Map<N>, Unfit> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let file = open(name, flags)?;
-        let length = size_for(slots);
+        let length = size_for(slots, N);
         fallocate(&file, FallocateFlags::empty(), 0, length).map_err(io::Error::from)?;
         let mut map = Map::of(file, length, ProtFlags::READ | ProtFlags::WRITE)?;
         map.slots = slots as usize;
@@ -179,7 +180,7 @@ impl Map {
     }
 
     /// `length` is the file's size, and at least the header's.
-    fn of(file: File, length: u64, access: ProtFlags) -> Result<Map, Unfit> {
+    fn of(file: File, length: u64, access: ProtFlags) -> Result<Map<N>, Unfit> {
         let bytes =
             usize::try_from(length).ok().and_then(NonZeroUsize::new).ok_or(Unfit::NotARing)?;
         let entry = Mapping::claim()?;
@@ -201,8 +202,8 @@ impl Map {
     /// that: it calls no file system.
     pub fn is_cut(&self) -> bool {
         // The load meets it where the header is gone, and finds zeros where the file grew again.
-        let magic = self.header().magic.load(Relaxed);
-        magic != MAGIC || self.entry.cut.load(Relaxed)
+        let found = self.header().magic.load(Relaxed);
+        found != magic(N) || self.entry.cut.load(Relaxed)
     }
 
     /// The same, also for what no load or store has met yet.
@@ -238,12 +239,12 @@ impl Map {
         unsafe { self.header.as_ref() }
     }
 
-    pub fn ring(&self) -> Ring<'_> {
+    pub fn ring(&self) -> Ring<'_, N> {
         // SAFETY: `open` and `create` set `slots` only where the file, and so the mapping, is
         // header + slots long; the slots follow the header, whose size is a multiple of their
         // alignment. The rest is as in `header`.
         let slots = unsafe {
-            slice::from_raw_parts(self.header.add(1).cast::<Slot>().as_ptr(), self.slots)
+            slice::from_raw_parts(self.header.add(1).cast::<Slot<N>>().as_ptr(), self.slots)
         };
         let header = self.header();
         Ring::new(slots, &header.head.0, header.first.load(Relaxed))
@@ -254,7 +255,7 @@ impl Map {
     }
 }
 
-impl Drop for Map {
+impl<const N: usize> Drop for Map<N> {
     fn drop(&mut self) {
         // Before the range is free: from now on the handler maps nothing there. It maps nothing there at
         // this moment either, because a fault needs a reference into the range.
@@ -366,11 +367,11 @@ extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, _: *
 
 /// Whether a file shorter than a header was a ring: it still begins like one, or it is empty and has the
 /// mode that only `segment::set_permissions` gives.
-fn was_a_ring(file: &File, metadata: &Metadata) -> bool {
-    let mut magic = [0; 8];
-    match rustix::io::pread(file, &mut magic, 0) {
+fn was_a_ring(file: &File, metadata: &Metadata, magic: u64) -> bool {
+    let mut found = [0; 8];
+    match rustix::io::pread(file, &mut found, 0) {
         Ok(0) => metadata.len() == 0 && metadata.mode() & 0o7777 == 0o640,
-        Ok(8) => u64::from_ne_bytes(magic) == MAGIC,
+        Ok(8) => u64::from_ne_bytes(found) == magic,
         _ => false,
     }
 }
@@ -383,8 +384,9 @@ pub(crate) fn open(name: &RingName, flags: OFlags) -> io::Result<File> {
     Ok(rustix::fs::open(name.path(), flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
-fn size_for(slots: u64) -> u64 {
-    size_of::<Header>() as u64 + slots * size_of::<Slot>() as u64
+/// Bytes of a segment with slots of this number of words.
+fn size_for(slots: u64, words: usize) -> u64 {
+    size_of::<Header>() as u64 + slots * (size_of::<u64>() * (words + 1)) as u64
 }
 
 /// Whether both are the same file.

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::ErrorKind,
+    marker::PhantomData,
     os::unix::fs::MetadataExt,
     sync::atomic::{AtomicU32, Ordering::*, fence},
     time::Duration,
@@ -11,10 +12,11 @@ use std::{
 use rustix::process::geteuid;
 
 use crate::{
-    AttachError, CaptureState, Event, InterfaceCounters, InterfaceName, RingName, UnixTime,
-    UnknownEvent,
+    AttachError, CaptureState, Event, InterfaceCounters, InterfaceName, NameRecord, Record,
+    RingName, UnixTime, UnknownEvent,
     header::load_time,
     map::{Map, Unfit, same_file},
+    record::{EVENT_WORDS, NAME_WORDS},
     ring::SlotRead,
     wait::{part, wait_any},
 };
@@ -42,11 +44,14 @@ pub enum Start {
     At(Position),
 }
 
+/// The result of reading a ring of events.
+pub type Next = NextOf<Event>;
+
 /// The result of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// An event and its number.
-    Event(u64, Event),
+pub enum NextOf<T> {
+    /// An event, or a record of names, and its number.
+    Event(u64, T),
     /// An event of a kind that this reader does not know, and its number.
     Unknown(u64, UnknownEvent),
     /// No event yet.
@@ -58,10 +63,17 @@ pub enum Next {
     },
 }
 
+/// One reader of a ring of events.
+pub type Reader = RingReader<Event, EVENT_WORDS>;
+
+/// One reader of a ring of names.
+pub type NamesReader = RingReader<NameRecord, NAME_WORDS>;
+
 /// One reader of a segment. It maps the segment read-only, and stores nothing in it.
 #[derive(Debug)]
-pub struct Reader {
-    map: Map,
+pub struct RingReader<T, const N: usize> {
+    map: Map<N>,
+    records: PhantomData<T>,
     name: RingName,
     generation: u64,
     next: u64,
@@ -69,7 +81,7 @@ pub struct Reader {
     /// where that began.
     laps: u32,
     lapped: u64,
-    /// Lost events that a truncation of the file took, see [`Reader::take_cut_events`].
+    /// Lost events that a truncation of the file took, see [`RingReader::take_cut_events`].
     cut_events: u64,
 }
 
@@ -78,15 +90,15 @@ pub struct Reader {
 /// from the writer again: two to three times as many events get through.
 const LAPS: u32 = 16;
 
-impl Reader {
+impl<T: Record<N>, const N: usize> RingReader<T, N> {
     /// Attaches to the segment of this name, if it belongs to root or to this process's user.
-    pub fn attach(name: &RingName, start: Start) -> Result<Reader, AttachError> {
-        Reader::attach_to(name, &[], start)
+    pub fn attach(name: &RingName, start: Start) -> Result<Self, AttachError> {
+        Self::attach_to(name, &[], start)
     }
 
     /// Attaches to the segment of this name. Any user can create files in `/dev/shm`, so it must belong
     /// to root, to this process's user, or to one of these users.
-    pub fn attach_to(name: &RingName, owners: &[u32], start: Start) -> Result<Reader, AttachError> {
+    pub fn attach_to(name: &RingName, owners: &[u32], start: Start) -> Result<Self, AttachError> {
         let is_trusted = |user| user == 0 || user == geteuid().as_raw() || owners.contains(&user);
         // Checked first: also for a file that is no ring, or that this process may not read.
         if let Ok(file) = fs::symlink_metadata(name.path())
@@ -111,8 +123,9 @@ impl Reader {
             return Err(AttachError::Unsafe);
         }
         let generation = map.header().generation.load(Relaxed);
-        let mut reader = Reader {
+        let mut reader = RingReader {
             map,
+            records: PhantomData,
             name: name.clone(),
             generation,
             next: 0,
@@ -138,27 +151,27 @@ impl Reader {
     /// Reads the next event, if there is one.
     #[inline]
     #[allow(clippy::should_implement_trait)] // not an iterator: `Empty` is not the end
-    pub fn next(&mut self) -> Next {
+    pub fn next(&mut self) -> NextOf<T> {
         let ring = self.map.ring();
         let n = self.next;
         match ring.read(n) {
             SlotRead::Event(words) => {
                 self.next = n + 1;
-                match Event::unpack(&words) {
-                    Ok(event) => Next::Event(n, event),
-                    Err(unknown) => Next::Unknown(n, unknown),
+                match T::unpack(&words) {
+                    Ok(event) => NextOf::Event(n, event),
+                    Err(unknown) => NextOf::Unknown(n, unknown),
                 }
             }
-            SlotRead::NotYet => Next::Empty,
+            SlotRead::NotYet => NextOf::Empty,
             SlotRead::Gone => {
                 self.next = self.after_lap(n);
                 self.cut_events += self.cut_between(n);
-                Next::Lapped { lost: self.next - n }
+                NextOf::Lapped { lost: self.next - n }
             }
             SlotRead::Emptied => {
                 self.next = self.after_lap(n);
                 self.cut_events += self.next - n;
-                Next::Lapped { lost: self.next - n }
+                NextOf::Lapped { lost: self.next - n }
             }
         }
     }
@@ -212,7 +225,7 @@ impl Reader {
         wait_any(&[self], timeout);
     }
 
-    /// Whether [`Reader::next`] would return something other than [`Next::Empty`], or never will again.
+    /// Whether [`RingReader::next`] would return something other than [`NextOf::Empty`], or never will again.
     pub(crate) fn is_ready(&self) -> bool {
         self.map.ring().ready(self.next) || self.is_cut()
     }
@@ -237,13 +250,13 @@ impl Reader {
     }
 
     /// Whether a process of the owner truncated the file below this mapping. What this reader has not read
-    /// is lost: attached again at its [`Reader::position`], it counts how many events that are, as soon as the
+    /// is lost: attached again at its [`RingReader::position`], it counts how many events that are, as soon as the
     /// collector has created the ring again.
     pub fn is_cut(&self) -> bool {
         self.map.is_cut()
     }
 
-    /// Whether the name leads to another file, or to none: like [`Reader::is_retired`], for a segment
+    /// Whether the name leads to another file, or to none: like [`RingReader::is_retired`], for a segment
     /// whose writer was killed before it could mark it, or that was deleted by hand. Calls the file
     /// system.
     pub fn is_replaced(&self) -> bool {

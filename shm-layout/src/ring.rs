@@ -16,24 +16,18 @@ use std::sync::atomic::{AtomicU64, Ordering::*, fence};
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering::*, fence};
 
-/// Words of an event: seven, so that a slot is one cache line. The loom model has two, the
-/// smallest event that can be torn.
-pub(crate) const WORDS: usize = if cfg!(loom) { 2 } else { 7 };
-
-/// An event's words in a slot.
-pub(crate) type Words = [u64; WORDS];
-
-/// One event and the word that guards it.
+/// One event of `N` words and the word that guards it: seven in the ring of events, so that a slot is one cache line, 31 in the
+/// ring of names. The loom model has two, the smallest event that can be torn.
 #[repr(C, align(64))]
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct Slot<const N: usize> {
     sequence: AtomicU64,
-    words: [AtomicU64; WORDS],
+    words: [AtomicU64; N],
 }
 
-impl Slot {
+#[cfg(any(loom, test))]
+impl<const N: usize> Slot<N> {
     /// An empty slot, on the heap; the real ones are mapped, and zero bytes are an empty slot.
-    #[cfg(any(loom, test))]
     pub(crate) fn new() -> Self {
         Slot { sequence: AtomicU64::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
@@ -53,9 +47,9 @@ const fn complete(n: u64) -> u64 {
 
 /// What a reader finds in the slot of event `n`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum SlotRead {
+pub(crate) enum SlotRead<const N: usize> {
     /// Event `n`, whole.
-    Event(Words),
+    Event([u64; N]),
     /// Not published yet.
     NotYet,
     /// Overwritten, or being overwritten, by a later event.
@@ -66,16 +60,16 @@ pub(crate) enum SlotRead {
 
 /// The slots and the number of events published so far.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ring<'a> {
-    slots: &'a [Slot],
+pub(crate) struct Ring<'a, const N: usize> {
+    slots: &'a [Slot<N>],
     head: &'a AtomicU64,
     first: u64,
 }
 
-impl<'a> Ring<'a> {
+impl<'a, const N: usize> Ring<'a, N> {
     /// `slots` must have a power of two as its length, which the caller has checked. No event before
     /// `first` was ever in these slots: they took over from a ring of another size.
-    pub(crate) fn new(slots: &'a [Slot], head: &'a AtomicU64, first: u64) -> Self {
+    pub(crate) fn new(slots: &'a [Slot<N>], head: &'a AtomicU64, first: u64) -> Self {
         debug_assert!(slots.len().is_power_of_two());
         Ring { slots, head, first }
     }
@@ -88,7 +82,7 @@ impl<'a> Ring<'a> {
         self.slots.len() as u64
     }
 
-    fn slot(&self, n: u64) -> &'a Slot {
+    fn slot(&self, n: u64) -> &'a Slot<N> {
         &self.slots[n as usize & (self.slots.len() - 1)]
     }
 
@@ -99,7 +93,7 @@ impl<'a> Ring<'a> {
 
     /// Publishes event `n`. Only one thread of one process may ever do this, with `n` = head.
     #[inline]
-    pub(crate) fn publish(&self, n: u64, words: &Words) {
+    pub(crate) fn publish(&self, n: u64, words: &[u64; N]) {
         let slot = self.slot(n);
         slot.sequence.store(writing(n), Relaxed); // W1: a reader that sees a new word finds this mark at R3
         fence(Release); // W2, pairs with R2
@@ -112,7 +106,7 @@ impl<'a> Ring<'a> {
 
     /// Looks for event `n`.
     #[inline]
-    pub(crate) fn read(&self, n: u64) -> SlotRead {
+    pub(crate) fn read(&self, n: u64) -> SlotRead<N> {
         let slot = self.slot(n);
         let mut before = slot.sequence.load(Relaxed);
         if before < complete(n) && n >= self.first {
@@ -143,7 +137,7 @@ impl<'a> Ring<'a> {
     /// pairs with W2 of the event before that one). Otherwise the slot is damaged, and event `n` is
     /// still to be published: a reader would go from one damaged slot to the next without end.
     #[cold]
-    fn gone(&self, n: u64) -> SlotRead {
+    fn gone(&self, n: u64) -> SlotRead<N> {
         fence(Acquire);
         if self.head() > n { SlotRead::Gone } else { SlotRead::NotYet }
     }

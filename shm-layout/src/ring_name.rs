@@ -6,12 +6,14 @@ use std::{fmt, path::PathBuf, str::FromStr};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RingName(String);
 
-/// Longest name: NAME_MAX less the suffixes below.
+/// Longest name: NAME_MAX less the suffixes below, of which there may be two.
 const MAX_LENGTH: usize = 240;
 
 /// Suffixes of the files beside a segment; no segment's own name may end in them.
 const LOCK: &str = ".lock";
 const UNFINISHED: &str = ".new";
+/// Suffix of the ring of names beside a ring of events.
+const NAMES: &str = ".names";
 
 /// The text is not a valid name of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +65,11 @@ impl RingName {
     /// could be taken by any reader, and would then prevent the collector from starting.
     pub(crate) fn lock(&self) -> RingName {
         RingName(format!("{}{LOCK}", self.0))
+    }
+
+    /// The ring of names beside this ring.
+    pub fn names(&self) -> RingName {
+        RingName(format!("{}{NAMES}", self.0))
     }
 
     /// The name of a segment while it is being created.

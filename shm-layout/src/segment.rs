@@ -13,17 +13,26 @@ use rustix::{fs::OFlags, process::geteuid, thread::futex};
 
 use crate::{
     CreateError, RingName, UnixTime, WriterOptions,
-    header::{Header, LAYOUT_VERSION, MAGIC},
+    header::{Header, LAYOUT_VERSION},
     map::{Map, Stream, Unfit, open, same_file},
+    record::{EVENT_WORDS, NAME_WORDS, magic},
     ring::SlotRead,
     wait::ALL_READERS,
 };
 
-/// Deletes a segment that has no writer. Readers that still map it notice, and wait for a new one.
+/// Deletes a ring that has no writer, and the ring of names beside it. Readers that still map it notice, and wait for a new one.
 /// Root may delete segments of other users.
 pub fn remove(name: &RingName) -> Result<(), CreateError> {
-    let _lock = lock(name, geteuid().is_root())?;
-    let done = match Map::open_writable(name, is_own) {
+    let events = remove_segment::<EVENT_WORDS>(name);
+    match remove_segment::<NAME_WORDS>(&name.names()) {
+        Err(CreateError::Missing) => events,
+        names => events.and(names),
+    }
+}
+
+fn remove_segment<const N: usize>(name: &RingName) -> Result<(), CreateError> {
+    let _lock = lock::<N>(name, geteuid().is_root())?;
+    let done = match Map::<N>::open_writable(name, is_own) {
         Ok(map) => unlink(name).inspect(|()| retire(&map)),
         // Not marked as retired, because its owner could truncate it meanwhile: readers notice by its name.
         Err(Unfit::Foreign(_)) if geteuid().is_root() => unlink(name),
@@ -38,6 +47,15 @@ pub fn remove(name: &RingName) -> Result<(), CreateError> {
 
 /// Why a writer of this user could not begin to write to a ring now. Nothing is created or changed.
 pub fn examine(name: &RingName) -> Result<(), CreateError> {
+    examine_segment::<EVENT_WORDS>(name)
+}
+
+/// The same for the ring of names beside it.
+pub fn examine_names(name: &RingName) -> Result<(), CreateError> {
+    examine_segment::<NAME_WORDS>(&name.names())
+}
+
+fn examine_segment<const N: usize>(name: &RingName) -> Result<(), CreateError> {
     for one in [name.lock(), name.unfinished(), name.clone()] {
         match fs::symlink_metadata(one.path()) {
             Ok(file) => check_owner(&file, &one)?,
@@ -45,8 +63,8 @@ pub fn examine(name: &RingName) -> Result<(), CreateError> {
             Err(error) => return Err(CreateError::Io("examine", one, error)),
         }
     }
-    lock_of(name, is_own)?;
-    match Map::open_writable(name, is_own) {
+    lock_of::<N>(name, is_own)?;
+    match Map::<N>::open_writable(name, is_own) {
         Ok(_) | Err(Unfit::Version(_) | Unfit::Cut(_)) => Ok(()),
         Err(Unfit::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(unfit) => Err(create_error("open", name, unfit)),
@@ -63,8 +81,27 @@ pub fn claim(
     group: u32,
     trusted: &[u32],
 ) -> Result<Vec<(PathBuf, u32)>, CreateError> {
+    claim_segment::<EVENT_WORDS>(name, user, group, trusted)
+}
+
+/// The same for the ring of names beside it.
+pub fn claim_names(
+    name: &RingName,
+    user: u32,
+    group: u32,
+    trusted: &[u32],
+) -> Result<Vec<(PathBuf, u32)>, CreateError> {
+    claim_segment::<NAME_WORDS>(&name.names(), user, group, trusted)
+}
+
+fn claim_segment<const N: usize>(
+    name: &RingName,
+    user: u32,
+    group: u32,
+    trusted: &[u32],
+) -> Result<Vec<(PathBuf, u32)>, CreateError> {
     let is_other = |owner| trusted.contains(&owner) && ![0, user].contains(&owner);
-    let _lock = lock_of(name, is_other)?;
+    let _lock = lock_of::<N>(name, is_other)?;
     let mut removed = Vec::new();
     // An empty file with this mode is a ring without a header: the writer replaces it.
     let names =
@@ -98,7 +135,10 @@ pub fn claim(
 }
 
 /// The lock of one of these users, if it exists, so that no writer of that user starts meanwhile; an error if one runs.
-fn lock_of(name: &RingName, is: impl Fn(u32) -> bool) -> Result<Option<File>, CreateError> {
+fn lock_of<const N: usize>(
+    name: &RingName,
+    is: impl Fn(u32) -> bool,
+) -> Result<Option<File>, CreateError> {
     let lock = name.lock();
     let failed = |error| CreateError::Io("lock", lock.clone(), error);
     let owned = |file: &fs::Metadata| file.is_file() && is(file.uid());
@@ -114,14 +154,14 @@ fn lock_of(name: &RingName, is: impl Fn(u32) -> bool) -> Result<Option<File>, Cr
     }
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(CreateError::Busy(writer_of(name, is))),
+        Err(TryLockError::WouldBlock) => Err(CreateError::Busy(writer_of::<N>(name, is))),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 
 /// The process that writes to a ring of one of these users.
-fn writer_of(name: &RingName, is: impl Fn(u32) -> bool) -> Option<u64> {
-    let map = Map::open_read_only(name, is).ok()?;
+fn writer_of<const N: usize>(name: &RingName, is: impl Fn(u32) -> bool) -> Option<u64> {
+    let map = Map::<N>::open_read_only(name, is).ok()?;
     Some(map.header().writer.0.pid.load(Relaxed)).filter(|pid| *pid != 0)
 }
 
@@ -139,20 +179,20 @@ fn remove_any(name: &RingName, file: &fs::Metadata) -> io::Result<()> {
 }
 
 /// Wakes waiting readers: those that wait with one of these bits.
-pub(crate) fn wake(map: &Map, readers: NonZeroU32) {
+pub(crate) fn wake<const N: usize>(map: &Map<N>, readers: NonZeroU32) {
     let word = &map.header().wake.0;
     word.store(word.load(Relaxed).wrapping_add(1), Release);
     // It fails only for an unmapped address.
     let _ = futex::wake_bitset(word, futex::Flags::empty(), i32::MAX as u32, readers);
 }
 
-fn retire(map: &Map) {
+fn retire<const N: usize>(map: &Map<N>) {
     map.header().retired.store(1, Release);
     wake(map, ALL_READERS);
 }
 
 /// Takes the writer's lock. `foreign`: it may belong to another user, whose segment is to be removed.
-pub(crate) fn lock(name: &RingName, foreign: bool) -> Result<File, CreateError> {
+pub(crate) fn lock<const N: usize>(name: &RingName, foreign: bool) -> Result<File, CreateError> {
     let lock = name.lock();
     let failed = |error: io::Error| CreateError::Io("lock", lock.clone(), error);
     loop {
@@ -180,7 +220,7 @@ pub(crate) fn lock(name: &RingName, foreign: bool) -> Result<File, CreateError> 
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(CreateError::Busy(writer_of(name, is_own)));
+                return Err(CreateError::Busy(writer_of::<N>(name, is_own)));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -215,18 +255,20 @@ fn is_own(user: u32) -> bool {
 
 /// What a new segment continues.
 #[derive(Debug)]
-pub(crate) enum Old<'a> {
+pub(crate) enum Old<'a, const N: usize> {
     /// Nothing: a new generation.
     Nothing,
     /// A segment, with its counters and as many of its events as fit.
-    Segment(&'a Map),
+    Segment(&'a Map<N>),
     /// The numbers of a segment that was truncated, and what is left of it if the writer still has it. Its counters may be
     /// gone in part, and begin again.
-    Numbers(Stream, Option<&'a Map>),
+    Numbers(Stream, Option<&'a Map<N>>),
 }
 
 /// The existing segment, or what is left of one, if it has this layout version.
-pub(crate) fn open_own(name: &RingName) -> Result<(Option<Map>, Option<Stream>), CreateError> {
+pub(crate) fn open_own<const N: usize>(
+    name: &RingName,
+) -> Result<(Option<Map<N>>, Option<Stream>), CreateError> {
     match fs::symlink_metadata(name.path()) {
         Ok(metadata) => check_owner(&metadata, name)?,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok((None, None)),
@@ -250,7 +292,11 @@ fn create_error(operation: &'static str, name: &RingName, unfit: Unfit) -> Creat
 
 /// Creates a segment under a temporary name, fills it, and renames it over the old one: a process that
 /// opens the name finds a complete segment at any moment, even if this one is killed meanwhile.
-pub(crate) fn replace(old: Old, slots: u64, options: &WriterOptions) -> Result<Map, CreateError> {
+pub(crate) fn replace<const N: usize>(
+    old: Old<N>,
+    slots: u64,
+    options: &WriterOptions,
+) -> Result<Map<N>, CreateError> {
     let name = &options.name;
     let unfinished = name.unfinished();
     let failed = |operation, error| CreateError::Io(operation, unfinished.clone(), error);
@@ -271,9 +317,9 @@ pub(crate) fn replace(old: Old, slots: u64, options: &WriterOptions) -> Result<M
     created
 }
 
-fn fill(map: &Map, old: &Old, slots: u64) -> io::Result<()> {
+fn fill<const N: usize>(map: &Map<N>, old: &Old<N>, slots: u64) -> io::Result<()> {
     let header = map.header();
-    header.magic.store(MAGIC, Relaxed);
+    header.magic.store(magic(N), Relaxed);
     header.slots.store(slots, Relaxed);
     header.header_bytes.store(size_of_val(header) as u64, Relaxed);
     let begin = |stream: Stream| {
@@ -347,7 +393,10 @@ fn copy_counters(header: &Header, from: &Header) {
 
 /// Sets mode 0640 and the group: its members may read, only the owner may write. Set on the open file,
 /// because the process's umask limits the mode at creation.
-pub(crate) fn set_permissions(map: &Map, options: &WriterOptions) -> Result<(), CreateError> {
+pub(crate) fn set_permissions<const N: usize>(
+    map: &Map<N>,
+    options: &WriterOptions,
+) -> Result<(), CreateError> {
     let name = || options.name.clone();
     if let Some(group) = options.group {
         fchown(map.file(), None, Some(group)).map_err(|error| CreateError::Group(group, error))?;

@@ -15,7 +15,7 @@ use rustix::{
     time::{ClockId, Timespec},
 };
 
-use crate::Reader;
+use crate::{Record, RingReader};
 
 /// The bits of readers that wait for the next batch, and of those that gather events. A reader that waits with all bits, as
 /// those of earlier releases, and a writer of one, which wakes all readers, work with both.
@@ -31,7 +31,7 @@ pub(crate) fn part(slots: u64) -> u64 {
 
 /// Waits while events are gathered: until the time is over, a signal arrives, or a part of the ring was written. The reader of one
 /// ring is not woken for each batch; a reader of several is.
-pub fn gather(readers: &[&Reader], timeout: Duration) {
+pub fn gather<T: Record<N>, const N: usize>(readers: &[&RingReader<T, N>], timeout: Duration) {
     let [reader] = readers else { return wait_any(readers, timeout) };
     let word = reader.wake_word();
     let seen = word.load(Relaxed);
@@ -44,8 +44,8 @@ pub fn gather(readers: &[&Reader], timeout: Duration) {
     let _ = futex::wait_bitset(word, flags, seen, Some(&until), GATHERING_READERS);
 }
 
-/// As [`Reader::wait`], for several rings at once.
-pub fn wait_any(readers: &[&Reader], timeout: Duration) {
+/// As [`RingReader::wait`], for several rings at once.
+pub fn wait_any<T: Record<N>, const N: usize>(readers: &[&RingReader<T, N>], timeout: Duration) {
     // The word is loaded before the rings are checked: if an event arrives after the check, the kernel
     // finds the word changed and does not sleep.
     let words = readers.iter().map(|reader| reader.wake_word());
@@ -81,7 +81,7 @@ pub fn wait_any(readers: &[&Reader], timeout: Duration) {
     }
 }
 
-fn poll_often(readers: &[&Reader], timeout: Duration) {
+fn poll_often<T: Record<N>, const N: usize>(readers: &[&RingReader<T, N>], timeout: Duration) {
     let end = Instant::now() + timeout;
     while Instant::now() < end && !readers.iter().any(|reader| reader.is_ready()) {
         std::thread::sleep(Duration::from_millis(5));

@@ -2,16 +2,18 @@
 
 use std::{
     fs::{self, File},
+    marker::PhantomData,
     sync::atomic::Ordering::*,
 };
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
-    CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange,
-    OuterHeader, RingName, UnixTime,
+    CaptureState, CounterSet, CreateError, Event, InterfaceCounters, InterfaceName, NameChange,
+    NameRecord, OuterHeader, Record, RingName, UnixTime,
     header::{COUNTERS, MAX_INTERFACES, load_time},
     map::{MAX_SLOTS, Map, Stream},
+    record::{EVENT_WORDS, NAME_WORDS},
     segment::{Old, is_at, lock, open_own, replace, set_permissions, unlink, wake},
     wait::{ALL_READERS, FOLLOWING_READERS, part},
 };
@@ -43,10 +45,17 @@ impl WriterOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct InterfaceId(usize);
 
+/// The one writer of a ring of events.
+pub type Writer = RingWriter<Event, EVENT_WORDS>;
+
+/// The one writer of a ring of names.
+pub type NamesWriter = RingWriter<NameRecord, NAME_WORDS>;
+
 /// The one writer of a segment. The segment stays when the writer ends.
 #[derive(Debug)]
-pub struct Writer {
-    map: Map,
+pub struct RingWriter<T, const N: usize> {
+    map: Map<N>,
+    records: PhantomData<T>,
     options: WriterOptions,
     generation: u64,
     created: u64,
@@ -73,7 +82,7 @@ pub struct Writer {
     blocks: u64,
     /// The number of blocks shows truncations.
     are_blocks_exact: bool,
-    /// New readers cannot find the segment, and [`Writer::maintain`] reported it.
+    /// New readers cannot find the segment, and [`RingWriter::maintain`] reported it.
     unreachable: bool,
 }
 
@@ -83,7 +92,7 @@ fn since_boot() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// The file with the number of this boot, which [`boot_id`] and [`Writer::create`] read.
+/// The file with the number of this boot, which [`boot_id`] and [`RingWriter::create`] read.
 pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The number of this boot, 32 digits; empty if it is not known. A unit that hides /proc/sys sets AW_BOOT_ID.
@@ -97,7 +106,7 @@ fn boot() -> u64 {
     boot_id().get(..16).and_then(|half| u64::from_str_radix(half, 16).ok()).unwrap_or_default()
 }
 
-impl Writer {
+impl<T: Record<N>, const N: usize> RingWriter<T, N> {
     /// Continues the segment of this name, or creates it.
     ///
     /// A segment of the same size is continued: same generation, next number. One of another size
@@ -105,7 +114,7 @@ impl Writer {
     /// events as fit; readers follow, and lose only the events that do not fit. One of another layout
     /// version is replaced by an empty segment of a new generation. One that was truncated is replaced by an
     /// empty one of the same generation, so that readers count what they had not read, if its header is left.
-    pub fn create(options: &WriterOptions) -> Result<Writer, CreateError> {
+    pub fn create(options: &WriterOptions) -> Result<Self, CreateError> {
         let name = &options.name;
         let slots = options
             .slots
@@ -113,11 +122,11 @@ impl Writer {
             .checked_next_power_of_two()
             .filter(|slots| *slots <= MAX_SLOTS)
             .ok_or(CreateError::TooLarge(options.slots))?;
-        let lock = lock(name, false)?;
+        let lock = lock::<N>(name, false)?;
         unlink(&name.unfinished())?; // left over from a writer that was killed
         let (old, cut) = open_own(name)?;
         if let Some(old) = &old {
-            old.header().settle(old.ring().recover());
+            old.header().settle::<T::Counter>(old.ring().recover());
         }
         let states_before = old.as_ref().map_or(Vec::new(), |old| old.header().states());
         let map = match old {
@@ -132,7 +141,7 @@ impl Writer {
             }
         };
         let next = map.ring().head();
-        let (counted, seen) = (map.header().sums(), map.header().seen());
+        let (counted, seen) = (map.header().sums(), map.header().seen(T::Counter::SEEN));
         let options = options.clone();
         let header = map.header();
         let (generation, created) = (header.generation.load(Relaxed), header.created.load(Relaxed));
@@ -143,8 +152,9 @@ impl Writer {
         let (names, unreachable) = (Vec::new(), false);
         let are_blocks_exact = map.is_in_memory();
         let blocks = if map.has_holes() { u64::MAX } else { map.blocks() };
-        let mut writer = Writer {
+        let mut writer = RingWriter {
             map,
+            records: PhantomData,
             options,
             generation,
             created,
@@ -229,7 +239,7 @@ impl Writer {
     fn keep_name(&mut self, are_counts_gone: bool) -> Result<Option<NameChange>, CreateError> {
         let name = &self.options.name;
         if !is_at(&self.lock, &name.lock())? {
-            self.lock = lock(name, false)?;
+            self.lock = lock::<N>(name, false)?;
         }
         let mut cut = self.map.is_cut_anywhere() || !self.has_numbers() || !self.has_names();
         let named = is_at(self.map.file(), name)?;
@@ -244,7 +254,7 @@ impl Writer {
             }
             cut = true;
         }
-        if !named && let (Some(other), _) = open_own(name)? {
+        if !named && let (Some(other), _) = open_own::<N>(name)? {
             let pid = other.header().writer.0.pid.load(Relaxed);
             return Err(CreateError::Busy(Some(pid)));
         }
@@ -253,7 +263,7 @@ impl Writer {
             true => NameChange::Cut(name.clone()),
             false => NameChange::Recreated(name.clone()),
         };
-        let Writer { generation, created, next, cuts, .. } = *self;
+        let RingWriter { generation, created, next, cuts, .. } = *self;
         let old = match cut {
             true => Old::Numbers(Stream { generation, created, next, cuts }, Some(&self.map)),
             false => Old::Segment(&self.map),
@@ -261,7 +271,8 @@ impl Writer {
         self.map = replace(old, slots, &self.options)?;
         self.blocks = self.map.blocks();
         self.cuts = self.map.header().cuts.number.load(Relaxed);
-        (self.counted, self.seen) = (self.map.header().sums(), self.map.header().seen());
+        let header = self.map.header();
+        (self.counted, self.seen) = (header.sums(), header.seen(T::Counter::SEEN));
         self.restore_names();
         self.announce();
         Ok(Some(change))
@@ -317,13 +328,13 @@ impl Writer {
 
     /// Counts one frame, or one outcome.
     #[inline]
-    pub fn count(&mut self, interface: InterfaceId, counter: Counter) {
+    pub fn count(&mut self, interface: InterfaceId, counter: T::Counter) {
         self.add(interface, counter, 1);
     }
 
     /// Adds to a counter.
     #[inline]
-    pub fn add(&mut self, interface: InterfaceId, counter: Counter, number: u64) {
+    pub fn add(&mut self, interface: InterfaceId, counter: T::Counter, number: u64) {
         self.map.header().counters[interface.0].add(counter, number);
     }
 
@@ -355,10 +366,10 @@ impl Writer {
 
     /// Publishes an event and counts it. Does not wake waiting readers.
     #[inline]
-    pub fn publish(&mut self, interface: InterfaceId, event: &Event) {
+    pub fn publish(&mut self, interface: InterfaceId, event: &T) {
         self.map.ring().publish(self.next, &event.pack());
         self.next += 1;
-        self.count(interface, Counter::Published);
+        self.count(interface, T::Counter::PUBLISHED);
     }
 
     /// Wakes waiting readers. Once for each batch, because it is a system call. Those that gather events are woken each
@@ -376,14 +387,15 @@ impl Writer {
         let now = now.as_nanos() as u64;
         let sums = header.sums();
         let before = std::mem::replace(&mut self.counted, sums);
-        let timed = [(Counter::Seen, &beat.last_frame), (Counter::KernelDropped, &beat.last_drop)];
-        for (counter, when) in timed {
-            if sums[counter as usize] > before[counter as usize] {
+        let seen = (Some(T::Counter::SEEN), &beat.last_frame);
+        for (counter, when) in [seen, (T::Counter::DROPPED, &beat.last_drop)] {
+            let is_more = |counter: T::Counter| sums[counter.index()] > before[counter.index()];
+            if counter.is_some_and(is_more) {
                 when.store(now, Relaxed);
             }
         }
         for ((seen, before), when) in
-            header.seen().into_iter().zip(&mut self.seen).zip(&header.last_frames)
+            header.seen(T::Counter::SEEN).into_iter().zip(&mut self.seen).zip(&header.last_frames)
         {
             if std::mem::replace(before, seen) < seen {
                 when.store(now, Relaxed);
@@ -405,7 +417,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl<T, const N: usize> Drop for RingWriter<T, N> {
     fn drop(&mut self) {
         self.map.header().writer.0.pid.store(0, Relaxed);
         wake(&self.map, ALL_READERS);

@@ -17,7 +17,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 const ORIGINS: &str = "0\tARP_REQ\n1\tARP_REP\n2\tARP_ACD\n3\tND_NS\n4\tND_NA\n5\tND_DAD\n6\tMACUPD\n7\tND_NA_FRAME\n8\tND_NS_FRAME\n\
-    9\tND_RA\n10\tND_RD\n11\tND_RS\n12\tARP_NO_HOST\n13\tND_NO_HOST\n14\tARP_IGNORED\n15\tND_IGNORED\n";
+    9\tND_RA\n10\tND_RD\n11\tND_RS\n12\tARP_NO_HOST\n13\tND_NO_HOST\n14\tARP_IGNORED\n15\tND_IGNORED\n16\tDHCP_ACK\n17\tADDR_REG\n";
 
 /// Every kind of event, field by field, through addrwatch's view; and the created tables.
 #[test]

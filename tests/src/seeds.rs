@@ -2,6 +2,7 @@
 //! read them.
 
 mod foreign;
+mod names;
 
 use crate::encapsulation::*;
 use crate::frames::{ARP, Arp, DOT1Q, Ethernet, IPV6, cooked, cooked_v2, station};
@@ -25,7 +26,7 @@ pub struct Seed {
 /// All of them.
 pub fn all() -> Vec<Seed> {
     let frames = frames().into_iter().map(|(name, bytes)| Seed { target: "frame", name, bytes });
-    frames.chain(datagrams()).chain(segments()).chain(foreign::all()).collect()
+    frames.chain(datagrams()).chain(segments()).chain(names::all()).chain(foreign::all()).collect()
 }
 
 /// Writes them below this directory, one more for each target.

@@ -64,7 +64,7 @@ fn no_frame_allocates() {
         format!("collector -q -u root -r 60 -b 192.0.2.0/24 --max-pairings {KNOWN} -m {}", ring.0);
     let options = Options::parse_from(line.split(' '));
     let writer = Writer::create(&options.writer().unwrap()).unwrap();
-    let mut pipeline = Pipeline::new(writer, None, &options).unwrap();
+    let mut pipeline = Pipeline::new(writer, None, None, &options).unwrap();
     let source = pipeline.source("eth0".parse().unwrap(), LinkType::Ethernet);
     let frames: Vec<_> = (0..40 * KNOWN).map(numbered).collect();
     let (warm_up, measured) = frames.split_at(frames.len() / 2);

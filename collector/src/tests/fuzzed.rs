@@ -1,4 +1,4 @@
-//! The fuzz targets `frame`, `macupd` and `capture` without cargo-fuzz: their bodies on their seeds, then on many
+//! The fuzz targets `frame`, `macupd`, `name_messages` and `capture` without cargo-fuzz: their bodies on their seeds, then on many
 //! mutations of them.
 
 use proptest::prelude::*;
@@ -9,6 +9,8 @@ mod capture;
 mod frame;
 #[path = "../../../fuzz/bodies/macupd.rs"]
 mod macupd;
+#[path = "../../../fuzz/bodies/name_messages.rs"]
+mod name_messages;
 #[path = "../../../fuzz/bodies/seeds.rs"]
 mod seeds;
 
@@ -16,6 +18,11 @@ mod seeds;
 fn each_seed_is_accepted_or_refused() {
     seeds::seeds("frame", 21).iter().for_each(|seed| frame::frame(seed));
     seeds::seeds("macupd", 21).iter().for_each(|seed| macupd::macupd(seed));
+}
+
+#[test]
+fn each_message_with_names_is_read_or_refused() {
+    seeds::run("name_messages", name_messages::name_messages);
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(super) fn proves_address(event: &Event, station: &Station) -> bool {
         Evidence::Claim => true,
         Evidence::FrameSource => station.owner().is_none_or(|owner| owner == event.mac),
         Evidence::SignOfLife => station.owner() == Some(event.mac),
-        Evidence::Probe | Evidence::NoHost | Evidence::Ignored => false,
+        Evidence::Probe | Evidence::NoHost | Evidence::Ignored | Evidence::Lease => false,
     }
 }
 
@@ -49,6 +49,7 @@ pub(super) fn deed(event: &Event) -> String {
         Evidence::Claim | Evidence::FrameSource => "answered for",
         Evidence::NoHost => "claimed",
         Evidence::Ignored => "claimed, in a form that Linux ignores,",
+        Evidence::Lease => "was given",
     };
     format!("{deed} {}", event.ip())
 }

@@ -180,7 +180,7 @@ fn wait<S: Sink>(sources: &[Source], delivery: &Delivery<S>, watch: Option<&mut 
         None => {}
     }
     match () {
-        () if !delivery.has_room() => wait_any(&[], pause), // there are events, but no room for them
+        () if !delivery.has_room() => wait_any(&readers[..0], pause), // there are events, but no room for them
         () if delivery.is_gathering() => gather(&readers, pause),
         () => wait_any(&readers, pause),
     }

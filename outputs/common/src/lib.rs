@@ -23,6 +23,8 @@ mod history_import;
 mod host;
 mod live_checkpoint;
 pub mod makers;
+mod name_json;
+mod name_rings;
 pub mod names;
 mod options;
 mod outage_file;
@@ -61,6 +63,8 @@ pub use history_file::{
 };
 pub use history_import::HistoryTarget;
 pub use host::{host_of, this_host};
+pub use name_json::NameJson;
+pub use name_rings::{NameSink, run_names};
 pub use options::{RingOptions, StartFrom, state_directory};
 pub use plan::Plan;
 pub use queue_file::QueueFile;

@@ -67,9 +67,9 @@ impl Sighting {
     pub fn new(event: &Event, network: String) -> Sighting {
         // The time of a clock that was not set is no time at which the device was seen.
         let time = if event.time.is_plausible() { event.time.seconds() } else { 0 };
-        // A probe only asks whether another device has the address.
-        let no_claim =
-            matches!(event.kind.evidence(), Evidence::Probe | Evidence::NoHost | Evidence::Ignored);
+        // A probe only asks whether another device has the address, and a lease was not used yet.
+        let evidence = event.kind.evidence();
+        let no_claim = evidence == Evidence::Probe || !evidence.is_pairing();
         let ip = Some(event.ip()).filter(|ip| !no_claim && !ip.is_unspecified());
         Sighting { time, ip, network: Some(network), claimed: time }
     }

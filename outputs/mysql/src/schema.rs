@@ -32,7 +32,7 @@ pub const MACUPD: u8 = 6;
 
 /// The number, name and description of each origin. The names differ, because rows that move here from addrwatch 0.8
 /// find their origin by its name.
-const ORIGINS: [(u8, &str, &str); 16] = [
+const ORIGINS: [(u8, &str, &str); 18] = [
     (0, "ARP_REQ", "ARP request"),
     (1, "ARP_REP", "ARP reply"),
     (2, "ARP_ACD", "ARP probe of an address, before it is used"),
@@ -49,6 +49,8 @@ const ORIGINS: [(u8, &str, &str); 16] = [
     (13, "ND_NO_HOST", "Neighbor Discovery with a MAC that no host has"),
     (14, "ARP_IGNORED", "ARP in a form that Linux ignores"),
     (15, "ND_IGNORED", "Neighbor Discovery in a form that Linux ignores"),
+    (16, "DHCP_ACK", "lease of a DHCP server"),
+    (17, "ADDR_REG", "registration of an IPv6 address (RFC 9686)"),
 ];
 
 /// Numbers of server errors. A table or view that does not exist.

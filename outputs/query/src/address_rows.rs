@@ -8,7 +8,7 @@ use std::{
 };
 
 use aw_service::Error;
-use shm_layout::{Evidence, MacAddr, UnixTime};
+use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     clocks::{Clocks, with_clock},
@@ -54,7 +54,7 @@ pub fn periods(
     let mut forwarded = HashMap::new();
     history.sightings(ip, range, &mut |sighting| {
         let AddressSighting { network, mac, evidence, source, .. } = sighting;
-        let is_pairing = !matches!(evidence, Evidence::NoHost | Evidence::Ignored);
+        let is_pairing = evidence.is_pairing();
         if let Some(source) = source.filter(|_| is_pairing) {
             *forwarded.entry((network, mac, source)).or_default() += 1;
         }

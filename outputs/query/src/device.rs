@@ -7,7 +7,7 @@ use std::{
 };
 
 use aw_service::Error;
-use shm_layout::{Evidence, MacAddr, UnixTime};
+use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     history_reader::{AddressOfMac, AddressSighting, HistoryReader, NearestSightings, TimeRange},
@@ -105,7 +105,7 @@ pub fn presence(
             continue;
         }
         history.sightings(ip, window, &mut |sighting: AddressSighting| {
-            let is_pairing = !matches!(sighting.evidence, Evidence::NoHost | Evidence::Ignored);
+            let is_pairing = sighting.evidence.is_pairing();
             if sighting.mac == mac && is_pairing {
                 for (quarter, count) in quarters(&sighting) {
                     let counts = seen.entry((quarter, sighting.network)).or_default();

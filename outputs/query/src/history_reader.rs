@@ -70,11 +70,11 @@ impl TimeRange {
 }
 
 /// What the origins prove, for SQL: those that are no claim, the probes, and the answers that name the address only.
-pub const NO_CLAIM: &str = "2, 5, 7, 8, 12, 13, 14, 15";
+pub const NO_CLAIM: &str = "2, 5, 7, 8, 12, 13, 14, 15, 16, 17";
 pub const PROBE: &str = "2, 5";
 pub const FRAME_SOURCE: &str = "7";
-/// Those that are no pairing at all: a MAC that no host has, or a form that hosts ignore.
-pub const NO_PAIRING: &str = "12, 13, 14, 15";
+/// Those that are no pairing at all: a MAC that no host has, a form that hosts ignore, or a lease, which no host has used yet.
+pub const NO_PAIRING: &str = "12, 13, 14, 15, 16, 17";
 
 /// What a stored origin proves. 6 is a router's report; rows with any other number were written by other programs.
 /// Both are claims.
@@ -141,7 +141,7 @@ impl Nearest {
             Evidence::FrameSource => &mut self.frame_source,
             Evidence::SignOfLife => &mut self.sign_of_life,
             Evidence::Probe => &mut self.probe,
-            Evidence::NoHost | Evidence::Ignored => return,
+            Evidence::NoHost | Evidence::Ignored | Evidence::Lease => return,
         };
         *of_its_kind = Some(of_its_kind.map_or(time, |known| nearer(known, time)));
     }
@@ -383,7 +383,6 @@ mod tests {
         assert_eq!(numbers(|evidence| evidence != Evidence::Claim), NO_CLAIM);
         assert_eq!(numbers(|evidence| evidence == Evidence::Probe), PROBE);
         assert_eq!(numbers(|evidence| evidence == Evidence::FrameSource), FRAME_SOURCE);
-        let is_no_pairing = |evidence| matches!(evidence, Evidence::NoHost | Evidence::Ignored);
-        assert_eq!(numbers(is_no_pairing), NO_PAIRING);
+        assert_eq!(numbers(|evidence| !evidence.is_pairing()), NO_PAIRING);
     }
 }

@@ -19,6 +19,8 @@ pub enum Why {
     Probe,
     NoHost,
     Ignored,
+    /// A server gave it the address, or it registered it.
+    Lease,
 }
 
 impl Why {
@@ -30,6 +32,7 @@ impl Why {
             Evidence::Probe => Why::Probe,
             Evidence::NoHost => Why::NoHost,
             Evidence::Ignored => Why::Ignored,
+            Evidence::Lease => Why::Lease,
         }
     }
 
@@ -42,6 +45,7 @@ impl Why {
             Why::Probe => "probe",
             Why::NoHost => "MAC that no host has",
             Why::Ignored => "form that hosts ignore",
+            Why::Lease => "lease or registration",
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
 /// What an answer does not show.
 #[derive(Clone, Debug, Default)]
 pub struct Omitted {
-    /// Probes, and answers and questions without a MAC, that count for no row.
+    /// Probes, leases, and answers and questions without a MAC, that count for no row.
     pub ignored: u64,
     /// Addresses that a MAC only probed, and others of which no sighting counts for it.
     pub probed: u64,

@@ -130,7 +130,7 @@ impl PeriodBuilder {
         match evidence {
             Evidence::Claim => self.claim(network, mac, time, 1 + more),
             _ if is_established => self.claim(network, mac, time, 1 + more),
-            Evidence::NoHost | Evidence::Ignored => self.left_out.add(&sighting),
+            Evidence::NoHost | Evidence::Ignored | Evidence::Lease => self.left_out.add(&sighting),
             Evidence::SignOfLife if !is_known => self.left_out.add(&sighting),
             Evidence::Probe => state.wait(&sighting),
             _ if is_owner => self.record(network, mac, (time, time), 1 + more),

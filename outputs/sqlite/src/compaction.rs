@@ -203,7 +203,7 @@ fn evidence(origin: i64) -> Evidence {
 
 /// Whether a sighting of a pairing is one of a span that lasts over its time.
 pub fn is_of_span(origin: i64) -> bool {
-    !matches!(evidence(origin), Evidence::Probe | Evidence::NoHost | Evidence::Ignored)
+    evidence(origin) != Evidence::Probe && evidence(origin).is_pairing()
 }
 
 /// The origins of sightings that are not of a span, for SQL.
@@ -238,7 +238,7 @@ fn compact(
     for row in &all {
         match evidence(row.origin) {
             // They decide nothing, and stay where they are.
-            Evidence::NoHost | Evidence::Ignored => {}
+            Evidence::NoHost | Evidence::Ignored | Evidence::Lease => {}
             _ if disturbing.touches(row.time) => end(database, pairing, run.take())?,
             Evidence::Claim => match &mut run {
                 Some(run) if is_next((run.begin(), run.last.time), row.time) => {

@@ -7,10 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_output::{Entry, Error, EventJson, Sink, SinkResult, TimeFormat, explain};
+use aw_output::{
+    Entry, Error, EventJson, NameJson, NameSink, Sink, SinkResult, TimeFormat, explain,
+};
 use aw_service::{FileKind, open_append, open_file};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
-use shm_layout::UnixTime;
+use shm_layout::{NameRecord, RingName, UnixTime};
 
 use crate::{Format, Options, TimeStyle};
 
@@ -58,14 +60,33 @@ impl LineSink {
     }
 
     fn json(&mut self, entry: &Entry) -> io::Result<()> {
-        let time = match self.time {
-            TimeStyle::Unix => TimeFormat::Seconds(entry.event.time.seconds()),
-            TimeStyle::Rfc3339 => TimeFormat::Text(
-                self.zoned(entry.event.time).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string(),
-            ),
-        };
+        let time = self.json_time(entry.event.time);
         serde_json::to_writer(&mut self.to, &EventJson::new(entry, time))?;
         self.to.write_all(b"\n")
+    }
+
+    fn json_time(&self, time: UnixTime) -> TimeFormat {
+        match self.time {
+            TimeStyle::Unix => TimeFormat::Seconds(time.seconds()),
+            TimeStyle::Rfc3339 => {
+                TimeFormat::Text(self.zoned(time).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string())
+            }
+        }
+    }
+
+    fn name_line(&mut self, ring: &RingName, record: &NameRecord) -> io::Result<()> {
+        match (self.format, self.time) {
+            (Format::Text, TimeStyle::Unix) => writeln!(self.to, "{record}"),
+            (Format::Text, TimeStyle::Rfc3339) => {
+                let time = self.zoned(record.time).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+                writeln!(self.to, "{time} {}", record.after_time())
+            }
+            (Format::Json, _) => {
+                let time = self.json_time(record.time);
+                serde_json::to_writer(&mut self.to, &NameJson::new(ring, record, time))?;
+                self.to.write_all(b"\n")
+            }
+        }
     }
 
     fn fault(&self, error: io::Error) -> Error {
@@ -105,6 +126,23 @@ impl Sink for LineSink {
             Err(error) if error.kind() != ErrorKind::InvalidInput => Err(self.fault(error).into()),
             _ => Ok(()), // pipes and terminals cannot be synced
         }
+    }
+}
+
+impl NameSink for LineSink {
+    fn write(&mut self, ring: &RingName, record: &NameRecord) -> Result<(), Error> {
+        self.name_line(ring, record).map_err(|error| self.fault(error))
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.to.flush().map_err(|error| self.fault(error))
+    }
+
+    fn reopen(&mut self) -> Result<(), Error> {
+        if self.path.is_some() {
+            self.to = open(self.path.as_deref())?;
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ mod lines;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use aw_output::{Access, Plan, RingOptions, StartFrom, check, parse, run};
+use aw_output::{Access, Plan, RingOptions, StartFrom, check, parse, run, run_names};
 use clap::{Parser, ValueEnum};
 
 use crate::lines::LineSink;
@@ -25,6 +25,11 @@ struct Options {
     /// Append to FILE instead of standard output; re-opened on SIGHUP; required with --daemon
     #[arg(short, long, value_name = "FILE", required_if_eq("daemon", "true"))]
     output: Option<PathBuf>,
+
+    /// Print names, routers and DHCP servers in place of events: the ring that collector --names writes beside its ring of
+    /// events; see addrwatch-lines(5)
+    #[arg(long, conflicts_with_all = ["health", "check"])]
+    names: bool,
 
     #[command(flatten)]
     rings: RingOptions,
@@ -53,6 +58,7 @@ Examples:
   aw-stdout                        print events from now on
   aw-stdout --once --format json   print the events in the ring, then exit
   aw-stdout -m /lan -m /dmz        read the rings of two collectors
+  aw-stdout --names --replay       print what collector --names has in its ring, and go on
   aw-stdout -o /var/log/addrwatch.log --time rfc3339
   aw-stdout -d -o /var/log/addrwatch.log --from resume
                                    run in the background, resume after a restart
@@ -81,6 +87,9 @@ fn main() -> ExitCode {
         return check("aw-stdout", &options.rings, &plan, || {
             lines::check(&options).map_err(|error| vec![error.to_string()])
         });
+    }
+    if options.names {
+        return run_names("aw-stdout", &options.rings, &plan, || LineSink::open(&options));
     }
     run("aw-stdout", &options.rings, &plan, || LineSink::open(&options))
 }

@@ -128,7 +128,11 @@ impl DayLog {
         let may_begin = match evidence {
             Evidence::Claim => true,
             Evidence::FrameSource => self.earlier.contains(&key),
-            Evidence::SignOfLife | Evidence::Probe | Evidence::NoHost | Evidence::Ignored => false,
+            Evidence::SignOfLife
+            | Evidence::Probe
+            | Evidence::NoHost
+            | Evidence::Ignored
+            | Evidence::Lease => false,
         };
         let has_name = names.contains_key(&key.mac);
         // A device cannot hide by sending only what is no claim.

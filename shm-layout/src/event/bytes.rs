@@ -12,10 +12,10 @@
 //! | 46 | VLAN id, 0 = untagged |
 //! | 48 | outer VLAN id, 0 = none |
 //! | 50 | kind: 1 = pairing, 2 = MACupd, 3 = configuration change, 4 = IPv6 pairing in a frame of another MAC |
-//! | 51 | origin of a pairing, 0 to 5 or 7 to 15; otherwise 0 |
+//! | 51 | origin of a pairing, 0 to 5 or 7 to 17; otherwise 0 |
 //! | 52 | IPv4 address of the router that reported it, 0 = none |
 //!
-//! In an ARP event, whose address does not use its first twelve bytes:
+//! In a pairing with an IPv4 address, which does not use its first twelve bytes:
 //!
 //! | byte | field |
 //! |---|---|
@@ -48,7 +48,10 @@ use super::{
     VlanId,
     names::{halves, join},
 };
-use crate::ring::Words;
+use crate::record::EVENT_WORDS;
+
+/// An event's words in a slot.
+type Words = [u64; EVENT_WORDS];
 
 const CONFIG_CHANGE: u8 = 3;
 const IN_FRAME_OF_ANOTHER: u8 = 4;
@@ -63,7 +66,7 @@ impl Event {
             return self.pack_change(&change);
         }
         let [mut address_0, address_1] = halves(self.address.octets());
-        if self.source != self.mac && self.kind.is_arp() {
+        if self.source != self.mac && self.kind.is_ipv4_pairing() {
             address_0 = u64::from_be(self.source.0 << 16 | 1);
         }
         let [interface_0, mut interface_1] = self.interface.to_words();
@@ -123,7 +126,7 @@ impl Event {
         };
         let mac = MacAddr(words[5].to_be() >> 16);
         let (mut source, mut address_0) = (mac, words[1]);
-        if address_0 != 0 && kind.is_arp() {
+        if address_0 != 0 && kind.is_ipv4_pairing() {
             (source, address_0) = (MacAddr(address_0.to_be() >> 16), 0);
         }
         Ok(Event {

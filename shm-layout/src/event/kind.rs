@@ -41,6 +41,10 @@ pub enum Origin {
     ArpIgnored = 14,
     /// Any Neighbor Discovery message in such a form: in a SNAP header, or behind a routing header.
     NdIgnored = 15,
+    /// Acknowledgement of a DHCP server: the client's MAC and the address that it gave.
+    DhcpAck = 16,
+    /// Registration of an IPv6 address (RFC 9686): the frame's source, or what the relay found, and the address.
+    AddressRegistration = 17,
 }
 
 /// What an event proves about its MAC and address. All of it is claimed by the sender: nothing is signed.
@@ -60,10 +64,20 @@ pub enum Evidence {
     NoHost,
     /// A claim in a form that Linux ignores: an attempt.
     Ignored,
+    /// A server gave the address to the MAC, or the MAC registered it: it may use it, and no neighbour cache was changed.
+    Lease,
+}
+
+impl Evidence {
+    /// Whether it says that the MAC uses, or wants to use, the address: not if no host has the MAC, if hosts ignore the form, or if
+    /// it is a lease.
+    pub const fn is_pairing(self) -> bool {
+        !matches!(self, Evidence::NoHost | Evidence::Ignored | Evidence::Lease)
+    }
 }
 
 impl Origin {
-    pub(crate) const ALL: [Origin; 15] = [
+    pub(crate) const ALL: [Origin; 17] = [
         Origin::ArpRequest,
         Origin::ArpReply,
         Origin::ArpProbe,
@@ -79,6 +93,8 @@ impl Origin {
         Origin::NdNoHost,
         Origin::ArpIgnored,
         Origin::NdIgnored,
+        Origin::DhcpAck,
+        Origin::AddressRegistration,
     ];
 
     /// The origin with a number, if there is one.
@@ -86,7 +102,7 @@ impl Origin {
     pub const fn from_number(number: u8) -> Option<Origin> {
         match number {
             0..=5 => Some(Origin::ALL[number as usize]),
-            7..=15 => Some(Origin::ALL[number as usize - 1]),
+            7..=17 => Some(Origin::ALL[number as usize - 1]),
             _ => None,
         }
     }
@@ -107,6 +123,8 @@ impl Origin {
             Origin::NdNoHost => "ND_NO_HOST",
             Origin::ArpIgnored => "ARP_IGNORED",
             Origin::NdIgnored => "ND_IGNORED",
+            Origin::DhcpAck => "DHCP_ACK",
+            Origin::AddressRegistration => "ADDR_REG",
         }
     }
 
@@ -125,10 +143,11 @@ impl Origin {
             Origin::ArpProbe | Origin::NdDad => Evidence::Probe,
             Origin::ArpNoHost | Origin::NdNoHost => Evidence::NoHost,
             Origin::ArpIgnored | Origin::NdIgnored => Evidence::Ignored,
+            Origin::DhcpAck | Origin::AddressRegistration => Evidence::Lease,
         }
     }
 
-    const fn is_arp(self) -> bool {
+    const fn is_ipv4(self) -> bool {
         matches!(
             self,
             Origin::ArpRequest
@@ -136,6 +155,7 @@ impl Origin {
                 | Origin::ArpProbe
                 | Origin::ArpNoHost
                 | Origin::ArpIgnored
+                | Origin::DhcpAck
         )
     }
 }
@@ -196,14 +216,14 @@ impl Kind {
         }
     }
 
-    pub(crate) const fn is_arp(self) -> bool {
-        matches!(self, Kind::Pairing(origin) if origin.is_arp())
+    pub(crate) const fn is_ipv4_pairing(self) -> bool {
+        matches!(self, Kind::Pairing(origin) if origin.is_ipv4())
     }
 
     /// Whether the event's address is IPv4.
     pub const fn is_ipv4(self) -> bool {
         match self {
-            Kind::Pairing(origin) => origin.is_arp(),
+            Kind::Pairing(origin) => origin.is_ipv4(),
             Kind::MacUpd | Kind::ConfigChange(_) => true,
         }
     }

@@ -83,7 +83,12 @@ impl UserName {
 }
 
 fn breaks_a_line(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || c == '/' || !c.is_ascii() && is_hidden(c)
+    c.is_whitespace() || c == '/' || breaks_terminal(c)
+}
+
+/// Changes a terminal's state, or hides or turns the text around it.
+pub(crate) fn breaks_terminal(c: char) -> bool {
+    c.is_control() || !c.is_ascii() && is_hidden(c)
 }
 
 /// Turns or hides the text around it: the same characters as those of `aw_service::is_hidden`, on which this crate does

@@ -82,7 +82,7 @@ fn a_configuration_change() {
 #[test]
 fn an_unknown_kind_is_recognized() {
     for (kind, origin) in
-        [(0, 0), (2, 1), (3, 1), (4, 0), (4, 6), (4, 16), (5, 0), (255, 255), (1, 6), (1, 16)]
+        [(0, 0), (2, 1), (3, 1), (4, 0), (4, 6), (4, 16), (5, 0), (255, 255), (1, 6), (1, 18)]
     {
         let mut words = event().pack();
         words[6] = u64::from_ne_bytes([0, 0, kind, origin, 0, 0, 0, 0]);

@@ -6,25 +6,25 @@
 
 use loom::{sync::Arc, sync::atomic::AtomicU64, thread};
 
-use super::{Ring, Slot, SlotRead, Words};
+use super::{Ring, Slot, SlotRead};
 
 /// Two slots, full before the race begins; then two more events overwrite them.
 const SLOTS: usize = 2;
 const EVENTS: u64 = 4;
 
 struct Memory {
-    slots: [Slot; SLOTS],
+    slots: [Slot<2>; SLOTS],
     head: AtomicU64,
 }
 
 impl Memory {
-    fn ring(&self) -> Ring<'_> {
+    fn ring(&self) -> Ring<'_, 2> {
         Ring::new(&self.slots, &self.head, 0)
     }
 }
 
 /// Both words contain the number, so that a torn event is detected.
-fn event(n: u64) -> Words {
+fn event(n: u64) -> [u64; 2] {
     [100 + n, 200 + n]
 }
 

@@ -1,9 +1,11 @@
-//! The states in which a killed writer may leave the ring.
+//! The states in which a killed writer may leave the ring. The slots are those of names, the widest.
 
 use super::*;
 
+const WORDS: usize = 31;
+
 struct Memory {
-    slots: Vec<Slot>,
+    slots: Vec<Slot<WORDS>>,
     head: AtomicU64,
 }
 
@@ -18,12 +20,12 @@ impl Memory {
         memory
     }
 
-    fn ring(&self) -> Ring<'_> {
+    fn ring(&self) -> Ring<'_, WORDS> {
         Ring::new(&self.slots, &self.head, 0)
     }
 }
 
-fn event(n: u64) -> Words {
+fn event(n: u64) -> [u64; WORDS] {
     [n; WORDS]
 }
 

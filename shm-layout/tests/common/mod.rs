@@ -28,7 +28,7 @@ impl Deref for Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        for suffix in ["", ".lock", ".new"] {
+        for suffix in ["", ".lock", ".new", ".names", ".names.lock", ".names.new"] {
             let _ = fs::remove_file(format!("/dev/shm{}{suffix}", self.0));
         }
     }

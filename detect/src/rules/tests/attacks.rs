@@ -257,6 +257,28 @@ fn what_linux_ignores_is_no_claim() {
     assert_eq!(observe(&arpwatch, &mut memory, &ignored), []);
 }
 
+/// A lease is a server's word, or that of a host that poses as one: it takes no address from its owner, adds no device, and lowers
+/// no later alert.
+#[test]
+fn a_lease_is_no_claim() {
+    for (owner, lease) in [(GATEWAY, Origin::DhcpAck), ("fe80::1", Origin::AddressRegistration)] {
+        for dialect in [Dialect::Devices, Dialect::Arpwatch] {
+            let rules = Rules { dialect, ..Rules::default() };
+            let mut memory = TestMemory::default();
+            let claim = match lease {
+                Origin::DhcpAck => Origin::ArpReply,
+                _ => Origin::NdAdvertisement,
+            };
+            observe(&rules, &mut memory, &event(0, A, owner, claim));
+            assert_eq!(observe(&rules, &mut memory, &event(10, B, owner, lease)), []);
+            assert_eq!(observe(&rules, &mut memory, &event(20, A, owner, claim)), []);
+            let taken = observe(&rules, &mut memory, &event(3700, B, owner, claim));
+            let is_seen = dialect == Dialect::Devices || lease == Origin::DhcpAck;
+            assert_eq!(!taken.is_empty(), is_seen, "{taken:?}");
+        }
+    }
+}
+
 /// Any number of MACs that no host has, at any number of addresses: a few at once for each address that a host has, with the
 /// number of the others; what no host has is in the digest.
 #[test]

@@ -61,7 +61,7 @@ impl MysqlReader {
         self.query(&select, &mut |networks, row| {
             // An origin that is null is that of another program.
             let evidence = evidence(number(row, 7).unwrap_or(i64::MAX));
-            if matches!(evidence, Evidence::NoHost | Evidence::Ignored) {
+            if !evidence.is_pairing() {
                 return;
             }
             let (Some((network, mac)), Some(ip)) =

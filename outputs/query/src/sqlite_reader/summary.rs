@@ -216,7 +216,7 @@ impl<'a> SpanSearches<'a> {
 /// A sighting that was read, if it is a pairing and in the time range.
 fn accepted((time, origin): &RecentRow, range: TimeRange) -> Option<(UnixTime, Evidence)> {
     let (time, evidence) = (UnixTime::from_nanos(*time), evidence(*origin));
-    let is_pairing = !matches!(evidence, Evidence::NoHost | Evidence::Ignored);
+    let is_pairing = evidence.is_pairing();
     (is_pairing && (range.from..range.to).contains(&time)).then_some((time, evidence))
 }
 
@@ -226,7 +226,7 @@ fn sighting(search: &mut Statement, row: [i64; 3]) -> rusqlite::Result<Option<(U
     let mut rows = search.query(row)?;
     while let Some(row) = rows.next()? {
         let (time, origin) = (UnixTime::from_nanos(row.get(0)?), row.get(1)?);
-        if !matches!(evidence(origin), Evidence::NoHost | Evidence::Ignored) {
+        if evidence(origin).is_pairing() {
             return Ok(Some((time, origin)));
         }
     }

@@ -43,7 +43,7 @@ fn counted(sightings: &[Sighting], range: TimeRange, set: UnixTime) -> Vec<Pairi
     let mut found: Vec<PairingSummary> = Vec::new();
     let ids: std::collections::BTreeSet<i64> = sightings.iter().map(|one| one.0).collect();
     for id in ids {
-        let is_pairing = |origin| !matches!(evidence(origin), Evidence::NoHost | Evidence::Ignored);
+        let is_pairing = |origin| evidence(origin).is_pairing();
         let all: Vec<(UnixTime, i64)> = sightings
             .iter()
             .map(|(pairing, seconds, origin)| (*pairing, UnixTime::new(*seconds, 0), *origin))

@@ -1,0 +1,202 @@
+//! Reads rings of names (`collector --names`), for a program that prints them: without a saved position and without a queue.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use aw_service::{Error, Signals, Startup, count_of, failed, info, warn};
+use shm_layout::{AttachError, NameRecord, NamesReader, NextOf, RingName, Start, wait_any};
+
+use crate::{Plan, RingOptions, StartFrom, confine};
+
+/// The longest sleep, and how often a missing ring is looked for.
+const SLEEP: Duration = Duration::from_secs(1);
+/// Records that are read before signals are checked.
+const ROUND: usize = 4096;
+
+/// Takes the records of rings of names.
+pub trait NameSink {
+    /// Writes a record; the sink may buffer it until `flush`.
+    fn write(&mut self, ring: &RingName, record: &NameRecord) -> Result<(), Error>;
+
+    /// Writes what is buffered.
+    fn flush(&mut self) -> Result<(), Error>;
+
+    /// Re-opens its file (SIGHUP).
+    fn reopen(&mut self) -> Result<(), Error>;
+}
+
+/// Runs a program until a stop signal, as [`crate::run`] does, and writes the records of the rings of names beside the rings of
+/// its options.
+pub fn run_names<S: NameSink>(
+    name: &'static str,
+    options: &RingOptions,
+    plan: &Plan,
+    open: impl FnOnce() -> Result<S, Error>,
+) -> ExitCode {
+    aw_service::run(name, &options.service, |startup| {
+        let owners = options.owners()?;
+        let start = match options.start(plan) {
+            StartFrom::Now => Start::Now,
+            StartFrom::Oldest => Start::Oldest,
+            StartFrom::Resume => {
+                return Err(failed(
+                    "--from resume: no position is saved for names (use now or oldest)",
+                ));
+            }
+        };
+        let signals = Signals::register()?;
+        confine(options, &owners, plan, false, startup)?;
+        let mut sink = open()?;
+        let rings = options.rings.iter().map(|ring| NameRing::new(ring.names(), start));
+        let mut rings: Vec<_> = rings.collect();
+        rings.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        rings.dedup_by(|a, b| a.name == b.name);
+        for ring in &mut rings {
+            ring.attach(&owners, options.once)?;
+        }
+        startup.ready()?;
+        let end = follow(&mut rings, &owners, options.once, &mut sink, &signals, startup);
+        let end = end.and_then(|()| sink.flush());
+        if !matches!(end, Err(Error::Closed)) {
+            rings.iter().for_each(NameRing::log);
+        }
+        end
+    })
+}
+
+/// One ring of names.
+struct NameRing {
+    name: RingName,
+    start: Start,
+    reader: Option<NamesReader>,
+    waiting: bool,
+    checked_at: Instant,
+    written: u64,
+    lost: u64,
+    skipped: u64,
+}
+
+fn follow<S: NameSink>(
+    rings: &mut [NameRing],
+    owners: &[u32],
+    once: bool,
+    sink: &mut S,
+    signals: &Signals,
+    startup: &mut Startup,
+) -> Result<(), Error> {
+    while !signals.stopped() {
+        if signals.take_hangup() {
+            sink.reopen()?;
+        }
+        let mut all_read = true;
+        for ring in rings.iter_mut() {
+            all_read &= ring.read(sink)?;
+        }
+        startup.alive();
+        if !all_read {
+            continue;
+        }
+        sink.flush()?;
+        if once {
+            return Ok(());
+        }
+        for ring in rings.iter_mut() {
+            ring.follow_replacement(owners)?;
+        }
+        let readers: Vec<_> = rings.iter().filter_map(|ring| ring.reader.as_ref()).collect();
+        wait_any(&readers, SLEEP);
+    }
+    Ok(())
+}
+
+impl NameRing {
+    fn new(name: RingName, start: Start) -> NameRing {
+        let checked_at = Instant::now();
+        let (reader, waiting) = (None, false);
+        NameRing { name, start, reader, waiting, checked_at, written: 0, lost: 0, skipped: 0 }
+    }
+
+    fn attach(&mut self, owners: &[u32], once: bool) -> Result<(), Error> {
+        let name = &self.name;
+        match NamesReader::attach_to(name, owners, self.start) {
+            Ok(reader) => {
+                if self.waiting {
+                    info(format_args!("reading ring {name}"));
+                }
+                (self.reader, self.waiting) = (Some(reader), false);
+                Ok(())
+            }
+            Err(AttachError::Missing | AttachError::Cut) if !once => {
+                if !self.waiting {
+                    info(format_args!(
+                        "waiting for ring {name} (start the collector with --names)"
+                    ));
+                }
+                self.waiting = true;
+                // What it then has is new, unless an earlier one is continued.
+                if !matches!(self.start, Start::At(_)) {
+                    self.start = Start::First;
+                }
+                Ok(())
+            }
+            Err(AttachError::Missing) => Err(failed(format_args!(
+                "read ring {name}: no such ring (start the collector with --names, or name its ring with -m)"
+            ))),
+            Err(error) => Err(failed(format_args!("read ring {name}: {error}"))),
+        }
+    }
+
+    /// Writes what is there, up to a round; returns whether that was all.
+    fn read<S: NameSink>(&mut self, sink: &mut S) -> Result<bool, Error> {
+        let Some(reader) = &mut self.reader else { return Ok(true) };
+        for _ in 0..ROUND {
+            match reader.next() {
+                NextOf::Event(_, record) => {
+                    sink.write(&self.name, &record)?;
+                    self.written += 1;
+                }
+                NextOf::Unknown(..) => self.skipped += 1,
+                NextOf::Lapped { lost } => {
+                    self.lost += lost;
+                    let lost = count_of(lost, "record", "records");
+                    warn(format_args!("ring {}: lost {lost}: they were overwritten", self.name));
+                }
+                NextOf::Empty => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Attaches to the ring that has taken the place of this one. All of this one was read.
+    fn follow_replacement(&mut self, owners: &[u32]) -> Result<(), Error> {
+        let is_due = self.checked_at.elapsed() >= SLEEP;
+        let is_over = match &self.reader {
+            None => is_due,
+            Some(reader) => {
+                reader.is_retired() || reader.is_cut() || (is_due && reader.is_replaced())
+            }
+        };
+        if is_due {
+            self.checked_at = Instant::now();
+        }
+        if !is_over {
+            return Ok(());
+        }
+        if let Some(reader) = self.reader.take() {
+            self.start = Start::At(reader.position());
+        }
+        self.attach(owners, false)
+    }
+
+    fn log(&self) {
+        let NameRing { name, written, lost, skipped, .. } = self;
+        let records = count_of(*written, "record", "records");
+        let unknown = match skipped {
+            0 => String::new(),
+            skipped => format!(", {skipped} of an unknown kind (install the same release)"),
+        };
+        info(format_args!("{name}: {records}, {lost} lost{unknown}"));
+    }
+}
