@@ -518,7 +518,10 @@ fn a_file_of_addrwatch_that_only_root_may_read() {
         return skip("only root has a file that another user may not read");
     }
     let history = History::new();
-    let [old, copy] = ["old.db", "copy.db"].map(|name| history.path().join(name));
+    // Of root, and in a directory that others may enter.
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    let [old, copy] = ["old.db", "copy.db"].map(|name| place.path().join(name));
     let row = (1_700_000_000, "eth0".into(), 0, "02:00:00:00:00:01".into(), "10.1.2.3".into(), 0);
     aw_tests::history::addrwatch_database(&old, [row]);
     fs::set_permissions(&old, Permissions::from_mode(0o600)).unwrap();

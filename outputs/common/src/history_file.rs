@@ -11,8 +11,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use shm_layout::{Evidence, MacAddr, Origin, RingName, UnixTime};
 
-/// The number in the first line. A format that this one cannot read has another one.
-const VERSION: u32 = 1;
+/// The number in the first line. A format that an earlier release cannot read has another one: 1 has no spans.
+const VERSION: u32 = 2;
+/// What this release reads.
+const VERSIONS: RangeInclusive<u32> = 1..=VERSION;
 
 /// Characters of a name, at most: a host name in MySQL's tables has as many.
 const MAX_NAME: usize = 255;
@@ -300,7 +302,9 @@ impl HistoryLine {
             format!("{what}, at column {column}")
         })?;
         match fields {
-            Fields { addrwatch_history: Some(VERSION), .. } => Ok(HistoryLine::Begin),
+            Fields { addrwatch_history: Some(version), .. } if VERSIONS.contains(&version) => {
+                Ok(HistoryLine::Begin)
+            }
             Fields { addrwatch_history: Some(version), .. } => Err(format!(
                 "the file is of version {version}, this release reads {VERSION} (install the newer release)"
             )),

@@ -164,6 +164,9 @@ impl<K: Eq + Hash> NthOfSecond<K> {
     }
 }
 
+/// A span: its pairing, its first and its last time, and its number of sightings.
+pub type PrintedSpan = (i64, UnixTime, UnixTime, u64);
+
 /// How much of a database is printed. Its reader begins again there when the writer has changed what was read.
 #[derive(Default)]
 pub struct ExportPosition {
@@ -173,6 +176,8 @@ pub struct ExportPosition {
     pub from: UnixTime,
     /// The rows before that in its second, by origin.
     pub nth: NthOfSecond<i64>,
+    /// The spans of that group that are printed and end later.
+    pub spans: Vec<PrintedSpan>,
     /// All sightings are printed, and of the changes those before this time.
     pub changes_from: Option<UnixTime>,
 }

@@ -6,19 +6,27 @@
 //! are no pairing.
 //!
 //! Sightings that are not filed by pairing yet stay, and so does what is newer: what is near a sighting must be known.
-//! A pass goes through the pairings in small steps, several times in the days for which single sightings are kept. `span_progress`
-//! has how far it is, in the transaction of the rows. A span lies within a day of UTC: so what deletes the first row of
-//! it, as old, does not delete months.
+//! A pass goes through the pairings, address by address, in small steps, several times in the days for which single sightings are
+//! kept. `span_progress` has how far it is, in the transaction of the rows. A span lies within a day of UTC: so what deletes the first
+//! row of it, as old, does not delete months. Spans of a pairing do not overlap.
+
+mod neighbours;
 
 use std::time::{Duration, Instant};
 
 use aw_database::LONGEST_SHIFT;
-use rusqlite::{Connection, OptionalExtension, params};
-use shm_layout::{Evidence, Origin, UnixTime};
+use aw_output::info;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
+use shm_layout::{Evidence, Origin};
 
-use crate::retention::clock_set;
+use self::neighbours::{Disturbing, Neighbours};
+use crate::{
+    clock_check::{CLOCK_SET, ClockState, nanos},
+    retention::clock_set,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3_600);
 /// Sightings no further apart are one presence, as for aw-query: ten minutes.
 const APART: i64 = 600_000_000_000;
 /// Nothing else that decides is nearer.
@@ -30,16 +38,22 @@ const LEAST: u64 = 3;
 const TOGETHER: usize = 100;
 /// Pairings that one step examines, if there is nothing to compact.
 const PAIRINGS_PER_STEP: usize = 1000;
-/// Other pairings of an address, and their sightings in a step: with more of them, any host may have made them up, and all stays.
-const OTHERS: i64 = 1000;
-const SIGHTINGS_OF_OTHERS: i64 = 50_000;
+/// Stands for the time before which no pass begins, in a database that was converted: it is to be announced.
+const TO_ANNOUNCE: i64 = 0;
 
 /// Decides when sightings are compacted.
 #[derive(Default)]
 pub struct Compaction {
     /// The age from which on; none: never.
     keep: Option<Duration>,
+    /// When the last pass began.
     began: Option<Instant>,
+    /// When to try again to begin one.
+    next: Option<Instant>,
+    /// Whether the database has spans.
+    has_spans: bool,
+    /// The pairings of the address that was examined last.
+    neighbours: Option<Neighbours>,
 }
 
 /// The time between two passes: each one writes a page or two of each pairing.
@@ -54,16 +68,16 @@ struct Progress {
     until: i64,
     /// Sightings from before this time are examined in this pass; the same if there is none.
     before: i64,
-    /// The pairing that is examined, and the time from which on.
+    /// The pairing that is examined, and the time from which on. Without a pass, none begins before that time.
     pairing: i64,
     time: i64,
 }
 
-/// A sighting.
+/// A sighting. Another program may have stored an origin that no sighting has.
 #[derive(Clone, Copy)]
 struct Row {
     time: i64,
-    origin: i64,
+    origin: Option<i64>,
 }
 
 /// Claims that are not interrupted.
@@ -76,6 +90,16 @@ struct Run {
     of_span: Option<(i64, i64)>,
 }
 
+/// What follows in a pass.
+enum Next {
+    /// The next pairing.
+    Pairing,
+    /// The same one from this time on.
+    From(i64),
+    /// The same sightings.
+    Again,
+}
+
 impl Compaction {
     /// Sightings stay for so many days as they are; 0: for ever.
     pub fn new(days: u32) -> Compaction {
@@ -84,99 +108,266 @@ impl Compaction {
         Compaction { keep, ..Compaction::default() }
     }
 
+    pub fn is_on(&self) -> bool {
+        self.keep.is_some()
+    }
+
     /// Whether a pass is under way, or one may begin.
-    pub fn may_be_due(&self, database: &Connection) -> rusqlite::Result<bool> {
+    pub fn may_be_due(
+        &self,
+        database: &Connection,
+        state: ClockState,
+        now: Instant,
+    ) -> rusqlite::Result<bool> {
         let Some(keep) = self.keep else { return Ok(false) };
-        let pause = pause(keep);
-        let progress = progress(database)?;
-        let is_under_way = progress.until < progress.before;
-        let is_due = self.began.is_none_or(|began| began.elapsed() >= pause);
-        Ok(is_under_way || is_due && UnixTime::now() >= UnixTime::CLOCK_SET)
+        Ok(self.may_begin(pause(keep), state, now)
+            || is_trusted(state) && progress(database)?.is_under_way())
     }
 
-    /// The time before which sightings are compacted, if a pass is under way or due. To be called in a transaction.
-    pub fn due(&mut self, database: &Connection) -> rusqlite::Result<Option<i64>> {
-        self.due_at(database, UnixTime::now().as_nanos(), Instant::now())
+    fn may_begin(&self, pause: Duration, state: ClockState, now: Instant) -> bool {
+        is_trusted(state)
+            && self.began.is_none_or(|began| now - began >= pause)
+            && self.next.is_none_or(|next| now >= next)
     }
 
-    fn due_at(
+    /// Begins a pass if one is due: of sightings from `raw-days` before the clock's time, and before the newest sighting, because those
+    /// before the clock's time may have to be stored yet. Returns whether a pass is under way. To be called in a transaction, after
+    /// what is to be stored was written. A pass that is under way waits while the clock may be wrong, and ends if the clock was corrected
+    /// since it began, or more days are to be kept.
+    pub fn begin(
         &mut self,
         database: &Connection,
-        wall: i64,
-        steady: Instant,
-    ) -> rusqlite::Result<Option<i64>> {
-        let Some(keep) = self.keep else { return Ok(None) };
-        let pause = pause(keep);
-        let is_due = self.began.is_none_or(|began| steady - began >= pause);
+        (wall, state): (i64, ClockState),
+        newest: Option<i64>,
+        now: Instant,
+    ) -> rusqlite::Result<bool> {
+        let Some(keep) = self.keep else { return Ok(false) };
         let mut progress = progress(database)?;
-        if progress.before <= progress.until {
-            let keep = i64::try_from(keep.as_nanos()).unwrap_or(i64::MAX);
-            let before = wall.saturating_sub(keep);
-            self.began = if is_due { Some(steady) } else { self.began };
-            if !is_due || wall < UnixTime::CLOCK_SET.as_nanos() {
-                return Ok(None);
+        let before = wall.saturating_sub(nanos(keep));
+        if progress.is_under_way() {
+            if !is_trusted(state) || progress.before <= before {
+                return Ok(is_trusted(state));
             }
-            if before <= progress.until {
-                // The clock was ahead: what it examined then is not all that is older.
-                if before < progress.until.saturating_sub(DAY_NANOS) {
-                    store(database, Progress { until: before, before, ..progress })?;
-                }
-                return Ok(None);
-            }
-            let oldest = "SELECT min(slot) FROM recent_sighting";
-            let oldest: Option<i64> = database.query_row(oldest, [], |row| row.get(0))?;
-            let before =
-                oldest.map_or(before, |oldest| before.min(oldest.saturating_sub(LONGEST_SHIFT)));
-            if before <= progress.until {
-                return Ok(None);
-            }
-            progress = Progress { before, pairing: 0, time: i64::MIN, ..progress };
+            let until = progress.until.min(before);
+            progress = Progress { until, before: until, pairing: 0, time: i64::MIN };
+            store(database, progress)?;
+            (self.neighbours, self.began) = (None, None);
+        }
+        if !self.may_begin(pause(keep), state, now) {
+            return Ok(false);
+        }
+        if progress.is_announced(wall, keep, database)? {
+            self.next = Some(now + HOUR);
+            return Ok(false);
+        }
+        self.began = Some(now);
+        if before < progress.until.saturating_sub(DAY_NANOS) {
+            // The clock was ahead: what was examined then is not all that is older.
+            progress = Progress { until: before, before, ..progress };
             store(database, progress)?;
         }
-        Ok(Some(progress.before))
+        // Those of a clock that is not set are never compacted, and disturb nothing.
+        let oldest = "SELECT slot FROM recent_sighting WHERE slot >= ? ORDER BY slot LIMIT 1";
+        let mut oldest = database.prepare_cached(oldest)?;
+        let oldest = oldest.query_map([CLOCK_SET], |row| row.get::<_, i64>(0))?.next();
+        let oldest = oldest.transpose()?.map(|oldest| oldest.saturating_sub(LONGEST_SHIFT));
+        let newest = newest.map_or(i64::MIN, |newest| newest.saturating_sub(nanos(keep)));
+        let before = before.min(newest).min(oldest.unwrap_or(i64::MAX));
+        if before <= progress.until {
+            return Ok(false);
+        }
+        self.neighbours = None;
+        store(database, Progress { before, pairing: 0, time: i64::MIN, ..progress })?;
+        Ok(true)
     }
 
     /// Examines at most about `rows` sightings, in the caller's transaction. Returns true if there may be more.
     pub fn step(&mut self, database: &Connection, rows: usize) -> rusqlite::Result<bool> {
         let mut progress = progress(database)?;
-        if progress.before <= progress.until {
+        if !progress.is_under_way() {
             return Ok(false);
         }
         let mut left = rows;
         for _ in 0..PAIRINGS_PER_STEP {
             if progress.time == i64::MIN {
-                let next = "SELECT id FROM pairing WHERE id > ? ORDER BY id LIMIT 1";
-                let next =
-                    database.prepare_cached(next)?.query_row([progress.pairing], |row| row.get(0));
-                let Some(next) = next.optional()? else {
-                    progress.until = progress.before;
-                    store(database, progress)?;
+                let Some(next) = next_pairing(database, progress.pairing)? else {
+                    store(database, Progress { until: progress.before, ..progress })?;
+                    self.neighbours = None;
+                    self.report_first_span(database)?;
                     return Ok(false);
                 };
                 // Those near the end of an earlier pass may belong to later ones.
                 let from = progress.until.saturating_sub(2 * ALONE).max(clock_set(database, next)?);
                 (progress.pairing, progress.time) = (next, from);
             }
-            let (examined, next) = compact(database, &progress, left.max(TOGETHER))?;
-            progress.time = next.unwrap_or(i64::MIN);
-            left = left.saturating_sub(examined);
+            let (cost, next) = self.compact(database, &progress, left)?;
+            progress.time = match next {
+                Next::Pairing => i64::MIN,
+                Next::From(time) => time,
+                Next::Again => progress.time,
+            };
+            left = left.saturating_sub(cost);
             if left == 0 {
                 break;
             }
         }
         store(database, progress)?;
+        self.report_first_span(database)?;
         Ok(true)
+    }
+
+    /// Logs when the first span of a database was made.
+    fn report_first_span(&mut self, database: &Connection) -> rusqlite::Result<()> {
+        if !self.has_spans && has_spans(database)? {
+            self.has_spans = true;
+            if let Some(keep) = self.keep {
+                info(format_args!(
+                    "compacting sightings that are older than {}: those of a MAC with an address that are at most ten minutes apart become one span; answers of aw-query stay the same (--raw-days 0: keep each sighting)",
+                    days(keep)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// To be called after the database was opened: there is no message if it has spans already.
+    pub fn opened(&mut self, database: &Connection) {
+        self.has_spans = self.has_spans || has_spans(database).unwrap_or(true);
+    }
+
+    /// To be called after a failure that rolled back what was done, maybe the begin of a pass: its progress is that of the database.
+    pub fn restart_pass(&mut self) {
+        self.forget();
+        (self.began, self.next) = (None, None);
+    }
+
+    /// Forgets what was read of the database.
+    pub fn forget(&mut self) {
+        self.neighbours = None;
+    }
+
+    /// Compacts sightings of a pairing, about at most `rows`. Returns how many rows it read, and what follows.
+    fn compact(
+        &mut self,
+        database: &Connection,
+        progress: &Progress,
+        rows: usize,
+    ) -> rusqlite::Result<(usize, Next)> {
+        let Progress { until, before, pairing, time: from, .. } = *progress;
+        let own = "SELECT address, CAST(source AS INTEGER) FROM pairing WHERE id = ?";
+        let own = database.prepare_cached(own)?.query_row([pairing], |row| {
+            Ok((row.get_ref(0)?.as_bytes().unwrap_or_default().to_vec(), row.get::<_, i64>(1)?))
+        });
+        // Another MAC sent the frames, or retention deleted the pairing.
+        let Some((address, _)) = own.optional()?.filter(|(_, source)| *source < 0) else {
+            return Ok((1, Next::Pairing));
+        };
+        let (mut limit, mut cost) = (rows.max(TOGETHER), 1);
+        loop {
+            // What comes after a sighting is known.
+            let to = before.saturating_sub(ALONE);
+            let all = sightings(database, pairing, (from, to), limit)?;
+            cost += all.len();
+            let [first, .., last] = all[..] else { return Ok((cost, Next::Pairing)) };
+            let window = (until.saturating_sub(4 * ALONE), before);
+            let neighbours = match self.neighbours.take() {
+                Some(known) if known.are_of(&address, window) => known,
+                _ => {
+                    let new = Neighbours::of(database, address.clone(), window)?;
+                    cost += new.count();
+                    new
+                }
+            };
+            let neighbours = self.neighbours.insert(neighbours);
+            let (read, is_complete) = neighbours.read(database, rows.max(TOGETHER))?;
+            cost += read;
+            if !is_complete {
+                return Ok((cost, Next::Again));
+            }
+            let near = Disturbing::near(first.time, last.time);
+            let (disturbing, read) = neighbours.disturbing(database, pairing, near)?;
+            cost += read;
+            let after = (all.len() == limit).then_some(last.time.saturating_add(1));
+            match disturbing {
+                Some(disturbing) => {
+                    let again = compact_rows(database, (pairing, from), &all, &disturbing)?;
+                    let next = after.map(|after| again.unwrap_or(after));
+                    return Ok((cost, next.map_or(Next::Pairing, Next::From)));
+                }
+                // Only those near to what is too much stay.
+                None if all.len() > TOGETHER => limit = (all.len() / 8).max(TOGETHER),
+                None => return Ok((cost, after.map_or(Next::Pairing, Next::From))),
+            }
+        }
     }
 }
 
+impl Progress {
+    /// Of a new database.
+    const NONE: Progress =
+        Progress { until: i64::MIN, before: i64::MIN, pairing: 0, time: i64::MIN };
+
+    fn is_under_way(&self) -> bool {
+        self.before > self.until
+    }
+
+    /// Whether the first pass of a database that an earlier release made is still to wait, for a day after it was logged.
+    fn is_announced(
+        &self,
+        wall: i64,
+        keep: Duration,
+        database: &Connection,
+    ) -> rusqlite::Result<bool> {
+        if self.time == i64::MIN {
+            return Ok(false);
+        }
+        // Or the clock was ahead.
+        if self.time == TO_ANNOUNCE || self.time > wall.saturating_add(DAY_NANOS) {
+            info(format_args!(
+                "an earlier release made this database: from tomorrow on, its sightings that are older than {} are compacted, those of a MAC with an address that are at most ten minutes apart become one span; answers of aw-query stay the same (set --raw-days 0 before to keep each sighting)",
+                days(keep)
+            ));
+            let time = wall.saturating_add(DAY_NANOS);
+            store(database, Progress { time, ..*self })?;
+            return Ok(true);
+        }
+        Ok(wall < self.time)
+    }
+}
+
+/// Days for a message.
+fn days(keep: Duration) -> String {
+    match keep.as_secs() / DAY.as_secs() {
+        1 => "1 day".into(),
+        days => format!("{days} days"),
+    }
+}
+
+/// Whether the database has a span.
+pub fn has_spans(database: &Connection) -> rusqlite::Result<bool> {
+    let any = "SELECT EXISTS (SELECT 1 FROM sighting_span)";
+    database.prepare_cached(any)?.query_row([], |row| row.get(0))
+}
+
+/// To be called when a database is opened. One that an earlier release made, or addrwatch, has no progress yet: its first pass is logged, and
+/// begins a day later.
+pub fn prepare(database: &Connection, is_new: bool) -> rusqlite::Result<()> {
+    let any = "SELECT EXISTS (SELECT 1 FROM span_progress)";
+    if database.query_row(any, [], |row| row.get(0))? {
+        return Ok(());
+    }
+    let time = if is_new { i64::MIN } else { TO_ANNOUNCE };
+    store(database, Progress { time, ..Progress::NONE })
+}
+
 fn progress(database: &Connection) -> rusqlite::Result<Progress> {
-    let select = "SELECT until, before, pairing, time FROM span_progress";
+    let select = "SELECT CAST(until AS INTEGER), CAST(before AS INTEGER), CAST(pairing AS INTEGER), CAST(time AS INTEGER)
+        FROM span_progress";
     let progress = database.prepare_cached(select)?.query_row([], |row| {
         let [until, before, pairing, time] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
         Ok(Progress { until, before, pairing, time })
     });
-    let none = Progress { until: i64::MIN, before: i64::MIN, pairing: 0, time: i64::MIN };
-    Ok(progress.optional()?.unwrap_or(none))
+    Ok(progress.optional()?.unwrap_or(Progress::NONE))
 }
 
 fn store(database: &Connection, progress: Progress) -> rusqlite::Result<()> {
@@ -186,13 +377,42 @@ fn store(database: &Connection, progress: Progress) -> rusqlite::Result<()> {
     database.prepare_cached(insert)?.execute([until, before, pairing, time]).map(drop)
 }
 
-/// To be called after sightings were added that may be older than those of the passes: the next pass examines them.
+/// To be called after sightings were added that may be older than those of the passes: the next pass examines them, and one that is
+/// under way ends.
 pub fn examine_again(database: &Connection, oldest: i64) -> rusqlite::Result<()> {
     let progress = progress(database)?;
-    if oldest < progress.until {
-        store(database, Progress { until: oldest, before: oldest, ..progress })?;
+    if oldest < progress.before {
+        let until = oldest.min(progress.until);
+        let time = if progress.is_under_way() { i64::MIN } else { progress.time };
+        store(database, Progress { until, before: until, pairing: 0, time })?;
     }
     Ok(())
+}
+
+fn is_trusted(state: ClockState) -> bool {
+    matches!(state, ClockState::Trusted | ClockState::Resumed)
+}
+
+/// The pairing that follows, in the order of addresses. None after the last one.
+fn next_pairing(database: &Connection, pairing: i64) -> rusqlite::Result<Option<i64>> {
+    const KEY: &str = "address, mac, place, source";
+    let known = format!("SELECT {KEY} FROM pairing WHERE id = ?");
+    let known = database.prepare_cached(&known)?.query_row([pairing], |row| {
+        let [address, mac, place, source]: [Value; 4] =
+            [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+        Ok([address, mac, place, source])
+    });
+    let next = |after: &str, key: &[Value]| {
+        let next = format!("SELECT id FROM pairing {after} ORDER BY {KEY} LIMIT 1");
+        let mut next = database.prepare_cached(&next)?;
+        next.query_row(params_from_iter(key), |row| row.get(0)).optional()
+    };
+    match known.optional()? {
+        // Values and not a subquery: the index finds it among thousands of an address.
+        Some(key) => next(&format!("WHERE ({KEY}) > (?, ?, ?, ?)"), &key),
+        // Or retention deleted it: then the pass begins again, and finds little to do.
+        None => next("", &[]),
+    }
 }
 
 /// What a stored origin proves. Numbers of other programs are claims, as for aw-query.
@@ -212,52 +432,57 @@ pub fn not_of_span() -> String {
     all.map(|origin| origin.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Compacts sightings of a pairing, at most `rows`. Returns how many it examined, and from which time on there are more.
-fn compact(
+/// The sightings of a pairing in a time, at most `rows`.
+fn sightings(
     database: &Connection,
-    progress: &Progress,
+    pairing: i64,
+    (from, to): (i64, i64),
     rows: usize,
-) -> rusqlite::Result<(usize, Option<i64>)> {
-    let Progress { before, pairing, time: from, .. } = *progress;
-    // What comes after a sighting is known.
-    let to = before.saturating_sub(ALONE);
+) -> rusqlite::Result<Vec<Row>> {
     let select = "SELECT time, origin FROM sighting WHERE pairing = ? AND time >= ? AND time < ?
-        ORDER BY time, origin LIMIT ?";
+        AND typeof(time) = 'integer' ORDER BY time, origin LIMIT ?";
     let mut statement = database.prepare_cached(select)?;
     let found = statement.query_map(params![pairing, from, to, rows as i64], |row| {
-        Ok(Row { time: row.get(0)?, origin: row.get(1)? })
+        let origin = row.get_ref(1)?.as_i64().ok();
+        let origin = origin.filter(|origin| (0..=i64::from(u8::MAX)).contains(origin));
+        Ok(Row { time: row.get(0)?, origin })
     })?;
-    let all: Vec<Row> = found.collect::<rusqlite::Result<_>>()?;
-    let [first, .., last] = all[..] else { return Ok((all.len(), None)) };
-    let after = (all.len() == rows).then_some(last.time.saturating_add(1));
-    let near = (first.time.saturating_sub(ALONE), last.time.saturating_add(ALONE + 1));
-    let Some(disturbing) = Disturbing::of(database, pairing, near)? else {
-        return Ok((all.len(), after));
-    };
+    found.collect()
+}
+
+/// Compacts sightings of a pairing. Returns from which time on they are to be examined again, with what follows: those of a run that is
+/// too short, unless they are the first ones.
+fn compact_rows(
+    database: &Connection,
+    (pairing, from): (i64, i64),
+    all: &[Row],
+    disturbing: &Disturbing,
+) -> rusqlite::Result<Option<i64>> {
     let mut run: Option<Run> = None;
-    for row in &all {
-        match evidence(row.origin) {
+    for row in all {
+        match row.origin.map(evidence) {
             // They decide nothing, and stay where they are.
-            Evidence::NoHost | Evidence::Ignored | Evidence::Lease => {}
+            None | Some(Evidence::NoHost | Evidence::Ignored | Evidence::Lease) => {}
             _ if disturbing.touches(row.time) => end(database, pairing, run.take())?,
-            Evidence::Claim => match &mut run {
+            Some(Evidence::Claim) => match &mut run {
                 Some(run) if is_next((run.begin(), run.last.time), row.time) => {
                     (run.last, run.claims) = (*row, run.claims + 1);
                 }
                 _ => {
+                    end(database, pairing, run.take())?;
                     let of_span = span_before(database, pairing, row.time)?;
-                    let new = Run { first: *row, last: *row, claims: 1, of_span };
-                    end(database, pairing, run.replace(new))?;
+                    // What came to disturb its end stays after it.
+                    let of_span =
+                        of_span.filter(|(_, last)| *last >= row.time || !disturbing.touches(*last));
+                    run = Some(Run { first: *row, last: *row, claims: 1, of_span });
                 }
             },
             _ => {} // of a span if a claim follows
         }
     }
-    // A run that is too short is examined again, with what follows.
     let again = run.filter(|run| !run.is_worth_a_span() && run.first.time > from);
     end(database, pairing, run)?;
-    let next = after.map(|after| again.map_or(after, |run| run.first.time));
-    Ok((all.len(), next))
+    Ok(again.map(|run| run.first.time))
 }
 
 /// Whether a claim continues what began at a time and had its last claim at another one.
@@ -289,146 +514,47 @@ fn span_before(
     Ok(span.optional()?.filter(|span| is_next(*span, time)))
 }
 
-/// Makes a span of a run, if it is worth one.
+/// Makes a span of a run, if it is worth one, with the spans that it reaches.
 fn end(database: &Connection, pairing: i64, run: Option<Run>) -> rusqlite::Result<()> {
     let Some(run) = run.filter(Run::is_worth_a_span) else { return Ok(()) };
     let Run { first, last, of_span, .. } = run;
-    let from = of_span.map_or(first.time, |(_, last)| last);
+    // Those after the span, or older ones that were added within it.
+    let from = of_span.map_or(first.time, |(_, last)| last.min(first.time));
     let delete = format!(
-        "DELETE FROM sighting WHERE pairing = ? AND time >= ? AND time <= ? AND origin NOT IN ({})",
+        "DELETE FROM sighting WHERE pairing = ? AND time >= ? AND time <= ? AND typeof(time) = 'integer'
+        AND typeof(origin) = 'integer' AND origin BETWEEN 0 AND 255 AND origin NOT IN ({})",
         not_of_span()
     );
-    let moved = database.prepare_cached(&delete)?.execute([pairing, from, last.time])? as i64;
-    if let Some((begin, _)) = of_span {
-        let extend = "UPDATE sighting_span SET count = count + ?3,
-            last_origin = CASE WHEN last < ?4 THEN ?5 ELSE last_origin END, last = max(last, ?4)
-            WHERE pairing = ?1 AND first = ?2";
-        let row = [pairing, begin, moved, last.time, last.origin];
-        return database.prepare_cached(extend)?.execute(row).map(drop);
+    let moved = database.prepare_cached(&delete)?.execute([pairing, from, last.time])?;
+    let of_run = "pairing = ?1 AND first >= ?2 AND first <= ?3";
+    let known = format!(
+        "SELECT first, last, count, first_origin, last_origin FROM sighting_span WHERE {of_run} ORDER BY first"
+    );
+    let times = [pairing, run.begin(), last.time];
+    let mut known = database.prepare_cached(&known)?;
+    let known = known.query_map(times, |row| {
+        Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])
+    })?;
+    let [first_origin, last_origin] = [first, last].map(|row| row.origin.unwrap_or_default());
+    let mut span = [first.time, last.time, moved as i64, first_origin, last_origin];
+    for known in known.collect::<rusqlite::Result<Vec<[i64; 5]>>>()? {
+        if known[0] <= span[0] {
+            (span[0], span[3]) = (known[0], known[3]);
+        }
+        if known[1] >= span[1] {
+            (span[1], span[4]) = (known[1], known[4]);
+        }
+        span[2] = span[2].saturating_add(known[2]);
     }
+    let joined = format!("DELETE FROM sighting_span WHERE {of_run}");
+    database.prepare_cached(&joined)?.execute(times)?;
     let insert =
         "INSERT INTO sighting_span (pairing, first, last, count, first_origin, last_origin)
         VALUES (?, ?, ?, ?, ?, ?)";
-    let row = [pairing, first.time, last.time, moved, first.origin, last.origin];
+    let [first, last, count, first_origin, last_origin] = span;
+    let row = [pairing, first, last, count, first_origin, last_origin];
     database.prepare_cached(insert)?.execute(row).map(drop)
 }
 
-/// The times near which a pairing's sightings stay as they are, each from and to, sorted, and none overlap.
-struct Disturbing {
-    times: Vec<(i64, i64)>,
-}
-
-impl Disturbing {
-    /// None if nothing of the pairing is compacted: another MAC sent the frames, or others that disturb are too many.
-    fn of(
-        database: &Connection,
-        pairing: i64,
-        (from, to): (i64, i64),
-    ) -> rusqlite::Result<Option<Disturbing>> {
-        let source = "SELECT source FROM pairing WHERE id = ?";
-        let source =
-            database.prepare_cached(source)?.query_row([pairing], |row| row.get::<_, i64>(0))?;
-        if source >= 0 {
-            return Ok(None);
-        }
-        // Ring, outer VLAN and router are no part of it: rows that lack them may belong to the same network.
-        let others = "SELECT other.id FROM pairing own JOIN place ON place.id = own.place
-            JOIN pairing other ON other.address = own.address AND other.id <> own.id
-            JOIN place there ON there.id = other.place AND there.host = place.host
-                AND there.interface = place.interface AND there.vlan = place.vlan
-            WHERE own.id = ? LIMIT ?";
-        let mut others = database.prepare_cached(others)?;
-        let others = others.query_map([pairing, OTHERS + 1], |row| row.get(0))?;
-        let others = others.collect::<rusqlite::Result<Vec<i64>>>()?;
-        let no_use = not_of_span();
-        let probe = (0..=i64::from(u8::MAX)).filter(|origin| evidence(*origin) == Evidence::Probe);
-        let probe = probe.map(|origin| origin.to_string()).collect::<Vec<_>>().join(", ");
-        let uses = format!(
-            "SELECT time, time FROM sighting
-            WHERE pairing = ?1 AND time >= ?2 AND time < ?3 AND origin NOT IN ({no_use})
-            UNION ALL SELECT first, last FROM sighting_span
-            WHERE pairing = ?1 AND first > ?2 - {DAY_NANOS} AND first < ?3 AND last >= ?2 LIMIT ?4"
-        );
-        let probes = format!(
-            "SELECT time, time FROM sighting
-            WHERE pairing = ?1 AND time >= ?2 AND time < ?3 AND origin IN ({probe}) LIMIT ?4"
-        );
-        let same = "SELECT other.id FROM pairing own JOIN pairing other
-            ON other.address = own.address AND other.mac = own.mac WHERE own.id = ? LIMIT ?";
-        let mut same = database.prepare_cached(same)?;
-        let same = same.query_map([pairing, OTHERS + 1], |row| row.get(0))?;
-        let same = same.collect::<rusqlite::Result<Vec<i64>>>()?;
-        let (mut times, mut left) = (Vec::new(), SIGHTINGS_OF_OTHERS);
-        for (select, pairings) in [(uses, &others), (probes, &same)] {
-            let mut select = database.prepare_cached(&select)?;
-            for pairing in pairings {
-                let found = select
-                    .query_map([*pairing, from, to, left], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                let before = times.len();
-                for found in found {
-                    times.push(found?);
-                }
-                left -= (times.len() - before) as i64;
-            }
-        }
-        if others.len().max(same.len()) as i64 > OTHERS || left <= 0 {
-            return Ok(None);
-        }
-        widen(&mut times);
-        Ok(Some(Disturbing { times }))
-    }
-
-    fn touches(&self, time: i64) -> bool {
-        let after = self.times.partition_point(|(from, _)| *from <= time);
-        after.checked_sub(1).and_then(|at| self.times.get(at)).is_some_and(|(_, to)| time <= *to)
-    }
-}
-
-/// Adds twenty minutes on both sides, and joins what overlaps.
-fn widen(times: &mut Vec<(i64, i64)>) {
-    for (from, to) in times.iter_mut() {
-        (*from, *to) = (from.saturating_sub(ALONE), to.saturating_add(ALONE));
-    }
-    times.sort_unstable();
-    times.dedup_by(|next, known| {
-        let overlaps = next.0 <= known.1;
-        known.1 = if overlaps { known.1.max(next.1) } else { known.1 };
-        overlaps
-    });
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::schema;
-
-    /// A pass is due at the start and then four times in the days for which single sightings are kept, unless the clock is not set; and
-    /// after it was ahead.
-    #[test]
-    fn when_a_pass_is_due() {
-        let mut database = Connection::open_in_memory().unwrap();
-        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
-        database.execute_batch("PRAGMA foreign_keys = off").unwrap();
-        let now = 20_000 * DAY_NANOS;
-        let start = Instant::now();
-        let hours = |number: u64| start + Duration::from_secs(number * 3_600);
-        let mut compaction = Compaction::new(1);
-        let mut due = |wall, steady| {
-            let due = compaction.due_at(&database, wall, steady).unwrap();
-            while compaction.step(&database, 1_000).unwrap() {}
-            due
-        };
-        assert_eq!(due(1, hours(0)), None);
-        assert_eq!(due(now, hours(6)), Some(now - DAY_NANOS));
-        assert_eq!(due(now + 1, hours(11)), None);
-        assert_eq!(due(now + 9 * DAY_NANOS, hours(12)), Some(now + 8 * DAY_NANOS));
-        assert_eq!(due(now + 2, hours(18)), None);
-        assert_eq!(due(now + DAY_NANOS, hours(24)), Some(now));
-        // What is not filed yet stays.
-        let new = now + 2 * LONGEST_SHIFT;
-        crate::filing::insert_recent(&database, (1, new, 0)).unwrap();
-        assert_eq!(due(now + 2 * DAY_NANOS, hours(30)), Some(new - LONGEST_SHIFT));
-        assert_eq!(due(now + 3 * DAY_NANOS, hours(36)), None);
-        assert_eq!(Compaction::new(0).due_at(&database, now, hours(99)).unwrap(), None);
-    }
-}
+mod tests;

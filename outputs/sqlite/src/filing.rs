@@ -56,6 +56,11 @@ impl Filing {
         Ok(Filing { rows: rows as usize, limit, wanted: i64::MIN, left: None })
     }
 
+    /// To be called after a step was rolled back.
+    pub fn forget(&mut self) {
+        self.left = None;
+    }
+
     /// To be called after rows were added.
     pub fn added(&mut self, rows: usize) {
         self.rows += rows;
@@ -137,8 +142,10 @@ impl Filing {
         if let Some(left) = self.left.take().filter(|left| left.after == after) {
             return Ok(left.rows);
         }
-        let select = "SELECT pairing, slot - shift, origin FROM recent_sighting
-            WHERE slot < ?1 AND (pairing, slot - shift) > (?2, ?3)";
+        // What another program stored, and is no number, becomes one: it must not stop the others.
+        let select = "SELECT CAST(pairing AS INTEGER), CAST(slot - shift AS INTEGER),
+                CASE typeof(origin) WHEN 'integer' THEN origin ELSE -1 END
+            FROM recent_sighting WHERE slot < ?1 AND (pairing, slot - shift) > (?2, ?3)";
         let mut statement = database.prepare_cached(select)?;
         let rows = statement.query_map([before, filed.0, filed.1], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -174,7 +181,7 @@ impl Filing {
 
 /// How far a pass is, if one has begun.
 fn progress(database: &Connection) -> rusqlite::Result<Option<Progress>> {
-    let select = "SELECT before, pairing, time FROM recent_filing";
+    let select = "SELECT CAST(before AS INTEGER), CAST(pairing AS INTEGER), CAST(time AS INTEGER) FROM recent_filing";
     let progress = database.prepare_cached(select)?.query_row([], |row| {
         Ok(Progress { before: row.get(0)?, filed: (row.get(1)?, row.get(2)?) })
     });

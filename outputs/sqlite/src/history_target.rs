@@ -177,7 +177,11 @@ impl Cache {
                 Some(own) => own,
                 None => create_pairing(database, (place, &looks, named), found)?,
             };
-            return add_span(database, id, (nanos, *origin), span);
+            // Those with which it may be the same where one of the two has no ring, and whole seconds.
+            let similar =
+                found.iter().filter(|pairing| pairing.id != id && !(has_ring && pairing.has_ring));
+            let similar: Vec<i64> = similar.map(|pairing| pairing.id).collect();
+            return add_span(database, (id, &similar), (nanos, *origin), span);
         }
         let count = format!("SELECT (SELECT count(*) FROM sighting WHERE pairing = ?1 AND time >= ?2 AND time < ?3 AND origin = ?4)
             + (SELECT count(*) FROM recent_sighting WHERE pairing = ?1 AND {} AND origin = ?4 AND {NOT_FILED})",
@@ -320,47 +324,149 @@ fn create_pairing(
     Ok(id)
 }
 
-/// Adds a span, unless the database has one that lasts as long, or so many sightings in its time. Those that overlap become one.
-/// Returns 1 if something was added.
+/// A span as the database has it.
+#[derive(Clone, Copy)]
+struct Span {
+    first: i64,
+    last: i64,
+    count: i64,
+    first_origin: i64,
+    last_origin: i64,
+}
+
+/// Adds a span of a pairing, unless the database has one that lasts as long, or so many sightings in its time; also of similar pairings,
+/// with which it may be the same. Those that overlap become one. Returns 1 if something was added.
 fn add_span(
     database: &Connection,
-    pairing: i64,
+    (pairing, similar): (i64, &[i64]),
     (first, first_origin): (i64, i64),
     span: &HistorySpan,
 ) -> rusqlite::Result<u64> {
-    let (last, mut count) = (span.last.as_nanos(), span.sightings as i64);
+    let HistorySpan { last, last_origin, sightings } = *span;
+    let (last, count) = (last.as_nanos(), sightings as i64);
+    let mut new = Span { first, last, count, first_origin, last_origin };
+    let seconds = (first - first.rem_euclid(SECOND), last - last.rem_euclid(SECOND) + SECOND - 1);
+    let mut in_spans = Vec::new();
+    let (mut from, mut to) = (i64::MAX, i64::MIN);
+    for pairing in [pairing].iter().chain(similar) {
+        let times = if in_spans.is_empty() { (first, last) } else { seconds };
+        let (count, earliest, latest) = single_in(database, *pairing, times)?;
+        new.count -= count;
+        (from, to) = (from.min(earliest), to.max(latest));
+        in_spans.push(spans_in(database, *pairing, times)?);
+    }
+    let is_known = |known: &Span, (first, last): (i64, i64)| {
+        known.first.div_euclid(SECOND) <= first.div_euclid(SECOND)
+            && known.last.div_euclid(SECOND) >= last.div_euclid(SECOND)
+    };
+    let lacks = (from.saturating_sub(SECOND) >= first, to.saturating_add(SECOND) <= last);
+    if in_spans[0].iter().any(|known| known.first <= first && known.last >= last)
+        || in_spans[1..].iter().flatten().any(|known| is_known(known, (first, last)))
+        || new.count <= 0 && lacks == (false, false)
+    {
+        return Ok(0);
+    }
+    // What another pairing has of it is in the database, too.
+    for known in in_spans[1..].iter().flatten() {
+        new.count -= known.part(first, last);
+    }
+    // A span has two at least, or one if the others are there: single sightings in its time may be more than those of which it was made.
+    match (new.count, lacks) {
+        (..=1, (false, true)) if count > 1 => {
+            (new.first, new.first_origin, new.count) = (last, last_origin, 1);
+        }
+        (..=1, (true, false)) | (1, (false, false)) if count > 1 => {
+            (new.last, new.last_origin, new.count) = (first, first_origin, 1);
+        }
+        (count, _) => new.count = count.max(1 + i64::from(last > first)),
+    }
+    let mut known = std::mem::take(&mut in_spans[0]);
+    known.retain(|known| known.first <= new.last && known.last >= new.first);
+    if known.iter().any(|known| known.first <= new.first && known.last >= new.last) {
+        return Ok(0);
+    }
+    let joined = join(new, &known);
+    let delete = "DELETE FROM sighting_span WHERE pairing = ? AND first = ?";
+    for Span { first, .. } in &known {
+        database.prepare_cached(delete)?.execute([pairing, *first])?;
+    }
+    let insert =
+        "INSERT INTO sighting_span (pairing, first, last, count, first_origin, last_origin)
+        VALUES (?, ?, ?, ?, ?, ?)";
+    let Span { first, last, count, first_origin, last_origin } = joined;
+    let row = [pairing, first, last, count, first_origin, last_origin];
+    database.prepare_cached(insert)?.execute(row)?;
+    Ok(1)
+}
+
+impl Span {
+    /// About how many of its sightings are in a time.
+    fn part(&self, from: i64, to: i64) -> i64 {
+        let whole = i128::from(self.last) - i128::from(self.first);
+        let part = i128::from(self.last.min(to)) - i128::from(self.first.max(from));
+        match whole {
+            0 => self.count,
+            _ => ((i128::from(self.count) * part.max(0) + whole / 2) / whole) as i64,
+        }
+    }
+}
+
+/// The span that a new one and the known ones that it overlaps are together. Of the new one, what is outside of the known ones is added; if
+/// it has all of them, it may be a later state of the same.
+fn join(new: Span, known: &[Span]) -> Span {
+    let mut all = new;
+    let (mut sum, mut outside) = (0, new.count);
+    for known in known {
+        if known.first <= all.first {
+            (all.first, all.first_origin) = (known.first, known.first_origin);
+        }
+        if known.last >= all.last {
+            (all.last, all.last_origin) = (known.last, known.last_origin);
+        }
+        sum += known.count;
+        outside -= new.part(known.first, known.last);
+    }
+    let has_all = (all.first, all.last) == (new.first, new.last);
+    all.count = if has_all { sum.max(new.count) } else { sum + outside.max(0) };
+    all
+}
+
+/// How many sightings of a pairing are in a time that a span could have, and the first and the last time of them.
+fn single_in(
+    database: &Connection,
+    pairing: i64,
+    (first, last): (i64, i64),
+) -> rusqlite::Result<(i64, i64, i64)> {
     let single = format!(
-        "SELECT (SELECT count(*) FROM sighting WHERE pairing = ?1 AND time >= ?2 AND time <= ?3 AND origin NOT IN ({0}))
-        + (SELECT count(*) FROM recent_sighting WHERE pairing = ?1 AND {1}
+        "SELECT count(*), CAST(coalesce(min(time), ?4) AS INTEGER), CAST(coalesce(max(time), ?5) AS INTEGER) FROM (
+        SELECT time FROM sighting WHERE pairing = ?1 AND time >= ?2 AND time <= ?3 AND origin NOT IN ({0})
+        UNION ALL SELECT slot - shift FROM recent_sighting WHERE pairing = ?1 AND {1}
             AND origin NOT IN ({0}) AND {NOT_FILED})",
         not_of_span(),
         recent_between("?2", "?3 + 1")
     );
-    let single: rusqlite::Result<i64> =
-        database.prepare_cached(&single)?.query_row([pairing, first, last], |row| row.get(0));
-    count -= single?;
-    let known = "SELECT coalesce(min(first) <= ?2 AND max(last) >= ?3, 0), coalesce(max(count), 0)
-        FROM sighting_span WHERE pairing = ?1 AND first <= ?3 AND last >= ?2";
-    let (is_known, of_known) =
-        database.prepare_cached(known)?.query_row([pairing, first, last], |row| {
-            Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?))
-        })?;
-    if is_known || count <= 0 {
-        return Ok(0);
-    }
-    let insert = "INSERT OR REPLACE INTO sighting_span (pairing, first, last, count, first_origin, last_origin)
-        SELECT ?1, min(first), max(last), ?4, (SELECT first_origin FROM ends ORDER BY first LIMIT 1),
-            (SELECT last_origin FROM ends ORDER BY last DESC LIMIT 1)
-        FROM ends";
-    let ends = "WITH ends AS (SELECT ?2 AS first, ?3 AS last, ?5 AS first_origin, ?6 AS last_origin
-        UNION ALL SELECT first, last, first_origin, last_origin FROM sighting_span
-        WHERE pairing = ?1 AND first <= ?3 AND last >= ?2)";
-    let row = [pairing, first, last, count.max(of_known).max(2), first_origin, span.last_origin];
-    database.prepare_cached(&format!("{ends} {insert}"))?.execute(row)?;
-    let joined = "DELETE FROM sighting_span WHERE pairing = ?1 AND first <= ?3 AND last >= ?2
-        AND first > (SELECT min(first) FROM sighting_span WHERE pairing = ?1 AND first <= ?3 AND last >= ?2)";
-    database.prepare_cached(joined)?.execute([pairing, first, last])?;
-    Ok(1)
+    database.prepare_cached(&single)?.query_row([pairing, first, last, i64::MAX, i64::MIN], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })
+}
+
+/// The spans of a pairing that have a part in a time.
+fn spans_in(
+    database: &Connection,
+    pairing: i64,
+    (first, last): (i64, i64),
+) -> rusqlite::Result<Vec<Span>> {
+    let known = "SELECT first, last, count, first_origin, last_origin FROM sighting_span
+        WHERE pairing = ? AND first > ? AND first <= ? AND last >= ? ORDER BY first";
+    let mut known = database.prepare_cached(known)?;
+    // None is longer than a day.
+    let from = first.saturating_sub(86_400 * SECOND);
+    let known = known.query_map([pairing, from, last, first], |row| {
+        let [first, last, count] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        let [first_origin, last_origin] = [row.get(3)?, row.get(4)?];
+        Ok(Span { first, last, count, first_origin, last_origin })
+    })?;
+    known.collect()
 }
 
 /// The times of its second.
@@ -394,5 +500,115 @@ mod tests {
         }
         assert_eq!(second_of(UnixTime::new(-1, 5)), (-SECOND, 0));
         assert_eq!(second_of(UnixTime::new(7, 0)), (7 * SECOND, 8 * SECOND));
+    }
+
+    /// Spans that overlap become one, and no sighting is counted twice or not at all: for what overlaps, their numbers are taken in
+    /// proportion.
+    #[test]
+    fn spans_that_overlap() {
+        let span =
+            |first, last, count| Span { first, last, count, first_origin: 0, last_origin: 1 };
+        for (new, known, expected) in [
+            (span(59, 120, 120), vec![span(0, 60, 120)], (0, 120, 238)),
+            (span(50, 100, 10), vec![span(0, 60, 120), span(90, 150, 120)], (0, 150, 246)),
+            (span(0, 120, 240), vec![span(0, 60, 120)], (0, 120, 240)), // a later state
+            (span(0, 120, 240), vec![span(0, 40, 120), span(80, 110, 200)], (0, 120, 320)),
+            (span(60, 120, 61), vec![span(0, 60, 61)], (0, 120, 122)),
+            (span(5, 5, 1), vec![], (5, 5, 1)),
+        ] {
+            let Span { first, last, count, .. } = join(new, &known);
+            assert_eq!((first, last, count), expected);
+        }
+    }
+
+    fn database() -> Connection {
+        let mut database = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        database.execute_batch("PRAGMA foreign_keys = off").unwrap();
+        database
+    }
+
+    fn spans(database: &Connection) -> String {
+        let all = "SELECT coalesce(group_concat(printf('%d:%d-%d=%d', pairing, first / 1000000000, last / 1000000000, count), ' '), '')
+            FROM sighting_span";
+        database.query_row(all, [], |row| row.get(0)).unwrap()
+    }
+
+    fn line(ring: &str, (first, last): (i64, i64), sightings: u64) -> HistorySighting {
+        let last = UnixTime::from_nanos(last * SECOND);
+        HistorySighting {
+            place: HistoryPlace {
+                host: "here".into(),
+                ring: ring.into(),
+                interface: "eth0".into(),
+                ..HistoryPlace::default()
+            },
+            time: UnixTime::from_nanos(first * SECOND),
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            ip: "10.0.0.1".parse().unwrap(),
+            source: None,
+            origin: 1,
+            times: HistoryCount { count: 1, nth: 1, before: 0 },
+            span: Some(HistorySpan { last, last_origin: 1, sightings }),
+        }
+    }
+
+    /// A span is not added where rows without a ring are the same ones, and the reverse; whatever is there first, and how often it comes.
+    #[test]
+    fn spans_and_rows_without_a_ring() {
+        const LATE: i64 = 1_800_000_000;
+        let day = (LATE, LATE + 3_000);
+        for (first, second) in [("", "ring"), ("ring", "")] {
+            let (database, mut cache) = (database(), Cache::default());
+            let mut add = |line: &HistorySighting| cache.add_sighting(&database, line).unwrap();
+            // Single ones, and then the same as a span.
+            for second in (0..=3_000).step_by(30) {
+                let single = line(first, (LATE + second, 0), 1);
+                assert_eq!(add(&HistorySighting { span: None, ..single }), 1);
+            }
+            assert_eq!(add(&line(second, day, 101)), 0);
+            assert_eq!(add(&line(first, day, 101)), 0);
+            assert_eq!(spans(&database), "");
+            // A span, and then the same, and a part of it, elsewhere.
+            let later = (LATE + 4_000, LATE + 7_000);
+            assert_eq!(add(&line(first, later, 101)), 1);
+            assert_eq!(add(&line(second, later, 101)), 0);
+            assert_eq!(add(&line(second, (LATE + 5_000, LATE + 6_000), 34)), 0);
+            // One that lasts longer adds what is new, once.
+            assert_eq!(add(&line(second, (LATE + 4_000, LATE + 8_000), 135)), 1);
+            assert_eq!(add(&line(second, (LATE + 4_000, LATE + 8_000), 135)), 0);
+            let sum = "SELECT sum(count) FROM sighting_span";
+            assert_eq!(database.query_row(sum, [], |row| row.get::<_, i64>(0)), Ok(135));
+        }
+    }
+
+    /// A span that became a single sighting moves as one; one that is between two known ones joins them; and few sightings that lie
+    /// elsewhere in its time do not stand for it.
+    #[test]
+    fn spans_are_joined() {
+        const LATE: i64 = 1_800_000_000;
+        let (database, mut cache) = (database(), Cache::default());
+        let mut add = |first: i64, last: i64, count| {
+            let line = line("ring", (LATE + first, LATE + last), count);
+            cache.add_sighting(&database, &line).unwrap()
+        };
+        assert_eq!(add(0, 0, 1), 1);
+        assert_eq!((add(100, 160, 61), add(190, 250, 61)), (1, 1));
+        assert_eq!(add(150, 200, 51), 1);
+        assert_eq!(add(150, 200, 51), 0);
+        let single = "INSERT INTO sighting VALUES (1, ?1 + 500000000000, 0, 0), (1, ?1 + 500000000000, 0, 1), (1, ?1 + 500000000000, 0, 2)";
+        database.execute(single, [LATE * SECOND]).unwrap();
+        assert_eq!(add(400, 900, 3), 1);
+        assert_eq!(add(400, 900, 3), 0);
+        // All but one of a span are there.
+        let single = "INSERT INTO sighting VALUES (1, ?1 + 2000000000000, 0, 0), (1, ?1 + 2030000000000, 0, 0)";
+        database.execute(single, [LATE * SECOND]).unwrap();
+        assert_eq!((add(2_000, 2_060, 3), add(2_000, 2_060, 3)), (1, 0));
+        let all = spans(&database);
+        let known =
+            [(0, 0, 1), (100, 250, 61 + 61 + 51 - 10 - 10), (400, 900, 2), (2_060, 2_060, 1)];
+        let known =
+            known.map(|(from, to, count)| format!("1:{}-{}={count}", LATE + from, LATE + to));
+        assert_eq!(all, known.join(" "));
     }
 }

@@ -2,6 +2,8 @@
 //! It trusts the owner of the database, and what other programs of that user do with the file.
 #![forbid(unsafe_code)]
 
+mod background;
+mod clock_check;
 mod compaction;
 mod database_file;
 mod delete_trigger;
@@ -54,8 +56,9 @@ struct Options {
     retention: Option<u32>,
 
     /// Compact sightings that are older than DAYS: those of a MAC with an address that are at most ten minutes apart become one span
-    /// with first, last and number, for ever; 0: keep each one. Answers of aw-query have the same MACs, addresses and times
-    #[arg(long, value_name = "DAYS", default_value = "0", value_parser = parse_raw_days)]
+    /// with first, last and number, for ever; 0: keep each one. Answers of aw-query have the same MACs, addresses and times. A database of
+    /// an earlier release is compacted from the day after its first start on
+    #[arg(long, value_name = "DAYS", default_value = "7", value_parser = parse_raw_days)]
     raw_days: u32,
 
     /// Commit at most once in TIME, such as 1s or 5m; earlier when a quarter of the ring is not committed. A question does not see
@@ -138,9 +141,8 @@ fn main() -> ExitCode {
     if let Some(Command::Import { file }) = command {
         // A database of addrwatch is opened later, with the log beside it.
         let source = std::path::absolute(&file).ok().filter(|_| file != Path::new("-"));
-        let source = source.as_deref().and_then(Path::parent);
-        let source = source.map(|directory| Access::Read(directory.into()));
-        let files: Vec<_> = [files, source.into_iter().collect()].concat();
+        let source = source.as_deref().map_or(Vec::new(), source_access);
+        let files: Vec<_> = [files, source].concat();
         let plan = Plan { files, ..Plan::default() };
         return import("aw-sqlite", &rings, &file, owner(&path), &plan, || {
             SqliteTarget::open(path.clone(), &table.unwrap_or_else(ViewName::of_database))
@@ -167,9 +169,33 @@ fn database_of(
     named.or_else(of_service).unwrap_or_else(|| state.join("addrwatch.db"))
 }
 
+/// What an import reads: the directory of a file, in which the log of a database lies. In the root directory the files themselves.
+fn source_access(path: &Path) -> Vec<Access> {
+    match path.parent().filter(|directory| directory.parent().is_some()) {
+        Some(directory) => vec![Access::Read(directory.into())],
+        None => {
+            let file = |end: &str| {
+                let mut name = path.as_os_str().to_owned();
+                name.push(end);
+                Access::Read(name.into())
+            };
+            ["", "-wal", "-shm"].map(file).into()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_import_of_a_file_in_the_root_directory() {
+        let read = |paths: &[&str]| -> Vec<Access> {
+            paths.iter().map(|path| Access::Read(path.into())).collect()
+        };
+        assert_eq!(source_access(Path::new("/srv/a.db")), read(&["/srv"]));
+        assert_eq!(source_access(Path::new("/a.db")), read(&["/a.db", "/a.db-wal", "/a.db-shm"]));
+    }
 
     /// Also where the program has a directory of its own, as packages make it.
     #[test]

@@ -7,23 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::warn;
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use shm_layout::UnixTime;
+use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::row_writer::RowWriter;
+use crate::{
+    clock_check::{CLOCK_SET, CLOCK_SET_WITHOUT_RING, ClockState, nanos},
+    row_writer::RowWriter,
+};
 
 /// Pairings that one step examines, if there is nothing to delete.
 const PAIRINGS_PER_STEP: i64 = 1000;
-/// A clock that is further ahead than this may be wrong: nothing is deleted for the time of the suspension.
 const DAY: Duration = Duration::from_secs(86_400);
-const MAX_AHEAD: Duration = DAY;
-const SUSPENSION: Duration = Duration::from_secs(3_600);
 
-/// Times before this one are those of a clock that was not set.
-const CLOCK_SET: i64 = UnixTime::CLOCK_SET.as_nanos();
-/// The same for rows without a ring, 2000-01-01: addrwatch wrote true times long before `CLOCK_SET`.
-const CLOCK_SET_WITHOUT_RING: i64 = 946_684_800_000_000_000;
 /// Rows from this time on are to be deleted, those without a date included.
 const UNDATED: i64 = i64::MIN;
 /// No row is older.
@@ -38,12 +32,6 @@ pub struct Retention {
     pass: Option<DeletionPass>,
     /// When the last pass began.
     began: Option<Instant>,
-    /// The wall clock at the last call, and when that was.
-    last_clock: Option<(i64, Instant)>,
-    /// The newest sighting confirms the clock, or the suspension is over.
-    clock_trusted: bool,
-    /// When deleting was suspended.
-    suspended: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -53,15 +41,12 @@ struct DeletionPass {
     now: i64,
     /// The id of the last pairing that was examined.
     pairing: i64,
-    /// The newest sighting found so far, while the clock is not trusted yet.
-    newest: i64,
 }
 
 impl Retention {
     pub fn new(days: Option<u32>) -> Self {
         let keep = days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
-        // Without a time to keep, nothing depends on the clock.
-        Retention { keep, clock_trusted: keep.is_none(), ..Retention::default() }
+        Retention { keep, ..Retention::default() }
     }
 
     /// Begins the current pass again: a failure rolled back what it did.
@@ -71,32 +56,31 @@ impl Retention {
         }
     }
 
+    /// Whether sightings are deleted: then the clock matters.
+    pub fn is_on(&self) -> bool {
+        self.keep.is_some()
+    }
+
     /// The time before which sightings are to be deleted, while a pass is due. A pass begins at the start,
     /// and then after each 24th of the time to keep, at least once a day: so a page of old rows is
     /// written once in a pass, and not for each event.
-    pub fn due(&mut self) -> Option<i64> {
-        self.due_at(UnixTime::now().as_nanos(), Instant::now())
-    }
-
-    fn due_at(&mut self, wall: i64, steady: Instant) -> Option<i64> {
+    pub fn due(&mut self, (wall, state): (i64, ClockState), steady: Instant) -> Option<i64> {
         let Some(keep) = self.keep else { return self.due_without_limit(steady) };
-        if wall < CLOCK_SET {
-            return None; // a machine without a battery for its clock has just started
-        }
-        if let Some((before, at)) = self.last_clock.replace((wall, steady)) {
-            let ahead = wall.saturating_sub(before) - nanos(steady - at);
-            self.suspend_if_ahead(ahead, "the time that has passed", steady);
-        }
-        if self.suspended.is_some_and(|since| steady - since < SUSPENSION) {
-            return None;
+        match state {
+            ClockState::Unset | ClockState::Unverified => return None,
+            ClockState::Suspended => {
+                self.pass = None;
+                return None;
+            }
+            ClockState::Resumed => self.began = None,
+            ClockState::Trusted => {}
         }
         let pause = (keep / 24).min(DAY);
-        if self.suspended.take().is_some()
-            || self.pass.is_none() && self.began.is_none_or(|began| steady - began >= pause)
-        {
+        let is_due = self.pass.is_none() && self.began.is_none_or(|began| steady - began >= pause);
+        if is_due {
             self.began = Some(steady);
             let before = wall.saturating_sub(nanos(keep));
-            self.pass = Some(DeletionPass { before, now: wall, pairing: 0, newest: i64::MIN });
+            self.pass = Some(DeletionPass { before, now: wall, pairing: 0 });
         }
         self.pass.map(|pass| pass.before)
     }
@@ -105,52 +89,9 @@ impl Retention {
     fn due_without_limit(&mut self, steady: Instant) -> Option<i64> {
         if self.pass.is_none() && self.began.is_none_or(|began| steady - began >= DAY) {
             self.began = Some(steady);
-            self.pass = Some(DeletionPass { before: NEVER, now: NEVER, pairing: 0, newest: NEVER });
+            self.pass = Some(DeletionPass { before: NEVER, now: NEVER, pairing: 0 });
         }
         self.pass.map(|pass| pass.before)
-    }
-
-    /// Suspends deleting if the clock is so far ahead that it may be wrong.
-    fn suspend_if_ahead(&mut self, ahead: i64, of: &str, now: Instant) {
-        if ahead > nanos(MAX_AHEAD) {
-            let days = ahead / nanos(MAX_AHEAD);
-            warn(format_args!(
-                "the clock is {days} days ahead of {of}: nothing is deleted for an hour (correct the clock if it is wrong)"
-            ));
-            (self.suspended, self.pass, self.clock_trusted) = (Some(now), None, true);
-        }
-    }
-
-    /// Searches for a sighting that is about as new as the clock. Returns true if there is more to do.
-    fn verify_clock(&mut self, database: &Connection) -> rusqlite::Result<bool> {
-        let Some(pass) = &mut self.pass else { return Ok(false) };
-        let now = pass.now;
-        let newest = "SELECT max(id), max(max(coalesce((SELECT max(time) FROM sighting
-                WHERE pairing = id AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END), ?5),
-                coalesce((SELECT max(last) FROM sighting_span WHERE pairing = id), ?5)))
-            FROM (SELECT pairing.id AS id, ring FROM pairing LEFT JOIN place ON place.id = place
-                WHERE pairing.id > ?1 ORDER BY pairing.id LIMIT ?2)";
-        let row = |row: &Row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?));
-        let values = [pass.pairing, PAIRINGS_PER_STEP, CLOCK_SET_WITHOUT_RING, CLOCK_SET, i64::MIN];
-        let (last, time) = database.prepare_cached(newest)?.query_row(values, row)?;
-        pass.newest = pass.newest.max(time.unwrap_or(i64::MIN));
-        if pass.pairing == 0 {
-            let newest = "SELECT max(slot) FROM recent_sighting WHERE slot >= ?";
-            let recent = database
-                .prepare_cached(newest)?
-                .query_row([CLOCK_SET], |row| row.get::<_, Option<i64>>(0))?;
-            pass.newest = pass.newest.max(recent.unwrap_or(i64::MIN));
-        }
-        self.clock_trusted = pass.newest >= now - nanos(MAX_AHEAD);
-        match last {
-            Some(last) if !self.clock_trusted => pass.pairing = last,
-            None if pass.newest > i64::MIN => {
-                let ahead = now.saturating_sub(pass.newest);
-                self.suspend_if_ahead(ahead, "the newest sighting", Instant::now());
-            }
-            _ => (self.clock_trusted, pass.pairing) = (true, 0), // or there is nothing to delete
-        }
-        Ok(self.pass.is_some())
     }
 
     /// Deletes at most `rows` rows, in the caller's transaction. Returns true if there may be more. Recent sightings must be new
@@ -161,9 +102,6 @@ impl Retention {
         writer: &mut RowWriter,
         rows: usize,
     ) -> rusqlite::Result<bool> {
-        if !self.clock_trusted {
-            return self.verify_clock(database);
-        }
         let Some(pass) = &mut self.pass else { return Ok(false) };
         let mut left = rows;
         let mut recent = None;
@@ -208,24 +146,22 @@ impl Retention {
     }
 }
 
-fn nanos(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
-}
-
 fn oldest_sighting(database: &Connection, pairing: i64) -> rusqlite::Result<Option<i64>> {
-    let oldest = "SELECT min(time) FROM (SELECT min(time) AS time FROM sighting WHERE pairing = ?1
+    // Other programs may have stored what is no number.
+    let oldest = "SELECT CAST(min(time) AS INTEGER) FROM (SELECT min(time) AS time FROM sighting WHERE pairing = ?1
         UNION ALL SELECT min(first) FROM sighting_span WHERE pairing = ?1)";
     database.prepare_cached(oldest)?.query_row([pairing], |row| row.get(0))
 }
 
 /// The pairings of recent sightings, which have no index by pairing.
 fn recent_pairings(database: &Connection) -> rusqlite::Result<HashSet<i64>> {
-    let mut select = database.prepare_cached("SELECT DISTINCT pairing FROM recent_sighting")?;
+    let select = "SELECT DISTINCT CAST(pairing AS INTEGER) FROM recent_sighting";
+    let mut select = database.prepare_cached(select)?;
     select.query_map([], |row| row.get(0))?.collect()
 }
 
 fn oldest_change(database: &Connection) -> rusqlite::Result<Option<i64>> {
-    let oldest = "SELECT min(time) FROM config_change";
+    let oldest = "SELECT CAST(min(time) AS INTEGER) FROM config_change";
     database.prepare_cached(oldest)?.query_row([], |row| row.get(0))
 }
 
@@ -250,15 +186,25 @@ fn delete_sightings(
     Ok(deleted)
 }
 
-/// Deletes the spans of a pairing that are old, and cuts the others: a pairing has few of them. A span has no sighting at the cut,
-/// but some within ten minutes.
+/// Deletes the spans of a pairing that are old, and cuts the one that lasts longer: a pairing has few of them. A span has no sighting
+/// at the cut, but some within ten minutes.
 fn delete_spans(database: &Connection, pairing: i64, before: i64) -> rusqlite::Result<usize> {
     let delete = "DELETE FROM sighting_span WHERE pairing = ? AND last < ?";
     let deleted = database.prepare_cached(delete)?.execute([pairing, before])?;
-    let cut = "UPDATE sighting_span SET first = ?2,
-        count = max(1 + (last > ?2), CAST(round(count * (1.0 * (last - ?2) / (last - first))) AS INTEGER))
-        WHERE pairing = ?1 AND first < ?2";
-    Ok(deleted + database.prepare_cached(cut)?.execute([pairing, before])?)
+    let older = "SELECT EXISTS (SELECT 1 FROM sighting_span WHERE pairing = ? AND first < ?)";
+    if !database.prepare_cached(older)?.query_row([pairing, before], |row| row.get(0))? {
+        return Ok(deleted);
+    }
+    // One row, also if another program added spans that overlap. The last origin is that of the last time.
+    let part = "max(1 + (last > ?2), CAST(round(count * (1.0 * (last - ?2) / max(last - first, 1))) AS INTEGER))";
+    let cut = format!(
+        "INSERT OR REPLACE INTO sighting_span (pairing, first, last, count, first_origin, last_origin)
+        SELECT pairing, ?2, max(last), sum(CASE WHEN first < ?2 THEN {part} ELSE count END), first_origin, last_origin
+        FROM sighting_span WHERE pairing = ?1 AND first <= ?2 GROUP BY pairing"
+    );
+    database.prepare_cached(&cut)?.execute([pairing, before])?;
+    let begun = "DELETE FROM sighting_span WHERE pairing = ? AND first < ?";
+    Ok(deleted + database.prepare_cached(begun)?.execute([pairing, before])?)
 }
 
 /// Deletes the oldest configuration changes, at most `rows`.
@@ -334,7 +280,7 @@ fn oldest_to_delete(
     if oldest.is_none_or(|oldest| oldest >= set) {
         return Ok(oldest.filter(|oldest| *oldest < pass.before));
     }
-    let select = "SELECT found FROM undated WHERE pairing = ?";
+    let select = "SELECT CAST(found AS INTEGER) FROM undated WHERE pairing = ?";
     let found = database.prepare_cached(select)?.query_row([pairing], |row| row.get::<_, i64>(0));
     match found.optional()? {
         Some(found) if found < pass.before => return Ok(Some(UNDATED)),

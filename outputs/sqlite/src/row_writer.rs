@@ -9,7 +9,11 @@ use aw_output::{Entry, warn};
 use rusqlite::{Connection, OptionalExtension, params};
 use shm_layout::{ConfigChange, Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
 
-use crate::filing::{filed_before, insert, insert_recent};
+use crate::{
+    clock_check::{CLOCK_SET, CLOCK_SET_WITHOUT_RING},
+    compaction::examine_again,
+    filing::{filed_before, insert, insert_recent},
+};
 
 /// The origin of a router's report: the number after addrwatch's own origins.
 const MACUPD: u8 = 6;
@@ -153,6 +157,15 @@ impl RowWriter {
         }
         if self.rings.len() > CACHED_RINGS {
             self.rings.clear(); // the events that have its indices are written
+        }
+        // What comes late, from a spool or another ring, may be near to what is compacted already.
+        let times = |rows: &[(i64, i64, i64)], set: i64| {
+            rows.iter().map(|(_, time, _)| *time).filter(|time| *time >= set).min()
+        };
+        let [new, old] =
+            [times(&self.sightings, CLOCK_SET), times(&self.imported, CLOCK_SET_WITHOUT_RING)];
+        if let Some(oldest) = new.into_iter().chain(old).min() {
+            examine_again(database, oldest)?;
         }
         let filed_before = if self.sightings.is_empty() { 0 } else { filed_before(database)? };
         let mut recent = 0;
@@ -336,5 +349,28 @@ mod tests {
         assert!(vlans.is_disjoint(&places) && routers.is_disjoint(&places));
         let count = "SELECT count(*) FROM place WHERE vlan = -1 AND outer_vlan = -1";
         assert_eq!(database.query_row(count, [], |row| row.get::<_, i64>(0)), Ok(1));
+    }
+
+    /// What comes late, from before what is compacted, is examined by the next pass; unless its clock was not set.
+    #[test]
+    fn late_rows() {
+        let mut database = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        database.execute_batch("PRAGMA foreign_keys = off").unwrap();
+        let (late, compacted) = (CLOCK_SET + 5, CLOCK_SET + 100);
+        let mut writer = RowWriter::default();
+        let mut until = |rows: &[i64], imported: &[i64]| {
+            let progress = "UPDATE span_progress SET until = ?1, before = ?1";
+            database.execute(progress, [compacted]).unwrap();
+            writer.sightings.extend(rows.iter().map(|time| (1, *time, 0)));
+            writer.imported.extend(imported.iter().map(|time| (1, *time, 0)));
+            writer.write_rows(&database).unwrap();
+            let until = "SELECT until FROM span_progress WHERE until = before";
+            database.query_row(until, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        assert_eq!(until(&[compacted, compacted + 5, 77], &[]), compacted);
+        assert_eq!(until(&[compacted, late], &[]), late);
+        let old = CLOCK_SET_WITHOUT_RING + 5;
+        assert_eq!(until(&[], &[77, old]), old);
     }
 }

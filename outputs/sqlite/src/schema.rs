@@ -11,7 +11,7 @@ use std::str::FromStr;
 use aw_database::{FILING, FILING_COLUMNS, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN, SPAN_COLUMNS};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::delete_trigger;
+use crate::{compaction, delete_trigger};
 
 /// Application id in the header of the file: "AWhi".
 const APPLICATION: i32 = 0x4157_6869;
@@ -80,7 +80,7 @@ const ADDITIONS: &str = "
         count INTEGER NOT NULL, first_origin INTEGER NOT NULL, last_origin INTEGER NOT NULL,
         PRIMARY KEY (pairing, first)
     ) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS span_progress ( -- how far the compaction of old sightings is
+    CREATE TABLE IF NOT EXISTS span_progress ( -- how far the compaction of old sightings is; time: without a pass, none begins before
         until INTEGER NOT NULL, before INTEGER NOT NULL, pairing INTEGER NOT NULL, time INTEGER NOT NULL
     );
     CREATE TABLE IF NOT EXISTS undated (
@@ -207,7 +207,7 @@ impl From<rusqlite::Error> for Unusable {
 /// Creates what is missing, in one transaction. A table that addrwatch created gets another name, and is
 /// part of the view until all its rows are imported.
 pub fn prepare(database: &mut Connection, view: &ViewName) -> Result<(), Unusable> {
-    let is_ours = is_ours(database)?;
+    let (is_ours, is_new) = (is_ours(database)?, is_empty(database)?);
     let transaction = database.transaction()?;
     if !is_ours {
         create_tables(&transaction)?;
@@ -222,6 +222,7 @@ pub fn prepare(database: &mut Connection, view: &ViewName) -> Result<(), Unusabl
     if version(&transaction)? != VERSION {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
+    compaction::prepare(&transaction, is_new)?;
     prepare_view(&transaction, view)?;
     Ok(transaction.commit()?)
 }

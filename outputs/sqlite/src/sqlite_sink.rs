@@ -21,11 +21,11 @@ use rustix::{
 use shm_layout::RingName;
 
 use crate::{
-    compaction::Compaction,
+    background::{Background, remedy},
+    compaction,
     database_file::{self, FileId},
     filing::Filing,
     legacy_import::LegacyImport,
-    retention::Retention,
     row_writer::RowWriter,
     schema::{self, Unusable, ViewName},
 };
@@ -37,8 +37,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(200);
 /// milliseconds, and some tens of milliseconds.
 const STEP_BUSY: usize = 1000;
 const STEP_IDLE: usize = 10_000;
-/// Rows that are filed at once: more than a transaction of events adds, so that the new rows have a bound while events never pause.
-const STEP_FILING: usize = 32_768;
 
 /// The options of the database.
 pub struct DatabaseSettings {
@@ -58,18 +56,17 @@ pub struct SqliteSink {
     failed_file: Option<FileId>,
     /// The file was moved away, and another program still uses it.
     moved: Condition,
-    retention: Retention,
-    compaction: Compaction,
+    background: Background,
 }
 
 /// An open database, with what is cached of it: a rollback discards both.
-struct OpenDatabase {
-    connection: Connection,
+pub struct OpenDatabase {
+    pub connection: Connection,
     /// To notice when the file is moved away.
     file: FileId,
-    rows: RowWriter,
-    import: Option<LegacyImport>,
-    filing: Filing,
+    pub rows: RowWriter,
+    pub import: Option<LegacyImport>,
+    pub filing: Filing,
     /// For readers of snapshots. It is closed after the connection, see `database_file::open_lock`.
     lock: File,
 }
@@ -78,10 +75,9 @@ impl SqliteSink {
     /// Opens the database. A failure that may be temporary is not an error here: the run loop tries again.
     pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
         require_directory(&settings.path)?;
-        let retention = Retention::new(settings.retention);
-        let compaction = Compaction::new(settings.raw_days);
+        let background = Background::new(settings.retention, settings.raw_days);
         let (database, failed_file, moved) = (None, None, Condition::default());
-        let mut sink = SqliteSink { settings, database, failed_file, moved, retention, compaction };
+        let mut sink = SqliteSink { settings, database, failed_file, moved, background };
         match sink.open() {
             Ok(database) => sink.database = Some(database),
             Err(Unusable::Foreign(why)) => return Err(failed(sink.open_failure(&why))),
@@ -110,16 +106,25 @@ impl SqliteSink {
                     Err(error) => return Err(database_file::as_sqlite(error.into()).into()),
                 }
             }
-            let is_older = loop {
+            let (is_older, has_spans) = loop {
                 let snapshot = Snapshot::open(&path)?;
                 let found = schema::is_older(&snapshot.database, &settings.view);
+                let has_spans = compaction::has_spans(&snapshot.database);
                 if snapshot.is_intact()? {
-                    break found?;
+                    break (found?, has_spans.unwrap_or(false));
                 }
             };
             let converted =
                 if is_older { "; its older tables are converted at the start" } else { "" };
-            Ok(format!("{shown} can be written{converted}"))
+            let compacted = match settings.raw_days {
+                0 => String::new(),
+                _ if has_spans => String::new(),
+                days => format!(
+                    "; {}sightings that are older than --raw-days ({days}) will be compacted into spans, 0 keeps each one",
+                    if is_older { "from a day after the start on, " } else { "" }
+                ),
+            };
+            Ok(format!("{shown} can be written{converted}{compacted}"))
         };
         require_directory(&path).map_err(|error| vec![error.to_string()])?;
         found().map_err(|why| match why {
@@ -128,10 +133,11 @@ impl SqliteSink {
         })
     }
 
-    fn open(&self) -> Result<OpenDatabase, Unusable> {
+    fn open(&mut self) -> Result<OpenDatabase, Unusable> {
         let DatabaseSettings { path, view, .. } = &self.settings;
         let (connection, lock) = open_connection(path, view, self.failed_file, BUSY_TIMEOUT)?;
         let import = LegacyImport::find(&connection, "")?;
+        self.background.opened(&connection);
         let file = database_file::file_id(path).unwrap_or_default();
         let (rows, filing) = (RowWriter::default(), Filing::new(&connection)?);
         Ok(OpenDatabase { connection, file, rows, import, filing, lock })
@@ -166,7 +172,7 @@ impl SqliteSink {
         self.failed_file = done.is_err().then_some(database.file);
         match done {
             Ok(_) => self.database = Some(database),
-            Err(_) => self.retention.restart_pass(), // dropping the connection rolls back
+            Err(_) => self.background.restart(), // dropping the connection rolls back
         }
         done.map_err(|error| self.write_failure(error))
     }
@@ -177,48 +183,13 @@ impl SqliteSink {
 
     /// Takes one step of the import, or else of filing, of the retention, or of compaction. Returns true if there is more to do.
     fn background_step(&mut self, rows: usize) -> SinkResult<bool> {
-        let due = self.retention.due();
-        let compaction = &self.compaction;
-        let has_work = |database: &OpenDatabase| {
-            let OpenDatabase { connection, import, filing, .. } = database;
-            let has_work = || {
-                Ok::<_, rusqlite::Error>(
-                    filing.is_due(connection)? || compaction.may_be_due(connection)?,
-                )
-            };
-            import.is_some() || has_work().unwrap_or(true)
-        };
-        if due.is_none() && !self.database.as_ref().is_none_or(has_work) {
-            return Ok(false);
-        }
-        let mut retention = std::mem::take(&mut self.retention);
-        let mut compaction = std::mem::take(&mut self.compaction);
-        let result = self.in_transaction(|database| {
-            let OpenDatabase { connection, rows: writer, import, filing, .. } = database;
-            if let Some(mut current) = import.take() {
-                *import = match current.step(connection, writer, rows)? {
-                    true => Some(current),
-                    false => LegacyImport::find(connection, &current.table)?,
-                };
-                return Ok(import.is_some() || due.is_some());
-            }
-            let compacted = compaction.due(connection)?;
-            if let Some(before) = due {
-                filing.want(connection, before)?;
-            }
-            if filing.is_due(connection)? {
-                // In smaller steps, it would write the same pages again and again.
-                return Ok(filing.step(connection, STEP_FILING)? || due.or(compacted).is_some());
-            }
-            if due.is_none() {
-                return compaction.step(connection, rows);
-            }
-            filing.added(writer.write_rows(connection)?); // without them, a new pairing would seem to have no rows
-            Ok(retention.step(connection, writer, rows)? || compacted.is_some())
-        });
-        (self.retention, self.compaction) = (retention, compaction);
+        let Some(due) = self.background.due(self.database.as_ref()) else { return Ok(false) };
+        let none = Background::new(None, 0);
+        let mut background = std::mem::replace(&mut self.background, none);
+        let result = self.in_transaction(|database| background.step(database, due, rows));
+        self.background = background;
         if result.is_err() {
-            self.retention.restart_pass();
+            self.background.restart();
         }
         result
     }
@@ -295,16 +266,7 @@ pub fn write_failure(path: &Path, error: rusqlite::Error) -> String {
     {
         return format!("write {shown}: {why}");
     }
-    let remedy = match code {
-        Some(ErrorCode::DiskFull) => " (free space on its disk)",
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            " by another program (end its transaction)"
-        }
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            " (move it away with its -wal file, or repair it with sqlite3's .recover)"
-        }
-        _ => "",
-    };
+    let remedy = remedy(&error);
     format!("write {shown}: {error}{remedy}")
 }
 

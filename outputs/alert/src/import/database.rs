@@ -34,7 +34,7 @@ const SIGHTINGS: &str = "
         printf('%02x:%02x:%02x:%02x:%02x:%02x', mac >> 40, mac >> 32 & 255, mac >> 24 & 255, mac >> 16 & 255,
             mac >> 8 & 255, mac & 255) AS mac_address, ip AS ip_address, origin
     FROM (SELECT pairing, time, origin FROM sighting UNION ALL SELECT pairing, time, origin FROM %r
-        UNION ALL SELECT pairing, first, first_origin FROM %s UNION ALL SELECT pairing, last, last_origin FROM %s)
+        UNION ALL SELECT pairing, first, first_origin FROM %s UNION ALL SELECT pairing, last, last_origin FROM %s WHERE last > first)
     JOIN pairing ON pairing.id = pairing JOIN place ON place.id = place";
 const HOSTS: &str = "interface_name, ip_address, ether_address, real_ether_address, first_seen, last_seen, prev_ether_address, prev_last_seen";
 /// Times are in UTC. hostwatch stores the MAC of the frame and that of the ARP message: the pairing has the latter. The

@@ -69,7 +69,7 @@ fn lines_are_read_as_written() {
         text(&lines[2]),
         "{\"time\":\"1969-12-31T23:59:55Z\",\"host\":\"gw\",\"interface\":\"eth0\",\"mac\":\"02:00:00:00:00:01\",\"ip\":\"192.0.2.1\",\"origin\":8}\n"
     );
-    assert_eq!(text(&lines[0]), "{\"addrwatch_history\":1}\n");
+    assert_eq!(text(&lines[0]), "{\"addrwatch_history\":2}\n");
 }
 
 #[test]
@@ -108,7 +108,9 @@ fn bad_lines() {
         let error = HistoryLine::parse(&bad).unwrap_err();
         assert!(error.contains(why), "{bad}: {error}");
     }
-    for bad in ["", "{}", "[]", "null", "{\"addrwatch_history\":2}", "\u{0}"] {
+    let earlier = HistoryLine::parse("{\"addrwatch_history\":1}");
+    assert_eq!(earlier, Ok(HistoryLine::Begin), "of the releases before spans");
+    for bad in ["", "{}", "[]", "null", "{\"addrwatch_history\":3}", "\u{0}"] {
         assert!(HistoryLine::parse(bad).is_err(), "{bad}");
     }
 }

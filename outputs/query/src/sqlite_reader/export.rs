@@ -8,7 +8,7 @@ use shm_layout::UnixTime;
 
 use super::{CHANGES, SqliteReader, failure};
 use crate::{
-    export::{ExportGroup, ExportPosition, Exporter, NthOfSecond},
+    export::{ExportGroup, ExportPosition, Exporter, NthOfSecond, PrintedSpan},
     history_reader::{parse_ip, parse_mac},
 };
 
@@ -112,9 +112,11 @@ impl SqliteReader {
             return Ok(true);
         };
         let source = parse_mac(group.source);
-        let (from, mut nth) = match &position.group {
-            Some(begun) if begun == group => (position.from, position.nth.clone()),
-            _ => (to.range.from, NthOfSecond::default()),
+        let (from, mut nth, mut spans) = match &position.group {
+            Some(begun) if begun == group => {
+                (position.from.max(to.range.from), position.nth.clone(), position.spans.clone())
+            }
+            _ => (to.range.from, NthOfSecond::default(), Vec::new()),
         };
         let ids: Vec<String> = members.iter().map(|member| member.id.to_string()).collect();
         let select = format!(
@@ -126,9 +128,9 @@ impl SqliteReader {
         );
         let mut statement = self.sql(self.snapshot.database.prepare(&select))?;
         let mut rows = self.sql(statement.query([from.as_nanos(), to.range.to.as_nanos()]))?;
-        // A span that the range cuts is exported as it is.
-        let is_begin = from == to.range.from;
-        let others = self.sql(self.others_of(members, (from, to.range.to), is_begin))?;
+        // A span that the range cuts is exported as it is. So is one that begins before the position, unless it is printed: it was
+        // compacted since, of sightings some of which are not printed. An import subtracts those that are.
+        let others = self.sql(self.others_of(members, (from, to.range.to), &spans))?;
         let mut others = others.into_iter().peekable();
         let mut filed: Option<Found> = None;
         let mut equal: Vec<Found> = Vec::new(); // in time and origin
@@ -166,7 +168,11 @@ impl SqliteReader {
                         outer_vlan: *outer_vlan,
                         router: router.clone(),
                     };
+                    let nth = if time < from { &mut NthOfSecond::default() } else { &mut nth };
                     let times = nth.next(time.seconds(), origin, count);
+                    if let Some(HistorySpan { last, sightings, .. }) = span {
+                        spans.push((members[member].id, time, last, sightings));
+                    }
                     to.sighting(HistorySighting {
                         place,
                         time,
@@ -185,6 +191,8 @@ impl SqliteReader {
                     }
                     (position.group, position.from) = (Some(group.clone()), time);
                     position.nth = nth.clone();
+                    spans.retain(|(_, _, last, _)| *last >= time);
+                    position.spans = spans.clone();
                 }
             }
             match next {
@@ -194,12 +202,13 @@ impl SqliteReader {
         }
     }
 
-    /// The new sightings of a group's members in a time range, and the spans, in the order of time and origin.
+    /// The new sightings of a group's members in a time range, and the spans, in the order of time and origin; without those that are
+    /// printed.
     fn others_of(
         &self,
         members: &[Member],
         (from, to): (UnixTime, UnixTime),
-        with_begun: bool,
+        printed: &[PrintedSpan],
     ) -> rusqlite::Result<Vec<Found>> {
         let mut all = Vec::new();
         let spans = format!(
@@ -220,7 +229,7 @@ impl SqliteReader {
                 let [time, last] = [row.get(0)?, row.get(1)?].map(UnixTime::from_nanos);
                 let sightings = row.get::<_, i64>(2)?.max(1) as u64;
                 let (origin, last_origin) = (row.get(3)?, row.get(4)?);
-                if time >= from || with_begun {
+                if !printed.contains(&(*id, time, last, sightings)) {
                     let span = Some(HistorySpan { last, last_origin, sightings });
                     all.push(Found { member, time, origin, count: 1, span });
                 }

@@ -1,42 +1,26 @@
 use super::*;
 use crate::schema;
 
-/// While the program runs: elapsed time is no step, and a step is trusted an hour later, unless it was reverted.
+/// A pass begins at the start and when the clock is trusted again; none while it may be wrong.
 #[test]
-fn a_clock_that_is_set_forward() {
-    let day = nanos(MAX_AHEAD);
-    let start = (20_000 * day, Instant::now());
+fn a_clock_that_may_be_wrong() {
+    use ClockState::{Resumed, Suspended, Trusted, Unset, Unverified};
+    let (start, now) = (Instant::now(), 20_000 * nanos(DAY));
     let mut retention = Retention::new(Some(30));
-    let mut at = |days: i64, hours: u64| {
-        let elapsed = Duration::from_secs(3_600 * hours);
-        let due = retention.due_at(start.0 + days * day + nanos(elapsed), start.1 + elapsed);
-        retention.pass = None; // as if it was complete
-        due.map(|before| (before + 30 * day - start.0) / day)
-    };
-    assert_eq!(at(0, 0), Some(0));
-    assert_eq!(at(0, 48), Some(2), "two days without a call are no step");
-    assert_eq!(at(40, 90), None);
-    assert_eq!(at(0, 90), None, "the clock was corrected");
-    assert_eq!(at(0, 91), Some(3));
-    assert_eq!(at(40, 120), None);
-    assert_eq!(at(40, 121), Some(45), "the clock is trusted after an hour");
-    assert_eq!(at(40, 122), None, "nothing is due");
-}
-
-/// A clock that is not set deletes nothing, and when it is set, that is no step.
-#[test]
-fn a_clock_that_is_not_set() {
-    let (start, now) = (Instant::now(), 20_000 * nanos(MAX_AHEAD));
-    let mut retention = Retention::new(Some(30));
-    assert_eq!(retention.due_at(nanos(Duration::from_secs(30)), start), None);
-    let set = start + Duration::from_secs(60);
-    assert_eq!(retention.due_at(now, set), Some(now - 30 * nanos(MAX_AHEAD)));
-    assert!(retention.suspended.is_none());
-    // It does not hide a step between two times.
-    retention.pass = None;
-    assert_eq!(retention.due_at(0, set), None);
-    assert_eq!(retention.due_at(now + 40 * nanos(MAX_AHEAD), set), None);
-    assert!(retention.suspended.is_some());
+    let due = Some(now - 30 * nanos(DAY));
+    for (state, hours, expected) in [
+        (Unset, 0, None),
+        (Unverified, 0, None),
+        (Trusted, 0, due),
+        (Trusted, 1, due), // it is not complete
+        (Suspended, 2, None),
+        (Trusted, 3, None), // it began less than a day ago
+        (Suspended, 4, None),
+        (Resumed, 5, due),
+    ] {
+        let steady = start + Duration::from_secs(3_600 * hours);
+        assert_eq!(retention.due((now, state), steady), expected, "{state:?}");
+    }
 }
 
 /// What was captured before the clock was set is kept for the retention time after a pass has found it, and no longer.
@@ -45,7 +29,7 @@ fn sightings_without_a_date() {
     let mut database = Connection::open_in_memory().unwrap();
     assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
     database.execute_batch("PRAGMA foreign_keys = off").unwrap(); // as in schema::SESSION
-    let day = nanos(MAX_AHEAD);
+    let day = nanos(DAY);
     let now = 20_000 * day;
     let insert = |pairing: i64, time: i64| {
         let pairing_row = "INSERT OR IGNORE INTO pairing (id, address, mac, place, ip) VALUES (?1, x'0a000001', ?1, 1, '10.0.0.1')";
@@ -55,7 +39,7 @@ fn sightings_without_a_date() {
     };
     let pass = |now: i64| {
         let mut retention = Retention::new(Some(30));
-        assert!(retention.due_at(now, Instant::now()).is_some());
+        assert!(retention.due((now, ClockState::Trusted), Instant::now()).is_some());
         while retention.step(&database, &mut RowWriter::default(), 2).unwrap() {}
         let list = |select: &str| {
             let list = database.query_row(select, [], |row| row.get::<_, Option<String>>(0));
@@ -106,13 +90,38 @@ fn without_a_limit() {
         database.execute("INSERT INTO sighting VALUES (1200, ?, 0, 0)", [time]).unwrap();
     }
     let (mut retention, start) = (Retention::new(None), Instant::now());
-    assert_eq!(retention.due_at(30, start), Some(NEVER), "whatever the clock says");
+    assert_eq!(
+        retention.due((30, ClockState::Unset), start),
+        Some(NEVER),
+        "whatever the clock says"
+    );
     while retention.step(&database, &mut RowWriter::default(), 2).unwrap() {}
     let left = "SELECT (SELECT group_concat(id) FROM pairing) || ' ' || count(*) FROM sighting";
     let left: String = database.query_row(left, [], |row| row.get(0)).unwrap();
     assert_eq!(left, "1200 3");
-    assert_eq!(retention.due_at(60, start + DAY / 2), None);
-    assert_eq!(retention.due_at(60, start + DAY), Some(NEVER));
+    assert_eq!(retention.due((60, ClockState::Unset), start + DAY / 2), None);
+    assert_eq!(retention.due((60, ClockState::Unset), start + DAY), Some(NEVER));
     let undated = "SELECT count(*) FROM undated";
     assert_eq!(database.query_row(undated, [], |row| row.get(0)), Ok(0));
+}
+
+/// Spans that overlap, as another program may leave them, become one at the cut.
+#[test]
+fn spans_that_overlap() {
+    let mut database = Connection::open_in_memory().unwrap();
+    assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+    database.execute_batch("PRAGMA foreign_keys = off").unwrap();
+    database
+        .execute_batch(
+            "INSERT INTO sighting_span VALUES (1, 0, 100, 101, 0, 1), (1, 40, 80, 41, 1, 2),
+            (1, 60, 200, 5, 1, 3), (1, 300, 400, 7, 0, 0), (2, 10, 10, 1, 0, 0), (2, 60, 60, 1, 0, 0)",
+        )
+        .unwrap();
+    for pairing in 1..=2 {
+        delete_spans(&database, pairing, 60).unwrap();
+    }
+    let all = "SELECT group_concat(pairing || ':' || first || '-' || last || '=' || count || '/' || last_origin, ' ')
+        FROM sighting_span";
+    let all: String = database.query_row(all, [], |row| row.get(0)).unwrap();
+    assert_eq!(all, "1:60-200=66/3 1:300-400=7/0 2:60-60=1/0");
 }

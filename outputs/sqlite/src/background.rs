@@ -1,0 +1,260 @@
+//! The work between commits: the import of addrwatch's rows, filing, retention and compaction, each in small steps. A fault of one of
+//! them, such as a damaged page that holds old rows, does not stop the storing of events.
+
+use std::time::{Duration, Instant};
+
+use aw_service::Condition;
+use rusqlite::{Connection, Error, ErrorCode};
+use shm_layout::UnixTime;
+
+use crate::{
+    clock_check::{ClockCheck, ClockState},
+    compaction::Compaction,
+    legacy_import::LegacyImport,
+    retention::Retention,
+    sqlite_sink::OpenDatabase,
+};
+
+/// Rows that are filed at once: more than a transaction of events adds, so that the new rows have a bound while events never pause.
+const STEP_FILING: usize = 32_768;
+/// After a fault, a task is tried again so much later.
+const PAUSE: Duration = Duration::from_secs(3_600);
+
+/// What may fail for itself.
+#[derive(Clone, Copy)]
+enum Task {
+    Search,
+    Filing,
+    Retention,
+    Compaction,
+}
+
+const TASKS: usize = 4;
+
+impl Task {
+    /// What it does, and what becomes of the rows, for a message.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Task::Search => ("search the newest sighting", "nothing is deleted and compacted"),
+            Task::Filing => ("file new sightings by pairing", "questions take longer"),
+            Task::Retention => ("delete old sightings", "they are kept"),
+            Task::Compaction => ("compact old sightings", "they stay as they are"),
+        }
+    }
+}
+
+/// Decides what is to be done, and does it.
+pub struct Background {
+    clock: ClockCheck,
+    retention: Retention,
+    compaction: Compaction,
+    /// When a task failed, and whether that was reported.
+    failed: [Option<Instant>; TASKS],
+    faults: [Condition; TASKS],
+}
+
+/// What is to be done, and the times when that was decided.
+#[derive(Clone, Copy)]
+pub struct Due {
+    wall: i64,
+    now: Instant,
+    clock: ClockState,
+    /// The time before which sightings are to be deleted.
+    delete_before: Option<i64>,
+}
+
+impl Background {
+    pub fn new(retention_days: Option<u32>, raw_days: u32) -> Background {
+        let (retention, compaction) = (Retention::new(retention_days), Compaction::new(raw_days));
+        Background {
+            clock: ClockCheck::new(retention.is_on(), compaction.is_on()),
+            retention,
+            compaction,
+            failed: Default::default(),
+            faults: Default::default(),
+        }
+    }
+
+    /// What is due, if anything. Without an open database, that is not known.
+    pub fn due(&mut self, database: Option<&OpenDatabase>) -> Option<Due> {
+        let (wall, now) = (UnixTime::now().as_nanos(), Instant::now());
+        let clock = self.clock.look(wall, now);
+        let delete_before = self.retention.due((wall, clock), now);
+        let delete_before = delete_before.filter(|_| self.may(Task::Retention, now));
+        let has_work = |database: &OpenDatabase| {
+            let OpenDatabase { connection, import, filing, .. } = database;
+            let is_due = || {
+                let may_file = self.may(Task::Filing, now) && filing.is_due(connection)?;
+                let may_compact = self.may(Task::Compaction, now)
+                    && self.compaction.may_be_due(connection, clock, now)?;
+                Ok::<_, Error>(may_file || may_compact)
+            };
+            import.is_some() || is_due().unwrap_or(true)
+        };
+        let is_due =
+            delete_before.is_some() || self.must_search(now) || database.is_none_or(has_work);
+        is_due.then_some(Due { wall, now, clock, delete_before })
+    }
+
+    /// Whether the newest sighting is to be searched: before the first event is stored, whose time is the clock's.
+    fn must_search(&self, now: Instant) -> bool {
+        let needs_clock = self.retention.is_on() || self.compaction.is_on();
+        needs_clock && self.clock.is_unsearched() && self.may(Task::Search, now)
+    }
+
+    /// To be called when the database was opened.
+    pub fn opened(&mut self, connection: &Connection) {
+        self.compaction.opened(connection);
+    }
+
+    /// To be called after a failure that rolled back what was done.
+    pub fn restart(&mut self) {
+        self.retention.restart_pass();
+        self.compaction.restart_pass();
+    }
+
+    /// Takes a step, in the transaction of the caller. Returns true if there is more to do.
+    pub fn step(
+        &mut self,
+        database: &mut OpenDatabase,
+        due: Due,
+        rows: usize,
+    ) -> rusqlite::Result<bool> {
+        let Due { wall, now, clock, delete_before } = due;
+        let OpenDatabase { connection, rows: writer, import, filing, .. } = database;
+        let connection: &Connection = connection;
+        if self.must_search(now) {
+            let searched =
+                self.attempt(connection, Task::Search, now, |it| it.clock.search(connection, wall));
+            return searched.map(|_| true);
+        }
+        if let Some(mut current) = import.take() {
+            *import = match current.step(connection, writer, rows)? {
+                true => Some(current),
+                false => LegacyImport::find(connection, &current.table)?,
+            };
+            if import.is_none() {
+                self.clock.imported();
+            }
+            return Ok(true);
+        }
+        // Without them, a new pairing would seem to have no rows, and what is near to old ones would not be known.
+        filing.added(writer.write_rows(connection)?);
+        let compacts = self.attempt(connection, Task::Compaction, now, |it| {
+            let newest = it.clock.newest(connection, wall)?;
+            it.compaction.begin(connection, (wall, clock), newest, now)
+        });
+        let compacts = compacts?.unwrap_or(false);
+        let files = self.attempt(connection, Task::Filing, now, |_| {
+            if let Some(before) = delete_before {
+                filing.want(connection, before)?;
+            }
+            // In smaller steps, it would write the same pages again and again.
+            let is_due = filing.is_due(connection)?;
+            Ok(if is_due { Some(filing.step(connection, STEP_FILING)?) } else { None })
+        });
+        match files? {
+            Some(Some(more)) => return Ok(more || delete_before.is_some() || compacts),
+            Some(None) => {}
+            None => filing.forget(),
+        }
+        if delete_before.is_none() {
+            if !compacts {
+                return Ok(false);
+            }
+            let more = self.attempt(connection, Task::Compaction, now, |it| {
+                it.compaction.step(connection, rows)
+            });
+            return more.map(|more| more.unwrap_or(false));
+        }
+        let more = self.attempt(connection, Task::Retention, now, |it| {
+            it.retention.step(connection, writer, rows)
+        });
+        let Some(more) = more? else {
+            writer.clear_pairings();
+            writer.clear_places();
+            self.retention.restart_pass();
+            return Ok(true);
+        };
+        Ok(more || compacts)
+    }
+
+    fn may(&self, task: Task, now: Instant) -> bool {
+        self.failed[task as usize].is_none_or(|failed| now - failed >= PAUSE)
+    }
+
+    /// Does a part of a task that may fail for itself. None if it has failed: what it did is rolled back, and not what the rest of the
+    /// transaction did.
+    fn attempt<T>(
+        &mut self,
+        connection: &Connection,
+        task: Task,
+        now: Instant,
+        work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Option<T>> {
+        if !self.may(task, now) {
+            return Ok(None);
+        }
+        connection.execute_batch("SAVEPOINT task")?;
+        let error = match work(self) {
+            Ok(done) => {
+                connection.execute_batch("RELEASE task")?;
+                let (what, _) = task.names();
+                if self.failed[task as usize].take().is_some() {
+                    self.faults[task as usize].ends(format_args!("it can {what} again"));
+                }
+                return Ok(Some(done));
+            }
+            Err(error) => error,
+        };
+        if is_of_all(&error) {
+            return Err(error);
+        }
+        self.failed[task as usize] = Some(now);
+        let ((what, then), remedy) = (task.names(), remedy(&error));
+        self.faults[task as usize].begins(format_args!(
+            "{what}: {error}{remedy}: {then}, and events are stored; it is tried again in an hour"
+        ));
+        // A failed read of the disk may have ended the transaction: the next one is without this task.
+        let undone = connection.execute_batch("ROLLBACK TO task; RELEASE task");
+        match task {
+            Task::Compaction => self.compaction.restart_pass(),
+            _ => self.compaction.forget(),
+        }
+        undone.map_err(|_| error).map(|()| None)
+    }
+}
+
+/// Whether an error is not one of the rows that a task works on: then events cannot be stored either.
+fn is_of_all(error: &Error) -> bool {
+    use ErrorCode::*;
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            DatabaseBusy
+                | DatabaseLocked
+                | DiskFull
+                | ReadOnly
+                | CannotOpen
+                | PermissionDenied
+                | OutOfMemory
+                | OperationInterrupted
+                | FileLockingProtocolFailed
+                | NotADatabase
+        )
+    )
+}
+
+/// What to do against an error.
+pub fn remedy(error: &Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => " (free space on its disk)",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            " by another program (end its transaction)"
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            " (move it away with its -wal file, or repair it with sqlite3's .recover)"
+        }
+        _ => "",
+    }
+}

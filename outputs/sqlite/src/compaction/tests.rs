@@ -1,0 +1,294 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::*;
+use crate::{filing::insert_recent, schema};
+
+const SECOND: i64 = 1_000_000_000;
+/// In 2024, at the begin of a day.
+const NOW: i64 = 20_000 * DAY_NANOS;
+
+fn database() -> Connection {
+    let mut database = Connection::open_in_memory().unwrap();
+    assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+    database
+        .execute_batch(
+            "PRAGMA foreign_keys = off;
+            INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, ''), (2, 'here', '', 'eth0', 0, 0, '')",
+        )
+        .unwrap();
+    database
+}
+
+/// A pairing of an address, 10.0.0.0 + `address`, in a place.
+fn pairing(database: &Connection, id: i64, (mac, address, place): (i64, u8, i64)) {
+    let insert = "INSERT INTO pairing (id, address, mac, place, ip) VALUES (?, ?, ?, ?, '')";
+    database.execute(insert, params![id, [10, 0, 0, address], mac, place]).unwrap();
+}
+
+/// Sightings at these seconds, of an origin.
+fn rows(database: &Connection, pairing: i64, seconds: impl IntoIterator<Item = i64>, origin: i64) {
+    let insert = "INSERT INTO sighting VALUES (?, ?, ?, 0)";
+    let mut insert = database.prepare_cached(insert).unwrap();
+    for second in seconds {
+        insert.execute([pairing, NOW - 20 * DAY_NANOS + second * SECOND, origin]).unwrap();
+    }
+}
+
+/// A whole pass over all that is older than seven days.
+fn pass(database: &Connection) -> Compaction {
+    let mut compaction = Compaction::new(7);
+    let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
+    assert!(compaction.begin(database, begun, Some(NOW), now).unwrap());
+    while compaction.step(database, 1_000).unwrap() {}
+    compaction
+}
+
+/// All spans, by pairing, in seconds, with their counts; and how many single sightings are left.
+fn spans(database: &Connection) -> (String, i64) {
+    let spans = format!(
+        "SELECT coalesce(group_concat(printf('%d:%d-%d=%d', pairing, (first - {0}) / {SECOND}, (last - {0}) / {SECOND}, count), ' '), '')
+        FROM sighting_span",
+        NOW - 20 * DAY_NANOS
+    );
+    let single = "SELECT count(*) FROM sighting";
+    (
+        database.query_row(&spans, [], |row| row.get(0)).unwrap(),
+        database.query_row(single, [], |row| row.get(0)).unwrap(),
+    )
+}
+
+/// A pass is due at the start and then four times in the days for which single sightings are kept, unless the clock is not set or may be
+/// wrong; and after it was ahead.
+#[test]
+fn when_a_pass_is_due() {
+    use ClockState::{Suspended, Trusted, Unset, Unverified};
+    let database = database();
+    let start = Instant::now();
+    let mut compaction = Compaction::new(1);
+    let mut at = |wall: i64, state, newest, hours: u64| {
+        let now = start + Duration::from_secs(hours * 3_600);
+        let is_due = compaction.may_be_due(&database, state, now).unwrap();
+        let begins = compaction.begin(&database, (wall, state), newest, now).unwrap();
+        assert!(is_due || !begins);
+        let before = progress(&database).unwrap().before;
+        while compaction.step(&database, 1_000).unwrap() {}
+        begins.then_some(before)
+    };
+    for state in [Unset, Unverified, Suspended] {
+        assert_eq!(at(NOW, state, Some(NOW), 0), None);
+    }
+    assert_eq!(at(NOW, Trusted, Some(NOW), 6), Some(NOW - DAY_NANOS));
+    assert_eq!(at(NOW + 1, Trusted, Some(NOW), 11), None);
+    // Nothing newer was stored: what is near to the newest sighting is not known.
+    assert_eq!(at(NOW + 9 * DAY_NANOS, Trusted, Some(NOW), 12), None);
+    assert_eq!(at(NOW + 9 * DAY_NANOS, Trusted, Some(NOW + 2), 18), Some(NOW + 2 - DAY_NANOS));
+    let ahead = NOW + 9 * DAY_NANOS;
+    assert_eq!(at(ahead, Trusted, Some(ahead), 24), Some(NOW + 8 * DAY_NANOS));
+    // The clock was ahead.
+    assert_eq!(at(NOW + 2, Trusted, Some(ahead), 30), None);
+    assert_eq!(at(NOW + DAY_NANOS, Trusted, Some(ahead), 36), Some(NOW));
+    // What is not filed yet stays, apart from what a clock that is not set gave a time.
+    let new = NOW + 2 * LONGEST_SHIFT;
+    insert_recent(&database, (1, 77, 0)).unwrap();
+    insert_recent(&database, (1, new, 0)).unwrap();
+    assert_eq!(at(NOW + 2 * DAY_NANOS, Trusted, Some(ahead), 42), Some(new - LONGEST_SHIFT));
+    assert_eq!(at(NOW + 3 * DAY_NANOS, Trusted, Some(ahead), 48), None);
+    let never = (NOW, Trusted);
+    assert!(!Compaction::new(0).begin(&database, never, Some(NOW), start).unwrap());
+}
+
+/// A pass that is under way waits while the clock may be wrong. After the clock was set back, or with more days, it ends, and what it has
+/// not examined stays.
+#[test]
+fn a_pass_whose_end_is_too_late() {
+    use ClockState::{Suspended, Trusted, Unset};
+    let ahead = NOW + 30 * DAY_NANOS;
+    for (wall, days) in [(ahead, 7), (NOW, 7), (ahead, 90)] {
+        let database = database();
+        pairing(&database, 1, (1, 1, 1));
+        let insert = "INSERT INTO sighting VALUES (1, ?, 0, 0)";
+        for second in 0..3_000 {
+            let time = NOW - DAY_NANOS + second * SECOND;
+            database.execute(insert, [time]).unwrap();
+        }
+        let now = Instant::now();
+        let mut compaction = Compaction::new(7);
+        assert!(compaction.begin(&database, (ahead, Trusted), Some(ahead), now).unwrap());
+        assert!(compaction.step(&database, 1_000).unwrap());
+        let mut compaction = Compaction::new(days);
+        for state in [Unset, Suspended] {
+            assert!(!compaction.begin(&database, (wall, state), Some(ahead), now).unwrap());
+            assert!(!compaction.may_be_due(&database, state, now).unwrap());
+        }
+        assert!(compaction.begin(&database, (wall, Trusted), Some(ahead), now).unwrap());
+        let days = i64::from(days) * DAY_NANOS;
+        assert!(progress(&database).unwrap().before <= wall - days, "{wall} {days}");
+    }
+}
+
+/// The first pass of a database of an earlier release begins a day after it was logged, by the clock, and whatever is restarted.
+#[test]
+fn an_older_database_waits_for_a_day() {
+    let database = database();
+    database.execute_batch("DELETE FROM span_progress").unwrap();
+    prepare(&database, false).unwrap();
+    let start = Instant::now();
+    let begins = |wall: i64, compaction: &mut Compaction, hours: u64| {
+        let now = start + Duration::from_secs(hours * 3_600);
+        compaction.begin(&database, (wall, ClockState::Trusted), Some(wall), now).unwrap()
+    };
+    let mut compaction = Compaction::new(7);
+    let hour = DAY_NANOS / 24;
+    assert!(!begins(NOW, &mut compaction, 0));
+    prepare(&database, false).unwrap();
+    assert!(!begins(NOW + hour, &mut Compaction::new(7), 1));
+    let now = start + Duration::from_secs(60);
+    assert!(!compaction.may_be_due(&database, ClockState::Trusted, now).unwrap(), "in an hour");
+    // Sightings that come late meanwhile change nothing.
+    examine_again(&database, NOW - 9 * DAY_NANOS).unwrap();
+    assert!(!begins(NOW + 23 * hour, &mut compaction, 23));
+    assert!(begins(NOW + 24 * hour, &mut compaction, 24));
+    // The clock was ahead when it was logged.
+    store(&database, Progress { time: NOW + 9 * DAY_NANOS, ..Progress::NONE }).unwrap();
+    let mut compaction = Compaction::new(7);
+    assert!(!begins(NOW, &mut compaction, 0));
+    assert!(begins(NOW + 24 * hour, &mut compaction, 24));
+}
+
+/// Older sightings that come between two passes, beside spans, between them and within: spans do not overlap, and each one is counted.
+#[test]
+fn older_rows_between_two_passes() {
+    let database = database();
+    pairing(&database, 1, (1, 1, 1));
+    rows(&database, 1, [0, 300, 600], 0);
+    rows(&database, 1, [1_500, 1_560, 1_620], 0);
+    rows(&database, 1, [5_000, 5_100, 5_200], 1);
+    pass(&database);
+    assert_eq!(spans(&database), ("1:0-600=3 1:1500-1620=3 1:5000-5200=3".into(), 0));
+    rows(&database, 1, [1_080, 1_680], 0);
+    rows(&database, 1, [5_050, 5_060], 0);
+    rows(&database, 1, [5_150], 8);
+    rows(&database, 1, [4_500, 4_600, 4_700, 9_000], 0);
+    examine_again(&database, NOW - 20 * DAY_NANOS).unwrap();
+    pass(&database);
+    let expected = "1:0-1680=8 1:4500-5200=8";
+    assert_eq!(spans(&database), (expected.into(), 2), "9000, and 5150, after which no claim came");
+    // Those within a span are of it.
+    rows(&database, 1, (4_800..=5_040).step_by(60), 0);
+    examine_again(&database, NOW - 20 * DAY_NANOS).unwrap();
+    pass(&database);
+    assert_eq!(spans(&database), ("1:0-1680=8 1:4500-5200=13".into(), 2));
+}
+
+/// Another MAC's sighting near the end of a span, which came after the span was made: what follows is no part of it.
+#[test]
+fn what_disturbs_comes_late() {
+    let database = database();
+    pairing(&database, 1, (1, 1, 1));
+    pairing(&database, 2, (2, 1, 1));
+    rows(&database, 1, [0, 300, 600], 0);
+    pass(&database);
+    rows(&database, 1, [700, 1_100, 1_150, 1_200], 0);
+    rows(&database, 2, [-350], 0); // up to 850
+    examine_again(&database, NOW - 20 * DAY_NANOS - 400 * SECOND).unwrap();
+    pass(&database);
+    assert_eq!(spans(&database), ("1:0-600=3 1:1100-1200=3".into(), 2));
+}
+
+/// Rows that come late, from before what is examined, end the pass: those that were examined are examined again.
+#[test]
+fn late_rows_are_examined() {
+    let database = database();
+    pairing(&database, 1, (1, 1, 1));
+    pairing(&database, 2, (2, 2, 1));
+    rows(&database, 1, [0, 300], 0);
+    rows(&database, 2, [0, 300, 600], 0);
+    let mut compaction = Compaction::new(7);
+    let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
+    assert!(compaction.begin(&database, begun, Some(NOW), now).unwrap());
+    assert!(compaction.step(&database, 1).unwrap());
+    rows(&database, 1, [600], 0);
+    examine_again(&database, NOW - 20 * DAY_NANOS + 600 * SECOND).unwrap();
+    assert!(!compaction.step(&database, 1).unwrap(), "the pass has ended");
+    pass(&database);
+    assert_eq!(spans(&database), ("1:0-600=3 2:0-600=3".into(), 0));
+}
+
+/// Values that no sighting has, of another program, stay as they are, and stop nothing.
+#[test]
+fn values_of_other_programs() {
+    let database = database();
+    pairing(&database, 1, (1, 1, 1));
+    pairing(&database, 2, (2, 2, 1));
+    for pairing in [1, 2] {
+        rows(&database, pairing, (0..2_000).step_by(100), 0);
+    }
+    for value in ["'ARP_REQ'", "1.5", "-7", "300", "x'00'"] {
+        let insert = format!(
+            "INSERT INTO sighting VALUES (1, {}, {value}, 0)",
+            NOW - 20 * DAY_NANOS + 550 * SECOND
+        );
+        database.execute(&insert, []).unwrap();
+    }
+    let time = format!("INSERT INTO sighting VALUES (1, {}.5, 0, 0), (1, 'x', 0, 0)", NOW / 1_000);
+    database.execute(&time, []).unwrap();
+    pass(&database);
+    assert_eq!(spans(&database), ("1:0-1900=20 2:0-1900=20".into(), 7));
+}
+
+/// Sightings of the same MAC without a ring, as from an import of addrwatch's, disturb nothing: they are of the same network.
+#[test]
+fn rows_without_a_ring() {
+    let database = database();
+    pairing(&database, 1, (1, 1, 1));
+    pairing(&database, 2, (1, 1, 2));
+    pairing(&database, 3, (3, 1, 2));
+    for pairing in [1, 2] {
+        rows(&database, pairing, (0..10_000).step_by(100), 0);
+    }
+    rows(&database, 3, [5_000], 0); // another MAC
+    pass(&database);
+    let expected = "1:0-3700=38 1:6300-9900=37 2:0-3700=38 2:6300-9900=37";
+    assert_eq!(spans(&database), (expected.into(), 51));
+}
+
+/// MACs that a host makes up keep from being compacted what is near to them, and nothing else; and their number does not make a step
+/// longer than others.
+#[test]
+fn thousands_of_other_macs() {
+    let mut database = database();
+    pairing(&database, 1, (1, 1, 1));
+    rows(&database, 1, (0..300_000).step_by(60), 0);
+    for id in 2..2_002 {
+        pairing(&database, id, (id, 1, 1));
+        rows(&database, id, (0..10).map(|nth| 100_000 + id % 700 + 20 * nth), 0);
+    }
+    let operations = Arc::new(AtomicU64::new(0));
+    let counted = operations.clone();
+    let count = move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        false
+    };
+    database.progress_handler(100, Some(count)).unwrap();
+    let mut compaction = Compaction::new(7);
+    let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
+    assert!(compaction.begin(&database, begun, Some(NOW), now).unwrap());
+    let (mut steps, mut longest, mut all) = (0, 0, 0);
+    loop {
+        operations.store(0, Ordering::Relaxed);
+        let more = compaction.step(&database, 1_000).unwrap();
+        let taken = operations.load(Ordering::Relaxed) * 100;
+        (steps, longest, all) = (steps + 1, longest.max(taken), all + taken);
+        if !more {
+            break;
+        }
+    }
+    assert!(longest < 1_000_000 && all < 10_000_000, "{longest} of {all} in {steps} steps");
+    let (spans, single) = spans(&database);
+    assert!(spans.starts_with("1:0-") && !spans.contains(" 2:"), "{spans}");
+    let near = single - 2_000 * 10;
+    assert!((40..400).contains(&near), "{near} single sightings: {spans}");
+}
