@@ -8,11 +8,22 @@ use aw_service::{FileKind, cause, connection_fault, read_file};
 use ureq::{
     Agent,
     http::{StatusCode, Uri},
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
+    tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem},
 };
 
 /// A client. A request, with its response, may take `limit`. Reads `ca_file`.
 pub fn agent(program: &str, ca_file: Option<&Path>, limit: Duration) -> Result<Agent, String> {
+    agent_with(program, ca_file, None, limit)
+}
+
+/// The same, with a client certificate and its key.
+pub fn agent_with(
+    program: &str,
+    ca_file: Option<&Path>,
+    identity: Option<(&Path, &Path)>,
+    limit: Duration,
+) -> Result<Agent, String> {
+    let identity = identity.map(client_certificate).transpose()?;
     let certificates = root_certificates(ca_file)?;
     Ok(Agent::config_builder()
         .http_status_as_error(false)
@@ -20,7 +31,7 @@ pub fn agent(program: &str, ca_file: Option<&Path>, limit: Duration) -> Result<A
         .max_idle_connections(0) // the next request may be minutes away
         .timeout_global(Some(limit))
         .user_agent(format!("{program}/{}", env!("CARGO_PKG_VERSION")))
-        .tls_config(TlsConfig::builder().root_certs(certificates).build())
+        .tls_config(TlsConfig::builder().root_certs(certificates).client_cert(identity).build())
         .build()
         .new_agent())
 }
@@ -43,17 +54,22 @@ pub fn parse_url(url: &str) -> Result<(Uri, String), String> {
 
 /// Why a request failed, in one line, with a remedy where no connection can be made.
 pub fn why(error: &ureq::Error, limit: Duration) -> String {
-    let without_tls = "write http:// in the URL, or the port that has TLS";
-    connection_fault(&cause_of(error, limit), "the URL", without_tls)
+    why_with(error, limit, "the URL", "ca_file")
 }
 
-fn cause_of(error: &ureq::Error, limit: Duration) -> String {
+/// The same where `setting` has the URL, and `ca_file` names authorities.
+pub fn why_with(error: &ureq::Error, limit: Duration, setting: &str, ca_file: &str) -> String {
+    let without_tls = format!("write http:// in {setting}, or the port that has TLS");
+    connection_fault(&cause_of(error, limit, ca_file), setting, &without_tls)
+}
+
+fn cause_of(error: &ureq::Error, limit: Duration, ca_file: &str) -> String {
     match error {
         ureq::Error::Timeout(step) => format!("no response after {} s ({step})", limit.as_secs()),
         ureq::Error::BadUri(_) => "not a valid URL".into(),
         ureq::Error::Io(error) => {
             let why = error.get_ref().map_or_else(|| cause(error), |inner| inner.to_string());
-            certificate_fault(&why, "ca_file")
+            certificate_fault(&why, ca_file)
         }
         error => error.to_string(),
     }
@@ -77,6 +93,12 @@ pub fn one_line(text: &str) -> String {
 /// Bytes of a file of certificates, at most; a system's list of authorities has some 200,000.
 pub(crate) const MAX_PEM: u64 = 4 << 20;
 
+fn client_certificate((certificate, key): (&Path, &Path)) -> Result<ClientCert, String> {
+    let private = PrivateKey::from_pem(&read_pem(key)?)
+        .map_err(|error| format!("read {}: {error}", key.display()))?;
+    Ok(ClientCert::new_with_certs(&certificates(certificate)?, private))
+}
+
 /// The certificate authorities: `ca_file` alone, or the system's, or the built-in ones of Mozilla if the system has none.
 fn root_certificates(ca_file: Option<&Path>) -> Result<RootCerts, String> {
     let Some(path) = ca_file else {
@@ -85,15 +107,22 @@ fn root_certificates(ca_file: Option<&Path>) -> Result<RootCerts, String> {
         let found: Vec<_> = found.collect();
         return Ok(if found.is_empty() { RootCerts::WebPki } else { found.into() });
     };
-    let pem = read_file(path, FileKind::Settings, MAX_PEM)
-        .map_err(|error| format!("read {}: {}", path.display(), cause(&error)))?;
+    certificates(path).map(RootCerts::from)
+}
+
+fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
+    read_file(path, FileKind::Settings, MAX_PEM)
+        .map_err(|error| format!("read {}: {}", path.display(), cause(&error)))
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
     let certificate = |item| match item {
         Ok(PemItem::Certificate(one)) => Some(one),
         _ => None,
     };
-    let found: Vec<_> = parse_pem(&pem).filter_map(certificate).collect();
+    let found: Vec<_> = parse_pem(&read_pem(path)?).filter_map(certificate).collect();
     match found.is_empty() {
         true => Err(format!("{}: no PEM certificate in this file", path.display())),
-        false => Ok(found.into()),
+        false => Ok(found),
     }
 }

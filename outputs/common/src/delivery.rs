@@ -143,7 +143,9 @@ impl<'a, S: Sink> Delivery<'a, S> {
         if !state.restarting && state.checkpoint.is_some_and(|it| it.includes(&item)) {
             return Ok(());
         }
-        if let (Mode::Direct, ItemKind::Event(event)) = (&self.mode, item.kind) {
+        if !self.plan.keeps_batches
+            && let (Mode::Direct, ItemKind::Event(event)) = (&self.mode, item.kind)
+        {
             let entry = self.ring_states[ring].entry(item.at, event);
             if let Err(fault) = self.sink.write(&entry) {
                 self.fail(fault)?;
@@ -191,7 +193,11 @@ impl<'a, S: Sink> Delivery<'a, S> {
 
     /// Delivers what is pending before its time: the collector may overwrite it soon, and then a kill would lose it.
     pub fn hurry(&mut self) -> Result<(), Error> {
-        if matches!(self.mode, Mode::Direct) { self.deliver() } else { Ok(()) }
+        match self.mode {
+            Mode::Direct if self.plan.keeps_batches => self.keep(),
+            Mode::Direct => self.deliver(),
+            Mode::Spooling(_) => Ok(()),
+        }
     }
 
     /// Does what is due: delivers, spools, tries the destination again, saves checkpoints. `idle`: there
@@ -275,12 +281,20 @@ impl<'a, S: Sink> Delivery<'a, S> {
     /// Delivers or spools all pending items, and saves the checkpoints.
     pub fn finish(&mut self) -> Result<(), Error> {
         self.deliver()?;
+        if self.plan.keeps_batches {
+            self.send_kept()?;
+        }
         self.save()
     }
 
     /// Lets the sink confirm the pending items; if it fails, they go to the spool.
     fn deliver(&mut self) -> Result<(), Error> {
         if self.pending.is_empty() {
+            return Ok(());
+        }
+        if matches!(self.mode, Mode::Direct) && self.plan.keeps_batches {
+            self.keep()?;
+            while self.drain()? {}
             return Ok(());
         }
         if matches!(self.mode, Mode::Direct) {

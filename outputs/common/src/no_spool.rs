@@ -18,10 +18,22 @@ impl SpoolOptions {
     }
 }
 
+/// A batch that a spool keeps: there is none.
+pub(crate) struct KeptBatch {
+    pub last: i64,
+    pub hosts: Vec<(RingName, u64, String)>,
+}
+
+impl KeptBatch {
+    pub fn host(&self, _: &RingName, _: Position) -> Option<&str> {
+        None
+    }
+}
+
 pub(crate) enum Spool {}
 
 impl Spool {
-    pub fn open(_: &Path, _: &str, limit: Infallible) -> Result<Spool, Error> {
+    pub fn open(_: &Path, _: &str, limit: Infallible, _: bool) -> Result<Spool, Error> {
         match limit {}
     }
     pub fn path(&self) -> &Path {
@@ -40,7 +52,13 @@ impl Spool {
     ) -> Result<bool, Error> {
         match *self {}
     }
-    pub fn oldest(&self, _: usize) -> Result<(Vec<(RingName, StreamItem)>, i64), Error> {
+    pub fn oldest(&self, _: usize, _: i64) -> Result<(Vec<(RingName, StreamItem)>, i64), Error> {
+        match *self {}
+    }
+    pub fn kept_batch(&self) -> Result<Option<KeptBatch>, Error> {
+        match *self {}
+    }
+    pub fn keep_batch(&mut self, _: &KeptBatch) -> Result<(), Fault> {
         match *self {}
     }
     pub fn remove_delivered(&mut self, _: i64, _: &[(RingName, Checkpoint)]) -> Result<(), Error> {

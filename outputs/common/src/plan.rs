@@ -30,6 +30,9 @@ pub struct Plan {
     pub interval: Duration,
     /// Number of events after which `flush` is called in any case.
     pub batch: usize,
+    /// Every batch goes to the spool before it is sent, and what it contains is stored there. So it is sent again with the same
+    /// bytes, also after a kill: for a destination that recognizes a batch which it has already. Needs a spool.
+    pub keeps_batches: bool,
     /// What the program has not, and so does not do, with the remedy: for the log and `systemctl status`.
     pub lacks: Option<String>,
     /// The queue for events while the destination is down; without it, [`crate::Fault::Down`] ends the output.
@@ -50,6 +53,7 @@ impl Default for Plan {
             linger: Duration::ZERO,
             interval: Duration::ZERO,
             batch: 4096,
+            keeps_batches: false,
             lacks: None,
             spool: None,
         }

@@ -32,6 +32,12 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS piece (
         id INTEGER PRIMARY KEY, ring INTEGER NOT NULL, generation INTEGER NOT NULL,
         sequence INTEGER NOT NULL, number INTEGER NOT NULL, event BLOB);";
+/// Of an output that keeps batches. Others write nothing when they open a spool that exists: its disk may be full.
+const BATCH_SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS batch (
+        last INTEGER NOT NULL, ring TEXT NOT NULL, generation INTEGER NOT NULL, host TEXT NOT NULL);";
+/// Removes a batch whose last item is gone: it was confirmed.
+const REMOVE_CONFIRMED: &str = "DELETE FROM batch WHERE last NOT IN (SELECT id FROM piece)";
 
 /// Options of an output with a spool.
 #[derive(clap::Args, Clone, Debug)]
@@ -61,17 +67,43 @@ const PAGE: u64 = 4096;
 /// Bytes that an addition leaves free on the disk: removing delivered items needs some space.
 const RESERVE: u64 = 8 << 20;
 
+/// A batch that was sent, or is about to be: until it is confirmed, the same items are sent again, and with the same hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptBatch {
+    /// The number of its last item.
+    pub last: i64,
+    /// Ring, generation, and the host of the collector.
+    pub hosts: Vec<(RingName, u64, String)>,
+}
+
+impl KeptBatch {
+    /// The host of the collector of an item, if the batch has events of its ring and generation.
+    pub fn host(&self, ring: &RingName, at: Position) -> Option<&str> {
+        let is_of = |(of, generation, _): &&(RingName, u64, String)| {
+            of == ring && *generation == at.generation
+        };
+        self.hosts.iter().find(is_of).map(|(_, _, host)| &**host)
+    }
+}
+
 pub(crate) struct Spool {
     path: PathBuf,
     database: Connection,
     /// Number of events in it.
     events: u64,
+    /// Whether it has a table of batches.
+    keeps_batches: bool,
 }
 
 impl Spool {
     /// Opens `NAME.spool`, and creates it if it does not exist. Its size is at most `limit` bytes, plus a
-    /// few MiB of temporary files.
-    pub fn open(directory: &Path, name: &str, limit: u64) -> Result<Spool, Error> {
+    /// few MiB of temporary files. `keeps_batches`: whether this output keeps batches.
+    pub fn open(
+        directory: &Path,
+        name: &str,
+        limit: u64,
+        keeps_batches: bool,
+    ) -> Result<Spool, Error> {
         let path = directory.join(format!("{name}.spool"));
         // Other users must not read it. SQLite uses the same mode for its other files.
         let file = open_in(&path, 0o600)?;
@@ -81,13 +113,17 @@ impl Spool {
         let open = || -> rusqlite::Result<(Connection, u64)> {
             let database = Connection::open(&path)?;
             database.execute_batch(SCHEMA)?;
+            if keeps_batches {
+                database.execute_batch(BATCH_SCHEMA)?;
+                let _ = database.execute(REMOVE_CONFIRMED, []); // on a full disk, it is ignored
+            }
             database.pragma_update(None, "max_page_count", (limit / PAGE) as i64)?;
             let count = "SELECT count(event) FROM piece WHERE number = 1";
             let events = database.query_row(count, [], |row| row.get::<_, i64>(0))?;
             Ok((database, events as u64))
         };
         match open() {
-            Ok((database, events)) => Ok(Spool { path, database, events }),
+            Ok((database, events)) => Ok(Spool { path, database, events, keeps_batches }),
             Err(error) => Err(spool_error("open", &path, &error)),
         }
     }
@@ -167,14 +203,19 @@ impl Spool {
         }
     }
 
-    /// The oldest items, at most `limit`, and the row number of the last one.
-    pub fn oldest(&self, limit: usize) -> Result<(Vec<(RingName, StreamItem)>, i64), Error> {
+    /// The oldest items, at most `limit` and up to the row number `to`, and the row number of the last one.
+    pub fn oldest(
+        &self,
+        limit: usize,
+        to: i64,
+    ) -> Result<(Vec<(RingName, StreamItem)>, i64), Error> {
         let read = || -> rusqlite::Result<_> {
             let mut statement = self.database.prepare_cached(
                 "SELECT piece.id, name, piece.generation, sequence, number, event
-                FROM piece JOIN ring ON ring.id = ring ORDER BY piece.id LIMIT ?",
+                FROM piece JOIN ring ON ring.id = ring WHERE piece.id <= ? ORDER BY piece.id LIMIT ?",
             )?;
-            let mut rows = statement.query([limit as i64])?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut rows = statement.query([to, limit])?;
             let (mut items, mut last) = (Vec::new(), 0);
             while let Some(row) = rows.next()? {
                 last = row.get(0)?;
@@ -191,11 +232,15 @@ impl Spool {
         last: i64,
         checkpoints: &[(RingName, Checkpoint)],
     ) -> Result<(), Error> {
+        let keeps_batches = self.keeps_batches;
         let remove = |database: &mut Connection| -> rusqlite::Result<i64> {
             let transaction = database.transaction()?;
             let count = "SELECT count(event) FROM piece WHERE number = 1 AND id <= ?";
             let events = transaction.query_row(count, [last], |row| row.get(0))?;
             transaction.execute("DELETE FROM piece WHERE id <= ?", [last])?;
+            if keeps_batches {
+                transaction.execute("DELETE FROM batch WHERE last <= ?", [last])?;
+            }
             for (ring, checkpoint) in checkpoints {
                 store(&transaction, ring, checkpoint)?;
             }
@@ -208,6 +253,56 @@ impl Spool {
             self.shrink();
         }
         Ok(())
+    }
+
+    /// The batch that is to be sent again, if there is one.
+    pub fn kept_batch(&self) -> Result<Option<KeptBatch>, Error> {
+        if !self.keeps_batches {
+            return Ok(None);
+        }
+        let read = || -> rusqlite::Result<Option<KeptBatch>> {
+            let mut statement = self.database.prepare_cached(
+                "SELECT last, ring, generation, host FROM batch
+                WHERE last IN (SELECT id FROM piece)",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut kept: Option<KeptBatch> = None;
+            while let Some(row) = rows.next()? {
+                let last = row.get(0)?;
+                let kept = kept.get_or_insert(KeptBatch { last, hosts: Vec::new() });
+                let (ring, host): (String, String) = (row.get(1)?, row.get(3)?);
+                let generation = row.get::<_, i64>(2)? as u64;
+                kept.hosts.extend(ring.parse().ok().map(|ring| (ring, generation, host)));
+            }
+            Ok(kept)
+        };
+        read().map_err(|error| self.error(error))
+    }
+
+    /// Stores a batch before it is sent; there is no other one. [`Fault::Down`]: the disk is too full.
+    pub fn keep_batch(&mut self, batch: &KeptBatch) -> Result<(), Fault> {
+        let mut store = || -> rusqlite::Result<()> {
+            let transaction = self.database.transaction()?;
+            transaction.execute("DELETE FROM batch", [])?;
+            let insert = "INSERT INTO batch (last, ring, generation, host) VALUES (?, ?, ?, ?)";
+            let mut insert_row = transaction.prepare_cached(insert)?;
+            // Also of a batch without an event.
+            if batch.hosts.is_empty() {
+                insert_row.execute(params![batch.last, "", 0, ""])?;
+            }
+            for (ring, generation, host) in &batch.hosts {
+                insert_row.execute(params![batch.last, ring.as_str(), *generation as i64, host])?;
+            }
+            drop(insert_row);
+            transaction.commit()
+        };
+        store().map_err(|error| {
+            let full = is_full(&error);
+            match self.error(error) {
+                Error::Failed(why) if full => Fault::Down(why),
+                error => error.into(),
+            }
+        })
     }
 
     /// Whether it contains a restart of a ring's checkpoint.
@@ -223,31 +318,38 @@ impl Spool {
 
     /// Removes the items that a sink's checkpoint includes, which it had stored before it or this process
     /// was killed. Items after a restart stay: the sink receives them only after it has confirmed the
-    /// restart. Returns the number of events among them. [`Fault::Down`]: the disk is too full to remove
-    /// them, and no item may be delivered before there is room.
+    /// restart. A kept batch whose last item is removed was confirmed, and is no longer kept. Returns the
+    /// number of events among them. [`Fault::Down`]: the disk is too full to remove them, and no item may
+    /// be delivered before there is room.
     pub fn remove_included(
         &mut self,
         ring: &RingName,
         checkpoint: &Checkpoint,
     ) -> Result<u64, Fault> {
-        let before = self.events;
-        let removed = self.database.execute(
-            "DELETE FROM piece WHERE ring = (SELECT id FROM ring WHERE name = ?1) AND id <= (
-                SELECT max(piece.id) FROM piece JOIN ring ON ring.id = ring
-                WHERE name = ?1 AND piece.generation = ?2 AND sequence + abs(number) <= ?3)
-            AND id < (
-                SELECT coalesce(min(piece.id), 1 << 62) FROM piece JOIN ring ON ring.id = ring
-                WHERE name = ?1 AND number = 0 AND event IS NOT NULL)",
-            params![ring.as_str(), checkpoint.generation as i64, checkpoint.next() as i64],
-        );
-        let count = || -> rusqlite::Result<Option<i64>> {
-            if removed? == 0 {
+        let (before, keeps_batches) = (self.events, self.keeps_batches);
+        let mut remove = || -> rusqlite::Result<Option<i64>> {
+            let transaction = self.database.transaction()?;
+            let removed = transaction.execute(
+                "DELETE FROM piece WHERE ring = (SELECT id FROM ring WHERE name = ?1) AND id <= (
+                    SELECT max(piece.id) FROM piece JOIN ring ON ring.id = ring
+                    WHERE name = ?1 AND piece.generation = ?2 AND sequence + abs(number) <= ?3)
+                AND id < (
+                    SELECT coalesce(min(piece.id), 1 << 62) FROM piece JOIN ring ON ring.id = ring
+                    WHERE name = ?1 AND number = 0 AND event IS NOT NULL)",
+                params![ring.as_str(), checkpoint.generation as i64, checkpoint.next() as i64],
+            )?;
+            if removed == 0 {
                 return Ok(None);
             }
+            if keeps_batches {
+                transaction.execute(REMOVE_CONFIRMED, [])?;
+            }
             let count = "SELECT count(event) FROM piece WHERE number = 1";
-            self.database.query_row(count, [], |row| row.get(0)).map(Some)
+            let events = transaction.query_row(count, [], |row| row.get(0))?;
+            transaction.commit()?;
+            Ok(Some(events))
         };
-        match count() {
+        match remove() {
             Ok(None) => {}
             Ok(Some(events)) => {
                 self.events = events as u64;

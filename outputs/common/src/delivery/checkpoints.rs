@@ -25,6 +25,8 @@ pub(crate) struct CheckpointFiles {
     pub file: Option<StateFile>,
     /// For `--health`, and to resume after a kill.
     pub live_checkpoint: Option<LiveCheckpoint>,
+    /// The live checkpoint is for `--health` alone.
+    pub for_health: bool,
     /// The sink stores checkpoints with its rows; those in the files are used while it is down.
     pub in_sink: bool,
     pub schedule: SaveSchedule,
@@ -66,7 +68,8 @@ impl CheckpointFiles {
     /// who removes the file wants to start again with the oldest event.
     pub(super) fn load_latest(&mut self, ring: &RingName) -> Result<Option<Checkpoint>, Error> {
         let Some(saved) = self.load(ring)? else { return Ok(None) };
-        let live = self.live_checkpoint.as_ref().and_then(|file| file.load(ring));
+        let live = self.live_checkpoint.as_ref().filter(|_| !self.for_health);
+        let live = live.and_then(|file| file.load(ring));
         self.schedule.unsaved |= live.is_some_and(|live| live != saved);
         Ok(live.or(Some(saved)))
     }

@@ -10,7 +10,7 @@ use crate::{
     CheckpointStore, Fault, Sink,
     checkpoint::{ItemKind, StreamItem},
     outage_file::OutageFile,
-    spool::Spool,
+    spool::{KeptBatch, Spool},
 };
 
 /// Where items go.
@@ -23,6 +23,9 @@ pub(super) enum Mode {
 
 /// The shortest time between two messages that the sink is too slow for the events that arrive.
 const BEHIND_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long sending may go on at the end.
+const SEND_TIME: Duration = Duration::from_secs(5);
 
 /// The state of delivery while the destination is down, or slower than events arrive.
 pub(super) struct Outage {
@@ -130,6 +133,34 @@ impl<S: Sink> Delivery<'_, S> {
         Ok(())
     }
 
+    /// Puts the pending items into the spool, from which they are sent: not before the interval between two deliveries is over, if the
+    /// ring could not wait as long.
+    pub(super) fn keep(&mut self) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let retry_at = self.due().unwrap_or_else(Instant::now);
+        self.mode = Mode::Spooling(Outage {
+            retry_at,
+            is_behind: true,
+            unconfirmed: false,
+            ..Outage::new()
+        });
+        self.spool_pending()
+    }
+
+    /// Sends what waits in the spool for the end of the interval, as far as that takes a few seconds.
+    pub(super) fn send_kept(&mut self) -> Result<(), Error> {
+        let end = Instant::now() + SEND_TIME;
+        if let Mode::Spooling(outage) = &mut self.mode
+            && !outage.down.is_present()
+        {
+            outage.retry_at = Instant::now();
+            while Instant::now() < end && self.drain()? {}
+        }
+        Ok(())
+    }
+
     /// Stores how much is queued while the destination is down, for `--health`.
     pub(super) fn report_outage(&mut self) {
         if matches!(self.mode, Mode::Direct)
@@ -165,6 +196,9 @@ impl<S: Sink> Delivery<'_, S> {
             return Ok(());
         }
         self.pending_since = Some(Instant::now());
+        if self.plan.keeps_batches && !outage.down.is_present() {
+            return Ok(()); // the sink gets them without it
+        }
         // Reported once for each outage, even if there is room for a while.
         outage.overflow.begins(full(spool));
         Ok(())
@@ -181,7 +215,11 @@ impl<S: Sink> Delivery<'_, S> {
         };
         let checkpoints = self.checkpoints();
         match (accepted, &mut self.files.spool) {
-            (Accepted::Nothing, _) | (_, None) => {}
+            // What is in the spool is delivered before what comes now.
+            (Accepted::Nothing, Some(spool)) => {
+                debug_assert!(matches!(spool.is_empty(), Ok(true)), "items are in the spool");
+            }
+            (_, None) => {}
             (Accepted::Spooled { last }, Some(spool)) => {
                 // Other files fill its disk: the delivered items are removed later.
                 if let Err(Error::Failed(why)) = spool.remove_delivered(last, &checkpoints) {
@@ -219,10 +257,17 @@ impl<S: Sink> Delivery<'_, S> {
             self.remove_stored_items()?;
         }
         let Some(spool) = &mut self.files.spool else { return Ok(Accepted::Nothing) };
-        let (mut items, mut last) = spool.oldest(self.plan.batch)?;
-        if let Some(count) = batch_before_restart(items.iter().map(|(_, item)| item)) {
-            (items, last) = spool.oldest(count)?;
-        }
+        let kept = if self.plan.keeps_batches { spool.kept_batch()? } else { None };
+        let (items, last) = match &kept {
+            Some(kept) => spool.oldest(usize::MAX, kept.last)?,
+            None => {
+                let (items, last) = spool.oldest(self.plan.batch, i64::MAX)?;
+                match batch_before_restart(items.iter().map(|(_, item)| item)) {
+                    Some(count) => spool.oldest(count, i64::MAX)?,
+                    None => (items, last),
+                }
+            }
+        };
         let mut batch = Vec::with_capacity(items.len());
         for (ring, item) in items {
             let found = self.ring_states.iter().position(|state| state.ring == ring);
@@ -240,9 +285,12 @@ impl<S: Sink> Delivery<'_, S> {
             };
             batch.push((index, item));
         }
+        let is_full = matches!(&self.mode, Mode::Spooling(outage) if outage.full);
         let accepted = match self.pending.len() {
             _ if last > 0 => Accepted::Spooled { last },
             0 => Accepted::Nothing,
+            // They are of the next batch.
+            _ if self.plan.keeps_batches && !is_full => Accepted::Nothing,
             all => {
                 let all = all.min(self.plan.batch);
                 let before_restart =
@@ -252,16 +300,42 @@ impl<S: Sink> Delivery<'_, S> {
                 Accepted::Pending { count }
             }
         };
+        let kept = match kept {
+            None if self.plan.keeps_batches && last > 0 => Some(self.keep_batch(last, &batch)?),
+            kept => kept,
+        };
         for (index, item) in &batch {
             if let ItemKind::Event(event) = item.kind {
-                let entry = self.ring_states[*index].entry(item.at, event);
-                self.sink.write(&entry)?;
+                let state = &mut self.ring_states[*index];
+                if let Some(host) = kept.as_ref().and_then(|kept| kept.host(&state.ring, item.at)) {
+                    state.host = Some((item.at.generation, host.to_owned()));
+                }
+                self.sink.write(&state.entry(item.at, event))?;
             }
         }
         if !batch.is_empty() {
             self.confirm(&batch)?;
         }
         Ok(accepted)
+    }
+
+    /// Stores that the items of the spool up to this number are one batch, and the hosts of their collectors: when it is sent again, a
+    /// ring may be gone, or that of another host.
+    fn keep_batch(&mut self, last: i64, batch: &[(usize, StreamItem)]) -> Result<KeptBatch, Fault> {
+        let mut kept = KeptBatch { last, hosts: Vec::new() };
+        for (index, item) in batch {
+            let state = &mut self.ring_states[*index];
+            if let ItemKind::Event(event) = item.kind
+                && kept.host(&state.ring, item.at).is_none()
+            {
+                let host = state.entry(item.at, event).host.to_owned();
+                kept.hosts.push((state.ring.clone(), item.at.generation, host));
+            }
+        }
+        if let Some(spool) = &mut self.files.spool {
+            spool.keep_batch(&kept)?;
+        }
+        Ok(kept)
     }
 
     /// Removes the items that the sink has stored, according to its checkpoints, from the spool and from

@@ -20,6 +20,8 @@ struct Fragile {
     unconfirmed_flush: bool,
     /// It asks for `maintain` early.
     early: bool,
+    /// What each `flush` had, also one that fails.
+    sent: Vec<Vec<u64>>,
     /// Decides each call: 0 = it fails, 1 = it works and then fails, otherwise it works.
     outcomes: Option<Random>,
 }
@@ -65,6 +67,7 @@ impl Sink for Fragile {
     }
 
     fn flush(&mut self) -> SinkResult {
+        self.sent.push(self.open.clone());
         self.act(|sink| {
             sink.rows.append(&mut sink.open);
             sink.checkpoint = sink.stored.take().or(sink.checkpoint);
@@ -128,10 +131,11 @@ fn open<'a>(
     // After a kill, uncommitted rows are gone.
     sink.open.clear();
     sink.stored = None;
-    let spool = Spool::open(directory, "aw-test", 1 << 20).unwrap();
+    let spool = Spool::open(directory, "aw-test", 1 << 20, plan.keeps_batches).unwrap();
     let in_sink = sink.in_sink;
     let (file, live_checkpoint, schedule) = (None, None, Default::default());
-    let files = CheckpointFiles { spool: Some(spool), file, live_checkpoint, in_sink, schedule };
+    let (spool, for_health) = (Some(spool), false);
+    let files = CheckpointFiles { spool, file, live_checkpoint, for_health, in_sink, schedule };
     let mut delivery = Delivery::new(sink, plan, files).unwrap();
     let position = delivery.open(&"/test".parse().unwrap()).unwrap();
     (delivery, position.map_or(0, |position| position.sequence))
@@ -139,9 +143,9 @@ fn open<'a>(
 
 /// Whichever call fails and whenever the output is killed: every event is delivered, in order; exactly once if
 /// the sink stores the checkpoint, whose counts add up.
-fn every_event_is_delivered(in_sink: bool, seed: u64) {
+fn every_event_is_delivered(in_sink: bool, keeps_batches: bool, seed: u64) {
     let directory = tempfile::tempdir().unwrap();
-    let plan = Plan { batch: 8, spool: None::<SpoolOptions>, ..Plan::default() };
+    let plan = Plan { batch: 8, keeps_batches, spool: None::<SpoolOptions>, ..Plan::default() };
     let (outcomes, mut random) = (Some(Random(!seed)), Random(seed));
     let mut sink = Fragile { in_sink, outcomes, ..Fragile::default() };
     let mut furthest = 0;
@@ -188,10 +192,114 @@ fn every_event_is_delivered(in_sink: bool, seed: u64) {
         assert!(sink.rows == expected, "{:?}", sink.rows);
         assert_eq!(checkpoint.unwrap().delivered, expected.len() as u64);
     } else {
+        if keeps_batches {
+            assert_batches_are_resent_as_they_were(&sink.sent);
+        }
         sink.rows.sort_unstable();
         sink.rows.dedup();
         assert!(sink.rows == expected, "{:?}", sink.rows);
     }
+}
+
+/// No event is in two different batches.
+fn assert_batches_are_resent_as_they_were(sent: &[Vec<u64>]) {
+    let mut batch_of = std::collections::HashMap::new();
+    for batch in sent {
+        for event in batch {
+            assert_eq!(batch_of.entry(event).or_insert(batch), &batch, "{sent:?}");
+        }
+    }
+}
+
+/// What the ring could not keep until the interval is over waits in the spool: it is sent with what follows.
+#[test]
+fn a_ring_that_cannot_wait_makes_no_batch() {
+    let directory = tempfile::tempdir().unwrap();
+    let interval = Duration::from_secs(3_600);
+    let plan = Plan { interval, keeps_batches: true, ..Plan::default() };
+    let mut sink = Fragile::default();
+    let (mut delivery, _) = open(&mut sink, &plan, directory.path());
+    delivery.began = Instant::now().checked_sub(interval).unwrap();
+    let take = |delivery: &mut Delivery<Fragile>, sequence| {
+        delivery.take(0, item(sequence)).unwrap();
+        delivery.work(true, false).unwrap();
+    };
+    take(&mut delivery, 0);
+    take(&mut delivery, 1);
+    assert_eq!(delivery.sink.rows, [0]);
+    delivery.hurry().unwrap();
+    delivery.work(true, false).unwrap();
+    assert_eq!(delivery.files.spool.as_ref().map(Spool::events), Some(1));
+    assert_eq!(delivery.sink.rows, [0]);
+    take(&mut delivery, 2);
+    delivery.finish().unwrap();
+    drop(delivery);
+    assert_eq!(sink.sent, [vec![0], vec![1, 2]]);
+}
+
+/// After a kill, a batch is sent again as it was, whatever the collector has published meanwhile, and with the same host.
+#[test]
+fn a_batch_survives_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = Plan { keeps_batches: true, ..Plan::default() };
+    let mut sink = Fragile::default();
+    let (mut delivery, _) = open(&mut sink, &plan, directory.path());
+    delivery.take(0, item(0)).unwrap();
+    delivery.take(0, item(1)).unwrap();
+    delivery.sink.unconfirmed_flush = true;
+    delivery.work(true, false).unwrap();
+    assert!(delivery.mode.is_down());
+    delivery.take(0, item(2)).unwrap();
+    delivery.finish().unwrap();
+    let kept = delivery.files.spool.as_ref().map(|spool| spool.kept_batch().unwrap());
+    let kept = kept.flatten().unwrap();
+    assert_eq!((kept.last, kept.hosts.len()), (2, 1));
+    drop(delivery);
+    let (mut delivery, next) = open(&mut sink, &plan, directory.path());
+    assert_eq!(next, 3);
+    while delivery.work(true, false).unwrap() {}
+    let left = delivery.files.spool.as_ref().map(|spool| spool.kept_batch().unwrap());
+    assert_eq!(left, Some(None));
+    drop(delivery);
+    assert_eq!(sink.sent, [vec![0, 1], vec![0, 1], vec![2]]);
+}
+
+/// The destination has confirmed a batch that cannot be removed from the spool before other files make room: what follows is
+/// delivered, and the batch is not sent again.
+#[test]
+fn a_confirmed_batch_that_is_removed_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = Plan { keeps_batches: true, ..Plan::default() };
+    let mut sink = Fragile::default();
+    let (mut delivery, _) = open(&mut sink, &plan, directory.path());
+    let retry = |delivery: &mut Delivery<Fragile>| {
+        if let Mode::Spooling(outage) = &mut delivery.mode {
+            outage.retry_at = Instant::now();
+        }
+        delivery.work(true, false).unwrap();
+    };
+    let refuse = |delivery: &Delivery<Fragile>, refuse| {
+        delivery.files.spool.as_ref().unwrap().refuse_removals(refuse);
+    };
+    delivery.take(0, item(0)).unwrap();
+    delivery.take(0, item(1)).unwrap();
+    refuse(&delivery, true);
+    delivery.work(true, false).unwrap();
+    assert!(delivery.mode.is_down());
+    assert_eq!(delivery.sink.rows, [0, 1]);
+    // An event of the outage.
+    delivery.take(0, item(2)).unwrap();
+    delivery.finish().unwrap();
+    assert_eq!(delivery.files.spool.as_ref().map(Spool::events), Some(3));
+    refuse(&delivery, false);
+    for _ in 0..4 {
+        retry(&mut delivery);
+    }
+    assert!(matches!(delivery.mode, Mode::Direct));
+    let spool = delivery.files.spool.as_ref().unwrap();
+    assert_eq!((spool.events(), spool.kept_batch().unwrap()), (0, None));
+    drop(delivery);
+    assert_eq!(sink.sent, [vec![0, 1], vec![2]]);
 }
 
 /// The sink has committed, and fails before it says so: the events count as delivered once, in this run.
@@ -298,11 +406,16 @@ proptest! {
 
     #[test]
     fn exactly_once(seed in any::<u64>()) {
-        every_event_is_delivered(true, seed);
+        every_event_is_delivered(true, false, seed);
     }
 
     #[test]
     fn at_least_once(seed in any::<u64>()) {
-        every_event_is_delivered(false, seed);
+        every_event_is_delivered(false, false, seed);
+    }
+
+    #[test]
+    fn at_least_once_in_kept_batches(seed in any::<u64>()) {
+        every_event_is_delivered(false, true, seed);
     }
 }
