@@ -44,6 +44,7 @@ mod pause;
 mod recorder;
 mod reload;
 mod remove;
+mod reported_change;
 mod seal;
 mod service_state;
 mod session;
@@ -62,6 +63,8 @@ use std::{
 
 use aw_service::{ServiceOptions, TIME_FORMS};
 use clap::{Parser, Subcommand};
+
+pub use self::reported_change::{ReportedChange, masked_changes};
 
 /// Records who changed the configuration of RouterOS routers, and what changed.
 ///

@@ -54,6 +54,7 @@ use crate::{
     hooks::{HookEvent, Hooks},
     mask::mask,
     pause::Pause,
+    reported_change::MaskedFile,
     service_state::ServiceState,
     shared_faults::{OwnFault, SharedCause, SharedFaults},
     syslog::SyslogSenders,
@@ -71,6 +72,8 @@ pub struct Recorder {
     pub print: bool,
     zone: TimeZone,
     journal: Journal,
+    /// What other programs may read of the changes.
+    masked_file: Mutex<MaskedFile>,
     mail: ChangeMail,
     ring: Option<ChangeRing>,
     commits: Option<Commits>,
@@ -118,6 +121,7 @@ impl Recorder {
         Recorder {
             zone: TimeZone::system(),
             journal: Journal::new(&config.archive),
+            masked_file: Mutex::new(MaskedFile::of(&config.archive)),
             mail: ChangeMail::new(
                 mailer,
                 &config.archive.join(".spool"),

@@ -210,7 +210,7 @@ fn is_person() -> bool {
 /// What to do about a file or directory that all programs use and whose group may not read it: it belongs to no service.
 fn of_shared(place: &Path, found: &Metadata) -> Option<String> {
     let is_list = found.is_file() && place.starts_with(LISTS);
-    if !is_list && !SHARED.iter().any(|shared| place == Path::new(shared)) {
+    if !is_list && !is_shared(place) {
         return None;
     }
     let shown = place.display();
@@ -227,6 +227,11 @@ fn of_shared(place: &Path, found: &Metadata) -> Option<String> {
         _ => return None,
     };
     Some(format!(", and all programs use {shown}: {remedy}"))
+}
+
+/// Whether all programs use this directory.
+pub(crate) fn is_shared(directory: &Path) -> bool {
+    SHARED.iter().any(|shared| directory == Path::new(shared))
 }
 
 /// Who this process is.

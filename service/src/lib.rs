@@ -15,6 +15,7 @@ mod file;
 #[path = "../../fuzz/bodies/service.rs"]
 pub mod fuzzed;
 mod helper;
+mod line_file;
 mod log;
 pub mod manual;
 mod network_fault;
@@ -48,6 +49,7 @@ pub use {
     error::{Error, advice, cause, explain, explain_or, failed},
     file::{FileError, is_at, move_away, open_own, replace, try_open_own},
     helper::{HelperSignals, wait_for_helper},
+    line_file::LineFile,
     log::{info, name, send_to_syslog, warn},
     network_fault::{PortKind, connection_fault, listen_fault, syslog_fault},
     open_files::raise_open_files,

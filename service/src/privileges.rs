@@ -15,7 +15,8 @@ use rustix::{
 };
 
 use crate::{
-    Error, UserAccount, access::became_another_user, failed, group_id, users::supplementary_groups,
+    Error, UserAccount, access::became_another_user, access::is_shared, failed, group_id,
+    users::supplementary_groups,
 };
 
 pub use rustix::thread::CapabilitySet;
@@ -49,7 +50,10 @@ impl Identity {
             let has_list = || getxattr(directory, ACCESS_LIST, &mut [0_u8; 1024]).is_ok();
             found.mode() & bit != 0 || has_list()
         };
-        let directories = path.parent()?.ancestors().filter(|directory| !may_enter(directory));
+        // Those of all programs have a remedy of their own.
+        let is_own = |directory: &&Path| !is_shared(directory);
+        let directories = path.parent()?.ancestors().filter(is_own);
+        let directories = directories.filter(|directory| !may_enter(directory));
         let shown = directories.last()?.display();
         let id = self.user.as_raw();
         let user = uzers::get_user_by_uid(id);

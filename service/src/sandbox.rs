@@ -36,17 +36,6 @@ pub enum Access {
 }
 
 impl Access {
-    fn path(&self) -> Option<&Path> {
-        match self {
-            Access::Read(path)
-            | Access::Write(path)
-            | Access::Remove(path)
-            | Access::Create(path)
-            | Access::Tree(path) => Some(path),
-            Access::Connect(_) | Access::BindAny => None,
-        }
-    }
-
     /// The files that the C library reads to resolve a host name. It queries servers through sockets of
     /// AF_INET and AF_INET6, over TCP only if an answer is too long.
     pub fn host_names() -> Vec<Access> {
@@ -69,11 +58,19 @@ pub(crate) fn restrict_files(rules: &[Access]) -> Result<bool, Error> {
     if status == RulesetStatus::NotEnforced {
         return Ok(false);
     }
-    // What the user has at the top, such as an export, allows all files to be read.
-    if rules.iter().any(|rule| rule.path() == Some(Path::new("/"))) {
-        return Ok(true);
+    // The directory of a file that an option names.
+    let allows_all = |rule: &Access| match rule {
+        Access::Read(path) | Access::Write(path) | Access::Create(path) | Access::Tree(path) => {
+            path.as_path() == Path::new("/")
+        }
+        Access::Remove(_) | Access::Connect(_) | Access::BindAny => false,
+    };
+    if rules.iter().any(allows_all) {
+        return Err(failed(
+            "restrict files: a file that is needed later is in /, whose access would include all files (move the file into a directory)",
+        ));
     }
-    // Verify: no other rule allows the root directory.
+    // Verify: no rule allows the root directory.
     match fs::read_dir("/") {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(true),
         _ => Err(failed("restrict files: it has no effect (please report this bug)")),
@@ -210,6 +207,25 @@ mod tests {
             denied(TcpStream::connect(there).map(drop));
             TcpStream::connect(here).unwrap();
             denied(Command::new("/bin/true").status().map(drop));
+        });
+    }
+
+    /// With a file in `/`, a program would be confined to all files.
+    #[test]
+    fn the_root_directory_is_refused() {
+        let root = || PathBuf::from("/");
+        for rule in [Access::Read(root()), Access::Write(root()), Access::Tree(root())] {
+            restricted(move || match restrict_files(&[rule]) {
+                Ok(is_supported) => assert!(!is_supported), // this kernel has no Landlock
+                Err(error) => {
+                    let why = error.to_string();
+                    assert!(why.ends_with("(move the file into a directory)"), "{why}");
+                }
+            });
+        }
+        // A file there is allowed by itself.
+        restricted(|| {
+            restrict_files(&[Access::Read("/nowhere.db".into())]).unwrap();
         });
     }
 

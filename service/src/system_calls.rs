@@ -57,6 +57,12 @@ impl SystemCalls {
         }
     }
 
+    /// Allows replacing a file of another user, whose owner and access list are to stay.
+    pub fn allow_replacing(&mut self) {
+        self.allow_files();
+        self.allow(&[libc::SYS_fchown, libc::SYS_fgetxattr]);
+    }
+
     /// Allows removing a file.
     pub(crate) fn allow_removing(&mut self) {
         self.allow(&[libc::SYS_unlinkat]);
@@ -318,6 +324,7 @@ mod tests {
         let basic = SystemCalls::basic();
         let groups = [
             ("files", group(&SystemCalls::allow_files)),
+            ("replacing", group(&SystemCalls::allow_replacing)),
             ("ring writer", group(&SystemCalls::allow_ring_writer)),
             ("removing", group(&SystemCalls::allow_removing)),
             ("emptying", group(&|calls| calls.allow_emptying(3))),

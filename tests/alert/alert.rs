@@ -11,7 +11,7 @@ use std::{
 };
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Time, Unit, at, save};
-use aw_tests::collect::{collect, json};
+use aw_tests::collect::{collect, complete_json, json};
 use aw_tests::frames::{Arp, Ethernet, Mac};
 use aw_tests::rig::{Finished, Run, program, run, wait_until};
 use aw_tests::ring::Ring;
@@ -95,7 +95,7 @@ impl Alert {
 
     fn alerts(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("alerts")).unwrap_or_default();
-        text.lines().map(json).collect()
+        complete_json(&text)
     }
 }
 

@@ -306,7 +306,7 @@ fn a_source_address() {
     watching.replace("127.0.0.5", "192.0.2.200");
     let mut command = watching.command();
     command.arg("check");
-    let found = run(command).refused("aw-routeros", &["1 of 1 routers"]);
+    let found = run(command).refused("aw-routeros", &["1 of 1 router "]);
     assert!(found.stdout.contains("source 192.0.2.200: no interface"), "{found:?}");
 }
 

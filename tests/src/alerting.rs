@@ -1,7 +1,7 @@
 //! `aw-alert` with a configuration, its channels, and events for it.
 
 use crate::capture_file::{ETHERNET, Pcap, Unit, at, save};
-use crate::collect::{collect, json};
+use crate::collect::{collect, complete_json};
 use crate::frames::Arp;
 use crate::mail_sink::MailSink;
 use crate::rig::{Finished, Run, program, run};
@@ -66,7 +66,7 @@ impl Alert {
     /// The alerts in the file of [`Self::appending_channel`].
     pub fn alerts(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.path("alerts")).unwrap_or_default();
-        text.lines().map(json).collect()
+        complete_json(&text)
     }
 
     /// The program with these options.

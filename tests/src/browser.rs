@@ -8,6 +8,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+/// Keys for [`Browser::press`].
+pub const TAB: &str = "\u{e004}";
+/// The same.
+pub const ENTER: &str = "\u{e007}";
+
 /// A window of a browser, closed when dropped.
 pub struct Browser {
     driver: Run,
@@ -58,6 +63,11 @@ impl Browser {
         );
     }
 
+    /// Gives the pages this time zone, whatever that of the machine is.
+    pub fn zone(&mut self, name: &str) {
+        self.devtools("Emulation.setTimezoneOverride", json!({ "timezoneId": name }));
+    }
+
     /// A command of Chromium's own protocol.
     pub fn devtools(&mut self, command: &str, parameters: Value) -> Value {
         self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
@@ -78,6 +88,13 @@ impl Browser {
         self.post("/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
+    /// The same; none while the page is replaced by another one.
+    pub fn try_run(&mut self, script: &str) -> Option<Value> {
+        let path = format!("/session/{}/execute/sync", self.session);
+        let value = self.answer("POST", &path, &json!({ "script": script, "args": [] }));
+        Some(value).filter(|value| value["error"].is_null())
+    }
+
     /// Types into what this selector finds.
     pub fn type_into(&mut self, selector: &str, text: &str) {
         let element = self.find(selector);
@@ -89,6 +106,30 @@ impl Browser {
     pub fn click(&mut self, selector: &str) {
         let element = self.find(selector);
         self.post(&format!("/element/{element}/click"), &json!({}));
+    }
+
+    /// Presses these keys, one after the other, where the focus is; see [`TAB`] and [`ENTER`].
+    pub fn press(&mut self, keys: &str) {
+        let key = |key: char| {
+            ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key.to_string() }))
+        };
+        let all: Vec<Value> = keys.chars().flat_map(key).collect();
+        let keyboard = json!({ "type": "key", "id": "keyboard", "actions": all });
+        self.post("/actions", &json!({ "actions": [keyboard] }));
+    }
+
+    /// Touches what this selector finds, with one finger.
+    pub fn tap(&mut self, selector: &str) {
+        let place = self.run(&format!(
+            "const one = document.querySelector({}); one.scrollIntoView({{ block: 'center' }}); const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]",
+            json!(selector)
+        ));
+        self.devtools("Emulation.setTouchEmulationEnabled", json!({ "enabled": true }));
+        let point = json!([{ "x": place[0], "y": place[1] }]);
+        for (kind, points) in [("touchStart", point), ("touchEnd", json!([]))] {
+            let touch = json!({ "type": kind, "touchPoints": points });
+            self.devtools("Input.dispatchTouchEvent", touch);
+        }
     }
 
     fn find(&mut self, selector: &str) -> String {
@@ -116,8 +157,14 @@ impl Browser {
         self.ask("POST", &path, body)
     }
 
-    /// One request on a connection of its own; the answer's value.
     fn ask(&mut self, method: &str, path: &str, body: &Value) -> Value {
+        let value = self.answer(method, path, body);
+        assert!(value["error"].is_null(), "{method} {path} {body:.300}: {value:.2000}");
+        value
+    }
+
+    /// One request on a connection of its own; the answer's value, which may be an error.
+    fn answer(&mut self, method: &str, path: &str, body: &Value) -> Value {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the driver runs");
         stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
@@ -143,7 +190,6 @@ impl Browser {
         let mut bytes = vec![0; length];
         answer.read_exact(&mut bytes).expect("the whole answer");
         let answer: Value = serde_json::from_slice(&bytes).expect("JSON");
-        assert!(answer["value"]["error"].is_null(), "{method} {path} {body:.300}: {answer:.2000}");
         answer["value"].clone()
     }
 }

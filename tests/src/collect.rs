@@ -47,6 +47,12 @@ pub fn json(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in: {line}"))
 }
 
+/// Lines of JSON in a file that a program may be writing: those that are complete.
+#[track_caller]
+pub fn complete_json(text: &str) -> Vec<Value> {
+    text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(json).collect()
+}
+
 /// The counters that `collector -v` printed at its end for this interface, by name.
 pub fn counters(stderr: &str, interface: &str) -> BTreeMap<String, u64> {
     let prefix = format!("collector: {interface}: ");

@@ -11,6 +11,7 @@ pub mod cable;
 pub mod capture_file;
 pub mod certificates;
 pub mod checkpoint;
+pub mod clickhouse;
 pub mod clock;
 pub mod collect;
 pub mod debian;

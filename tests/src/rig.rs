@@ -241,12 +241,19 @@ impl Run {
             }
         }
         kill_process(Pid::from_child(&self.child), signal).expect("our own child can be signalled");
+        if signal == Signal::STOP {
+            self.wait_until("it stands still", || self.status().contains("State:\tT"));
+        }
+    }
+
+    /// What the kernel says of it.
+    fn status(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default()
     }
 
     /// Whether it has a handler for this signal, ignores it, or has ended.
     fn catches(&self, signal: Signal) -> bool {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
-        let status = status.unwrap_or_default();
+        let status = self.status();
         let has = |name: &str| {
             let set = status.lines().find_map(|line| line.strip_prefix(name))?;
             let set = u64::from_str_radix(set.trim(), 16).ok()?;

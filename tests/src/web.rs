@@ -2,12 +2,13 @@
 
 use crate::history::History;
 use crate::rig::{Run, program, run};
+use rusqlite::Connection;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// A server, which ends with the test.
@@ -74,6 +75,11 @@ fn unchunked(mut text: &str) -> String {
         text = rest[length..].trim_start_matches("\r\n");
     }
     body
+}
+
+/// A page without the one script that each page has, which is of its server.
+pub fn without_script(page: &str) -> String {
+    page.replacen("<script src=\"/script.js?", "", 1)
 }
 
 impl Server {
@@ -175,16 +181,70 @@ impl Server {
     }
 }
 
+/// A path of each page and of each part of the API, as `routes.rs` has them.
+pub fn all_paths() -> Vec<String> {
+    let routes = include_str!("../../outputs/web/src/routes.rs");
+    let (pages, api) = routes.split_once("let api = ").expect("both parts");
+    let (api, others) = api.split_once(".nest(").expect("the rest");
+    let paths = |text: &str, begin: &str| -> Vec<String> {
+        let paths = text.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let of = |path: &str| {
+            let path = path.replace("{address}", "10.1.2.3").replace("{mac}", "02:00:00:00:00:01");
+            format!("{begin}{path}")
+        };
+        paths.map(of).collect()
+    };
+    [paths(pages, ""), paths(api, "/api/v1"), paths(others, "")].concat()
+}
+
+/// A command of the shell, for a machine that has only Perl: an editor names 02:00:00:00:00:01 `Radio` by the `aw-web` on the socket or
+/// address that `connection` opens. It prints the answer.
+pub fn name_radio(connection: &str) -> String {
+    let request = "POST /mac/02:00:00:00:00:01/name HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\nAuthorization: Bearer $ARGV[0]\\r\\nContent-Length: 10\\r\\n\\r\\nname=Radio";
+    format!(
+        "perl -MIO::Socket::INET -MIO::Socket::UNIX -e '$s = {connection} or die $!; print $s \"{request}\"; $s->flush; print <$s>' $(sed 's/.*=//' /var/lib/addrwatch/aw-web/aw-web.login)"
+    )
+}
+
 /// `aw-web` on this database, not started yet.
 pub fn command(database: &Path, state: &Path, options: &[&str]) -> Command {
     let mut command = program("aw-web", &["--vendors", "/nonexistent", "--database"]);
     command.arg(database).arg("--state-dir").arg(state).env("TZ", "UTC");
-    if !options.contains(&"--listen") {
-        command.args(["--listen", "0"]);
+    // Nothing of this machine.
+    for (option, value) in [
+        ("--listen", "0"),
+        ("--ring", "none"),
+        ("--outputs", "/nonexistent"),
+        ("--archive", "/nonexistent"),
+    ] {
+        if !options.contains(&option) {
+            command.args([option, value]);
+        }
     }
     if !options.contains(&"--names") {
         command.args(["--names", "/dev/null"]);
     }
     command.args(options);
     command
+}
+
+/// A history of so many devices, one second apart until now.
+pub fn many_devices(directory: &Path, number: i64) -> PathBuf {
+    let path = directory.join("many.db");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
+    let now = now.as_secs() as i64;
+    let tables = format!(
+        "PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
+        CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
+        CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER, UNIQUE (address, mac, place, source));
+        CREATE TABLE sighting (pairing INTEGER, time INTEGER, origin INTEGER, again INTEGER, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
+        CREATE INDEX pairing_of_mac ON pairing (mac); CREATE INDEX pairing_of_place ON pairing (place);
+        INSERT INTO place VALUES (1, 'here', '/addrwatch', 'eth0', 0, 0, '');
+        WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {number})
+            INSERT INTO pairing SELECT n, unhex(printf('0a00%04x', n)), n, 1, -1 FROM n;
+        INSERT INTO sighting SELECT id, ({} + id) * 1000000000, 1, 0 FROM pairing;",
+        now - number
+    );
+    Connection::open(&path).expect("a new file").execute_batch(&tables).expect("valid SQL");
+    path
 }

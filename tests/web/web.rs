@@ -8,7 +8,7 @@ use aw_tests::mariadb::MariaDb;
 use aw_tests::rig::{Run, program, run, run_with, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::sightings::{self, ADDRESS, Sighting, capture};
-use aw_tests::web::{Server, command};
+use aw_tests::web::{Server, command, without_script};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -53,7 +53,7 @@ fn who_had_it() {
         assert!(page.contains(text), "{text}: {page}");
     }
     assert!(
-        !page.contains("<script") && !page.contains("http://")
+        !without_script(&page).contains("<script") && !page.contains("http://")
             || page.matches("http://").count() == 1,
         "{page}"
     );
@@ -216,8 +216,12 @@ fn openapi_describes_the_server() {
         }
         let base = described["servers"][0]["url"].as_str().unwrap();
         let url = format!("{base}{path}?{}", query.join("&"));
+        let content = &get["responses"]["200"]["content"];
+        if content["text/event-stream"].is_object() {
+            continue; // without an end: tests/web/web_live.rs
+        }
         let answer = server.get(&url).expect(200).json();
-        let expected = &get["responses"]["200"]["content"]["application/json"]["schema"];
+        let expected = &content["application/json"]["schema"];
         if expected["$ref"].is_null() {
             continue; // the description itself
         }

@@ -46,6 +46,7 @@ fn a_login_and_a_question() {
     run_with(passwd, b"correct horse\n").ok();
 
     let mut browser = Browser::open(1200, 900);
+    browser.zone("UTC");
     let own = format!("http://127.0.0.1:{}", server.port);
     browser.go(&format!("{own}/ip/10.1.2.3?at=2026-11-20&zoom=day"));
     shows(&mut browser, "Log in");

@@ -15,7 +15,7 @@ use aw_output::{
     Checkpoint, CheckpointStore, Entry, Episode, Fault, Faults, QueueFile, RingState, Sink,
     SinkResult, info, this_host, warn,
 };
-use aw_service::count_of;
+use aw_service::{LineFile, count_of};
 use jiff::tz::TimeZone;
 use shm_layout::{RingName, UnixTime};
 
@@ -28,7 +28,7 @@ use crate::{
     learning::Learning,
     message_id::MessageIds,
     name_lists::NameLists,
-    notification::zoned,
+    notification::{Notification, zoned},
     printer::Printer,
     priority::{Class, Priority},
     rate_gate::ChannelLimit,
@@ -67,6 +67,8 @@ pub struct Dispatcher {
     state_full: Episode,
     queues: Vec<ChannelQueue>,
     printer: Printer,
+    /// What was reported and is not committed yet.
+    reported: Vec<String>,
     /// Whether the last operation failed and was rolled back.
     failed: bool,
     zone: TimeZone,
@@ -83,6 +85,8 @@ pub struct DispatchOptions {
     pub config_file: ConfigFile,
     /// For aw-metrics.
     pub queue_file: QueueFile,
+    /// What was reported, for aw-web.
+    pub reported_file: LineFile,
 }
 
 impl Dispatcher {
@@ -128,6 +132,7 @@ impl Dispatcher {
             state_full: Episode::default(),
             queues,
             printer: Printer::default(),
+            reported: Vec::new(),
             failed: false,
             zone: TimeZone::system(),
         };
@@ -185,6 +190,7 @@ impl Dispatcher {
         let local = zoned(now, &self.zone);
         // A line of --print is no message.
         let (mut is_sent, mut is_digested, mut is_held_back) = (false, false, false);
+        let mut is_admitted = false;
         for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
             queue.open = channel.is_open(&local);
             let accepts = queue.open || channel.outside == Outside::Digest;
@@ -205,11 +211,16 @@ impl Dispatcher {
             is_digested |= !admitted;
             // Outside its hours, and with a full queue, a channel gets digests for long: the others need `quiet`.
             is_held_back |= !admitted && !is_wanted && has_room && queue.open;
+            is_admitted |= admitted;
             if admitted {
                 let notification =
                     channel.alert_notification(&alert, &self.zone, self.rules.dialect);
                 self.store.enqueue(&channel.name, &notification)?;
             }
+        }
+        if prints || is_admitted {
+            let all = Notification::in_layout(&alert, &self.zone, false, false);
+            self.reported.push(all.fields.to_string());
         }
         if (is_held_back || is_digested && !is_sent) && !arpwatch {
             self.rules.was_digested(&alert, &mut self.store.memory)?;
@@ -248,6 +259,7 @@ impl Dispatcher {
                     }
                     None => digest.notification(&self.zone, &this_host(), channel.max_bytes()),
                 };
+                self.reported.push(message.fields.to_string());
                 self.store.enqueue(&channel.name, &message)?;
             }
             if std::mem::take(&mut queue.gate_changed) {
@@ -288,8 +300,11 @@ impl Dispatcher {
 
     fn print_and_commit(&mut self) -> SinkResult {
         self.printer.print()?;
+        // Before the commit: a kill between the two writes a line twice, and never none.
+        self.options.reported_file.append(&self.reported);
         self.store.commit()?;
         self.printer.committed();
+        self.reported.clear();
         Ok(())
     }
 
@@ -337,6 +352,7 @@ impl Dispatcher {
         if self.failed {
             self.store.memory.roll_back();
             self.printer.lines.clear();
+            self.reported.clear();
             if let Err(Fault::Down(why)) = &result {
                 self.announce_full_state(why)?;
             }
@@ -353,7 +369,7 @@ impl Dispatcher {
 
 /// `once`: this process does not run long enough to wait.
 fn stored_faults(store: &mut AlertStore, once: bool) -> SinkResult<Faults> {
-    store.memory.faults().map(|faults| if once { faults.at_once() } else { faults })
+    store.memory.faults().map(|faults| faults.at_once(once))
 }
 
 impl Sink for Dispatcher {

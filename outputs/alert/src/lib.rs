@@ -50,7 +50,7 @@ use aw_output::{
     makers::{IEEE_DATA, Makers},
     parse, run,
 };
-use aw_service::{Identity, ServiceOptions, TimeSpan, UnitFiles};
+use aw_service::{Identity, LineFile, ServiceOptions, TimeSpan, UnitFiles};
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -138,6 +138,10 @@ enum AlertCommand {
         channel: Option<String>,
     },
 }
+
+/// The file with what was reported, in the state directory, and its bytes: it is renamed then, and the older one is kept.
+const REPORTED: &str = "aw-alert.reported";
+const MAX_REPORTED: u64 = 1 << 20;
 
 /// A time span, or 0.
 fn learn_time(text: &str) -> Result<TimeSpan, &'static str> {
@@ -237,7 +241,9 @@ pub fn main() -> ExitCode {
         store.makers = makers;
         let learn = learn.map(|TimeSpan(time)| time.as_secs() as i64);
         let (once, queue_file) = (rings.once, QueueFile::new(&state, "aw-alert"));
-        let options = DispatchOptions { print, once, learn, names, config_file, queue_file };
+        let reported_file = LineFile::new(state.join(REPORTED), MAX_REPORTED);
+        let options =
+            DispatchOptions { print, once, learn, names, config_file, queue_file, reported_file };
         Dispatcher::new(config, rules, store, sender, options).map_err(Fault::into_error)
     })
 }

@@ -16,7 +16,7 @@ use rustix::{
     fs::{Access as Wanted, access},
     process::geteuid,
 };
-use shm_layout::{AttachError, Reader, Start};
+use shm_layout::{AttachError, Reader, RingName, Start};
 
 use crate::{Plan, RingOptions, StartFrom, source::attach_fault};
 
@@ -35,11 +35,13 @@ pub fn check(
     let tried = options.owners().and_then(|owners| {
         let identity = service_identity(options, unit.as_ref(), &owners)?;
         let is_root = geteuid().is_root() && unit.is_none();
-        let common = Common { name, options, plan, owners: &owners, is_root, unit: unit.as_ref() };
+        let common = Common { name, options, plan, is_root, unit: unit.as_ref() };
         let keep = unit.as_ref().map_or(CapabilitySet::empty(), UnitFiles::capabilities);
         run_as_with(identity.as_ref(), keep, || {
             let (mut notes, mut faults) = (Vec::new(), Vec::new());
-            common.rings(&mut notes, &mut faults);
+            let (waits, denied) = check_rings(name, &options.rings, &owners);
+            notes.extend(waits);
+            faults.extend(denied);
             common.state(&mut faults);
             common.directories(&mut faults);
             common.hidden(&mut faults);
@@ -52,6 +54,20 @@ pub fn check(
         })
     });
     report_trial(tried)
+}
+
+/// What is to be said about rings, and what is wrong with them. One that does not exist is no fault: programs wait for it.
+pub fn check_rings(name: &str, rings: &[RingName], owners: &[u32]) -> (Vec<String>, Vec<String>) {
+    let (mut notes, mut faults) = (Vec::new(), Vec::new());
+    for ring in rings {
+        match Reader::attach_to(ring, owners, Start::Oldest) {
+            Ok(_) => {}
+            Err(AttachError::Missing | AttachError::Cut) => notes
+                .push(format!("ring {ring} does not exist yet: {name} waits for its collector")),
+            Err(why) => faults.push(format!("read ring {ring}: {}", attach_fault(&why))),
+        }
+    }
+    (notes, faults)
 }
 
 /// Does what the service does before it drops its access, such as to read `file`, as the user that it begins as: that of its unit
@@ -86,7 +102,6 @@ struct Common<'a> {
     name: &'a str,
     options: &'a RingOptions,
     plan: &'a Plan,
-    owners: &'a [u32],
     /// Root starts the program.
     is_root: bool,
     /// What starts it otherwise.
@@ -94,20 +109,6 @@ struct Common<'a> {
 }
 
 impl Common<'_> {
-    /// A ring that does not exist is no fault: outputs wait for it.
-    fn rings(&self, notes: &mut Vec<String>, faults: &mut Vec<String>) {
-        for ring in &self.options.rings {
-            match Reader::attach_to(ring, self.owners, Start::Oldest) {
-                Ok(_) => {}
-                Err(AttachError::Missing | AttachError::Cut) => notes.push(format!(
-                    "ring {ring} does not exist yet: {} waits for its collector",
-                    self.name
-                )),
-                Err(why) => faults.push(format!("read ring {ring}: {}", attach_fault(&why))),
-            }
-        }
-    }
-
     fn state(&self, faults: &mut Vec<String>) {
         if self.plan.from != StartFrom::Resume && self.plan.spool.is_none() {
             return;

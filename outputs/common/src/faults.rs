@@ -92,9 +92,9 @@ impl Faults {
         Faults { faults, ..Faults::default() }
     }
 
-    /// For a process that ends when all events are read: what the collector does not state is over without waiting.
-    pub fn at_once(self) -> Faults {
-        Faults { at_once: true, ..self }
+    /// `once`: of a process that ends when all events are read. What the collector does not state is then over without waiting.
+    pub fn at_once(self, once: bool) -> Faults {
+        Faults { at_once: once, ..self }
     }
 
     /// The same; of each fault that is counted, more is reported at once and not an hour after the last report: for a log that
@@ -175,7 +175,7 @@ impl Faults {
         let stated = state.interfaces.iter().map(|(interface, _)| *interface);
         let interfaces = seen.chain(stated).collect::<BTreeSet<_>>();
         if !state.is_running {
-            self.unstated.clear();
+            self.unstated.retain(|name, _| !name.starts_with(&prefix)); // other rings wait on
         }
         // While no collector runs, nothing is known of them.
         for interface in interfaces.into_iter().filter(|_| state.is_running) {

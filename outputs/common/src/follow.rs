@@ -40,7 +40,8 @@ pub(crate) fn follow<S: Sink>(
     for ring in options.rings.iter().filter(|ring| seen.insert(*ring)) {
         let saved = delivery.open(ring)?;
         let resume = saved.filter(|_| from == StartFrom::Resume);
-        sources.push(Source::new(ring, owners, options, from, resume));
+        let how = (options.verbose, options.once);
+        sources.push(Source::new(ring, owners, how, from, resume));
     }
     for source in &mut sources {
         source.attach()?;
@@ -152,7 +153,7 @@ fn read_round<S: Sink>(sources: &mut [Source], delivery: &mut Delivery<S>) -> Re
 }
 
 /// The oldest of the next items of all rings.
-fn next_item(sources: &mut [Source]) -> Option<(usize, StreamItem)> {
+pub(crate) fn next_item(sources: &mut [Source]) -> Option<(usize, StreamItem)> {
     if let [source] = sources {
         return Some((0, source.take()?));
     }
@@ -188,7 +189,6 @@ fn wait<S: Sink>(sources: &[Source], delivery: &Delivery<S>, watch: Option<&mut 
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use shm_layout::{Event, InterfaceId, RingName, Writer, WriterOptions};
 
     use super::*;
@@ -197,12 +197,6 @@ mod tests {
         delivery::CheckpointFiles,
         spool::{Spool, tests::EVENT},
     };
-
-    #[derive(Parser)]
-    struct Options {
-        #[command(flatten)]
-        rings: RingOptions,
-    }
 
     /// A sink so slow that ten events arrive while it takes one.
     struct Slow {
@@ -257,16 +251,17 @@ mod tests {
         const EVENTS: u64 = 400_000; // six times the ring
         let directory = tempfile::tempdir().unwrap();
         let name: RingName = format!("/aw-test-burst-{}", std::process::id()).parse().unwrap();
-        let Options { rings } = Options::parse_from(["aw-test", "-m", name.as_str()]);
         let mut slow = Slow::new(&name, EVENTS);
         slow.arrive(10);
         let plan = Plan { batch: 1024, ..Plan::default() };
-        let spool = Some(Spool::open(directory.path(), "aw-test", 1 << 30).unwrap());
+        let spool = Some(Spool::open(directory.path(), "aw-test", 1 << 30, false).unwrap());
         let (file, live_checkpoint, schedule) = (None, None, Default::default());
-        let files = CheckpointFiles { spool, file, live_checkpoint, in_sink: false, schedule };
+        let for_health = false;
+        let files =
+            CheckpointFiles { spool, file, live_checkpoint, for_health, in_sink: false, schedule };
         let mut delivery = Delivery::new(&mut slow, &plan, files).unwrap();
         delivery.open(&name).unwrap();
-        let mut sources = [Source::new(&name, &[], &rings, StartFrom::Resume, None)];
+        let mut sources = [Source::new(&name, &[], (false, false), StartFrom::Resume, None)];
         sources[0].attach().unwrap();
         let mut fell_behind = false;
         loop {

@@ -2,7 +2,6 @@
 //! system or the health check of a container.
 
 use std::{
-    fmt,
     io::{self, ErrorKind, Write},
     process::ExitCode,
     thread::sleep,
@@ -10,14 +9,14 @@ use std::{
 };
 
 use aw_service::{Error, cause, count_of, start_remedy};
-use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, RingName, Start, UnixTime};
+use shm_layout::{AttachError, Reader, RingName, Start};
 
 use crate::{
     Plan, RingOptions, StartFrom,
-    capture_fault::capture_fault,
     delivery::SAVE_INTERVAL,
     live_checkpoint::{self, LiveCheckpoint},
     outage_file::outage_of,
+    ring_health::{Age, capture_faults},
     source::attach_fault,
     state::{self, StateFile, is_locked},
 };
@@ -26,10 +25,6 @@ use crate::{
 /// observed for a while, because the clock may have been set.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 const OBSERVATION: Duration = Duration::from_millis(2500);
-/// For how long frames that the kernel dropped make a collector unhealthy.
-const DROPS_WINDOW: Duration = Duration::from_secs(300);
-/// The nanoseconds that a time may be in the future before the clock counts as set back.
-const CLOCK_TOLERANCE: i64 = 5_000_000_000;
 
 /// Prints one line on standard output, where monitoring systems read it: healthy, or every fault, with exit status 1.
 pub(crate) fn check(name: &str, options: &RingOptions, plan: &Plan) -> ExitCode {
@@ -72,7 +67,10 @@ fn check_ring(
     let frame = reader.silent_since().map(Age::of);
     let mut faults = match no_heartbeat(&reader) {
         Some(why) => vec![why],
-        None => capture_faults(&reader, frame.as_ref(), options.max_silence),
+        None => {
+            let faults = capture_faults(&reader, options.max_silence);
+            faults.into_iter().map(|fault| fault.text).collect()
+        }
     };
     let patience = match waits && faults.is_empty() {
         true => SAVE_INTERVAL + HEARTBEAT_TIMEOUT,
@@ -113,39 +111,6 @@ fn no_heartbeat(reader: &Reader) -> Option<String> {
     })
 }
 
-/// What a collector that runs does not capture.
-fn capture_faults(reader: &Reader, frame: Option<&Age>, max_silence: u64) -> Vec<String> {
-    let states = reader.interfaces();
-    let mut faults: Vec<String> =
-        states.into_iter().filter_map(|(name, state)| capture_fault(name, state)).collect();
-    if max_silence > 0
-        && let Some(Age::Known(silence)) = frame
-        && silence.as_secs() >= max_silence
-    {
-        let seconds = silence.as_secs();
-        let since = match reader.last_frame() {
-            Some(_) => format!("no frame for {seconds} s"),
-            None => format!("no frame yet, for {seconds} s"),
-        };
-        faults.push(format!("{since} (check the interface, or raise --max-silence)"));
-    }
-    if let Some(Age::Known(age)) = reader.last_drop().map(Age::of)
-        && age < DROPS_WINDOW
-    {
-        let dropped = |interface: &InterfaceCounters| {
-            let number = interface.get(Counter::KernelDropped);
-            (number > 0).then(|| format!("{number} on {}", interface.name.as_str()))
-        };
-        let drops: Vec<_> = reader.counters().iter().filter_map(dropped).collect();
-        faults.push(format!(
-            "the kernel dropped frames because the collector was too slow, the last one {} s ago; in total: {}",
-            age.as_secs(),
-            drops.join(", ")
-        ));
-    }
-    faults
-}
-
 /// What is wrong with the output itself.
 fn output_faults(name: &str, options: &RingOptions, plan: &Plan) -> Vec<String> {
     let mut faults = Vec::new();
@@ -169,37 +134,6 @@ fn output_faults(name: &str, options: &RingOptions, plan: &Plan) -> Vec<String> 
         }
     }
     faults
-}
-
-/// How long ago something was, by the system clock, which may have been set since.
-enum Age {
-    Known(Duration),
-    /// In the future by the clock.
-    Future,
-}
-
-impl Age {
-    fn of(then: UnixTime) -> Age {
-        let nanos = UnixTime::now().as_nanos().saturating_sub(then.as_nanos());
-        match u64::try_from(nanos) {
-            Ok(nanos) => Age::Known(Duration::from_nanos(nanos)),
-            Err(_) if nanos >= -CLOCK_TOLERANCE => Age::Known(Duration::ZERO),
-            Err(_) => Age::Future,
-        }
-    }
-
-    fn exceeds(&self, limit: Duration) -> bool {
-        !matches!(self, Age::Known(age) if *age <= limit)
-    }
-}
-
-impl fmt::Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Age::Known(age) => write!(f, "{} s ago", age.as_secs()),
-            Age::Future => write!(f, "at an unknown time, because the clock was set back"),
-        }
-    }
 }
 
 /// Whether the heartbeat changes during the observation.

@@ -14,6 +14,7 @@ mod event_json;
 mod fault_file;
 mod faults;
 mod follow;
+mod follower;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../fuzz/bodies/output.rs"]
 pub mod fuzzed;
@@ -30,6 +31,7 @@ mod options;
 mod outage_file;
 mod plan;
 mod queue_file;
+mod ring_health;
 mod ring_watch;
 mod saved_states;
 pub mod serve;
@@ -51,12 +53,13 @@ use ring_watch::RingWatch;
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
 pub use capture_fault::capture_fault;
-pub use check::{as_service, check};
+pub use check::{as_service, check, check_rings};
 pub use checkpoint::Checkpoint;
 pub use episode::{Episode, EpisodeChange};
 pub use event_json::{EventJson, TimeFormat};
 pub use fault_file::FaultFile;
 pub use faults::{FaultKind, FaultReport, FaultState, Faults};
+pub use follower::{Followed, RingFollower, RingWatcher};
 pub use health::HEARTBEAT_TIMEOUT;
 pub use history_file::{
     HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistorySpan,
@@ -65,9 +68,10 @@ pub use history_import::HistoryTarget;
 pub use host::{host_of, this_host};
 pub use name_json::NameJson;
 pub use name_rings::{NameSink, run_names};
-pub use options::{RingOptions, StartFrom, state_directory};
+pub use options::{RingOptions, StartFrom, owners, state_directory, with_groups_of};
 pub use plan::Plan;
 pub use queue_file::QueueFile;
+pub use ring_health::{HealthFault, InterfaceHealth, RingHealth};
 pub use saved_states::{SavedState, saved_states};
 pub use spool::SpoolOptions;
 pub use state::{is_locked, lock, make_directory};
@@ -282,15 +286,24 @@ pub fn run<S: Sink>(
         let locks = resumes || plan.spool.is_some();
         let _lock = locks.then(|| state::lock(directory, name)).transpose()?;
         let size = plan.spool.as_ref().map(SpoolOptions::limit);
-        let spool = size.map(|size| spool::Spool::open(directory, name, size)).transpose()?;
+        let open_spool = |size| spool::Spool::open(directory, name, size, plan.keeps_batches);
+        let spool = size.map(open_spool).transpose()?;
         let file = (resumes && !in_sink && spool.is_none())
             .then(|| state::StateFile::open(directory, name))
             .transpose()?;
-        let live_checkpoint = (uses_files && (in_sink || sink.survives_kill()))
+        let for_health = plan.keeps_batches;
+        let live_checkpoint = (uses_files && (in_sink || for_health || sink.survives_kill()))
             .then(|| live_checkpoint::LiveCheckpoint::open(directory, name, boot))
             .transpose()?;
         let schedule = Default::default();
-        let files = delivery::CheckpointFiles { spool, file, live_checkpoint, in_sink, schedule };
+        let files = delivery::CheckpointFiles {
+            spool,
+            file,
+            live_checkpoint,
+            for_health,
+            in_sink,
+            schedule,
+        };
         let delivery = delivery::Delivery::new(&mut sink, plan, files)?;
         follow::follow(options, plan, &owners, delivery, watch, &signals, startup)
     })

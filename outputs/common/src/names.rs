@@ -13,7 +13,7 @@ use std::{
 use aw_service::{FileKind, TextLine, TextLines, explain_or, open_file, plain, split_name_line};
 use shm_layout::MacAddr;
 
-pub use edit::{Written, is_name, write_name};
+pub use edit::{Written, check_writable, is_name, write_name};
 pub use live::LiveNames;
 
 /// The file that is read unless an option gives another one.

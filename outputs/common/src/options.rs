@@ -66,7 +66,7 @@ pub struct RingOptions {
     pub check: bool,
 
     /// With --health: fail if no frame was captured for SECONDS; 0 = no limit
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = crate::ring_health::MAX_SILENCE)]
     pub max_silence: u64,
 
     /// Report on standard error when a ring is opened or closed
@@ -111,11 +111,7 @@ const OWNERS: &[&str] = &["addrwatch", "aw-routeros"];
 impl RingOptions {
     /// The users whose rings are trusted, in addition to root and the process's user.
     pub fn owners(&self) -> Result<Vec<u32>, Error> {
-        if self.owner.is_empty() {
-            let existing = OWNERS.iter().filter_map(|name| UserAccount::named(name));
-            return Ok(existing.map(|user| user.uid.as_raw()).collect());
-        }
-        self.owner.iter().map(|name| Ok(UserAccount::find(name)?.uid.as_raw())).collect()
+        owners(&self.owner)
     }
 
     /// The interfaces of the rings that can be read, each with the host and the name of its ring.
@@ -168,18 +164,30 @@ impl RingOptions {
     pub(crate) fn identity(&self, owners: &[u32]) -> Result<Option<Identity>, Error> {
         let identity =
             Identity::choose(self.service.user.as_deref(), &[name(), DEFAULT_USER], None)?;
-        Ok(identity.map(|identity| {
-            let user = uzers::get_user_by_uid(identity.user.as_raw());
-            let own = user
-                .and_then(|user| uzers::get_user_groups(user.name(), user.primary_group_id()))
-                .unwrap_or_default();
-            let rings = self.rings.iter().filter_map(|ring| ring.path().symlink_metadata().ok());
-            let trusted = rings.filter(|ring| ring.uid() == 0 || owners.contains(&ring.uid()));
-            let groups = own.iter().map(|group| group.gid()).chain(trusted.map(|ring| ring.gid()));
-            let groups: BTreeSet<u32> = groups.collect(); // sorted, as the kernel returns them
-            Identity { groups: groups.into_iter().map(Gid::from_raw).collect(), ..identity }
-        }))
+        Ok(identity.map(|identity| with_groups_of(&self.rings, owners, identity)))
     }
+}
+
+/// The users of `--owner`, or else those that the package creates, as far as they exist.
+pub fn owners(named: &[String]) -> Result<Vec<u32>, Error> {
+    if named.is_empty() {
+        let existing = OWNERS.iter().filter_map(|name| UserAccount::named(name));
+        return Ok(existing.map(|user| user.uid.as_raw()).collect());
+    }
+    named.iter().map(|name| Ok(UserAccount::find(name)?.uid.as_raw())).collect()
+}
+
+/// A user with all of its groups and the groups of these rings, as far as their owners are trusted.
+pub fn with_groups_of(rings: &[RingName], owners: &[u32], identity: Identity) -> Identity {
+    let user = uzers::get_user_by_uid(identity.user.as_raw());
+    let own = user
+        .and_then(|user| uzers::get_user_groups(user.name(), user.primary_group_id()))
+        .unwrap_or_default();
+    let rings = rings.iter().filter_map(|ring| ring.path().symlink_metadata().ok());
+    let trusted = rings.filter(|ring| ring.uid() == 0 || owners.contains(&ring.uid()));
+    let groups = own.iter().map(|group| group.gid()).chain(trusted.map(|ring| ring.gid()));
+    let groups: BTreeSet<u32> = groups.collect(); // sorted, as the kernel returns them
+    Identity { groups: groups.into_iter().map(Gid::from_raw).collect(), ..identity }
 }
 
 #[cfg(test)]

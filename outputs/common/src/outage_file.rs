@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use shm_layout::UnixTime;
 
 use crate::{
+    HealthFault,
     delivery::SAVE_INTERVAL,
     spool::Spool,
     state::{open_in, read_another, state_error},
@@ -193,26 +194,34 @@ fn next_try(at: i64) -> String {
 
 /// What the output of this name reports about its destination, if that is down.
 pub(crate) fn outage_of(directory: &Path, name: &str) -> Result<Option<String>, String> {
+    Ok(fault_of(directory, name)?.map(|fault| fault.text))
+}
+
+/// The same, with its begin.
+pub(crate) fn fault_of(directory: &Path, name: &str) -> Result<Option<HealthFault>, String> {
     let read = read(&path(directory, name))?;
     let Some(OutageRecord { since, events, bytes, why, next_try: at, is_part }) = read else {
         return Ok(None);
     };
     let seconds = UnixTime::now().seconds().saturating_sub(since).max(0);
+    let begin = Some(UnixTime::new(since, 0));
     let since = Timestamp::from_second(since).unwrap_or_default().to_zoned(TimeZone::system());
-    let since = since.strftime("%Y-%m-%d %H:%M:%S");
+    let since = since.strftime("%Y-%m-%d %H:%M:%S %:z");
     if is_part {
-        return Ok(Some(format!("{}, since {since}, {seconds} s ago", plain(&why))));
+        let text = format!("{}, since {since}, {seconds} s ago", plain(&why));
+        return Ok(Some(HealthFault { text, since: begin }));
     }
     // An empty spool has bytes, too.
     let queued = match events {
         0 => "no event yet".to_owned(),
         events => format!("{}, {bytes} bytes", count_of(events, "event", "events")),
     };
-    Ok(Some(format!(
+    let text = format!(
         "{name} is queueing since {since}, {seconds} s ago: {queued}{}: {}",
         next_try(at),
         plain(&why)
-    )))
+    );
+    Ok(Some(HealthFault { text, since: begin }))
 }
 
 #[cfg(test)]
@@ -223,7 +232,7 @@ mod tests {
     #[test]
     fn a_long_cause() {
         let directory = tempfile::tempdir().unwrap();
-        let spool = Spool::open(directory.path(), "aw-test", 1 << 20).unwrap();
+        let spool = Spool::open(directory.path(), "aw-test", 1 << 20, false).unwrap();
         let mut file = OutageFile::open(&spool).unwrap();
         let outage = || outage_of(directory.path(), "aw-test").unwrap();
         assert_eq!(outage(), None);
@@ -244,6 +253,9 @@ mod tests {
             file.part(part());
             let text = outage().unwrap();
             assert!(text.starts_with("channel mail: no route, since 2023-11-1"), "{text}");
+            let instant = text.split("since ").nth(1).unwrap().split(", ").next().unwrap();
+            let parsed = jiff::fmt::strtime::parse("%Y-%m-%d %H:%M:%S %:z", instant).unwrap();
+            assert_eq!(parsed.to_timestamp().unwrap().as_second(), 1_700_000_000, "{instant}");
             if end.is_some() {
                 file.begin("disk full", &spool, Duration::ZERO);
                 assert!(outage().unwrap().starts_with("aw-test is queueing since 20"));

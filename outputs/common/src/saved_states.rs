@@ -1,18 +1,19 @@
-//! The files of other outputs in their state directories, for `aw-metrics`.
+//! The files of other outputs in their state directories, for `aw-metrics` and `aw-web`.
 
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use aw_service::{FileKind, read_file};
-use shm_layout::RingName;
+use shm_layout::{RingName, UnixTime};
 
-use crate::{Checkpoint, live_checkpoint, queue_file, state};
+use crate::{Checkpoint, HealthFault, live_checkpoint, outage_file, queue_file, state};
 
 /// The files that an output, which may be another program, has in a state directory.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SavedState {
     /// Its checkpoints by ring.
     pub checkpoints: BTreeMap<RingName, Checkpoint>,
@@ -20,6 +21,10 @@ pub struct SavedState {
     pub spool: Option<u64>,
     /// The messages that its destinations have still to get, by destination, if it has some.
     pub queues: BTreeMap<String, u64>,
+    /// What it reports about its destination, if that is down.
+    pub outage: Option<HealthFault>,
+    /// When it wrote its newest checkpoint.
+    pub saved: Option<UnixTime>,
 }
 
 /// The most outputs that are reported: a user who may write to the directory could invent any number.
@@ -51,12 +56,21 @@ pub fn saved_states(directory: &Path) -> BTreeMap<String, SavedState> {
         if !fits
             || !is_name
             || !is_trusted
-            || !["positions", "now", "spool", "queues"].contains(&end)
+            || !["positions", "now", "spool", "queues", "outage"].contains(&end)
         {
             continue;
         }
         let output = outputs.entry(name.into()).or_default();
+        if let "positions" | "now" = end {
+            let saved = path.metadata().ok().map(|file| UnixTime::new(file.mtime(), 0));
+            output.saved = output.saved.max(saved);
+        }
         match end {
+            "outage" => {
+                // One that cannot be read is no news of the output: its own --health reports it.
+                output.outage =
+                    path.parent().and_then(|at| outage_file::fault_of(at, name).ok()?);
+            }
             "positions" => output.checkpoints.extend(state::checkpoints(&read(&path))),
             "queues" if name != queue_file::OWNER => {} // it could invent names of metrics
             "queues" => output.queues = queue_file::queues(&read(&path)),
@@ -114,11 +128,21 @@ mod tests {
         mknodat(CWD, at("aw-b.now"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         let checkpoints = BTreeMap::from([(lan, checkpoint(3)), (wan, checkpoint(4))]);
         let queues = BTreeMap::from([("mail".to_owned(), 2)]);
+        fs::write(at("aw-a/aw-a.outage"), r#"{"since":7,"events":1,"bytes":2,"why":"full"}"#)
+            .unwrap();
+        fs::write(at("aw-alert/aw-alert.outage"), "{").unwrap();
         let a = SavedState { checkpoints, spool: Some(123), ..SavedState::default() };
         let alert = SavedState { queues, ..SavedState::default() };
         let none = |name: &str| (name.into(), SavedState::default());
         let expected = [("aw-a".into(), a), ("aw-alert".into(), alert), none("aw-b"), none("aw-f")];
-        assert_eq!(saved_states(directory.path()), BTreeMap::from(expected));
+        let mut found = saved_states(directory.path());
+        let outage = found.get_mut("aw-a").and_then(|a| a.outage.take()).unwrap();
+        assert_eq!(outage.since, Some(UnixTime::new(7, 0)));
+        assert!(
+            outage.text.starts_with("aw-a is queueing since ") && outage.text.ends_with("full")
+        );
+        assert!(found.values_mut().filter_map(|one| one.saved.take()).count() >= 3);
+        assert_eq!(found, BTreeMap::from(expected));
         for number in 0..OUTPUTS {
             fs::write(at(&format!("made-up-{number}.spool")), "").unwrap();
         }

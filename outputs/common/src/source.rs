@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use shm_layout::{AttachError, Next, Position, Reader, RingName, Start, UnixTime};
 
 use crate::{
-    Checkpoint, LossCause, RingOptions, RingState, StartFrom,
+    Checkpoint, LossCause, RingState, StartFrom,
     checkpoint::{ItemKind, StreamItem},
     this_host,
 };
@@ -69,7 +69,7 @@ impl<'a> Source<'a> {
     pub fn new(
         ring: &'a RingName,
         owners: &'a [u32],
-        options: &RingOptions,
+        (verbose, once): (bool, bool),
         from: StartFrom,
         resume: Option<Position>,
     ) -> Self {
@@ -77,8 +77,8 @@ impl<'a> Source<'a> {
         Source {
             ring,
             owners,
-            verbose: options.verbose,
-            once: options.once,
+            verbose,
+            once,
             from,
             reader: None,
             next: None,
@@ -423,16 +423,9 @@ fn has_name(group: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use shm_layout::{Writer, WriterOptions};
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Options {
-        #[command(flatten)]
-        rings: RingOptions,
-    }
 
     /// Zeros that a truncation made are no counts.
     #[test]
@@ -440,8 +433,7 @@ mod tests {
         let name: RingName = format!("/aw-test-state-{}", std::process::id()).parse().unwrap();
         let options = WriterOptions { name: name.clone(), slots: 64, group: None, host: None };
         let mut writer = Writer::create(&options).unwrap();
-        let Options { rings } = Options::parse_from(["aw-test", "-m", name.as_str()]);
-        let mut source = Source::new(&name, &[], &rings, StartFrom::Oldest, None);
+        let mut source = Source::new(&name, &[], (false, false), StartFrom::Oldest, None);
         source.attach().unwrap();
         let cut = || std::fs::File::options().write(true).open(name.path()).unwrap().set_len(0);
         cut().unwrap();

@@ -11,7 +11,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread::sleep,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use aw_service::{FileKind, cause, open_file};
@@ -55,10 +55,15 @@ struct Version {
 impl Snapshot {
     /// Opens the database, for reading only. Its schema is not trusted.
     pub fn open(path: &Path) -> rusqlite::Result<Snapshot> {
+        Snapshot::open_until(path, None)
+    }
+
+    /// The same, with an error at this time if its writer has not become idle until then.
+    pub fn open_until(path: &Path, end: Option<Instant>) -> rusqlite::Result<Snapshot> {
         let lock = open_file(path, FileKind::Settings).map_err(cannot_open)?;
         let path = &path.canonicalize().map_err(cannot_open)?;
-        ask_to_wait(&lock);
-        let version = settled(path).map_err(cannot_open)?;
+        ask_to_wait(&lock, end);
+        let version = settled(path, end).map_err(cannot_open)?;
         // Without a log there is no index, either. With one, `exclusive` means: the index is in memory.
         let has_log = wal_path(path).try_exists().map_err(cannot_open)?;
         let how = if has_log { "vfs=unix-none" } else { "immutable=1" };
@@ -106,17 +111,27 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn ask_to_wait(lock: &File) {
+fn ask_to_wait(lock: &File, end: Option<Instant>) {
     for _ in 0..COPYING.as_millis() / PAUSE.as_millis() {
         match flock(lock, FlockOperation::NonBlockingLockShared) {
-            Err(rustix::io::Errno::WOULDBLOCK) => sleep(PAUSE),
+            Err(rustix::io::Errno::WOULDBLOCK) if pause(PAUSE, end).is_ok() => {}
             _ => return, // or a file system without such locks
         }
     }
 }
 
+/// Waits, or until the end: then it is an error.
+fn pause(time: Duration, end: Option<Instant>) -> io::Result<()> {
+    let left = end.map_or(time, |end| end.saturating_duration_since(Instant::now()));
+    sleep(left.min(time));
+    if left < time {
+        return Err(io::Error::other("its writer was not idle in time (try again)"));
+    }
+    Ok(())
+}
+
 /// The version, once each later change will be seen in it.
-fn settled(path: &Path) -> io::Result<Version> {
+fn settled(path: &Path, end: Option<Instant>) -> io::Result<Version> {
     let mut tries = COPYING.as_millis() / PAUSE.as_millis();
     loop {
         let version = version(path)?;
@@ -126,7 +141,7 @@ fn settled(path: &Path) -> io::Result<Version> {
                 return Err(io::Error::other(why));
             }
             tries -= 1;
-            sleep(PAUSE);
+            pause(PAUSE, end)?;
             continue;
         }
         let (.., seconds, nanos) = version.database;
@@ -134,7 +149,7 @@ fn settled(path: &Path) -> io::Result<Version> {
         let changed = Duration::new(seconds.unsigned_abs(), nanos as u32);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         match now.checked_sub(changed) {
-            Some(age) if age < step => sleep(step - age),
+            Some(age) if age < step => pause(step - age, end)?,
             _ => return Ok(version), // a time in the future is of a clock that was set back
         }
     }
@@ -243,6 +258,21 @@ mod tests {
         fs::write(&journal, [0]).unwrap();
         assert_eq!(count(&Snapshot::open(&path).unwrap()), 1);
         assert!(![wal_path(&path), index_path(&path)].iter().any(|path| path.exists()));
+    }
+
+    /// What is open for a moment only is not waited for.
+    #[test]
+    fn it_is_opened_in_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+        let open = |end| Snapshot::open_until(&path, end);
+        open(None).unwrap();
+        fs::write(with_suffix(&path, "-journal"), [0xd9]).unwrap();
+        let why = open(Some(Instant::now())).err().unwrap().to_string();
+        assert!(why.contains("was not idle in time"), "{why}");
+        let why = open(None).err().unwrap().to_string();
+        assert!(why.contains("another program is changing it"), "{why}");
     }
 
     /// A statement with a range is planned once, and not for each of its values: that took two fifths of the time of a question.

@@ -3,11 +3,15 @@
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use aw_mysql::{ServerConfig, TablePrefix};
-use aw_output::{makers::Makers, names::LiveNames};
+use aw_output::{
+    makers::Makers,
+    names::{LiveNames, Names},
+};
 use aw_service::{Access, Error, failed};
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
@@ -20,7 +24,7 @@ use crate::{
         PairingSummary, RouterChange, TimeRange,
     },
     mysql_reader::MysqlReader,
-    names::Labels,
+    names::{Labels, Named},
     options,
     queries::{AT_REMEDY, Query},
     result_table::{OutputFormat, ResultTable},
@@ -65,23 +69,28 @@ impl History {
         }
     }
 
-    /// Opens it for reading. A question of a server may take `limit`.
+    /// Opens it for reading, within this time. A question of a server may take as long.
     pub(crate) fn open(&self, limit: Duration) -> Result<Box<dyn HistoryReader>, Error> {
         Ok(match self {
-            History::Sqlite(path) => Box::new(SqliteReader::open(path)?),
+            History::Sqlite(path) => {
+                Box::new(SqliteReader::open(path, Instant::now().checked_add(limit))?)
+            }
             History::Mysql(config, prefix) => Box::new(MysqlReader::open(config, prefix, limit)?),
         })
     }
 
-    /// The files and ports that a confined process needs: of a database its directory, in which its log lies.
+    /// The files and ports that a confined process needs: of a database its directory, in which its log lies. A link to it needs
+    /// nothing more; the directory of one that leads nowhere yet may be above that of the database.
     pub fn access(&self) -> Vec<Access> {
         match self {
             History::Sqlite(path) => {
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                let target = path.canonicalize().unwrap_or_else(|_| path.clone());
-                let directories = [path, target];
-                let of = |path: &PathBuf| Some(Access::Read(path.parent()?.into()));
-                directories.iter().filter_map(of).collect()
+                let target = path.canonicalize().unwrap_or(path);
+                target
+                    .parent()
+                    .map(|directory| Access::Read(directory.into()))
+                    .into_iter()
+                    .collect()
             }
             History::Mysql(config, _) => config.access(),
         }
@@ -95,8 +104,8 @@ impl History {
         }
     }
 
-    /// Answers a question within `time`, or fails: the process can ask the next one. At most `limit` rows are in the answer.
-    /// This blocks.
+    /// Answers a question within `time`, or fails: the process can ask the next one. At most `limit` rows are in the answer, and
+    /// a bounded number of pairings is read for it. This blocks.
     pub fn ask(
         &self,
         question: &Question,
@@ -107,11 +116,11 @@ impl History {
         let end = Instant::now() + time;
         let query = question.query();
         // Also in the place of the error of a statement that was ended.
-        let (mut table, no_match) =
-            self.read(&query, zone, end).map_err(|error| match Instant::now() < end {
-                true => Unanswered::Failed(error),
-                false => Unanswered::TooLong(time),
-            })?;
+        let answer = self.read(&query, zone, end).map_err(|error| match Instant::now() < end {
+            true => Unanswered::Failed(error),
+            false => Unanswered::TooLong(time),
+        })?;
+        let Answer { mut table, no_match, remarks: of_history, is_complete, .. } = answer;
         let rows = table.rows.len();
         let left_off = rows.saturating_sub(limit);
         match question {
@@ -122,34 +131,34 @@ impl History {
                 drop(table.rows.drain(..left_off)); // the latest ones are last
             }
             Question::Who(..)
+            | Question::MacAt(..)
             | Question::Devices(_)
             | Question::DevicesOfNetworks(_)
             | Question::AddressesOf(_) => table.rows.truncate(limit),
         }
         labels.0.add_to(&mut table, OutputFormat::Json);
         let remarks = [query.remark(UnixTime::now(), zone), table.omitted.remark()];
-        let remarks = remarks.into_iter().flatten().collect();
-        Ok(Answer { table, no_match, remarks, left_off })
+        let remarks = remarks.into_iter().flatten().chain(of_history).collect();
+        let is_complete = is_complete && left_off == 0;
+        Ok(Answer { table, no_match, remarks, left_off, is_complete })
     }
 
-    /// The rows; or else what was searched, and where the history begins or ends.
-    fn read(
-        &self,
-        query: &Query,
-        zone: &TimeZone,
-        end: Instant,
-    ) -> Result<(ResultTable, Option<String>), Error> {
+    /// All rows; or else what was searched, and where the history begins or ends.
+    fn read(&self, query: &Query, zone: &TimeZone, end: Instant) -> Result<Answer, Error> {
         loop {
             let mut history = LimitedReader::open(self, end)?;
             let answered = query.run(&mut history).and_then(|table| {
+                let mut remarks = history.remarks().to_vec();
+                let is_complete = !history.is_cut();
+                remarks.extend((!is_complete).then(|| CUT.into()));
                 if !table.rows.is_empty() {
-                    return Ok((table, None));
+                    return Ok(Answer { table, no_match: None, remarks, left_off: 0, is_complete });
                 }
                 let beyond =
                     query.beyond(&mut history, (zone, &table.omitted))?.unwrap_or_default();
                 let searched = query.no_match(zone, &table.omitted);
-                let no_match = searched.replace(AT_REMEDY, "") + &beyond;
-                Ok((table, Some(no_match)))
+                let no_match = Some(searched.replace(AT_REMEDY, "") + &beyond);
+                Ok(Answer { table, no_match, remarks, left_off: 0, is_complete })
             });
             // While it was read, its writer changed what was read already.
             if history.is_intact()? {
@@ -178,6 +187,8 @@ pub enum Question {
     Ip(IpAddr, TimeRange, bool),
     /// Which addresses a MAC had.
     Mac(MacAddr, TimeRange, bool),
+    /// Whether a MAC was here at a time, and with which addresses.
+    MacAt(MacAddr, UnixTime),
     /// Addresses that were new or had another MAC, and configuration changes of routers.
     Changes(TimeRange),
     /// All MACs with their addresses.
@@ -191,11 +202,17 @@ pub enum Question {
 }
 
 impl Question {
+    /// Whether it reads all pairings of the history, and not only those of one address or device.
+    pub fn is_about_all(&self) -> bool {
+        matches!(self, Question::Changes(_) | Question::Devices(_) | Question::DevicesOfNetworks(_))
+    }
+
     fn query(&self) -> Query {
         match *self {
             Question::Who(ip, at) => Query::Who(ip, at),
             Question::Ip(ip, range, all) => Query::Ip(ip, range, all),
             Question::Mac(mac, range, all) => Query::Mac(mac, range, all),
+            Question::MacAt(mac, at) => Query::MacAt(mac, at),
             Question::Changes(range) => Query::Changes(range),
             Question::Devices(range) => Query::Devices(range, false),
             Question::DevicesOfNetworks(range) => Query::DevicesOfNetworks(range, false),
@@ -214,6 +231,21 @@ impl Devices {
         Devices(Labels::new(names, makers))
     }
 
+    /// All names, as they are now: a list with these names is of no others while this is the same.
+    pub fn names(&self) -> Arc<Names> {
+        self.0.names()
+    }
+
+    /// Sets or removes the name of a MAC in the file of names, as `aw-query name` does; it is known at once. This blocks.
+    pub fn set_name(&self, mac: MacAddr, name: Option<&str>) -> Result<Named, Error> {
+        self.0.set_name(mac, name)
+    }
+
+    /// Other MACs that have this name.
+    pub fn others_named(&self, mac: MacAddr, name: &str) -> Vec<MacAddr> {
+        self.0.others_named(mac, name)
+    }
+
     /// The name of a MAC in the file of names, and its maker.
     pub fn of(&self, mac: MacAddr) -> (Option<String>, Option<String>) {
         self.0.of(mac)
@@ -230,7 +262,13 @@ pub struct Answer {
     pub remarks: Vec<String>,
     /// Rows beyond the limit: the oldest ones of periods and changes, the last ones of others.
     pub left_off: usize,
+    /// It has all rows that there are: no row is left off, and nothing was too much to read.
+    pub is_complete: bool,
 }
+
+/// Pairings and addresses that are read for an answer: these take a second or two, and 100 MB.
+const MOST: usize = 100_000;
+const CUT: &str = "the history has more than 100000 addresses with a MAC: the oldest and the newest half of so many are searched, and those that are seen now, and no others (aw-query searches all of them)";
 
 /// The caller replaces the text.
 fn in_time(end: Instant) -> Result<(), Error> {
@@ -249,7 +287,7 @@ impl LimitedReader {
         in_time(end)?;
         let left = end.saturating_duration_since(Instant::now());
         let mut history = history.open(left)?;
-        history.end_at(end)?;
+        history.limit(end, MOST)?;
         Ok(LimitedReader { history, end })
     }
 
@@ -279,8 +317,16 @@ impl HistoryReader for LimitedReader {
         self.read(|history| history.export(to, from))
     }
 
-    fn end_at(&mut self, end: Instant) -> Result<(), Error> {
-        self.read(|history| history.end_at(end))?;
+    fn is_cut(&self) -> bool {
+        self.history.is_cut()
+    }
+
+    fn remarks(&self) -> &[String] {
+        self.history.remarks()
+    }
+
+    fn limit(&mut self, end: Instant, most: usize) -> Result<(), Error> {
+        self.read(|history| history.limit(end, most))?;
         self.end = self.end.min(end);
         Ok(())
     }
@@ -389,6 +435,68 @@ mod tests {
         assert_eq!(answer.no_match, None);
         let last = answer.table.cell(&answer.table.rows[0], "mac");
         assert_eq!(*last, Cell::text("00:00:00:00:c3:50"), "the latest one is first");
+    }
+
+    /// However many pairings there are, so many are read: the first and the last ones, and of the others those that are seen now.
+    #[test]
+    fn a_bounded_number_is_read() {
+        let (_directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let recent = "CREATE TABLE recent_sighting (slot INTEGER PRIMARY KEY, shift, pairing, origin);
+            CREATE TABLE recent_filing (before, pairing, time);
+            INSERT INTO recent_sighting VALUES (1795190000000000000, 0, 49998, 1), (1795190000000000001, 0, 49999, 1);";
+        Connection::open(path).unwrap().execute_batch(recent).unwrap();
+        let mut reader = SqliteReader::open(path, None).unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        let mut macs = |most| {
+            reader.limit(end, most).unwrap();
+            let found = reader.pairings(TimeRange::ALL, false).unwrap();
+            (found.iter().map(|one| one.mac.number()).collect::<Vec<_>>(), reader.is_cut())
+        };
+        let (all, is_cut) = macs(50_000);
+        assert_eq!((all.len(), is_cut), (50_000, false));
+        assert_eq!(macs(4), (vec![1, 2, 50_000, 49_999, 49_998], true));
+        assert_eq!(macs(1), (vec![50_000, 49_998], true));
+        let mut reader = SqliteReader::open(path, None).unwrap();
+        reader.limit(end, 7).unwrap();
+        assert_eq!((reader.addresses(TimeRange::ALL).unwrap().len(), reader.is_cut()), (7, true));
+        let mac: MacAddr = "00:00:00:00:00:01".parse().unwrap();
+        let mut reader = SqliteReader::open(path, None).unwrap();
+        reader.limit(end, 1).unwrap();
+        let found = reader.addresses_of(mac, TimeRange::ALL).unwrap().len();
+        assert_eq!((found, reader.is_cut()), (1, false));
+    }
+
+    /// What is wrong with a history is in each answer, and not only in a log.
+    #[test]
+    fn remarks_of_the_history() {
+        let (_directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let old = "CREATE TABLE log_old (x)";
+        Connection::open(path).unwrap().execute_batch(old).unwrap();
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        for question in [Question::Who(ip, UnixTime::now()), Question::Devices(TimeRange::ALL)] {
+            let limits = (Duration::from_secs(60), 10);
+            let Ok(answer) = history.ask(&question, &devices(), &TimeZone::UTC, limits) else {
+                panic!("no answer")
+            };
+            let remarks = answer.remarks.join(" ");
+            assert!(remarks.contains("rows of addrwatch's table are not searched"), "{remarks}");
+        }
+    }
+
+    /// A link to the database needs no access to its own directory, in which the states of other programs are.
+    #[test]
+    fn only_the_directory_of_the_database() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let (link, own) = (root.join("addrwatch.db"), root.join("aw-sqlite"));
+        std::os::unix::fs::symlink("aw-sqlite/history.db", &link).unwrap();
+        let access = || History::Sqlite(link.clone()).access();
+        assert_eq!(access(), [Access::Read(root.clone())], "it leads nowhere yet");
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(own.join("history.db"), "").unwrap();
+        assert_eq!(access(), [Access::Read(own)]);
     }
 
     /// A device in two networks, with an address that it only probed and one that only others claimed for it.
@@ -524,8 +632,8 @@ mod tests {
         let none = history.ask(&question, &devices(), &TimeZone::UTC, (Duration::ZERO, 10));
         assert!(matches!(none, Err(Unanswered::TooLong(Duration::ZERO))));
         let History::Sqlite(path) = &history else { panic!("a file") };
-        let mut reader = SqliteReader::open(path).unwrap();
-        reader.end_at(Instant::now()).unwrap();
+        let mut reader = SqliteReader::open(path, None).unwrap();
+        reader.limit(Instant::now(), usize::MAX).unwrap();
         let why = reader.addresses(TimeRange::ALL).unwrap_err().to_string();
         assert!(why.contains("interrupted"), "{why}");
     }

@@ -30,8 +30,9 @@ pub fn addresses(history: &mut dyn HistoryReader, mac: MacAddr) -> Result<Result
     let mut all = history.addresses_of(mac, TimeRange::ALL)?;
     let rank = |one: &AddressOfMac| (one.is_own, one.is_more_than_probed);
     all.sort_by_key(|one| (Reverse(rank(one)), Reverse(one.last), one.ip));
-    let omitted =
-        Omitted { unlisted: all.len().saturating_sub(ADDRESSES) as u64, ..Omitted::default() };
+    let unlisted = all.len().saturating_sub(ADDRESSES) as u64;
+    let (mut omitted, mut limit) =
+        (Omitted { unlisted, ..Omitted::default() }, ReadLimit::default());
     all.truncate(ADDRESSES);
     let clocks = history.clocks().asked(TimeRange::ALL);
     let mut found = Vec::new();
@@ -42,6 +43,11 @@ pub fn addresses(history: &mut dyn HistoryReader, mac: MacAddr) -> Result<Result
             (true, false) => "frames of another MAC",
             (true, true) => "own frames",
         };
+        // Other MACs may have claimed it, in any number.
+        if !limit.allows(history, ip, &[TimeRange { from: last, to: last }])? {
+            omitted.uncounted += 1;
+            continue;
+        }
         let nearest = NearestSightings::merged(&history.nearest(ip, last)?);
         let of_mac: Vec<_> = nearest.into_iter().filter(|one| one.mac == mac).collect();
         for NearestSightings { network, first: claim, before, .. } in &of_mac {

@@ -318,9 +318,20 @@ pub trait HistoryReader {
         Ok(true)
     }
 
-    /// Ends each statement at this time, with an error, where the history is in this process.
-    fn end_at(&mut self, _end: Instant) -> Result<(), Error> {
+    /// Ends each statement at this time, with an error. Of the pairings, the addresses and the addresses of a MAC, each answer
+    /// has so many at most; of the pairings the oldest and the newest half, and beyond that those that are seen now.
+    fn limit(&mut self, _end: Instant, _most: usize) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Whether an answer so far has fewer than there are, by that limit.
+    fn is_cut(&self) -> bool {
+        false
+    }
+
+    /// What is not as it should be in this history, such as rows that are not searched.
+    fn remarks(&self) -> &[String] {
+        &[]
     }
 
     /// Whether all answers so far are of one state of the history. If not, they are to be discarded.

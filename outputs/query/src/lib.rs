@@ -55,6 +55,7 @@ use crate::{
 pub use crate::{
     asked::{Answer, Devices, History, Question, Unanswered},
     history_reader::TimeRange,
+    names::{Named, check_name},
     result_table::{Cell, OutputFormat, ResultTable},
 };
 pub use aw_mysql::TablePrefix;
@@ -201,5 +202,11 @@ fn copy(options: &Options, file: &Path) -> Result<(), Error> {
 fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {
     let Options { database, config, prefix, .. } = options;
     let history = History::named(database.as_deref(), config.as_deref(), prefix)?;
-    history.open(options.server_limit())
+    let mut limit = options.server_limit();
+    if matches!(history, History::Sqlite(_)) {
+        limit += Duration::from_secs(5); // the limit of the question ends the program before
+    }
+    let history = history.open(limit)?;
+    history.remarks().iter().for_each(warn);
+    Ok(history)
 }

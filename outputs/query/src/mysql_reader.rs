@@ -8,14 +8,17 @@ mod export;
 mod nearest;
 mod summary;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use aw_mysql::{
     Conn, FRAME_SOURCE_COLUMN, MysqlError, NO_SUCH_TABLE, Row, ServerConfig, TableNames,
     TablePrefix, cause, connection_fault, hex_ip, quoted,
 };
 use aw_peer::Budget;
-use aw_service::{Error, failed, run_as, warn};
+use aw_service::{Error, failed, run_as};
 use shm_layout::{MacAddr, UnixTime};
 
 use self::columns::{bytes, mac_address, number, origin, text, time, times};
@@ -63,6 +66,11 @@ pub struct MysqlReader {
     source: &'static str,
     /// An index by pairing has all columns that distinguish pairings, origins and times.
     has_pairing_index: bool,
+    /// When the answer must be there, and how many rows it has at most; whether one has fewer than there are.
+    end: Option<Instant>,
+    most: usize,
+    is_cut: bool,
+    remarks: Vec<String>,
 }
 
 impl MysqlReader {
@@ -73,6 +81,7 @@ impl MysqlReader {
     ) -> Result<MysqlReader, Error> {
         let TableNames { log, config_change, .. } = TableNames::new(prefix);
         let name = format!("{} at {}", config.database(), config.server());
+        let end = Instant::now().checked_add(timeout);
         let conn = connect(config, timeout).map_err(|error| failure(&name, &log, &error))?;
         let networks = NetworkIndex::default();
         let clocks = Clocks::without_rings();
@@ -89,8 +98,13 @@ impl MysqlReader {
             clocks,
             source,
             has_pairing_index,
+            end,
+            most: usize::MAX,
+            is_cut: false,
+            remarks: Vec::new(),
         };
         history.check()?;
+        history.end = None; // of a question, the server says so
         Ok(history)
     }
 
@@ -129,16 +143,29 @@ impl MysqlReader {
         })?;
         self.has_pairing_index = has_pairing_index;
         if is_older {
-            warn(format_args!(
+            self.remarks.push(format!(
                 "the index by pairing of {log} is of an earlier release: queries are slow (CREATE INDEX pairing_{after_host} ON {log} ({index}))"
             ));
         }
         if missing {
-            warn(format_args!(
+            self.remarks.push(format!(
                 "table {log} has no index by address: queries are slow (CREATE INDEX ip_address_tstamp ON {log} (ip_address, tstamp))"
             ));
         }
         Ok(())
+    }
+
+    /// Ends a statement: it returns one row more than an answer has, at most.
+    fn one_more(&self) -> String {
+        let rows = Some(self.most).filter(|most| *most < usize::MAX);
+        rows.map_or(String::new(), |most| format!(" LIMIT {}", most + 1))
+    }
+
+    /// The rows that an answer has.
+    fn cut<T>(&mut self, mut rows: Vec<T>) -> Vec<T> {
+        self.is_cut |= rows.len() > self.most;
+        rows.truncate(self.most);
+        rows
     }
 
     /// What the rows of a pairing are grouped by after the host name.
@@ -155,11 +182,19 @@ impl MysqlReader {
         sql: &str,
         each: &mut dyn FnMut(&mut NetworkIndex, &Row),
     ) -> Result<(), Error> {
-        let MysqlReader { name, log, conn, budget, networks, .. } = self;
-        conn.begin(*budget);
+        let MysqlReader { name, log, conn, budget, networks, end, .. } = self;
+        conn.begin(until(*budget, *end));
         conn.query_each(sql, &mut |row| each(networks, row))
             .map_err(|error| failure(name, log, &error))
     }
+}
+
+/// What is left of a budget, if the answer is no use after this time.
+fn until(budget: Budget, end: Option<Instant>) -> Budget {
+    let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+    let [time, silence] =
+        [budget.time, budget.silence].map(|time| left.map_or(time, |left| time.min(left)));
+    Budget { time, silence, ..budget }
 }
 
 /// The network and MAC of a row that begins with the columns of [`PAIRING`].
@@ -178,14 +213,29 @@ impl HistoryReader for MysqlReader {
         &self.clocks
     }
 
+    fn limit(&mut self, end: Instant, most: usize) -> Result<(), Error> {
+        (self.end, self.most) = (Some(end), most);
+        Ok(())
+    }
+
+    fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
     /// Grouped, with a time: so the server takes one step in an index for each address, and not for each row.
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
         let (log, times) = (&self.log, times(range));
         let select = format!(
-            "SELECT ip_address, max(tstamp) FROM {log} WHERE TRUE{times} GROUP BY ip_address"
+            "SELECT ip_address, max(tstamp) FROM {log} WHERE TRUE{times} GROUP BY ip_address{}",
+            self.one_more()
         );
         let mut found = Vec::new();
-        self.query(&select, &mut |_, row| found.extend(parse_ip(bytes(row, 0))))?;
+        self.query(&select, &mut |_, row| found.push(parse_ip(bytes(row, 0))))?;
+        let mut found: Vec<IpAddr> = self.cut(found).into_iter().flatten().collect();
         found.sort_unstable(); // neighbours are asked for together, and not each server gives groups in order
         Ok(found)
     }
@@ -195,7 +245,8 @@ impl HistoryReader for MysqlReader {
         let select = format!(
             "SELECT ip_address, unix_timestamp(min(tstamp)), unix_timestamp(max(tstamp)),
                 max((coalesce(origin_id, 0) NOT IN ({PROBE})) * (1 + ({source} IS NULL)))
-            FROM {log} WHERE mac_address = 0x{mac:012x}{times} GROUP BY ip_address"
+            FROM {log} WHERE mac_address = 0x{mac:012x}{times} GROUP BY ip_address{}",
+            self.one_more()
         );
         let mut found = Vec::new();
         self.query(&select, &mut |_, row| {
@@ -204,9 +255,9 @@ impl HistoryReader for MysqlReader {
             let first = time(row, 1).unwrap_or(TimeRange::ALL.from);
             let last = time(row, 2).unwrap_or(TimeRange::ALL.to);
             let of = |ip| AddressOfMac { ip, first, last, is_more_than_probed, is_own };
-            found.extend(ip.map(of));
+            found.push(ip.map(of));
         })?;
-        Ok(found)
+        Ok(self.cut(found).into_iter().flatten().collect())
     }
 
     /// Grouped, so that the server can take one step in an index for each pairing and origin; with a condition on the source it
@@ -333,8 +384,9 @@ impl HistoryReader for MysqlReader {
 
 /// Connects, with the time limit of the whole answer: the server ends a query then, if it can.
 fn connect(config: &ServerConfig, timeout: Duration) -> Result<Conn, MysqlError> {
+    let end = Instant::now().checked_add(timeout);
     // The server identifies the user by the process that connects: root becomes the user of the file for that.
-    let as_user = || config.connect(BEGIN, LOGIN);
+    let as_user = || config.connect(BEGIN, until(LOGIN, end));
     let mut conn = match config.socket_user() {
         Some(user) => run_as(Some(&user), as_user)
             .map_err(|error| MysqlError::Protocol(error.to_string()))

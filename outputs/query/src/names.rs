@@ -1,12 +1,12 @@
 //! Names and makers of devices in answers, and the command `name`, which changes the file of names.
 
-use std::{io::Write, path::Path};
+use std::{io::Write, path::Path, sync::Arc};
 
 use aw_output::{
     makers::Makers,
-    names::{LiveNames, NAMES_FILE, NameList, Names, Written, write_name},
+    names::{LiveNames, NAMES_FILE, NameList, Names, Written, is_name, write_name},
 };
-use aw_service::{Error, info, plain, warn};
+use aw_service::{Error, failed, info, plain, warn};
 use jiff::tz::TimeZone;
 use shm_layout::MacAddr;
 
@@ -43,10 +43,26 @@ impl Labels {
         Labels { names, makers }
     }
 
+    pub fn names(&self) -> Arc<Names> {
+        self.names.names()
+    }
+
     /// The name of a MAC, if it is not empty, and its maker.
     pub fn of(&self, mac: MacAddr) -> (Option<String>, Option<String>) {
         let name = self.names.names().get(&mac).cloned();
         (name.filter(|name| !name.is_empty()), self.makers.of(mac))
+    }
+
+    /// Sets or removes a name, and reads the file again.
+    pub fn set_name(&self, mac: MacAddr, name: Option<&str>) -> Result<Named, Error> {
+        let named = set_name(self.names.path(), mac, name)?;
+        self.names.reload();
+        Ok(named)
+    }
+
+    /// Other MACs with this name.
+    pub fn others_named(&self, mac: MacAddr, name: &str) -> Vec<MacAddr> {
+        others_named(&self.names.names(), mac, name)
     }
 
     /// Adds name and maker of each row's MAC: two columns, or in a table one with the name, or else the maker in brackets, if
@@ -94,6 +110,45 @@ fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// Whether a MAC can have this name; why not.
+pub fn check_name(mac: MacAddr, name: &str) -> Result<(), Error> {
+    is_name(name).map_err(failed)?;
+    match mac.is_no_host() {
+        false => Ok(()),
+        true => Err(failed(format_args!(
+            "{mac} is no device: it is the address of a group, or zero (name the MAC of a device)"
+        ))),
+    }
+}
+
+/// What became of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The name before.
+    pub before: Option<String>,
+    /// How the file was written.
+    pub written: Written,
+    /// Other MACs that have the new name.
+    pub same: Vec<MacAddr>,
+}
+
+/// Sets or removes the name of a device in a file.
+fn set_name(path: &Path, mac: MacAddr, name: Option<&str>) -> Result<Named, Error> {
+    if let Some(name) = name {
+        check_name(mac, name)?;
+    }
+    let names = NameList::read(path).map(|list| list.names).unwrap_or_default();
+    let before = names.get(&mac).filter(|name| !name.is_empty()).cloned();
+    let written = write_name(path, mac, name)?;
+    let same = name.map_or_else(Vec::new, |name| others_named(&names, mac, name));
+    Ok(Named { before, written, same })
+}
+
+fn others_named(names: &Names, mac: MacAddr, name: &str) -> Vec<MacAddr> {
+    let same = names.iter().filter(|(other, of_other)| **other != mac && *of_other == name);
+    same.map(|(other, _)| *other).collect()
+}
+
 /// Carries out the command `name`. Returns false if the MAC has no name to show.
 pub fn run(
     options: &Options,
@@ -109,24 +164,20 @@ pub fn run(
         NameChange::Set(name) => Some(&**name),
         NameChange::Remove => None,
     };
-    let before = NameList::read(path).map(|list| list.names).unwrap_or_default();
-    let old = before.get(&mac).filter(|name| !name.is_empty());
-    let written = write_name(path, mac, name)?;
+    let Named { before: old, written, same } = set_name(path, mac, name)?;
     let Some(name) = name else {
         match (written, old) {
             (Written::Unchanged, _) => {
                 info(format_args!("{mac} has no name in {}", path.display()));
                 return Ok(false);
             }
-            (_, Some(old)) => info(format_args!("{mac} is not \"{}\" any more", plain(old))),
+            (_, Some(old)) => info(format_args!("{mac} is not \"{}\" any more", plain(&old))),
             (_, None) => {}
         }
         return Ok(true);
     };
-    let old = old.filter(|old| *old != name).map(|old| format!(" (it was \"{}\")", plain(old)));
+    let old = old.filter(|old| *old != name).map(|old| format!(" (it was \"{}\")", plain(&old)));
     info(format_args!("{mac} is \"{}\" now{}", plain(name), old.unwrap_or_default()));
-    let same = before.iter().filter(|(other, of_other)| **other != mac && *of_other == name);
-    let same: Vec<_> = same.map(|(other, _)| *other).collect();
     if !same.is_empty() {
         warn(format_args!(
             "the same name has {}: aw-query mac takes a name of one device only",

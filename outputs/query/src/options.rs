@@ -16,7 +16,10 @@ use jiff::Zoned;
 use shm_layout::MacAddr;
 
 use crate::{
-    history_reader::TimeRange, names::NameChange, queries::Query, result_table::OutputFormat,
+    history_reader::TimeRange,
+    names::{NameChange, check_name},
+    queries::Query,
+    result_table::OutputFormat,
 };
 
 /// The database that the service aw-sqlite writes: the one that the options of its unit name, or else the usual one.
@@ -310,12 +313,7 @@ impl Options {
                     "" if name.is_empty() && !remove => NameChange::Show,
                     "" => NameChange::Remove,
                     name => {
-                        is_name(name).map_err(failed)?;
-                        if mac.is_no_host() {
-                            return Err(failed(format_args!(
-                                "{mac} is no device: it is the address of a group, or zero (name the MAC of a device)"
-                            )));
-                        }
+                        check_name(mac, name)?;
                         NameChange::Set(name.into())
                     }
                 };

@@ -110,6 +110,9 @@ impl Query {
         }
         let clocks = history.clocks().asked(range);
         let all = history.pairings(TimeRange::ALL, false)?;
+        if history.is_cut() {
+            return Ok(None); // others may be older, or newer
+        }
         let dated = || all.iter().filter(|one| clocks.is_set(one.network, one.first));
         let [first, last] = [dated().map(|one| one.first).min(), dated().map(|one| one.last).max()];
         let names_begin = range.from > TimeRange::ALL.from;

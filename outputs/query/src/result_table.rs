@@ -148,6 +148,16 @@ impl ResultTable {
         })
     }
 
+    /// Whether the device in question was not seen near the time: then the row is the nearest one.
+    pub fn is_away(&self) -> bool {
+        self.omitted.away.is_some()
+    }
+
+    /// Whether nothing of the time in question is recorded, because the history begins later.
+    pub fn begins_after(&self) -> bool {
+        self.omitted.begins_after.is_some()
+    }
+
     /// The cell of a column in a row, by the column's name in `--format json`.
     pub fn cell<'a>(&self, row: &'a [Cell], name: &str) -> &'a Cell {
         let is_column = |column: &&str| column.trim_start_matches(MARKS) == name;

@@ -10,7 +10,7 @@ mod summary;
 use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, path::Path, time::Instant};
 
 use aw_database::{HistoryRows, Snapshot};
-use aw_service::{Error, failed, warn};
+use aw_service::{Error, failed};
 use rusqlite::{Connection, OptionalExtension, Row, params, types::ValueRef};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
@@ -50,6 +50,10 @@ pub struct SqliteReader {
     source: &'static str,
     recent: Recent,
     spans: Spans,
+    /// Rows of an answer, and whether one has fewer than there are.
+    most: usize,
+    is_cut: bool,
+    remarks: Vec<String>,
 }
 
 /// A pairing of an address.
@@ -61,16 +65,26 @@ struct Pairing {
 }
 
 impl SqliteReader {
-    pub fn open(path: &Path) -> Result<SqliteReader, Error> {
+    /// Opens it until this time.
+    pub fn open(path: &Path, end: Option<Instant>) -> Result<SqliteReader, Error> {
         loop {
             let shown = path.display().to_string();
-            let snapshot = Snapshot::open(path).map_err(|error| failure(&shown, error))?;
-            let (places, source) = (Places::default(), "-1");
-            let (recent, spans) = (Recent::default(), Spans::default());
-            let mut history = SqliteReader { path: shown, snapshot, places, source, recent, spans };
+            let snapshot =
+                Snapshot::open_until(path, end).map_err(|error| failure(&shown, error))?;
+            let mut history = SqliteReader {
+                path: shown,
+                snapshot,
+                places: Places::default(),
+                source: "-1",
+                recent: Recent::default(),
+                spans: Spans::default(),
+                most: usize::MAX,
+                is_cut: false,
+                remarks: Vec::new(),
+            };
             // What was read of two states is no error of the file.
             match history.check() {
-                Err(_) if !history.is_intact()? => {}
+                Err(_) if !history.is_intact()? && end.is_none_or(|end| Instant::now() < end) => {}
                 checked => return checked.map(|()| history),
             }
         }
@@ -78,6 +92,18 @@ impl SqliteReader {
 
     fn read<T>(&mut self, read: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T, Error> {
         read(self).map_err(|error| failure(&self.path, error))
+    }
+
+    /// How many rows a statement returns at most: one more than an answer has.
+    fn one_more(&self) -> i64 {
+        i64::try_from(self.most).unwrap_or(i64::MAX).saturating_add(1)
+    }
+
+    /// The rows that an answer has.
+    fn cut<T>(&mut self, mut rows: Vec<T>) -> Vec<T> {
+        self.is_cut |= rows.len() > self.most;
+        rows.truncate(self.most);
+        rows
     }
 
     fn check(&mut self) -> Result<(), Error> {
@@ -124,8 +150,8 @@ impl SqliteReader {
         (self.recent, self.spans) = (Recent::new(rows), Spans::new(rows));
         let old = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%\\_old' ESCAPE '\\'";
         if self.read(|history| history.snapshot.database.query_row(old, [], |row| row.get(0)))? {
-            warn(
-                "rows of addrwatch's table are not searched: aw-sqlite imports them while it runs, but not those that are not in addrwatch's format (its log names the first one)",
+            self.remarks.push(
+                "rows of addrwatch's table are not searched: aw-sqlite imports them while it runs, but not those that are not in addrwatch's format (its log names the first one)".into(),
             );
         }
         Ok(())
@@ -223,7 +249,16 @@ impl HistoryReader for SqliteReader {
         self.export_rows(to, from)
     }
 
-    fn end_at(&mut self, end: Instant) -> Result<(), Error> {
+    fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    fn limit(&mut self, end: Instant, most: usize) -> Result<(), Error> {
+        self.most = most;
         self.read(|history| {
             let database = &mut history.snapshot.database;
             // A process that is confined has no directory for temporary files.
@@ -242,37 +277,40 @@ impl HistoryReader for SqliteReader {
                 "SELECT DISTINCT address FROM pairing WHERE EXISTS (
                     SELECT 1 FROM sighting WHERE pairing = id AND time >= ?1 AND time < ?2)
                 OR id IN (SELECT pairing FROM {} WHERE time >= ?1 AND time < ?2)
-                OR EXISTS (SELECT 1 FROM {} WHERE pairing = id AND {})",
+                OR EXISTS (SELECT 1 FROM {} WHERE pairing = id AND {}) LIMIT ?3",
                 history.recent.source,
                 history.spans.source,
                 history.spans.in_range("?1", "?2")
             );
             let mut statement = history.snapshot.database.prepare_cached(&select)?;
-            let times = [range.from.as_nanos(), range.to.as_nanos()];
-            let rows = statement.query_map(times, |row| ip(row, 0))?;
-            rows.filter_map(rusqlite::Result::transpose).collect()
+            let row = [range.from.as_nanos(), range.to.as_nanos(), history.one_more()];
+            let rows = statement.query_map(row, |row| ip(row, 0))?;
+            let found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            drop(statement);
+            Ok(history.cut(found).into_iter().flatten().collect())
         })
     }
 
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
         self.read(|history| {
+            let one_more = history.one_more();
             let SqliteReader { snapshot: Snapshot { database, .. }, source, recent, spans, .. } =
                 history;
             let in_range = "FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3";
             let filed = format!(
                 "SELECT address, min((SELECT min(time) {in_range})), max((SELECT max(time) {in_range})),
                     max(EXISTS (SELECT 1 {in_range} AND origin NOT IN ({PROBE})) * (1 + ({source} < 0)))
-                FROM pairing WHERE mac = ?1 AND EXISTS (SELECT 1 {in_range}) GROUP BY address"
+                FROM pairing WHERE mac = ?1 AND EXISTS (SELECT 1 {in_range}) GROUP BY address LIMIT ?4"
             );
             let recent = format!(
                 "SELECT address, min(time), max(time), max((origin NOT IN ({PROBE})) * (1 + ({source} < 0)))
                 FROM {} JOIN pairing ON id = pairing
-                WHERE mac = ?1 AND time >= ?2 AND time < ?3 GROUP BY address",
+                WHERE mac = ?1 AND time >= ?2 AND time < ?3 GROUP BY address LIMIT ?4",
                 recent.source
             );
             let spans = format!(
                 "SELECT address, min(max(first, ?2)), max(min(last, ?3 - 1)), max((first_origin NOT IN ({PROBE})) * (1 + ({source} < 0)))
-                FROM {} JOIN pairing ON id = pairing WHERE mac = ?1 AND {} GROUP BY address",
+                FROM {} JOIN pairing ON id = pairing WHERE mac = ?1 AND {} GROUP BY address LIMIT ?4",
                 spans.source,
                 spans.in_range("?2", "?3")
             );
@@ -280,7 +318,7 @@ impl HistoryReader for SqliteReader {
             let mut found: HashMap<IpAddr, AddressOfMac> = HashMap::new();
             for select in [filed, recent, spans] {
                 let mut statement = database.prepare_cached(&select)?;
-                let mut rows = statement.query([mac, from, to])?;
+                let mut rows = statement.query([mac, from, to, one_more])?;
                 while let Some(row) = rows.next()? {
                     let Some(ip) = ip(row, 0)? else { continue };
                     let [first, last] = [row.get(1)?, row.get(2)?].map(UnixTime::from_nanos);
@@ -290,7 +328,8 @@ impl HistoryReader for SqliteReader {
                     found.entry(ip).and_modify(|known| known.merge(&new)).or_insert(new);
                 }
             }
-            Ok(found.into_values().collect())
+            let found = found.into_values().collect();
+            Ok(history.cut(found))
         })
     }
 

@@ -1,17 +1,18 @@
 //! The API: the questions of `aw-query`, with the field names of its `--format json`. `openapi.json` describes it.
 
-use aw_query::{Answer, Question};
+use aw_query::Question;
 use axum::{
     extract::Path,
     http::{HeaderValue, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::{
     app::Visit,
     parameters::{parse_ip, parse_mac},
     problem::Problem,
+    rows::{self, RowFormat},
 };
 
 /// Rows of an answer: without `limit`, and with the largest one.
@@ -24,6 +25,13 @@ pub async fn who(mut visit: Visit) -> Result<Response, Problem> {
     let ip = visit.parameters.take_ip("ip")?;
     let at = visit.parameters.take_moment("at", &zone)?;
     answer(visit, Question::Who(ip, at)).await
+}
+
+pub async fn whereabouts(mut visit: Visit) -> Result<Response, Problem> {
+    let zone = visit.app.asker.zone.clone();
+    let mac = visit.parameters.take_mac("mac")?;
+    let at = visit.parameters.take_moment("at", &zone)?;
+    answer(visit, Question::MacAt(mac, at)).await
 }
 
 pub async fn address(mut visit: Visit, Path(text): Path<String>) -> Result<Response, Problem> {
@@ -50,11 +58,14 @@ pub async fn changes(mut visit: Visit) -> Result<Response, Problem> {
     answer(visit, Question::Changes(range)).await
 }
 
-/// Whether this server can answer.
+/// Whether this server can answer, and how the collectors and the outputs are.
 pub async fn health(visit: Visit) -> Result<Response, Problem> {
     visit.parameters.finish()?;
     visit.app.asker.check().await?;
-    Ok(json_response(&json!({ "version": env!("CARGO_PKG_VERSION"), "history": "readable" })))
+    let mut all = visit.app.live.health().json(&visit.app.asker.zone);
+    all["version"] = env!("CARGO_PKG_VERSION").into();
+    all["history"] = "readable".into();
+    Ok(json_response(&all))
 }
 
 pub async fn openapi(visit: Visit) -> Result<Response, Problem> {
@@ -71,14 +82,11 @@ async fn answer(mut visit: Visit, question: Question) -> Result<Response, Proble
     let limit = visit.parameters.take_number("limit", LIMIT)?;
     visit.parameters.finish()?;
     let asker = &visit.app.asker;
-    let Answer { table, no_match, remarks, left_off } = asker.ask(question, limit).await?;
-    let rows: Vec<Json> = table.objects(&asker.zone).map(Json::Object).collect();
-    Ok(json_response(&json!({
-        "rows": rows,
-        "left_off": left_off,
-        "no_match": no_match,
-        "remarks": remarks,
-    })))
+    let answer = asker.ask(question, limit).await?;
+    let mut response = rows::of_answer(answer, RowFormat::Json, &asker.zone);
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
 }
 
 fn json_response(value: &Json) -> Response {

@@ -7,39 +7,59 @@ use std::{
 };
 
 use aw_output::serve::AllowedHosts;
+use aw_query::{Answer, Question};
 use aw_service::{Error, info, plain, warn};
 use axum::{
     extract::{FromRef, FromRequestParts},
-    http::request::Parts,
+    http::{Uri, request::Parts},
 };
+use jiff::tz::TimeZone;
 
 use crate::{
     asker::{Asker, Queue},
     attempts::Attempts,
+    live::Live,
+    local_path::local_path,
     log_gate::LogGate,
     parameters::Parameters,
     problem::Problem,
+    records::Records,
     secrets,
+    sending::Sending,
     sessions::Sessions,
     users::UserFile,
+    zones,
 };
 
 /// Passwords that are checked at a time, each of which needs 19 MiB, and those that wait.
 const PASSWORDS: usize = 1;
 const WAITING: usize = 8;
 
+/// The headers in which a reverse proxy on the socket names the user and the client, if it does.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyHeaders {
+    pub user: Option<String>,
+    pub client: Option<String>,
+}
+
 /// What all requests share.
 pub struct App {
     pub asker: Asker,
+    /// What the rings have now, and how all is.
+    pub live: Arc<Live>,
+    /// What happened, beside the history.
+    pub records: Records,
     pub hosts: AllowedHosts,
     /// The secret that logs in without a user.
     pub token: String,
     pub users: UserFile,
-    /// The header in which the reverse proxy names the user.
-    pub proxy_header: Option<String>,
+    pub proxy: ProxyHeaders,
     /// Of this process: for the CSRF tokens of users of the proxy.
     pub secret: String,
     pub passwords: Queue,
+    pub sending: Sending,
+    /// Names that are written, one at a time; none if editors may not name devices.
+    pub names: Option<Queue>,
     sessions: Mutex<Sessions>,
     attempts: Mutex<Attempts>,
     strangers: Mutex<LogGate>,
@@ -49,18 +69,24 @@ pub struct App {
 impl App {
     pub fn new(
         asker: Asker,
+        (live, records): (Arc<Live>, Records),
         hosts: AllowedHosts,
         (token, users): (String, UserFile),
-        proxy_header: Option<String>,
+        proxy: ProxyHeaders,
+        edit: bool,
     ) -> Result<App, Error> {
         Ok(App {
             asker,
+            live,
+            records,
             hosts,
             token,
             users,
-            proxy_header,
+            proxy,
             secret: secrets::random()?,
-            passwords: Queue::new(PASSWORDS, WAITING),
+            passwords: Queue::new((PASSWORDS, WAITING), (0, 0)),
+            sending: Sending::default(),
+            names: edit.then(|| Queue::new((1, WAITING), (0, 0))),
             sessions: Mutex::default(),
             attempts: Mutex::default(),
             strangers: Mutex::default(),
@@ -72,10 +98,10 @@ impl App {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Refuses a client that has tried too often.
-    pub fn may_try(&self, client: Option<IpAddr>) -> Result<(), Problem> {
+    /// Refuses a client that has tried too often: a password of this name, or without a name a token.
+    pub fn may_try(&self, client: Option<IpAddr>, name: Option<&str>) -> Result<(), Problem> {
         let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        match attempts.wait(client, Instant::now()) {
+        match attempts.wait(client, name, Instant::now()) {
             None => Ok(()),
             Some(wait) => Err(Problem {
                 status: axum::http::StatusCode::TOO_MANY_REQUESTS,
@@ -101,9 +127,9 @@ impl App {
 
     /// Counts a wrong password or token; `of` is what it was for. The line about a client that may try no more is not among
     /// those of strangers, who could omit it by many requests.
-    pub fn failed_try(&self, client: Option<IpAddr>, of: &str) {
+    pub fn failed_try(&self, client: Option<IpAddr>, name: Option<&str>, of: &str) {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(wait) = attempts.failed(client, Instant::now()) else { return };
+        let Some(wait) = attempts.failed(client, name, Instant::now()) else { return };
         drop(attempts);
         let mut gate = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(omitted) = gate.admit(Instant::now()) else { return };
@@ -149,6 +175,36 @@ pub struct Visit {
     pub user: User,
     /// Of the URL.
     pub parameters: Parameters,
+    /// In which the page shows times, and understands those without one. The API and files have that of the server.
+    pub zone: TimeZone,
+    /// Its name, if the URL has it: that of a permanent link.
+    pub zone_of_link: Option<String>,
+    /// The path and the parameters of the page, without its zone and format.
+    pub here: String,
+}
+
+impl Visit {
+    /// The answer to a question, with times in the zone of the viewer.
+    pub async fn ask(&self, question: Question, limit: usize) -> Result<Answer, Problem> {
+        self.app.asker.ask_in(question, limit, &self.zone).await
+    }
+}
+
+/// In the extensions of a request for a page: what [`Visit::here`] has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Here(String);
+
+impl Here {
+    pub fn of(uri: &Uri) -> Here {
+        let is_kept = |pair: &&str| {
+            let name = pair.split('=').next().unwrap_or_default();
+            !pair.is_empty() && name != zones::PARAMETER && name != "format"
+        };
+        let kept: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(is_kept).collect();
+        let path = uri.path();
+        let here = if kept.is_empty() { path.into() } else { format!("{path}?{}", kept.join("&")) };
+        Here(local_path(&here).into())
+    }
 }
 
 impl<S> FromRequestParts<S> for Visit
@@ -162,14 +218,34 @@ where
         let user = parts.extensions.get::<User>().cloned();
         let user =
             user.ok_or_else(|| Problem::new(axum::http::StatusCode::UNAUTHORIZED, "log in first"))?;
-        let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
-        Ok(Visit { app: Arc::from_ref(state), user, parameters })
+        let mut parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
+        let app = Arc::from_ref(state);
+        let zone_of_link = parameters.clone().take(zones::PARAMETER);
+        let (zone, here) = match parts.extensions.get::<Here>() {
+            Some(Here(here)) => {
+                (zones::of(&mut parameters, &parts.headers, &app.asker.zone)?, here.clone())
+            }
+            None => (app.asker.zone.clone(), String::new()),
+        };
+        Ok(Visit { app, user, parameters, zone, zone_of_link, here })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_page_is() {
+        for (uri, here) in [
+            ("/", "/"),
+            ("/who?ip=10.0.0.1&at=1d&zone=UTC&format=csv", "/who?ip=10.0.0.1&at=1d"),
+            ("/ip/fe80%3A%3A1?zone=UTC", "/ip/fe80%3A%3A1"),
+            ("//evil.example/", "/"),
+        ] {
+            assert_eq!(Here::of(&uri.parse().unwrap()), Here(here.into()), "{uri}");
+        }
+    }
 
     #[test]
     fn a_lock_names_the_user_and_the_address() {

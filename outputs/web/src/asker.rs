@@ -1,27 +1,35 @@
 //! Questions to the history, which block: in a few threads. So many questions wait for a thread, and further ones are refused.
 
 use std::{
-    future::Future,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use aw_output::names::Names;
 use aw_query::{Answer, Devices, History, Question, TimeRange, Unanswered};
 use aw_service::Error;
 use axum::http::StatusCode;
 use jiff::tz::TimeZone;
 use shm_layout::UnixTime;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore},
     task::spawn_blocking,
+    time::timeout,
 };
 
-use crate::{fault_file::FaultFile, problem::Problem};
+use crate::{fault_file::FaultFile, listing::DeviceList, problem::Problem};
 
-/// Questions that are answered at a time, and those that wait.
+/// Questions that are answered at a time, and those that wait. Of both, so many are kept for questions about one address or one
+/// device: those about all devices and all changes take longer.
 pub const RUNNING: usize = 4;
 const WAITING: usize = 32;
+const KEPT: (usize, usize) = (1, 8);
+
+/// A list of all devices is used for so long, or for as long as it took to read it; and then for so long while the next one is
+/// read. Unless a name is changed.
+const LIST_AGE: Duration = Duration::from_secs(5);
+const OLD_LIST: Duration = Duration::from_secs(25);
 
 const BUSY: &str =
     "too many questions at once (try again in some seconds; aw-query asks beside this server)";
@@ -33,8 +41,19 @@ pub struct Asker {
     pub zone: TimeZone,
     time: Duration,
     queue: Queue,
+    /// The last list of all devices, or why there was none.
+    list: Arc<Mutex<Option<Listed>>>,
+    /// Is held while the next one is read.
+    reading: Arc<AsyncMutex<()>>,
     /// The history cannot be read.
-    fault: Mutex<FaultFile>,
+    fault: Arc<Mutex<FaultFile>>,
+}
+
+/// A list of all devices, until when it is used, and the names that it has.
+struct Listed {
+    until: Instant,
+    names: Arc<Names>,
+    list: Result<Arc<DeviceList>, Problem>,
 }
 
 impl Asker {
@@ -50,34 +69,143 @@ impl Asker {
             devices,
             zone,
             time,
-            queue: Queue::new(RUNNING, WAITING),
-            fault: Mutex::new(fault),
+            queue: Queue::new((RUNNING, WAITING), KEPT),
+            list: Arc::default(),
+            reading: Arc::default(),
+            fault: Arc::new(Mutex::new(fault)),
         }
     }
 
     /// The answer to a question, with at most `limit` rows.
     pub async fn ask(&self, question: Question, limit: usize) -> Result<Answer, Problem> {
+        self.ask_in(question, limit, &self.zone).await
+    }
+
+    /// The same, with the times in its texts in this zone.
+    pub async fn ask_in(
+        &self,
+        question: Question,
+        limit: usize,
+        zone: &TimeZone,
+    ) -> Result<Answer, Problem> {
+        let ask = self.question(question, limit, zone);
+        self.queue.run(question.is_about_all(), ask).await?
+    }
+
+    /// What `work` makes of the answer, in the thread of the question: a page of many rows, which would keep all clients waiting.
+    /// The times in the texts of the answer are in this zone.
+    pub async fn ask_and<T, W>(
+        &self,
+        question: Question,
+        (limit, zone): (usize, &TimeZone),
+        work: W,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        W: FnOnce(Answer) -> Result<T, Problem> + Send + 'static,
+    {
+        let ask = self.question(question, limit, zone);
+        self.queue.run(question.is_about_all(), move || ask().and_then(work)).await?
+    }
+
+    /// The question, for a thread.
+    fn question(
+        &self,
+        question: Question,
+        limit: usize,
+        zone: &TimeZone,
+    ) -> impl FnOnce() -> Result<Answer, Problem> + Send + use<> {
         let (history, devices) = (Arc::clone(&self.history), Arc::clone(&self.devices));
-        let (zone, time) = (self.zone.clone(), self.time);
-        let asked = self.queue.run(move || history.ask(&question, &devices, &zone, (time, limit)));
-        let answered = asked.await?;
-        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
-        if answered.is_ok() {
-            fault.ends();
-        }
-        answered.map_err(|why| match why {
-            Unanswered::TooLong(time) => Problem::busy(
-                &format!(
-                    "no answer within {} s (ask for a shorter time, with from and to; or allow more with aw-web --timeout)",
-                    time.as_secs()
-                ),
-                60,
-            ),
-            Unanswered::Failed(Error::Closed) => unreadable("the pipe is closed"),
-            Unanswered::Failed(Error::Failed(why)) => {
-                fault.begins(&why);
-                unreadable(&why)
+        let (zone, time, fault) = (zone.clone(), self.time, Arc::clone(&self.fault));
+        move || {
+            let answered = history.ask(&question, &devices, &zone, (time, limit));
+            let mut fault = fault.lock().unwrap_or_else(PoisonError::into_inner);
+            match answered {
+                Ok(answer) => {
+                    fault.ends();
+                    Ok(answer)
+                }
+                Err(Unanswered::TooLong(time)) => Err(Problem::busy(
+                    &format!(
+                        "no answer within {} s (ask for a shorter time, with from and to; or allow more with aw-web --timeout)",
+                        time.as_secs()
+                    ),
+                    60,
+                )),
+                Err(Unanswered::Failed(Error::Closed)) => Err(unreadable("the pipe is closed")),
+                Err(Unanswered::Failed(Error::Failed(why))) => {
+                    fault.begins(&why);
+                    Err(unreadable(&why))
+                }
             }
+        }
+    }
+
+    /// What `work` makes of the list of all devices, in a thread.
+    pub async fn list<T, W>(&self, work: W) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Arc<DeviceList>) -> Result<T, Problem> + Send + 'static,
+    {
+        let list = self.all_devices().await?;
+        self.queue.run(false, move || work(&list)).await?
+    }
+
+    /// The list of all devices: one that is new enough, or the next one.
+    async fn all_devices(&self) -> Result<Arc<DeviceList>, Problem> {
+        let names = self.devices.names();
+        if let Some((list, is_old)) = self.last_list(&names) {
+            if is_old {
+                self.prepare();
+            }
+            return list;
+        }
+        let wait = timeout(2 * self.time, Arc::clone(&self.reading).lock_owned()).await;
+        let reading = wait.map_err(|_| Problem::busy(BUSY, 60))?;
+        // It may have been read meanwhile.
+        match self.last_list(&names) {
+            Some((list, false)) => list,
+            _ => self.read_list(reading, names).await?,
+        }
+    }
+
+    /// Reads the list of all devices if it is due, and is not being read: it will be asked for soon.
+    pub fn prepare(&self) {
+        let names = self.devices.names();
+        if matches!(self.last_list(&names), Some((_, false))) {
+            return;
+        }
+        if let Ok(reading) = Arc::clone(&self.reading).try_lock_owned() {
+            tokio::spawn(self.read_list(reading, names));
+        }
+    }
+
+    /// The last list, if it may be used; true: the next one is due.
+    fn last_list(&self, names: &Arc<Names>) -> Option<(Result<Arc<DeviceList>, Problem>, bool)> {
+        let last = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = last.as_ref().filter(|last| Arc::ptr_eq(&last.names, names))?;
+        let (now, is_list) = (Instant::now(), last.list.is_ok());
+        let is_old = now >= last.until;
+        let is_usable = !is_old || is_list && now < last.until + OLD_LIST;
+        is_usable.then(|| (last.list.clone(), is_old))
+    }
+
+    /// Reads the list in a thread, so that others get it if the client for which it is read goes.
+    fn read_list(
+        &self,
+        reading: OwnedMutexGuard<()>,
+        names: Arc<Names>,
+    ) -> impl Future<Output = Result<Result<Arc<DeviceList>, Problem>, Problem>> + use<> {
+        let (begun, last) = (Instant::now(), Arc::clone(&self.list));
+        let ask =
+            self.question(Question::DevicesOfNetworks(TimeRange::ALL), usize::MAX, &self.zone);
+        self.queue.run(true, move || {
+            let _held = reading;
+            let list = ask().map(|answer| Arc::new(DeviceList::new(answer)));
+            let until = Instant::now() + begun.elapsed().max(LIST_AGE);
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some(Listed { until, names, list: list.clone() });
+            list
         })
     }
 
@@ -108,28 +236,52 @@ fn unreadable(why: &str) -> Problem {
 pub struct Queue {
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// The same for work that takes long: it needs a place of both.
+    long: [Arc<Semaphore>; 2],
 }
 
 impl Queue {
-    pub fn new(running: usize, waiting: usize) -> Queue {
-        let [running, waiting] = [running, running + waiting].map(|n| Arc::new(Semaphore::new(n)));
-        Queue { running, waiting }
+    /// With so many places of each kind, of which some are not for work that takes long.
+    pub fn new(
+        (running, waiting): (usize, usize),
+        (kept_running, kept_waiting): (usize, usize),
+    ) -> Queue {
+        let [all, long] =
+            [(0, 0), (kept_running, kept_waiting)].map(|(not_running, not_waiting)| {
+                let running = running - not_running;
+                [running, running + waiting - not_waiting]
+                    .map(|places| Arc::new(Semaphore::new(places)))
+            });
+        let [running, waiting] = all;
+        Queue { running, waiting, long }
     }
 
     /// Does `work` in a thread. If the client has gone, it is done nevertheless, and counts until then.
-    pub fn run<T, W>(&self, work: W) -> impl Future<Output = Result<T, Problem>> + use<T, W>
+    pub fn run<T, W>(
+        &self,
+        is_long: bool,
+        work: W,
+    ) -> impl Future<Output = Result<T, Problem>> + use<T, W>
     where
         T: Send + 'static,
         W: FnOnce() -> T + Send + 'static,
     {
-        let place = Arc::clone(&self.waiting).try_acquire_owned();
-        let running = Arc::clone(&self.running);
+        let [long_running, long_waiting] = &self.long;
+        // In this order, so that what waits for a place of its kind has none of all.
+        let waiting = is_long.then_some(long_waiting).into_iter().chain([&self.waiting]);
+        let places = waiting
+            .map(|places| Arc::clone(places).try_acquire_owned())
+            .collect::<Result<Vec<_>, _>>();
+        let running: Vec<_> =
+            is_long.then_some(long_running).into_iter().chain([&self.running]).cloned().collect();
         async move {
-            let place = place.map_err(|_| Problem::busy(BUSY, 5))?;
-            let permit = running.acquire_owned().await;
-            let permit: OwnedSemaphorePermit = permit.map_err(|_| Problem::busy(BUSY, 5))?;
+            let mut held = places.map_err(|_| Problem::busy(BUSY, 5))?;
+            for places in running {
+                let place = places.acquire_owned().await;
+                held.push(place.map_err(|_| Problem::busy(BUSY, 5))?);
+            }
             let work = move || {
-                let _held = (place, permit);
+                let _held = held;
                 work()
             };
             spawn_blocking(work).await.map_err(|_| {
@@ -145,26 +297,144 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aw_output::{makers::Makers, names::LiveNames};
     use std::sync::mpsc;
+
+    /// Of a history with one device.
+    fn asker() -> (tempfile::TempDir, Asker) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history.db");
+        let tables = "
+            PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
+            CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
+            CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER);
+            CREATE TABLE sighting (pairing, time, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
+            INSERT INTO place VALUES (1, 'here', '/addrwatch', 'eth0', 0, 0, '');
+            INSERT INTO pairing VALUES (1, x'0a000001', 1, 1, -1);
+            INSERT INTO sighting VALUES (1, 1795183200000000000, 1, 0);";
+        rusqlite::Connection::open(&path).unwrap().execute_batch(tables).unwrap();
+        let history = History::named(path.to_str(), None, &"".parse().unwrap()).unwrap();
+        let fault = FaultFile::create(directory.path()).unwrap();
+        let makers = Makers::new(std::path::Path::new("/nonexistent"));
+        let devices = Devices::new(LiveNames::default(), makers);
+        let time = Duration::from_secs(60);
+        (directory, Asker::new((history, fault), devices, TimeZone::UTC, time))
+    }
+
+    /// All who ask at a time get one list, which is read once; also if the client that asked first goes.
+    #[test]
+    fn a_list_is_read_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (_directory, asker) = asker();
+            let (asker, begun) = (Arc::new(asker), Instant::now());
+            let other = Arc::clone(&asker);
+            let gone = tokio::spawn(async move { other.all_devices().await.map(drop) });
+            tokio::task::yield_now().await;
+            gone.abort();
+            let all: Vec<_> = (0..50)
+                .map(|_| {
+                    let asker = Arc::clone(&asker);
+                    tokio::spawn(async move { asker.all_devices().await.unwrap() })
+                })
+                .collect();
+            let first = asker.all_devices().await.unwrap();
+            assert_eq!(first.devices(false).len(), 1);
+            for other in all {
+                // A machine that is so slow that the list is too old meanwhile reads it again.
+                let other = other.await.unwrap();
+                assert!(Arc::ptr_eq(&first, &other) || begun.elapsed() > LIST_AGE);
+            }
+        });
+    }
+
+    /// An old list is given at once, and the next one is read meanwhile, once.
+    #[test]
+    fn an_old_list_is_used_while_the_next_is_read() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (_directory, asker) = asker();
+            let first = asker.all_devices().await.unwrap();
+            let becomes_old = |asker: &Asker| {
+                let mut list = asker.list.lock().unwrap();
+                list.as_mut().unwrap().until = Instant::now();
+            };
+            becomes_old(&asker);
+            let reading = Arc::clone(&asker.reading).lock_owned().await; // as if it were read
+            let second = asker.all_devices().await.unwrap();
+            assert!(Arc::ptr_eq(&first, &second));
+            asker.prepare(); // it is being read
+            drop(reading);
+            becomes_old(&asker);
+            let third = asker.all_devices().await.unwrap();
+            assert!(Arc::ptr_eq(&first, &third));
+            let done = Arc::clone(&asker.reading).lock_owned();
+            tokio::task::yield_now().await;
+            drop(done.await);
+            let next = asker.all_devices().await.unwrap();
+            assert!(!Arc::ptr_eq(&first, &next), "the next one was read");
+        });
+    }
+
+    /// A place is free only when the page is there, and not when its rows are.
+    #[test]
+    fn a_page_counts_until_it_is_made() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (_directory, asker) = asker();
+            let asker = Arc::new(asker);
+            let other = Arc::clone(&asker);
+            let free = move |_| Ok(other.queue.running.available_permits());
+            let question = Question::Devices(TimeRange::ALL);
+            assert_eq!(
+                asker.ask_and(question, (10, &TimeZone::UTC), free).await.unwrap(),
+                RUNNING - 1
+            );
+            assert_eq!(asker.queue.running.available_permits(), RUNNING);
+        });
+    }
 
     /// One is done, one waits, and the third one is refused at once; a client that has gone frees the place of what did not begin.
     #[test]
     fn a_full_queue_refuses() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let queue = Queue::new(1, 1);
+            let queue = Queue::new((1, 1), (0, 0));
             let (end, ends) = mpsc::channel::<()>();
-            let first = tokio::spawn(queue.run(move || ends.recv().is_ok()));
+            let first = tokio::spawn(queue.run(true, move || ends.recv().is_ok()));
             tokio::task::yield_now().await;
-            let second = tokio::spawn(queue.run(|| 2));
-            let refused = queue.run(|| 3).await.unwrap_err();
+            let second = tokio::spawn(queue.run(false, || 2));
+            let refused = queue.run(false, || 3).await.unwrap_err();
             assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
             assert!(refused.why.contains("try again") && refused.retry_after.is_some());
-            drop(queue.run(|| 4));
+            drop(queue.run(false, || 4));
             end.send(()).unwrap();
             assert!(first.await.unwrap().unwrap());
             assert_eq!(second.await.unwrap().unwrap(), 2);
-            assert_eq!(queue.run(|| 5).await.unwrap(), 5);
+            assert_eq!(queue.run(false, || 5).await.unwrap(), 5);
+        });
+    }
+
+    /// Questions that take long have not all places: one about an address is answered beside them.
+    #[test]
+    fn a_place_for_short_questions() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let queue = Queue::new((2, 2), (1, 1));
+            let (end, ends) = mpsc::channel::<()>();
+            let first = tokio::spawn(queue.run(true, move || ends.recv().is_ok()));
+            tokio::task::yield_now().await;
+            let second = tokio::spawn(queue.run(true, || 2));
+            tokio::task::yield_now().await;
+            let refused = queue.run(true, || 3).await.unwrap_err();
+            assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+            for number in 0..10 {
+                assert_eq!(queue.run(false, move || number).await.unwrap(), number);
+            }
+            end.send(()).unwrap();
+            assert!(first.await.unwrap().unwrap());
+            assert_eq!(second.await.unwrap().unwrap(), 2);
+            assert_eq!(queue.run(true, || 5).await.unwrap(), 5);
         });
     }
 
@@ -172,10 +442,10 @@ mod tests {
     fn an_error_of_the_program_is_one_answer() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let queue = Queue::new(1, 0);
-            let failed = queue.run(|| panic!("a test")).await.unwrap_err();
+            let queue = Queue::new((1, 0), (0, 0));
+            let failed = queue.run(false, || panic!("a test")).await.unwrap_err();
             assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
-            assert_eq!(queue.run(|| 1).await.unwrap(), 1);
+            assert_eq!(queue.run(false, || 1).await.unwrap(), 1);
         });
     }
 }

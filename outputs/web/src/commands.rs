@@ -8,7 +8,12 @@ use std::{
     process::ExitCode,
 };
 
-use aw_output::{is_locked, makers::Makers, names::LiveNames, serve};
+use aw_output::{
+    check_rings, is_locked,
+    makers::Makers,
+    names::{LiveNames, NAMES_FILE, check_writable},
+    serve, with_groups_of,
+};
 use aw_query::{Devices, History};
 use aw_service::{
     Error, Identity, UnitFiles, check_directory, failed, other_options, report_trial, run_as,
@@ -18,6 +23,7 @@ use rustix::{
     process::geteuid,
     termios::{LocalModes, OptionalActions, isatty, tcgetattr, tcsetattr},
 };
+use shm_layout::RingName;
 
 use crate::{
     NAME, asker, fault_file,
@@ -119,17 +125,18 @@ pub fn check(options: &Options) -> ExitCode {
     if let Some(others) = other_options(NAME) {
         let _ = writeln!(stdout(), "{others}"); // also if there are faults
     }
-    let identity = match unit.as_ref().map(UnitFiles::identity).transpose() {
-        Ok(Some(Some(identity))) => Ok(Some(identity)),
-        Ok(_) => identity(options),
-        Err(error) => Err(error),
-    };
-    let tried = identity.and_then(|identity| {
+    let rings = rings(options);
+    let tried = aw_output::owners(&options.owner).and_then(|owners| {
+        let identity = match unit.as_ref().map(UnitFiles::identity).transpose()?.flatten() {
+            Some(identity) => Some(identity),
+            None => identity(options)?.map(|user| with_groups_of(&rings, &owners, user)),
+        };
         run_as(identity.as_ref(), || {
-            let (mut notes, mut faults) = (Vec::new(), Vec::new());
-            for trial in
-                [port(options, unit.as_ref()), history(options), state(options, unit.as_ref())]
-            {
+            let (mut notes, mut faults) = check_rings(NAME, &rings, &owners);
+            let unit = unit.as_ref();
+            let trials =
+                [port(options, unit), history(options), names(options, unit), state(options, unit)];
+            for trial in trials {
                 match trial {
                     Ok(note) => notes.extend(note),
                     Err(fault) => faults.push(fault),
@@ -175,6 +182,13 @@ fn port(options: &Options, unit: Option<&UnitFiles>) -> Trial {
     Ok(Some(format!("{address} can be served")))
 }
 
+/// None if another trial reports why.
+fn rings(options: &Options) -> Vec<RingName> {
+    let named =
+        History::named(options.database.as_deref(), options.config.as_deref(), &options.prefix);
+    named.map(|history| options.rings(&history)).unwrap_or_default()
+}
+
 fn history(options: &Options) -> Trial {
     let tried = || {
         let history = History::named(
@@ -187,6 +201,20 @@ fn history(options: &Options) -> Trial {
     };
     let (history, devices) = tried().map_err(|error: Error| error.to_string())?;
     asker::check(&history, &devices, options.timeout.0).map(|()| None)
+}
+
+/// Whether editors can name devices.
+fn names(options: &Options, unit: Option<&UnitFiles>) -> Trial {
+    if !options.edit {
+        return Ok(None);
+    }
+    let path = options.names.as_deref().unwrap_or(Path::new(NAMES_FILE));
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let forbids = |unit: &UnitFiles| unit.forbids_writing(target.parent()?);
+    if let Some(why) = unit.and_then(forbids) {
+        return Err(why);
+    }
+    check_writable(path).map(|()| None).map_err(|error| error.to_string())
 }
 
 fn state(options: &Options, unit: Option<&UnitFiles>) -> Trial {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use askama::Template;
 use aw_query::Cell;
 use aw_service::{TimeSpan, plain};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
-use shm_layout::UnixTime;
+use shm_layout::{MacAddr, UnixTime};
 
 /// A time of a zone; one beyond the calendar is its end.
 pub fn zoned(time: UnixTime, zone: &TimeZone) -> Zoned {
@@ -49,6 +50,43 @@ pub fn text(cell: &Cell) -> Option<String> {
     }
 }
 
+/// The path of the page of a device.
+pub fn device_link(mac: &str) -> String {
+    format!("/mac/{}", encoded(mac))
+}
+
+/// A text in which each MAC is a link to the page of its device.
+#[derive(Template, Debug, PartialEq, Eq)]
+#[template(path = "linked.html")]
+pub struct Linked {
+    parts: Vec<(String, Option<String>)>,
+}
+
+/// See [`Linked`].
+pub fn linked(text: &str) -> Linked {
+    let is_part = |c: char| c.is_ascii_hexdigit() || c == ':';
+    let mut parts: Vec<(String, Option<String>)> = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let is_word = rest.starts_with(is_part);
+        let end = rest.find(|c| is_part(c) != is_word).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        let name = word.trim_end_matches(':');
+        let is_mac = name.len() == MAC && name.parse::<MacAddr>().is_ok();
+        let (word, after) = if is_mac { rest.split_at(name.len()) } else { (word, after) };
+        match (parts.last_mut(), is_mac) {
+            (_, true) => parts.push((word.into(), Some(device_link(word)))),
+            (Some((text, None)), false) => text.push_str(word),
+            (_, false) => parts.push((word.into(), None)),
+        }
+        rest = after;
+    }
+    Linked { parts }
+}
+
+/// Characters of a MAC as answers have it.
+const MAC: usize = 17;
+
 /// Seconds in words.
 pub fn seconds(seconds: i64) -> String {
     TimeSpan(Duration::from_secs(seconds.unsigned_abs())).to_string()
@@ -57,6 +95,25 @@ pub fn seconds(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_mac_is_a_link() {
+        let html = |text: &str| linked(text).render().unwrap();
+        let link = |mac: &str| {
+            format!("<a class=\"mac\" href=\"/mac/{}\">{mac}</a>", mac.replace(':', "%3A"))
+        };
+        let (one, two) = ("02:00:00:00:00:01", "02:ab:cd:00:00:02");
+        assert_eq!(
+            html(&format!("sent by {one}, {two}: <b> é")),
+            format!("sent by {}, {}: &#60;b&#62; é", link(one), link(two))
+        );
+        assert_eq!(html(one), link(one));
+        for text in
+            ["", "no MAC", "2001:db8::1", "2001:0db8:0000:0000:0000:0000:0000:0001", "14:05:06"]
+        {
+            assert_eq!(html(text), text);
+        }
+    }
 
     #[test]
     fn texts() {

@@ -1,17 +1,20 @@
 //! The parameter `format`: the rows of a page as CSV (RFC 4180) or as JSON, with the columns and the frame of the API.
 
-use aw_query::{Answer, Cell, OutputFormat, ResultTable};
+use aw_query::{Answer, Cell, ResultTable};
 use axum::{
     http::{
         HeaderName, HeaderValue,
         header::{CONTENT_DISPOSITION, CONTENT_TYPE},
     },
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use jiff::tz::TimeZone;
-use serde_json::{Value as Json, json};
 
-use crate::{parameters::Parameters, problem::Problem};
+use crate::{
+    parameters::Parameters,
+    problem::Problem,
+    rows::{self, ROW as OWN_ROW, RowFormat},
+};
 
 /// The number of rows that a file does not have.
 const LEFT_OFF: HeaderName = HeaderName::from_static("x-left-off");
@@ -36,38 +39,42 @@ impl Download {
 
     /// The rows of an answer, as a file of this name. If rows are left off, its name has the word, and a header the number: CSV
     /// has no other place for it.
-    pub fn file(self, name: &str, answer: &Answer, zone: &TimeZone) -> Result<Response, Problem> {
-        let Answer { table, no_match, remarks, left_off } = answer;
-        let (kind, extension, body) = match self {
-            Download::Csv => {
-                let mut text = Vec::new();
-                table.print(&mut text, OutputFormat::Csv, zone).map_err(|error| {
-                    Problem::new(
-                        axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-                        format!("print CSV: {error} (please report this bug)"),
-                    )
-                })?;
-                ("text/csv; charset=utf-8", "csv", text)
-            }
-            Download::Json => {
-                let rows: Vec<Json> = table.objects(zone).map(Json::Object).collect();
-                let frame = json!({
-                    "rows": rows,
-                    "left_off": left_off,
-                    "no_match": no_match,
-                    "remarks": remarks,
-                });
-                ("application/json", "json", format!("{frame}\n").into_bytes())
-            }
+    pub fn file(
+        self,
+        name: &str,
+        mut answer: Answer,
+        zone: &TimeZone,
+    ) -> Result<Response, Problem> {
+        let rows = std::mem::take(&mut answer.table.rows).into_iter();
+        self.rows(name, (answer, rows), zone, OWN_ROW)
+    }
+
+    /// The same with other rows, each of which takes so many bytes of memory until it is sent.
+    pub fn rows<I>(
+        self,
+        name: &str,
+        (answer, rows): (Answer, I),
+        zone: &TimeZone,
+        row_bytes: usize,
+    ) -> Result<Response, Problem>
+    where
+        I: ExactSizeIterator<Item = Vec<Cell>> + Send + Unpin + 'static,
+    {
+        let (left_off, is_complete) = (answer.left_off, answer.is_complete);
+        let (format, kind, extension) = match self {
+            Download::Csv => (RowFormat::Csv, "text/csv; charset=utf-8", "csv"),
+            Download::Json => (RowFormat::Json, "application/json", "json"),
         };
-        let incomplete = if *left_off > 0 { "-incomplete" } else { "" };
+        let incomplete = if is_complete { "" } else { "-incomplete" };
         let file = format!("attachment; filename=\"{name}{incomplete}.{extension}\"");
         let file =
             HeaderValue::from_str(&file).unwrap_or_else(|_| HeaderValue::from_static("attachment"));
-        let headers = [(CONTENT_TYPE, HeaderValue::from_static(kind)), (CONTENT_DISPOSITION, file)];
-        let mut response = (headers, body).into_response();
-        if *left_off > 0 {
-            response.headers_mut().insert(LEFT_OFF, HeaderValue::from(*left_off));
+        let mut response = rows::response((answer, rows), format, zone, row_bytes);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CONTENT_DISPOSITION, file);
+        if left_off > 0 {
+            headers.insert(LEFT_OFF, HeaderValue::from(left_off));
         }
         Ok(response)
     }
@@ -78,6 +85,20 @@ pub fn links(link: &str) -> [(&'static str, String); 2] {
     let next = if link.contains('?') { '&' } else { '?' };
     [("CSV", "csv"), ("JSON", "json")]
         .map(|(name, format)| (name, format!("{link}{next}format={format}")))
+}
+
+/// The link to one of them.
+pub fn link(link: &str, file: Download) -> String {
+    let [csv, json] = links(link);
+    match file {
+        Download::Csv => csv.1,
+        Download::Json => json.1,
+    }
+}
+
+/// The name of a file about an address or a device.
+pub fn name(kind: &str, of: &impl ToString) -> String {
+    format!("{kind}-{}", of.to_string().replace(':', "-"))
 }
 
 /// The same answer with other rows.
@@ -99,8 +120,9 @@ mod tests {
             (7, "attachment; filename=\"a-incomplete.csv\"", Some("7")),
         ] {
             let (table, remarks) = (ResultTable::default(), Vec::new());
-            let answer = Answer { table, no_match: None, remarks, left_off };
-            let file = Download::Csv.file("a", &answer, &TimeZone::UTC).unwrap();
+            let is_complete = left_off == 0;
+            let answer = Answer { table, no_match: None, remarks, left_off, is_complete };
+            let file = Download::Csv.file("a", answer, &TimeZone::UTC).unwrap();
             assert_eq!(file.headers()[CONTENT_DISPOSITION], name);
             let found = file.headers().get(&LEFT_OFF).map(|number| number.to_str().unwrap());
             assert_eq!(found, number);

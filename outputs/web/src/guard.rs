@@ -2,6 +2,7 @@
 //! log and the headers of the answer. No route is reached without it, and only those of [`is_public`] without a login.
 
 use std::{
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use axum::{
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
         header::{
-            AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, HOST, LOCATION, ORIGIN,
+            AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, COOKIE, HOST, LOCATION, ORIGIN,
             RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
         },
     },
@@ -25,13 +26,15 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use crate::{
-    app::{App, User, client_name},
+    app::{App, Here, User, client_name},
+    clients::Guest,
     local_path::local_path,
     options::Role,
-    pages::{self, STYLE_PATH},
+    pages,
     parameters::Parameters,
     problem::Problem,
     secrets,
+    sending::held,
     server::Connection,
     sessions::Session,
     users,
@@ -60,12 +63,18 @@ pub struct LoggedIn(pub String);
 
 /// What is answered without a login.
 fn is_public(path: &str) -> bool {
-    path == "/login" || path == STYLE_PATH.as_str()
+    path == "/login" || pages::is_file(path)
 }
 
 /// The layer.
-pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let connection = request.extensions().get::<Connection>().copied();
+pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let mut connection = request.extensions().get::<Connection>().copied();
+    if let Some(connection) = connection.as_mut().filter(|one| one.port.is_none())
+        && let Some(name) = &app.proxy.client
+    {
+        connection.client = client_of_proxy(request.headers(), name);
+        request.extensions_mut().insert(*connection);
+    }
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let (found, response) = match connection {
         None => {
@@ -74,7 +83,11 @@ pub async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) ->
         Some(connection) => checked(&app, connection, request, next).await,
     };
     let response = rendered(response, &uri, found.as_ref());
-    if uri.path() != STYLE_PATH.as_str() {
+    let response = app
+        .sending
+        .hold(response)
+        .unwrap_or_else(|problem| rendered(problem.into_response(), &uri, found.as_ref()));
+    if !pages::is_file(uri.path()) {
         let client = connection.and_then(|connection| connection.client);
         let client = client_name(client);
         let line =
@@ -149,10 +162,25 @@ async fn checked(
         _ => {}
     }
     let user = user.map(|(user, _)| user);
-    if let Some(user) = user.clone() {
-        parts.extensions.insert(user);
+    let Some(known) = user.clone() else {
+        return (None, next.run(Request::from_parts(parts, Body::from(body))).await);
+    };
+    parts.extensions.insert(known);
+    if !parts.uri.path().starts_with("/api/") {
+        parts.extensions.insert(Here::of(&parts.uri));
     }
-    (user, next.run(Request::from_parts(parts, Body::from(body))).await)
+    // Until the client has all of it, its connection is not closed for a new one.
+    let answering = parts.extensions.get::<Guest>().map(Guest::answers);
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    (user, response.map(|body| held(body, answering)))
+}
+
+/// The client that the reverse proxy names: the last one, which it added itself.
+fn client_of_proxy(headers: &HeaderMap, name: &str) -> Option<IpAddr> {
+    let all = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let last = all.flat_map(|value| value.split(',')).next_back()?.trim();
+    let with_port = || Some(last.parse::<SocketAddr>().ok()?.ip());
+    last.parse().ok().or_else(with_port).map(|ip: IpAddr| ip.to_canonical())
 }
 
 /// Exactly one host, which this server has; and a request that each proxy understands in the same way.
@@ -233,12 +261,12 @@ fn who(
         if secrets::is_same(token.trim(), &app.token) {
             return Ok(Some((token_user(), false)));
         }
-        app.may_try(connection.client)?;
-        app.failed_try(connection.client, "the token");
+        app.may_try(connection.client, None)?;
+        app.failed_try(connection.client, None, "the token");
         let why = "wrong token (aw-web login prints the link that is valid, which ends with it)";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, why));
     }
-    if let Some(name) = &app.proxy_header {
+    if let Some(name) = &app.proxy.user {
         let header = HeaderName::from_bytes(name.as_bytes());
         let header =
             header.map_err(|_| Problem::bad("the header of the proxy has no valid name".into()))?;
@@ -293,6 +321,15 @@ fn has_csrf(user: &User, headers: &HeaderMap, body: &Bytes) -> bool {
         .is_some_and(|given| !user.csrf.is_empty() && secrets::is_same(&given, &user.csrf))
 }
 
+/// The fields of a form, without its token, which has been checked.
+pub fn form(body: &[u8]) -> Result<Parameters, Problem> {
+    let text = std::str::from_utf8(body);
+    let mut form =
+        Parameters::parse(text.map_err(|_| Problem::bad("the form is not UTF-8".into()))?)?;
+    form.take("csrf");
+    Ok(form)
+}
+
 /// Cookies are the same for all ports of a host: two servers have two names.
 pub fn cookie_name(connection: Connection) -> String {
     match connection.port {
@@ -302,7 +339,7 @@ pub fn cookie_name(connection: Connection) -> String {
     }
 }
 
-fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let all = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut all = all.flat_map(|value| value.split(';'));
     all.find_map(|pair| {
@@ -367,6 +404,10 @@ fn rendered(response: Response, uri: &Uri, user: Option<&User>) -> Response {
                 }
                 false => pages::problem(&problem, user),
             };
+            if problem.status == StatusCode::LENGTH_REQUIRED {
+                // What follows may be of its body, as a proxy reads it.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             if problem.status == StatusCode::UNAUTHORIZED {
                 let bearer = HeaderValue::from_static("Bearer realm=\"aw-web\"");
                 answer.headers_mut().insert(WWW_AUTHENTICATE, bearer);
@@ -457,6 +498,27 @@ mod tests {
         let mut twice = headers(&[("origin", "http://a.example:80")]);
         twice.append("origin", HeaderValue::from_static("http://evil.example"));
         assert!(origin(http, "a.example:80", false, &twice).is_err());
+    }
+
+    /// What a client claims itself comes before what the proxy adds.
+    #[test]
+    fn clients_of_a_proxy() {
+        for (all, expected) in [
+            (&[("x-client", "192.0.2.1")][..], Some("192.0.2.1")),
+            (&[("x-client", "10.0.0.1, 192.0.2.1")], Some("192.0.2.1")),
+            (&[("x-client", "10.0.0.1"), ("x-client", "[2001:db8::1]:443")], Some("2001:db8::1")),
+            (&[("x-client", "::ffff:192.0.2.1")], Some("192.0.2.1")),
+            (&[("x-client", "192.0.2.1, unknown")], None),
+            (&[("x-client", "")], None),
+            (&[("x-other", "192.0.2.1")], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in all {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let expected = expected.map(|ip| ip.parse::<IpAddr>().unwrap());
+            assert_eq!(client_of_proxy(&headers, "x-client"), expected, "{all:?}");
+        }
     }
 
     #[test]

@@ -53,11 +53,10 @@ impl Address {
                     "listen on {address}: other machines would send passwords without encryption (set --tls-cert and --tls-key; or listen on 127.0.0.1, or on a socket for a reverse proxy)"
                 )))
             }
-            Address::Tcp(address) if options.proxy_user_header.is_some() => {
-                Err(failed(format_args!(
-                    "listen on {address}: every process of this machine could send the header of --proxy-user-header (use it with --listen /PATH, a socket for the reverse proxy)"
-                )))
-            }
+            Address::Tcp(address) if options.proxy_option().is_some() => Err(failed(format_args!(
+                "listen on {address}: every process of this machine could send the header of {} (use it with --listen /PATH, a socket for the reverse proxy)",
+                options.proxy_option().unwrap_or_default()
+            ))),
             Address::Unix(path) if options.tls_cert.is_some() => Err(failed(format_args!(
                 "listen on {}: TLS on a socket of this machine is not supported (the reverse proxy has the certificate: omit --tls-cert and --tls-key)",
                 path.display()

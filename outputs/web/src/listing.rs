@@ -1,10 +1,15 @@
 //! Lists of devices: from the rows of an answer, filtered, sorted, and cut into pages. No I/O and no clock.
 
-use std::{cmp::Reverse, net::IpAddr};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    str::FromStr,
+    sync::Arc,
+};
 
 use aw_output::makers::is_local;
-use aw_query::{Cell, ResultTable};
-use aw_service::plain;
+use aw_query::{Answer, Cell, ResultTable};
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
 
@@ -18,49 +23,190 @@ pub const PAGE: usize = 100;
 /// Addresses of a device that a list shows.
 const ADDRESSES: usize = 3;
 
-/// A device of an answer.
+/// A device in one network, or in all that it was in.
 #[derive(Clone, Debug)]
 pub struct Device {
     pub mac: MacAddr,
-    pub name: Option<String>,
-    pub maker: Option<String>,
-    pub addresses: Vec<String>,
-    pub network: NetworkId,
+    pub name: Option<Arc<str>>,
+    pub maker: Option<Arc<str>>,
+    /// The latest first.
+    pub addresses: Arc<[IpAddr]>,
+    /// Other MACs whose frames had claims of this one.
+    frame_sources: Arc<[MacAddr]>,
+    /// The last one.
+    pub network: Arc<NetworkId>,
     pub first: Option<UnixTime>,
     pub last: Option<UnixTime>,
-    /// Its row in the answer.
-    pub row: usize,
 }
 
 impl Device {
-    pub fn all(table: &ResultTable) -> Vec<Device> {
-        let of_row = |(at, row): (usize, &Vec<Cell>)| {
-            let text = |name| display::text(table.cell(row, name));
-            let time = |name| match table.cell(row, name) {
-                Cell::Time(time) => Some(*time),
-                _ => None,
-            };
-            let addresses = match table.cell(row, "addresses") {
-                Cell::List(list) => list.iter().map(|text| plain(text)).collect(),
-                _ => Vec::new(),
-            };
-            Some(Device {
-                mac: text("mac")?.parse().ok()?,
-                name: text("name"),
-                maker: text("maker"),
-                addresses,
-                network: NetworkId::of(table, row),
-                first: time("first_seen"),
-                last: time("last_seen"),
-                row: at,
-            })
-        };
-        table.rows.iter().enumerate().filter_map(of_row).collect()
-    }
-
     /// Whether it chose its MAC itself.
     pub fn is_private(&self) -> bool {
         is_local(self.mac)
+    }
+
+    /// Whether it is here: it was seen in so many minutes. A clock that is ahead by no more than this is no reason to say
+    /// otherwise; but a sighting of next year does not make a device here until then.
+    pub fn is_here(&self, within: usize, now: UnixTime) -> bool {
+        let away = |last: UnixTime| last.seconds().abs_diff(now.seconds());
+        self.last.is_some_and(|last| away(last) <= 60 * within as u64)
+    }
+
+    /// Adds an earlier network of the same device.
+    fn merge(&mut self, other: &Device) {
+        self.first = self.first.into_iter().chain(other.first).min();
+        self.last = self.last.max(other.last);
+        let further = other.addresses.iter().filter(|ip| !self.addresses.contains(ip));
+        let further: Vec<IpAddr> = further.copied().collect();
+        if !further.is_empty() {
+            self.addresses = self.addresses.iter().copied().chain(further).collect();
+        }
+    }
+}
+
+/// All devices of a history, in little memory: it is shared by all who ask.
+#[derive(Debug)]
+pub struct DeviceList {
+    columns: Vec<&'static str>,
+    /// In order.
+    pub networks: Vec<Arc<NetworkId>>,
+    /// Once for each network of a device, and once for each device; those that were seen last first.
+    of_networks: Vec<Device>,
+    of_all: Vec<Device>,
+    pub no_match: Option<String>,
+    pub remarks: Vec<String>,
+    pub is_complete: bool,
+}
+
+impl DeviceList {
+    /// Of the answer with the devices of all networks.
+    pub fn new(answer: Answer) -> DeviceList {
+        let Answer { table, no_match, remarks, is_complete, .. } = answer;
+        let columns = table.columns.clone();
+        let (of_networks, networks) = Devices::new(&table).of(table);
+        let mut of_all: Vec<Device> = Vec::new();
+        let mut known: HashMap<MacAddr, usize> = HashMap::new();
+        for device in &of_networks {
+            match known.get(&device.mac) {
+                Some(at) => of_all[*at].merge(device),
+                None => {
+                    known.insert(device.mac, of_all.len());
+                    of_all.push(device.clone());
+                }
+            }
+        }
+        DeviceList { columns, networks, of_networks, of_all, no_match, remarks, is_complete }
+    }
+
+    /// The devices of all networks, each once for each of its networks; or else each once.
+    pub fn devices(&self, by_network: bool) -> &[Device] {
+        if by_network { &self.of_networks } else { &self.of_all }
+    }
+
+    /// An answer without rows, for those of [`DeviceList::rows`].
+    pub fn answer(&self) -> Answer {
+        let mut table = ResultTable::default();
+        table.columns.clone_from(&self.columns);
+        let (no_match, remarks) = (self.no_match.clone(), self.remarks.clone());
+        Answer { table, no_match, remarks, left_off: 0, is_complete: self.is_complete }
+    }
+
+    /// The rows of these devices, each made when it is printed.
+    pub fn rows(
+        self: &Arc<DeviceList>,
+        devices: &[&Device],
+    ) -> impl ExactSizeIterator<Item = Vec<Cell>> + Send + Unpin + use<> {
+        let list = Arc::clone(self);
+        let devices: Vec<Device> = devices.iter().map(|one| (*one).clone()).collect();
+        devices.into_iter().map(move |device| list.row(&device))
+    }
+
+    fn row(&self, device: &Device) -> Vec<Cell> {
+        let macs = device.frame_sources.iter().map(MacAddr::to_string).collect();
+        let label = |label: &Option<Arc<str>>| label.as_ref().map(Cell::text).into();
+        let of_column = |column: &&str| match column.trim_start_matches(['+', '?']) {
+            "mac" => Cell::text(device.mac),
+            "first_seen" => device.first.into(),
+            "last_seen" => device.last.into(),
+            "addresses" => Cell::List(device.addresses.iter().map(IpAddr::to_string).collect()),
+            "frame_sources" => Cell::List(Vec::clone(&macs)),
+            "name" => label(&device.name),
+            "maker" => label(&device.maker),
+            column => device.network.cell(column),
+        };
+        self.columns.iter().map(of_column).collect()
+    }
+}
+
+/// Takes the devices of a table: what many of them have in common is there once.
+struct Devices {
+    /// Where the columns are.
+    at: HashMap<&'static str, usize>,
+    networks: HashMap<NetworkId, Arc<NetworkId>>,
+    texts: HashSet<Arc<str>>,
+    no_macs: Arc<[MacAddr]>,
+}
+
+impl Devices {
+    fn new(table: &ResultTable) -> Devices {
+        let names = table.columns.iter().map(|name| name.trim_start_matches(['+', '?']));
+        Devices {
+            at: names.zip(0..).collect(),
+            networks: HashMap::new(),
+            texts: HashSet::new(),
+            no_macs: Arc::default(),
+        }
+    }
+
+    fn of(mut self, table: ResultTable) -> (Vec<Device>, Vec<Arc<NetworkId>>) {
+        let mut devices = Vec::with_capacity(table.rows.len());
+        // Each row is dropped here.
+        table.rows.into_iter().for_each(|row| devices.extend(self.device(&row)));
+        devices.shrink_to_fit();
+        let mut networks: Vec<_> = self.networks.into_values().collect();
+        networks.sort_unstable();
+        (devices, networks)
+    }
+
+    fn device(&mut self, row: &[Cell]) -> Option<Device> {
+        let at = |name| self.at.get(name).and_then(|at| row.get(*at)).unwrap_or(&Cell::None);
+        let time = |name| match at(name) {
+            Cell::Time(time) => Some(*time),
+            _ => None,
+        };
+        fn list<T: FromStr>(cell: &Cell) -> Arc<[T]> {
+            match cell {
+                Cell::List(list) => list.iter().filter_map(|text| text.parse().ok()).collect(),
+                _ => Arc::default(),
+            }
+        }
+        let mac = match at("mac") {
+            Cell::Text(text) => text.parse().ok()?,
+            _ => return None,
+        };
+        let (first, last) = (time("first_seen"), time("last_seen"));
+        let (addresses, frame_sources) = (list(at("addresses")), list(at("frame_sources")));
+        let labels = ["name", "maker"].map(|name| display::text(at(name)));
+        let id = NetworkId::of_cells(at);
+        let network = self.networks.get(&id).cloned();
+        let network = network.unwrap_or_else(|| {
+            let shared = Arc::new(id.clone());
+            self.networks.insert(id, Arc::clone(&shared));
+            shared
+        });
+        let [name, maker] = labels.map(|label| label.map(|label| self.text(&label)));
+        let frame_sources =
+            if frame_sources.is_empty() { Arc::clone(&self.no_macs) } else { frame_sources };
+        Some(Device { mac, name, maker, addresses, frame_sources, network, first, last })
+    }
+
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return Arc::clone(known);
+        }
+        let shared: Arc<str> = text.into();
+        self.texts.insert(Arc::clone(&shared));
+        shared
     }
 }
 
@@ -111,11 +257,11 @@ impl Sort {
     }
 
     /// Sorts: times with the latest first, texts with the first one first, and what is missing last; or all of it reversed.
-    pub fn sort(self, devices: &mut [Device], is_reversed: bool) {
-        let missing_last = |text: &Option<String>| {
+    pub fn sort(self, devices: &mut [&Device], is_reversed: bool) {
+        let missing_last = |text: &Option<Arc<str>>| {
             (text.is_none(), text.as_deref().unwrap_or_default().to_lowercase())
         };
-        let address = |one: &Device| one.addresses.first().and_then(|ip| ip.parse::<IpAddr>().ok());
+        let address = |one: &Device| one.addresses.first().copied();
         match self {
             Sort::Name => devices.sort_by_cached_key(|one| (missing_last(&one.name), one.mac)),
             Sort::Mac => devices.sort_by_key(|one| one.mac),
@@ -165,13 +311,14 @@ impl Shown {
         let mac = device.mac.to_string();
         let maker = || if device.is_private() { "private MAC".into() } else { String::new() };
         let more = device.addresses.len().saturating_sub(ADDRESSES);
-        let mut addresses = device.addresses.iter().take(ADDRESSES).cloned().collect::<Vec<_>>();
+        let shown = device.addresses.iter().take(ADDRESSES);
+        let mut addresses = shown.map(IpAddr::to_string).collect::<Vec<_>>();
         addresses.extend((more > 0).then(|| format!("and {more} more")));
         Shown {
             link: format!("/mac/{}", encoded(&mac)),
             mac,
-            name: device.name.clone().unwrap_or_default(),
-            maker: device.maker.clone().unwrap_or_else(maker),
+            name: device.name.as_deref().unwrap_or_default().into(),
+            maker: device.maker.as_deref().map_or_else(maker, str::to_owned),
             addresses: addresses.join(" "),
             network: device.network.label(),
             network_link: device.network.link(),
@@ -222,26 +369,27 @@ mod tests {
     fn device(mac: u8, name: Option<&str>, address: &str, last: i64) -> Device {
         Device {
             mac: MacAddr::new([2, 0, 0, 0, 0, mac]),
-            name: name.map(str::to_owned),
+            name: name.map(Into::into),
             maker: None,
-            addresses: [address].into_iter().filter(|ip| !ip.is_empty()).map(Into::into).collect(),
-            network: NetworkId::default(),
+            addresses: address.parse().into_iter().collect(),
+            frame_sources: Arc::default(),
+            network: Arc::default(),
             first: None,
             last: (last > 0).then(|| UnixTime::new(last, 0)),
-            row: 0,
         }
     }
 
     #[test]
     fn orders() {
-        let mut all = [
+        let all = [
             device(1, Some("printer"), "10.0.0.10", 5),
             device(2, None, "10.0.0.9", 0),
             device(3, Some("Camera"), "", 9),
         ];
+        let mut all = all.each_ref();
         let mut order = |sort: Sort, is_reversed| {
             sort.sort(&mut all, is_reversed);
-            all.each_ref().map(|one| one.mac.octets()[5])
+            all.map(|one| one.mac.octets()[5])
         };
         assert_eq!(order(Sort::Name, false), [3, 1, 2]);
         assert_eq!(order(Sort::Address, false), [2, 1, 3]);
@@ -252,6 +400,80 @@ mod tests {
             assert_eq!(Sort::parse(sort.name()), Some(sort));
         }
         assert_eq!(order(Sort::Mac, false), [1, 2, 3]);
+    }
+
+    #[test]
+    fn here() {
+        let now = UnixTime::new(100_000, 0);
+        let is_here = |last| device(1, None, "", last).is_here(30, now);
+        for (last, expected) in [
+            (98_200, true),
+            (98_199, false),
+            (101_800, true),
+            (101_801, false),
+            (i64::MAX / 2_000_000_000, false),
+            (0, false),
+        ] {
+            assert_eq!(is_here(last), expected, "{last}");
+        }
+    }
+
+    /// Of the rows of a device in several networks, one of the device; and each row again as it was.
+    #[test]
+    fn a_list_of_devices() {
+        let mut table = ResultTable::default();
+        table.columns = vec![
+            "mac",
+            "first_seen",
+            "last_seen",
+            "+count",
+            "addresses",
+            "+frame_sources",
+            "interface",
+            "vlan",
+            "?outer_vlan",
+            "?host",
+            "?router",
+            "?ring",
+            "name",
+            "maker",
+        ];
+        let row = |mac: u8, times: [i64; 2], addresses: &[&str], vlan: i64, name: Option<&str>| {
+            let [first, last] = times.map(|time| Cell::Time(UnixTime::new(time, 0)));
+            let addresses = Cell::List(addresses.iter().map(|ip| (*ip).into()).collect());
+            let sources = Cell::List(vec!["02:00:00:00:00:09".into()]);
+            let mac = Cell::text(MacAddr::new([2, 0, 0, 0, 0, mac]));
+            let mut cells = vec![mac, first, last, Cell::None, addresses, sources];
+            cells.extend([
+                Cell::text("eth0"),
+                vlan.into(),
+                0.into(),
+                Cell::text("here"),
+                Cell::None,
+                Cell::text("/r"),
+            ]);
+            cells.extend([name.map(Cell::text).into(), Cell::None]);
+            cells
+        };
+        table.rows = vec![
+            row(1, [5, 90], &["10.0.0.2", "10.0.0.1"], 7, Some("printer")),
+            row(2, [1, 80], &["fe80::1"], 0, None),
+            row(1, [3, 70], &["10.0.0.1", "10.0.0.3"], 0, Some("printer")),
+        ];
+        let rows = table.rows.clone();
+        let answer =
+            Answer { table, no_match: None, remarks: Vec::new(), left_off: 0, is_complete: true };
+        let list = Arc::new(DeviceList::new(answer));
+        let of = |devices: &[usize], by_network| {
+            let devices: Vec<_> = devices.iter().map(|at| &list.devices(by_network)[*at]).collect();
+            list.rows(&devices).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[2, 0, 1], true), [rows[2].clone(), rows[0].clone(), rows[1].clone()]);
+        let one = row(1, [3, 90], &["10.0.0.2", "10.0.0.1", "10.0.0.3"], 7, Some("printer"));
+        assert_eq!(of(&[0, 1], false), [one, rows[1].clone()]);
+        assert_eq!(list.devices(false).len(), 2);
+        let vlans: Vec<_> = list.networks.iter().map(|one| one.cell("vlan")).collect();
+        assert_eq!(vlans, [Cell::Number(0), Cell::Number(7)]);
     }
 
     #[test]

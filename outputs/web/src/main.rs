@@ -1,5 +1,5 @@
-//! `aw-web`: answers in a browser which device had which address, where and when, from the history that an output stores.
-//! It only reads the history. It trusts neither its clients nor the content of the history.
+//! `aw-web`: answers in a browser which device had which address, where and when, from the history that an output stores, and what
+//! the rings have now. It only reads. It trusts neither its clients nor the content of the history.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -7,13 +7,18 @@ mod app;
 mod asker;
 mod attempts;
 mod calendar;
+mod clients;
 mod commands;
 mod display;
 mod download;
+mod events;
 mod fault_file;
 mod guard;
+mod happening;
+mod health;
 mod listener;
 mod listing;
+mod live;
 mod local_path;
 mod log_gate;
 mod network;
@@ -21,15 +26,19 @@ mod options;
 mod pages;
 mod parameters;
 mod problem;
+mod records;
 mod routes;
+mod rows;
 mod search;
 mod secrets;
+mod sending;
 mod server;
 mod service;
 mod sessions;
 mod timed_stream;
 mod timeline;
 mod users;
+mod zones;
 
 use std::process::ExitCode;
 

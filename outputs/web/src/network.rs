@@ -1,7 +1,9 @@
 //! A network as a parameter and as a link: what distinguishes it in the rows of an answer.
 
+use aw_output::Entry;
 use aw_query::{Cell, ResultTable};
 use aw_service::plain;
+use shm_layout::Event;
 
 use crate::{display::encoded, parameters::Parameters, problem::Problem};
 
@@ -14,11 +16,31 @@ pub struct NetworkId([String; COLUMNS.len()]);
 
 impl NetworkId {
     pub fn of(table: &ResultTable, row: &[Cell]) -> NetworkId {
-        NetworkId(COLUMNS.map(|name| match table.cell(row, name) {
+        NetworkId::of_cells(|name| table.cell(row, name))
+    }
+
+    /// The same of the cells of its columns.
+    pub fn of_cells<'a>(cell: impl Fn(&'static str) -> &'a Cell) -> NetworkId {
+        NetworkId(COLUMNS.map(|name| match cell(name) {
             Cell::Text(text) => text.clone(),
             Cell::Number(number @ 1..) => number.to_string(),
             _ => String::new(),
         }))
+    }
+
+    /// The network of an event, as the history has it.
+    pub fn of_entry(entry: &Entry) -> NetworkId {
+        let Event { interface, vlan, outer_vlan, router, .. } = &entry.event;
+        let number = |vlan: u16| if vlan == 0 { String::new() } else { vlan.to_string() };
+        let router = if router.is_unspecified() { String::new() } else { router.to_string() };
+        NetworkId([
+            interface.as_str().to_owned(),
+            number(vlan.get()),
+            number(outer_vlan.get()),
+            entry.host.to_owned(),
+            router,
+            entry.ring.as_str().to_owned(),
+        ])
     }
 
     /// Takes the parameters that name it, if there are some.
@@ -69,6 +91,16 @@ impl NetworkId {
         if label.is_empty() { "no network is known".into() } else { label }
     }
 
+    /// What an alert calls it: `eth0.7 of host`.
+    pub fn place(&self) -> String {
+        let [interface, vlan, outer_vlan, host, router, _] = &self.0;
+        let tags = [outer_vlan, vlan].into_iter().filter(|tag| !tag.is_empty());
+        let tags: String = tags.map(|tag| format!(".{tag}")).collect();
+        let host = if host.is_empty() { String::new() } else { format!(" of {host}") };
+        let router = if router.is_empty() { String::new() } else { format!("@{router}") };
+        format!("{interface}{tags}{router}{host}")
+    }
+
     /// Its cells, in the order of [`NetworkId::columns`].
     pub fn cells(&self) -> impl Iterator<Item = Cell> {
         let is_number = |name: &str| name.ends_with("vlan");
@@ -77,6 +109,14 @@ impl NetworkId {
             _ if is_number(name) => Cell::Number(0),
             _ => Cell::text(value),
         })
+    }
+
+    /// The cell of a column of an answer; none if it has no such column.
+    pub fn cell(&self, column: &str) -> Cell {
+        let at = COLUMNS.iter().position(|name| *name == column);
+        let cell = at.and_then(|at| self.cells().nth(at)).unwrap_or(Cell::None);
+        let may_be_missing = ["router", "ring"].contains(&column);
+        Some(cell).filter(|cell| !may_be_missing || *cell != Cell::text("")).into()
     }
 
     pub fn columns() -> [&'static str; COLUMNS.len()] {
@@ -105,6 +145,7 @@ mod tests {
         }
         let found = id(["eth0\u{1b}", "7", "", "here", "", "/ring"]);
         assert_eq!(found.label(), "eth0?, VLAN 7, of here");
+        assert_eq!(id(["eth0", "7", "100", "here", "", ""]).place(), "eth0.100.7 of here");
         for bad in ["", "eth0", "interface=eth0&port=1"] {
             assert!(NetworkId::parse(bad).is_err(), "{bad}");
         }

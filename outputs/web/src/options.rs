@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 
 use aw_output::{makers::IEEE_DATA, serve, state_directory};
-use aw_query::TablePrefix;
+use aw_query::{History, TablePrefix};
 use aw_service::{ServiceOptions, TimeSpan};
 use clap::{Parser, Subcommand, ValueEnum};
+use shm_layout::{InvalidRingName, RingName};
 
 use crate::listener::Address;
+
+/// The ring of a collector without `-m`.
+const DEFAULT_RING: &str = "/addrwatch";
 
 /// Answers in a browser which device had which address, where and when
 #[derive(Parser)]
@@ -29,6 +33,10 @@ pub struct Options {
     #[arg(help_heading = "History", long, value_name = "FILE")]
     pub names: Option<PathBuf>,
 
+    /// Let editors name devices on pages: in the file of --names, as aw-query name does, for all programs that read it
+    #[arg(help_heading = "History", long)]
+    pub edit: bool,
+
     /// Directory with the IEEE's lists of makers, as for aw-query
     #[arg(help_heading = "History", long, value_name = "DIR", default_value = IEEE_DATA)]
     pub vendors: PathBuf,
@@ -36,6 +44,28 @@ pub struct Options {
     /// End a question that has no answer after TIME: 90s or 5m. Four are answered at a time, and 32 more wait
     #[arg(help_heading = "History", long, value_name = "TIME", default_value = "20s")]
     pub timeout: TimeSpan,
+
+    /// Follow the ring NAME (the -m of its collector) for what is live, and for whether all is well; may be repeated, and none follows no
+    /// ring [default: /addrwatch; none if the history is on a server]
+    #[arg(help_heading = "Rings", short = 'm', long = "ring", visible_alias = "shm-log-name", value_name = "NAME", value_parser = parse_ring)]
+    pub rings: Vec<RingChoice>,
+
+    /// Trust the rings of USER instead of those of the users addrwatch and aw-routeros, as outputs do; may be repeated
+    #[arg(help_heading = "Rings", long, value_name = "USER")]
+    pub owner: Vec<String>,
+
+    /// Directory with the directories of the outputs: their positions, queues and faults, and the alerts that aw-alert keeps
+    #[arg(help_heading = "Rings", long, value_name = "DIR", default_value = "/var/lib/addrwatch")]
+    pub outputs: PathBuf,
+
+    /// Archive of aw-routeros, for the changes of configurations that it shows without secrets
+    #[arg(
+        help_heading = "Rings",
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/addrwatch/routeros"
+    )]
+    pub archive: PathBuf,
 
     /// Serve at this address, or at this socket (an absolute path, for a reverse proxy on this machine); without ADDR only on
     /// 127.0.0.1. Another address than the loopback needs --tls-cert and --tls-key
@@ -59,6 +89,11 @@ pub struct Options {
     /// of clients. Every process that may connect to the socket is trusted
     #[arg(help_heading = "Server", long, value_name = "NAME", value_parser = parse_header)]
     pub proxy_user_header: Option<String>,
+
+    /// Trust the reverse proxy on the socket of --listen to name the client's address in the header NAME, such as X-Forwarded-For, of
+    /// which the last address counts. Wrong passwords are then limited for each client, and the log has its address
+    #[arg(help_heading = "Server", long, value_name = "NAME", value_parser = parse_header)]
+    pub proxy_client_header: Option<String>,
 
     /// Directory of this program's files: its lock, the link with its token, its users. Two runs of one program at a time need
     /// two directories [default: the directory of the program's name in /var/lib/addrwatch if it exists, otherwise
@@ -88,6 +123,14 @@ pub struct Options {
     pub command: Option<Command>,
 }
 
+impl Options {
+    /// The option that needs a reverse proxy on a socket, if there is one.
+    pub fn proxy_option(&self) -> Option<&'static str> {
+        let user = self.proxy_user_header.as_ref().map(|_| "--proxy-user-header");
+        user.or(self.proxy_client_header.as_ref().map(|_| "--proxy-client-header"))
+    }
+}
+
 #[derive(Subcommand)]
 pub enum Command {
     /// Print the link that logs a browser in, of the aw-web that runs with this --state-dir
@@ -111,7 +154,7 @@ pub enum Command {
 pub enum Role {
     /// Read all pages
     Reader,
-    /// Read all pages, and change what a page can change
+    /// Read all pages, and name devices if --edit is given
     Editor,
 }
 
@@ -131,10 +174,43 @@ Examples:
   sudo aw-web passwd alice                add the user alice
   aw-web --listen 192.0.2.1:9715 --tls-cert /etc/addrwatch/web.pem --tls-key /etc/addrwatch/web.key
                                           https, also for other machines
+  aw-web --edit                           editors name devices on pages
   aw-web --listen /run/aw-web/socket --allow-host addrwatch.example.org
                                           for a reverse proxy on this machine
 
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
+
+/// A ring, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RingChoice {
+    None,
+    Ring(RingName),
+}
+
+fn parse_ring(text: &str) -> Result<RingChoice, InvalidRingName> {
+    match text {
+        "none" => Ok(RingChoice::None),
+        name => name.parse().map(RingChoice::Ring),
+    }
+}
+
+impl Options {
+    /// The rings that are followed, each once.
+    pub fn rings(&self, history: &History) -> Vec<RingName> {
+        if self.rings.is_empty() && matches!(history, History::Sqlite(_)) {
+            return DEFAULT_RING.parse().into_iter().collect();
+        }
+        let mut rings: Vec<RingName> = Vec::new();
+        for choice in &self.rings {
+            if let RingChoice::Ring(ring) = choice
+                && !rings.contains(ring)
+            {
+                rings.push(ring.clone());
+            }
+        }
+        rings
+    }
+}
 
 fn parse_header(text: &str) -> Result<String, &'static str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';

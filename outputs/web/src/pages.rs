@@ -2,19 +2,25 @@
 //! `routes.rs`.
 
 pub mod device;
+pub mod happened;
+pub mod health;
 pub mod home;
 pub mod login;
+pub mod name;
 pub mod network;
 pub mod networks;
 pub mod now;
 pub mod periods;
 pub mod remarks;
 pub mod search;
+pub mod whereabouts;
 pub mod who;
+pub mod zone;
 
 use std::sync::LazyLock;
 
 use askama::Template;
+use aw_service::plain;
 use axum::{
     http::{
         HeaderValue, StatusCode,
@@ -22,58 +28,120 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use sha2::{Digest, Sha256};
 
 use crate::{
     app::{User, Visit},
+    display::{self, encoded},
+    health::{Fault, Health},
     local_path::local_path,
     problem::Problem,
+    zones,
 };
 
 const STYLE: &str = include_str!("../templates/style.css");
+/// What helps on a page that works without it.
+const SCRIPT: &str = concat!(include_str!("../static/live.js"), include_str!("../static/page.js"));
+pub const SCRIPT_PATH: &str = "/script.js";
 
 /// The path of the style sheet, with its hash: browsers keep it until there is another one.
-pub static STYLE_PATH: LazyLock<String> = LazyLock::new(|| {
-    let hash: String =
-        Sha256::digest(STYLE).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("/style-{hash}.css")
-});
+pub static STYLE_PATH: LazyLock<String> = LazyLock::new(|| format!("/style-{}.css", hash(STYLE)));
 
-/// Devices that were not searched, of a list of the latest ones.
-pub const UNSEARCHED: &str =
-    "devices, which were seen before these, are not searched (aw-query devices has all of them)";
+/// The link to the script, with its hash.
+static SCRIPT_LINK: LazyLock<String> = LazyLock::new(|| format!("{SCRIPT_PATH}?{}", hash(SCRIPT)));
+
+fn hash(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// Rows that a page shows.
 pub const ROWS: usize = 200;
+
+/// Faults that each page shows; another one has all of them.
+const BANNERS: usize = 3;
+/// Rows of a file of a page.
+pub const FILE_ROWS: usize = 10_000;
 
 /// What is around each page.
 #[derive(Clone, Debug)]
 pub struct Frame {
     style: &'static str,
+    script: &'static str,
     user: Option<User>,
     /// The text of the search box.
     question: String,
     /// The zone of all times, with its offset now.
     zone: String,
+    /// What is wrong with the sensor or an output.
+    banners: Vec<Banner>,
+    /// Its name, if it has one.
+    zone_name: String,
+    /// Where another one is chosen.
+    zone_link: String,
+    /// The link to the same page for others: it names the zone.
+    permalink: String,
 }
 
 impl Frame {
     /// Of a page with an answer; `question` is the text of the search box.
     pub fn new(visit: &Visit, question: &str) -> Frame {
-        let zone = &visit.app.asker.zone;
-        let offset = Timestamp::now().to_zoned(zone.clone()).strftime("%:z").to_string();
-        let zone = zone.iana_name().map_or(offset.clone(), |name| format!("{name}, {offset}"));
-        Frame { zone, question: question.into(), ..Frame::of(Some(&visit.user)) }
+        let offset = Timestamp::now().to_zoned(visit.zone.clone()).strftime("%:z").to_string();
+        let name = visit.zone.iana_name();
+        let mut banners = Banner::all(&visit.app.live.health(), &visit.zone);
+        banners.truncate(BANNERS);
+        let frame = Frame {
+            zone: name.map_or(offset.clone(), |name| format!("{name}, {offset}")),
+            banners,
+            zone_name: name.unwrap_or_default().into(),
+            zone_link: format!("/zone?next={}", encoded(&visit.here)),
+            question: question.into(),
+            ..Frame::of(Some(&visit.user))
+        };
+        frame.at(&visit.here)
+    }
+
+    /// The same with a permanent link to this path, whose times do not depend on the time of the request.
+    pub fn at(mut self, path: &str) -> Frame {
+        let next = if path.contains('?') { '&' } else { '?' };
+        self.permalink = match &*self.zone_name {
+            "" => path.into(),
+            name => format!("{path}{next}{}={}", zones::PARAMETER, encoded(name)),
+        };
+        self
     }
 
     fn of(user: Option<&User>) -> Frame {
         Frame {
             style: &STYLE_PATH,
+            script: &SCRIPT_LINK,
             user: user.cloned(),
             question: String::new(),
             zone: String::new(),
+            banners: Vec::new(),
+            zone_name: String::new(),
+            zone_link: String::new(),
+            permalink: String::new(),
         }
+    }
+}
+
+/// A fault, as a page shows it.
+#[derive(Clone, Debug)]
+pub struct Banner {
+    pub of: String,
+    pub text: String,
+    pub since: String,
+}
+
+impl Banner {
+    pub fn all(health: &Health, zone: &TimeZone) -> Vec<Banner> {
+        let of = |fault: &Fault| Banner {
+            of: plain(&fault.of),
+            text: plain(&fault.text),
+            since: fault.since.map_or_else(String::new, |since| display::time(since, zone)),
+        };
+        health.faults().iter().map(of).collect()
     }
 }
 
@@ -131,9 +199,24 @@ pub fn again(path: &str) -> Response {
 
 /// The style sheet.
 pub async fn style() -> Response {
+    kept("text/css; charset=utf-8", STYLE)
+}
+
+/// The script.
+pub async fn script() -> Response {
+    kept("text/javascript; charset=utf-8", SCRIPT)
+}
+
+/// What a browser keeps: its link has a hash.
+fn kept(kind: &'static str, text: &'static str) -> Response {
     let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8")),
+        (CONTENT_TYPE, HeaderValue::from_static(kind)),
         (CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable")),
     ];
-    (headers, STYLE).into_response()
+    (headers, text).into_response()
+}
+
+/// Whether a path is of the style sheet or the script, which are the same for all.
+pub fn is_file(path: &str) -> bool {
+    path == STYLE_PATH.as_str() || path == SCRIPT_PATH
 }

@@ -60,6 +60,14 @@ impl Parameters {
         parse_ip(&text)
     }
 
+    /// A MAC.
+    pub fn take_mac(&mut self, name: &str) -> Result<MacAddr, Problem> {
+        let text = self.take(name).ok_or_else(|| {
+            Problem::bad(format!("the parameter {name} is missing (add {name}=02:00:00:00:00:01)"))
+        })?;
+        parse_mac(&text)
+    }
+
     /// A time: its begin and end.
     pub fn take_time(&mut self, name: &str, zone: &TimeZone) -> Result<Option<TimeRange>, Problem> {
         let Some(text) = self.take(name) else { return Ok(None) };

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    http::StatusCode,
-    middleware::from_fn_with_state,
-    routing::{get, post},
-};
+use axum::{Router, http::StatusCode, middleware::from_fn_with_state, routing::get};
 
 use crate::{
     api,
     app::App,
-    guard::guard,
-    pages::{self, STYLE_PATH, device, home, login, network, networks, now, periods, search, who},
+    events,
+    guard::{guard, redirect},
+    pages::{
+        self, SCRIPT_PATH, STYLE_PATH, device, happened, health, home, login, name, network,
+        networks, now, periods, search, whereabouts, who, zone,
+    },
     problem::Problem,
 };
 
@@ -24,22 +23,31 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/who", get(who::who))
         .route("/ip/{address}", get(periods::address))
         .route("/mac/{mac}", get(device::device))
+        .route("/mac/{mac}/name", get(name::again).post(name::name))
+        .route("/where", get(whereabouts::whereabouts))
         .route("/now", get(now::now))
         .route("/networks", get(networks::networks))
-        .route("/network", get(network::network));
+        .route("/network", get(network::network))
+        .route("/happened", get(happened::happened))
+        .route("/happened/{id}", get(happened::entry))
+        .route("/health", get(health::health));
     let api = Router::new()
         .route("/who", get(api::who))
+        .route("/where", get(api::whereabouts))
         .route("/ip/{address}", get(api::address))
         .route("/mac/{mac}", get(api::device))
         .route("/devices", get(api::devices))
         .route("/changes", get(api::changes))
         .route("/health", get(api::health))
+        .route("/events", get(events::events))
         .route("/openapi.json", get(api::openapi));
     pages
         .nest("/api/v1", api)
         .route("/login", get(login::form).post(login::submit))
-        .route("/logout", post(login::log_out))
+        .route("/logout", get(async || redirect("/")).post(login::log_out))
+        .route("/zone", get(zone::choose).post(zone::chosen))
         .route(&STYLE_PATH, get(pages::style))
+        .route(SCRIPT_PATH, get(pages::script))
         .fallback(async || {
             Problem::new(
                 StatusCode::NOT_FOUND,

@@ -8,10 +8,13 @@ use jiff::{Timestamp, Zoned};
 use shm_layout::MacAddr;
 
 /// Words of a question that are no part of an answer: `who had 10.1.2.3 at 14:05?`
-const FILLERS: [&str; 14] = [
+const FILLERS: [&str; 18] = [
     "who", "had", "has", "was", "is", "the", "which", "what", "where", "mac", "ip", "address",
-    "at", "on",
+    "at", "on", "here", "there", "online", "device",
 ];
+/// Words before and after a name in a question: `was kitchen radio here at 14:05?`
+const BEFORE_NAME: [&str; 3] = ["where", "was", "is"];
+const AFTER_NAME: [&str; 3] = ["here", "there", "online"];
 /// Words before a time.
 const BEFORE_TIME: [&str; 2] = ["at", "on"];
 
@@ -50,16 +53,37 @@ pub fn parse(text: &str, now: &Zoned) -> Result<Searched, String> {
 
 /// A name, which may have several words, and after it a time, if there is one.
 fn named(words: &[&str], now: &Zoned) -> Searched {
+    let is_time = |word: &&&str| !BEFORE_TIME.contains(&&*word.to_lowercase());
     for at in 1..words.len() {
-        let Ok(time) = parse_time(&words[at..].join(" "), now) else { continue };
-        let name = &words[..at];
-        let name = match name.split_last() {
-            Some((last, name)) if BEFORE_TIME.contains(last) && !name.is_empty() => name,
-            _ => name,
-        };
-        return Searched::Text(name.join(" "), Some(time));
+        let time: Vec<&str> = words[at..].iter().filter(is_time).copied().collect();
+        let Ok(time) = parse_time(&time.join(" "), now) else { continue };
+        return Searched::Text(name(&words[..at]).join(" "), Some(time));
     }
-    Searched::Text(words.join(" "), None)
+    Searched::Text(name(words).join(" "), None)
+}
+
+/// The words of a name, without those of a question about it.
+fn name<'a>(words: &'a [&'a str]) -> &'a [&'a str] {
+    let is_of = |word: &str, all: &[&str]| all.contains(&&*word.to_lowercase());
+    let of_question = words.iter().take_while(|word| is_of(word, &BEFORE_NAME)).count();
+    let of_question = match &words[..of_question] {
+        [] | [_] if words.first().is_none_or(|word| is_of(word, &["where"])) => 0,
+        _ => of_question,
+    };
+    let mut name = &words[of_question..];
+    if of_question > 0 {
+        if let [the, rest @ ..] = name
+            && is_of(the, &["the"])
+        {
+            name = rest;
+        }
+        while let [rest @ .., last] = name
+            && is_of(last, &AFTER_NAME)
+        {
+            name = rest;
+        }
+    }
+    if name.is_empty() { words } else { name }
 }
 
 /// An address, with or without brackets; a zone is ignored.
@@ -77,16 +101,18 @@ fn mac(word: &str) -> Option<MacAddr> {
 }
 
 /// Whether a device has this text in its name, its maker, or its MAC (in any notation).
-pub fn matches(text: &str, mac: MacAddr, name: Option<&str>, maker: Option<&str>) -> bool {
+pub fn matches(text: &str) -> impl Fn(MacAddr, Option<&str>, Option<&str>) -> bool + use<> {
     let wanted = text.to_lowercase();
-    let has =
-        |label: Option<&str>| label.is_some_and(|label| label.to_lowercase().contains(&wanted));
     let digits = |text: &str| -> String {
         text.chars().filter(|c| !":-.".contains(*c)).collect::<String>().to_lowercase()
     };
     let part = digits(text);
     let is_part = part.len() >= 4 && part.chars().all(|c| c.is_ascii_hexdigit());
-    has(name) || has(maker) || is_part && digits(&mac.to_string()).contains(&part)
+    move |mac, name, maker| {
+        let has =
+            |label: Option<&str>| label.is_some_and(|label| label.to_lowercase().contains(&wanted));
+        has(name) || has(maker) || is_part && digits(&mac.to_string()).contains(&part)
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +147,17 @@ mod tests {
             ("kitchen radio last tuesday 14:05", text("kitchen radio", "2026-11-24 14:05")),
             ("The radio at 14:05", text("The radio", "14:05")),
             ("today", text("today", "")),
+            (
+                "was kitchen radio here last tuesday at 14:05?",
+                text("kitchen radio", "2026-11-24 14:05"),
+            ),
+            ("Is the printer online", text("printer", "")),
+            ("where was Radio yesterday", text("Radio", "2026-11-26")),
+            ("was 02:00:00:00:00:01 here at 14:05", mac("14:05")),
+            ("where", text("where", "")),
+            ("Where radio", text("Where radio", "")),
+            ("was here", text("was here", "")),
+            ("radio here", text("radio here", "")),
             ("<script>alert(1)</script>", text("<script>alert(1)</script>", "")),
         ] {
             assert_eq!(parse(typed, &now()), Ok(expected), "{typed}");
@@ -135,13 +172,13 @@ mod tests {
     #[test]
     fn parts() {
         let mac: MacAddr = "02:ab:cd:00:00:01".parse().unwrap();
-        let is = |text| matches(text, mac, Some("Kitchen Radio"), Some("Example GmbH"));
+        let is = |text| matches(text)(mac, Some("Kitchen Radio"), Some("Example GmbH"));
         for text in ["radio", "KITCHEN", "example", "02:ab:cd", "2abc", "ABCD-00"] {
             assert!(is(text), "{text}");
         }
         for text in ["oven", "02:ac", "ab"] {
             assert!(!is(text), "{text}");
         }
-        assert!(!matches("radio", mac, None, None));
+        assert!(!matches("radio")(mac, None, None));
     }
 }

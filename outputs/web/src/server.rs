@@ -2,10 +2,9 @@
 //! what a client does not take.
 
 use std::{
-    collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,16 +22,17 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{listener::Listener, timed_stream::TimedStream};
+use crate::{
+    clients::{Clients, Guest, MOST_CLOSING},
+    listener::Listener,
+    timed_stream::TimedStream,
+};
 
-/// Connections at once: of all clients, and of one address that is not the loopback.
-const CONNECTIONS: usize = 512;
-const OF_ONE: usize = 64;
 /// For the handshake of TLS; for the head of a request, also the next one of a connection.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(10);
@@ -71,7 +71,10 @@ pub async fn serve(
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let clients = Clients::default();
-    let free = Arc::new(Semaphore::new(CONNECTIONS));
+    // A permit for each connection, to wait for their end.
+    let open = Arc::new(Semaphore::new(MOST_CLOSING));
+    let enter =
+        |client| Some((clients.enter(client)?, Arc::clone(&open).try_acquire_owned().ok()?));
     let accepting = async {
         match listener {
             Listener::Tcp(listener, tls) => {
@@ -79,13 +82,12 @@ pub async fn serve(
                 let listener = TcpListener::from_std(listener)?;
                 let tls = tls.map(TlsAcceptor::from);
                 loop {
-                    let permit = permit(&free).await;
                     let Ok((stream, from)) = listener.accept().await else {
                         sleep(Duration::from_millis(100)).await; // no descriptor is free
                         continue;
                     };
                     let client = from.ip().to_canonical();
-                    let Some(guest) = clients.enter(client) else { continue };
+                    let Some((guest, permit)) = enter(Some(client)) else { continue };
                     let Ok(to) = stream.local_addr() else { continue };
                     let connection = Connection {
                         client: Some(client),
@@ -96,16 +98,21 @@ pub async fn serve(
                     let _ = stream.set_nodelay(true);
                     let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
                     tokio::spawn(async move {
-                        let _held = (permit, guest);
-                        match tls {
-                            None => answer(stream, connection, router, stop).await,
-                            Some(tls) => {
-                                if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await
-                                {
-                                    answer(stream, connection, router, stop).await;
+                        let _held = permit;
+                        let own = guest.clone();
+                        let answered = async {
+                            match tls {
+                                None => answer(stream, (connection, own), router, stop).await,
+                                Some(tls) => {
+                                    if let Ok(Ok(stream)) =
+                                        timeout(HANDSHAKE, tls.accept(stream)).await
+                                    {
+                                        answer(stream, (connection, own), router, stop).await;
+                                    }
                                 }
                             }
-                        }
+                        };
+                        guest.until_closed(answered).await;
                     });
                 }
             }
@@ -115,15 +122,16 @@ pub async fn serve(
                 let to = Ipv4Addr::LOCALHOST.into();
                 let connection = Connection { client: None, to, port: None, has_tls: false };
                 loop {
-                    let permit = permit(&free).await;
                     let Ok((stream, _)) = listener.accept().await else {
                         sleep(Duration::from_millis(100)).await;
                         continue;
                     };
+                    let Some((guest, permit)) = enter(None) else { continue };
                     let (router, stop) = (router.clone(), stop.clone());
                     tokio::spawn(async move {
                         let _held = permit;
-                        answer(stream, connection, router, stop).await;
+                        let own = guest.clone();
+                        guest.until_closed(answer(stream, (connection, own), router, stop)).await;
                     });
                 }
             }
@@ -135,24 +143,21 @@ pub async fn serve(
         _ = stopping.changed() => {}
     }
     // All connections have ended when all permits are back.
-    let _ = timeout(ENDING, free.acquire_many(CONNECTIONS as u32)).await;
+    let _ = timeout(ENDING, open.acquire_many(MOST_CLOSING as u32)).await;
     Ok(())
-}
-
-async fn permit(free: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(free).acquire_owned().await.ok()
 }
 
 /// One connection, with all its requests.
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    connection: Connection,
+    (connection, guest): (Connection, Guest),
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection);
+        request.extensions_mut().insert(guest.clone());
         router.call(request)
     });
     let mut http = http1::Builder::new();
@@ -167,59 +172,4 @@ async fn answer(
         _ = stop.changed() => serving.as_mut().graceful_shutdown(),
     }
     let _ = serving.await;
-}
-
-/// How many connections each client has.
-#[derive(Clone, Default)]
-struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// A connection of a client, which is counted until it ends.
-struct Guest(Clients, IpAddr);
-
-impl Clients {
-    /// None if this client has too many. Programs of this machine are not distinguished.
-    fn enter(&self, client: IpAddr) -> Option<Guest> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(client).or_default();
-        if *count >= OF_ONE && !client.is_loopback() {
-            return None;
-        }
-        *count += 1;
-        drop(all);
-        Some(Guest(self.clone(), client))
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let Guest(Clients(all), client) = self;
-        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = all.get_mut(client) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(client);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_of_one_client_are_limited() {
-        let clients = Clients::default();
-        let [one, other, own] =
-            ["192.0.2.1", "192.0.2.2", "127.0.0.1"].map(|ip| ip.parse().unwrap());
-        let guests: Vec<_> = (0..OF_ONE).map(|_| clients.enter(one).unwrap()).collect();
-        assert!(clients.enter(one).is_none());
-        assert!(clients.enter(other).is_some());
-        let local: Vec<_> = (0..2 * OF_ONE).map(|_| clients.enter(own)).collect();
-        assert!(local.iter().all(Option::is_some));
-        drop(guests);
-        assert!(clients.enter(one).is_some());
-        drop(local);
-        assert!(clients.0.lock().unwrap().is_empty(), "ended ones are forgotten");
-    }
 }

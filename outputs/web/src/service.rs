@@ -1,10 +1,23 @@
 //! The service: opens what it needs, drops all other access, and serves until a stop signal.
 
-use std::{os::fd::AsFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use aw_output::{lock, make_directory, makers::Makers, names::LiveNames, serve::AllowedHosts};
+use aw_output::{
+    RingWatcher, lock, make_directory,
+    makers::Makers,
+    names::{LiveNames, check_writable},
+    serve::AllowedHosts,
+    with_groups_of,
+};
 use aw_query::{Devices, History};
-use aw_service::{Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, info};
+use aw_service::{
+    Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, info, warn,
+};
 use jiff::tz::TimeZone;
 use rustix::net::AddressFamily;
 use tokio::{
@@ -16,13 +29,16 @@ use tokio::{
 
 use crate::{
     NAME,
-    app::App,
+    app::{App, ProxyHeaders},
     asker::{Asker, RUNNING},
     fault_file::FaultFile,
+    health::commit_interval,
     listener::{self, Listener},
+    live::{Live, LiveSources},
     options::Options,
+    records::Records,
     routes::routes,
-    secrets::LoginLink,
+    secrets::{self, LoginLink},
     server,
     users::UserFile,
 };
@@ -46,15 +62,23 @@ pub fn identity(options: &Options) -> Result<Option<Identity>, Error> {
 
 /// The state directory as an absolute path: in the background the working directory is another.
 pub fn state_path(options: &Options) -> PathBuf {
-    std::path::absolute(&options.state_dir).unwrap_or_else(|_| options.state_dir.clone())
+    absolute(&options.state_dir)
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.into())
 }
 
 fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let signals = Signals::register()?;
-    let identity = identity(options)?;
+    let owners = aw_output::owners(&options.owner)?;
     // Files of root, and the port, before privileges are dropped.
     let history =
         History::named(options.database.as_deref(), options.config.as_deref(), &options.prefix)?;
+    let rings = options.rings(&history);
+    let identity = identity(options)?.map(|user| with_groups_of(&rings, &owners, user));
+    let watcher = RingWatcher::begin(&rings);
+    let commit_interval = commit_interval();
     let names = LiveNames::read(options.names.as_deref())?;
     let makers = Makers::new(&options.vendors);
     let listener = listener::open(options, identity.as_ref())?;
@@ -63,12 +87,20 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let mut files = vec![Access::Write(state.clone())];
     files.extend([Access::Read("/etc/group".into()), Access::Read("/etc/passwd".into())]); // for the texts of errors
     files.extend(history.access());
+    files.extend((!rings.is_empty()).then(|| Access::Read("/dev/shm".into())));
+    files.extend([&options.outputs, &options.archive].map(|path| Access::Read(absolute(path))));
     files.extend(names.access());
     files.extend(makers.access());
+    if options.edit {
+        files.extend(names.write_access());
+    }
     let mut calls = SystemCalls::basic();
     calls.allow_serving();
     calls.allow_event_loop();
     calls.allow_watching();
+    if options.edit {
+        calls.allow_replacing();
+    }
     let sockets = history.sockets();
     sockets.iter().for_each(|family| calls.allow_sockets(*family));
     if !sockets.is_empty() {
@@ -79,6 +111,11 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let url = listener.url(&options.allow_host);
     let token = LoginLink::of(&state).write(&url)?;
     names.follow();
+    if options.edit
+        && let Err(why) = check_writable(names.path())
+    {
+        warn(format_args!("{why}; no device can be named until then"));
+    }
     let devices = Devices::new(names, makers);
     let asker = Asker::new(
         (history, FaultFile::create(&state)?),
@@ -88,8 +125,17 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     );
     let users = UserFile::of(&state);
     users.read()?;
+    let live = Arc::new(Live::new(rings, secrets::random()?));
+    let (devices, zone) = (Arc::clone(&asker.devices), asker.zone.clone());
+    let outputs = absolute(&options.outputs);
+    let records = Records::new(&outputs, &absolute(&options.archive));
+    live.start(LiveSources { owners, watcher, devices, zone, outputs, state, commit_interval })?;
     let hosts = AllowedHosts::new(&options.allow_host);
-    let app = App::new(asker, hosts, (token, users), options.proxy_user_header.clone())?;
+    let proxy = ProxyHeaders {
+        user: options.proxy_user_header.clone(),
+        client: options.proxy_client_header.clone(),
+    };
+    let app = App::new(asker, (live, records), hosts, (token, users), proxy, options.edit)?;
     serve(listener, Arc::new(app), &url, &signals, startup)
 }
 
@@ -101,7 +147,7 @@ fn serve(
     startup: &mut Startup,
 ) -> Result<(), Error> {
     let failure = |error| Error::io("serve", error);
-    // One thread serves; the others wait for the history, and one checks passwords.
+    // One thread serves; the others wait for the history, one checks passwords, and one writes names.
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(RUNNING + 2)
@@ -110,6 +156,7 @@ fn serve(
     let served = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
         let asked = Arc::clone(&app);
+        let live = Arc::clone(&app.live);
         tokio::spawn(async move {
             let mut check = interval(CHECKED);
             check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -140,6 +187,7 @@ fn serve(
                 },
             }
         }
+        live.end(); // their streams would last
         let _ = stop.send(true);
         let _ = server.await; // its connections had their time
         Ok(())

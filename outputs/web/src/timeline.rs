@@ -194,7 +194,11 @@ impl Timeline {
                 y: AXIS + row as i64 * LANE,
                 label: shortened(known.unwrap_or(name)),
                 title: label.clone(),
-                link: format!("{link}{}?at={}", encoded(name), time_parameter(window.middle())),
+                // A device has one page, an address one for each time.
+                link: match link {
+                    "/mac/" => format!("{link}{}", encoded(name)),
+                    _ => format!("{link}{}?at={}", encoded(name), time_parameter(window.middle())),
+                },
                 colour: row % COLOURS,
                 bars: bars((&of_lane, &label), window, link, zone, &mut budget),
             }

@@ -18,14 +18,9 @@ use crate::{
     archive::Archive,
     change::Change,
     mask::mask,
+    reported_change::ReportedChange,
     terminal::{print, table},
 };
-
-/// Lines of a change's difference in a report, at most.
-const MAX_LINES: usize = 500;
-/// Log lines of a change, and menus, at most.
-const MAX_LOG: usize = 50;
-const MAX_MENUS: usize = 8;
 
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
 pub enum ReportFormat {
@@ -72,33 +67,6 @@ struct OfUser {
     routers: BTreeSet<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct ReportedChange {
-    time: Timestamp,
-    router: String,
-    address: String,
-    users: Vec<String>,
-    who: String,
-    ambiguous: bool,
-    added: u32,
-    removed: u32,
-    /// Changed lines that rules ignore.
-    ignored: u32,
-    /// Lines of which only a secret changed.
-    secrets: u32,
-    /// It is not part of an export: a user, a key, a version.
-    noted: bool,
-    /// The menus that its lines are in.
-    menus: Vec<String>,
-    /// The log lines about it.
-    log: Vec<String>,
-    snapshot: String,
-    /// The difference, without the lines beyond the limit.
-    diff: String,
-    /// The number of those.
-    further_lines: usize,
-}
-
 pub fn report(path: &Path, options: &ReportOptions) -> Result<(), Error> {
     let config = read_config(path)?;
     let until = Timestamp::now();
@@ -137,31 +105,7 @@ impl Report {
             of_user.lines_removed += u64::from(change.removed);
             of_user.routers.insert(change.router.clone());
         }
-        // Masked as a whole: a secret may go on over the limit.
-        let diff = shown(&change.diff);
-        let mut lines = diff.split_inclusive('\n');
-        let kept: String = lines.by_ref().take(MAX_LINES).collect();
-        let claims = change.claims.iter().chain(&change.candidates);
-        let claims = claims.map(|claim| shown(&claim.message));
-        let facts = change.facts.iter().map(|fact| shown(fact));
-        self.changes.push(ReportedChange {
-            time: change.time,
-            router: change.router.clone(),
-            address: change.address.clone(),
-            users: change.users.iter().map(|user| shown(user)).collect(),
-            who: shown(&change.who()),
-            ambiguous: change.ambiguous,
-            added: change.added,
-            removed: change.removed,
-            ignored: change.ignored,
-            secrets: change.secrets,
-            noted: change.noted,
-            menus: menus(&change.diff),
-            log: facts.chain(claims).take(MAX_LOG).collect(),
-            snapshot: change.snapshot.clone(),
-            diff: kept,
-            further_lines: lines.count(),
-        });
+        self.changes.push(ReportedChange::of(change, secrets));
     }
 
     /// In a few words what it is about.
@@ -218,30 +162,6 @@ fn some(names: &BTreeSet<String>) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
-}
-
-/// The menus of the lines that were added or removed, in their order. A menu is what stands before the verb.
-fn menus(diff: &str) -> Vec<String> {
-    const VERBS: [&str; 7] = ["add", "set", "remove", "unset", "reset", "move", "print"];
-    let mut menus: Vec<String> = Vec::new();
-    for line in diff.lines() {
-        let Some(line) = line.strip_prefix(['+', '-']).filter(|line| line.starts_with('/')) else {
-            continue;
-        };
-        let words = line.split(' ').take(8);
-        let words =
-            words.take_while(|word| !VERBS.contains(word) && !word.contains(['=', '[', '"']));
-        let menu = words.collect::<Vec<_>>().join(" ");
-        if !menus.contains(&menu) {
-            menus.push(menu);
-        }
-        if menus.len() > MAX_MENUS {
-            menus.pop();
-            menus.push("...".into());
-            break;
-        }
-    }
-    menus
 }
 
 #[cfg(test)]

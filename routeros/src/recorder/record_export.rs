@@ -230,6 +230,7 @@ impl Recorder {
         change.ignored = reported.ignored;
         change.secrets = tags.map_or(0, NewTags::changed);
         archive.add_change(&change, &change.text(&self.local_time(now), true))?;
+        lock(&self.masked_file).add(&change);
         let shown = self.report(router, fetched.address, &change, reported);
         // After the above: if the process is killed before this, the next export shows the change again.
         archive.set_base(bytes)?;
@@ -298,6 +299,10 @@ impl Recorder {
         let complete = archive.complete_since(self.config.keep)?.filter(|since| *since <= now);
         if let Some(since) = since.max(complete) {
             archive.remove_changes(since)?;
+        }
+        if let Some(since) = since {
+            let removed = lock(&self.masked_file).remove_before(since);
+            removed.map_err(|error| io::Error::other(error.to_string()))?;
         }
         since.map_or(Ok(()), |since| self.journal.remove_log_lines(&router.name, since))
     }

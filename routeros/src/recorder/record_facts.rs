@@ -77,6 +77,7 @@ impl Recorder {
         let mut change = Change::noted(Timestamp::now(), names, credit, facts);
         change.incomplete = is_incomplete;
         self.archive(&router.name).add_noted(&change)?;
+        lock(&self.masked_file).add(&change);
         self.report_noted(router, &change);
         Ok(())
     }

@@ -111,6 +111,7 @@ mod tests {
         let config_file =
             crate::config_file::ConfigFile::new(None, String::new(), Default::default());
         let queue_file = aw_output::QueueFile::new(directory.path(), "aw-alert");
+        let reported_file = aw_service::LineFile::new(directory.path().join("a.reported"), 1 << 20);
         let options = DispatchOptions {
             print: false,
             once: false,
@@ -118,6 +119,7 @@ mod tests {
             names,
             config_file,
             queue_file,
+            reported_file,
         };
         let store = AlertStore::open(directory.path()).unwrap();
         let config = Config::parse("").unwrap();

@@ -236,9 +236,35 @@ fn what_a_new_collector_does_not_state_yet() {
     let again = observe(&eth1(CaptureState::Captured), 4200..4300);
     assert!(again.len() == 1 && again[0].starts_with("over: interface eth1 is captured again"));
     // A process that does not run long enough to wait.
-    let mut faults = Faults::default().at_once();
+    let mut faults = Faults::default().at_once(true);
     assert_eq!(faults.of_ring(&eth1(CaptureState::Down), "aw-alert", 5000).len(), 1);
     assert_eq!(texts(faults.of_ring(&with(&[]), "aw-alert", 5010)).len(), 1);
+}
+
+/// A ring whose collector is stopped, which is observed each second, too.
+#[test]
+fn a_stopped_ring_keeps_no_fault_of_another_ring() {
+    let mut faults = Faults::default();
+    let lan = |interfaces: &[(&str, CaptureState)]| RingState {
+        interfaces: interfaces
+            .iter()
+            .map(|(name, found)| (name.parse().unwrap(), *found))
+            .collect(),
+        ..state(1, 0, None)
+    };
+    let dmz = RingState { ring: "/dmz".parse().unwrap(), is_running: false, ..state(1, 0, None) };
+    let mut observe = |state: &RingState, times: std::ops::Range<i64>| {
+        let mut reports = Vec::new();
+        for now in times {
+            reports.extend(faults.of_ring(state, "aw-mqtt", now));
+            assert_eq!(faults.of_ring(&dmz, "aw-mqtt", now), []);
+        }
+        texts(reports)
+    };
+    assert_eq!(observe(&lan(&[("eth1", CaptureState::Down)]), 1000..1010).len(), 1);
+    assert_eq!(observe(&lan(&[]), 1010..1040), [""; 0]);
+    let end = "over: the collector captures no longer on interface eth1, after 40 s";
+    assert_eq!(observe(&lan(&[]), 1040..1100), [end]);
 }
 
 /// Who gets the remedy of one fault must not follow it for another one for a day.

@@ -96,6 +96,20 @@ pub fn write_name(path: &Path, mac: MacAddr, name: Option<&str>) -> Result<Writt
     Err(failure(io::Error::other("another process changes it again and again (try again)")))
 }
 
+/// Tries what [`write_name`] will do, and changes nothing: this user may write the file or, if there is none, its directory.
+pub fn check_writable(path: &Path) -> Result<(), Error> {
+    let tried = target(path).and_then(|(path, exists)| {
+        let wanted = if exists { &*path } else { path.parent().unwrap_or(Path::new("/")) };
+        access(wanted, Access::WRITE_OK).map_err(|error| match error {
+            Errno::ROFS => io::Error::other(
+                "its file system is read-only (with systemd, add ReadWritePaths= of its directory with systemctl edit)",
+            ),
+            error => explained(error.into(), wanted),
+        })
+    });
+    tried.map_err(|error| Error::io(format_args!("write {}", path.display()), error))
+}
+
 /// The file itself, without links, and whether it exists.
 fn target(path: &Path) -> io::Result<(PathBuf, bool)> {
     let path = std::path::absolute(path)?;
@@ -231,10 +245,10 @@ impl OldFile<'_> {
         if metadata.nlink() > 1 {
             return in_place("it has several names");
         }
-        if fgetxattr(&self.file, "system.posix_acl_access", &mut [0u8; 0])
-            .is_ok_and(|size| size > 0)
-        {
-            return in_place("it has an access list");
+        match fgetxattr(&self.file, "system.posix_acl_access", &mut [0u8; 0]) {
+            Ok(0) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Ok(_) => return in_place("it has an access list"),
+            Err(_) => return in_place("it may have an access list"),
         }
         if is_config_directory(directory) {
             return in_place("aw-alert, if it runs, may open no new file of this directory");
@@ -311,6 +325,23 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+
+    #[test]
+    fn what_can_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        check_writable(&at("names")).unwrap();
+        assert!(!at("names").exists(), "nothing is changed");
+        fs::write(at("names"), "").unwrap();
+        check_writable(&at("names")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        for (name, why) in
+            [("dangling", "a link that leads nowhere"), ("none/names", "there is no directory ")]
+        {
+            let text = check_writable(&at(name)).unwrap_err().to_string();
+            assert!(text.starts_with("write /") && text.contains(why), "{text}");
+        }
+    }
 
     #[test]
     fn what_is_no_name() {

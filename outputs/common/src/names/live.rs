@@ -98,6 +98,14 @@ impl LiveNames {
         access.map(Access::Read).collect()
     }
 
+    /// What a process needs beside [`Self::access`] to write names: the directory in which the file lies, or only the file if
+    /// there are secrets beside it.
+    pub fn write_access(&self) -> Vec<Access> {
+        let path = self.shared.path.canonicalize().unwrap_or_else(|_| self.shared.path.clone());
+        let directory = path.parent().map(Path::to_owned).filter(|one| !is_config_directory(one));
+        vec![Access::Write(directory.unwrap_or(path))]
+    }
+
     /// The names as they are now.
     pub fn names(&self) -> Arc<Names> {
         Arc::clone(&self.shared.lock().names)

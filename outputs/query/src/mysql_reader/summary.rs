@@ -55,10 +55,12 @@ impl MysqlReader {
         let select = format!(
             "SELECT {PAIRING}, ip_address, unix_timestamp(min(tstamp)), unix_timestamp(max(tstamp)), origin_id, {source}, {count}
             FROM {log} WHERE TRUE{times}
-            GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {by_source}origin_id"
+            GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {by_source}origin_id{}",
+            self.one_more()
         );
-        let mut has_undated = false;
+        let (mut has_undated, mut rows) = (false, 0);
         self.query(&select, &mut |networks, row| {
+            rows += 1;
             // An origin that is null is that of another program.
             let evidence = evidence(number(row, 7).unwrap_or(i64::MAX));
             if !evidence.is_pairing() {
@@ -98,6 +100,7 @@ impl MysqlReader {
             one.is_claimed |= is_claimed;
             one.is_answered |= is_answered;
         })?;
+        self.is_cut |= rows > self.most;
         Ok(has_undated)
     }
 }

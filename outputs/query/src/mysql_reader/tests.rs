@@ -23,3 +23,18 @@ fn whole_seconds() {
         assert_eq!(times(range), expected);
     }
 }
+
+/// The login, and each question, end with the time that is left for the answer.
+#[test]
+fn what_is_left() {
+    let (begin, hour) = (Instant::now(), Duration::from_secs(3600));
+    assert_eq!(until(LOGIN, None).time, LOGIN.time);
+    assert_eq!(until(LOGIN, Some(begin + hour)).time, LOGIN.time);
+    let none = until(LOGIN, Some(begin));
+    assert_eq!(
+        (none.time, none.silence, none.bytes),
+        (Duration::ZERO, Duration::ZERO, LOGIN.bytes)
+    );
+    let some = until(LOGIN, Some(begin + LOGIN.time)).time;
+    assert!(some <= LOGIN.time && !some.is_zero(), "{some:?}");
+}

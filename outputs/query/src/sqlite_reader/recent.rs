@@ -65,6 +65,14 @@ impl Recent {
         Ok(self.all.get_or_insert_default())
     }
 
+    /// The pairings between two others that have some, in order, after [`Recent::all`].
+    pub fn between(&self, (before, after): (i64, i64)) -> Vec<i64> {
+        let all = self.all.iter().flat_map(HashMap::keys).copied();
+        let mut between: Vec<i64> = all.filter(|id| before < *id && *id < after).collect();
+        between.sort_unstable();
+        between
+    }
+
     /// Those of a pairing, after [`Recent::all`].
     pub fn known(&self, pairing: i64) -> &[RecentRow] {
         let known = self.all.as_ref().and_then(|all| all.get(&pairing));

@@ -1,7 +1,7 @@
 //! The pairings of a time range: each takes a few searches, however many sightings it has.
 
 use aw_database::Snapshot;
-use rusqlite::{Connection, OptionalExtension, Statement};
+use rusqlite::{Connection, OptionalExtension, Row, Statement};
 use shm_layout::{Evidence, UnixTime};
 
 use super::{SqliteReader, ip, recent::RecentRow, spans::Spans};
@@ -16,20 +16,25 @@ impl SqliteReader {
         is_counted: bool,
     ) -> rusqlite::Result<Vec<PairingSummary>> {
         let SqliteReader {
-            snapshot: Snapshot { database, .. }, places, source, recent, spans, ..
+            snapshot: Snapshot { database, .. },
+            places,
+            source,
+            recent,
+            spans,
+            most,
+            is_cut,
+            ..
         } = self;
         let clocks = places.clocks().asked(range);
         recent.all(database)?;
         let mut searches = Searches::new(database, range, is_counted)?;
         let mut in_spans = SpanSearches::new(database, *spans, range, is_counted)?;
-        let select = format!("SELECT id, mac, place, address, {source} FROM pairing");
-        let mut statement = database.prepare(&select)?;
-        let mut rows = statement.query([])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
+        let mut summary = |row: &Row| -> rusqlite::Result<Option<PairingSummary>> {
             let (pairing, source) = (row.get(0)?, parse_mac(row.get(4)?));
-            let (Some(mac), Some(ip)) = (parse_mac(row.get(1)?), ip(row, 3)?) else { continue };
-            let Some(network) = places.network_of(database, row.get(2)?)? else { continue };
+            let (Some(mac), Some(ip)) = (parse_mac(row.get(1)?), ip(row, 3)?) else {
+                return Ok(None);
+            };
+            let Some(network) = places.network_of(database, row.get(2)?)? else { return Ok(None) };
             let mut seen = Seen::default();
             // Each table with sightings adds what it has of the pairing.
             searches.add_to(&mut seen, pairing)?;
@@ -37,7 +42,7 @@ impl SqliteReader {
             let recent = recent.known(pairing).iter().filter_map(|row| accepted(row, range));
             let recent: Vec<_> = recent.collect();
             seen.add(&recent);
-            let (Some(first), Some(last)) = (seen.first, seen.last) else { continue };
+            let (Some(first), Some(last)) = (seen.first, seen.last) else { return Ok(None) };
             // A time before the clock was set counts only if there is no other.
             let set = clocks.set_at(network);
             let dated = if first < set {
@@ -48,22 +53,49 @@ impl SqliteReader {
             } else {
                 None
             };
-            let (first, has_undated) = (dated.unwrap_or(first), dated.is_some());
             let is_claimed = seen.has_claim && source.is_none();
-            let is_answered = !is_claimed && (seen.has_claim || seen.has_answer);
-            let count = is_counted.then_some(seen.count);
-            found.push(PairingSummary {
+            Ok(Some(PairingSummary {
                 network,
                 mac,
                 ip,
                 source,
-                first,
-                has_undated,
+                first: dated.unwrap_or(first),
+                has_undated: dated.is_some(),
                 last,
-                count,
+                count: is_counted.then_some(seen.count),
                 is_claimed,
-                is_answered,
-            });
+                is_answered: !is_claimed && (seen.has_claim || seen.has_answer),
+            }))
+        };
+        let all = i64::try_from(*most).unwrap_or(i64::MAX);
+        let further = "SELECT EXISTS (SELECT 1 FROM pairing LIMIT 1 OFFSET ?)";
+        let has_more: bool = database.query_row(further, [all], |row| row.get(0))?;
+        *is_cut |= has_more;
+        let some = if has_more { all / 2 } else { all };
+        let select = format!("SELECT id, mac, place, address, {source} FROM pairing");
+        let mut found = Vec::new();
+        let mut between = (i64::MIN, i64::MAX);
+        let mut statement = database.prepare(&format!("{select} ORDER BY id LIMIT ?"))?;
+        let mut rows = statement.query([some])?;
+        while let Some(row) = rows.next()? {
+            between.0 = row.get(0)?;
+            found.extend(summary(row)?);
+        }
+        if has_more {
+            // A flood of new pairings hides none that was there before; and of the others, those that are seen now are known.
+            let newest = format!("{select} WHERE id > ? ORDER BY id DESC LIMIT ?");
+            let mut statement = database.prepare(&newest)?;
+            let mut rows = statement.query([between.0, all - some])?;
+            while let Some(row) = rows.next()? {
+                between.1 = row.get(0)?;
+                found.extend(summary(row)?);
+            }
+            let mut statement = database.prepare(&format!("{select} WHERE id = ?"))?;
+            for id in recent.between(between).into_iter().take(*most) {
+                if let Some(one) = statement.query_row([id], &mut summary).optional()? {
+                    found.extend(one);
+                }
+            }
         }
         Ok(found)
     }
@@ -156,6 +188,8 @@ impl<'a> Searches<'a> {
 /// The searches in the table of spans. One that begins before the time range, or ends after it, is cut.
 struct SpanSearches<'a> {
     times: [i64; 2],
+    /// Without one, a search for each pairing is in vain.
+    has_spans: bool,
     first: Statement<'a>,
     last: Statement<'a>,
     count: Option<Statement<'a>>,
@@ -181,6 +215,9 @@ impl<'a> SpanSearches<'a> {
         let count = format!("coalesce(sum({part}), 0)");
         Ok(SpanSearches {
             times: [range.from, range.to].map(UnixTime::as_nanos),
+            has_spans: database
+                .prepare(&format!("SELECT 1 FROM {} LIMIT 1", spans.source))?
+                .exists([])?,
             first: search("max(first, ?2)", "ORDER BY first LIMIT 1")?,
             last: search("min(last, ?3 - 1)", "ORDER BY first DESC LIMIT 1")?,
             count: is_counted.then(|| search(&count, "")).transpose()?,
@@ -207,6 +244,9 @@ impl<'a> SpanSearches<'a> {
     /// The first time within a span at or after a time, in the time range.
     fn first_since(&mut self, pairing: i64, since: UnixTime) -> rusqlite::Result<Option<UnixTime>> {
         let [from, to] = self.times;
+        if !self.has_spans {
+            return Ok(None);
+        }
         let row = [pairing, since.as_nanos().max(from), to];
         let first = self.first.query_row(row, |row| row.get(0)).optional()?;
         Ok(first.map(UnixTime::from_nanos))

@@ -2,26 +2,27 @@
 //! seen. With a time or a zoom, its timeline.
 
 use askama::Template;
-use aw_output::makers::is_local;
 use aw_query::{Cell, Question, ResultTable, TimeRange};
 use axum::{extract::Path, response::Response};
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
-use shm_layout::UnixTime;
+use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     app::Visit,
     calendar::{Calendar, DAYS},
-    display::{self, encoded, time_parameter, zoned},
+    display::{self, device_link, encoded, time_parameter, zoned},
     download::{self, Download},
     listing::ago,
     network::NetworkId,
-    pages::{self, Frame, ROWS, periods, remarks::remarks},
+    pages::{self, Frame, ROWS, name::NameForm, periods, remarks::remarks},
     parameters::parse_mac,
     problem::Problem,
 };
 
 /// Rows of addresses: of 200 of them, each in some networks.
 const ADDRESSES: usize = ROWS * 4;
+/// Other devices with the same name, at most.
+const SAME: usize = 10;
 /// Quarters of an hour in each of some networks.
 const QUARTERS: usize = DAYS * 96 * 4;
 
@@ -49,6 +50,12 @@ struct DevicePage {
     timeline: String,
     presence_files: [(&'static str, String); 2],
     remarks: Vec<String>,
+    /// For an editor.
+    form: Option<NameForm>,
+    /// Other devices with the same name.
+    same: Vec<(String, String)>,
+    /// All of it as text, to copy.
+    evidence: String,
 }
 
 struct AddressRow {
@@ -74,7 +81,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
         return periods::device(visit, Path(text)).await;
     }
     let mac = parse_mac(&text)?;
-    let zone = visit.app.asker.zone.clone();
+    let zone = visit.zone.clone();
     let until = visit.parameters.take_time("until", &zone)?.map(|time| time.from);
     let part = match visit.parameters.take("part").as_deref() {
         None | Some("addresses") => Part::Addresses,
@@ -92,13 +99,15 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     let range =
         TimeRange { from: begin(from, &zone), to: begin(to.saturating_add(1.day()), &zone) };
     let name = format!("{}-", mac.to_string().replace(':', ""));
-    let addresses = asker.ask(Question::AddressesOf(mac), ADDRESSES).await?;
+    // A file has the zone of the server.
+    let of_texts = if file.is_some() { &asker.zone } else { &zone };
+    let addresses = asker.ask_in(Question::AddressesOf(mac), ADDRESSES, of_texts).await?;
     if let Some(file) = file.filter(|_| part == Part::Addresses) {
-        return file.file(&format!("{name}addresses"), &addresses, &zone);
+        return file.file(&format!("{name}addresses"), addresses, of_texts);
     }
-    let presence = asker.ask(Question::Presence(mac, range), QUARTERS).await?;
+    let presence = asker.ask_in(Question::Presence(mac, range), QUARTERS, of_texts).await?;
     if let Some(file) = file {
-        return file.file(&format!("{name}presence"), &presence, &zone);
+        return file.file(&format!("{name}presence"), presence, of_texts);
     }
     let table = &addresses.table;
     let times = |name| {
@@ -114,11 +123,12 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
             networks.push(network);
         }
     }
-    let (own_name, maker) = asker.devices.of(mac);
-    let private = "a private MAC, which the device chose itself: it has no maker, and may change";
-    let private = is_local(mac).then(|| private.to_owned());
-    let labels = [own_name, maker, private].into_iter().flatten();
-    let path = format!("/mac/{}", encoded(&mac.to_string()));
+    let labels = periods::labels(&visit, mac);
+    let (own_name, _) = asker.devices.of(mac);
+    let same = own_name.map_or_else(Vec::new, |own| asker.devices.others_named(mac, &own));
+    let same = same.iter().take(SAME).map(MacAddr::to_string);
+    let same = same.map(|other| (device_link(&other), other)).collect();
+    let path = device_link(&mac.to_string());
     let of_day = |day: Date| format!("{path}?until={day}");
     let quarters =
         presence.table.rows.iter().filter_map(|row| time(presence.table.cell(row, "time")));
@@ -130,19 +140,32 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     let mut all = addresses.remarks.clone();
     all.extend(presence.remarks);
     let remarks = remarks(all, &left_off);
+    let rows: Vec<AddressRow> =
+        table.rows.iter().map(|row| address(table, row, now, &zone)).collect();
+    let calendar = Calendar::new(title, quarters, to, &path, &zone);
+    let heading = [&[mac.to_string()], &*labels].concat().join(", ");
+    let evidence = evidence(
+        (&heading, [first, last].map(shown)),
+        (addresses.no_match.as_deref(), &rows),
+        &calendar,
+        &remarks,
+    );
     pages::page(&DevicePage {
-        frame: Frame::new(&visit, &mac.to_string()),
+        frame: Frame::new(&visit, &mac.to_string()).at(&of_day(to)),
+        form: NameForm::new(&visit.app, &visit.user, mac),
+        same,
         mac: mac.to_string(),
-        labels: labels.map(|label| aw_service::plain(&label)).collect(),
+        labels,
+        evidence,
         only: only(table.rows.len()),
         first: shown(first),
         last: shown(last),
         ago: last.map_or_else(String::new, |last| ago(last, now)),
         networks: networks.iter().map(|one| (one.label(), one.link())).collect(),
-        addresses: table.rows.iter().map(|row| address(table, row, now, &zone)).collect(),
+        addresses: rows,
         no_match: addresses.no_match,
         address_files: download::links(&path),
-        calendar: Calendar::new(title, quarters, to, &path, &zone),
+        calendar,
         from,
         to,
         earlier: of_day(from.saturating_sub(1.day())),
@@ -151,6 +174,30 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
         presence_files: download::links(&format!("{}&part=presence", of_day(to))),
         remarks,
     })
+}
+
+fn evidence(
+    (heading, [first, last]): (&str, [String; 2]),
+    (no_match, addresses): (Option<&str>, &[AddressRow]),
+    calendar: &Calendar,
+    remarks: &[String],
+) -> String {
+    let mut text = format!("{heading}\n");
+    match no_match {
+        Some(why) => text += &format!("{why}\n"),
+        None => text += &format!("first seen: {first}\nlast seen: {last}\n"),
+    }
+    for AddressRow { address, first, last, proof, network, .. } in addresses {
+        text += &format!(
+            "{address}\n  first seen: {first}\n  last seen: {last}\n  seen in: {proof}\n  network: {}\n",
+            network.0
+        );
+    }
+    for day in &calendar.days {
+        text += &format!("{}: {}\n", day.label, day.text);
+    }
+    text.extend(remarks.iter().map(|remark| format!("{remark}\n")));
+    text
 }
 
 /// Fewer rows than addresses that are searched: all are listed.

@@ -17,5 +17,6 @@ struct Home {
 
 pub async fn home(visit: Visit) -> Result<Response, Problem> {
     visit.parameters.finish()?;
+    visit.app.asker.prepare(); // the search box and the links above lead to it
     pages::page(&Home { frame: Frame::new(&visit, "") })
 }

@@ -13,7 +13,9 @@ use axum::{
 
 use crate::{
     app::{App, User},
-    guard::{LoggedIn, cookie_name, is_link_of_another_site, redirect, token_user, unreadable},
+    guard::{
+        self, LoggedIn, cookie_name, is_link_of_another_site, redirect, token_user, unreadable,
+    },
     local_path::local_path,
     options::Role,
     pages::{self, Frame},
@@ -51,8 +53,8 @@ pub async fn form(
         };
         return begin(&app, connection, (user.name, user.role, None), response);
     }
-    app.may_try(connection.client)?;
-    app.failed_try(connection.client, "the token");
+    app.may_try(connection.client, None)?;
+    app.failed_try(connection.client, None, "the token");
     refused(next, "The token of this link is wrong: aw-web login prints the link that is valid.")
 }
 
@@ -62,16 +64,14 @@ pub async fn submit(
     Extension(connection): Extension<Connection>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let text = std::str::from_utf8(&body);
-    let mut form =
-        Parameters::parse(text.map_err(|_| Problem::bad("the form is not UTF-8".into()))?)?;
+    let mut form = guard::form(&body)?;
     let next = local(form.take("next"));
     let (name, password) =
         (form.take("name").unwrap_or_default(), form.take("password").unwrap_or_default());
-    app.may_try(connection.client)?;
+    app.may_try(connection.client, Some(&name))?;
     let users = app.users.clone();
     let user = name.clone();
-    let checked = app.passwords.run(move || users.log_in(&user, &password)).await?;
+    let checked = app.passwords.run(false, move || users.log_in(&user, &password)).await?;
     match checked.map_err(unreadable)? {
         Some(user) => {
             let record = Some(user.line());
@@ -80,7 +80,8 @@ pub async fn submit(
         None => {
             // What is no name may be a password in the wrong field.
             let is_known = app.users.find(&name).map_err(unreadable)?.is_some();
-            app.failed_try(connection.client, if is_known { &name } else { "an unknown user" });
+            let of = if is_known { &name } else { "an unknown user" };
+            app.failed_try(connection.client, Some(&name), of);
             refused(next, "Name or password is wrong.")
         }
     }

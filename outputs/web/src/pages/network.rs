@@ -1,9 +1,12 @@
 //! A network: its devices, the changes of its addresses, and its conflicts.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use askama::Template;
-use aw_query::{Cell, Question, ResultTable, TimeRange};
+use aw_query::{Answer, Cell, Question, ResultTable, TimeRange};
 use axum::{http::StatusCode, response::Response};
 use jiff::tz::TimeZone;
 use shm_layout::UnixTime;
@@ -12,20 +15,15 @@ use crate::{
     app::Visit,
     display::{self, encoded, time_parameter},
     download::{self, Download},
-    listing::{Device, Heading, Shown, Sort},
+    listing::{Device, DeviceList, Heading, Shown, Sort},
     network::NetworkId,
-    pages::{
-        self, Frame, ROWS, UNSEARCHED,
-        networks::Summary,
-        now::{SEARCHED, all_of, here_since},
-        remarks::remarks,
-    },
+    pages::{self, Frame, ROWS, networks::Summary, now::all_of, remarks::remarks},
     problem::Problem,
 };
 
 /// Devices that the page shows; the list of all has the others.
 const DEVICES: usize = 50;
-/// Changes that are read.
+/// Changes of the network that are searched.
 const CHANGES: usize = 10_000;
 const NO_CONFLICT: &str =
     "No address went back to a device that had it before, and no MAC sent claims of another one";
@@ -103,99 +101,155 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
     };
     let file = Download::take(&mut visit.parameters)?;
     visit.parameters.finish()?;
-    let asker = &visit.app.asker;
-    let (now, zone) = (UnixTime::now(), &asker.zone);
-    let mut answer = asker.ask(Question::DevicesOfNetworks(TimeRange::ALL), SEARCHED).await?;
-    answer.table.rows = rows_of(&id, &mut answer.table);
-    if answer.table.rows.is_empty() && answer.left_off > 0 {
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!(
-                "none of the {SEARCHED} devices that were seen last is of this network; {} others are not searched (aw-query devices has all of them)",
-                answer.left_off
-            ),
-        ));
-    }
-    if answer.table.rows.is_empty() {
-        return Err(Problem::new(
+    let app = Arc::clone(&visit.app);
+    let of_devices = move |list: &Arc<DeviceList>| {
+        let devices: Vec<&Device> =
+            list.devices(true).iter().filter(|one| *one.network == id).collect();
+        if devices.is_empty() {
+            return Err(unknown(list.is_complete));
+        }
+        let zone = &visit.app.asker.zone;
+        if let Some(file) = file.filter(|_| part == Part::Devices) {
+            let (name, rows) = ("network-devices", list.rows(&devices));
+            let file = file.rows(name, (list.answer(), rows), zone, size_of::<Device>())?;
+            return Ok(Found::File(file));
+        }
+        let found = OfDevices::new(&devices, list.remarks.clone(), &visit.zone);
+        Ok(Found::Devices(Box::new((visit, id, found))))
+    };
+    let (visit, id, of_devices) = match app.asker.list(of_devices).await? {
+        Found::File(file) => return Ok(file),
+        Found::Devices(found) => *found,
+    };
+    let now = UnixTime::now();
+    let from = UnixTime::new(now.seconds().saturating_sub(86_400 * days as i64), 0);
+    let question = Question::Changes(TimeRange { from, to: TimeRange::ALL.to });
+    let zone = if file.is_some() { app.asker.zone.clone() } else { visit.zone.clone() };
+    // Those of all networks: a limit for them would hide changes of this one behind those of others.
+    let page = move |mut answer: Answer| {
+        let rows = std::mem::take(&mut answer.table.rows);
+        let is_own = |row: &Vec<Cell>| NetworkId::of(&answer.table, row) == id;
+        let mut rows: Vec<Vec<Cell>> = rows.into_iter().filter(is_own).collect();
+        answer.left_off = rows.len().saturating_sub(CHANGES);
+        answer.is_complete &= answer.left_off == 0;
+        drop(rows.drain(..answer.left_off));
+        answer.table.rows = rows;
+        match file {
+            Some(file) => file.file("network-changes", answer, &visit.app.asker.zone),
+            None => page(&visit, (&id, days), of_devices, answer),
+        }
+    };
+    app.asker.ask_and(question, (usize::MAX, &zone), page).await
+}
+
+/// No device of the network is known.
+fn unknown(is_complete: bool) -> Problem {
+    match is_complete {
+        true => Problem::new(
             StatusCode::NOT_FOUND,
             "no device was seen in this network (/networks lists all of them)",
-        ));
+        ),
+        false => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no device that was searched is of this network, and not all are searched (aw-query devices has all of them)",
+        ),
     }
-    if let Some(file) = file.filter(|_| part == Part::Devices) {
-        return file.file("network-devices", &answer, zone);
+}
+
+/// What the list of devices has of a network.
+enum Found {
+    File(Response),
+    Devices(Box<(Visit, NetworkId, OfDevices)>),
+}
+
+struct OfDevices {
+    in_all: usize,
+    here: usize,
+    addresses: usize,
+    first: String,
+    last: String,
+    shown: Vec<Shown>,
+    remarks: Vec<String>,
+}
+
+impl OfDevices {
+    fn new(devices: &[&Device], remarks: Vec<String>, zone: &TimeZone) -> OfDevices {
+        let (now, mut summary) = (UnixTime::now(), Summary::default());
+        devices.iter().for_each(|device| summary.add(device, now));
+        let time =
+            |time: Option<UnixTime>| time.map_or("–".into(), |time| display::time(time, zone));
+        OfDevices {
+            in_all: summary.devices,
+            here: summary.here,
+            addresses: summary.addresses.len(),
+            first: time(summary.first),
+            last: time(summary.last),
+            shown: devices.iter().take(DEVICES).map(|one| Shown::new(one, now, zone)).collect(),
+            remarks,
+        }
     }
-    let from = UnixTime::new(now.seconds().saturating_sub(86_400 * days as i64), 0);
-    let changes = Question::Changes(TimeRange { from, to: TimeRange::ALL.to });
-    let mut changes = asker.ask(changes, CHANGES).await?;
-    changes.table.rows = rows_of(&id, &mut changes.table);
-    if let Some(file) = file {
-        return file.file("network-changes", &changes, zone);
-    }
-    let devices = Device::all(&answer.table);
-    let mut summary = Summary::default();
-    devices.iter().for_each(|device| summary.add(device, here_since(now)));
-    let time = |time: Option<UnixTime>| time.map_or("–".into(), |time| display::time(time, zone));
+}
+
+fn page(
+    visit: &Visit,
+    (id, days): (&NetworkId, usize),
+    of_devices: OfDevices,
+    changes: Answer,
+) -> Result<Response, Problem> {
+    let zone = &visit.zone;
     let link = |days: usize| format!("{}&days={days}", id.link());
-    let shown = changes.table.rows.len().min(ROWS);
-    let latest = changes.table.rows.iter().rev().take(shown);
-    let mut all = answer.remarks;
-    all.extend(changes.remarks);
-    let conflicts = conflicts(&changes.table, zone);
+    let Answer { table, is_complete, left_off, remarks: of_changes, .. } = changes;
+    let hidden = table.rows.len().saturating_sub(ROWS);
+    let latest = table.rows.iter().rev().take(ROWS);
+    let conflicts = conflicts(&table, zone);
     let left_off = [
-        (answer.left_off, UNSEARCHED),
         (
-            changes.left_off,
-            "changes of all networks, the first ones, are not searched (choose fewer days; aw-query changes has all of them)",
+            left_off,
+            "changes, the first ones, are not searched (choose fewer days; aw-query changes has all of them)",
         ),
         (
             conflicts.len().saturating_sub(ROWS),
             "addresses with a conflict are not shown (choose fewer days)",
         ),
     ];
-    let remarks = remarks(all, &left_off);
-    let none = changes.table.rows.is_empty();
-    let no_change = none.then(|| {
-        nothing(&format!("No address was new or changed in {days} days"), changes.left_off)
-    });
+    let no_change = table
+        .rows
+        .is_empty()
+        .then(|| nothing(&format!("No address was new or changed in {days} days"), is_complete));
+    let OfDevices { in_all, here, addresses, first, last, shown, remarks: mut all } = of_devices;
+    all.extend(of_changes);
     pages::page(&NetworkPage {
-        frame: Frame::new(&visit, ""),
+        frame: Frame::new(visit, ""),
         label: id.label(),
-        devices_in_all: summary.devices,
-        here: summary.here,
-        addresses: summary.addresses.len(),
-        first: time(summary.first),
-        last: time(summary.last),
-        headings: headings(&id),
-        devices: devices.iter().take(DEVICES).map(|one| Shown::new(one, now, zone)).collect(),
-        all: all_of(&id),
+        devices_in_all: in_all,
+        here,
+        addresses,
+        first,
+        last,
+        headings: headings(id),
+        devices: shown,
+        all: all_of(id),
         device_files: download::links(&format!("{}&part=devices", id.link())),
         days,
         other_days: [1, 7, 31].into_iter().filter(|n| *n != days).map(|n| (n, link(n))).collect(),
         conflicts: conflicts.into_iter().take(ROWS).collect(),
-        no_conflict: nothing(NO_CONFLICT, changes.left_off),
-        changes: latest.map(|row| change(&changes.table, row, zone)).collect(),
-        hidden: changes.table.rows.len() - shown,
+        no_conflict: nothing(NO_CONFLICT, is_complete),
+        changes: latest.map(|row| change(&table, row, zone)).collect(),
+        hidden,
         no_change,
         change_files: download::links(&format!("{}&part=changes", link(days))),
-        remarks,
+        remarks: remarks(all, &left_off),
     })
 }
 
-/// That there is nothing, as far as it is known: changes of other networks may take the place of those of this one.
-fn nothing(what: &str, left_off: usize) -> String {
-    match left_off {
-        0 => format!("{what}."),
-        _ => format!(
-            "Not known: the {CHANGES} latest changes of all networks were searched, and among them: {what}."
-        ),
+/// That there is nothing, as far as it is known.
+fn nothing(what: &str, is_complete: bool) -> String {
+    match is_complete {
+        true => format!("{what}."),
+        false => {
+            format!("Not known: not all changes were searched, and among those that were: {what}.")
+        }
     }
-}
-
-/// The rows of a network.
-fn rows_of(id: &NetworkId, table: &mut ResultTable) -> Vec<Vec<Cell>> {
-    let rows = std::mem::take(&mut table.rows);
-    rows.into_iter().filter(|row| NetworkId::of(table, row) == *id).collect()
 }
 
 /// Each leads to the list of all devices of the network.
@@ -304,8 +358,10 @@ mod tests {
     /// Nothing is stated of what was not searched.
     #[test]
     fn an_incomplete_answer_says_so() {
-        assert!(nothing(NO_CONFLICT, 0).starts_with("No address went back"));
-        assert!(nothing(NO_CONFLICT, 1).starts_with("Not known: the 10000 latest changes of all"));
+        assert!(nothing(NO_CONFLICT, true).starts_with("No address went back"));
+        assert!(nothing(NO_CONFLICT, false).starts_with("Not known: not all changes"));
+        assert_eq!(unknown(true).status, StatusCode::NOT_FOUND);
+        assert_eq!(unknown(false).status, StatusCode::SERVICE_UNAVAILABLE);
     }
 
     /// A lease that another device gets is no conflict; one that goes back and forth is one.

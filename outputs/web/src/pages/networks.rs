@@ -1,9 +1,13 @@
 //! All networks of the history: how many devices each has, and when it was seen.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use askama::Template;
-use aw_query::{Answer, Cell, Question, TimeRange};
+use aw_query::Cell;
 use axum::response::Response;
 use shm_layout::UnixTime;
 
@@ -11,15 +15,13 @@ use crate::{
     app::Visit,
     display,
     download::{self, Download, with_rows},
-    listing::{Device, ago},
+    listing::{Device, DeviceList, ago},
     network::NetworkId,
-    pages::{
-        self, Frame, ROWS, UNSEARCHED,
-        now::{SEARCHED, here_since},
-        remarks::remarks,
-    },
+    pages::{self, Frame, ROWS, now::is_here, remarks::remarks},
     problem::Problem,
 };
+
+const INCOMPLETE: &str = "networks may be missing in this list, and numbers may be too low";
 
 #[derive(Template)]
 #[template(path = "networks.html")]
@@ -50,16 +52,16 @@ pub struct Summary<'a> {
     pub devices: usize,
     /// Those that are here now.
     pub here: usize,
-    pub addresses: HashSet<&'a str>,
+    pub addresses: HashSet<&'a IpAddr>,
     pub first: Option<UnixTime>,
     pub last: Option<UnixTime>,
 }
 
 impl<'a> Summary<'a> {
-    pub fn add(&mut self, device: &'a Device, here_since: UnixTime) {
+    pub fn add(&mut self, device: &'a Device, now: UnixTime) {
         self.devices += 1;
-        self.here += usize::from(device.last.is_some_and(|last| last >= here_since));
-        self.addresses.extend(device.addresses.iter().map(String::as_str));
+        self.here += usize::from(is_here(device, now));
+        self.addresses.extend(device.addresses.iter());
         self.first = self.first.into_iter().chain(device.first).min();
         self.last = self.last.max(device.last);
     }
@@ -68,13 +70,15 @@ impl<'a> Summary<'a> {
 pub async fn networks(mut visit: Visit) -> Result<Response, Problem> {
     let file = Download::take(&mut visit.parameters)?;
     visit.parameters.finish()?;
-    let asker = &visit.app.asker;
-    let answer = asker.ask(Question::DevicesOfNetworks(TimeRange::ALL), SEARCHED).await?;
-    let now = UnixTime::now();
-    let devices = Device::all(&answer.table);
+    let app = Arc::clone(&visit.app);
+    app.asker.list(move |list| answer(&visit, file, list)).await
+}
+
+fn answer(visit: &Visit, file: Option<Download>, list: &DeviceList) -> Result<Response, Problem> {
+    let (zone, now) = (&visit.app.asker.zone, UnixTime::now());
     let mut networks: BTreeMap<&NetworkId, Summary> = BTreeMap::new();
-    for device in &devices {
-        networks.entry(&device.network).or_default().add(device, here_since(now));
+    for device in list.devices(true) {
+        networks.entry(&device.network).or_default().add(device, now);
     }
     if let Some(file) = file {
         let columns = NetworkId::columns().into_iter().chain([
@@ -88,11 +92,11 @@ pub async fn networks(mut visit: Visit) -> Result<Response, Problem> {
             id.cells().chain(numbers).chain([known.first.into(), known.last.into()]).collect()
         };
         let rows = networks.iter().map(of).collect();
-        let answer = with_rows(answer, columns.collect(), rows);
-        return file.file("networks", &answer, &asker.zone);
+        let answer = with_rows(list.answer(), columns.collect(), rows);
+        return file.file("networks", answer, zone);
     }
     let time =
-        |time: Option<UnixTime>| time.map_or("–".into(), |time| display::time(time, &asker.zone));
+        |time: Option<UnixTime>| time.map_or("–".into(), |time| display::time(time, &visit.zone));
     let of = |(id, known): (&&NetworkId, &Summary)| NetworkRow {
         label: id.label(),
         link: id.link(),
@@ -105,10 +109,9 @@ pub async fn networks(mut visit: Visit) -> Result<Response, Problem> {
     };
     let hidden = networks.len().saturating_sub(ROWS);
     let networks = networks.iter().take(ROWS).map(of).collect();
-    let frame = Frame::new(&visit, "");
-    let Answer { no_match, remarks: own, left_off, .. } = answer;
-    let unsearched = format!("{UNSEARCHED}, so networks and numbers may be missing");
-    let remarks = remarks(own, &[(left_off, &unsearched)]);
+    let (frame, no_match) = (Frame::new(visit, ""), list.no_match.clone());
+    let mut remarks = remarks(list.remarks.clone(), &[]);
+    remarks.extend((!list.is_complete).then(|| INCOMPLETE.into()));
     let files = download::links("/networks");
     pages::page(&NetworksPage { frame, networks, no_match, files, remarks, hidden })
 }

@@ -1,7 +1,8 @@
 //! Which devices are here, new today, unknown, or silent: filtered, sorted, and paged on the server.
 
+use std::sync::Arc;
+
 use askama::Template;
-use aw_query::{Answer, Question, TimeRange};
 use axum::response::Response;
 use jiff::{Timestamp, tz::TimeZone};
 use shm_layout::UnixTime;
@@ -10,15 +11,14 @@ use crate::{
     app::Visit,
     display::encoded,
     download::{self, Download},
-    listing::{Device, Heading, PageOf, Shown, Sort},
+    listing::{Device, DeviceList, Heading, PageOf, Shown, Sort},
     network::NetworkId,
-    pages::{self, Frame, UNSEARCHED, remarks::remarks},
+    options::Role,
+    pages::{self, Frame, remarks::remarks},
     parameters::Parameters,
     problem::Problem,
 };
 
-/// Devices that are searched.
-pub const SEARCHED: usize = 50_000;
 /// Minutes since the last sighting of a device that is here: without `within`, and at most.
 const WITHIN: (usize, usize) = (30, 10_080);
 /// Networks that can be chosen.
@@ -57,24 +57,24 @@ impl State {
         }
     }
 
-    /// What the list has, for a number of minutes.
-    fn meaning(self, within: usize) -> String {
+    /// What the list has, for a number of minutes, and for a user who may name devices or may not.
+    fn meaning(self, within: usize, may_name: bool) -> String {
         match self {
             State::Here => format!("Seen in the last {within} minutes."),
             State::New => "Seen for the first time today.".into(),
+            State::Unknown if may_name => "Without a name: the page of a device gives one.".into(),
             State::Unknown => "Without a name: aw-query name MAC NAME gives one.".into(),
             State::Silent => format!("Not seen in the last {within} minutes."),
             State::All => "All devices of the history.".into(),
         }
     }
 
-    fn has(self, device: &Device, since: UnixTime, midnight: UnixTime) -> bool {
-        let is_here = device.last.is_some_and(|last| last >= since);
+    fn has(self, device: &Device, within: usize, (now, midnight): (UnixTime, UnixTime)) -> bool {
         match self {
-            State::Here => is_here,
+            State::Here => device.is_here(within, now),
             State::New => device.first.is_some_and(|first| first >= midnight),
             State::Unknown => device.name.is_none(),
-            State::Silent => !is_here,
+            State::Silent => !device.is_here(within, now),
             State::All => true,
         }
     }
@@ -160,12 +160,14 @@ impl View {
     }
 
     /// Whether a device passes the filters.
-    fn admits(&self, device: &Device) -> bool {
+    fn filter(&self) -> impl Fn(&Device) -> bool {
         let wanted = self.maker.as_deref().map(str::to_lowercase);
-        let maker = || device.maker.as_deref().unwrap_or_default().to_lowercase();
-        self.network.as_ref().is_none_or(|network| *network == device.network)
-            && wanted.is_none_or(|wanted| maker().contains(&wanted))
-            && self.private.is_none_or(|private| private == device.is_private())
+        let maker = |device: &Device| device.maker.as_deref().unwrap_or_default().to_lowercase();
+        move |device: &Device| {
+            self.network.as_ref().is_none_or(|network| *network == *device.network)
+                && wanted.as_ref().is_none_or(|wanted| maker(device).contains(wanted))
+                && self.private.is_none_or(|private| private == device.is_private())
+        }
     }
 
     fn headings(&self) -> Vec<Heading> {
@@ -208,6 +210,9 @@ struct NowPage {
     remarks: Vec<String>,
     /// All devices were searched.
     is_complete: bool,
+    /// What is seen is shown at once, if it is of this network, or of any.
+    is_live: bool,
+    network: String,
 }
 
 struct StateLink {
@@ -231,12 +236,15 @@ struct Filters {
 }
 
 impl Filters {
-    fn new(view: &View, devices: &[Device]) -> Filters {
-        let mut networks: Vec<&NetworkId> = devices.iter().map(|one| &one.network).collect();
-        networks.extend(&view.network);
+    fn new(view: &View, networks: &[Arc<NetworkId>]) -> Filters {
+        let mut networks: Vec<&NetworkId> = networks.iter().map(|one| &**one).collect();
         networks.sort_unstable();
         networks.dedup();
         networks.truncate(NETWORKS);
+        // Also if it is none of the first ones: the form has what was chosen.
+        networks.extend(&view.network);
+        networks.sort_unstable();
+        networks.dedup();
         let option = |id: &NetworkId| (id.text(), id.label(), view.network.as_ref() == Some(id));
         Filters {
             state: view.state.name(),
@@ -258,64 +266,63 @@ fn midnight(zone: &TimeZone) -> UnixTime {
     UnixTime::new(midnight.as_second(), 0)
 }
 
-/// The time since which a device was seen that is here.
-fn since(within: usize, now: UnixTime) -> UnixTime {
-    UnixTime::new(now.seconds().saturating_sub(60 * within as i64), 0)
-}
-
-/// The same without parameters.
-pub fn here_since(now: UnixTime) -> UnixTime {
-    since(WITHIN.0, now)
+/// Whether a device is here, by the minutes without parameters.
+pub fn is_here(device: &Device, now: UnixTime) -> bool {
+    device.is_here(WITHIN.0, now)
 }
 
 pub async fn now(mut visit: Visit) -> Result<Response, Problem> {
     let view = View::take(&mut visit.parameters)?;
     let file = Download::take(&mut visit.parameters)?;
     visit.parameters.finish()?;
-    let asker = &visit.app.asker;
+    let app = Arc::clone(&visit.app);
+    app.asker.list(move |list| answer(&visit, &view, file, list)).await
+}
+
+fn answer(
+    visit: &Visit,
+    view: &View,
+    file: Option<Download>,
+    list: &Arc<DeviceList>,
+) -> Result<Response, Problem> {
+    let zone = &visit.app.asker.zone;
+    let times @ (now, _) = (UnixTime::now(), midnight(&visit.zone));
     // A device of several networks is in the list of each of them, and once in the list of all.
-    let question = match view.network {
-        Some(_) => Question::DevicesOfNetworks(TimeRange::ALL),
-        None => Question::Devices(TimeRange::ALL),
-    };
-    let mut answer = asker.ask(question, SEARCHED).await?;
-    let (now, midnight) = (UnixTime::now(), midnight(&asker.zone));
-    let since = since(view.within, now);
-    let mut devices = Device::all(&answer.table);
-    let filters = Filters::new(&view, &devices);
-    devices.retain(|device| view.admits(device));
-    let count = |state: State| devices.iter().filter(|one| state.has(one, since, midnight)).count();
+    let devices = list.devices(view.network.is_some());
+    let is_admitted = view.filter();
+    let mut devices: Vec<&Device> = devices.iter().filter(|one| is_admitted(one)).collect();
+    let has = |state: State, one: &Device| state.has(one, view.within, times);
     let states = State::ALL.map(|state| StateLink {
         label: state.label(),
-        count: count(state),
+        count: devices.iter().filter(|one| has(state, one)).count(),
         link: (state != view.state).then(|| view.link_with(|view| view.state = state)),
     });
-    devices.retain(|device| view.state.has(device, since, midnight));
+    devices.retain(|one| has(view.state, one));
     view.sort.sort(&mut devices, view.is_reversed);
     if let Some(file) = file {
-        let table = &mut answer.table;
-        let rows = devices.iter().map(|one| std::mem::take(&mut table.rows[one.row]));
-        table.rows = rows.collect();
-        return file.file(&format!("devices-{}", view.state.name()), &answer, &asker.zone);
+        let (name, rows) = (format!("devices-{}", view.state.name()), list.rows(&devices));
+        return file.rows(&name, (list.answer(), rows), zone, size_of::<Device>());
     }
+    let may_name = visit.app.names.is_some() && visit.user.role != Role::Reader;
     let page = PageOf::new(view.page, devices.len());
     let of_page = |number: usize| View { page: number, ..view.clone() }.link();
-    let Answer { remarks: own, left_off, .. } = answer;
     pages::page(&NowPage {
-        frame: Frame::new(&visit, ""),
+        frame: Frame::new(visit, ""),
         title: view.state.label(),
-        meaning: view.state.meaning(view.within),
+        meaning: view.state.meaning(view.within, may_name),
         states: states.into(),
-        filters,
+        filters: Filters::new(view, &list.networks),
         headings: view.headings(),
-        devices: page.items(&devices).map(|one| Shown::new(one, now, &asker.zone)).collect(),
+        devices: page.items(&devices).map(|one| Shown::new(one, now, &visit.zone)).collect(),
         found: devices.len(),
         page,
         previous: (page.number > 1).then(|| of_page(page.number - 1)),
         next: (page.number < page.all).then(|| of_page(page.number + 1)),
         files: download::links(&view.link_with(|_| {})),
-        remarks: remarks(own, &[(left_off, UNSEARCHED)]),
-        is_complete: left_off == 0,
+        remarks: remarks(list.remarks.clone(), &[]),
+        is_complete: list.is_complete,
+        is_live: !visit.app.live.rings.is_empty(),
+        network: view.network.as_ref().map_or_else(String::new, NetworkId::text),
     })
 }
 
@@ -327,6 +334,29 @@ mod tests {
         let mut parameters = Parameters::parse(text)?;
         let view = View::take(&mut parameters)?;
         parameters.finish().map(|()| view)
+    }
+
+    /// The form has the chosen network, however many there are before it; and a list of at most so many.
+    #[test]
+    fn the_chosen_network_is_in_the_form() {
+        let of = |number: usize| NetworkId::parse(&format!("interface=eth{number:03}")).unwrap();
+        let all: Vec<Arc<NetworkId>> =
+            (0..NETWORKS + 9).map(|number| Arc::new(of(number))).collect();
+        for (chosen, number) in [(0, NETWORKS), (NETWORKS + 5, NETWORKS + 1)] {
+            let mut view = view("state=all").unwrap();
+            view.network = Some(of(chosen));
+            let filters = Filters::new(&view, &all);
+            assert_eq!(filters.networks.len(), number);
+            let chosen: Vec<_> = filters.networks.iter().filter(|(_, _, is)| *is).collect();
+            assert_eq!(chosen.len(), 1, "{chosen:?}");
+        }
+    }
+
+    #[test]
+    fn who_names_a_device() {
+        let of = |may_name| State::Unknown.meaning(1, may_name);
+        assert!(of(false).contains("aw-query name MAC NAME"));
+        assert_eq!(of(true), "Without a name: the page of a device gives one.");
     }
 
     /// A link leads to what it was made of.

@@ -11,8 +11,9 @@ use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     app::Visit,
-    display::{self, encoded, time_parameter},
-    pages::{self, Frame, ROWS, remarks::remarks, who::network},
+    display::{self, device_link, encoded, time_parameter},
+    download::{self, Download},
+    pages::{self, FILE_ROWS, Frame, ROWS, remarks::remarks, who::network},
     parameters::{parse_ip, parse_mac},
     problem::Problem,
     timeline::{Span, Timeline, Window, Zoom},
@@ -25,6 +26,8 @@ const LEFT_OFF: &str = "rows, the first ones, are not shown (choose a shorter ti
 struct PeriodsPage {
     frame: Frame,
     heading: String,
+    /// The page of the device, if it is one.
+    device: Option<String>,
     /// Name, maker, and what they mean.
     labels: Vec<String>,
     /// The heading of the column with the other ones.
@@ -33,11 +36,16 @@ struct PeriodsPage {
     no_match: Option<String>,
     remarks: Vec<String>,
     picture: Picture,
+    /// All of it as text, to copy.
+    evidence: String,
+    files: [(&'static str, String); 2],
 }
 
 struct PeriodRow {
     other: String,
     link: String,
+    /// Its timeline around the last sighting, if the link leads elsewhere.
+    timeline: Option<String>,
     name: String,
     first: String,
     last: String,
@@ -69,10 +77,16 @@ impl Picture {
         Ok(Picture::new(svg, times.0, &format!("/ip/{}", encoded(&ip.to_string())), zone))
     }
 
-    fn of_mac(mac: MacAddr, answer: &Answer, window: Window, zone: &TimeZone) -> Picture {
+    /// The addresses of a device.
+    pub fn of_mac(
+        mac: MacAddr,
+        answer: &Answer,
+        times: (Window, Option<UnixTime>),
+        zone: &TimeZone,
+    ) -> Picture {
         let title = format!("Timeline of {mac}: which addresses it had when");
-        let svg = Timeline::new(title, &spans(answer, "address"), (window, None), "/ip/", zone);
-        Picture::new(svg, window, &format!("/mac/{}", encoded(&mac.to_string())), zone)
+        let svg = Timeline::new(title, &spans(answer, "address"), times, "/ip/", zone);
+        Picture::new(svg, times.0, &device_link(&mac.to_string()), zone)
     }
 
     fn new(svg: Timeline, window: Window, path: &str, zone: &TimeZone) -> Picture {
@@ -104,7 +118,7 @@ fn spans(answer: &Answer, lane: &str) -> Vec<Span> {
 
 /// The times of a page: `at` and `zoom`, or a month until now.
 fn window(visit: &mut Visit) -> Result<Window, Problem> {
-    let zone = visit.app.asker.zone.clone();
+    let zone = visit.zone.clone();
     let zoom = match visit.parameters.take("zoom") {
         None => None,
         Some(text) => Some(Zoom::parse(&text).ok_or_else(|| {
@@ -121,50 +135,136 @@ fn window(visit: &mut Visit) -> Result<Window, Problem> {
     })
 }
 
+/// What a page is of.
+struct Subject {
+    heading: String,
+    path: String,
+    /// The kind of a file of its rows.
+    kind: &'static str,
+    question: Question,
+}
+
+impl Subject {
+    /// Either the page of its answer, or a file of it.
+    async fn answer(
+        &self,
+        visit: &Visit,
+        file: Option<Download>,
+    ) -> Result<Result<Answer, Response>, Problem> {
+        let asker = &visit.app.asker;
+        let Some(file) = file else { return visit.ask(self.question, ROWS).await.map(Ok) };
+        let answer = asker.ask(self.question, FILE_ROWS).await?;
+        file.file(&download::name(self.kind, &self.heading), answer, &asker.zone).map(Err)
+    }
+
+    /// The permanent link, with the times of the picture.
+    fn link(&self, window: Window) -> String {
+        let Window { zoom, .. } = window;
+        format!("{}?at={}&zoom={}", self.path, time_parameter(window.middle()), zoom.name())
+    }
+}
+
+fn range(window: Window) -> TimeRange {
+    TimeRange { from: window.from, to: window.to }
+}
+
 pub async fn address(mut visit: Visit, Path(text): Path<String>) -> Result<Response, Problem> {
     let ip = parse_ip(&text)?;
     let window = window(&mut visit)?;
+    let file = Download::take(&mut visit.parameters)?;
     visit.parameters.finish()?;
-    let asker = &visit.app.asker;
-    let range = TimeRange { from: window.from, to: window.to };
-    let answer = asker.ask(Question::Ip(ip, range, false), ROWS).await?;
-    let picture = Picture::of_address(ip, &answer, (window, None), &asker.zone)?;
-    let page = PeriodsPage {
-        frame: Frame::new(&visit, &ip.to_string()),
+    let subject = Subject {
         heading: ip.to_string(),
-        labels: Vec::new(),
-        column: "Device",
-        rows: rows(&answer, "mac", "/mac/", &asker.zone),
-        no_match: answer.no_match,
-        remarks: remarks(answer.remarks, &[(answer.left_off, LEFT_OFF)]),
-        picture,
+        path: format!("/ip/{}", encoded(&ip.to_string())),
+        kind: "ip",
+        question: Question::Ip(ip, range(window), false),
     };
-    pages::page(&page)
+    let answer = match subject.answer(&visit, file).await? {
+        Ok(answer) => answer,
+        Err(file) => return Ok(file),
+    };
+    let picture = Picture::of_address(ip, &answer, (window, None), &visit.zone)?;
+    page(&visit, (subject, window), (None, Vec::new()), answer, picture)
 }
 
 pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Response, Problem> {
     let mac = parse_mac(&text)?;
     let window = window(&mut visit)?;
+    let file = Download::take(&mut visit.parameters)?;
     visit.parameters.finish()?;
-    let asker = &visit.app.asker;
-    let range = TimeRange { from: window.from, to: window.to };
-    let answer = asker.ask(Question::Mac(mac, range, false), ROWS).await?;
-    let picture = Picture::of_mac(mac, &answer, window, &asker.zone);
-    let (name, maker) = asker.devices.of(mac);
+    let subject = Subject {
+        heading: mac.to_string(),
+        path: device_link(&mac.to_string()),
+        kind: "mac",
+        question: Question::Mac(mac, range(window), false),
+    };
+    let answer = match subject.answer(&visit, file).await? {
+        Ok(answer) => answer,
+        Err(file) => return Ok(file),
+    };
+    let picture = Picture::of_mac(mac, &answer, (window, None), &visit.zone);
+    let device = Some(subject.path.clone());
+    let labels = labels(&visit, mac);
+    page(&visit, (subject, window), (device, labels), answer, picture)
+}
+
+/// Name and maker of a device, and what they mean.
+pub fn labels(visit: &Visit, mac: MacAddr) -> Vec<String> {
+    let (name, maker) = visit.app.asker.devices.of(mac);
     let private = "a private MAC, which the device chose itself: it has no maker, and may change";
     let private = is_local(mac).then(|| private.to_owned());
-    let labels = [name.clone(), maker, private].into_iter().flatten();
-    let page = PeriodsPage {
-        frame: Frame::new(&visit, &mac.to_string()),
-        heading: mac.to_string(),
-        labels: labels.map(|label| aw_service::plain(&label)).collect(),
-        column: "Address",
-        rows: rows(&answer, "address", "/ip/", &asker.zone),
-        no_match: answer.no_match,
-        remarks: remarks(answer.remarks, &[(answer.left_off, LEFT_OFF)]),
-        picture,
+    let labels = [name, maker, private].into_iter().flatten();
+    labels.map(|label| aw_service::plain(&label)).collect()
+}
+
+fn page(
+    visit: &Visit,
+    (subject, window): (Subject, Window),
+    (device, labels): (Option<String>, Vec<String>),
+    answer: Answer,
+    picture: Picture,
+) -> Result<Response, Problem> {
+    let (column, lane, link) = match &device {
+        None => ("Device", "mac", "/mac/"),
+        Some(_) => ("Address", "address", "/ip/"),
     };
-    pages::page(&page)
+    let rows = rows(&answer, lane, link, &visit.zone);
+    let path = subject.link(window);
+    let remarks = remarks(answer.remarks, &[(answer.left_off, LEFT_OFF)]);
+    let heading = [std::slice::from_ref(&subject.heading), &*labels].concat().join(", ");
+    let times = format!("{} to {}", picture.from, picture.to);
+    let evidence = evidence((&heading, &times), answer.no_match.as_deref(), &rows, &remarks);
+    pages::page(&PeriodsPage {
+        frame: Frame::new(visit, &subject.heading).at(&path),
+        heading: subject.heading,
+        device,
+        labels,
+        column,
+        rows,
+        no_match: answer.no_match,
+        remarks,
+        picture,
+        evidence,
+        files: download::links(&path),
+    })
+}
+
+fn evidence(
+    (heading, times): (&str, &str),
+    no_match: Option<&str>,
+    rows: &[PeriodRow],
+    remarks: &[String],
+) -> String {
+    let mut text = format!("{heading}\n{times}\n");
+    text.extend(no_match.map(|why| format!("{why}\n")));
+    for PeriodRow { other, name, first, last, count, network, .. } in rows {
+        let name = if name.is_empty() { String::new() } else { format!(" {name}") };
+        text += &format!(
+            "{other}{name}\n  first seen: {first}\n  last seen: {last}\n  sightings: {count}\n  network: {network}\n"
+        );
+    }
+    text.extend(remarks.iter().map(|remark| format!("{remark}\n")));
+    text
 }
 
 /// The latest ones first.
@@ -174,17 +274,17 @@ fn rows(answer: &Answer, column: &str, link: &str, zone: &TimeZone) -> Vec<Perio
         let cell = |name| display::cell(table.cell(row, name), zone);
         let text = |name| display::text(table.cell(row, name));
         let other = cell(column);
-        let at = match table.cell(row, "last_seen") {
-            Cell::Time(last) => format!("?at={}", time_parameter(*last)),
-            _ => String::new(),
+        let path = format!("{link}{}", encoded(&other));
+        let timeline = match table.cell(row, "last_seen") {
+            Cell::Time(last) => format!("{path}?at={}", time_parameter(*last)),
+            _ => path.clone(),
         };
+        let is_device = column == "mac";
         PeriodRow {
-            link: format!("{link}{}{at}", encoded(&other)),
+            link: if is_device { path } else { timeline.clone() },
+            timeline: is_device.then_some(timeline),
             other,
-            name: text("name")
-                .or_else(|| text("maker"))
-                .filter(|_| column == "mac")
-                .unwrap_or_default(),
+            name: text("name").or_else(|| text("maker")).filter(|_| is_device).unwrap_or_default(),
             first: cell("first_seen"),
             last: cell("last_seen"),
             count: cell("count"),

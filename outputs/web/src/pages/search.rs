@@ -1,38 +1,43 @@
 //! The search box: to the page of an address or a device, or a list of devices whose name, maker or MAC has the text.
 
 use askama::Template;
-use aw_query::{Cell, Question, TimeRange};
+use aw_query::TimeRange;
 use axum::response::Response;
 use jiff::{Timestamp, Zoned};
-use std::ops::Range;
+use shm_layout::UnixTime;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     app::Visit,
-    display::{self, encoded, time_parameter},
+    display::{device_link, encoded, time_parameter},
+    download::{self, Download},
     guard::redirect,
-    pages::{self, Frame, ROWS, UNSEARCHED, remarks::remarks},
+    listing::{Device, DeviceList, Shown},
+    pages::{self, Frame, ROWS, remarks::remarks, whereabouts},
     problem::Problem,
     search::{Searched, matches, parse},
+    zones,
 };
-
-/// Devices that are searched.
-const SEARCHED: usize = 100_000;
 
 #[derive(Template)]
 #[template(path = "search.html")]
 struct SearchPage {
     frame: Frame,
     text: String,
+    has_time: bool,
     devices: Vec<Found>,
     left_off: usize,
     /// All devices were searched.
     is_complete: bool,
     remarks: Vec<String>,
+    files: [(&'static str, String); 2],
 }
 
 struct Found {
     mac: String,
     link: String,
+    /// Where it was at the time, if there is one.
+    then: Option<String>,
     name: String,
     maker: String,
     addresses: String,
@@ -40,25 +45,44 @@ struct Found {
 }
 
 pub async fn search(mut visit: Visit) -> Result<Response, Problem> {
-    let zone = visit.app.asker.zone.clone();
+    let zone = visit.zone.clone();
     let typed = visit.parameters.take("q").unwrap_or_default();
+    let file = Download::take(&mut visit.parameters)?;
     visit.parameters.finish()?;
     if typed.trim().is_empty() {
         return Ok(redirect("/"));
     }
     let now = Zoned::now().with_time_zone(zone);
-    match parse(&typed, &now).map_err(Problem::bad)? {
-        Searched::Address(ip, None) => Ok(redirect(&format!("/ip/{}", encoded(&ip.to_string())))),
+    let to = match parse(&typed, &now).map_err(Problem::bad)? {
+        Searched::Address(ip, None) => format!("/ip/{}", encoded(&ip.to_string())),
         Searched::Address(ip, Some(time)) => match day(&time) {
-            Some(day) => Ok(redirect(&format!("/ip/{}?{day}", encoded(&ip.to_string())))),
+            Some(day) => format!("/ip/{}?{day}", encoded(&ip.to_string())),
             None => {
                 let at = time_parameter(TimeRange::of(time).from);
-                Ok(redirect(&format!("/who?ip={}&at={at}", encoded(&ip.to_string()))))
+                format!("/who?ip={}&at={at}", encoded(&ip.to_string()))
             }
         },
-        Searched::Mac(mac, time) => Ok(redirect(&device(&mac.to_string(), time.as_ref()))),
-        Searched::Text(text, time) => devices(visit, text, time.as_ref(), &typed).await,
-    }
+        Searched::Mac(mac, time) => then(&mac.to_string(), time.as_ref()),
+        Searched::Text(text, time) => {
+            let app = Arc::clone(&visit.app);
+            let page = move |list: &Arc<DeviceList>| {
+                devices(&visit, (&text, time.as_ref()), (&typed, file), list)
+            };
+            return app.asker.list(page).await;
+        }
+    };
+    let to = in_zone(&to, visit.zone_of_link.as_deref());
+    Ok(redirect(&match file {
+        None => to,
+        Some(file) => download::link(&to, file),
+    }))
+}
+
+/// The same page in the zone of this one, if this is a permanent link.
+fn in_zone(to: &str, zone: Option<&str>) -> String {
+    let Some(zone) = zone else { return to.into() };
+    let next = if to.contains('?') { '&' } else { '?' };
+    format!("{to}{next}{}={}", zones::PARAMETER, encoded(zone))
 }
 
 /// The parameters of a page that shows a whole day, if the time is one.
@@ -69,50 +93,58 @@ fn day(time: &Range<Timestamp>) -> Option<String> {
     is_day.then(|| format!("at={}&zoom=day", time_parameter(middle)))
 }
 
-fn device(mac: &str, time: Option<&Range<Timestamp>>) -> String {
-    let path = format!("/mac/{}", encoded(mac));
-    match time {
-        None => path,
-        Some(time) => {
-            let at = || format!("at={}&zoom=day", time_parameter(TimeRange::of(time.clone()).from));
-            format!("{path}?{}", day(time).unwrap_or_else(at))
-        }
+/// The page of a device; with a day, its timeline; with a moment, whether it was here then.
+fn then(mac: &str, time: Option<&Range<Timestamp>>) -> String {
+    let Some(time) = time else { return device_link(mac) };
+    match day(time) {
+        Some(day) => format!("{}?{day}", device_link(mac)),
+        None => whereabouts::link(mac, TimeRange::of(time.clone()).from),
     }
 }
 
-async fn devices(
-    visit: Visit,
-    text: String,
-    time: Option<&Range<Timestamp>>,
-    typed: &str,
+fn devices(
+    visit: &Visit,
+    (text, time): (&str, Option<&Range<Timestamp>>),
+    (typed, file): (&str, Option<Download>),
+    list: &Arc<DeviceList>,
 ) -> Result<Response, Problem> {
-    let asker = &visit.app.asker;
-    let answer = asker.ask(Question::Devices(TimeRange::ALL), SEARCHED).await?;
-    let table = &answer.table;
-    let is_found = |row: &&Vec<Cell>| {
-        let text_of = |name| display::text(table.cell(row, name));
-        let mac = text_of("mac").and_then(|mac| mac.parse().ok());
-        let (name, maker) = (text_of("name"), text_of("maker"));
-        mac.is_some_and(|mac| matches(&text, mac, name.as_deref(), maker.as_deref()))
-    };
-    let found: Vec<&Vec<Cell>> = table.rows.iter().filter(is_found).collect();
+    let matches = matches(text);
+    let is_found = |one: &&Device| matches(one.mac, one.name.as_deref(), one.maker.as_deref());
+    let found: Vec<&Device> = list.devices(false).iter().filter(is_found).collect();
+    if let Some(file) = file {
+        let rows = list.rows(&found);
+        let zone = &visit.app.asker.zone;
+        return file.rows("devices-found", (list.answer(), rows), zone, size_of::<Device>());
+    }
     let left_off = found.len().saturating_sub(ROWS);
-    let of_row = |row: &&Vec<Cell>| {
-        let cell = |name| display::cell(table.cell(row, name), &asker.zone);
-        let mac = cell("mac");
-        let link = device(&mac, time);
-        let (name, maker) = (cell("name"), cell("maker"));
-        Found { mac, link, name, maker, addresses: cell("addresses"), last: cell("last_seen") }
+    let of = |one: &&Device| {
+        let shown = Shown::new(one, UnixTime::now(), &visit.zone);
+        let Shown { mac, name, addresses, last, .. } = shown;
+        let maker = one.maker.as_deref().unwrap_or("–").into();
+        let name = if name.is_empty() { "–".into() } else { name };
+        let then = time.map(|time| then(&mac, Some(time)));
+        Found { link: device_link(&mac), then, mac, name, maker, addresses, last }
     };
-    let devices: Vec<Found> = found.iter().take(ROWS).map(of_row).collect();
+    let devices: Vec<Found> = found.iter().take(ROWS).map(of).collect();
     // Only if no other one can be meant.
-    let is_complete = answer.left_off == 0;
+    let is_complete = list.is_complete;
     if let [one] = &*devices
         && is_complete
     {
-        return Ok(redirect(&one.link));
+        let to = one.then.as_ref().unwrap_or(&one.link);
+        return Ok(redirect(&in_zone(to, visit.zone_of_link.as_deref())));
     }
-    let frame = Frame::new(&visit, typed);
-    let remarks = remarks(answer.remarks, &[(answer.left_off, UNSEARCHED)]);
-    pages::page(&SearchPage { frame, text, devices, left_off, is_complete, remarks })
+    let frame = Frame::new(visit, typed);
+    let remarks = remarks(list.remarks.clone(), &[]);
+    let files = download::links(&format!("/search?q={}", encoded(typed)));
+    pages::page(&SearchPage {
+        frame,
+        text: text.into(),
+        has_time: time.is_some(),
+        devices,
+        left_off,
+        is_complete,
+        remarks,
+        files,
+    })
 }

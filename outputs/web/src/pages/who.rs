@@ -10,8 +10,9 @@ use shm_layout::UnixTime;
 
 use crate::{
     app::Visit,
-    display::{self, encoded, time_parameter},
-    pages::{self, Frame, ROWS, periods::Picture, remarks::remarks},
+    display::{self, device_link, encoded, time_parameter},
+    download::{self, Download},
+    pages::{self, FILE_ROWS, Frame, ROWS, periods::Picture, remarks::remarks},
     problem::Problem,
     timeline::{Window, Zoom},
 };
@@ -29,11 +30,14 @@ struct WhoPage {
     picture: Picture,
     /// All of it as text, to copy.
     evidence: String,
+    files: [(&'static str, String); 2],
 }
 
 struct Holder {
     mac: String,
     link: String,
+    /// Where it was around that time.
+    timeline: String,
     name: Option<String>,
     maker: Option<String>,
     how_sure: String,
@@ -66,19 +70,27 @@ pub fn meaning(how_sure: &str) -> &'static str {
 }
 
 pub async fn who(mut visit: Visit) -> Result<Response, Problem> {
-    let zone = visit.app.asker.zone.clone();
+    let zone = visit.zone.clone();
     let ip = visit.parameters.take_ip("ip")?;
     let at = visit.parameters.take_moment("at", &zone)?;
+    let file = Download::take(&mut visit.parameters)?;
     visit.parameters.finish()?;
-    let asker = &visit.app.asker;
-    let answer = asker.ask(Question::Who(ip, at), ROWS).await?;
+    let question = Question::Who(ip, at);
+    if let Some(file) = file {
+        let asker = &visit.app.asker;
+        let answer = asker.ask(question, FILE_ROWS).await?;
+        return file.file(&download::name("who", &ip), answer, &asker.zone);
+    }
+    let answer = visit.ask(question, ROWS).await?;
     let window = Window::around(at, Zoom::Day);
     let range = TimeRange { from: window.from, to: window.to };
-    let around = asker.ask(Question::Ip(ip, range, false), ROWS).await?;
+    let around = visit.ask(Question::Ip(ip, range, false), ROWS).await?;
     let picture = Picture::of_address(ip, &around, (window, Some(at)), &zone)?;
     let holders: Vec<Holder> = holders(&answer, at, &zone);
     let shown = display::time(at, &zone);
-    let frame = Frame::new(&visit, &format!("{ip} {shown}"));
+    let ip_link = encoded(&ip.to_string());
+    let path = format!("/who?ip={ip_link}&at={}", time_parameter(at));
+    let frame = Frame::new(&visit, &format!("{ip} {shown}")).at(&path);
     let left_off = [(answer.left_off, "devices are not shown (aw-query who has all of them)")];
     let own = remarks(answer.remarks.clone(), &left_off);
     let evidence = evidence(ip, &shown, &holders, (&answer, &own));
@@ -96,13 +108,14 @@ pub async fn who(mut visit: Visit) -> Result<Response, Problem> {
     pages::page(&WhoPage {
         frame,
         ip,
-        ip_link: encoded(&ip.to_string()),
+        ip_link,
         at: shown,
         holders,
         no_match,
         remarks,
         picture,
         evidence,
+        files: download::links(&path),
     })
 }
 
@@ -112,17 +125,10 @@ fn holders(answer: &Answer, at: UnixTime, zone: &TimeZone) -> Vec<Holder> {
         let text = |name| display::text(table.cell(row, name));
         let mac = text("mac").unwrap_or_default();
         let how_sure = text("how_sure").unwrap_or_default();
-        // Within compacted sightings, these are the ends of the time without a gap, which may be hours away.
-        let seen = |name| match table.cell(row, name) {
-            Cell::Time(time) => {
-                let seconds = i64::try_from(time.seconds().abs_diff(at.seconds()));
-                let distance = display::seconds(seconds.unwrap_or(i64::MAX));
-                Some((display::time(*time, zone), distance))
-            }
-            _ => None,
-        };
+        let seen = |name| seen(table.cell(row, name), at, zone);
         Holder {
-            link: format!("/mac/{}?at={}&zoom=day", encoded(&mac), time_parameter(at)),
+            link: device_link(&mac),
+            timeline: format!("{}?at={}&zoom=day", device_link(&mac), time_parameter(at)),
             name: text("name"),
             maker: text("maker"),
             meaning: meaning(&how_sure),
@@ -135,6 +141,14 @@ fn holders(answer: &Answer, at: UnixTime, zone: &TimeZone) -> Vec<Holder> {
         }
     };
     table.rows.iter().map(of_row).collect()
+}
+
+/// A time of the evidence, and how far it is from the time in question. Within compacted sightings, it is an end of the time
+/// without a gap, which may be hours away.
+pub fn seen(cell: &Cell, at: UnixTime, zone: &TimeZone) -> Option<(String, String)> {
+    let Cell::Time(time) = cell else { return None };
+    let seconds = i64::try_from(time.seconds().abs_diff(at.seconds()));
+    Some((display::time(*time, zone), display::seconds(seconds.unwrap_or(i64::MAX))))
 }
 
 /// Where a row is of: the interface and what distinguishes it.

@@ -70,11 +70,3 @@ fn text() {
         "{text}"
     );
 }
-
-#[test]
-fn menus_are_bounded() {
-    let lines: String = (0..100).map(|n| format!("+/menu{n} add x=y\n")).collect();
-    let menus = menus(&lines);
-    assert_eq!((menus.len(), menus.last().unwrap().as_str()), (MAX_MENUS + 1, "..."));
-    assert_eq!(super::menus("+/interface bridge port [ find ] x\n"), ["/interface bridge port"]);
-}

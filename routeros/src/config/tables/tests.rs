@@ -94,7 +94,7 @@ fn errors_name_the_file_and_the_line() {
         (router("edge", "intervall = 5"), "a.toml: line 5: unknown key `intervall`"),
         (
             router("edge", "interval = \"5\""),
-            "a.toml: line 5: interval: must be a whole number of seconds, not the text",
+            "a.toml: line 5: interval: must be a number of seconds, or a time such as \"10m\", not the text \"5\"",
         ),
         (router("edge", "interval = 0"), "a.toml: line 2: router edge: interval"),
         (

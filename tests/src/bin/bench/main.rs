@@ -10,12 +10,13 @@ mod replay;
 mod ring;
 mod routeros;
 mod routers;
+mod web;
 
 use std::{error::Error, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
-/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers, aw-tracker, rows into MariaDB, questions about large histories, aw-alert and aw-routeros are: medians, with the range of all runs.
+/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers, aw-tracker, rows into MariaDB, questions about large histories, pages of aw-web, aw-alert and aw-routeros are: medians, with the range of all runs.
 #[derive(Parser)]
 struct Options {
     /// What to measure; all, if nothing is named
@@ -45,7 +46,7 @@ struct Options {
     #[arg(long, default_value_t = 10)]
     seconds: u64,
 
-    /// Rows in the SQLite history that aw-query searches
+    /// Rows in the SQLite history that aw-query and aw-web search
     #[arg(long, default_value_t = 100_000_000)]
     rows: u64,
 
@@ -74,6 +75,8 @@ enum Section {
     Mysql,
     /// aw-query with large histories, in SQLite and in MariaDB, and the bytes of a row
     Questions,
+    /// aw-web with the same history in SQLite: bytes and time of its pages, and its memory
+    Web,
     /// aw-alert with a million stations
     Alert,
     /// aw-routeros with two hundred routers, and large exports
@@ -91,6 +94,7 @@ fn main() -> Outcome<()> {
         options.sections = Section::value_variants().to_vec();
     }
     println!("medians of {} runs, lowest and highest in brackets", options.runs);
+    let mut large = None; // of both sections that need it
     for section in &options.sections {
         match section {
             Section::Ring => {
@@ -109,7 +113,11 @@ fn main() -> Outcome<()> {
                 routeros::differences(&options)?;
             }
             Section::Mysql => mysql::beside_hand_batched(&options)?,
-            Section::Questions => questions::large_histories(&options)?,
+            Section::Questions => {
+                questions::in_a_file(questions::large(&mut large, &options)?)?;
+                questions::on_a_server(&options)?;
+            }
+            Section::Web => web::pages(&options, questions::large(&mut large, &options)?)?,
             Section::Alert => alert::events(&options)?,
         }
         last::save()?;

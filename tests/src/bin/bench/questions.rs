@@ -17,12 +17,12 @@ use rusqlite::{Connection, params};
 use crate::{Options, Outcome, binary, row};
 
 /// Addresses, each of one MAC. Every hundredth is taken over by another MAC twelve hours before the end.
-const ADDRESSES: i64 = 20_000;
+pub const ADDRESSES: i64 = 20_000;
 const TAKEN_OVER: i64 = 100;
 const HALF_A_DAY: i64 = 43_200;
 /// Seconds of the history: 31 days.
-const LONG: i64 = 31 * 86_400;
-const MAC: i64 = 0x0600_0000_0000;
+pub const LONG: i64 = 31 * 86_400;
+pub const MAC: i64 = 0x0600_0000_0000;
 const OTHER_MAC: i64 = 0x0601_0000_0000;
 /// Rows of each table whose size is measured.
 const MEASURED: u64 = 1_000_000;
@@ -38,22 +38,32 @@ const QUESTIONS: [(&str, usize, &str); 7] = [
     ("changes --since 1d", 5, "devices"),
 ];
 
-pub fn large_histories(options: &Options) -> Outcome<()> {
-    in_a_file(options)?;
-    on_a_server(options)
+/// A history in a file.
+pub struct Large {
+    pub history: History,
+    /// Its last second.
+    pub end: i64,
 }
 
-fn in_a_file(options: &Options) -> Outcome<()> {
-    let history = History::new();
-    let ring = Ring::new();
-    publish(&ring, 1..2);
-    run(history.command(&ring, &["--once"])).ok();
-    let end = now();
-    grow(history.database(), options.rows as i64, end - LONG)?;
-    let size = fs::metadata(history.database())?.len() as f64;
-    println!("SQLite: {} rows of {ADDRESSES} addresses in 31 days", options.rows);
-    row("  the file, pairings included", &[size / options.rows as f64], 1.0, "bytes a row");
-    ask_all(&["--database", &history.database().to_string_lossy()], end)
+/// The one that there is, or a new one.
+pub fn large<'a>(large: &'a mut Option<Large>, options: &Options) -> Outcome<&'a Large> {
+    if large.is_none() {
+        let history = History::new();
+        let ring = Ring::new();
+        publish(&ring, 1..2);
+        run(history.command(&ring, &["--once"])).ok();
+        let end = now();
+        grow(history.database(), options.rows as i64, end - LONG)?;
+        let size = fs::metadata(history.database())?.len() as f64;
+        println!("SQLite: {} rows of {ADDRESSES} addresses in 31 days", options.rows);
+        row("  the file, pairings included", &[size / options.rows as f64], 1.0, "bytes a row");
+        *large = Some(Large { history, end });
+    }
+    large.as_ref().ok_or_else(|| "no history".into())
+}
+
+pub fn in_a_file(Large { history, end }: &Large) -> Outcome<()> {
+    ask_all(&["--database", &history.database().to_string_lossy()], *end)
 }
 
 /// So many rows, each address at regular intervals.
@@ -89,7 +99,7 @@ fn grow(path: &Path, rows: i64, begin: i64) -> Outcome<()> {
 }
 
 /// Its buffer pool has room for the table.
-fn on_a_server(options: &Options) -> Outcome<()> {
+pub fn on_a_server(options: &Options) -> Outcome<()> {
     let large = ["--innodb-buffer-pool-size=3G", "--innodb-log-file-size=512M"];
     let Some(server) = MariaDb::start(&large) else { return Ok(()) };
     let ring = Ring::new();
@@ -199,7 +209,7 @@ fn ask_all(database: &[&str], end: i64) -> Outcome<()> {
     Ok(())
 }
 
-fn address(number: i64) -> Ipv4Addr {
+pub fn address(number: i64) -> Ipv4Addr {
     Ipv4Addr::from(0x0a00_0000 + number as u32)
 }
 

@@ -98,7 +98,7 @@ proptest! {
             to: to.unwrap_or(TimeRange::ALL.to),
         };
         let (_directory, path) = database(&sightings);
-        let mut history = SqliteReader::open(&path).unwrap();
+        let mut history = SqliteReader::open(&path, None).unwrap();
         let [set, _] = history.clocks().asked(range).limits();
         let mut expected = counted(&sightings, range, set);
         prop_assert_eq!(&history.pairings(range, true).unwrap(), &expected);

@@ -1,0 +1,176 @@
+//! How a ring and its collector are: what `--health` reports, and what a page shows of each interface.
+
+use std::{fmt, time::Duration};
+
+use shm_layout::{
+    CaptureState, Counter, InterfaceCounters, InterfaceName, Reader, RingName, UnixTime,
+};
+
+use crate::{RingState, capture_fault};
+
+/// For how long frames that the kernel dropped make a collector unhealthy.
+const DROPS_WINDOW: Duration = Duration::from_secs(300);
+/// The nanoseconds that a time may be in the future before the clock counts as set back.
+const CLOCK_TOLERANCE: i64 = 5_000_000_000;
+/// Seconds without a frame after which a collector is unhealthy: the default of `--max-silence`.
+pub(crate) const MAX_SILENCE: u64 = 600;
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthFault {
+    /// One line, with a remedy.
+    pub text: String,
+    /// Since when, if that is known.
+    pub since: Option<UnixTime>,
+}
+
+/// A ring and its collector.
+#[derive(Clone, Debug)]
+pub struct RingHealth {
+    /// The ring.
+    pub ring: RingName,
+    /// The host of its collector; this one if there is no ring.
+    pub host: String,
+    /// Its generation; none if there is no ring.
+    pub generation: Option<u64>,
+    /// The number of events that it can hold.
+    pub slots: u64,
+    /// Events that were published in this generation.
+    pub published: u64,
+    /// Whether a collector runs, as far as its last heartbeat shows.
+    pub is_running: bool,
+    /// Its last heartbeat; none if there is no ring.
+    pub heartbeat: Option<UnixTime>,
+    /// Each interface that has counters.
+    pub interfaces: Vec<InterfaceHealth>,
+    /// What is wrong with it.
+    pub faults: Vec<HealthFault>,
+}
+
+/// An interface of a collector.
+#[derive(Clone, Debug)]
+pub struct InterfaceHealth {
+    /// What became of its frames, since there is this ring.
+    pub counters: InterfaceCounters,
+    /// Whether it is captured; none while no collector runs.
+    pub state: Option<CaptureState>,
+    /// The time of its last frame.
+    pub last_frame: Option<UnixTime>,
+}
+
+impl RingHealth {
+    /// Of a ring that this reader reads, if it can be read, or else `denied` says why not.
+    pub(crate) fn of(
+        reader: Option<&Reader>,
+        state: RingState,
+        waiting_since: UnixTime,
+        denied: Option<String>,
+    ) -> RingHealth {
+        let RingState { ring, host, generation, counters, blind, is_running, heartbeat, .. } =
+            state;
+        let (states, last_frames) = match reader {
+            Some(reader) if is_running => (state.interfaces, reader.last_frames()),
+            Some(reader) => (Vec::new(), reader.last_frames()),
+            None => Default::default(),
+        };
+        let last = |name: InterfaceName| last_frames.iter().find(|(one, _)| *one == name);
+        let interfaces = counters.into_iter().map(|counters| {
+            let found = states.iter().find(|(one, _)| *one == counters.name);
+            let last_frame = last(counters.name).map(|(_, time)| *time);
+            let state = found.map(|(_, state)| *state);
+            // What is no interface, such as reports of routers, has no state.
+            let state = state.or(is_running.then_some(CaptureState::None));
+            InterfaceHealth { counters, state, last_frame }
+        });
+        let faults = match (denied.or(blind), reader) {
+            (Some(text), _) => {
+                let since = heartbeat.or((reader.is_none()).then_some(waiting_since));
+                vec![HealthFault { text, since }]
+            }
+            (None, Some(reader)) if is_running => capture_faults(reader, MAX_SILENCE),
+            (None, _) => Vec::new(),
+        };
+        RingHealth {
+            host,
+            generation,
+            slots: reader.map_or(0, Reader::slots),
+            published: reader.map_or(0, Reader::published),
+            is_running,
+            heartbeat,
+            interfaces: interfaces.filter(|one| !one.counters.name.as_str().is_empty()).collect(),
+            faults,
+            ring,
+        }
+    }
+}
+
+/// What a collector that runs does not capture.
+pub(crate) fn capture_faults(reader: &Reader, max_silence: u64) -> Vec<HealthFault> {
+    let last_frames = reader.last_frames();
+    let of_state = |(name, state): (InterfaceName, CaptureState)| {
+        let last = last_frames.iter().find(|(one, _)| *one == name);
+        let since = last.map(|(_, time)| *time);
+        Some(HealthFault { text: capture_fault(name, state)?, since })
+    };
+    let mut faults: Vec<_> = reader.interfaces().into_iter().filter_map(of_state).collect();
+    let since = reader.silent_since();
+    if max_silence > 0
+        && let Some(Age::Known(silence)) = since.map(Age::of)
+        && silence.as_secs() >= max_silence
+    {
+        let seconds = silence.as_secs();
+        let what = match reader.last_frame() {
+            Some(_) => format!("no frame for {seconds} s"),
+            None => format!("no frame yet, for {seconds} s"),
+        };
+        let text = format!("{what} (check the interface, or raise --max-silence)");
+        faults.push(HealthFault { text, since });
+    }
+    if let Some(Age::Known(age)) = reader.last_drop().map(Age::of)
+        && age < DROPS_WINDOW
+    {
+        let dropped = |interface: &InterfaceCounters| {
+            let number = interface.get(Counter::KernelDropped);
+            (number > 0).then(|| format!("{number} on {}", interface.name.as_str()))
+        };
+        let drops: Vec<_> = reader.counters().iter().filter_map(dropped).collect();
+        let text = format!(
+            "the kernel dropped frames because the collector was too slow, the last one {} s ago; in total: {}",
+            age.as_secs(),
+            drops.join(", ")
+        );
+        faults.push(HealthFault { text, since: None });
+    }
+    faults
+}
+
+/// How long ago something was, by the system clock, which may have been set since.
+pub(crate) enum Age {
+    Known(Duration),
+    /// In the future by the clock.
+    Future,
+}
+
+impl Age {
+    pub fn of(then: UnixTime) -> Age {
+        let nanos = UnixTime::now().as_nanos().saturating_sub(then.as_nanos());
+        match u64::try_from(nanos) {
+            Ok(nanos) => Age::Known(Duration::from_nanos(nanos)),
+            Err(_) if nanos >= -CLOCK_TOLERANCE => Age::Known(Duration::ZERO),
+            Err(_) => Age::Future,
+        }
+    }
+
+    pub fn exceeds(&self, limit: Duration) -> bool {
+        !matches!(self, Age::Known(age) if *age <= limit)
+    }
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Age::Known(age) => write!(f, "{} s ago", age.as_secs()),
+            Age::Future => write!(f, "at an unknown time, because the clock was set back"),
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! What happened, in one list: changes and conflicts of addresses, alerts, and changes of configurations. No I/O and no clock.
+
+use std::collections::{HashMap, HashSet};
+
+use aw_query::{Cell, ResultTable};
+use aw_routeros::ReportedChange;
+use aw_service::{plain, plain_lines};
+use jiff::tz::TimeZone;
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+use shm_layout::UnixTime;
+
+use crate::{
+    display::{self, encoded},
+    network::NetworkId,
+    records::Found,
+};
+
+/// A change in the history and one in the archive are the same if they are at most so many seconds apart.
+const SAME: i64 = 5;
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Change,
+    Conflict,
+    Alert,
+    Configuration,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 4] = [Kind::Change, Kind::Conflict, Kind::Alert, Kind::Configuration];
+
+    /// As a parameter.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Change => "change",
+            Kind::Conflict => "conflict",
+            Kind::Alert => "alert",
+            Kind::Configuration => "configuration",
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Kind::Change => "Address",
+            Kind::Conflict => "Conflict",
+            Kind::Alert => "Alert",
+            Kind::Configuration => "Configuration",
+        }
+    }
+
+    /// Of a list.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Kind::Change => "Address changes",
+            Kind::Conflict => "Conflicts",
+            Kind::Alert => "Alerts",
+            Kind::Configuration => "Configurations",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == text)
+    }
+}
+
+/// Something that happened. Its texts are plain.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub time: UnixTime,
+    pub kind: Kind,
+    /// In a few words what it is.
+    pub what: String,
+    pub address: Option<String>,
+    pub mac: Option<String>,
+    pub before: Option<String>,
+    /// Of the MAC.
+    pub name: Option<String>,
+    /// Who changed a configuration.
+    pub user: Option<String>,
+    pub router: Option<String>,
+    /// How many lines of a configuration were added and removed: `+1 -0`.
+    lines: String,
+    /// The lines of a configuration that changed, without secrets, and the log lines about it.
+    pub diff: String,
+    pub log: Vec<String>,
+    /// Its network, or what an alert calls it.
+    pub network: Option<NetworkId>,
+    pub place: String,
+    /// Distinguishes it from others of its time.
+    hash: String,
+}
+
+impl Entry {
+    fn new(time: UnixTime, kind: Kind, identity: &[&str]) -> Entry {
+        let mut hash = Sha256::new();
+        for part in identity {
+            hash.update(part);
+            hash.update([0]);
+        }
+        let hash = hash.finalize().iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+        let (what, lines, diff, place) = Default::default();
+        Entry {
+            time,
+            kind,
+            what,
+            address: None,
+            mac: None,
+            before: None,
+            name: None,
+            user: None,
+            router: None,
+            lines,
+            diff,
+            log: Vec::new(),
+            network: None,
+            place,
+            hash,
+        }
+    }
+
+    /// What its permanent link ends with.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.time.as_nanos(), self.hash)
+    }
+
+    /// The time of an entry with this id.
+    pub fn time_of(id: &str) -> Option<UnixTime> {
+        let (nanos, _) = id.rsplit_once('-')?;
+        nanos.parse().ok().map(UnixTime::from_nanos)
+    }
+
+    /// Whether it has this text, which is in lower case.
+    pub fn contains(&self, wanted: &str) -> bool {
+        let texts = [&self.address, &self.mac, &self.before, &self.name, &self.user, &self.router];
+        let texts = texts.into_iter().flatten().chain([&self.what, &self.diff]).chain(&self.log);
+        texts.into_iter().any(|text| text.to_lowercase().contains(wanted))
+    }
+
+    /// Whether it is of this network.
+    pub fn is_of(&self, network: &NetworkId) -> bool {
+        match &self.network {
+            Some(own) => own == network,
+            None => !self.place.is_empty() && self.place == network.place(),
+        }
+    }
+
+    /// Its cells, in the order of [`COLUMNS`].
+    pub fn cells(&self) -> Vec<Cell> {
+        let text = |text: &Option<String>| text.clone().map(Cell::Text).into();
+        let filled = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Cell::text).into();
+        let lines = |lines: Vec<String>| Some(lines).filter(|lines| !lines.is_empty());
+        let lines = |all| lines(all).map(Cell::List).into();
+        let network = self.network.as_ref().map_or_else(|| self.place.clone(), NetworkId::label);
+        vec![
+            self.time.into(),
+            Cell::text(self.kind.name()),
+            Cell::text(&self.what),
+            text(&self.address),
+            text(&self.mac),
+            text(&self.before),
+            text(&self.name),
+            text(&self.user),
+            text(&self.router),
+            filled(&network),
+            lines(self.log.clone()),
+            lines(self.diff.lines().map(str::to_owned).collect()),
+            Cell::text(self.id()),
+        ]
+    }
+}
+
+/// The columns of a file.
+pub const COLUMNS: [&str; 13] = [
+    "time", "kind", "what", "address", "mac", "before", "name", "user", "router", "network", "log",
+    "diff", "id",
+];
+
+/// Why a change of an address is a conflict: it goes back to a device that had it before, or another MAC claims it for a device.
+/// Rows come in the order of time.
+#[derive(Default)]
+pub struct Holders(HashMap<(NetworkId, String), HashSet<String>>);
+
+impl Holders {
+    pub fn conflict(&mut self, table: &ResultTable, row: &[Cell]) -> Option<&'static str> {
+        let text = |name| display::text(table.cell(row, name));
+        let (address, mac, before) = (text("address")?, text("mac")?, text("before"));
+        if text("change").is_some_and(|change| change.starts_with("forged")) {
+            return Some("another MAC sent a claim of it");
+        }
+        let known = self.0.entry((NetworkId::of(table, row), address)).or_default();
+        let is_back = before.is_some() && known.contains(&mac);
+        known.extend([Some(mac), before].into_iter().flatten());
+        is_back.then_some("went back to a device that had it before")
+    }
+}
+
+/// All entries of the changes of a history, and of what was found beside it, in these times; the latest first.
+pub fn entries(table: &ResultTable, found: Found, (from, to): (UnixTime, UnixTime)) -> Vec<Entry> {
+    let Found { alerts, changes, .. } = found;
+    // Before the work that grows with the lines of each.
+    let changes = changes.into_iter().filter(|change| (from..to).contains(&time_of(change)));
+    let mut entries: Vec<Entry> = changes.map(of_configuration).collect();
+    let mut holders = Holders::default();
+    for row in &table.rows {
+        let Some(entry) = of_row(table, row, &mut holders) else { continue };
+        // The archive has its lines, too.
+        let is_known = entry.kind == Kind::Configuration
+            && entries.iter().any(|other| is_same_change(other, &entry));
+        if !is_known {
+            entries.push(entry);
+        }
+    }
+    let alerts = alerts.into_iter().filter(|(time, _)| (from..to).contains(time));
+    entries.extend(alerts.map(|(time, alert)| of_alert(time, &alert)));
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.time));
+    entries
+}
+
+fn is_same_change(archived: &Entry, of_history: &Entry) -> bool {
+    let seconds = archived.time.seconds() - of_history.time.seconds();
+    archived.kind == Kind::Configuration
+        && seconds.abs() <= SAME
+        && archived.lines == of_history.lines
+}
+
+fn of_row(table: &ResultTable, row: &[Cell], holders: &mut Holders) -> Option<Entry> {
+    let Cell::Time(time) = table.cell(row, "time") else { return None };
+    let text = |name| display::text(table.cell(row, name));
+    let (address, mac, before, change) =
+        (text("address"), text("mac"), text("before"), text("change")?);
+    let network = NetworkId::of(table, row);
+    let some = |text: &Option<String>| text.clone().unwrap_or_default();
+    let identity =
+        ["history", &*some(&address), &*some(&mac), &*some(&before), &network.text(), &change];
+    let configuration = change.strip_prefix("configuration ");
+    let conflict = holders.conflict(table, row);
+    let kind = match (configuration, conflict) {
+        (Some(_), _) => Kind::Configuration,
+        (None, Some(_)) => Kind::Conflict,
+        (None, None) => Kind::Change,
+    };
+    let mut entry = Entry::new(*time, kind, &identity);
+    entry.what = match (kind, conflict, &before) {
+        (Kind::Configuration, ..) => change.clone(),
+        (_, Some(why), _) => why.into(),
+        (_, None, Some(_)) => "has another device".into(),
+        (_, None, None) => "is new".into(),
+    };
+    if let Some((lines, user)) = configuration.and_then(|text| text.split_once(" by ")) {
+        (entry.lines, entry.user) = (lines.into(), Some(user.into()));
+    }
+    (entry.router, entry.address) = match configuration {
+        Some(_) => (address, None),
+        None => (None, address),
+    };
+    (entry.mac, entry.before, entry.name) = (mac, before, text("name"));
+    entry.network = Some(network);
+    Some(entry)
+}
+
+fn of_alert(time: UnixTime, alert: &Json) -> Entry {
+    let text = |name: &str| {
+        let text = alert[name].as_str().map(plain);
+        text.filter(|text| !text.is_empty())
+    };
+    let some = |name| text(name).unwrap_or_default();
+    let mut entry = Entry::new(time, Kind::Alert, &["alert", &alert.to_string()]);
+    entry.what = text("summary").or(text("message")).unwrap_or_else(|| some("kind"));
+    (entry.address, entry.mac, entry.before) = (text("ip"), text("mac"), text("old_mac"));
+    entry.name = text("name");
+    entry.place = match (some("iface"), some("host")) {
+        (interface, _) if interface.is_empty() => String::new(),
+        (interface, host) if host.is_empty() => interface,
+        (interface, host) => format!("{interface} of {host}"),
+    };
+    let message = text("message").filter(|message| *message != entry.what);
+    entry.log = message.into_iter().chain(text("note")).collect();
+    entry
+}
+
+fn time_of(change: &ReportedChange) -> UnixTime {
+    UnixTime::from_nanos(change.time.as_nanosecond() as i64)
+}
+
+fn of_configuration(change: ReportedChange) -> Entry {
+    let time = time_of(&change);
+    let lines = format!("+{} -{}", change.added, change.removed);
+    let identity = ["archive", &*change.router, &*change.snapshot, &*lines, &*change.diff];
+    let mut entry = Entry::new(time, Kind::Configuration, &identity);
+    entry.what = match change.noted {
+        true => "noted, without a difference of the export".into(),
+        false => format!("configuration {lines} by {}", plain(&change.who)),
+    };
+    entry.lines = lines;
+    if change.ignored > 0 {
+        entry.what += &format!(", of which {} lines are ignored by rules", change.ignored);
+    }
+    if change.secrets > 0 {
+        entry.what += &format!("; a secret changed in {} lines", change.secrets);
+    }
+    entry.user = Some(plain(&change.who));
+    entry.router = Some(plain(&format!("{} ({})", change.router, change.address)));
+    entry.log = change.log.iter().map(|line| plain(line)).collect();
+    entry.diff = plain_lines(&change.diff);
+    if change.further_lines > 0 {
+        entry.diff += &format!(
+            "and {} more lines: aw-routeros diff {}\n",
+            change.further_lines,
+            plain(&change.router)
+        );
+    }
+    entry
+}
+
+/// An entry as a page shows it.
+pub struct Shown {
+    pub id: String,
+    pub link: String,
+    pub time: String,
+    pub kind: &'static str,
+    pub kind_name: &'static str,
+    pub what: String,
+    /// Text and link.
+    pub address: Option<(String, String)>,
+    pub mac: Option<(String, String)>,
+    pub before: Option<(String, String)>,
+    pub name: String,
+    pub router: String,
+    pub network: Option<(String, String)>,
+    pub place: String,
+    pub log: Vec<String>,
+    /// Each line with what it is: added, removed, or neither.
+    pub diff: Vec<(&'static str, String)>,
+}
+
+impl Shown {
+    /// With at most so many lines of a configuration.
+    pub fn new(entry: &Entry, zone: &TimeZone, most: usize) -> Shown {
+        let at = display::time_parameter(entry.time);
+        let address = |ip: &String| {
+            let is_address = ip.parse::<std::net::IpAddr>().is_ok();
+            let link = format!("/ip/{}?at={at}&zoom=day", encoded(ip));
+            (ip.clone(), if is_address { link } else { String::new() })
+        };
+        let mac = |mac: &String| {
+            let is_mac = mac.parse::<shm_layout::MacAddr>().is_ok();
+            let link = format!("/mac/{}?at={at}&zoom=day", encoded(mac));
+            (mac.clone(), if is_mac { link } else { String::new() })
+        };
+        let line = |line: &str| {
+            let kind = match line.as_bytes().first() {
+                Some(b'+') => "added",
+                Some(b'-') => "removed",
+                _ => "same",
+            };
+            (kind, line.to_owned())
+        };
+        let mut diff: Vec<_> = entry.diff.lines().take(most).map(line).collect();
+        let further = entry.diff.lines().count() - diff.len();
+        if further > 0 {
+            diff.push((
+                "same",
+                format!("and {further} more lines: the page of this entry has them"),
+            ));
+        }
+        Shown {
+            id: entry.id(),
+            link: format!("/happened/{}", entry.id()),
+            time: display::time(entry.time, zone),
+            kind: entry.kind.label(),
+            kind_name: entry.kind.name(),
+            what: entry.what.clone(),
+            address: entry.address.as_ref().map(address),
+            mac: entry.mac.as_ref().map(mac),
+            before: entry.before.as_ref().map(mac),
+            name: entry.name.clone().unwrap_or_default(),
+            router: entry.router.clone().unwrap_or_default(),
+            network: entry.network.as_ref().map(|network| (network.label(), network.link())),
+            place: entry.place.clone(),
+            log: entry.log.clone(),
+            diff,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const TIMES: (UnixTime, UnixTime) = (UnixTime::new(0, 0), UnixTime::new(1000, 0));
+
+    /// Time, address, change, MAC and the one before.
+    type Row<'a> = (i64, &'a str, &'a str, Option<&'a str>, Option<&'a str>);
+
+    fn table(rows: &[Row]) -> ResultTable {
+        let mut table = ResultTable::default();
+        table.columns = vec!["time", "address", "change", "mac", "before", "interface"];
+        let of = |(time, address, change, mac, before): &Row| {
+            let [mac, before] = [mac, before].map(|text| text.map(Cell::text).into());
+            let time = Cell::Time(UnixTime::new(*time, 0));
+            vec![time, Cell::text(address), Cell::text(change), mac, before, Cell::text("eth0")]
+        };
+        table.rows = rows.iter().map(of).collect();
+        table
+    }
+
+    fn change(second: i64, added: u32) -> ReportedChange {
+        serde_json::from_value(json!({
+            "time": format!("1970-01-01T00:00:{second:02}Z"), "router": "core1\u{1b}", "address": "192.0.2.1:22",
+            "users": ["alice"], "who": "alice", "ambiguous": false, "added": added, "removed": 0,
+            "ignored": 0, "secrets": 0, "noted": false, "menus": [], "log": ["a line"],
+            "snapshot": "s", "diff": "@@ -1 +1 @@\n+/x password=***\u{202e}\n", "further_lines": 3,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn one_list() {
+        let table = table(&[
+            (1, "10.0.0.1", "new", Some("a"), None),
+            (2, "10.0.0.1", "changed", Some("b"), Some("a")),
+            (3, "10.0.0.1", "changed", Some("a"), Some("b")),
+            (4, "10.0.0.3", "forged or forwarded", Some("a"), None),
+            (20, "192.0.2.1", "configuration +1 -0 by alice", None, None),
+            (40, "192.0.2.1", "configuration +7 -0 by bob", None, None),
+        ]);
+        let alert = json!({ "seconds": 10, "kind": "changed", "summary": "changed\u{1b}: x",
+            "ip": "10.0.0.1", "iface": "eth0", "host": "" });
+        let alerts = vec![
+            (UnixTime::new(10, 0), alert),
+            (UnixTime::new(2000, 0), json!({ "kind": "late" })),
+        ];
+        let found = Found { alerts, changes: vec![change(21, 1)], remarks: Vec::new() };
+        let all = entries(&table, found, TIMES);
+        let short: Vec<_> =
+            all.iter().map(|one| (one.time.seconds(), one.kind, &*one.what)).collect();
+        assert_eq!(
+            short,
+            [
+                (40, Kind::Configuration, "configuration +7 -0 by bob"),
+                (21, Kind::Configuration, "configuration +1 -0 by alice"),
+                (10, Kind::Alert, "changed?: x"),
+                (4, Kind::Conflict, "another MAC sent a claim of it"),
+                (3, Kind::Conflict, "went back to a device that had it before"),
+                (2, Kind::Change, "has another device"),
+                (1, Kind::Change, "is new"),
+            ]
+        );
+        let network = NetworkId::parse("interface=eth0").unwrap();
+        assert_eq!(all.iter().filter(|one| one.is_of(&network)).count(), 6, "the archive has none");
+        assert!(all[1].contains("password=***") && !all[1].contains("bob"));
+        assert!(
+            all[1].diff.ends_with("?\nand 3 more lines: aw-routeros diff core1?\n"),
+            "{}",
+            all[1].diff
+        );
+        assert_eq!(all[1].router.as_deref(), Some("core1? (192.0.2.1:22)"));
+        assert_eq!(Entry::time_of(&all[0].id()), Some(all[0].time));
+        let ids: HashSet<_> = all.iter().map(Entry::id).collect();
+        assert_eq!(ids.len(), all.len());
+        assert!(all.iter().all(|entry| entry.cells().len() == COLUMNS.len()));
+        let shown = Shown::new(&all[1], &TimeZone::UTC, usize::MAX);
+        assert_eq!((shown.diff[1].0, shown.diff.len()), ("added", 3));
+        let short = Shown::new(&all[1], &TimeZone::UTC, 1).diff;
+        assert_eq!(short[0], shown.diff[0]);
+        assert_eq!(short[1].1, "and 2 more lines: the page of this entry has them");
+        assert_eq!(short.len(), 2);
+    }
+}

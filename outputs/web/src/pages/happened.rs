@@ -1,0 +1,324 @@
+//! What happened: changes and conflicts of addresses, alerts and changes of configurations, in one list, filtered and paged on the
+//! server; and each entry by itself.
+
+use std::sync::Arc;
+
+use askama::Template;
+use aw_query::{Answer, Question, TimeRange};
+use axum::{extract::Path, http::StatusCode, response::Response};
+use jiff::tz::TimeZone;
+use shm_layout::UnixTime;
+
+use crate::{
+    app::Visit,
+    display::encoded,
+    download::{self, Download},
+    happening::{COLUMNS, Entry, Kind, Shown, entries},
+    listing::PageOf,
+    network::NetworkId,
+    pages::{self, Frame, remarks::remarks},
+    parameters::Parameters,
+    problem::Problem,
+    rows,
+};
+
+/// Changes of addresses that are searched.
+const CHANGES: usize = 10_000;
+/// Without `from`, the list begins so many seconds before its end. An entry alone is a conflict as in such a list.
+const WEEK: i64 = 7 * 86_400;
+/// Networks that can be chosen.
+const NETWORKS: usize = 200;
+/// Lines of a configuration in a list; the page of the entry has all.
+const LINES: usize = 40;
+
+/// The filters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct View {
+    kind: Option<Kind>,
+    network: Option<NetworkId>,
+    text: Option<String>,
+    /// As they were written: they may be relative.
+    from: Option<String>,
+    to: Option<String>,
+    page: usize,
+}
+
+impl View {
+    fn take(parameters: &mut Parameters) -> Result<View, Problem> {
+        let kind = match parameters.take("kind") {
+            None => None,
+            Some(text) => Some(Kind::parse(&text).ok_or_else(|| {
+                let names = Kind::ALL.map(Kind::name).join(", ");
+                Problem::bad(format!("kind: {text:?} must be one of {names}"))
+            })?),
+        };
+        let network = parameters.take("network");
+        let mut times = parameters.clone();
+        Ok(View {
+            kind,
+            network: network.map(|text| NetworkId::parse(&text)).transpose()?,
+            text: parameters.take("text"),
+            from: times.take("from"),
+            to: times.take("to"),
+            page: parameters.take_number("page", (1, usize::MAX))?,
+        })
+    }
+
+    fn link(&self) -> String {
+        let network = self.network.as_ref().map(NetworkId::text);
+        let parts = [
+            ("kind", self.kind.map(|kind| kind.name().to_owned())),
+            ("network", network),
+            ("text", self.text.clone()),
+            ("from", self.from.clone()),
+            ("to", self.to.clone()),
+            ("page", (self.page > 1).then(|| self.page.to_string())),
+        ];
+        let parts = parts.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let parts: Vec<_> =
+            parts.map(|(name, value)| format!("{name}={}", encoded(&value))).collect();
+        match parts.is_empty() {
+            true => "/happened".into(),
+            false => format!("/happened?{}", parts.join("&")),
+        }
+    }
+
+    /// The link to another view, from its first page.
+    fn link_with(&self, change: impl FnOnce(&mut View)) -> String {
+        let mut view = View { page: 1, ..self.clone() };
+        change(&mut view);
+        view.link()
+    }
+
+    /// Whether an entry passes the filters, but for its kind.
+    fn admits(&self, entry: &Entry, text: Option<&str>) -> bool {
+        self.network.as_ref().is_none_or(|network| entry.is_of(network))
+            && text.is_none_or(|text| entry.contains(text))
+    }
+}
+
+#[derive(Template)]
+#[template(path = "happened.html")]
+struct HappenedPage {
+    frame: Frame,
+    /// Of one entry; its link leads to the list.
+    is_alone: bool,
+    kinds: Vec<KindLink>,
+    view: View,
+    /// Parameter, label, and whether it is chosen.
+    networks: Vec<(String, String, bool)>,
+    entries: Vec<Shown>,
+    found: usize,
+    page: PageOf,
+    previous: Option<String>,
+    next: Option<String>,
+    files: [(&'static str, String); 2],
+    remarks: Vec<String>,
+}
+
+struct KindLink {
+    label: &'static str,
+    count: usize,
+    /// None: it is shown.
+    link: Option<String>,
+}
+
+/// All that happened in these times, of which the history has this answer; and which records cannot be read. It is done in the
+/// thread of the question, as all that grows with the history and the records.
+fn all_of(
+    visit: &Visit,
+    range: TimeRange,
+    answer: &Answer,
+) -> Result<(Vec<Entry>, Vec<String>), Problem> {
+    let mut records = visit.app.records.read()?;
+    let unread = std::mem::take(&mut records.remarks);
+    Ok((entries(&answer.table, records, (range.from, range.to)), unread))
+}
+
+const UNSEARCHED: &str =
+    "changes, which were before these, are not searched (choose a shorter time)";
+
+pub async fn happened(mut visit: Visit) -> Result<Response, Problem> {
+    let view = View::take(&mut visit.parameters)?;
+    let mut range = visit.parameters.take_range(&visit.zone)?;
+    let file = Download::take(&mut visit.parameters)?;
+    visit.parameters.finish()?;
+    if view.from.is_none() {
+        let end = range.to.min(UnixTime::now());
+        range.from = UnixTime::new(end.seconds().saturating_sub(WEEK), 0);
+    }
+    let app = Arc::clone(&visit.app);
+    let zone = zone_of(&visit, file);
+    let page = move |answer| list(&visit, (view, range), file, answer);
+    app.asker.ask_and(Question::Changes(range), (CHANGES, &zone), page).await
+}
+
+/// A file has the zone of the server.
+fn zone_of(visit: &Visit, file: Option<Download>) -> TimeZone {
+    if file.is_some() { visit.app.asker.zone.clone() } else { visit.zone.clone() }
+}
+
+fn list(
+    visit: &Visit,
+    (view, range): (View, TimeRange),
+    file: Option<Download>,
+    mut answer: Answer,
+) -> Result<Response, Problem> {
+    let zone = &visit.zone;
+    let (mut all, unread) = all_of(visit, range, &answer)?;
+    answer.remarks.extend(unread);
+    let mut networks: Vec<&NetworkId> = all.iter().filter_map(|one| one.network.as_ref()).collect();
+    networks.sort_unstable();
+    networks.dedup();
+    networks.truncate(NETWORKS);
+    // Also if it is none of the first ones: the form has what was chosen.
+    networks.extend(&view.network);
+    networks.sort_unstable();
+    networks.dedup();
+    let option = |id: &NetworkId| (id.text(), id.label(), view.network.as_ref() == Some(id));
+    let networks = networks.into_iter().map(option).collect();
+    let text = view.text.as_deref().map(str::to_lowercase);
+    all.retain(|entry| view.admits(entry, text.as_deref()));
+    let count = |kind: Option<Kind>| match kind {
+        None => all.len(),
+        Some(kind) => all.iter().filter(|entry| entry.kind == kind).count(),
+    };
+    let link = |kind: Option<Kind>| KindLink {
+        label: kind.map_or("All", Kind::plural),
+        count: count(kind),
+        link: (kind != view.kind).then(|| view.link_with(|view| view.kind = kind)),
+    };
+    let kinds = [None].into_iter().chain(Kind::ALL.map(Some)).map(link).collect();
+    all.retain(|entry| view.kind.is_none_or(|kind| entry.kind == kind));
+    if let Some(file) = file {
+        return file_of(file, &all, answer, &visit.app.asker.zone);
+    }
+    let page = PageOf::new(view.page, all.len());
+    let of_page = |number: usize| View { page: number, ..view.clone() }.link();
+    pages::page(&HappenedPage {
+        frame: Frame::new(visit, ""),
+        is_alone: false,
+        kinds,
+        networks,
+        entries: page.items(&all).map(|entry| Shown::new(entry, zone, LINES)).collect(),
+        found: all.len(),
+        page,
+        previous: (page.number > 1).then(|| of_page(page.number - 1)),
+        next: (page.number < page.all).then(|| of_page(page.number + 1)),
+        files: download::links(&view.link_with(|_| {})),
+        remarks: remarks(answer.remarks, &[(answer.left_off, UNSEARCHED)]),
+        view,
+    })
+}
+
+fn file_of(
+    file: Download,
+    entries: &[Entry],
+    answer: Answer,
+    zone: &TimeZone,
+) -> Result<Response, Problem> {
+    let rows: Vec<_> = entries.iter().map(Entry::cells).collect();
+    // Of the history alone.
+    let no_match = answer.no_match.filter(|_| entries.is_empty());
+    let answer = Answer { no_match, ..answer };
+    let answer = download::with_rows(answer, COLUMNS.into(), Vec::new());
+    // An entry may have hundreds of lines.
+    let bytes: usize = rows.iter().map(|row| rows::bytes_of(row)).sum();
+    let row_bytes = bytes.div_ceil(rows.len().max(1));
+    file.rows("happened", (answer, rows.into_iter()), zone, row_bytes)
+}
+
+/// One entry, by its permanent link.
+pub async fn entry(mut visit: Visit, Path(id): Path<String>) -> Result<Response, Problem> {
+    let file = Download::take(&mut visit.parameters)?;
+    visit.parameters.finish()?;
+    let time = Entry::time_of(&id).ok_or_else(|| gone(&[], true))?;
+    // The history before it shows whether it is a conflict; the archive may have the time of another second.
+    let from = UnixTime::new(time.seconds().saturating_sub(WEEK), 0);
+    let to = UnixTime::new(time.seconds().saturating_add(1), 0);
+    let range = TimeRange { from, to };
+    let app = Arc::clone(&visit.app);
+    let zone = zone_of(&visit, file);
+    let page = move |answer| alone(&visit, (&id, range), file, answer);
+    app.asker.ask_and(Question::Changes(range), (CHANGES, &zone), page).await
+}
+
+/// Why there is no entry with an id. What is not read or not searched may have it.
+fn gone(unread: &[String], is_complete: bool) -> Problem {
+    let why = match (unread, is_complete) {
+        ([], true) => {
+            let why = "nothing with this link is known (it may be older than what is kept)";
+            return Problem::new(StatusCode::NOT_FOUND, why);
+        }
+        ([], false) => {
+            "it is not among the changes that are searched, and not all of that week are".to_owned()
+        }
+        (unread, _) => unread.join("; "),
+    };
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("whether there is something with this link is not known: {why}"),
+    )
+}
+
+fn alone(
+    visit: &Visit,
+    (id, range): (&str, TimeRange),
+    file: Option<Download>,
+    answer: Answer,
+) -> Result<Response, Problem> {
+    let (all, unread) = all_of(visit, range, &answer)?;
+    let found = all.into_iter().find(|entry| entry.id() == id);
+    let found = found.ok_or_else(|| gone(&unread, answer.is_complete))?;
+    if let Some(file) = file {
+        return file_of(file, &[found], answer, &visit.app.asker.zone);
+    }
+    let shown = Shown::new(&found, &visit.zone, usize::MAX);
+    let page = PageOf::new(1, 1);
+    pages::page(&HappenedPage {
+        frame: Frame::new(visit, ""),
+        is_alone: true,
+        kinds: Vec::new(),
+        view: View::default(),
+        networks: Vec::new(),
+        files: download::links(&shown.link),
+        entries: vec![shown],
+        found: 1,
+        page,
+        previous: None,
+        next: None,
+        remarks: unread,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cannot be read may have it.
+    #[test]
+    fn what_is_not_read_is_not_gone() {
+        assert_eq!(gone(&[], true).status, StatusCode::NOT_FOUND);
+        let cut = gone(&[], false);
+        assert_eq!(cut.status, StatusCode::SERVICE_UNAVAILABLE);
+        let unread = gone(&["no alerts are shown: read x".to_owned()], true);
+        assert_eq!(unread.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(unread.why.ends_with("is not known: no alerts are shown: read x"), "{unread}");
+    }
+
+    /// A link leads to what it was made of.
+    #[test]
+    fn there_and_back() {
+        for text in [
+            "",
+            "?kind=conflict&network=interface%3Deth0&text=a%26b&from=2d&to=1h&page=3",
+            "?from=last+tuesday",
+        ] {
+            let mut parameters = Parameters::parse(text.trim_start_matches('?')).unwrap();
+            let view = View::take(&mut parameters).unwrap();
+            assert_eq!(view.link(), format!("/happened{text}"));
+        }
+        let mut bad = Parameters::parse("kind=x").unwrap();
+        assert!(View::take(&mut bad).unwrap_err().why.contains("change, conflict, alert"));
+    }
+}
