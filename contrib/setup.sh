@@ -54,6 +54,9 @@ for purpose in "$@"; do
       need busybox command_exists busybox
       need chromium command_exists chromium
       need chromium-driver chromedriver --version
+      if [[ -n $(apt-cache show clickhouse-server 2>/dev/null) ]]; then
+        need clickhouse-server test -x /usr/sbin/clickhouse-server # of Debian 12; without it, its tests are skipped
+      fi
       need debootstrap command_exists debootstrap
       need fail2ban command_exists fail2ban-regex # no service
       need avahi-daemon test -x /usr/sbin/avahi-daemon
@@ -180,6 +183,28 @@ if [[ " $* " == *" lint "* ]]; then
       || rustup component add "${component#*:}" \
       || fail "cargo ${component%:*} is missing: rustup component add ${component#*:}"
   done
+fi
+
+# What checks the pages of aw-web for people who use a keyboard or a screen reader: a file of npm, checked by its hash. Without a
+# registry nothing fails: the test then reports that this part was not checked.
+if [[ " $* " == *" test "* ]]; then
+  axe=4.14.1 hash=1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b734f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5
+  file=target/axe-core/axe-$axe.min.js archive=axe-core-$axe.tgz
+  fetch_axe() {
+    if command -v npm; then timeout 120 npm pack --silent "axe-core@$axe"; else
+      curl -fsS --max-time 120 -o "$archive" "https://registry.npmjs.org/axe-core/-/$archive"
+    fi
+  }
+  if [[ ! -e $file ]]; then
+    directory=$(mktemp -d)
+    if (cd "$directory" && fetch_axe && sha512sum -c <<<"$hash  $archive" && tar -xzf "$archive" package/axe.min.js) >/dev/null 2>&1; then
+      mkdir -p "${file%/*}"
+      mv "$directory/package/axe.min.js" "$file"
+    else
+      echo "setup: axe-core $axe could not be fetched from npm: the pages of aw-web are not checked with it"
+    fi
+    rm -rf "$directory"
+  fi
 fi
 
 if [[ " $* " == *" lint "* || " $* " == *" test "* ]]; then

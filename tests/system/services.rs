@@ -406,7 +406,7 @@ fn programs_run_in_their_units() {
         command.args(["--mount", "--ipc", "--net", "sh", "-ec", &places, "sh"]);
         command.args(as_user(READS, "")).args(&filtered).arg(&path);
         let options = match name.as_str() {
-            "aw-routeros" | "aw-web" => "--verbose".into(),
+            "aw-routeros" => "--verbose".into(),
             _ => format!("--ring {} --owner {CAPTURES} --verbose", ring.name()),
         };
         command.args(machine.command_line(&unit, &options));
@@ -452,10 +452,9 @@ fn supervisor() {
                     ring.name()
                 )
             }
-            Some(line) if line.contains("aw-metrics") => {
+            Some(line) if line.contains("aw-metrics") || line.contains("aw-web") => {
                 format!("command={line} --ring {} --listen 0\n", ring.name())
             }
-            Some(line) if line.contains("aw-web") => format!("command={line} --listen 0\n"), // it reads no ring
             Some(line) if line.contains("aw-routeros") => format!("command={line}\n"),
             Some(line) => format!("command={line} --ring {}\n", ring.name()),
             None => format!("{line}\n"),

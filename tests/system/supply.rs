@@ -165,6 +165,15 @@ fn programs_without_a_spool_are_built_without_sqlite() {
     assert_eq!(with(false), ["aw-metrics", "aw-routeros", "aw-stdout", "aw-tracker", "collector"]);
     assert_eq!(
         with(true),
-        ["aw-alert", "aw-mqtt", "aw-mysql", "aw-query", "aw-sqlite", "aw-syslog", "aw-web"]
+        [
+            "aw-alert",
+            "aw-clickhouse",
+            "aw-mqtt",
+            "aw-mysql",
+            "aw-query",
+            "aw-sqlite",
+            "aw-syslog",
+            "aw-web"
+        ]
     );
 }

@@ -339,7 +339,8 @@ fn outputs_without_a_network() {
     check("aw-metrics --listen", &serves, (70, &[], "accept4"));
 }
 
-/// It serves a socket that listens, with an event loop; it opens none, and starts nothing.
+/// It serves a socket that listens, with an event loop; it opens none, and starts nothing. With --edit, it may also replace the file of
+/// names, whose owner stays.
 #[test]
 fn aw_web() {
     if no_strace() {
@@ -348,27 +349,41 @@ fn aw_web() {
     let (ring, history) = (Ring::new(), History::new());
     publish(&ring, 1..4);
     run(history.command(&ring, &["--once"])).ok();
-    let state = tempfile::tempdir().unwrap();
-    let command = aw_tests::web::command(history.database(), state.path(), &["-u", "root"]);
-    let mut traced = Traced::new(&command);
-    let server = traced.start();
-    let line = server.stderr.wait_for("serving http");
-    let port: u16 =
-        line.split("127.0.0.1:").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
-    let link = fs::read_to_string(state.path().join("aw-web.login")).unwrap();
-    let token = link.trim().rsplit('=').next().unwrap();
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let head = format!(
-        "GET /search?q=0000 HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
-    server.stop().ok();
+    let names = history.path().join("names");
+    fs::write(&names, "").unwrap();
+    let edit = ["--edit", "--names", names.to_str().unwrap()];
+    let path = "/mac/02:00:00:00:00:01/name";
     let calls = "accept4 epoll_ctl eventfd2 fallocate fchmod flock ftruncate mkdirat pwrite64 renameat unlinkat";
-    let filters = traced.filters("aw-web", SQLITE);
-    assert_may("aw-web", &filters[0], (94, &[], calls));
+    let with_edit = "accept4 epoll_ctl eventfd2 fallocate fchmod fchown flock ftruncate mkdirat pwrite64 renameat unlinkat";
+    for (options, request, status, may) in [
+        (&[][..], "GET /search?q=0000", "", (94, calls)),
+        (&edit, &*format!("POST {path}"), "303 ", (96, with_edit)),
+    ] {
+        let state = tempfile::tempdir().unwrap();
+        let options = [options, &["-u", "root", "--ring", ring.name()]].concat();
+        let command = aw_tests::web::command(history.database(), state.path(), &options);
+        let mut traced = Traced::new(&command);
+        let server = traced.start();
+        let line = server.stderr.wait_for("serving http");
+        let port: u16 =
+            line.split("127.0.0.1:").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+        let link = fs::read_to_string(state.path().join("aw-web.login")).unwrap();
+        let token = link.trim().rsplit('=').next().unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let body = if request.starts_with("POST") { "name=radio" } else { "" };
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        server.stop().ok();
+        let filters = traced.filters("aw-web", SQLITE);
+        assert_may("aw-web", &filters[0], (may.0, &[], may.1));
+    }
+    assert_eq!(fs::read_to_string(names).unwrap(), "02:00:00:00:00:01 radio\n");
 }
 
 #[test]

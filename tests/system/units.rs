@@ -5,6 +5,7 @@
 use aw_tests::debian::{Booted, Debian};
 use aw_tests::feed::FrameSender;
 use aw_tests::rig::wait_until;
+use aw_tests::web::name_radio;
 
 const VERSION: &str = "0.1.0";
 const ALL: [&str; 7] =
@@ -45,6 +46,7 @@ fn first_hour(debian: &Debian) {
     units.outputs();
     units.stops_are_no_failures();
     units.causes_are_shown();
+    units.an_editor_names_a_device();
     units.what_units_forbid();
     units.users_outside_the_group();
     units.switched_off();
@@ -229,6 +231,25 @@ impl Units<'_> {
         let said = self.journal("addrwatch-collector@veth0");
         assert!(said.contains("(move its lines to /etc/addrwatch/collector-veth0.conf)"), "{said}");
         self.booted.ask("rm /etc/default/*veth0; systemctl stop addrwatch-collector@veth0");
+    }
+
+    /// In the file of names that all programs read, which is all that the unit lets it write outside its own directory.
+    fn an_editor_names_a_device(&self) {
+        self.write("/etc/default/aw-web", "OPTIONS=--edit");
+        self.booted.ask("systemctl restart aw-web; aw-web --check");
+        let connect = "IO::Socket::INET->new(\"127.0.0.1:9715\")";
+        let answer = self.booted.ask(&name_radio(connect));
+        assert!(answer.contains("HTTP/1.1 303 See Other"), "{answer}");
+        let names =
+            self.booted.ask("cat /etc/addrwatch/names; stat -L -c '%U:%G %a' /etc/addrwatch/names");
+        assert!(names.ends_with("02:00:00:00:00:01 Radio\nroot:addrwatch 664\n"), "{names}");
+        let log = self.journal("aw-web");
+        assert!(
+            log.contains("token named 02:00:00:00:00:01 \"Radio\"")
+                && !log.contains("no device can be named"),
+            "{log}"
+        );
+        self.booted.ask("systemctl stop aw-web; rm /etc/default/aw-web");
     }
 
     fn what_units_forbid(&self) {

@@ -273,6 +273,47 @@ fn a_loss_is_logged_once() {
     assert_eq!(errors.matches(" 36 more events were overwritten").count(), 3, "{errors}");
 }
 
+/// A run of cron reports the end of a fault, though it does not last for the time that a service waits.
+#[test]
+fn a_run_that_ends_at_once_reports_the_end_of_a_fault() {
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let mut collector = Run::start(reading_collector(&ring, &["-q", "--max-rate", "10"]));
+    let mut stdin = collector.stdin.take().unwrap();
+    stdin.write_all(&numbered_capture(1..10_000)[..60_000]).unwrap();
+    wait_until("there is a ring", || ring.path().exists());
+    let track = || {
+        let mut command = tracker(ring.name(), directory.path());
+        command.args(["--once", "--log-dir"]).arg(directory.path());
+        run(command).ok();
+    };
+    // An earlier run reported a fault of an interface that the collector captures no longer.
+    let path = directory.path().join(".state/aw-tracker.faults");
+    wait_until("an earlier run stored faults", || {
+        track();
+        path.exists()
+    });
+    let faults = fs::read_to_string(&path).unwrap();
+    let mut faults: serde_json::Value = serde_json::from_str(&faults).unwrap();
+    let long_ago = 1_700_000_000;
+    faults[format!("down {} eth1", ring.name())] = serde_json::json!({
+        "generation": 0,
+        "episode": {
+            "count": 0, "reported": 0, "reported_at": long_ago, "began": long_ago,
+            "count_before": 0, "last": long_ago, "quiet": 10
+        }
+    });
+    fs::write(&path, faults.to_string()).unwrap();
+    let over = "over: the collector captures no longer on interface eth1, after ";
+    wait_until("a run reports the end", || {
+        track();
+        let files = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut errors = files.filter(|file| file.to_str().unwrap().contains("macupd_error"));
+        errors.any(|file| fs::read_to_string(file).unwrap().contains(over))
+    });
+    collector.kill();
+    drop(stdin);
+}
+
 /// Files of macupd_tracker, with an incomplete row that a crash left: read, reported, and continued.
 #[test]
 fn files_of_macupd_tracker_are_read() {

@@ -198,7 +198,8 @@ fn main() -> ExitCode {
         let show_ring = options.rings.rings.len() > 1;
         let is_named = options.names.as_deref().is_some_and(|path| path != Path::new("/dev/null"));
         let names = DeviceFile { names, is_named };
-        MqttSink::new(broker, memory, devices, topics, names, show_ring).map_err(Fault::into_error)
+        let how = (show_ring, options.rings.once);
+        MqttSink::new(broker, memory, devices, topics, names, how).map_err(Fault::into_error)
     })
 }
 

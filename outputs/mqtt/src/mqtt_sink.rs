@@ -89,9 +89,9 @@ impl MqttSink {
         mut devices: NamedDevices,
         topics: Topics,
         names: DeviceFile,
-        show_ring: bool,
+        (show_ring, once): (bool, bool),
     ) -> SinkResult<MqttSink> {
-        let faults = memory.faults()?;
+        let faults = memory.faults()?.at_once(once);
         let (now, published) = (UnixTime::now().seconds(), retained(&mut memory)?);
         for mac in devices.all().collect::<Vec<_>>() {
             if !published.contains_key(&topics.device(mac)) {
@@ -338,7 +338,9 @@ impl Sink for MqttSink {
         if !matches!(event.kind, EventKind::ConfigChange(_)) {
             let now = UnixTime::now().seconds();
             let network = self.prefix(entry.ring) + &network_of(event);
-            self.devices.seen(event.mac, Sighting::new(event, network), now);
+            if let Some(sighting) = Sighting::new(event, network) {
+                self.devices.seen(event.mac, sighting, now);
+            }
         }
         for alert in alerts.iter().filter(|alert| !NOT_PUBLISHED.contains(&alert.kind)) {
             let messages = self.messages_of(entry, alert);

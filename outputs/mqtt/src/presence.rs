@@ -64,14 +64,18 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    pub fn new(event: &Event, network: String) -> Sighting {
+    /// None of a lease: a forged one would make a device present that is not there.
+    pub fn new(event: &Event, network: String) -> Option<Sighting> {
+        let evidence = event.kind.evidence();
+        if evidence == Evidence::Lease {
+            return None;
+        }
         // The time of a clock that was not set is no time at which the device was seen.
         let time = if event.time.is_plausible() { event.time.seconds() } else { 0 };
-        // A probe only asks whether another device has the address, and a lease was not used yet.
-        let evidence = event.kind.evidence();
+        // A probe only asks whether another device has the address.
         let no_claim = evidence == Evidence::Probe || !evidence.is_pairing();
         let ip = Some(event.ip()).filter(|ip| !no_claim && !ip.is_unspecified());
-        Sighting { time, ip, network: Some(network), claimed: time }
+        Some(Sighting { time, ip, network: Some(network), claimed: time })
     }
 
     /// Replaces what `newer` knows better. An IPv6 address replaces an IPv4 address only if that was not claimed for
@@ -305,6 +309,8 @@ fn is_one_clock(one: i64, other: i64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn at(time: i64) -> Sighting {
@@ -313,6 +319,31 @@ mod tests {
 
     fn claim(time: i64, ip: &str, network: &str) -> Sighting {
         Sighting { ip: ip.parse().ok(), network: Some(network.into()), ..at(time) }
+    }
+
+    /// A forged lease keeps no device at home, moves none and gives none an address.
+    #[test]
+    fn a_lease_is_no_sighting() {
+        use shm_layout::{Kind, Origin, VlanId};
+        let mac = MacAddr::new([2; 6]);
+        let event = |origin| Event {
+            time: UnixTime::new(1_800_000_000, 0),
+            address: Ipv4Addr::new(10, 0, 0, 7).to_ipv6_mapped(),
+            interface: "eth0".parse().unwrap(),
+            mac,
+            source: mac,
+            vlan: VlanId::NONE,
+            outer_vlan: VlanId::NONE,
+            kind: Kind::Pairing(origin),
+            router: Ipv4Addr::UNSPECIFIED,
+        };
+        let sighting = |origin| Sighting::new(&event(origin), "eth0".into());
+        for origin in [Origin::DhcpAck, Origin::AddressRegistration] {
+            assert_eq!(sighting(origin), None);
+        }
+        let seen = sighting(Origin::ArpRequest).unwrap();
+        assert_eq!((seen.time, seen.ip), (1_800_000_000, "10.0.0.7".parse().ok()));
+        assert_eq!(sighting(Origin::ArpProbe).unwrap().ip, None);
     }
 
     /// The address is the one that people know the device by, and a probe is no claim.

@@ -123,6 +123,10 @@ impl DayLog {
         names: &DeviceNames,
         limit: usize,
     ) -> RowChange {
+        // It shows no device: a host that poses as a server or relay sends one for any MAC.
+        if evidence == Evidence::Lease {
+            return RowChange::NoClaim;
+        }
         // A claim makes a row. An answer that names the address only continues one, also over midnight: it may come from a
         // device that forwards for the owner, whose claim is perhaps in no log of today yet.
         let may_begin = match evidence {

@@ -64,7 +64,8 @@ fn track(mut options: Options) -> ExitCode {
     }
     run(NAME, rings, &plan, || {
         tracking.report_ignored_keys()?;
-        let faults = FaultFile::open(&rings.state_path(), NAME);
+        let (file, faults) = FaultFile::open(&rings.state_path(), NAME);
+        let faults = (file, faults.at_once(rings.once));
         TrackerSink::open(tracking, &rings.rings, listener, faults)
     })
 }

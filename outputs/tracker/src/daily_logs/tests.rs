@@ -186,6 +186,28 @@ fn a_configuration_change_is_not_a_device() {
     );
 }
 
+/// A forged lease is no alert, makes no row, and makes no device active in an hour in which it was off.
+#[test]
+fn a_lease_is_no_sighting() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T08:10:00Z");
+    simulation.see(1);
+    simulation.wait(3600);
+    for origin in [Origin::DhcpAck, Origin::AddressRegistration] {
+        for mac in 1..100 {
+            let kind = Kind::Pairing(origin);
+            simulation.receive(&Event { kind, ..event(mac, simulation.clocks.system) });
+        }
+    }
+    simulation.wait(3600);
+    assert_eq!(simulation.alerts, "");
+    assert_eq!(simulation.files[&date("2026-11-22")].lines().count(), 2);
+    assert_eq!(simulation.hours("2026-11-22", 1), "........1...............");
+    // It claims the address later.
+    simulation.see(2);
+    simulation.wait(1);
+    assert_eq!(simulation.alerts.lines().count(), 1);
+}
+
 #[test]
 fn first_sightings_in_an_hour_are_written_within_a_second_and_together() {
     let mut simulation = Simulation::new("UTC", "2026-11-22T08:10:00Z");
