@@ -124,7 +124,7 @@ fn errors_name_the_file_and_the_line() {
     let of_main = fault("routeros.toml", &MAIN.replace("interval = 600", "interval = true"));
     assert!(
         of_main.contains(
-            "routeros.toml: line 12: interval: must be a whole number of seconds, not true"
+            "routeros.toml: line 12: interval: must be a number of seconds, or a time such as \"10m\", not true"
         ),
         "{of_main}"
     );
