@@ -177,7 +177,8 @@ fn a_million_places() {
     publish(&ring, 1..2);
     let output = history.start(&ring, &[]);
     wait_until("they are deleted", || {
-        history.value::<i64>("SELECT count(*) FROM place") == Some(2)
+        // Counting a million rows all the time would take the time that deleting them needs.
+        history.value::<i64>("SELECT count(*) FROM (SELECT 1 FROM place LIMIT 3)") == Some(2)
     });
     output.stop().ok();
 }

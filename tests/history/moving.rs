@@ -525,7 +525,9 @@ fn a_file_of_addrwatch_that_only_root_may_read() {
     let row = (1_700_000_000, "eth0".into(), 0, "02:00:00:00:00:01".into(), "10.1.2.3".into(), 0);
     aw_tests::history::addrwatch_database(&old, [row]);
     fs::set_permissions(&old, Permissions::from_mode(0o600)).unwrap();
-    chown(history.path(), Some(65534), None).unwrap();
+    for directory in [history.path(), history.database().parent().unwrap()] {
+        chown(directory, Some(65534), None).unwrap();
+    }
     let import = |file: &Path| {
         let mut command = program("aw-sqlite", &["-u", "65534", "--database"]);
         command.arg(history.database()).arg("import").arg(file);

@@ -265,7 +265,7 @@ fn in_a_browser() {
         ["192.0.2.7 br0", "2001:db8::7 br0"]
     );
     assert_eq!(texts(&mut browser, ".t summary"), ["30 earlier", "days before"]);
-    assert_eq!(texts(&mut browser, ".t details li").len(), 30);
+    assert_eq!(texts(&mut browser, ".t details li").len(), 30 + 7, "addresses, and days");
     for (selector, number) in [("script", 1), ("img", 0), ("h1", 1), ("table", 1), ("details", 2)] {
         assert_eq!(texts(&mut browser, selector).len(), number, "{selector}");
     }
