@@ -127,8 +127,8 @@ pub fn read(
 }
 
 impl<'a> Options<'a> {
-    /// Reads options up to their end (RFC 2132, 2). Of a text that is in several parts, the first one is read (RFC 3396); a
-    /// second value of any other is refused, because hosts differ in which one they take.
+    /// Reads options up to their end (RFC 2132, 2). Of a text, or a list of addresses, that is in several parts, the first one
+    /// is read (RFC 3396); a second value of any other is refused, because hosts differ in which one they take.
     fn read(&mut self, mut bytes: &'a [u8]) -> Result<(), NameCounter> {
         while let [code, rest @ ..] = bytes {
             bytes = match (code, rest) {

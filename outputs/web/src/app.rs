@@ -12,15 +12,18 @@ use aw_service::{Error, info, plain, warn};
 use axum::{
     extract::{FromRef, FromRequestParts},
     http::{Uri, request::Parts},
+    response::Response,
 };
 use jiff::tz::TimeZone;
 
 use crate::{
     asker::{Asker, Queue},
     attempts::Attempts,
+    download::Download,
     live::Live,
     local_path::local_path,
     log_gate::LogGate,
+    pages::FILE_ROWS,
     parameters::Parameters,
     problem::Problem,
     records::Records,
@@ -187,6 +190,18 @@ impl Visit {
     /// The answer to a question, with times in the zone of the viewer.
     pub async fn ask(&self, question: Question, limit: usize) -> Result<Answer, Problem> {
         self.app.asker.ask_in(question, limit, &self.zone).await
+    }
+
+    /// The answer as a file of this name, with times in the zone of the server.
+    pub async fn file(
+        &self,
+        question: Question,
+        file: Download,
+        name: &str,
+    ) -> Result<Response, Problem> {
+        let asker = &self.app.asker;
+        let answer = asker.ask(question, FILE_ROWS).await?;
+        file.file(name, answer, &asker.zone)
     }
 }
 

@@ -55,7 +55,7 @@ counters! {
     RedirectTarget "redirect_target"
     /// Not the form of a DNS message: names that do not end, counts that do not fit (RFC 6762, 18).
     MdnsForm "mdns_form"
-    /// Multicast DNS that does not come from port 5353 or not from this link (RFC 6762, 6 and 11).
+    /// Multicast DNS that does not come from port 5353 (RFC 6762, 6).
     MdnsSource "mdns_source"
     /// Multicast DNS about other addresses than the packet's source only: of a reflector, or of a host about its other ones.
     MdnsOther "mdns_other"

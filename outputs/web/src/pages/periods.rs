@@ -13,7 +13,7 @@ use crate::{
     app::Visit,
     display::{self, device_link, encoded, time_parameter},
     download::{self, Download},
-    pages::{self, FILE_ROWS, Frame, ROWS, remarks::remarks, who::network},
+    pages::{self, Frame, ROWS, remarks::remarks, who::network},
     parameters::{parse_ip, parse_mac},
     problem::Problem,
     timeline::{Span, Timeline, Window, Zoom},
@@ -151,10 +151,9 @@ impl Subject {
         visit: &Visit,
         file: Option<Download>,
     ) -> Result<Result<Answer, Response>, Problem> {
-        let asker = &visit.app.asker;
         let Some(file) = file else { return visit.ask(self.question, ROWS).await.map(Ok) };
-        let answer = asker.ask(self.question, FILE_ROWS).await?;
-        file.file(&download::name(self.kind, &self.heading), answer, &asker.zone).map(Err)
+        let name = download::name(self.kind, &self.heading);
+        visit.file(self.question, file, &name).await.map(Err)
     }
 
     /// The permanent link, with the times of the picture.

@@ -12,7 +12,7 @@ use crate::{
     display::{self, device_link, encoded, time_parameter},
     download::{self, Download},
     pages::{
-        self, FILE_ROWS, Frame, ROWS,
+        self, Frame, ROWS,
         periods::Picture,
         remarks::remarks,
         who::{meaning, network, seen},
@@ -64,9 +64,7 @@ pub async fn whereabouts(mut visit: Visit) -> Result<Response, Problem> {
     visit.parameters.finish()?;
     let question = Question::MacAt(mac, at);
     if let Some(file) = file {
-        let asker = &visit.app.asker;
-        let answer = asker.ask(question, FILE_ROWS).await?;
-        return file.file(&download::name("where", &mac), answer, &asker.zone);
+        return visit.file(question, file, &download::name("where", &mac)).await;
     }
     let answer = visit.ask(question, ROWS).await?;
     let window = Window::around(at, Zoom::Day);

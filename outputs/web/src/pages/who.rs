@@ -12,7 +12,7 @@ use crate::{
     app::Visit,
     display::{self, device_link, encoded, time_parameter},
     download::{self, Download},
-    pages::{self, FILE_ROWS, Frame, ROWS, periods::Picture, remarks::remarks},
+    pages::{self, Frame, ROWS, periods::Picture, remarks::remarks},
     problem::Problem,
     timeline::{Window, Zoom},
 };
@@ -77,9 +77,7 @@ pub async fn who(mut visit: Visit) -> Result<Response, Problem> {
     visit.parameters.finish()?;
     let question = Question::Who(ip, at);
     if let Some(file) = file {
-        let asker = &visit.app.asker;
-        let answer = asker.ask(question, FILE_ROWS).await?;
-        return file.file(&download::name("who", &ip), answer, &asker.zone);
+        return visit.file(question, file, &download::name("who", &ip)).await;
     }
     let answer = visit.ask(question, ROWS).await?;
     let window = Window::around(at, Zoom::Day);
