@@ -11,11 +11,13 @@ use aw_tests::rig::{Run, program, run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::sample;
 use aw_tests::server::{Server, free_port};
+use flate2::read::GzDecoder;
 use rustix::process::Signal;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
@@ -142,28 +144,28 @@ fn servers_are_tried_in_turn() {
 /// What a server receives: the address of each insert, and its rows.
 type Inserts = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
-/// A server of a release that knows tokens. It takes every insert; answers get lost until the switch is set.
-fn server_that_loses_answers() -> (String, Inserts, Arc<AtomicBool>) {
+/// A server of a release that knows tokens. It takes every insert, and answers with this text, or closes the connection.
+fn server_that_answers(
+    text: impl Fn() -> Option<&'static str> + Send + 'static,
+) -> (String, Inserts) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (inserts, answers) = (Inserts::default(), Arc::<AtomicBool>::default());
-    let (taken, is_answering) = (Arc::clone(&inserts), Arc::clone(&answers));
+    let inserts = Inserts::default();
+    let taken = Arc::clone(&inserts);
     spawn(move || {
         for stream in listener.incoming().flatten() {
             let Some((target, body)) = request(&stream) else { continue };
             let mut answer = "24.8.4.13\n";
             if target.contains("INSERT") {
                 taken.lock().unwrap().push((target, body));
-                if !is_answering.load(Relaxed) {
-                    continue; // and closed
-                }
-                answer = "";
+                let Some(text) = text() else { continue };
+                answer = text;
             }
             let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:";
             let _ = write!(&stream, "{head} {}\r\n\r\n{answer}", answer.len());
         }
     });
-    (url, inserts, answers)
+    (url, inserts)
 }
 
 fn request(mut stream: &TcpStream) -> Option<(String, Vec<u8>)> {
@@ -177,7 +179,12 @@ fn request(mut stream: &TcpStream) -> Option<(String, Vec<u8>)> {
         let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or(0);
         if bytes.len() >= end + 4 + length {
             let first = String::from_utf8_lossy(&bytes[..end]).lines().next()?.to_owned();
-            return Some((first, bytes.split_off(end + 4)));
+            let (body, mut rows) = (bytes.split_off(end + 4), Vec::new());
+            if !body.is_empty() {
+                assert!(head.contains("content-encoding: gzip"), "{head}");
+                GzDecoder::new(&body[..]).read_to_end(&mut rows).unwrap();
+            }
+            return Some((first, rows));
         }
     }
 }
@@ -186,17 +193,11 @@ fn request(mut stream: &TcpStream) -> Option<(String, Vec<u8>)> {
 /// the collector has published more; and what follows is another batch.
 #[test]
 fn a_resend_is_the_same_batch() {
-    let ring = Ring::new();
-    let (url, inserts, answers) = server_that_loses_answers();
+    let (ring, answers) = (Ring::new(), Arc::<AtomicBool>::default());
+    let is_answering = Arc::clone(&answers);
+    let (url, inserts) = server_that_answers(move || is_answering.load(Relaxed).then_some(""));
     let state = tempfile::tempdir().unwrap();
-    let start = || {
-        let mut command = program("aw-clickhouse", &["--ring", ring.name(), "--server", &url]);
-        command.args(["--every", "1s", "--state-dir"]).arg(state.path());
-        if rustix::process::geteuid().is_root() {
-            command.args(["-u", "0"]);
-        }
-        Run::start(command)
-    };
+    let start = || output_to(&url, &ring, state.path());
     publish(&ring, 1..101);
     let output = start();
     output.stderr.wait_for("queueing events in");
@@ -216,6 +217,40 @@ fn a_resend_is_the_same_batch() {
     assert!(inserts[before + 1..].iter().all(|insert| *insert != inserts[0]), "{before}");
     let token = "&insert_deduplication_token=";
     assert!(inserts.iter().all(|(target, _)| target.contains(token)), "{:?}", inserts[0].0);
+}
+
+/// `aw-clickhouse` on this ring, with this server.
+fn output_to(url: &str, ring: &Ring, state: &Path) -> Run {
+    let mut command = program("aw-clickhouse", &["--ring", ring.name(), "--server", url]);
+    command.args(["--every", "1s", "--state-dir"]).arg(state);
+    if rustix::process::geteuid().is_root() {
+        command.args(["-u", "0"]);
+    }
+    Run::start(command)
+}
+
+/// A success with a page, as of a portal or a proxy, confirms nothing.
+#[test]
+fn an_answer_that_is_none() {
+    let (ring, is_server) = (Ring::new(), Arc::<AtomicBool>::default());
+    let confirms = Arc::clone(&is_server);
+    let (url, inserts) = server_that_answers(move || match confirms.load(Relaxed) {
+        true => Some(""),
+        false => Some("<h1>Welcome</h1>"),
+    });
+    let state = tempfile::tempdir().unwrap();
+    publish(&ring, 1..11);
+    let output = output_to(&url, &ring, state.path());
+    let message = output.stderr.wait_for("queueing events in");
+    assert!(
+        message.contains("\"<h1>Welcome</h1>\" (correct --server: the port of HTTP)"),
+        "{message}"
+    );
+    is_server.store(true, Relaxed);
+    output.stderr.wait_for("the destination is back");
+    output.stop().ok();
+    let inserts = inserts.lock().unwrap();
+    assert!(inserts.len() > 1 && inserts.iter().all(|insert| *insert == inserts[0]));
 }
 
 /// Faults that an administrator can mend, with what to do.

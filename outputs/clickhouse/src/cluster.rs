@@ -4,7 +4,7 @@
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
-    io::Read,
+    io::{Read, Write},
     path::PathBuf,
     str::FromStr,
     time::Duration,
@@ -14,6 +14,7 @@ use aw_notify::{http, is_local_host, read_secret};
 use aw_output::{Access, HostPort};
 use aw_peer::guarded;
 use aw_service::Secret;
+use flate2::{Compression, write::GzEncoder};
 use form_urlencoded::Serializer;
 use ureq::Agent;
 
@@ -160,7 +161,15 @@ impl Cluster {
                 // Such a server would not pass a batch that it recognizes to views, also if these did not get it before.
                 false => settings.push(("insert_deduplicate", "0")),
             }
-            cluster.request(&settings, rows).map(drop)
+            let answer = cluster.request(&settings, rows)?;
+            // A proxy or a portal may answer in place of the server.
+            match answer.is_empty() {
+                true => Ok(()),
+                false => Err(Failure::Next(format!(
+                    "its answer to an insert is no answer of ClickHouse: \"{}\" (correct --server: the port of HTTP)",
+                    http::one_line(&answer)
+                ))),
+            }
         })
     }
 
@@ -241,6 +250,10 @@ impl Cluster {
         let address = format!("{url}/?{}", query.finish());
         let password = self.password().map_err(Failure::All)?;
         let mut request = self.agent.post(&address);
+        let body = compressed(body);
+        if !body.is_empty() {
+            request = request.header("Content-Encoding", "gzip");
+        }
         if let Some(login) = &self.options.login {
             request = request.header("X-ClickHouse-User", &login.name);
             if let Some(password) = &password {
@@ -252,7 +265,7 @@ impl Cluster {
             None => text,
         };
         let exchange = || {
-            let response = request.send(body).map_err(|error| {
+            let response = request.send(&body[..]).map_err(|error| {
                 let why = hide(http::why_with(&error, LIMIT, "--server", "--ca-file"));
                 match error {
                     ureq::Error::Timeout(_) => Failure::Slow(why),
@@ -283,6 +296,16 @@ impl Cluster {
             None => Ok(login.password.clone()),
         }
     }
+}
+
+/// Rows of one batch resemble each other: the uplink of a site carries a fraction of them.
+fn compressed(rows: &[u8]) -> Vec<u8> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let written = encoder.write_all(rows).and_then(|()| encoder.finish());
+    written.expect("memory takes all")
 }
 
 #[cfg(test)]

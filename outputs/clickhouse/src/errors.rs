@@ -65,6 +65,9 @@ impl ServerError {
             code if NO_SUCH_COLUMN.contains(&code) => {
                 "the table is not one of this release: compare it with aw-clickhouse schema".into()
             }
+            TOO_MANY_PARTS if self.message.contains("partitions for single INSERT") => {
+                "the batch has events of more than a hundred months, as after a wrong clock: raise max_partitions_per_insert_block of the user's profile".into()
+            }
             TOO_MANY_PARTS => {
                 "the server merges more slowly than sensors insert: raise --every of all sensors"
                     .into()
@@ -104,5 +107,8 @@ mod tests {
         let parts = "Code: 252, e.displayText() = DB::Exception: Too many parts (300). Merges are processing significantly slower than inserts., e.what() = DB::Exception";
         let parts = ServerError::of("500", parts);
         assert!(parts.with_remedy("x").contains("raise --every") && parts.is_of_this_server());
+        let months = "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 100). The limit is controlled by 'max_partitions_per_insert_block' setting. (TOO_MANY_PARTS)";
+        let months = ServerError::of("500", months).with_remedy("x");
+        assert!(months.ends_with("(the batch has events of more than a hundred months, as after a wrong clock: raise max_partitions_per_insert_block of the user's profile)"), "{months}");
     }
 }

@@ -20,12 +20,14 @@ use crate::{
     state::{open_in, state_error},
 };
 
+/// No temporary file: a confined output writes nowhere but into its directory.
 const SCHEMA: &str = "
     PRAGMA auto_vacuum = incremental;
     PRAGMA locking_mode = exclusive;
     PRAGMA journal_mode = wal;
     PRAGMA synchronous = full;
     PRAGMA journal_size_limit = 1048576;
+    PRAGMA temp_store = memory;
     CREATE TABLE IF NOT EXISTS ring (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
         generation INTEGER, began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);
@@ -279,8 +281,8 @@ impl Spool {
         read().map_err(|error| self.error(error))
     }
 
-    /// Stores a batch before it is sent; there is no other one. [`Fault::Down`]: the disk is too full.
-    pub fn keep_batch(&mut self, batch: &KeptBatch) -> Result<(), Fault> {
+    /// Stores a batch before it is sent; there is no other one. Without room it is sent all the same, and not kept.
+    pub fn keep_batch(&mut self, batch: &KeptBatch) -> Result<(), Error> {
         let mut store = || -> rusqlite::Result<()> {
             let transaction = self.database.transaction()?;
             transaction.execute("DELETE FROM batch", [])?;
@@ -296,13 +298,10 @@ impl Spool {
             drop(insert_row);
             transaction.commit()
         };
-        store().map_err(|error| {
-            let full = is_full(&error);
-            match self.error(error) {
-                Error::Failed(why) if full => Fault::Down(why),
-                error => error.into(),
-            }
-        })
+        match store() {
+            Err(error) if !is_full(&error) => Err(self.error(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether it contains a restart of a ring's checkpoint.

@@ -197,7 +197,8 @@ impl<S: Sink> Delivery<'_, S> {
         }
         self.pending_since = Some(Instant::now());
         if self.plan.keeps_batches && !outage.down.is_present() {
-            return Ok(()); // the sink gets them without it
+            outage.retry_at = Instant::now(); // the sink gets them without it, also before the interval is over
+            return Ok(());
         }
         // Reported once for each outage, even if there is room for a while.
         outage.overflow.begins(full(spool));

@@ -237,6 +237,25 @@ fn a_ring_that_cannot_wait_makes_no_batch() {
     assert_eq!(sink.sent, [vec![0], vec![1, 2]]);
 }
 
+/// A ring that cannot wait, and a spool without room: the sink gets the events, although the interval is not over.
+#[test]
+fn a_full_spool_waits_for_no_interval() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan =
+        Plan { interval: Duration::from_secs(3_600), keeps_batches: true, ..Plan::default() };
+    let mut sink = Fragile::default();
+    let (mut delivery, _) = open(&mut sink, &plan, directory.path());
+    delivery.files.spool.as_ref().unwrap().have_room(false);
+    let events: Vec<u64> = (0..).filter(|sequence| is_event(*sequence)).take(500).collect();
+    for sequence in &events {
+        delivery.take(0, item(*sequence)).unwrap();
+    }
+    delivery.hurry().unwrap();
+    while delivery.work(true, false).unwrap() {}
+    drop(delivery);
+    assert_eq!(sink.rows, events);
+}
+
 /// After a kill, a batch is sent again as it was, whatever the collector has published meanwhile, and with the same host.
 #[test]
 fn a_batch_survives_a_kill() {

@@ -21,6 +21,31 @@ impl Spool {
         };
         self.database.execute_batch(statement).unwrap();
     }
+
+    /// Whether there are free pages, as on a disk that is not full.
+    pub(crate) fn have_room(&self, room: bool) {
+        let pages = if room { 256 } else { 1 }; // not less than there are
+        self.database.pragma_update(None, "max_page_count", pages).unwrap();
+    }
+}
+
+/// A batch of so many collectors that a full spool has no room for it is sent, and not kept.
+#[test]
+fn a_batch_without_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(directory.path(), "aw-test", 1 << 20, true).unwrap();
+    spool.append(&[(&name("/a"), item(1, 0, event()))], &[]).unwrap();
+    let hosts = (0..1000).map(|at| (name("/a"), at, "a-long-name-of-a-host".to_owned())).collect();
+    let mut batch = KeptBatch { last: 1, hosts };
+    spool.have_room(false);
+    spool.keep_batch(&batch).unwrap();
+    assert_eq!(spool.kept_batch().unwrap(), None);
+    spool.have_room(true);
+    spool.keep_batch(&batch).unwrap();
+    batch.hosts.sort();
+    let mut kept = spool.kept_batch().unwrap().unwrap();
+    kept.hosts.sort();
+    assert_eq!(kept, batch);
 }
 
 fn name(ring: &str) -> RingName {
