@@ -1,6 +1,6 @@
 //! A network interface: choosing it, opening it with libpcap, its state and its drops.
 
-use std::{env, fs, io, path::Path};
+use std::{env, fs, io};
 
 use pcap::{Activated, Active, BpfProgram, Capture, Device, Precision};
 use rustix::net::{
@@ -314,12 +314,8 @@ pub fn explain(error: &pcap::Error) -> String {
 
 /// A unit of the collector that runs: it has a control group.
 fn running_service() -> Option<String> {
-    let inside = |group: &Path| fs::read_dir(group).into_iter().flatten().flatten();
-    let top = || inside(Path::new("/sys/fs/cgroup/system.slice"));
-    let slices = top().filter(|group| group.file_name().to_string_lossy().ends_with(".slice"));
-    let units = slices.flat_map(|slice| inside(&slice.path())).chain(top());
-    units.filter_map(|group| group.file_name().into_string().ok()).find_map(|name| {
-        let unit = name.strip_suffix(".service")?;
+    aw_service::services().find_map(|group| {
+        let unit = group.file_stem()?.to_str()?;
         unit.starts_with("addrwatch-collector@").then(|| unit.to_owned())
     })
 }

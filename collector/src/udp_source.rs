@@ -9,6 +9,7 @@ use std::{
         fd::{AsFd, BorrowedFd},
         linux::fs::MetadataExt,
     },
+    time::{Duration, Instant},
 };
 
 use aw_service::{PortKind, listen_fault};
@@ -98,8 +99,10 @@ pub struct UdpSource {
     drops: Option<DropCount>,
     /// Drops that were not logged yet.
     pub unlogged_drops: u64,
-    /// The senders whose datagrams are refused, and why: logged once for each.
-    refused: Vec<(IpAddr, Counter)>,
+    /// The senders that are not allowed.
+    strangers: NamedSenders,
+    /// The senders of lines that are no reports.
+    malformed: NamedSenders,
 }
 
 /// The options that name addresses to receive datagrams at, with the addresses.
@@ -188,7 +191,8 @@ impl UdpSource {
             room,
             drops,
             unlogged_drops: 0,
-            refused: Vec::new(),
+            strangers: NamedSenders::default(),
+            malformed: NamedSenders::default(),
         })
     }
 
@@ -224,7 +228,7 @@ impl UdpSource {
             let allowed = self.allowed.allow(sender);
             if !allowed {
                 let (title, option) = (self.protocol.title(), self.protocol.sender_option());
-                warn_once(&mut self.refused, (sender, Counter::MacupdSender), || {
+                self.strangers.warn(sender, || {
                     format!(
                         "{sender} sends to the port for {title}, and is not allowed: nothing of it is used ({option} {sender} allows it)"
                     )
@@ -233,7 +237,7 @@ impl UdpSource {
             match (self.protocol, sender) {
                 (Protocol::Macupd, IpAddr::V4(router)) if allowed => {
                     if let Some(line) = report(&source, datagram, router, pipeline) {
-                        warn_once(&mut self.refused, (sender, Counter::MacupdMalformed), || {
+                        self.malformed.warn(sender, || {
                             format!(
                                 "{sender} sends lines that are no MACupd reports, such as {line:?} (a report is one line: a number, and then a line of the router's /proc/net/arp)"
                             )
@@ -262,19 +266,32 @@ impl UdpSource {
     }
 }
 
-/// Senders of which a refusal is logged: who forges addresses fills no log.
-const MAX_REFUSED: usize = 16;
+/// Senders that are named a day, for each reason: a host that forges addresses fills no log.
+const MAX_NAMED: usize = 16;
+const DAY: Duration = Duration::from_secs(86_400);
 /// Characters of a line that a message shows.
 const MAX_SHOWN: usize = 100;
 
-fn warn_once(
-    known: &mut Vec<(IpAddr, Counter)>,
-    refused: (IpAddr, Counter),
-    text: impl FnOnce() -> String,
-) {
-    if known.len() < MAX_REFUSED && !known.contains(&refused) {
-        known.push(refused);
+/// The senders that a message named, for one reason: each is named once a day, so that others get their turn.
+#[derive(Default)]
+struct NamedSenders {
+    senders: Vec<IpAddr>,
+    since: Option<Instant>,
+}
+
+impl NamedSenders {
+    fn warn(&mut self, sender: IpAddr, text: impl FnOnce() -> String) {
+        if self.since.is_none_or(|since| since.elapsed() >= DAY) {
+            *self = NamedSenders { senders: Vec::new(), since: Some(Instant::now()) };
+        }
+        if self.senders.len() >= MAX_NAMED || self.senders.contains(&sender) {
+            return;
+        }
+        self.senders.push(sender);
         warn(text());
+        if self.senders.len() == MAX_NAMED {
+            warn("more such senders are counted, and not named for a day (collector --stats)");
+        }
     }
 }
 
@@ -285,7 +302,11 @@ fn report(
     router: Ipv4Addr,
     pipeline: &mut Pipeline,
 ) -> Option<String> {
-    let shown = |line: &[u8]| String::from_utf8_lossy(line).chars().take(MAX_SHOWN).collect();
+    // A character has at most four bytes.
+    let shown = |line: &[u8]| {
+        let line = &line[..line.len().min(4 * MAX_SHOWN)];
+        String::from_utf8_lossy(line).chars().take(MAX_SHOWN).collect()
+    };
     if datagram.len() > MAX_LENGTH {
         pipeline.process_report(source.counters, Err(Counter::MacupdMalformed));
         return Some(shown(datagram));

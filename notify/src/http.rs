@@ -94,7 +94,7 @@ pub fn one_line(text: &str) -> String {
 pub(crate) const MAX_PEM: u64 = 4 << 20;
 
 fn client_certificate((certificate, key): (&Path, &Path)) -> Result<ClientCert, String> {
-    let private = PrivateKey::from_pem(&read_pem(key)?)
+    let private = PrivateKey::from_pem(&read_pem(key, FileKind::Secret)?)
         .map_err(|error| format!("read {}: {error}", key.display()))?;
     Ok(ClientCert::new_with_certs(&certificates(certificate)?, private))
 }
@@ -110,8 +110,8 @@ fn root_certificates(ca_file: Option<&Path>) -> Result<RootCerts, String> {
     certificates(path).map(RootCerts::from)
 }
 
-fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
-    read_file(path, FileKind::Settings, MAX_PEM)
+fn read_pem(path: &Path, kind: FileKind) -> Result<Vec<u8>, String> {
+    read_file(path, kind, MAX_PEM)
         .map_err(|error| format!("read {}: {}", path.display(), cause(&error)))
 }
 
@@ -120,7 +120,8 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
         Ok(PemItem::Certificate(one)) => Some(one),
         _ => None,
     };
-    let found: Vec<_> = parse_pem(&read_pem(path)?).filter_map(certificate).collect();
+    let found: Vec<_> =
+        parse_pem(&read_pem(path, FileKind::Settings)?).filter_map(certificate).collect();
     match found.is_empty() {
         true => Err(format!("{}: no PEM certificate in this file", path.display())),
         false => Ok(found),

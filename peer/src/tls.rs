@@ -77,7 +77,7 @@ pub fn client_config(
     let Some((certificate, key)) = identity else {
         return Ok(Arc::new(config.with_no_client_auth()));
     };
-    let private = PrivateKeyDer::from_pem_slice(&read(key)?)
+    let private = PrivateKeyDer::from_pem_slice(&read(key, FileKind::Secret)?)
         .map_err(|error| format!("read {}: {error}", key.display()))?;
     let config = config.with_client_auth_cert(certificates(certificate)?, private);
     config.map(Arc::new).map_err(|error| format!("read {}: {error}", certificate.display()))
@@ -103,7 +103,9 @@ fn roots(authorities: Option<&Path>, check: TlsCheck) -> Result<RootCertStore, S
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    match CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<Vec<_>, _>>() {
+    match CertificateDer::pem_slice_iter(&read(path, FileKind::Settings)?)
+        .collect::<Result<Vec<_>, _>>()
+    {
         Ok(all) if all.is_empty() => {
             Err(format!("{}: no PEM certificate in this file", path.display()))
         }
@@ -111,13 +113,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// The content of a file of certificates or of a key.
-pub fn read_pem(path: &Path) -> io::Result<Vec<u8>> {
-    read_file(path, FileKind::Settings, MAX_PEM)
+/// The content of a file of certificates, or of a key, which is secret.
+pub fn read_pem(path: &Path, kind: FileKind) -> io::Result<Vec<u8>> {
+    read_file(path, kind, MAX_PEM)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    read_pem(path).map_err(|error| format!("read {}: {}", path.display(), cause(&error)))
+fn read(path: &Path, kind: FileKind) -> Result<Vec<u8>, String> {
+    read_pem(path, kind).map_err(|error| format!("read {}: {}", path.display(), cause(&error)))
 }
 
 /// Checks less than the identity of a server.

@@ -39,8 +39,11 @@ pub fn open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, Erro
 
 /// What to do about what has the name of a file of this program, and may be precious to its owner.
 pub fn move_away(path: &Path) -> String {
-    let path = path.display();
-    format!("move it away: mv {path} {path}.old")
+    let path = path.display().to_string();
+    match path.contains(|c: char| !c.is_alphanumeric() && !"/._-+@:".contains(c)) {
+        true => format!("move it away: mv -n '{path}' '{path}.old'"),
+        false => format!("move it away: mv -n {path} {path}.old"),
+    }
 }
 
 impl FileError {
@@ -149,7 +152,7 @@ mod tests {
             open_own(&at("new"), 0o644, other).unwrap();
             assert!(text.contains(why), "{text}");
             let path = at(name).display().to_string();
-            let remedy = format!("(move it away: mv {path} {path}.old)");
+            let remedy = format!("(move it away: mv -n {path} {path}.old)");
             assert!(text.ends_with(&remedy), "{text}");
         }
         assert_eq!(fs::read_to_string(at("victim")).unwrap(), "precious");

@@ -68,7 +68,7 @@ pub use {
     text::{TextLine, TextLines, csv_fields, decode_line, decode_text, read_text},
     time_expression::{TIME_FORMS, parse_time},
     trial::{check_directory, check_program, full_disk, report_trial, try_writing, unwritable},
-    unit_command::{UnitCommand, other_options, other_options_of},
+    unit_command::{UnitCommand, other_options, other_options_of, services},
     unit_files::{UnitFiles, may_be_given},
     users::{UserAccount, group_id},
     values::{

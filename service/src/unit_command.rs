@@ -5,9 +5,10 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
+    fs,
     io::{ErrorKind, Write, stdout},
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -248,14 +249,14 @@ pub(crate) fn check_as_unit(name: &str) -> Result<(), String> {
         format!("tried without the variable {name}: the check begins as root, and the service does not\n")
     });
     let lines = unread.chain(left_out).collect::<String>();
-    let restart =
-        match has_other_options(Path::new(SERVICES), Path::new("/proc"), unit.name(), &command) {
-            true => format!(
-                "{0} runs with other options, of before a change: systemctl restart {0}\n",
-                unit.name()
-            ),
-            false => String::new(),
-        };
+    let groups = service_groups(Path::new(SERVICES));
+    let restart = match has_other_options(groups, Path::new("/proc"), unit.name(), &command) {
+        true => format!(
+            "{0} runs with other options, of before a change: systemctl restart {0}\n",
+            unit.name()
+        ),
+        false => String::new(),
+    };
     let text = format!("tried: {}\n{lines}{restart}", command.text());
     let _ = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush());
     let own = env::current_exe().map_err(|error| format!("find this program: {error}"))?;
@@ -264,15 +265,39 @@ pub(crate) fn check_as_unit(name: &str) -> Result<(), String> {
     Err(format!("run {}: {}", own.display(), explain(&error)))
 }
 
-/// The control groups of services, with the processes of each.
+/// The control group of the system's services.
 const SERVICES: &str = "/sys/fs/cgroup/system.slice";
 /// Bytes of a command line, at most.
 const MAX_LINE: u64 = 1 << 20;
 
+/// The control groups of the services that run.
+pub fn services() -> impl Iterator<Item = PathBuf> {
+    service_groups(Path::new(SERVICES))
+}
+
+/// Those below this group, and in the slices below it: a unit with an instance is in a slice of its own.
+fn service_groups(top: &Path) -> impl Iterator<Item = PathBuf> {
+    let inside = |group: &Path| {
+        let entries = fs::read_dir(group).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path())
+    };
+    let has = |group: &Path, end: &str| group.extension().is_some_and(|found| found == end);
+    let slices = inside(top).filter(move |group| has(group, "slice"));
+    let groups = inside(top).chain(slices.flat_map(move |slice| inside(&slice)));
+    groups.filter(move |group| has(group, "service"))
+}
+
 /// Whether the service runs, and no process of it has this command line.
-fn has_other_options(services: &Path, processes: &Path, unit: &str, command: &UnitCommand) -> bool {
+fn has_other_options(
+    mut services: impl Iterator<Item = PathBuf>,
+    processes: &Path,
+    unit: &str,
+    command: &UnitCommand,
+) -> bool {
     let read = |path: &Path| read_file_text(path, FileKind::State, MAX_LINE).unwrap_or_default();
-    let all = read(&services.join(format!("{unit}.service/cgroup.procs")));
+    let name = format!("{unit}.service");
+    let group = services.find(|group| group.file_name().is_some_and(|found| *found == *name));
+    let all = group.map_or(String::new(), |group| read(&group.join("cgroup.procs")));
     let lines: Vec<String> = all
         .lines()
         .map(|process| read(&processes.join(process).join("cmdline")))
@@ -471,9 +496,12 @@ mod tests {
             variables: BTreeMap::new(),
             unread: Vec::new(),
         };
-        let differs = || has_other_options(made.path(), made.path(), "aw-x", &command);
-        assert!(!differs(), "it does not run");
+        let differs = |unit: &str| {
+            has_other_options(service_groups(made.path()), made.path(), unit, &command)
+        };
+        assert!(!differs("aw-x"), "it does not run");
         write("aw-x.service/cgroup.procs", "7\n8\n");
+        write("system-aw\\x2dx.slice/aw-x@eth0.service/cgroup.procs", "7\n8\n");
         for (line, is_other) in [
             ("aw-x\0-c\0/run/credentials/aw-x.service/x.cnf\0--retention\x0090\0", false),
             ("aw-x\0-c\0/etc/x.cnf\0--retention\x0030\0", true),
@@ -481,7 +509,9 @@ mod tests {
         ] {
             write("7/cmdline", "aw-x\0--sender\0");
             write("8/cmdline", line);
-            assert_eq!(differs(), is_other, "{line:?}");
+            for unit in ["aw-x", "aw-x@eth0"] {
+                assert_eq!(differs(unit), is_other, "{unit} {line:?}");
+            }
         }
     }
 

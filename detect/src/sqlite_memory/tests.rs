@@ -284,7 +284,7 @@ fn what_is_no_file_is_refused() {
     let places: [(Place, &str); 3] = [
         (
             |path| mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).map_err(Into::into),
-            "it is a pipe, not a regular file (move it away: mv ",
+            "it is a pipe, not a regular file (move it away: mv -n ",
         ),
         (
             |path| std::os::unix::fs::symlink("other", path),
@@ -292,7 +292,7 @@ fn what_is_no_file_is_refused() {
         ),
         (
             |path| std::fs::create_dir(path),
-            "it is a directory, not a regular file (move it away: mv ",
+            "it is a directory, not a regular file (move it away: mv -n ",
         ),
     ];
     for (place, why) in places {
@@ -304,7 +304,7 @@ fn what_is_no_file_is_refused() {
         };
         let shown = path.display();
         let remedy =
-            if why.ends_with("mv ") { format!("{shown} {shown}.old)") } else { String::new() };
+            if why.ends_with("mv -n ") { format!("{shown} {shown}.old)") } else { String::new() };
         assert_eq!(fault, format!("use {shown}: {why}{remedy}"));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is created");
     }

@@ -36,7 +36,7 @@ pub fn config(
     let config = match own {
         None => config.with_no_client_auth(),
         Some((certificate, key)) => {
-            let found = PrivateKeyDer::from_pem_slice(&pem(key)?);
+            let found = PrivateKeyDer::from_pem_slice(&pem(key, FileKind::Secret)?);
             let key = found.map_err(|error| read_error(key, error))?;
             config.with_client_auth_cert(certificates(certificate)?, key).map_err(failure)?
         }
@@ -45,7 +45,7 @@ pub fn config(
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let bytes = pem(path)?;
+    let bytes = pem(path, FileKind::Settings)?;
     match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(all) if all.is_empty() => {
             Err(failed(format_args!("{}: no PEM certificate in this file", path.display())))
@@ -54,8 +54,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     }
 }
 
-fn pem(path: &Path) -> Result<Vec<u8>, Error> {
-    let read = read_file(path, FileKind::Settings, MAX_PEM);
+fn pem(path: &Path, kind: FileKind) -> Result<Vec<u8>, Error> {
+    let read = read_file(path, kind, MAX_PEM);
     read.map_err(|error| Error::io(format_args!("read {}", path.display()), error))
 }
 

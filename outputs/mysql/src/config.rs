@@ -102,7 +102,9 @@ impl ServerConfig {
     pub fn check_files(&self) -> Result<(), Error> {
         self.tls_files().try_for_each(|file| {
             let failure = |error| Error::io(format_args!("find {}", file.display()), error);
-            read_pem(file).map(drop).map_err(failure)
+            let is_key = Some(file) == self.key.as_ref();
+            let kind = if is_key { FileKind::Secret } else { FileKind::Settings };
+            read_pem(file, kind).map(drop).map_err(failure)
         })
     }
 

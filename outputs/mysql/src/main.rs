@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use aw_mysql::{MysqlSink, MysqlTarget, ServerConfig, TablePrefix};
 use aw_output::{Plan, RingOptions, SpoolOptions, as_service, check, import, parse, run};
-use aw_service::UnitFiles;
+use aw_service::{UnitFiles, info};
 use clap::{Parser, Subcommand};
 
 /// Stores the events of the collector's rings in a MySQL or MariaDB database.
@@ -20,8 +20,8 @@ struct Options {
     config: Option<PathBuf>,
 
     /// Begin the names of all tables with PREFIX
-    #[arg(short, long, global = true, value_name = "PREFIX", default_value = "")]
-    prefix: TablePrefix,
+    #[arg(short, long, global = true, value_name = "PREFIX")]
+    prefix: Option<TablePrefix>,
 
     /// Name of this machine in rows and in saved positions; must be unique among the machines that write to the same tables, and must not change [default: in rows the collector's host name, in saved positions this machine's]
     #[arg(long, value_name = "NAME")]
@@ -70,11 +70,13 @@ Missing tables are created, with the indexes that aw-query needs. While the serv
 are queued in the state directory. They are stored when the server is back.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
-/// The file with the server and the login that the unit of the service names, if it is there.
-fn file_of_service() -> Option<PathBuf> {
+/// The file with the server and the login that the unit of the service names, if it is there, and the prefix of its tables.
+fn tables_of_service() -> Option<(PathBuf, Option<TablePrefix>)> {
     let command = UnitFiles::of("aw-mysql").and_then(|unit| unit.command())?;
-    let named = command.option("-c").or_else(|| command.option("--config"))?;
-    Some(PathBuf::from(named)).filter(|file| file.is_absolute() && file.exists())
+    let option = |short, long| command.option(short).or_else(|| command.option(long));
+    let file = PathBuf::from(option("-c", "--config")?);
+    let prefix = option("-p", "--prefix").and_then(|prefix| prefix.parse().ok());
+    (file.is_absolute() && file.exists()).then_some((file, prefix))
 }
 
 fn main() -> ExitCode {
@@ -83,7 +85,14 @@ fn main() -> ExitCode {
     // Before privileges are dropped, because the file may be root's. `run` reports the error. --check does it as the service.
     // An import of root is into the tables of the service, unless others are named.
     let is_import = command.is_some() && config.is_none() && rustix::process::geteuid().is_root();
-    let file = config.or_else(|| is_import.then(file_of_service).flatten());
+    let (file, prefix) = match is_import.then(tables_of_service).flatten() {
+        Some((file, of_service)) => {
+            info(format_args!("adding to the tables of the service aw-mysql: {}", file.display()));
+            (Some(file), prefix.or(of_service))
+        }
+        None => (config, prefix),
+    };
+    let prefix = prefix.unwrap_or_default();
     let read = || file.as_deref().map_or_else(|| Ok(ServerConfig::default()), ServerConfig::read);
     let config = match rings.check {
         true => as_service(&rings, file.as_deref(), read).and_then(|read| read),

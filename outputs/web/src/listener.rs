@@ -122,7 +122,7 @@ fn open_socket(path: &Path, identity: Option<&Identity>) -> Result<UnixListener,
 
 /// TLS for clients: a chain of certificates and its key.
 pub fn tls_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
-    let bytes = read_pem(certificate)?;
+    let bytes = read_pem(certificate, FileKind::Settings)?;
     let chain = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
     let chain =
         chain.map_err(|error| Error::new(format_args!("read {}", certificate.display()), error))?;
@@ -138,7 +138,8 @@ pub fn tls_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, E
             key.display()
         ))
     };
-    let private = PrivateKeyDer::from_pem_slice(&read_pem(key)?).map_err(of_key)?;
+    let private =
+        PrivateKeyDer::from_pem_slice(&read_pem(key, FileKind::Secret)?).map_err(of_key)?;
     let failure = |error: rustls::Error| {
         failed(format_args!(
             "prepare TLS with {} and {}: {error} (do both belong together?)",
@@ -155,8 +156,8 @@ pub fn tls_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, E
     Ok(Arc::new(config))
 }
 
-fn read_pem(path: &Path) -> Result<Vec<u8>, Error> {
-    let read = read_file(path, FileKind::Settings, MAX_PEM);
+fn read_pem(path: &Path, kind: FileKind) -> Result<Vec<u8>, Error> {
+    let read = read_file(path, kind, MAX_PEM);
     read.map_err(|error| Error::io(format_args!("read {}", path.display()), error))
 }
 

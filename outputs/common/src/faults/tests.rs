@@ -235,6 +235,18 @@ fn what_a_new_collector_does_not_state_yet() {
     assert_eq!(observe(&eth1(CaptureState::NotRunning), 4100..4200).len(), 1);
     let again = observe(&eth1(CaptureState::Captured), 4200..4300);
     assert!(again.len() == 1 && again[0].starts_with("over: interface eth1 is captured again"));
+    // A restart of the output within the wait: the end is reported, and once.
+    assert_eq!(observe(&eth1(CaptureState::NotRunning), 4300..4400).len(), 1);
+    assert_eq!(observe(&with(&[]), 4400..4420), [""; 0]);
+    let stored: BTreeMap<_, _> = faults.take_changed().into_iter().collect();
+    let stored = serde_json::to_string(&stored).unwrap();
+    let mut faults = Faults::new(serde_json::from_str(&stored).unwrap());
+    let observed = (4420..4600).flat_map(|now| faults.of_ring(&with(&[]), "aw-mqtt", now));
+    let end = texts(observed.collect());
+    assert!(
+        end.len() == 1 && end[0].starts_with("over: the collector captures no longer"),
+        "{end:?}"
+    );
     // A process that does not run long enough to wait.
     let mut faults = Faults::default().at_once(true);
     assert_eq!(faults.of_ring(&eth1(CaptureState::Down), "aw-alert", 5000).len(), 1);
