@@ -99,9 +99,9 @@ fn silence_is_reported_on_request() {
     let begun = health(&ring, &[]).ok().stdout;
     assert!(begun.contains("no frame yet: the ring was created "), "{begun}");
     lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(pdst='192.0.2.1'))");
-    soon(silent, is_healthy).ok();
-    let seen = health(&ring, &["--max-silence", "60"]).ok().stdout;
-    assert!(seen.contains("last frame "), "{seen}");
+    // Half a year: no machine is as slow as that.
+    let patient = || health(&ring, &["--max-silence", "15000000"]);
+    soon(patient, reports("last frame ")).ok();
     soon(silent, reports("no frame for ")).unhealthy(&["no frame for "]);
     collector.stop().ok();
 }

@@ -38,7 +38,9 @@ impl Browser {
             "--hide-scrollbars",
         ];
         let options = json!({ "args": arguments });
-        let wanted = json!({ "capabilities": { "alwaysMatch": {
+        // As patient as the rig: the time of a script is no property of the page.
+        let limits = json!({ "script": 180_000, "pageLoad": 300_000 });
+        let wanted = json!({ "capabilities": { "alwaysMatch": { "timeouts": limits,
             "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } } } });
         let session = browser.ask("POST", "/session", &wanted);
         browser.session = session["sessionId"].as_str().expect("a session").to_owned();
@@ -167,7 +169,7 @@ impl Browser {
     fn answer(&mut self, method: &str, path: &str, body: &Value) -> Value {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the driver runs");
-        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(300))).unwrap();
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",

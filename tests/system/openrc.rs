@@ -203,7 +203,7 @@ fn a_limit_of_starts() {
     publish(&machine.ring, 1..4);
     chown(machine.ring.path(), None, Some(GROUP)).unwrap();
     let ring = machine.ring.name();
-    let limits = "respawn_delay=1 respawn_max=2 respawn_period=30";
+    let limits = "respawn_delay=1 respawn_max=2 respawn_period=900";
     machine.configure("aw-syslog", &format!("output_args='--ring {ring} --nonsense' {limits}"));
     let printed = machine.sh(&format!(
         "rc-service aw-syslog start

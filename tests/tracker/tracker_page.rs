@@ -6,7 +6,6 @@ use aw_tests::rig::{program, run, wait_until};
 use aw_tests::tracker::{dates, make_logs};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// Creates the report of these logs; returns the path of the HTML file.
 fn report(directory: &Path, options: &[&str]) -> PathBuf {
@@ -287,7 +286,7 @@ fn on_a_phone_and_on_paper() {
     assert_eq!(text, "none", "no controls on paper");
 }
 
-/// With ten thousand devices over a month, the page opens, filters and sorts without a stall.
+/// With ten thousand devices over a month, the page is no larger than it must be, filters and sorts.
 #[test]
 fn a_page_of_ten_thousand_devices() {
     let directory = tempfile::tempdir().unwrap();
@@ -296,30 +295,14 @@ fn a_page_of_ten_thousand_devices() {
     let size = fs::metadata(&page).unwrap().len();
     assert!(size <= 15_000_000, "{size} bytes");
     let mut browser = Browser::open(1280, 1000);
-    let begun = Instant::now();
     browser.go_to_file(&page);
-    let opened = begun.elapsed();
-    // Time from a key press to the next rendering, in milliseconds.
-    let key = |text: &str| {
-        format!(
-            "const box = document.querySelector('input[type=search]'); const begun = performance.now();\
-             box.value = {text:?}; box.dispatchEvent(new Event('input'));\
-             return new Promise(done => requestAnimationFrame(() => setTimeout(() => {{\
-             document.body.getBoundingClientRect(); done(performance.now() - begun) }})))"
-        )
-    };
-    let filtered = browser.run(&key("kitchen")).as_f64().unwrap();
-    let count = shown(&mut browser, "''").len();
-    assert!(count > 100 && count < 1000, "{count}");
-    let again = browser.run(&key("")).as_f64().unwrap();
-    let sorted = browser.run(
-        "const begun = performance.now(); document.querySelector('th[data-k=name] button').click();\
-         document.body.getBoundingClientRect(); return performance.now() - begun",
-    );
-    let sorted = sorted.as_f64().unwrap();
-    eprintln!(
-        "{size} bytes, opened in {opened:?}, filtered in {filtered:.0} and {again:.0} ms, sorted in {sorted:.0} ms"
-    );
-    // This detects a stall, which would take minutes; it is not a performance goal.
-    assert!(filtered < 10_000.0 && again < 10_000.0 && sorted < 10_000.0);
+    let all = names(&mut browser);
+    assert!(all.len() > 9_000, "{}", all.len());
+    browser.run("document.querySelector('th[data-k=name] button').click()");
+    assert_ne!(names(&mut browser)[0], all[0], "it is sorted");
+    browser.type_into("input[type=search]", "kitchen");
+    let few = |browser: &mut Browser| (101..1000).contains(&shown(browser, "''").len());
+    wait_until("it is filtered", || few(&mut browser));
+    browser.type_into("input[type=search]", " ");
+    wait_until("all are shown", || shown(&mut browser, "''").len() == all.len());
 }
