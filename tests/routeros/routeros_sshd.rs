@@ -434,9 +434,9 @@ fn late_exports(server: &Sshd, ring: &Ring, slow: &str) -> (Watching, Run) {
     let watching = server
         .watching(ring, "host_rsa")
         .option(&format!("key_file = {:?}", server.path("rsa")))
-        .option("timeout = 2");
+        .option("timeout = 5");
     let daemon = watching.start();
-    daemon.stderr.wait_for("took longer than 2s (if the router needs longer, raise timeout)");
+    daemon.stderr.wait_for("took longer than 5s (if the router needs longer, raise timeout)");
     wait_until("the export was ended", || !server.path("running").exists());
     wait_until("the next export", || server.path("running").exists());
     fs::remove_file(server.path("slow")).unwrap();

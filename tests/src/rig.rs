@@ -18,7 +18,7 @@ use tempfile::TempDir;
 pub const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The limit of what unpacks, installs or moves a whole system.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(900);
 
 /// The path of a binary of this build: beside this one, or beside the directory of the test executables. Panics if it
 /// has to be built first: a test never runs a program that is older than its sources.
