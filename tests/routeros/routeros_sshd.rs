@@ -469,7 +469,7 @@ fn an_export_that_hangs() {
 #[test]
 fn an_export_that_sleeps() {
     let (server, ring) = (Sshd::start(), Ring::new());
-    let slow = "trap '' PIPE; sleep 4; echo '#' || : >closed; rm running; exit;";
+    let slow = "trap '' PIPE; sleep 8; echo '#' || : >closed; rm running; exit;";
     let (_watching, daemon) = late_exports(&server, &ring, slow);
     assert!(server.path("closed").exists(), "its output was closed");
     let logins = fs::read_to_string(server.path("messages")).unwrap();
