@@ -13,7 +13,7 @@ use std::{
 use aw_tests::capture_file::{ETHERNET, Pcap, Time, Unit, at, save};
 use aw_tests::collect::{collect, complete_json, json};
 use aw_tests::frames::{Arp, Ethernet, Mac};
-use aw_tests::rig::{Finished, Run, program, run, wait_until};
+use aw_tests::rig::{Finished, Run, TIMEOUT, program, run, wait_until};
 use aw_tests::ring::Ring;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -433,7 +433,10 @@ fn a_watched_device_is_silent_and_back() {
     let running = Run::start(alert.command(&["-c", &config, "--print", "--learn", "0"]));
     running.stdout.wait_for("new device 10.0.0.1");
     let silent = running.stdout.wait_for("silent device");
-    assert!(silent.contains(&mac) && silent.contains("not seen for 100"), "{silent}");
+    let seconds = silent.split("not seen for ").nth(1).and_then(|rest| rest.split(' ').next());
+    let seconds = seconds.and_then(|seconds| seconds.parse::<u64>().ok());
+    let most = 1000 + 2 * TIMEOUT.as_secs();
+    assert!(silent.contains(&mac) && (Some(1000)..Some(most)).contains(&seconds), "{silent}");
     sighting(2, 0);
     running.stdout.wait_for("new device 10.0.0.2");
     sighting(1, 0);
@@ -447,7 +450,8 @@ fn a_watched_device_is_silent_and_back() {
     sighting(1, 0);
     again.stdout.wait_for("device is back 10.0.0.1");
     let ended = again.stop().ok();
-    assert!(!ended.stdout.contains("silent device"), "the alert is repeated: {}", ended.stdout);
+    let (before, _) = ended.stdout.split_once("device is back").unwrap(); // and silent again, on a slow machine
+    assert!(!before.contains("silent device"), "the alert is repeated: {}", ended.stdout);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aw_tests::alerting::{Alert, numbers, smtp, webhook};
+use aw_tests::alerting::{Alert, impatient, numbers, smtp, webhook};
 use aw_tests::capture_file::save;
 use aw_tests::certificates::make_certificates;
 use aw_tests::collect::json;
@@ -116,7 +116,7 @@ fn a_webhook_that_fails_reports_the_cause_and_loses_nothing() {
     let elsewhere = WebSink::start(None);
     let url = format!("http://127.0.0.1:{}/x", sink.port);
     let hook = webhook("hook", &format!("url = {url:?}, token_file = {token:?}"));
-    alert.config(&format!("{hook}{}", alert.appending_channel()));
+    let channels = format!("{hook}{}", alert.appending_channel());
     let redirect = format!("to http://127.0.0.1:{}/y", elsewhere.port);
     let of_token = |status: &str| {
         format!(
@@ -144,6 +144,7 @@ fn a_webhook_that_fails_reports_the_cause_and_loses_nothing() {
         ),
     ] {
         sink.mood(mood);
+        alert.config(&if mood == "hang" { impatient(&channels) } else { channels.clone() });
         let ended = alert.test("hook");
         assert!(!ended.status.success(), "{mood}");
         let expected = format!("channel hook: POST http://127.0.0.1:{}: {why}", sink.port);
@@ -486,7 +487,8 @@ fn a_corrected_secret_needs_no_restart() {
 #[test]
 fn a_mail_server_that_fails() {
     let (alert, mut sink) = (Alert::new(), MailSink::start());
-    alert.config(&format!("{}{}", smtp(&sink, ""), alert.appending_channel()));
+    let channels = format!("{}{}", smtp(&sink, ""), alert.appending_channel());
+    alert.config(&channels);
     sink.kill();
     alert.publish(1..3);
     let ended = alert.once();
@@ -498,9 +500,11 @@ fn a_mail_server_that_fails() {
     // A server that is too slow.
     sink.start_again();
     sink.answer(Some("slow"));
+    alert.config(&impatient(&channels));
     let ended = alert.test("mail");
     assert!(!ended.status.success() && ended.stderr.contains("channel mail: "), "{}", ended.stderr);
     // It is killed while it processes the message: the next server gets it.
+    alert.config(&channels);
     sink.answer(Some("die"));
     let running = alert.start();
     running.stderr.wait_for("channel mail");

@@ -8,7 +8,7 @@ use aw_tests::alerting::{Alert, numbers, smtp, webhook};
 use aw_tests::collect::json;
 use aw_tests::frames::{Arp, Mac};
 use aw_tests::mail_sink::MailSink;
-use aw_tests::rig::{run, skip};
+use aw_tests::rig::{run, skip, wait_until};
 use aw_tests::rsyslog::Rsyslog;
 use aw_tests::web_sink::WebSink;
 
@@ -71,6 +71,8 @@ fn rules_for_arpwatch_find_its_lines() {
         line.starts_with("daemon.notice ") && line.ends_with(&format!(" arpwatch|-|{changed}")),
         "{line}"
     );
+    let in_log = || fs::read_to_string(syslog.log_file()).unwrap_or_default().lines().count();
+    wait_until("they are in its other file", || in_log() == 3);
     let expression = r"^\s*\S+\s+arpwatch: changed ethernet address <HOST>";
     let mut fail2ban = Command::new("fail2ban-regex");
     fail2ban.arg(syslog.log_file()).arg(expression);

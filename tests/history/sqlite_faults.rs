@@ -7,6 +7,7 @@ use aw_tests::history::History;
 use aw_tests::mount::Mount;
 use aw_tests::rig::{Run, program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
+use aw_tests::spool::publish_while_down;
 use rusqlite::Connection;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
@@ -41,12 +42,13 @@ fn is_root() -> bool {
 fn locked_by_another() {
     let ring = Ring::new();
     let history = History::new();
-    publish(&ring, 1..101);
+    const SLOTS: u32 = 8192;
+    let small = reading_collector(&ring, &["-q", "-L", &SLOTS.to_string()]);
+    run_with(small, &numbered_capture(1..101)).ok();
     let output = history.start(&ring, &[]);
     wait_until("rows", || history.count() == 100);
     let lock = history.lock();
-    let options = ["-q", "-L", "8192", "--max-rate", "20000"];
-    run_with(reading_collector(&ring, &options), &numbered_capture(101..20_001)).ok();
+    publish_while_down(&ring, SLOTS, 101..20_001, &history.spool());
     let message = output.stderr.wait_for("queueing events in");
     assert!(
         message.contains("lan.db: database is locked by another program (end its transaction)"),
@@ -205,7 +207,9 @@ fn moved_away_while_it_is_read() {
         || reader.query_row("SELECT count(*) FROM addrwatch", [], |row| row.get::<_, i64>(0));
     assert_eq!(read(), Ok(100));
     publish(&ring, 101..201);
-    wait_until("more rows", || history.count() == 200);
+    // Stored, and the file is looked for after that.
+    let noted = || fs::read_to_string(history.path().join("state/aw-sqlite.now"));
+    wait_until("more rows", || noted().is_ok_and(|text| text.contains("\"next\":200,")));
     let archive = history.path().join("history/archive.db");
     fs::rename(history.database(), &archive).unwrap();
     publish(&ring, 201..301);

@@ -13,8 +13,6 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
 
 /// `| head -n 1`: more lines than a pipe holds, and a reader that ends early.
 #[test]
@@ -61,35 +59,34 @@ fn a_full_output_is_an_error() {
     assert!(full.stderr.contains("aw-stdout: write "), "{full:#?}");
 }
 
-/// A replay overwrites the first events of a ring for which a confined output waits: it has read them before, as it learns at once
-/// of the ring. With a look once a second, that would succeed now and then; on a machine that gives it no time, it may fail.
+/// A replay overwrites the first events of a ring for which a confined output waits: it has read them before. The system reports
+/// the ring to it; with a look once a second, it would be too late now and then.
 #[test]
 fn a_replay_into_a_ring_that_is_awaited() {
     const EVENTS: u32 = 40_000;
     let capture = numbered_capture(1..EVENTS + 1);
     let (begin, rest) = capture.split_at(capture.len() / 2); // each less than the ring holds
+    let ring = Ring::new();
+    let reader = Run::start(stdout_of(&ring, &["--replay"]));
+    reader.stderr.wait_for("waiting for ring");
+    reader.wait_until("the system reports rings to it", || {
+        let files = fs::read_dir(format!("/proc/{}/fdinfo", reader.id())).unwrap().flatten();
+        let mut texts = files.map(|file| fs::read_to_string(file.path()).unwrap_or_default());
+        texts.any(|text| text.contains("inotify wd:"))
+    });
+    let words = ["--ring", ring.name(), "-q", "-L", "32768", "--read", "-"];
+    let mut collector = Run::start(program("collector", &words));
+    let mut pipe = collector.stdin.take().unwrap();
+    pipe.write_all(begin).unwrap();
+    reader.stdout.wait_for_lines(EVENTS as usize / 2 - 1);
+    pipe.write_all(rest).unwrap();
+    drop(pipe);
+    collector.finish().ok();
     let last = format!(" {} ", Ipv4Addr::from(0x0a00_0000 + EVENTS));
-    let is_complete = || {
-        let ring = Ring::new();
-        let reader = Run::start(stdout_of(&ring, &["--replay"]));
-        reader.stderr.wait_for("waiting for ring");
-        let words = ["--ring", ring.name(), "-q", "-L", "32768", "--read", "-"];
-        let mut collector = Run::start(program("collector", &words));
-        let mut pipe = collector.stdin.take().unwrap();
-        pipe.write_all(begin).unwrap();
-        sleep(Duration::from_millis(200));
-        pipe.write_all(rest).unwrap();
-        drop(pipe);
-        collector.finish().ok();
-        reader.stdout.wait_until("the last event", |lines| {
-            lines.last().filter(|line| line.contains(&last)).map(|_| ())
-        });
-        let read = reader.stdout.count();
-        reader.stop().ok();
-        read == EVENTS as usize
-    };
-    let complete = (0..8).filter(|_| is_complete()).take(5).count();
-    assert_eq!(complete, 5, "of eight replays");
+    reader.stdout.wait_until("the last event", |lines| {
+        lines.last().filter(|line| line.contains(&last)).map(|_| ())
+    });
+    assert_eq!(reader.stop().ok().stdout.lines().count(), EVENTS as usize);
 }
 
 /// As logrotate does it: rename, SIGHUP; not a line is lost, and what was in the file stays.

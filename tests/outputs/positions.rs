@@ -9,13 +9,13 @@ use aw_tests::mount::Mount;
 use aw_tests::rig::{Run, program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::rows::Rows;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
 
 /// The largest batch of aw-stdout: a kill repeats at most one.
 const BATCH: usize = 256;
@@ -98,8 +98,8 @@ fn a_kill_loses_nothing() {
     for round in 0..5 {
         let (first, end) = (1 + round * 2000, 1 + (round + 1) * 2000);
         publish(&ring, first..end);
-        let reader = Run::start(resuming(&ring, directory.path(), &["--format", "json"]));
         let before = lines();
+        let reader = Run::start(resuming(&ring, directory.path(), &["--format", "json"]));
         wait_until("some lines", || lines() > before + 500);
         reader.kill();
     }
@@ -196,15 +196,14 @@ fn it_ends_although_its_lines_are_not_read() {
     publish(&ring, 1..50_001);
     let mut command = keeping(&ring, directory.path(), &[]);
     let mut unread = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let now = directory.path().join("state/aw-stdout.now");
-    let noted = || fs::read_to_string(&now).unwrap_or_default();
-    let mut before = String::new();
+    // Another end of the same pipe: what it could not write, the output cannot.
+    let end = format!("/proc/self/fd/{}", unread.stdout.as_ref().unwrap().as_raw_fd());
+    let end = File::options().write(true).open(end).unwrap();
+    let now = Timespec::default();
     wait_until("the pipe is full", || {
-        sleep(Duration::from_millis(300));
-        let same = !before.is_empty() && before == noted();
-        before = noted();
-        same
+        poll(&mut [PollFd::new(&end, PollFlags::OUT)], Some(&now)).unwrap() == 0
     });
+    drop(end);
     kill_process(Pid::from_child(&unread), Signal::TERM).unwrap();
     wait_until("its end", || unread.try_wait().unwrap().is_some());
     let ended = unread.wait_with_output().unwrap();
@@ -290,8 +289,8 @@ fn a_database_has_every_event_exactly_once() {
     let rows = Rows::new();
     for round in 0..6 {
         publish(&ring, 1 + round * 3000..1 + (round + 1) * 3000);
-        let output = rows.start(&ring, &[]);
         let before = rows.sequences(&ring).len();
+        let output = rows.start(&ring, &[]);
         wait_until("rows", || rows.sequences(&ring).len() > before);
         std::thread::sleep(std::time::Duration::from_millis(u64::from(round) * 7));
         output.kill();

@@ -9,6 +9,7 @@ use aw_tests::mount::Mount;
 use aw_tests::rig::{program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::rows::Rows;
+use aw_tests::spool::publish_while_down;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::thread::sleep;
@@ -19,15 +20,16 @@ use std::time::Duration;
 fn a_destination_that_is_down_costs_nothing() {
     let ring = Ring::new();
     let rows = Rows::new();
+    const SLOTS: u32 = 8192;
     let small = |numbers| {
         let capture = numbered_capture(numbers);
-        run_with(reading_collector(&ring, &["-q", "-L", "8192", "--max-rate", "20000"]), &capture);
+        run_with(reading_collector(&ring, &["-q", "-L", &SLOTS.to_string()]), &capture).ok();
     };
     small(1..101);
     let output = rows.start(&ring, &[]);
     wait_until("the first rows", || rows.sequences(&ring).len() == 100);
     let lock = rows.lock();
-    small(101..20_001);
+    publish_while_down(&ring, SLOTS, 101..20_001, &rows.spool());
     let message = output.stderr.wait_for("queueing events in");
     assert!(message.contains("write ") && message.contains("locked"), "{message}");
     assert_eq!(rows.sequences(&ring).len(), 100, "it is down");
@@ -81,17 +83,26 @@ fn kills_do_not_harm_the_spool() {
 fn events_beyond_a_full_spool_are_counted() {
     let ring = Ring::new();
     let rows = Rows::new();
-    let last = 60_000;
     publish(&ring, 1..11);
     run(rows.command(&ring, &["--once"])).ok();
     let lock = rows.lock();
     let output = rows.start(&ring, &["--spool-size", "1M"]);
-    let options = ["-q", "-L", "1024", "--max-rate", "15000"];
-    run_with(reading_collector(&ring, &options), &numbered_capture(11..last + 1)).ok();
-    output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
+    let mut last = 10;
+    let mut publish_more = |number: u32| {
+        let capture = numbered_capture(last + 1..last + 1 + number);
+        run_with(reading_collector(&ring, &["-q", "-L", "1024"]), &capture).ok();
+        last += number;
+        u64::from(last)
+    };
+    // How much it takes depends on how much of it is read.
+    let full = "is full: events that the rings overwrite from now on are lost";
+    output.wait_until(full, || {
+        publish_more(600);
+        output.stderr.text().contains(full)
+    });
+    let all = publish_more(20_000);
     output.stderr.wait_for("events lost: overwritten before they were read");
     drop(lock);
-    let all = u64::from(last);
     wait_until("all rows", || {
         rows.checkpoint(&ring).is_some_and(|checkpoint| checkpoint.next() == all)
     });
@@ -180,12 +191,17 @@ fn a_spool_that_filled_its_disk_drains() {
     run(rows.command(&ring, &["--once"])).ok();
     let lock = rows.lock();
     let output = rows.start(&ring, &[]);
-    let last = 300_000;
-    let options = ["-q", "--max-rate", "100000"];
-    run_with(reading_collector(&ring, &options), &numbered_capture(11..last + 1)).ok();
-    output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
+    let mut last = 10;
+    let full = "is full: events that the rings overwrite from now on are lost";
+    output.wait_until(full, || {
+        let capture = numbered_capture(last + 1..last + 20_001);
+        run_with(reading_collector(&ring, &["-q", "--max-rate", "100000"]), &capture).ok();
+        last += 20_000;
+        output.stderr.text().contains(full)
+    });
+    publish(&ring, last + 1..last + 100_001);
     drop(lock);
-    let all = u64::from(last);
+    let all = u64::from(last) + 100_000;
     wait_until("all rows", || {
         rows.checkpoint(&ring).is_some_and(|checkpoint| checkpoint.next() == all)
     });
@@ -206,16 +222,11 @@ fn from_oldest_holds_while_it_is_down() {
     output.stderr.wait_for("queueing events in");
     publish(&ring, 8..11);
     // Killed and started again: it is in the spool.
-    let kept = || {
-        let spool = rows.path().join("state/aw-rows.spool-wal");
-        fs::metadata(spool).is_ok_and(|file| file.len() > 0)
-    };
-    wait_until("a spool", kept);
-    sleep(Duration::from_millis(1500));
+    wait_until("all is queued", || rows.queued() == 10);
     output.kill();
     let output = rows.start(&ring, &[]);
     publish(&ring, 11..15);
-    sleep(Duration::from_millis(500));
+    wait_until("what came later is queued", || rows.queued() == 14);
     drop(lock);
     let lines = numbered_lines(1..8) + &numbered_lines(1..15);
     wait_until("all rows", || rows.lines() == lines);
@@ -282,9 +293,7 @@ fn queued_events_survive_an_end() {
     assert!(once.stderr.contains("the destination is down: 4 events are queued in "), "{once:#?}");
     let output = rows.start(&ring, &[]);
     publish(&ring, 8..11);
-    let waits = || fs::metadata(rows.path().join("state/aw-rows.spool-wal")).is_ok();
-    wait_until("a spool", waits);
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    wait_until("all is queued", || rows.queued() == 7);
     let ended = output.stop().ok();
     assert!(ended.stderr.contains("7 events are queued in "), "{}", ended.stderr);
     collect(&ring, &numbered_capture(11..15), &["-q"]).ok();

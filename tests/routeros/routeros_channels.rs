@@ -15,7 +15,7 @@ fn failing_commands() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
     let watching = Watching::new(&ring)
         .router("core1", &router, Version::V7)
-        .option("interval = 100000\ntimeout = 1");
+        .option("interval = 100000\ntimeout = 5");
     let daemon = watching.start();
     daemon.stderr.wait_for("core1: first contact");
     let export = || {
@@ -35,7 +35,7 @@ fn failing_commands() {
     router.state().faults.refused = None;
     router.state().faults.hang = true;
     for _ in 0..3 {
-        export().refused("aw-routeros", &["took longer than 1s"]);
+        export().refused("aw-routeros", &["took longer than 5s"]);
     }
     router.state().faults.hang = false;
     router.state().faults.refused = Some(" print".into());

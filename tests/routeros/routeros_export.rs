@@ -65,7 +65,7 @@ fn failures() {
     let ring = Ring::new();
     let watching = Watching::new(&ring)
         .router("core1", &router, Version::V7)
-        .option("interval = 100000\ntimeout = 1")
+        .option("interval = 100000\ntimeout = 5")
         .router("gone", &gone, Version::V7)
         .router("closed", &closed, Version::V7);
     let daemon = watching.start();

@@ -241,7 +241,7 @@ fn an_export_that_takes_too_long() {
     let watching = Watching::new(&ring)
         .mail(sink.port)
         .router("core1", &router, Version::V7)
-        .option("timeout = 2");
+        .option("timeout = 5");
     let daemon = watching.start();
     daemon.stderr.wait_for("first contact");
     let exports = router.exports();
@@ -249,10 +249,10 @@ fn an_export_that_takes_too_long() {
     router.add("bob", "/ip dns set servers=192.0.2.53");
     sink.wait_for(&[
         "core1: failed fetch",
-        "took longer than 2s (if the router needs longer, raise timeout)",
+        "took longer than 5s (if the router needs longer, raise timeout)",
     ]);
     wait_until("it was ended", || router.state().running == 0);
-    wait_until("the next two exports", || router.exports() == exports + 3);
+    wait_until("the next two exports", || router.exports() >= exports + 3);
     assert_eq!(router.state().at_once, 1);
     assert_eq!(router.counts(), (1, 0), "the connection and its log remain");
     router.state().faults.delay = None;

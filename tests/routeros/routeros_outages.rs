@@ -92,7 +92,7 @@ fn a_silent_outage_is_one_mail() {
     for (n, router) in routers.iter().enumerate() {
         watching = watching
             .router(&format!("core{n}"), router, Version::V7)
-            .option(&format!("keepalive = {}", 1 + n % 3));
+            .option(&format!("keepalive = {}", 3 + n % 3));
     }
     for (router, cable) in routers.iter().zip(&cables) {
         watching.replace(&router.address.to_string(), &cable.address.to_string());
@@ -238,7 +238,7 @@ fn an_outage_across_restarts() {
 fn an_outage_across_a_power_cut() {
     let (routers, sink, ring) = ([Router::start(Version::V7)], MailSink::start(), Ring::new());
     let watching = watching(&routers, &ring, &sink);
-    let watching = watching.without("alarm_after").global("alarm_after = 3");
+    let watching = watching.without("alarm_after").global("alarm_after = 15");
     let path = watching.archive("core0").join("state.json");
     let state = || -> serde_json::Value {
         serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap()

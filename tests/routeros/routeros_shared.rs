@@ -111,7 +111,7 @@ fn connections_that_end_during_the_login() {
 fn one_tries_for_all() {
     let (routers, sink, ring) = (start(8), MailSink::start(), Ring::new());
     routers.iter().for_each(|router| router.state().faults.refuse = true);
-    let watching = watching(&routers, &ring, &sink, "login_retry = 2");
+    let watching = watching(&routers, &ring, &sink, "login_retry = 5");
     let daemon = watching.start();
     wait_until("three refuse it", || refused(&routers) >= 3);
     assert!(refused(&routers) < 8, "not all");

@@ -434,9 +434,9 @@ fn late_exports(server: &Sshd, ring: &Ring, slow: &str) -> (Watching, Run) {
     let watching = server
         .watching(ring, "host_rsa")
         .option(&format!("key_file = {:?}", server.path("rsa")))
-        .option("timeout = 2");
+        .option("timeout = 5");
     let daemon = watching.start();
-    daemon.stderr.wait_for("took longer than 2s (if the router needs longer, raise timeout)");
+    daemon.stderr.wait_for("took longer than 5s (if the router needs longer, raise timeout)");
     wait_until("the export was ended", || !server.path("running").exists());
     wait_until("the next export", || server.path("running").exists());
     fs::remove_file(server.path("slow")).unwrap();
@@ -469,7 +469,7 @@ fn an_export_that_hangs() {
 #[test]
 fn an_export_that_sleeps() {
     let (server, ring) = (Sshd::start(), Ring::new());
-    let slow = "trap '' PIPE; sleep 4; echo '#' || : >closed; rm running; exit;";
+    let slow = "trap '' PIPE; sleep 8; echo '#' || : >closed; rm running; exit;";
     let (_watching, daemon) = late_exports(&server, &ring, slow);
     assert!(server.path("closed").exists(), "its output was closed");
     let logins = fs::read_to_string(server.path("messages")).unwrap();

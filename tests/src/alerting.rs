@@ -142,15 +142,23 @@ pub fn numbers(reports: &[Value]) -> Vec<u8> {
     reports.iter().filter_map(number).collect()
 }
 
+/// The time limit of the channels here: no server of a test needs as long.
+const TIME_LIMIT: &str = "time_limit = 120";
+
+/// These channels with a time limit of a second: they send to a server that does not answer.
+pub fn impatient(channels: &str) -> String {
+    channels.replace(TIME_LIMIT, "time_limit = 1")
+}
+
 /// A channel with a webhook.
 pub fn webhook(name: &str, options: &str) -> String {
-    format!("[[channel]]\nname = \"{name}\"\ntime_limit = 1\nwebhook = {{ {options} }}\n")
+    format!("[[channel]]\nname = \"{name}\"\n{TIME_LIMIT}\nwebhook = {{ {options} }}\n")
 }
 
 /// A channel with mail to this server.
 pub fn smtp(sink: &MailSink, more: &str) -> String {
     format!(
-        "[[channel]]\nname = \"mail\"\ntime_limit = 1\nsmtp = {{ server = \"127.0.0.1:{}\", \
+        "[[channel]]\nname = \"mail\"\n{TIME_LIMIT}\nsmtp = {{ server = \"127.0.0.1:{}\", \
          from = \"arpwatch@example.org\", to = [\"a@example.org\", \"b@example.org\"]{more} }}\n",
         sink.port
     )

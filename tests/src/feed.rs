@@ -5,7 +5,7 @@ use crate::capture_file::{ETHERNET, Pcap, Unit, at};
 use crate::collect::{json, stdout_of};
 use crate::frames::{Arp, station};
 use crate::lan::Host;
-use crate::rig::{Finished, Run, TIMEOUT, program};
+use crate::rig::{Finished, Run, TIMEOUT, program, wait_until};
 use crate::ring::Ring;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -201,9 +201,13 @@ impl Follower {
         Follower { child, thread: Some(thread), seen, last }
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal. After SIGSTOP, it stands still.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("our own child can be signalled");
+        let status = || std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        if signal == Signal::STOP {
+            wait_until("it stands still", || status().is_ok_and(|it| it.contains("State:\tT")));
+        }
     }
 
     /// Waits until this number, or a later one, arrived.

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::collect::json;
-use crate::rig::{Run, program, run};
+use crate::rig::{Run, TIMEOUT, program, run};
 use crate::ring::Ring;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags};
@@ -138,6 +138,7 @@ impl History {
     /// Locks the database until the returned connection is dropped.
     pub fn lock(&self) -> Connection {
         let database = self.open().expect("a database");
+        database.busy_timeout(TIMEOUT).expect("a time");
         database.execute_batch("BEGIN IMMEDIATE").expect("no other program locks it for long");
         database
     }

@@ -42,10 +42,10 @@ pub mod rsyslog;
 pub mod sample;
 pub mod scenarios;
 pub mod seeds;
-
 pub mod server;
 pub mod sftp_server;
 pub mod sightings;
+pub mod spool;
 pub mod tracker;
 pub mod usage;
 pub mod watching;

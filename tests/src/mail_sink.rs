@@ -39,9 +39,10 @@ class Keep:
         envelope.rcpt_tos.append(address)
         return '250 fine'
     async def handle_DATA(self, server, session, envelope):
-        mood = os.path.join(directory, 'mood')
-        if os.path.exists(mood):
-            mood = open(mood).read()
+        mood = None
+        try: mood = open(os.path.join(directory, 'mood')).read()
+        except FileNotFoundError: pass
+        if mood is not None:
             if mood == 'slow':
                 await asyncio.sleep(100000)
             if mood == 'die':
@@ -143,34 +144,38 @@ impl MailSink {
         sink
     }
 
+    /// Writes a file that controls the server, which never reads half of it.
+    fn control(&self, name: &str, text: &str) {
+        let (path, new) = (self.path(name), self.path("new"));
+        std::fs::write(&new, text).and_then(|()| std::fs::rename(new, path)).expect("it is ours");
+    }
+
     /// Accepts only this token from now on.
     pub fn accept_token(&self, token: &str) {
-        std::fs::write(self.path("token"), token).expect("it is ours");
+        self.control("token", token);
     }
 
     /// Refuses a name without a domain in EHLO, with this text.
     pub fn refuse_short_names(&self, answer: &str) {
-        std::fs::write(self.path("hello"), answer).expect("it is ours");
+        self.control("hello", answer);
     }
 
     /// Answers every message with this text, or accepts them again.
     pub fn answer(&self, answer: Option<&str>) {
-        let mood: PathBuf = self.path("mood");
         match answer {
-            Some(answer) => std::fs::write(mood, answer).expect("the mood is ours"),
-            None => std::fs::remove_file(mood).expect("the mood is ours"),
+            Some(answer) => self.control("mood", answer),
+            None => std::fs::remove_file(self.path("mood")).expect("the mood is ours"),
         }
     }
 
     /// Answers with this text when this receiver is named.
     pub fn answer_for(&self, receiver: &str, answer: &str) {
-        let path = self.path(&format!("for-{receiver}"));
-        std::fs::write(path, answer).expect("the answer is ours");
+        self.control(&format!("for-{receiver}"), answer);
     }
 
     /// Accepts only this many mails in a connection.
     pub fn take_at_most(&self, mails: usize) {
-        std::fs::write(self.path("most"), mails.to_string()).expect("it is ours");
+        self.control("most", &mails.to_string());
     }
 
     /// The number of connections with a greeting.

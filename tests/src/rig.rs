@@ -2,6 +2,7 @@
 //! product fails a test and never hangs it; no test asserts on time.
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -12,11 +13,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
-/// The timeout of every wait: a limit for failures, not a promise of speed.
-pub const TIMEOUT: Duration = Duration::from_secs(60);
+/// The timeout of every wait: a limit for failures, not a promise of speed. What takes a second takes a minute where eight others
+/// compute on two processors that are four times slower.
+pub const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The limit of what unpacks, installs or moves a whole system.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(900);
 
 /// The path of a binary of this build: beside this one, or beside the directory of the test executables. Panics if it
 /// has to be built first: a test never runs a program that is older than its sources.
@@ -163,6 +165,11 @@ impl Written {
     }
 }
 
+/// Whether this is the name of a program of the product that runs until a signal ends it.
+fn is_ours(name: &str) -> bool {
+    name == "collector" || name.starts_with("aw-") && name != "aw-query"
+}
+
 /// A running process; killed when dropped.
 pub struct Run {
     child: Child,
@@ -173,6 +180,8 @@ pub struct Run {
     /// Its standard error.
     pub stderr: Written,
     readers: Vec<JoinHandle<()>>,
+    /// Its command is that of another program, which executes one of ours.
+    starts_ours: bool,
 }
 
 impl Run {
@@ -184,7 +193,12 @@ impl Run {
         let stdin = child.stdin.take();
         let (stdout, out) = Written::read(child.stdout.take().expect("piped"));
         let (stderr, err) = Written::read(child.stderr.take().expect("piped"));
-        Run { child, stdin, stdout, stderr, readers: vec![out, err] }
+        let starts_ours = command.get_args().map(OsStr::to_string_lossy).any(|words| {
+            words
+                .split_whitespace()
+                .any(|word| word.rsplit_once('/').is_some_and(|it| is_ours(it.1)))
+        });
+        Run { child, stdin, stdout, stderr, readers: vec![out, err], starts_ours }
     }
 
     /// Its process id.
@@ -232,11 +246,17 @@ impl Run {
     }
 
     /// Sends it a signal. One that ends a process without a handler is sent when the handler is there: a program registers it a
-    /// moment after its start. Some processes never do: they get it after two seconds.
+    /// moment after its start. Programs of others may never do: they get it after two seconds.
     pub fn signal(&self, signal: Signal) {
         if [Signal::TERM, Signal::INT, Signal::HUP].contains(&signal) {
-            let give_up = Instant::now() + Duration::from_secs(2);
-            while !self.catches(signal) && Instant::now() < give_up {
+            let begun = Instant::now();
+            let longest =
+                || match self.status().lines().next().and_then(|it| it.strip_prefix("Name:\t")) {
+                    Some(name) if is_ours(name) => TIMEOUT,
+                    _ if self.starts_ours => Duration::from_secs(20),
+                    _ => Duration::from_secs(2),
+                };
+            while !self.catches(signal) && begun.elapsed() < longest() {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }

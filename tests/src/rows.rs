@@ -1,8 +1,9 @@
 //! `aw-rows`, the output of docs/dev/new-output.md, and the content of its database.
 
 use crate::checkpoint::Checkpoint;
-use crate::rig::{Run, example, program_at};
+use crate::rig::{Run, TIMEOUT, example, program_at};
 use crate::ring::Ring;
+use crate::spool::queued;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,15 +83,29 @@ impl Rows {
         rows.map(|row| row.expect("a row") + "\n").collect()
     }
 
+    /// The number of events in its spool.
+    pub fn queued(&self) -> u64 {
+        queued(&self.spool())
+    }
+
+    /// The spool's file.
+    pub fn spool(&self) -> PathBuf {
+        self.path().join("state/aw-rows.spool")
+    }
+
     /// Locks the database until the returned connection is dropped: it is down.
     pub fn lock(&self) -> Connection {
-        self.try_lock().expect("no other program locks it for long")
+        self.lock_within(TIMEOUT).expect("no other program locks it for long")
     }
 
     /// The same; none if another program is stopped during a transaction.
     pub fn try_lock(&self) -> Option<Connection> {
+        self.lock_within(Duration::from_secs(2))
+    }
+
+    fn lock_within(&self, time: Duration) -> Option<Connection> {
         let database = self.open()?;
-        database.busy_timeout(Duration::from_secs(2)).ok()?;
+        database.busy_timeout(time).ok()?;
         database.execute_batch("BEGIN IMMEDIATE").ok()?;
         Some(database)
     }

@@ -63,10 +63,13 @@ impl Rsyslog {
         self.path("socket").to_str().expect("text").into()
     }
 
-    /// The received messages, a line each.
+    /// The received messages, a line each: those that are written completely.
     pub fn messages(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("messages")).unwrap_or_default();
-        text.lines().map(String::from).collect()
+        text.split_inclusive('\n')
+            .filter_map(|line| line.strip_suffix('\n'))
+            .map(String::from)
+            .collect()
     }
 
     /// The numbers of the received events, in the order of arrival.

@@ -8,17 +8,16 @@ use std::process::Command;
 
 /// Each request becomes a file of JSON; a word in the file `mood` selects the answer.
 const SERVER: &str = "\
-import sys, os, time, json, ssl, http.server
+import sys, os, time, json, ssl, itertools, http.server
 port, directory, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 class Keep(http.server.BaseHTTPRequestHandler):
-    count = len(os.listdir(directory))
+    numbers = itertools.count(len(os.listdir(directory)) + 1)
     def log_message(self, *arguments): pass
     def do_POST(self):
         try: mood = open(os.path.join(directory, 'mood')).read()
         except FileNotFoundError: mood = '200'
         body = self.rfile.read(int(self.headers['Content-Length'])).decode()
-        Keep.count += 1
-        name = os.path.join(directory, '%08d' % Keep.count)
+        name = os.path.join(directory, '%08d' % next(Keep.numbers))
         with open(name + '.new', 'w') as f:
             json.dump({'path': self.path, 'mood': mood, 'body': body,
                        'headers': {k.lower(): v for k, v in self.headers.items()}}, f)

@@ -6,7 +6,7 @@ use aw_tests::collect::collect;
 use aw_tests::feed::{numbered_capture, reading_collector};
 use aw_tests::frames::{Arp, Ethernet, station};
 use aw_tests::receiver::{Receiver, line};
-use aw_tests::rig::{Run, program, run, run_with, wait_until};
+use aw_tests::rig::{Run, TIMEOUT, program, run, run_with, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::sightings::capture_frames;
 use aw_tests::tracker::{Tracking, dates, tracker};
@@ -16,7 +16,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 const CONF: &str = "\
 # of macupd_tracker
@@ -75,10 +74,8 @@ fn a_routers_devices_are_tracked() {
         "   1    rssi 0 0 22:22:22:22:22:22 +-55+ wlan".into(),
     ];
     let table = table.each_ref().map(String::as_str);
-    let sent = Instant::now();
     receiver.send("127.0.0.2", &table);
     wait_until("the devices are in the log", || tracking.log("tracker").lines().count() == 4);
-    assert!(sent.elapsed() < Duration::from_secs(3), "within a second, on an idle machine");
     assert_eq!(
         rows(&tracking.log("tracker")),
         [
@@ -462,7 +459,7 @@ fn the_example_is_read() {
 
 fn ask(port: u16, request: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);

@@ -80,8 +80,12 @@ impl Samples {
         self.add("ring_slots", &labels, reader.slots());
         self.add("ring_created_timestamp_seconds", &labels, reader.created().seconds());
         self.add("ring_events_total", &labels, reader.published());
-        self.add("collector_running", &labels, u8::from(is_running(reader)));
-        self.add("collector_heartbeat_age_seconds", &labels, age(reader.heartbeat()));
+        // Of one moment, so that no sample contradicts another one.
+        let (heartbeat, now) = (reader.heartbeat(), UnixTime::now());
+        let age = |time: UnixTime| seconds_between(time, now);
+        let runs = reader.writer().is_some() && is_recent(heartbeat, now);
+        self.add("collector_running", &labels, u8::from(runs));
+        self.add("collector_heartbeat_age_seconds", &labels, age(heartbeat));
         for (name, time) in [
             ("collector_last_frame_age_seconds", reader.last_frame()),
             ("collector_last_drop_age_seconds", reader.last_drop()),
@@ -89,7 +93,7 @@ impl Samples {
             time.iter().for_each(|time| self.add(name, &labels, age(*time)));
         }
         // Of a collector that does not run, nothing is known.
-        let states = if is_running(reader) { reader.interfaces() } else { Vec::new() };
+        let states = if runs { reader.interfaces() } else { Vec::new() };
         for (interface, state) in states {
             let labels = [labels[0], ("interface", interface.as_str())];
             self.add("interface_up", &labels, u8::from(state == CaptureState::Captured));
@@ -177,17 +181,17 @@ impl MetricSources {
     }
 }
 
-/// Whether the collector has not ended, and its heartbeat is recent. After a kill, the ring's header still has the process;
-/// that process id may belong to another program now, or to another container.
-fn is_running(reader: &Reader) -> bool {
+/// Whether the collector is alive, if it has not ended. After a kill, the ring's header still has the process; that process id may
+/// belong to another program now, or to another container.
+fn is_recent(heartbeat: UnixTime, now: UnixTime) -> bool {
     // In both directions: the clock may have been set back since the last heartbeat.
-    let difference = UnixTime::now().as_nanos().abs_diff(reader.heartbeat().as_nanos());
-    reader.writer().is_some() && u128::from(difference) <= HEARTBEAT_TIMEOUT.as_nanos()
+    let difference = now.as_nanos().abs_diff(heartbeat.as_nanos());
+    u128::from(difference) <= HEARTBEAT_TIMEOUT.as_nanos()
 }
 
 /// Seconds since `time`; 0 if the clock was set back.
-fn age(time: UnixTime) -> f64 {
-    UnixTime::now().as_nanos().saturating_sub(time.as_nanos()).max(0) as f64 / 1e9
+fn seconds_between(time: UnixTime, now: UnixTime) -> f64 {
+    now.as_nanos().saturating_sub(time.as_nanos()).max(0) as f64 / 1e9
 }
 
 /// Locks the sources. After a panic of another thread the counts are still valid.

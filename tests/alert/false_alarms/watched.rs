@@ -25,7 +25,8 @@ pub fn play_by_the_clock() -> Alerts {
     let ring = Ring::new();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let [silent, other] = watched_hosts();
-    let watch = |host: Host| format!("[[watch]]\nmac = \"{}\"\nsilent_after = 6\n", text(host.mac));
+    let watch =
+        |host: Host| format!("[[watch]]\nmac = \"{}\"\nsilent_after = 15\n", text(host.mac));
     let config = watch(silent) + &watch(other);
     let config = save(directory.path(), "alert.toml", config.as_bytes());
     let mut command =
