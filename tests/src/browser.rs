@@ -1,6 +1,7 @@
 //! A real browser: headless Chromium, driven by its chromedriver in the W3C's WebDriver protocol, which is JSON over HTTP.
 
 use crate::rig::Run;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -18,6 +19,8 @@ pub struct Browser {
     driver: Run,
     port: u16,
     session: String,
+    /// The process of the browser, which its driver leaves behind when it is killed.
+    process: Option<Pid>,
 }
 
 impl Browser {
@@ -28,7 +31,8 @@ impl Browser {
         let driver = Run::start(command);
         let line = driver.stdout.wait_for("started successfully on port");
         let port = line.trim_end_matches('.').rsplit(' ').next().and_then(|port| port.parse().ok());
-        let mut browser = Browser { driver, port: port.expect("a port"), session: String::new() };
+        let (port, session, process) = (port.expect("a port"), String::new(), None);
+        let mut browser = Browser { driver, port, session, process };
         // No sandbox: root's browser has none. No shared memory: /dev/shm may be small, and has the rings of tests.
         let arguments = [
             "--headless=new",
@@ -44,6 +48,8 @@ impl Browser {
             "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } } } });
         let session = browser.ask("POST", "/session", &wanted);
         browser.session = session["sessionId"].as_str().expect("a session").to_owned();
+        let process = session["capabilities"]["goog:processID"].as_i64().expect("a process");
+        browser.process = Pid::from_raw(process as i32);
         browser.resize(width, height);
         browser
     }
@@ -201,7 +207,9 @@ impl Drop for Browser {
         if !std::thread::panicking() {
             let path = format!("/session/{}", self.session);
             self.ask("DELETE", &path, &Value::Null);
+        } else if let Some(process) = self.process {
+            let _ = kill_process(process, Signal::KILL);
         }
-        self.driver.signal(rustix::process::Signal::TERM);
+        self.driver.signal(Signal::TERM);
     }
 }
