@@ -15,7 +15,7 @@ pub fn queued(spool: &Path) -> u64 {
         let file = |path: &Path| format!("{}{end}", path.display());
         let _ = std::fs::copy(file(spool), file(&copy));
     }
-    let count = "SELECT count(*) FROM piece WHERE event IS NOT NULL";
+    let count = "SELECT count(*) FROM piece WHERE length(event) > 0";
     let counted = Connection::open(&copy)
         .and_then(|copy| copy.query_row(count, [], |row| row.get::<_, i64>(0)));
     counted.map_or(0, |number| number as u64)
