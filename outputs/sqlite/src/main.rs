@@ -15,6 +15,7 @@ mod retention;
 mod row_writer;
 mod schema;
 mod sqlite_sink;
+mod unreadable;
 
 use std::{
     path::{Path, PathBuf},

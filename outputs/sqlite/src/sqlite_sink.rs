@@ -18,7 +18,7 @@ use rustix::{
     fs::{Access, access},
     io::Errno,
 };
-use shm_layout::RingName;
+use shm_layout::{RingName, UnixTime};
 
 use crate::{
     background::{Background, remedy},
@@ -106,12 +106,14 @@ impl SqliteSink {
                     Err(error) => return Err(database_file::as_sqlite(error.into()).into()),
                 }
             }
-            let (is_older, has_spans) = loop {
+            let (is_older, waits, has_spans) = loop {
                 let snapshot = Snapshot::open(&path)?;
                 let found = schema::is_older(&snapshot.database, &settings.view);
+                let wall = UnixTime::now().as_nanos();
+                let waits = compaction::waits_for_a_day(&snapshot.database, wall);
                 let has_spans = compaction::has_spans(&snapshot.database);
                 if snapshot.is_intact()? {
-                    break (found?, has_spans.unwrap_or(false));
+                    break (found?, waits.unwrap_or(true), has_spans.unwrap_or(false));
                 }
             };
             let converted =
@@ -121,7 +123,7 @@ impl SqliteSink {
                 _ if has_spans => String::new(),
                 days => format!(
                     "; {}sightings that are older than --raw-days ({days}) will be compacted into spans, 0 keeps each one",
-                    if is_older { "from a day after the start on, " } else { "" }
+                    if waits { "from a day after the first start on, " } else { "" }
                 ),
             };
             Ok(format!("{shown} can be written{converted}{compacted}"))
@@ -183,7 +185,10 @@ impl SqliteSink {
 
     /// Takes one step of the import, or else of filing, of the retention, or of compaction. Returns true if there is more to do.
     fn background_step(&mut self, rows: usize) -> SinkResult<bool> {
-        let Some(due) = self.background.due(self.database.as_ref()) else { return Ok(false) };
+        let database = self.take_open()?;
+        let due = self.background.due(&database);
+        self.database = Some(database);
+        let Some(due) = due else { return Ok(false) };
         let none = Background::new(None, 0);
         let mut background = std::mem::replace(&mut self.background, none);
         let result = self.in_transaction(|database| background.step(database, due, rows));
