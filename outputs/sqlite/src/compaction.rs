@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use aw_database::LONGEST_SHIFT;
 use aw_output::{info, warn};
+use aw_service::count_of;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
 use shm_layout::{Evidence, Origin};
 
@@ -366,7 +367,8 @@ fn report_first_pass(database: &Connection) -> rusqlite::Result<()> {
     let sightings = number("SELECT CAST(sum(count) AS INTEGER) FROM sighting_span")?;
     let free = number("PRAGMA freelist_count")? * number("PRAGMA page_size")? / 1_000_000;
     info(format_args!(
-        "{sightings} old sightings are compacted into {spans} spans; {free} MB of the file are free for new rows (VACUUM in sqlite3 makes it smaller)"
+        "{sightings} old sightings are compacted into {}; {free} MB of the file are free for new rows (VACUUM in sqlite3 makes it smaller)",
+        count_of(spans as u64, "span", "spans")
     ));
     Ok(())
 }
