@@ -502,7 +502,9 @@ fn histories_that_change_answer_as_before() {
         let raw = store(&ring, &first);
         // With a clock that is ahead, nothing is compacted.
         let ahead = with_clock_ahead(&raw);
-        compact(&ring, &ahead);
+        let ahead_run = run(ahead.command(&ring, &["--once", "--raw-days", "1"])).ok();
+        let reported = "days ahead of the last run: no sightings are compacted for an hour";
+        assert!(ahead_run.stderr.contains(reported), "{}", ahead_run.stderr);
         assert_eq!(count(&ahead, "sighting_span"), 0, "seed {seed}");
         let middle = BEGIN_NANOS + random.below(LENGTH as u64) as i64 * SECOND;
         let spans = compacted_twice(&ring, &raw, middle);
@@ -531,9 +533,11 @@ fn histories_that_change_answer_as_before() {
         for other in [&other, &third] {
             if seed % 2 == 1 {
                 assert_eq!(sum(other), sum(&spans), "seed {seed}");
-                same_answers(seed, random, [&raw, other]);
             }
             assert_eq!(presences(other), presences(&spans), "seed {seed}");
+        }
+        if seed % 2 == 1 {
+            same_answers(seed, random, [&raw, &third]);
         }
         // Deletes of an address, and of what is older than a time in no span.
         let ends: Vec<i64> = ends(&spans).iter().map(|end| end.1).collect();
