@@ -484,7 +484,10 @@ fn histories_that_change_answer_as_before() {
         }
         let (mut old_rows, mut late_rows) = later_rows(random, &rows);
         rows.extend(regular_rows(0..MINUTES));
-        late_rows.extend(regular_rows(200..300));
+        // Those between two spans, and one within the second.
+        let within = (8, REGULAR, OWN, BEGIN_NANOS + (300 * 60 + 30) * SECOND, 0);
+        rows.push(within);
+        late_rows.extend(regular_rows(200..300).chain([within]));
         old_rows.extend((0..100).map(|n| (7, 7, OWN, BEGIN_NANOS + n * 60 * SECOND, 1)));
         rows.extend(&old_rows[old_rows.len() - 100..]);
         let later = |row: &&Row| !old_rows.contains(row) && !late_rows.contains(row);

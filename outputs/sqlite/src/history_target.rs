@@ -361,11 +361,7 @@ fn add_span(
     {
         return Ok(0);
     }
-    // What another pairing has of it is in the database, too.
-    for known in in_spans[1..].iter().flatten() {
-        new.count -= known.part(first, last);
-    }
-    // A span has two at least, or one if the others are there: single sightings in its time may be more than those of which it was made.
+    // A span has two at least, or one if the others are there. Three equal ones within a span of three are not all of it: its ends are others.
     match (new.count, lacks) {
         (..=1, (false, true)) if count > 1 => {
             (new.first, new.first_origin, new.count) = (last, last_origin, 1);
@@ -373,7 +369,12 @@ fn add_span(
         (..=1, (true, false)) | (1, (false, false)) if count > 1 => {
             (new.last, new.last_origin, new.count) = (first, first_origin, 1);
         }
-        (count, _) => new.count = count.max(1 + i64::from(last > first)),
+        (single, _) => {
+            // What another pairing has of it is in the database, too.
+            let similar = in_spans[1..].iter().flatten();
+            let similar: i64 = similar.map(|known| known.part(first, last)).sum();
+            new.count = (single - similar).max(1 + i64::from(last > first));
+        }
     }
     let mut known = std::mem::take(&mut in_spans[0]);
     known.retain(|known| known.first <= new.last && known.last >= new.first);

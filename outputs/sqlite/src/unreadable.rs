@@ -1,5 +1,5 @@
 //! Pairings that a task leaves out until the next start, because it failed there: a page with rows of them is damaged, or the disk cannot
-//! read it. So the task goes on with what follows.
+//! read it. So the task continues with what follows.
 
 use std::collections::HashSet;
 

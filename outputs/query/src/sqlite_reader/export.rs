@@ -12,6 +12,8 @@ use crate::{
     history_reader::{evidence, parse_ip, parse_mac},
 };
 
+const SECOND: i64 = 1_000_000_000;
+
 /// A pairing of a group: what distinguishes it from the others.
 struct Member {
     id: i64,
@@ -221,9 +223,8 @@ impl SqliteReader {
         let single = "SELECT origin, count(*) FROM sighting
             WHERE pairing = ? AND time >= ? AND time <= ? AND typeof(origin) = 'integer' GROUP BY origin";
         let mut single = self.snapshot.database.prepare_cached(single)?;
-        for (member, Member { id, .. }) in members.iter().enumerate() {
-            let recent = self.recent.known(*id);
-            for (time, origin) in recent {
+        for (member, Member { id, ring, .. }) in members.iter().enumerate() {
+            for (time, origin) in self.recent.known(*id) {
                 let (time, origin) = (UnixTime::from_nanos(*time), *origin);
                 if (from..to).contains(&time) {
                     all.push(Found { member, time, origin, count: 1, span: None });
@@ -238,16 +239,29 @@ impl SqliteReader {
                 if printed.contains(&(*id, time, last, count)) {
                     continue;
                 }
-                // Single ones that stayed in its time have lines, too, which an import takes for some of the span's: so they are.
+                // Single ones in its time have lines, too, which an import takes for some of the span's: so they are. Of two members of which
+                // one has no ring, it compares seconds.
                 let mut sightings = count;
-                let mut single = single.query([*id, times[0], times[1]])?;
-                while let Some(row) = single.next()? {
-                    let count: i64 = row.get(1)?;
-                    sightings += if is_of_span(row.get(0)?) { count as u64 } else { 0 };
+                for other in members {
+                    let (from, to) = match other.id == *id {
+                        true => (times[0], times[1]),
+                        false if ring.is_empty() || other.ring.is_empty() => {
+                            let end =
+                                last.seconds().saturating_mul(SECOND).saturating_add(SECOND - 1);
+                            (time.seconds().saturating_mul(SECOND), end)
+                        }
+                        false => continue,
+                    };
+                    let mut single = single.query([other.id, from, to])?;
+                    while let Some(row) = single.next()? {
+                        let count: i64 = row.get(1)?;
+                        sightings += if is_of_span(row.get(0)?) { count as u64 } else { 0 };
+                    }
+                    let recent = self.recent.known(other.id);
+                    let begin = recent.partition_point(|(time, _)| *time < from);
+                    let recent = recent[begin..].iter().take_while(|(time, _)| *time <= to);
+                    sightings += recent.filter(|(_, origin)| is_of_span(*origin)).count() as u64;
                 }
-                let begin = recent.partition_point(|(time, _)| *time < times[0]);
-                let recent = recent[begin..].iter().take_while(|(time, _)| *time <= times[1]);
-                sightings += recent.filter(|(_, origin)| is_of_span(*origin)).count() as u64;
                 let span = Some(HistorySpan { last, last_origin, sightings });
                 all.push(Found { member, time, origin, count, span });
             }
