@@ -363,26 +363,38 @@ fn same_answers(seed: u64, random: &mut Random, both: [&History; 2]) {
     }
 }
 
+/// A device that is alone with its address, and is seen once a minute until before midnight of UTC.
+const REGULAR: u8 = 8;
+const MINUTES: i64 = 599;
+
+fn regular_rows(minutes: std::ops::Range<i64>) -> impl Iterator<Item = Row> {
+    minutes.map(|minute| (8, REGULAR, OWN, BEGIN_NANOS + minute * 60 * SECOND, 0))
+}
+
+/// The spans and the single sightings of an address.
+fn of_address(history: &History, address: u8) -> (i64, i64) {
+    let count = |table: &str| {
+        let of = format!("SELECT id FROM pairing WHERE ip = '10.1.2.{address}'");
+        history.value(&format!("SELECT count(*) FROM {table} WHERE pairing IN ({of})"))
+    };
+    (count("sighting_span").expect("a table"), count("sighting").expect("a table"))
+}
+
 #[test]
 fn compacted_histories_answer_as_before() {
     let ring = Ring::new();
     capture(&ring, &[(0, 1, 3, 0)]);
-    let (mut single, mut left, mut made) = (0, 0, 0);
     for seed in seeds(6) {
         let random = &mut Random(seed);
-        let rows = random_rows(random);
+        let mut rows = random_rows(random);
+        rows.extend(regular_rows(0..MINUTES));
         let raw = store(&ring, &rows);
         let middle = BEGIN_NANOS + random.below(LENGTH as u64) as i64 * SECOND;
         let spans = compacted_twice(&ring, &raw, middle);
         assert_eq!(sum(&spans), sum(&raw), "seed {seed}");
-        (single, left) = (single + rows.len() as i64, left + count(&spans, "sighting"));
-        made += count(&spans, "sighting_span");
+        assert_eq!(of_address(&spans, REGULAR), (1, 0), "seed {seed}");
         same_answers(seed, random, [&raw, &spans]);
     }
-    assert!(
-        made > 0 && left * 4 < single * 3,
-        "{made} spans, {left} of {single} sightings are left"
-    );
 }
 
 /// A minute of each presence again without a ring, with whole seconds, as an import of addrwatch's table leaves it.
@@ -441,10 +453,20 @@ fn add_late(history: &History, rows: &[Row]) {
         let row = params![&[10, 1, 2, *address][..], 0x0200_0000_0000 + mac, *time, *origin];
         assert_eq!(database.execute(insert, row).unwrap(), 1);
     }
-    if let Some(oldest) = rows.iter().map(|row| row.3).min() {
-        let again = "UPDATE span_progress SET until = min(until, ?1), before = min(until, ?1)";
-        database.execute(again, [oldest]).unwrap();
+    let late = "INSERT OR REPLACE INTO late_pairing
+        SELECT pairing, min(time) FROM sighting WHERE pairing IN (SELECT id FROM pairing WHERE address = ?1 AND mac = ?2) GROUP BY 1";
+    for (mac, address, ..) in rows {
+        let row = params![&[10, 1, 2, *address][..], 0x0200_0000_0000 + mac];
+        database.execute(late, row).unwrap();
     }
+}
+
+/// A copy whose clock was last trusted when its sightings are from: now it is ahead.
+fn with_clock_ahead(history: &History) -> History {
+    let copy = copy_of(history);
+    let trusted = "UPDATE clock_check SET trusted = ?, doubted = NULL";
+    assert_eq!(copy.open().unwrap().execute(trusted, [BEGIN_NANOS]).unwrap(), 1);
+    copy
 }
 
 /// Histories that change between the passes: an import of older rows, rows that come late, rows without a ring beside those with one, a
@@ -454,14 +476,20 @@ fn add_late(history: &History, rows: &[Row]) {
 fn histories_that_change_answer_as_before() {
     let ring = Ring::new();
     capture(&ring, &[(0, 1, 3, 0)]);
-    let (mut made, mut joined, mut imported, mut late) = (0, 0, 0, 0);
     for seed in seeds(6) {
         let random = &mut Random(seed ^ 0x5e0_0000);
         let mut rows = random_rows(random);
         if seed % 2 == 0 {
             with_ringless(random, &mut rows);
         }
-        let (old_rows, late_rows) = later_rows(random, &rows);
+        let (mut old_rows, mut late_rows) = later_rows(random, &rows);
+        rows.extend(regular_rows(0..MINUTES));
+        // Those between two spans, and one within the second.
+        let within = (8, REGULAR, OWN, BEGIN_NANOS + (300 * 60 + 30) * SECOND, 0);
+        rows.push(within);
+        late_rows.extend(regular_rows(200..300).chain([within]));
+        old_rows.extend((0..100).map(|n| (7, 7, OWN, BEGIN_NANOS + n * 60 * SECOND, 1)));
+        rows.extend(&old_rows[old_rows.len() - 100..]);
         let later = |row: &&Row| !old_rows.contains(row) && !late_rows.contains(row);
         let mut first: Vec<Row> = rows.iter().filter(later).copied().collect();
         // Their pairings are known.
@@ -474,18 +502,17 @@ fn histories_that_change_answer_as_before() {
         }
         let late_rows: Vec<Row> =
             late_rows.iter().filter(|row| !first.contains(row)).copied().collect();
-        (imported, late) = (imported + old_rows.len(), late + late_rows.len());
         let raw = store(&ring, &first);
         // With a clock that is ahead, nothing is compacted.
-        let ahead = copy_of(&raw);
-        let seen_now = format!("DELETE FROM sighting WHERE time > {}", now() - 86_400 * SECOND);
-        ahead.open().unwrap().execute_batch(&seen_now).unwrap();
-        compact(&ring, &ahead);
+        let ahead = with_clock_ahead(&raw);
+        let ahead_run = run(ahead.command(&ring, &["--once", "--raw-days", "1"])).ok();
+        let reported = "days ahead of the last run: no sightings are compacted for an hour";
+        assert!(ahead_run.stderr.contains(reported), "{}", ahead_run.stderr);
         assert_eq!(count(&ahead, "sighting_span"), 0, "seed {seed}");
         let middle = BEGIN_NANOS + random.below(LENGTH as u64) as i64 * SECOND;
         let spans = compacted_twice(&ring, &raw, middle);
         assert_eq!(sum(&spans), sum(&raw), "seed {seed}");
-        let before = count(&spans, "sighting_span");
+        assert_eq!(of_address(&spans, REGULAR), (2, 0), "seed {seed}");
         let both = [&raw, &spans];
         let older = store(&ring, &old_rows);
         let file = export(&older);
@@ -498,14 +525,22 @@ fn histories_that_change_answer_as_before() {
         same_answers(seed, random, both);
         compact(&ring, &spans);
         assert_eq!(sum(&spans), sum(&raw), "seed {seed}");
-        let after = count(&spans, "sighting_span");
-        (made, joined) = (made + after, joined + i64::from(after < before));
+        assert_eq!(of_address(&spans, REGULAR), (1, 0), "seed {seed}: joined");
+        assert_eq!(of_address(&spans, 7), (1, 0), "seed {seed}: of the import");
         same_answers(seed, random, both);
-        // All of it elsewhere. Of a row without a ring and one with a ring in the same second, an import adds one: they are copies.
+        // All of it elsewhere, and from there elsewhere. Of a row without a ring and one with a ring in the same second, an import may add
+        // one: they are copies.
+        let (other, third) = (History::new(), History::new());
+        import(&other, &export(&spans));
+        import(&third, &export(&other));
+        for other in [&other, &third] {
+            if seed % 2 == 1 {
+                assert_eq!(sum(other), sum(&spans), "seed {seed}");
+            }
+            assert_eq!(presences(other), presences(&spans), "seed {seed}");
+        }
         if seed % 2 == 1 {
-            let other = History::new();
-            import(&other, &export(&spans));
-            assert_eq!(all_rows(&other), all_rows(&spans), "seed {seed}");
+            same_answers(seed, random, [&raw, &third]);
         }
         // Deletes of an address, and of what is older than a time in no span.
         let ends: Vec<i64> = ends(&spans).iter().map(|end| end.1).collect();
@@ -529,7 +564,6 @@ fn histories_that_change_answer_as_before() {
         compact(&ring, &spans);
         same_answers(seed, random, both);
     }
-    assert!(made > 0 && imported > 0 && late > 0, "{made} {joined} {imported} {late}");
 }
 
 /// An export that is interrupted by a compaction, again and again, has each sighting once: those that were printed as single ones, and spans of
@@ -579,7 +613,13 @@ fn an_export_during_compaction() {
         assert_eq!(passes.len(), 0);
         let file = copy.path().join("exported");
         let text = String::from_utf8(exported).unwrap();
-        resumed += text.matches("\"until\"").count();
+        // Spans that begin before the position where the export resumed.
+        let mut position = String::new();
+        for line in text.lines().map(json).filter(|line| line["mac"] == mac_text(1)) {
+            let time = line["time"].as_str().expect("a time").to_owned(); // of whole seconds
+            resumed += usize::from(line["until"].is_string() && time < position);
+            position = position.max(time);
+        }
         fs::write(&file, text).unwrap();
         let other = History::new();
         import(&other, &file);
@@ -597,30 +637,41 @@ fn an_export_during_compaction() {
     assert!(resumed > 0);
 }
 
-/// The clock is ahead at a start, and events with its time come: nothing is compacted, because the newest sighting that was stored before is older.
+/// The clock is ahead at a start, and events with its time come: neither they nor a restart confirm it, and nothing is compacted; nor is
+/// anything deleted. An hour later, by the clock, it is trusted.
 #[test]
 fn a_clock_that_is_ahead() {
     let ring = Ring::new();
     capture(&ring, &[(0, 1, 3, 0)]);
     let rows: Vec<Row> = (0..100).map(|n| (1, 1, OWN, BEGIN_NANOS + n * 60 * SECOND, 0)).collect();
-    let history = store(&ring, &rows);
-    let seen_now = format!("DELETE FROM sighting WHERE time > {}", now() - 86_400 * SECOND);
-    history.open().unwrap().execute_batch(&seen_now).unwrap();
+    let history = with_clock_ahead(&store(&ring, &rows));
     let later = u32::try_from(now() / SECOND).unwrap() - BEGIN;
-    capture(&ring, &[(later, 1, 7, 0)]);
+    for round in 0..4 {
+        capture(&ring, &[(later + round, 1, 7, 0)]);
+        let options = ["--once", "--raw-days", "1", "--retention", "2"];
+        let run = run(history.command(&ring, &options)).ok();
+        let reported = "days ahead of the last run: nothing is deleted or compacted for an hour";
+        assert_eq!(run.stderr.contains(reported), round == 0, "{}", run.stderr);
+        assert_eq!(sum(&history), 101 + 1 + i64::from(round));
+        assert_eq!(count(&history, "sighting_span"), 0);
+    }
     compact(&ring, &history);
-    assert_eq!((sum(&history), count(&history, "sighting_span")), (101, 0));
+    assert_eq!(count(&history, "sighting_span"), 0);
+    let waited = "UPDATE clock_check SET doubted = doubted - 3600000000000";
+    history.open().unwrap().execute_batch(waited).unwrap();
+    compact(&ring, &history);
+    assert_eq!(count(&history, "sighting_span"), 1);
 }
 
-/// A page of old sightings is damaged: that is reported, and events are stored.
+/// A page of old sightings is damaged: that is reported, events are stored, and the sightings of other pairings are compacted, and deleted.
 #[test]
 fn a_damaged_page() {
     let ring = Ring::new();
     capture(&ring, &[(0, 1, 3, 0)]);
-    let rows: Vec<Row> =
-        (0..2_000).map(|n| (1, 1, OWN, BEGIN_NANOS + n * 20 * SECOND, 0)).collect();
+    let row = |n: i64, mac: i64| (mac, mac as u8, OWN, BEGIN_NANOS + n * 20 * SECOND, 0);
+    let rows: Vec<Row> = (0..1_500).flat_map(|n| [row(n, 1), row(n, 2)]).collect();
     let history = store(&ring, &rows);
-    // The first leaf of the table, which has the oldest rows.
+    // The first leaf of the table, which has the oldest rows of the first pairing.
     let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'sighting'";
     let root = history.value::<i64>(root).unwrap() as usize;
     let mut file = fs::read(history.database()).unwrap();
@@ -633,12 +684,19 @@ fn a_damaged_page() {
     fs::write(history.database(), file).unwrap();
     let output = history.start(&ring, &["--raw-days", "1"]);
     output.stderr.wait_for("compact old sightings: database disk image is malformed");
+    output.stderr.wait_for("pairing 1 is left out until the next start");
+    let of_second = "SELECT count FROM sighting_span WHERE pairing = 2";
+    wait_until("others are compacted", || history.value::<i64>(of_second) == Some(1_500));
     capture(&ring, &[(60, 1, 3, 0), (61, 1, 4, 0)]);
     wait_until("events are stored", || {
         history.checkpoint(&ring).is_some_and(|checkpoint| checkpoint.next() == 3)
     });
     output.stop().ok();
-    assert_eq!(count(&history, "recent_sighting"), 2);
+    let output = history.start(&ring, &["--retention", "2"]);
+    output.stderr.wait_for("delete old sightings: database disk image is malformed");
+    output.stderr.wait_for("pairing 1 is left out until the next start");
+    wait_until("others are deleted", || history.value::<i64>(of_second).is_none());
+    output.stop().ok();
 }
 
 /// The ends of all spans, with the last number of their address.
@@ -707,6 +765,24 @@ fn all_rows(history: &History) -> Vec<String> {
     let database = history.open().expect("a database");
     let mut select = database.prepare(select).unwrap();
     select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+/// The seconds in which a MAC had an address, or proved something else about it: from and to, and how.
+fn presences(history: &History) -> Vec<(String, i64, i64)> {
+    let select = "SELECT ip || ' ' || mac || ' ' || source || rest, first / 1000000000, last / 1000000000 FROM (
+        SELECT pairing, first, last, '' AS rest FROM sighting_span
+        UNION ALL SELECT pairing, time, time, CASE WHEN origin IN (0, 1, 3, 4, 7, 8) THEN '' ELSE ' ' || origin END FROM sighting)
+        JOIN pairing ON pairing.id = pairing ORDER BY 1, 2, 3";
+    let database = history.open().expect("a database");
+    let mut select = database.prepare(select).unwrap();
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    let mut all: Vec<(String, i64, i64)> = rows.map(Result::unwrap).collect();
+    all.dedup_by(|next, known| {
+        let is_in = next.0 == known.0 && next.1 <= known.2;
+        known.2 = if is_in { known.2.max(next.2) } else { known.2 };
+        is_in
+    });
+    all
 }
 
 /// A compacted history that moves is the same elsewhere, and moves once; into the history that it was made from, nothing is added.
@@ -822,7 +898,7 @@ fn tables_of_version_1() {
     let view = view.split("UNION ALL").next().unwrap();
     history.open().unwrap().execute_batch(&format!(
         "DROP VIEW addrwatch; DROP TABLE recent_sighting; DROP TABLE recent_filing; DROP TABLE sighting_span;
-        DROP TABLE span_progress; {view}; PRAGMA user_version = 1"
+        DROP TABLE span_progress; DROP TABLE late_pairing; DROP TABLE clock_check; {view}; PRAGMA user_version = 1"
     )).unwrap();
     // Questions are answered before, too.
     assert_eq!([ask(&history, &ip), ask(&history, &mac[..2])], before);
@@ -833,7 +909,7 @@ fn tables_of_version_1() {
     );
     assert!(!checked.stdout.contains("spans"), "{checked:#?}");
     let checked = run(history.command(&ring, &["--check", "--raw-days", "7"])).ok();
-    let compacted = "from a day after the start on, sightings that are older than --raw-days (7) will be compacted into spans";
+    let compacted = "from a day after the first start on, sightings that are older than --raw-days (7) will be compacted into spans";
     assert!(checked.stdout.contains(compacted), "{checked:#?}");
     run(history.command(&ring, &["--once"])).ok();
     assert_eq!(history.value::<i64>("PRAGMA user_version"), Some(2));
@@ -844,13 +920,18 @@ fn tables_of_version_1() {
     let announced = "an earlier release made this database: from tomorrow on, its sightings that are older than 7 days are compacted";
     assert!(first.stderr.contains(announced), "{}", first.stderr);
     let again = run(history.command(&ring, &["--once", "--raw-days", "7"])).ok();
-    assert!(!again.stderr.contains("compacted"), "{}", again.stderr);
+    let announced = "in 24 hours, its sightings that are older than 7 days are compacted";
+    assert!(again.stderr.contains(announced), "{}", again.stderr);
+    let checked = run(history.command(&ring, &["--check", "--raw-days", "7"])).ok();
+    assert!(checked.stdout.contains(compacted), "{checked:#?}");
     assert_eq!(count(&history, "sighting_span"), 0);
     let waited = "UPDATE span_progress SET time = time - 86400000000000";
     history.open().unwrap().execute_batch(waited).unwrap();
     let begun = run(history.command(&ring, &["--once", "--raw-days", "7"])).ok();
     let begins = "compacting sightings that are older than 7 days";
     assert!(begun.stderr.contains(begins), "{}", begun.stderr);
+    let ended = " spans; 0 MB of the file are free for new rows";
+    assert!(begun.stderr.contains(ended), "{}", begun.stderr);
     assert!(count(&history, "sighting_span") > 0);
     assert_eq!([ask(&history, &ip), ask(&history, &mac[..2])], before);
     let begun = run(history.command(&ring, &["--once", "--raw-days", "7"])).ok();

@@ -306,7 +306,8 @@ impl HistoryLine {
                 Ok(HistoryLine::Begin)
             }
             Fields { addrwatch_history: Some(version), .. } => Err(format!(
-                "the file is of version {version}, this release reads {VERSION} (install the newer release)"
+                "the file is of version {version}, this release reads {} to {VERSION} (install the newer release)",
+                VERSIONS.start()
             )),
             Fields { end_after_lines: Some(lines), .. } => Ok(HistoryLine::End(lines)),
             Fields { user: Some(_), .. } => fields.change().map(HistoryLine::Change),

@@ -15,7 +15,7 @@ use crate::{
     sqlite_sink::OpenDatabase,
 };
 
-/// Rows that are filed at once: more than a transaction of events adds, so that the new rows have a bound while events never pause.
+/// Rows that are filed at once, at most: more than a transaction of events adds, so that the new rows have a bound while events never pause.
 const STEP_FILING: usize = 32_768;
 /// After a fault, a task is tried again so much later.
 const PAUSE: Duration = Duration::from_secs(3_600);
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(3_600);
 /// What may fail for itself.
 #[derive(Clone, Copy)]
 enum Task {
-    Search,
+    Clock,
     Filing,
     Retention,
     Compaction,
@@ -35,7 +35,7 @@ impl Task {
     /// What it does, and what becomes of the rows, for a message.
     fn names(self) -> (&'static str, &'static str) {
         match self {
-            Task::Search => ("search the newest sighting", "nothing is deleted and compacted"),
+            Task::Clock => ("compare the clock", "a restart may trust it too early, or too late"),
             Task::Filing => ("file new sightings by pairing", "questions take longer"),
             Task::Retention => ("delete old sightings", "they are kept"),
             Task::Compaction => ("compact old sightings", "they stay as they are"),
@@ -75,40 +75,43 @@ impl Background {
         }
     }
 
-    /// What is due, if anything. Without an open database, that is not known.
-    pub fn due(&mut self, database: Option<&OpenDatabase>) -> Option<Due> {
+    /// What is due, if anything.
+    pub fn due(&mut self, database: &OpenDatabase) -> Option<Due> {
         let (wall, now) = (UnixTime::now().as_nanos(), Instant::now());
+        if self.failed[Task::Clock as usize].is_some() {
+            self.clock.end_search();
+        }
         let clock = self.clock.look(wall, now);
         let delete_before = self.retention.due((wall, clock), now);
         let delete_before = delete_before.filter(|_| self.may(Task::Retention, now));
-        let has_work = |database: &OpenDatabase| {
-            let OpenDatabase { connection, import, filing, .. } = database;
-            let is_due = || {
-                let may_file = self.may(Task::Filing, now) && filing.is_due(connection)?;
-                let may_compact = self.may(Task::Compaction, now)
-                    && self.compaction.may_be_due(connection, clock, now)?;
-                Ok::<_, Error>(may_file || may_compact)
-            };
-            import.is_some() || is_due().unwrap_or(true)
+        let OpenDatabase { connection, import, filing, .. } = database;
+        let has_work = || {
+            let may_file = self.may(Task::Filing, now) && filing.is_due(connection)?;
+            let may_compact = self.may(Task::Compaction, now)
+                && self.compaction.may_be_due(connection, clock, now)?;
+            Ok::<_, Error>(may_file || may_compact)
         };
-        let is_due =
-            delete_before.is_some() || self.must_search(now) || database.is_none_or(has_work);
+        let is_due = delete_before.is_some()
+            || import.is_some()
+            || self.has_to_check(wall, now)
+            || has_work().unwrap_or(true);
         is_due.then_some(Due { wall, now, clock, delete_before })
     }
 
-    /// Whether the newest sighting is to be searched: before the first event is stored, whose time is the clock's.
-    fn must_search(&self, now: Instant) -> bool {
-        let needs_clock = self.retention.is_on() || self.compaction.is_on();
-        needs_clock && self.clock.is_unsearched() && self.may(Task::Search, now)
+    /// Whether the clock is to be compared with the newest sighting, or its time is to be stored.
+    fn has_to_check(&self, wall: i64, now: Instant) -> bool {
+        self.may(Task::Clock, now) && (self.clock.must_search(wall) || self.clock.must_store())
     }
 
     /// To be called when the database was opened.
     pub fn opened(&mut self, connection: &Connection) {
+        self.clock.opened(connection);
         self.compaction.opened(connection);
     }
 
     /// To be called after a failure that rolled back what was done.
     pub fn restart(&mut self) {
+        self.clock.restart();
         self.retention.restart_pass();
         self.compaction.restart_pass();
     }
@@ -123,60 +126,55 @@ impl Background {
         let Due { wall, now, clock, delete_before } = due;
         let OpenDatabase { connection, rows: writer, import, filing, .. } = database;
         let connection: &Connection = connection;
-        if self.must_search(now) {
-            let searched =
-                self.attempt(connection, Task::Search, now, |it| it.clock.search(connection, wall));
-            return searched.map(|_| true);
-        }
+        let mut waits = import.is_some();
         if let Some(mut current) = import.take() {
             *import = match current.step(connection, writer, rows)? {
                 true => Some(current),
                 false => LegacyImport::find(connection, &current.table)?,
             };
-            if import.is_none() {
-                self.clock.imported();
-            }
-            return Ok(true);
+        } else if self.has_to_check(wall, now) {
+            self.attempt(connection, Task::Clock, now, |it| match it.clock.must_search(wall) {
+                true => it.clock.search(connection, wall),
+                false => it.clock.store(connection),
+            })?;
+            waits = self.clock.must_search(wall);
         }
         // Without them, a new pairing would seem to have no rows, and what is near to old ones would not be known.
         filing.added(writer.write_rows(connection)?);
-        let compacts = self.attempt(connection, Task::Compaction, now, |it| {
-            let newest = it.clock.newest(connection, wall)?;
-            it.compaction.begin(connection, (wall, clock), newest, now)
-        });
-        let compacts = compacts?.unwrap_or(false);
         let files = self.attempt(connection, Task::Filing, now, |_| {
             if let Some(before) = delete_before {
                 filing.want(connection, before)?;
             }
-            // In smaller steps, it would write the same pages again and again.
-            let is_due = filing.is_due(connection)?;
-            Ok(if is_due { Some(filing.step(connection, STEP_FILING)?) } else { None })
+            Ok(filing.is_due(connection)? && filing.step(connection, (STEP_FILING, rows))?)
         });
-        match files? {
-            Some(Some(more)) => return Ok(more || delete_before.is_some() || compacts),
-            Some(None) => {}
-            None => filing.forget(),
+        let files = files?;
+        if files.is_none() {
+            filing.forget();
         }
-        if delete_before.is_none() {
-            if !compacts {
-                return Ok(false);
-            }
-            let more = self.attempt(connection, Task::Compaction, now, |it| {
-                it.compaction.step(connection, rows)
-            });
-            return more.map(|more| more.unwrap_or(false));
-        }
-        let more = self.attempt(connection, Task::Retention, now, |it| {
-            it.retention.step(connection, writer, rows)
-        });
-        let Some(more) = more? else {
-            writer.clear_pairings();
-            writer.clear_places();
-            self.retention.restart_pass();
+        if waits || files == Some(true) {
             return Ok(true);
-        };
-        Ok(more || compacts)
+        }
+        let compacts = self.attempt(connection, Task::Compaction, now, |it| {
+            it.compaction.begin(connection, (wall, clock), now)
+        });
+        let compacts = compacts?.unwrap_or(false);
+        if delete_before.is_some() {
+            let more = self.attempt(connection, Task::Retention, now, |it| {
+                it.retention.step(connection, writer, rows)
+            });
+            let Some(more) = more? else {
+                writer.clear_pairings();
+                writer.clear_places();
+                return Ok(true);
+            };
+            return Ok(more || compacts); // and the next step compacts
+        }
+        if !compacts {
+            return Ok(false);
+        }
+        let more = self
+            .attempt(connection, Task::Compaction, now, |it| it.compaction.step(connection, rows));
+        Ok(more?.unwrap_or_else(|| self.may(Task::Compaction, now)))
     }
 
     fn may(&self, task: Task, now: Instant) -> bool {
@@ -210,16 +208,30 @@ impl Background {
         if is_of_all(&error) {
             return Err(error);
         }
-        self.failed[task as usize] = Some(now);
+        // The next try goes on behind the pairing.
+        let left_out = match task {
+            Task::Compaction => self.compaction.leave_out(),
+            Task::Retention => self.retention.leave_out(),
+            Task::Clock | Task::Filing => None,
+        };
         let ((what, then), remedy) = (task.names(), remedy(&error));
-        self.faults[task as usize].begins(format_args!(
-            "{what}: {error}{remedy}: {then}, and events are stored; it is tried again in an hour"
-        ));
-        // A failed read of the disk may have ended the transaction: the next one is without this task.
+        let next = match left_out {
+            Some(pairing) => format!(
+                "pairing {pairing} is left out until the next start, and others that fail, too"
+            ),
+            None => {
+                self.failed[task as usize] = Some(now);
+                format!("{then}, and events are stored; it is tried again in an hour")
+            }
+        };
+        self.faults[task as usize].begins(format_args!("{what}: {error}{remedy}: {next}"));
+        // A failed read of the disk may have ended the transaction: the next one is without this task, or this pairing.
         let undone = connection.execute_batch("ROLLBACK TO task; RELEASE task");
         match task {
+            Task::Clock => self.clock.restart(),
+            Task::Retention => self.retention.restart_pass(),
             Task::Compaction => self.compaction.restart_pass(),
-            _ => self.compaction.forget(),
+            Task::Filing => {}
         }
         undone.map_err(|_| error).map(|()| None)
     }

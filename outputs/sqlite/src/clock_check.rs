@@ -1,15 +1,18 @@
 //! Whether the clock may be ahead: then sightings would seem to be old, and would be deleted or compacted. In doubt, nothing is for an
-//! hour, in which the administrator can correct the clock.
+//! hour, in which the administrator can correct the clock. The database has the last time that was trusted, and since when there is a
+//! doubt: a restart ends none, and what was stored with the time of a clock that is ahead confirms nothing.
 
 use std::time::{Duration, Instant};
 
 use aw_output::{info, warn};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::UnixTime;
 
 /// A clock that is further ahead than this may be wrong.
 pub const MAX_AHEAD: Duration = Duration::from_secs(86_400);
 const SUSPENSION: Duration = Duration::from_secs(3_600);
+/// How old the time in the database may be.
+const STORED_EVERY: Duration = Duration::from_secs(3_600);
 /// Pairings that one step of the search examines.
 const PAIRINGS_PER_STEP: i64 = 1000;
 
@@ -27,30 +30,44 @@ pub enum ClockState {
     Unverified,
     /// It may be wrong.
     Suspended,
-    /// It was suspended for an hour, and is trusted now.
+    /// It was suspended, and is trusted now.
     Resumed,
     Trusted,
 }
 
-/// Compares the clock with the newest sighting, and then with the time that has passed.
+/// A time of the clock, and when this process read it; none: the database has it.
+#[derive(Clone, Copy)]
+struct Reading {
+    wall: i64,
+    at: Option<Instant>,
+}
+
+impl Reading {
+    /// How far the clock is ahead of it, without the time that has passed.
+    fn ahead(self, wall: i64, now: Instant) -> i64 {
+        wall.saturating_sub(self.wall).saturating_sub(self.at.map_or(0, |at| nanos(now - at)))
+    }
+
+    /// The time that has passed; since one of an earlier process, by the clock.
+    fn passed(self, wall: i64, now: Instant) -> i64 {
+        self.at.map_or(wall.saturating_sub(self.wall), |at| nanos(now - at))
+    }
+}
+
+/// Compares the clock with the last time that was trusted.
 #[derive(Default)]
 pub struct ClockCheck {
     /// What waits while the clock may be ahead: deletion, compaction.
     deletes: bool,
     compacts: bool,
-    /// The wall clock at the last call, and when that was.
-    last: Option<(i64, Instant)>,
-    /// The last pairing in which the newest sighting was searched.
-    searched: i64,
-    is_searched: bool,
-    /// Whether old rows were imported since the start.
-    has_imported: bool,
-    /// The newest sighting that was found.
-    newest: Option<i64>,
-    /// The newest sighting confirms the clock, or the suspension is over.
-    is_verified: bool,
-    /// When it was suspended.
-    suspended: Option<Instant>,
+    /// The last time that was trusted; none: not known yet.
+    trusted: Option<Reading>,
+    /// The time that is not trusted, when it was read first.
+    doubted: Option<Reading>,
+    /// What the database has: the time that was trusted, and the one that is not.
+    stored: Option<(i64, Option<i64>)>,
+    /// In a database that has none: the last pairing in which the newest sighting was searched, and that sighting.
+    searched: (i64, Option<i64>),
 }
 
 impl ClockCheck {
@@ -58,40 +75,53 @@ impl ClockCheck {
         ClockCheck { deletes, compacts, ..ClockCheck::default() }
     }
 
+    /// To be called when a database was opened. What this process knows is newer than what the database has.
+    pub fn opened(&mut self, database: &Connection) {
+        let select = "SELECT CAST(trusted AS INTEGER), CAST(doubted AS INTEGER) FROM clock_check";
+        let row = |row: &Row| Ok((row.get::<_, i64>(0)?, row.get(1)?));
+        self.stored = database.query_row(select, [], row).ok();
+        if let (None, Some((trusted, doubted))) = (self.trusted, self.stored) {
+            let of_database = |wall| Reading { wall, at: None };
+            (self.trusted, self.doubted) = (Some(of_database(trusted)), doubted.map(of_database));
+        }
+    }
+
     /// What is known of the clock now.
-    pub fn look(&mut self, wall: i64, steady: Instant) -> ClockState {
+    pub fn look(&mut self, wall: i64, now: Instant) -> ClockState {
         if wall < CLOCK_SET {
             return ClockState::Unset;
         }
-        if let Some((before, at)) = self.last.replace((wall, steady)) {
-            let ahead = wall.saturating_sub(before) - nanos(steady - at);
-            self.suspend_if_ahead(ahead, "the time that has passed", steady);
-        }
-        if !self.is_verified {
-            if !self.is_searched {
-                return ClockState::Unverified;
+        let Some(trusted) = self.trusted else { return ClockState::Unverified };
+        let (ahead, read) = (trusted.ahead(wall, now), Reading { wall, at: Some(now) });
+        if ahead > nanos(MAX_AHEAD) {
+            let is_same = |doubted: &Reading| {
+                doubted.ahead(wall, now).unsigned_abs() <= MAX_AHEAD.as_nanos() as u64
+            };
+            let doubted = self.doubted.filter(is_same).unwrap_or_else(|| {
+                let of_run = if self.stored.is_some() { "last run" } else { "newest sighting" };
+                self.report(
+                    ahead,
+                    if trusted.at.is_some() { "time that has passed" } else { of_run },
+                );
+                read
+            });
+            if doubted.passed(wall, now) < nanos(SUSPENSION) {
+                self.doubted = Some(doubted);
+                return ClockState::Suspended;
             }
-            self.is_verified = true;
-            let ahead = self.newest.map_or(0, |newest| wall.saturating_sub(newest));
-            self.suspend_if_ahead(ahead, "the newest sighting", steady);
         }
-        if self.suspended.is_some_and(|since| steady - since < SUSPENSION) {
-            return ClockState::Suspended;
-        }
-        match self.suspended.take() {
+        self.trusted = Some(read);
+        match self.doubted.take() {
             Some(_) => ClockState::Resumed,
             None => ClockState::Trusted,
         }
     }
 
-    fn suspend_if_ahead(&mut self, ahead: i64, of: &str, now: Instant) {
-        if ahead <= nanos(MAX_AHEAD) {
-            return;
-        }
+    fn report(&self, ahead: i64, of: &str) {
         let days = ahead / nanos(MAX_AHEAD);
         let message = |waits: &str| {
             format!(
-                "the clock is {days} days ahead of {of}: {waits} for an hour (correct the clock if it is wrong)"
+                "the clock is {days} days ahead of the {of}: {waits} for an hour (correct the clock if it is wrong)"
             )
         };
         match (self.deletes, self.compacts) {
@@ -101,60 +131,84 @@ impl ClockCheck {
             (false, true) => info(message("no sightings are compacted")),
             (false, false) => {}
         }
-        (self.suspended, self.is_verified) = (Some(now), true);
     }
 
-    /// Whether the newest sighting is still to be searched: before this program adds one, which has the time of the clock.
-    pub fn is_unsearched(&self) -> bool {
-        !self.is_searched
+    /// Whether the newest sighting is to be searched.
+    pub fn must_search(&self, wall: i64) -> bool {
+        self.trusted.is_none() && wall >= CLOCK_SET
     }
 
-    /// To be called when all rows of addrwatch are imported: they are searched, too, and not what this program has stored meanwhile.
-    pub fn imported(&mut self) {
-        (self.searched, self.is_searched, self.has_imported) = (0, false, true);
-        self.is_verified = false;
-    }
-
-    /// Takes a step of the search for a sighting that is about as new as the clock, or else for the newest one.
+    /// Takes a step of the search for a sighting that is about as new as the clock, or else for the newest one: not among those that are
+    /// not filed yet, which have the time of this clock. One of the future is of a clock that was ahead.
     pub fn search(&mut self, database: &Connection, wall: i64) -> rusqlite::Result<()> {
-        if self.searched == 0 && !self.has_imported {
-            self.newest = newest_recent(database, wall)?;
-        }
-        // A text of another program would be greater than all numbers.
-        let newest = "SELECT max(id), CAST(max(max(coalesce((SELECT max(time) FROM sighting
-                WHERE pairing = id AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END AND time <= ?6), ?5),
-                coalesce((SELECT max(last) FROM sighting_span WHERE pairing = id AND last <= ?6), ?5))) AS INTEGER)
+        let newest = "SELECT max(id), CAST(max(coalesce((SELECT max(time) FROM sighting WHERE pairing = id
+                AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END AND time <= ?6), ?5)) AS INTEGER)
             FROM (SELECT pairing.id AS id, ring FROM pairing LEFT JOIN place ON place.id = place
                 WHERE pairing.id > ?1 ORDER BY pairing.id LIMIT ?2)";
         let row = |row: &Row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?));
         let (set, other) = (CLOCK_SET, CLOCK_SET_WITHOUT_RING);
-        let values = [self.searched, PAIRINGS_PER_STEP, other, set, i64::MIN, latest(wall)];
+        let values = [self.searched.0, PAIRINGS_PER_STEP, other, set, i64::MIN, latest(wall)];
         let (last, time) = database.prepare_cached(newest)?.query_row(values, row)?;
-        self.newest = self.newest.max(time.filter(|time| *time > i64::MIN));
-        self.searched = last.unwrap_or(self.searched);
-        let is_near = |newest: i64| newest >= wall.saturating_sub(nanos(MAX_AHEAD));
-        self.is_searched = last.is_none() || wall >= CLOCK_SET && self.newest.is_some_and(is_near);
+        let newest = self.searched.1.max(time.filter(|time| *time > i64::MIN));
+        self.searched = (last.unwrap_or_default(), newest);
+        let is_near = newest.is_some_and(|newest| newest >= wall.saturating_sub(nanos(MAX_AHEAD)));
+        if last.is_none() || is_near {
+            self.end_search();
+        }
         Ok(())
     }
 
-    /// The newest sighting of the database, or one that is at most a day older.
-    pub fn newest(&mut self, database: &Connection, wall: i64) -> rusqlite::Result<Option<i64>> {
-        self.newest = self.newest.max(newest_recent(database, wall)?);
-        Ok(self.newest)
+    /// Ends the search with what was found. Where nothing was, there is nothing to lose.
+    pub fn end_search(&mut self) {
+        let (_, newest) = self.searched;
+        self.trusted =
+            self.trusted.or(Some(Reading { wall: newest.unwrap_or(i64::MAX), at: None }));
+    }
+
+    /// Whether the database is to have another time.
+    pub fn must_store(&self) -> bool {
+        let is_stored = |trusted: Reading| {
+            self.stored.is_some_and(|(time, doubted)| {
+                let later = trusted.wall.saturating_sub(time);
+                (0..nanos(STORED_EVERY)).contains(&later)
+                    && doubted == self.doubted.map(|doubted| doubted.wall)
+            })
+        };
+        self.trusted.is_some_and(|trusted| trusted.wall < i64::MAX && !is_stored(trusted))
+    }
+
+    pub fn store(&mut self, database: &Connection) -> rusqlite::Result<()> {
+        let Some(trusted) = self.trusted else { return Ok(()) };
+        let doubted = self.doubted.map(|doubted| doubted.wall);
+        database.execute("DELETE FROM clock_check", [])?;
+        let insert = "INSERT INTO clock_check VALUES (?, ?)";
+        database.execute(insert, params![trusted.wall, doubted])?;
+        self.stored = Some((trusted.wall, doubted));
+        Ok(())
+    }
+
+    /// To be called after a failure that rolled back what was stored.
+    pub fn restart(&mut self) {
+        self.stored = None;
     }
 }
 
-/// The newest sighting that is not filed yet.
-fn newest_recent(database: &Connection, wall: i64) -> rusqlite::Result<Option<i64>> {
-    let newest =
-        "SELECT slot FROM recent_sighting WHERE slot BETWEEN ? AND ? ORDER BY slot DESC LIMIT 1";
-    let times = [CLOCK_SET, latest(wall)];
-    database.prepare_cached(newest)?.query_map(times, |row| row.get(0))?.next().transpose()
+/// The times of the oldest and the newest sighting that are not filed yet, about.
+pub fn recent_times(database: &Connection, wall: i64) -> rusqlite::Result<Option<(i64, i64)>> {
+    let select = |order: &str| {
+        let select = format!(
+            "SELECT slot FROM recent_sighting WHERE slot BETWEEN ? AND ? ORDER BY slot {order} LIMIT 1"
+        );
+        let times = [CLOCK_SET, latest(wall)];
+        let mut select = database.prepare_cached(&select)?;
+        select.query_row(times, |row| row.get::<_, i64>(0)).optional()
+    };
+    Ok(select("ASC")?.zip(select("DESC")?))
 }
 
-/// A sighting after this time is of a clock that was ahead, and confirms no other one. Of a clock that is not set, that is not known.
+/// A sighting after this time is of a clock that was ahead.
 fn latest(wall: i64) -> i64 {
-    if wall < CLOCK_SET { i64::MAX } else { wall.saturating_add(nanos(MAX_AHEAD)) }
+    wall.saturating_add(nanos(MAX_AHEAD))
 }
 
 pub fn nanos(time: Duration) -> i64 {
@@ -167,99 +221,112 @@ mod tests {
     use crate::schema;
 
     const DAY: i64 = 86_400_000_000_000;
+    const HOUR: u64 = 3_600;
     const NOW: i64 = 20_000 * DAY;
 
-    fn searched(database: &Connection, wall: i64) -> ClockCheck {
+    use ClockState::{Resumed, Suspended, Trusted, Unset, Unverified};
+
+    fn database() -> Connection {
+        let mut database = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        database.execute_batch("PRAGMA foreign_keys = off").unwrap();
+        database
+    }
+
+    /// A process that has opened the database.
+    fn start(database: &Connection, wall: i64) -> ClockCheck {
         let mut clock = ClockCheck::new(true, true);
-        while clock.is_unsearched() {
+        clock.opened(database);
+        while clock.must_search(wall) {
             clock.search(database, wall).unwrap();
         }
         clock
     }
 
-    /// While the program runs: elapsed time is no step, and a step is trusted an hour later, unless it was reverted.
+    /// While the program runs: elapsed time is no step, and a step is trusted an hour later, or when it was reverted.
     #[test]
     fn a_clock_that_is_set_forward() {
-        let mut clock = ClockCheck { is_searched: true, ..ClockCheck::default() };
+        let mut clock = start(&database(), NOW);
         let start = Instant::now();
         let mut at = |days: i64, hours: u64| {
-            let elapsed = Duration::from_secs(3_600 * hours);
+            let elapsed = Duration::from_secs(HOUR * hours);
             clock.look(NOW + days * DAY + nanos(elapsed), start + elapsed)
         };
-        use ClockState::{Resumed, Suspended, Trusted};
         assert_eq!(at(0, 0), Trusted);
         assert_eq!(at(0, 48), Trusted, "two days without a call are no step");
         assert_eq!(at(40, 90), Suspended);
-        assert_eq!(at(0, 90), Suspended, "the clock was corrected");
-        assert_eq!(at(0, 91), Resumed);
+        assert_eq!(at(0, 90), Resumed, "the clock was corrected");
+        assert_eq!(at(0, 91), Trusted);
         assert_eq!(at(40, 120), Suspended);
-        assert_eq!(at(40, 121), Resumed, "the clock is trusted after an hour");
-        assert_eq!(at(40, 122), Trusted);
+        assert_eq!(at(50, 120), Suspended, "a second step begins the hour again");
+        assert_eq!(at(20, 120), Suspended, "so does a correction to another wrong time");
+        assert_eq!(at(20, 121), Resumed, "the clock is trusted after an hour");
+        assert_eq!(at(20, 122), Trusted);
         // A clock that is not set is no step when it is set, and does not hide one.
-        assert_eq!(clock.look(30, start + Duration::from_secs(3_600 * 123)), ClockState::Unset);
-        let later = start + Duration::from_secs(3_600 * 124);
+        assert_eq!(clock.look(30, start + Duration::from_secs(HOUR * 123)), Unset);
+        let later = start + Duration::from_secs(HOUR * 124);
         assert_eq!(clock.look(NOW + 99 * DAY, later), Suspended);
     }
 
-    /// The newest sighting is searched in steps, in all tables, and in that of new ones first.
+    /// Restarts with a clock that is ahead, and what is stored with its time, end no suspension; an hour does, by the clock.
+    #[test]
+    fn a_restart_with_a_clock_that_is_ahead() {
+        let database = database();
+        let hours = |hours: i64| hours * DAY / 24;
+        let at = |wall: i64| {
+            let mut clock = start(&database, wall);
+            let state = clock.look(wall, Instant::now());
+            clock.store(&database).unwrap();
+            assert!(!clock.must_store());
+            let insert = "INSERT OR IGNORE INTO recent_sighting VALUES (?, 0, 7, 0)";
+            database.execute(insert, [wall]).unwrap();
+            state
+        };
+        assert_eq!(at(NOW), Trusted, "a new database");
+        assert_eq!(at(NOW + DAY), Trusted);
+        assert_eq!(at(NOW + hours(23)), Trusted, "and set back, by less than a day");
+        let ahead = NOW + 40 * DAY;
+        assert_eq!(at(ahead), Suspended);
+        assert_eq!(at(ahead + hours(1) / 2), Suspended);
+        assert_eq!(at(NOW + DAY), Resumed, "it was corrected");
+        assert_eq!(at(ahead + hours(12)), Suspended, "what was stored then confirms nothing");
+        assert_eq!(at(ahead + 9 * DAY), Suspended, "another wrong time, or days without a process");
+        assert_eq!(at(ahead + 9 * DAY + hours(1)), Resumed);
+        assert_eq!(at(ahead + 9 * DAY + hours(2)), Trusted);
+        assert_eq!(at(NOW + DAY), Trusted, "set back");
+        assert_eq!(at(ahead), Suspended, "and ahead again");
+    }
+
+    /// In a database of an earlier release, the newest sighting is searched in steps.
     #[test]
     fn the_newest_sighting() {
-        let mut database = Connection::open_in_memory().unwrap();
-        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
-        database.execute_batch("PRAGMA foreign_keys = off").unwrap();
-        let start = Instant::now();
-        let state = |database: &Connection, wall: i64| {
-            let mut clock = ClockCheck::new(true, true);
-            assert_eq!(clock.look(wall, start), ClockState::Unverified);
-            let mut clock = searched(database, wall);
-            clock.look(wall, start)
+        let database = database();
+        let now = Instant::now();
+        let state = |wall: i64| {
+            assert_eq!(ClockCheck::new(true, true).look(wall, now), Unverified);
+            start(&database, wall).look(wall, now)
         };
-        assert_eq!(state(&database, NOW), ClockState::Trusted, "a new database");
         for pairing in 1..2_500 {
             let row = "INSERT INTO pairing (id, address, mac, place, ip) VALUES (?1, x'0a000001', ?1, 1, '10.0.0.1')";
             database.execute(row, [pairing]).unwrap();
         }
         let insert = |sql: &str, time: i64| database.execute(sql, [time]).map(drop).unwrap();
         insert("INSERT INTO sighting VALUES (7, ?, 0, 0), (7, 'x', 0, 0)", NOW - 3 * DAY);
-        assert_eq!(state(&database, NOW), ClockState::Suspended);
-        insert("INSERT INTO sighting_span VALUES (2400, 5, ?, 9, 0, 0)", NOW - DAY);
-        assert_eq!(state(&database, NOW), ClockState::Trusted);
-        assert_eq!(state(&database, NOW + 2 * DAY), ClockState::Suspended);
-        insert("INSERT INTO recent_sighting VALUES (?, 0, 7, 0)", NOW + DAY);
-        let mut clock = ClockCheck::new(true, true);
-        clock.search(&database, NOW + 2 * DAY).unwrap();
-        assert!(!clock.is_unsearched(), "one step");
-        assert_eq!(clock.newest(&database, NOW + 2 * DAY), Ok(Some(NOW + DAY)));
+        insert("INSERT INTO recent_sighting VALUES (?, 0, 7, 0)", NOW);
+        assert_eq!(state(NOW), Suspended, "what is not filed has the time of this clock");
+        insert("INSERT INTO sighting VALUES (2400, ?, 0, 0)", NOW - DAY);
+        assert_eq!(state(NOW), Trusted);
+        assert_eq!(state(NOW + 2 * DAY), Suspended);
         // A clock that was a year ahead once confirms none that is a month ahead.
-        insert("INSERT INTO recent_sighting VALUES (?, 0, 7, 0)", NOW + 365 * DAY);
-        assert_eq!(state(&database, NOW + 30 * DAY), ClockState::Suspended);
-        // After an import, what was stored meanwhile confirms nothing.
-        let mut clock = searched(&database, NOW);
-        assert_eq!(clock.look(NOW + DAY, start), ClockState::Trusted);
-        let database = {
-            let mut other = Connection::open_in_memory().unwrap();
-            assert!(schema::prepare(&mut other, &"addrwatch".parse().unwrap()).is_ok());
-            other
-        };
-        let mut clock = searched(&database, NOW);
-        assert_eq!(clock.look(NOW, start), ClockState::Trusted);
-        database
-            .execute_batch(&format!(
-                "PRAGMA foreign_keys = off; INSERT INTO recent_sighting VALUES ({NOW}, 0, 7, 0);
-                INSERT INTO pairing (id, address, mac, place, ip) VALUES (7, x'0a000001', 1, 1, '10.0.0.1');
-                INSERT INTO sighting VALUES (7, {NOW} - 3 * {DAY}, 0, 0)"
-            ))
-            .unwrap();
-        clock.imported();
-        assert_eq!(clock.look(NOW, start), ClockState::Unverified);
-        while clock.is_unsearched() {
-            clock.search(&database, NOW).unwrap();
-        }
-        assert_eq!(clock.look(NOW, start), ClockState::Suspended);
-        // It is searched while the clock is not set, and decided when it is.
-        let mut clock = searched(&database, 5);
-        insert("INSERT INTO recent_sighting VALUES (?, 0, 7, 0)", NOW + 9 * DAY);
-        assert_eq!(clock.look(5, start), ClockState::Unset);
-        assert_eq!(clock.look(NOW + 9 * DAY, start), ClockState::Suspended);
+        insert("INSERT INTO sighting VALUES (7, ?, 0, 0)", NOW + 365 * DAY);
+        assert_eq!(state(NOW + 30 * DAY), Suspended);
+        // It is not searched before the clock is set.
+        let mut clock = start(&database, 5);
+        assert_eq!((clock.look(5, now), clock.look(NOW, now)), (Unset, Unverified));
+        // A search that fails ends with what was found.
+        clock.search(&database, NOW).unwrap();
+        assert!(clock.must_search(NOW));
+        clock.end_search();
+        assert_eq!(clock.look(NOW, now), Suspended);
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! Sightings that are not filed by pairing yet stay, and so does what is newer: what is near a sighting must be known.
 //! A pass goes through the pairings, address by address, in small steps, several times in the days for which single sightings are
-//! kept. `span_progress` has how far it is, in the transaction of the rows. A span lies within a day of UTC: so what deletes the first
+//! kept. `span_progress` has how far it is, in the transaction of the rows, and `late_pairing` which pairings got older ones. A span lies within a day of UTC: so what deletes the first
 //! row of it, as old, does not delete months. Spans of a pairing do not overlap.
 
 mod neighbours;
@@ -15,14 +15,16 @@ mod neighbours;
 use std::time::{Duration, Instant};
 
 use aw_database::LONGEST_SHIFT;
-use aw_output::info;
+use aw_output::{info, warn};
+use aw_service::count_of;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
 use shm_layout::{Evidence, Origin};
 
-use self::neighbours::{Disturbing, Neighbours};
+use self::neighbours::{Disturbing, Neighbours, PAIRINGS};
 use crate::{
-    clock_check::{CLOCK_SET, ClockState, nanos},
+    clock_check::{ClockState, nanos, recent_times},
     retention::clock_set,
+    unreadable::Unreadable,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -34,8 +36,9 @@ const ALONE: i64 = 2 * APART;
 const DAY_NANOS: i64 = 86_400_000_000_000;
 /// Claims that a span is worth. So many at least, or one more of a span that exists.
 const LEAST: u64 = 3;
-/// Sightings of a pairing that are examined together, at least.
+/// Sightings of a pairing that are examined together: fewer where too much is near.
 const TOGETHER: usize = 100;
+const MOST_TOGETHER: usize = 10_000;
 /// Pairings that one step examines, if there is nothing to compact.
 const PAIRINGS_PER_STEP: usize = 1000;
 /// Stands for the time before which no pass begins, in a database that was converted: it is to be announced.
@@ -52,8 +55,13 @@ pub struct Compaction {
     next: Option<Instant>,
     /// Whether the database has spans.
     has_spans: bool,
+    /// Whether it was logged in this run when the first pass begins.
+    is_announced: bool,
     /// The pairings of the address that was examined last.
     neighbours: Option<Neighbours>,
+    /// How many sightings are examined together now.
+    together: usize,
+    unreadable: Unreadable,
 }
 
 /// The time between two passes: each one writes a page or two of each pairing.
@@ -105,7 +113,7 @@ impl Compaction {
     pub fn new(days: u32) -> Compaction {
         let keep = Some(days).filter(|days| *days > 0);
         let keep = keep.map(|days| DAY * days);
-        Compaction { keep, ..Compaction::default() }
+        Compaction { keep, together: MOST_TOGETHER, ..Compaction::default() }
     }
 
     pub fn is_on(&self) -> bool {
@@ -130,18 +138,18 @@ impl Compaction {
             && self.next.is_none_or(|next| now >= next)
     }
 
-    /// Begins a pass if one is due: of sightings from `raw-days` before the clock's time, and before the newest sighting, because those
-    /// before the clock's time may have to be stored yet. Returns whether a pass is under way. To be called in a transaction, after
+    /// Begins a pass if one is due: of sightings from `raw-days` before the clock's time, and before the newest one that is not filed yet,
+    /// because those before the clock's time may have to be stored yet. Returns whether a pass is under way. To be called in a transaction, after
     /// what is to be stored was written. A pass that is under way waits while the clock may be wrong, and ends if the clock was corrected
     /// since it began, or more days are to be kept.
     pub fn begin(
         &mut self,
         database: &Connection,
         (wall, state): (i64, ClockState),
-        newest: Option<i64>,
         now: Instant,
     ) -> rusqlite::Result<bool> {
         let Some(keep) = self.keep else { return Ok(false) };
+        self.unreadable.examine(None);
         let mut progress = progress(database)?;
         let before = wall.saturating_sub(nanos(keep));
         if progress.is_under_way() {
@@ -156,7 +164,7 @@ impl Compaction {
         if !self.may_begin(pause(keep), state, now) {
             return Ok(false);
         }
-        if progress.is_announced(wall, keep, database)? {
+        if self.waits(&progress, (wall, keep), database)? {
             self.next = Some(now + HOUR);
             return Ok(false);
         }
@@ -167,12 +175,9 @@ impl Compaction {
             store(database, progress)?;
         }
         // Those of a clock that is not set are never compacted, and disturb nothing.
-        let oldest = "SELECT slot FROM recent_sighting WHERE slot >= ? ORDER BY slot LIMIT 1";
-        let mut oldest = database.prepare_cached(oldest)?;
-        let oldest = oldest.query_map([CLOCK_SET], |row| row.get::<_, i64>(0))?.next();
-        let oldest = oldest.transpose()?.map(|oldest| oldest.saturating_sub(LONGEST_SHIFT));
-        let newest = newest.map_or(i64::MIN, |newest| newest.saturating_sub(nanos(keep)));
-        let before = before.min(newest).min(oldest.unwrap_or(i64::MAX));
+        let (oldest, newest) = recent_times(database, wall)?.unwrap_or((i64::MAX, wall));
+        let before = before.min(newest.saturating_sub(nanos(keep)));
+        let before = before.min(oldest.saturating_sub(LONGEST_SHIFT));
         if before <= progress.until {
             return Ok(false);
         }
@@ -190,15 +195,24 @@ impl Compaction {
         let mut left = rows;
         for _ in 0..PAIRINGS_PER_STEP {
             if progress.time == i64::MIN {
+                self.unreadable.examine(None);
                 let Some(next) = next_pairing(database, progress.pairing)? else {
                     store(database, Progress { until: progress.before, ..progress })?;
                     self.neighbours = None;
                     self.report_first_span(database)?;
+                    if progress.until == i64::MIN {
+                        report_first_pass(database)?;
+                    }
                     return Ok(false);
                 };
+                let until = progress.until.min(take_late(database, next)?.unwrap_or(i64::MAX));
                 // Those near the end of an earlier pass may belong to later ones.
-                let from = progress.until.saturating_sub(2 * ALONE).max(clock_set(database, next)?);
+                let from = until.saturating_sub(2 * ALONE).max(clock_set(database, next)?);
                 (progress.pairing, progress.time) = (next, from);
+            }
+            if self.unreadable.examine(Some(progress.pairing)) {
+                progress.time = i64::MIN;
+                continue;
             }
             let (cost, next) = self.compact(database, &progress, left)?;
             progress.time = match next {
@@ -237,13 +251,41 @@ impl Compaction {
 
     /// To be called after a failure that rolled back what was done, maybe the begin of a pass: its progress is that of the database.
     pub fn restart_pass(&mut self) {
-        self.forget();
-        (self.began, self.next) = (None, None);
+        (self.neighbours, self.began, self.next) = (None, None, None);
     }
 
-    /// Forgets what was read of the database.
-    pub fn forget(&mut self) {
-        self.neighbours = None;
+    /// To be called after a fault. Returns the pairing that is left out from now on, if there is one.
+    pub fn leave_out(&mut self) -> Option<i64> {
+        self.unreadable.add()
+    }
+
+    /// Whether the first pass of a database that an earlier release made is still to wait, for a day after it was logged. Each start logs it.
+    fn waits(
+        &mut self,
+        progress: &Progress,
+        (wall, keep): (i64, Duration),
+        database: &Connection,
+    ) -> rusqlite::Result<bool> {
+        let mut time = progress.time;
+        // Or the clock was ahead.
+        if time == TO_ANNOUNCE || time > wall.saturating_add(DAY_NANOS) {
+            time = wall.saturating_add(DAY_NANOS);
+            store(database, Progress { time, ..*progress })?;
+        }
+        if wall >= time {
+            return Ok(false);
+        }
+        if !std::mem::replace(&mut self.is_announced, true) {
+            let when = match time.saturating_sub(wall) / nanos(HOUR) {
+                24.. => "from tomorrow on".into(),
+                hours => format!("in {} hours", hours + 1),
+            };
+            warn(format_args!(
+                "an earlier release made this database: {when}, its sightings that are older than {} are compacted, those of a MAC with an address that are at most ten minutes apart become one span; answers of aw-query stay the same (set --raw-days 0 before to keep each sighting)",
+                days(keep)
+            ));
+        }
+        Ok(true)
     }
 
     /// Compacts sightings of a pairing, about at most `rows`. Returns how many rows it read, and what follows.
@@ -253,7 +295,7 @@ impl Compaction {
         progress: &Progress,
         rows: usize,
     ) -> rusqlite::Result<(usize, Next)> {
-        let Progress { until, before, pairing, time: from, .. } = *progress;
+        let Progress { until, before, pairing, time: from } = *progress;
         let own = "SELECT address, CAST(source AS INTEGER) FROM pairing WHERE id = ?";
         let own = database.prepare_cached(own)?.query_row([pairing], |row| {
             Ok((row.get_ref(0)?.as_bytes().unwrap_or_default().to_vec(), row.get::<_, i64>(1)?))
@@ -262,43 +304,46 @@ impl Compaction {
         let Some((address, _)) = own.optional()?.filter(|(_, source)| *source < 0) else {
             return Ok((1, Next::Pairing));
         };
-        let (mut limit, mut cost) = (rows.max(TOGETHER), 1);
-        loop {
-            // What comes after a sighting is known.
-            let to = before.saturating_sub(ALONE);
-            let all = sightings(database, pairing, (from, to), limit)?;
-            cost += all.len();
-            let [first, .., last] = all[..] else { return Ok((cost, Next::Pairing)) };
-            let window = (until.saturating_sub(4 * ALONE), before);
-            let neighbours = match self.neighbours.take() {
-                Some(known) if known.are_of(&address, window) => known,
-                _ => {
-                    let new = Neighbours::of(database, address.clone(), window)?;
-                    cost += new.count();
-                    new
-                }
-            };
-            let neighbours = self.neighbours.insert(neighbours);
-            let (read, is_complete) = neighbours.read(database, rows.max(TOGETHER))?;
-            cost += read;
-            if !is_complete {
-                return Ok((cost, Next::Again));
+        // What comes after a sighting is known.
+        let to = before.saturating_sub(ALONE);
+        let limit = self.together.min(rows).max(TOGETHER);
+        let all = sightings(database, pairing, (from, to), limit)?;
+        let mut cost = 1 + all.len();
+        let [first, .., last] = all[..] else { return Ok((cost, Next::Pairing)) };
+        let begin = until.saturating_sub(2 * ALONE).min(from);
+        let window = (begin.saturating_sub(2 * ALONE), before);
+        let neighbours = match self.neighbours.take() {
+            Some(known) if known.are_of(&address, window) => known,
+            _ => {
+                let new = Neighbours::of(database, address, window)?;
+                cost += new.count();
+                new
             }
-            let near = Disturbing::near(first.time, last.time);
-            let (disturbing, read) = neighbours.disturbing(database, pairing, near)?;
-            cost += read;
-            let after = (all.len() == limit).then_some(last.time.saturating_add(1));
-            match disturbing {
-                Some(disturbing) => {
-                    let again = compact_rows(database, (pairing, from), &all, &disturbing)?;
-                    let next = after.map(|after| again.unwrap_or(after));
-                    return Ok((cost, next.map_or(Next::Pairing, Next::From)));
-                }
-                // Only those near to what is too much stay.
-                None if all.len() > TOGETHER => limit = (all.len() / 8).max(TOGETHER),
-                None => return Ok((cost, after.map_or(Next::Pairing, Next::From))),
-            }
+        };
+        let neighbours = self.neighbours.insert(neighbours);
+        if neighbours.count() > PAIRINGS {
+            return Ok((cost, Next::Pairing));
         }
+        let (read, is_complete) = neighbours.read(database, rows.max(TOGETHER))?;
+        cost += read;
+        if !is_complete {
+            return Ok((cost, Next::Again));
+        }
+        let near = Disturbing::near(first.time, last.time);
+        let (disturbing, read) = neighbours.disturbing(database, pairing, near)?;
+        cost += read;
+        let after = (all.len() == limit).then_some(last.time.saturating_add(1));
+        let Some(disturbing) = disturbing else {
+            // Only those near to what is too much stay.
+            self.together = (all.len() / 8).max(TOGETHER);
+            let is_least = all.len() <= TOGETHER;
+            let next = if is_least { after.map_or(Next::Pairing, Next::From) } else { Next::Again };
+            return Ok((cost, next));
+        };
+        self.together = (2 * self.together).min(MOST_TOGETHER);
+        let again = compact_rows(database, (pairing, from), &all, &disturbing)?;
+        let next = after.map(|after| again.unwrap_or(after));
+        Ok((cost, next.map_or(Next::Pairing, Next::From)))
     }
 }
 
@@ -310,29 +355,22 @@ impl Progress {
     fn is_under_way(&self) -> bool {
         self.before > self.until
     }
+}
 
-    /// Whether the first pass of a database that an earlier release made is still to wait, for a day after it was logged.
-    fn is_announced(
-        &self,
-        wall: i64,
-        keep: Duration,
-        database: &Connection,
-    ) -> rusqlite::Result<bool> {
-        if self.time == i64::MIN {
-            return Ok(false);
-        }
-        // Or the clock was ahead.
-        if self.time == TO_ANNOUNCE || self.time > wall.saturating_add(DAY_NANOS) {
-            info(format_args!(
-                "an earlier release made this database: from tomorrow on, its sightings that are older than {} are compacted, those of a MAC with an address that are at most ten minutes apart become one span; answers of aw-query stay the same (set --raw-days 0 before to keep each sighting)",
-                days(keep)
-            ));
-            let time = wall.saturating_add(DAY_NANOS);
-            store(database, Progress { time, ..*self })?;
-            return Ok(true);
-        }
-        Ok(wall < self.time)
+/// Logs what the first pass has done.
+fn report_first_pass(database: &Connection) -> rusqlite::Result<()> {
+    let number = |select: &str| database.query_row(select, [], |row| row.get::<_, i64>(0));
+    let spans = number("SELECT count(*) FROM sighting_span")?;
+    if spans == 0 {
+        return Ok(());
     }
+    let sightings = number("SELECT CAST(sum(count) AS INTEGER) FROM sighting_span")?;
+    let free = number("PRAGMA freelist_count")? * number("PRAGMA page_size")? / 1_000_000;
+    info(format_args!(
+        "{sightings} old sightings are compacted into {}; {free} MB of the file are free for new rows (VACUUM in sqlite3 makes it smaller)",
+        count_of(spans as u64, "span", "spans")
+    ));
+    Ok(())
 }
 
 /// Days for a message.
@@ -377,16 +415,34 @@ fn store(database: &Connection, progress: Progress) -> rusqlite::Result<()> {
     database.prepare_cached(insert)?.execute([until, before, pairing, time]).map(drop)
 }
 
-/// To be called after sightings were added that may be older than those of the passes: the next pass examines them, and one that is
-/// under way ends.
-pub fn examine_again(database: &Connection, oldest: i64) -> rusqlite::Result<()> {
+/// Whether the first pass begins a day after a start, or is to wait for the end of that day.
+pub fn waits_for_a_day(database: &Connection, wall: i64) -> rusqlite::Result<bool> {
     let progress = progress(database)?;
-    if oldest < progress.before {
-        let until = oldest.min(progress.until);
-        let time = if progress.is_under_way() { i64::MIN } else { progress.time };
-        store(database, Progress { until, before: until, pairing: 0, time })?;
+    Ok(!progress.is_under_way() && (progress.time == TO_ANNOUNCE || progress.time > wall))
+}
+
+/// Sightings from before this time are late: they are examined already, or are being examined.
+pub fn examined_before(database: &Connection) -> rusqlite::Result<i64> {
+    Ok(progress(database)?.before)
+}
+
+/// To be called after a sighting was added. If it is late, the next pass, or the current one, examines its pairing from there on.
+pub fn examine_late(database: &Connection, pairing: i64, time: i64) -> rusqlite::Result<()> {
+    let late = "INSERT INTO late_pairing SELECT ?1, ?2 FROM span_progress WHERE before > ?2
+        ON CONFLICT (pairing) DO UPDATE SET time = min(time, excluded.time)";
+    database.prepare_cached(late)?.execute([pairing, time]).map(drop)
+}
+
+/// The oldest late sighting of a pairing, which is being examined now.
+fn take_late(database: &Connection, pairing: i64) -> rusqlite::Result<Option<i64>> {
+    let select = "SELECT CAST(time AS INTEGER) FROM late_pairing WHERE pairing = ?";
+    let late = database.prepare_cached(select)?.query_row([pairing], |row| row.get(0));
+    let late = late.optional()?;
+    if late.is_some() {
+        let delete = "DELETE FROM late_pairing WHERE pairing = ?";
+        database.prepare_cached(delete)?.execute([pairing])?;
     }
-    Ok(())
+    Ok(late)
 }
 
 fn is_trusted(state: ClockState) -> bool {
@@ -506,8 +562,8 @@ fn span_before(
     pairing: i64,
     time: i64,
 ) -> rusqlite::Result<Option<(i64, i64)>> {
-    let select = "SELECT first, last FROM sighting_span WHERE pairing = ? AND first <= ?
-        ORDER BY first DESC LIMIT 1";
+    let select = "SELECT CAST(first AS INTEGER), CAST(last AS INTEGER) FROM sighting_span
+        WHERE pairing = ? AND first <= ? ORDER BY first DESC LIMIT 1";
     let span = database
         .prepare_cached(select)?
         .query_row([pairing, time], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
@@ -528,7 +584,8 @@ fn end(database: &Connection, pairing: i64, run: Option<Run>) -> rusqlite::Resul
     let moved = database.prepare_cached(&delete)?.execute([pairing, from, last.time])?;
     let of_run = "pairing = ?1 AND first >= ?2 AND first <= ?3";
     let known = format!(
-        "SELECT first, last, count, first_origin, last_origin FROM sighting_span WHERE {of_run} ORDER BY first"
+        "SELECT CAST(first AS INTEGER), CAST(last AS INTEGER), CAST(count AS INTEGER), CAST(first_origin AS INTEGER),
+            CAST(last_origin AS INTEGER) FROM sighting_span WHERE {of_run} ORDER BY first"
     );
     let times = [pairing, run.begin(), last.time];
     let mut known = database.prepare_cached(&known)?;

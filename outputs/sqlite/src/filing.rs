@@ -41,6 +41,8 @@ pub struct Filing {
     limit: usize,
     /// Rows from before this time are wanted in the other table, however many they are.
     wanted: i64,
+    /// Rows that were added since the last step.
+    added: usize,
     /// The rows of the current pass that are left, sorted.
     left: Option<Left>,
 }
@@ -53,7 +55,7 @@ impl Filing {
     fn with_limit(database: &Connection, limit: usize) -> rusqlite::Result<Filing> {
         let count = "SELECT count(*) FROM recent_sighting";
         let rows = database.query_row(count, [], |row| row.get::<_, i64>(0))?;
-        Ok(Filing { rows: rows as usize, limit, wanted: i64::MIN, left: None })
+        Ok(Filing { rows: rows as usize, limit, wanted: i64::MIN, added: 0, left: None })
     }
 
     /// To be called after a step was rolled back.
@@ -64,6 +66,7 @@ impl Filing {
     /// To be called after rows were added.
     pub fn added(&mut self, rows: usize) {
         self.rows += rows;
+        self.added += rows;
     }
 
     /// Files rows from before a time, if there are any, before more of them is done. Returns whether there are.
@@ -83,8 +86,14 @@ impl Filing {
         Ok(is_due || progress(database)?.is_some())
     }
 
-    /// Files at most about `rows` rows, in the caller's transaction. Returns true if there may be more.
-    pub fn step(&mut self, database: &Connection, rows: usize) -> rusqlite::Result<bool> {
+    /// Files at most about `rows` rows of at most so many pairings, in the caller's transaction: each pairing has a page of its own. Of
+    /// twice as many as rows were added since the last step, so that what is new has a bound. Returns true if there may be more.
+    pub fn step(
+        &mut self,
+        database: &Connection,
+        (rows, pairings): (usize, usize),
+    ) -> rusqlite::Result<bool> {
+        let pairings = pairings.max(2 * std::mem::take(&mut self.added));
         let Some(progress) = progress(database)? else {
             self.left = None;
             return self.begin(database);
@@ -94,12 +103,15 @@ impl Filing {
         }
         let mut left = self.take_left(database, progress)?;
         let mut filed = progress.filed;
-        let mut done = 0;
+        let (mut done, mut begun) = (0, 0);
         while let Some(row @ (pairing, time, _)) = left.front().copied() {
             // Equal ones together: the progress does not distinguish them.
-            if done >= rows && (pairing, time) != filed {
+            let is_full = done >= rows && (pairing, time) != filed;
+            let is_next = pairing != filed.0;
+            if is_full || is_next && begun >= pairings {
                 break;
             }
+            begun += usize::from(is_next);
             insert(database, row)?;
             left.pop_front();
             filed = (pairing, time);
@@ -264,7 +276,7 @@ mod tests {
         let mut expected = all(&database);
         let mut steps = 0;
         while filing.is_due(&database).unwrap() {
-            let more = filing.step(&database, 100).unwrap();
+            let more = filing.step(&database, (100, 5)).unwrap();
             steps += 1;
             assert_eq!(all(&database), expected, "after step {steps}");
             if steps % 3 == 0 {
@@ -287,7 +299,7 @@ mod tests {
         // Old ones are wanted, however few they are.
         assert!(filing.want(&database, 550 * SECOND).unwrap());
         while filing.is_due(&database).unwrap() {
-            filing.step(&database, 100).unwrap();
+            filing.step(&database, (100, 5)).unwrap();
         }
         assert_eq!(all(&database), expected);
         let oldest = "SELECT min(slot - shift) FROM recent_sighting";
@@ -295,5 +307,21 @@ mod tests {
             database.query_row(oldest, [], |row| row.get::<_, i64>(0)).unwrap() >= 550 * SECOND
         );
         assert!(!filing.want(&database, 550 * SECOND).unwrap());
+    }
+
+    /// A step writes to few pairings, of which each has a page, but to more than were added since the last one.
+    #[test]
+    fn many_pairings() {
+        let mut database = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        database.execute_batch("PRAGMA foreign_keys = off").unwrap();
+        (0..5_000).for_each(|n| insert_recent(&database, (n, n * SECOND, 0)).unwrap());
+        let mut filing = Filing::with_limit(&database, 5_000).unwrap();
+        for (added, filed) in [(0, 0), (0, 300), (20, 300), (400, 800)] {
+            let before = count(&database, "sighting");
+            filing.added(added);
+            assert!(filing.step(&database, (30_000, 300)).unwrap());
+            assert_eq!(count(&database, "sighting") - before, filed);
+        }
     }
 }

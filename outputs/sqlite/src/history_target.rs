@@ -23,7 +23,7 @@ use rusqlite::{Connection, params};
 use shm_layout::{MacAddr, UnixTime, ip_text};
 
 use crate::{
-    compaction::{examine_again, is_of_span, not_of_span},
+    compaction::{examine_late, is_of_span, not_of_span},
     database_file, delete_trigger, legacy_file,
     row_writer::{OWN_FRAME, ip_bytes, known_place, place_id},
     schema::{self, Unusable, ViewName},
@@ -51,8 +51,6 @@ pub struct SqliteTarget {
 struct Cache {
     places: HashMap<HistoryPlace, i64>,
     pairings: HashMap<Looks, Vec<Pairing>>,
-    /// The oldest sighting that was added.
-    oldest: Option<i64>,
 }
 
 /// What pairings have in common that are the same one in MySQL's tables.
@@ -118,9 +116,6 @@ impl SqliteTarget {
                 HistoryLine::Change(change) => self.cache.add_change(&self.connection, change)?,
                 HistoryLine::Begin | HistoryLine::End(_) => 0,
             };
-        }
-        if let Some(oldest) = self.cache.oldest {
-            examine_again(&self.connection, oldest)?;
         }
         self.connection.execute_batch("COMMIT")?;
         Ok(added)
@@ -224,7 +219,7 @@ impl Cache {
         for _ in 0..missing {
             insert.execute([id, nanos, *origin])?;
         }
-        self.oldest = self.oldest.min(Some(nanos)).or(Some(nanos));
+        examine_late(database, id, nanos)?;
         Ok(missing)
     }
 
@@ -366,11 +361,7 @@ fn add_span(
     {
         return Ok(0);
     }
-    // What another pairing has of it is in the database, too.
-    for known in in_spans[1..].iter().flatten() {
-        new.count -= known.part(first, last);
-    }
-    // A span has two at least, or one if the others are there: single sightings in its time may be more than those of which it was made.
+    // A span has two at least, or one if the others are there. Three equal ones within a span of three are not all of it: its ends are others.
     match (new.count, lacks) {
         (..=1, (false, true)) if count > 1 => {
             (new.first, new.first_origin, new.count) = (last, last_origin, 1);
@@ -378,7 +369,12 @@ fn add_span(
         (..=1, (true, false)) | (1, (false, false)) if count > 1 => {
             (new.last, new.last_origin, new.count) = (first, first_origin, 1);
         }
-        (count, _) => new.count = count.max(1 + i64::from(last > first)),
+        (single, _) => {
+            // What another pairing has of it is in the database, too.
+            let similar = in_spans[1..].iter().flatten();
+            let similar: i64 = similar.map(|known| known.part(first, last)).sum();
+            new.count = (single - similar).max(1 + i64::from(last > first));
+        }
     }
     let mut known = std::mem::take(&mut in_spans[0]);
     known.retain(|known| known.first <= new.last && known.last >= new.first);
@@ -456,7 +452,8 @@ fn spans_in(
     pairing: i64,
     (first, last): (i64, i64),
 ) -> rusqlite::Result<Vec<Span>> {
-    let known = "SELECT first, last, count, first_origin, last_origin FROM sighting_span
+    let known = "SELECT CAST(first AS INTEGER), CAST(last AS INTEGER), CAST(count AS INTEGER),
+            CAST(first_origin AS INTEGER), CAST(last_origin AS INTEGER) FROM sighting_span
         WHERE pairing = ? AND first > ? AND first <= ? AND last >= ? ORDER BY first";
     let mut known = database.prepare_cached(known)?;
     // None is longer than a day.

@@ -15,6 +15,7 @@ mod retention;
 mod row_writer;
 mod schema;
 mod sqlite_sink;
+mod unreadable;
 
 use std::{
     path::{Path, PathBuf},
@@ -58,7 +59,7 @@ struct Options {
     /// Compact sightings that are older than DAYS: those of a MAC with an address that are at most ten minutes apart become one span
     /// with first, last and number, for ever; 0: keep each one. Answers of aw-query have the same MACs, addresses and times. A database of
     /// an earlier release is compacted from the day after its first start on
-    #[arg(long, value_name = "DAYS", default_value = "0", value_parser = parse_raw_days)]
+    #[arg(long, value_name = "DAYS", default_value = "7", value_parser = parse_raw_days)]
     raw_days: u32,
 
     /// Commit at most once in TIME, such as 1s or 5m; earlier when a quarter of the ring is not committed. A question does not see

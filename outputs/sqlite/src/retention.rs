@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{
     clock_check::{CLOCK_SET, CLOCK_SET_WITHOUT_RING, ClockState, nanos},
     row_writer::RowWriter,
+    unreadable::Unreadable,
 };
 
 /// Pairings that one step examines, if there is nothing to delete.
@@ -32,6 +33,7 @@ pub struct Retention {
     pass: Option<DeletionPass>,
     /// When the last pass began.
     began: Option<Instant>,
+    unreadable: Unreadable,
 }
 
 #[derive(Clone, Copy)]
@@ -54,6 +56,11 @@ impl Retention {
         if let Some(pass) = &mut self.pass {
             pass.pairing = 0;
         }
+    }
+
+    /// To be called after a fault. Returns the pairing that is left out from now on, if there is one.
+    pub fn leave_out(&mut self) -> Option<i64> {
+        self.unreadable.add()
     }
 
     /// Whether sightings are deleted: then the clock matters.
@@ -107,6 +114,7 @@ impl Retention {
         let mut recent = None;
         let next = "SELECT id FROM pairing WHERE id > ? ORDER BY id LIMIT 1";
         for _ in 0..PAIRINGS_PER_STEP {
+            self.unreadable.examine(None);
             let next = database.prepare_cached(next)?.query_row([pass.pairing], |row| row.get(0));
             let Some(pairing) = next.optional()? else {
                 let more = delete_changes(database, pass, left)? == left
@@ -114,6 +122,10 @@ impl Retention {
                 self.pass = self.pass.filter(|_| more);
                 return Ok(more);
             };
+            if self.unreadable.examine(Some(pairing)) {
+                pass.pairing = pairing;
+                continue;
+            }
             let oldest = oldest_sighting(database, pairing)?;
             let from = oldest_to_delete(database, pass, pairing, oldest)?;
             if let Some(from) = from {
@@ -139,6 +151,9 @@ impl Retention {
                 AND NOT EXISTS (SELECT 1 FROM sighting_span WHERE pairing = ?1)";
             if database.prepare_cached(unused)?.execute([pairing])? > 0 {
                 forget_undated(database, pairing, None)?;
+                database
+                    .prepare_cached("DELETE FROM late_pairing WHERE pairing = ?")?
+                    .execute([pairing])?;
                 writer.clear_pairings();
             }
         }

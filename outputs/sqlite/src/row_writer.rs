@@ -11,7 +11,7 @@ use shm_layout::{ConfigChange, Event, InterfaceName, Kind, MacAddr, RingName, Vl
 
 use crate::{
     clock_check::{CLOCK_SET, CLOCK_SET_WITHOUT_RING},
-    compaction::examine_again,
+    compaction::{examine_late, examined_before},
     filing::{filed_before, insert, insert_recent},
 };
 
@@ -158,19 +158,11 @@ impl RowWriter {
         if self.rings.len() > CACHED_RINGS {
             self.rings.clear(); // the events that have its indices are written
         }
-        // What comes late, from a spool or another ring, may be near to what is compacted already.
-        let times = |rows: &[(i64, i64, i64)], set: i64| {
-            rows.iter().map(|(_, time, _)| *time).filter(|time| *time >= set).min()
-        };
-        let [new, old] =
-            [times(&self.sightings, CLOCK_SET), times(&self.imported, CLOCK_SET_WITHOUT_RING)];
-        if let Some(oldest) = new.into_iter().chain(old).min() {
-            examine_again(database, oldest)?;
-        }
-        let filed_before = if self.sightings.is_empty() { 0 } else { filed_before(database)? };
+        // What comes late, from a spool or another ring, is examined again. It is filed at once: those that are not filed bound a pass.
+        let (filed, examined) = (filed_before(database)?, examined_before(database)?);
         let mut recent = 0;
         for row @ (_, time, _) in self.sightings.drain(..) {
-            if time < filed_before {
+            if time < filed || (CLOCK_SET..examined).contains(&time) {
                 self.imported.push(row);
             } else {
                 insert_recent(database, row)?;
@@ -178,7 +170,14 @@ impl RowWriter {
             }
         }
         self.imported.sort_unstable();
-        self.imported.drain(..).try_for_each(|row| insert(database, row))?;
+        let mut late = None;
+        for row @ (pairing, time, _) in self.imported.drain(..) {
+            let is_late = (CLOCK_SET_WITHOUT_RING..examined).contains(&time);
+            if is_late && late.replace(pairing) != Some(pairing) {
+                examine_late(database, pairing, time)?;
+            }
+            insert(database, row)?;
+        }
         Ok(recent)
     }
 
@@ -351,26 +350,30 @@ mod tests {
         assert_eq!(database.query_row(count, [], |row| row.get::<_, i64>(0)), Ok(1));
     }
 
-    /// What comes late, from before what is compacted, is examined by the next pass; unless its clock was not set.
+    /// What comes late, from before what is compacted, is filed, and examined by the next pass; unless its clock was not set.
     #[test]
     fn late_rows() {
         let mut database = Connection::open_in_memory().unwrap();
         assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
         database.execute_batch("PRAGMA foreign_keys = off").unwrap();
         let (late, compacted) = (CLOCK_SET + 5, CLOCK_SET + 100);
+        let progress = "UPDATE span_progress SET until = ?1, before = ?1";
+        database.execute(progress, [compacted]).unwrap();
         let mut writer = RowWriter::default();
-        let mut until = |rows: &[i64], imported: &[i64]| {
-            let progress = "UPDATE span_progress SET until = ?1, before = ?1";
-            database.execute(progress, [compacted]).unwrap();
-            writer.sightings.extend(rows.iter().map(|time| (1, *time, 0)));
-            writer.imported.extend(imported.iter().map(|time| (1, *time, 0)));
-            writer.write_rows(&database).unwrap();
-            let until = "SELECT until FROM span_progress WHERE until = before";
-            database.query_row(until, [], |row| row.get::<_, i64>(0)).unwrap()
+        let mut add = |rows: &[(i64, i64)], imported: &[(i64, i64)]| {
+            let row = |(pairing, time): &(i64, i64)| (*pairing, *time, 0);
+            writer.sightings.extend(rows.iter().map(row));
+            writer.imported.extend(imported.iter().map(row));
+            let recent = writer.write_rows(&database).unwrap();
+            let late =
+                "SELECT coalesce(group_concat(pairing || ':' || time, ' '), '') FROM late_pairing";
+            (recent, database.query_row(late, [], |row| row.get::<_, String>(0)).unwrap())
         };
-        assert_eq!(until(&[compacted, compacted + 5, 77], &[]), compacted);
-        assert_eq!(until(&[compacted, late], &[]), late);
+        assert_eq!(add(&[(1, compacted), (1, compacted + 5), (1, 77)], &[]), (3, "".into()));
+        let both = format!("1:{late} 2:{}", late + 2);
+        assert_eq!(add(&[(2, late + 2), (1, late + 3), (1, late), (3, compacted)], &[]), (1, both));
         let old = CLOCK_SET_WITHOUT_RING + 5;
-        assert_eq!(until(&[], &[77, old]), old);
+        let all = format!("1:{late} 2:{old}");
+        assert_eq!(add(&[], &[(4, 77), (2, compacted), (2, old)]), (0, all));
     }
 }

@@ -83,6 +83,12 @@ const ADDITIONS: &str = "
     CREATE TABLE IF NOT EXISTS span_progress ( -- how far the compaction of old sightings is; time: without a pass, none begins before
         until INTEGER NOT NULL, before INTEGER NOT NULL, pairing INTEGER NOT NULL, time INTEGER NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS late_pairing ( -- has sightings from before `before` of span_progress, from this time on, to be examined
+        pairing INTEGER PRIMARY KEY, time INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS clock_check ( -- the last time that was trusted; that of a clock which may be ahead, when it was found
+        trusted INTEGER NOT NULL, doubted INTEGER
+    );
     CREATE TABLE IF NOT EXISTS undated (
         pairing INTEGER PRIMARY KEY, -- was seen while the clock was not set; 0: configuration changes
         found INTEGER NOT NULL     -- when --retention first found such rows, nanoseconds since 1970
@@ -92,7 +98,7 @@ const ADDITIONS: &str = "
 const OLD_INDEX: &str = "CREATE INDEX pairing_of_mac ON pairing (mac)";
 
 /// The columns that this release uses, by table.
-const COLUMNS: [(&str, &[&str]); 10] = [
+const COLUMNS: [(&str, &[&str]); 12] = [
     ("place", &["id", "host", "ring", "interface", "vlan", "outer_vlan", "router"]),
     ("pairing", &["id", "address", "mac", "place", "ip", "source"]),
     ("sighting", &["pairing", "time", "origin", "again"]),
@@ -103,6 +109,8 @@ const COLUMNS: [(&str, &[&str]); 10] = [
     (FILING, &FILING_COLUMNS),
     (SPAN, &SPAN_COLUMNS),
     ("span_progress", &["until", "before", "pairing", "time"]),
+    ("late_pairing", &["pairing", "time"]),
+    ("clock_check", &["trusted", "doubted"]),
 ];
 
 /// What every connection sets. The log is synced to the disk only before it is copied into the tables: a
@@ -135,7 +143,7 @@ pub const COMPACT_COLUMNS: [&str; 8] = [
 ];
 
 /// Names of our tables and indexes, which the view cannot have.
-const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress";
+const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress late_pairing clock_check";
 
 /// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =
@@ -238,7 +246,7 @@ pub fn is_older(database: &Connection, view: &ViewName) -> Result<bool, Unusable
     let mut misses = false;
     check_columns(database, |table, column| {
         let is_added = column == "source" && !has_source
-            || ["config_change", "undated", RECENT, FILING, SPAN, "span_progress"].contains(&table)
+            || !["place", "pairing", "sighting", "account"].contains(&table)
                 && kind(database, table).is_ok_and(|found| found.is_none());
         misses |= is_added;
         is_added

@@ -18,7 +18,7 @@ use rustix::{
     fs::{Access, access},
     io::Errno,
 };
-use shm_layout::RingName;
+use shm_layout::{RingName, UnixTime};
 
 use crate::{
     background::{Background, remedy},
@@ -106,12 +106,14 @@ impl SqliteSink {
                     Err(error) => return Err(database_file::as_sqlite(error.into()).into()),
                 }
             }
-            let (is_older, has_spans) = loop {
+            let (is_older, waits, has_spans) = loop {
                 let snapshot = Snapshot::open(&path)?;
                 let found = schema::is_older(&snapshot.database, &settings.view);
+                let wall = UnixTime::now().as_nanos();
+                let waits = compaction::waits_for_a_day(&snapshot.database, wall);
                 let has_spans = compaction::has_spans(&snapshot.database);
                 if snapshot.is_intact()? {
-                    break (found?, has_spans.unwrap_or(false));
+                    break (found?, waits.unwrap_or(true), has_spans.unwrap_or(false));
                 }
             };
             let converted =
@@ -121,7 +123,7 @@ impl SqliteSink {
                 _ if has_spans => String::new(),
                 days => format!(
                     "; {}sightings that are older than --raw-days ({days}) will be compacted into spans, 0 keeps each one",
-                    if is_older { "from a day after the start on, " } else { "" }
+                    if waits { "from a day after the first start on, " } else { "" }
                 ),
             };
             Ok(format!("{shown} can be written{converted}{compacted}"))
@@ -183,7 +185,10 @@ impl SqliteSink {
 
     /// Takes one step of the import, or else of filing, of the retention, or of compaction. Returns true if there is more to do.
     fn background_step(&mut self, rows: usize) -> SinkResult<bool> {
-        let Some(due) = self.background.due(self.database.as_ref()) else { return Ok(false) };
+        let database = self.take_open()?;
+        let due = self.background.due(&database);
+        self.database = Some(database);
+        let Some(due) = due else { return Ok(false) };
         let none = Background::new(None, 0);
         let mut background = std::mem::replace(&mut self.background, none);
         let result = self.in_transaction(|database| background.step(database, due, rows));
@@ -366,5 +371,90 @@ impl CheckpointStore for SqliteSink {
         self.in_transaction(|database| {
             database.connection.prepare_cached(replace)?.execute(row).map(drop)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::config::DbConfig;
+
+    const DAY: i64 = 86_400_000_000_000;
+
+    /// A sink on a database with old sightings of three pairings, of which a trigger refuses to delete those of the first one. It stands for a
+    /// damaged page, or with `ROLLBACK` for a disk that cannot read, which ends the transaction.
+    fn failing(path: &Path, retention: Option<u32>, what: &str) -> SqliteSink {
+        let (path, view) = (path.to_owned(), ViewName::default());
+        let mut sink =
+            SqliteSink::new(DatabaseSettings { path, view, retention, raw_days: 7 }).unwrap();
+        work(&mut sink); // from now on, the clock is trusted
+        let connection = with_triggers(&mut sink);
+        let begin = (UnixTime::now().as_nanos() / DAY - 10) * DAY;
+        let insert = format!(
+            "INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, '');
+            WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300)
+            INSERT INTO sighting SELECT n % 3 + 1, {begin} + n * 60000000000, 0, 0 FROM numbers;
+            INSERT INTO pairing SELECT DISTINCT pairing, CAST('abc' || pairing AS BLOB), pairing, 1, '', -1 FROM sighting;
+            CREATE TRIGGER refuse BEFORE {what}"
+        );
+        connection.execute_batch(&insert).unwrap();
+        sink
+    }
+
+    /// Triggers that other programs could have created do nothing, unless a test uses them.
+    fn with_triggers(sink: &mut SqliteSink) -> &Connection {
+        let Ok(database) = sink.take_open() else { panic!("it can be opened") };
+        database.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true).unwrap();
+        &sink.database.insert(database).connection
+    }
+
+    /// Works until there is no more to do. Returns how often the database had to be opened again.
+    fn work(sink: &mut SqliteSink) -> usize {
+        let mut failures = 0;
+        loop {
+            with_triggers(sink);
+            match sink.maintain() {
+                Ok(true) => {}
+                Ok(false) => return failures,
+                Err(_) => failures += 1,
+            }
+            assert!(failures < 5);
+        }
+    }
+
+    fn number(sink: &mut SqliteSink, select: &str) -> i64 {
+        with_triggers(sink).query_row(select, [], |row| row.get(0)).unwrap()
+    }
+
+    /// What fails in one pairing does not stop the task at others; and what fails otherwise does not stop other tasks.
+    #[test]
+    fn faults_of_a_task() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let of_first = "SELECT count(*) FROM sighting WHERE pairing = 1";
+        let all = "SELECT count(*) FROM sighting";
+        let spans = "SELECT count(*) FROM sighting_span";
+        for (end, failures) in [("ABORT", 0), ("ROLLBACK", 1)] {
+            let refuse = format!(
+                "DELETE ON sighting WHEN OLD.pairing = 1 BEGIN SELECT RAISE({end}, 'it is damaged'); END"
+            );
+            let sink = &mut failing(&path(&format!("{end}.compacted")), None, &refuse);
+            assert_eq!(work(sink), failures);
+            let [first, all, made] = [of_first, all, spans].map(|select| number(sink, select));
+            assert_eq!((first, all, made), (100, 100, 2));
+            let sink = &mut failing(&path(&format!("{end}.deleted")), Some(5), &refuse);
+            assert_eq!(work(sink), failures + failures);
+            let all =
+                "SELECT (SELECT count(*) FROM sighting) + (SELECT count(*) FROM sighting_span)";
+            assert_eq!([of_first, all].map(|select| number(sink, select)), [100, 100]);
+        }
+        // Nothing can be filed.
+        let refuse = "INSERT ON sighting BEGIN SELECT RAISE(ABORT, 'it is damaged'); END";
+        let sink = &mut failing(&path("filed"), Some(5), refuse);
+        let recent = "INSERT INTO recent_sighting SELECT max(time), 0, 1, 0 FROM sighting";
+        with_triggers(sink).execute_batch(recent).unwrap();
+        assert_eq!(work(sink), 0);
+        let recent = "SELECT count(*) FROM recent_sighting";
+        assert_eq!([all, recent].map(|select| number(sink, select)), [0, 1]);
     }
 }

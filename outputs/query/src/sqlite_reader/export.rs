@@ -4,13 +4,15 @@ use aw_database::Snapshot;
 use aw_output::{HistoryChange, HistoryCount, HistoryPlace, HistorySighting, HistorySpan};
 use aw_service::Error;
 use rusqlite::{Row, Rows, types::ValueRef};
-use shm_layout::UnixTime;
+use shm_layout::{Evidence, UnixTime};
 
 use super::{CHANGES, SqliteReader, failure};
 use crate::{
     export::{ExportGroup, ExportPosition, Exporter, NthOfSecond, PrintedSpan},
-    history_reader::{parse_ip, parse_mac},
+    history_reader::{evidence, parse_ip, parse_mac},
 };
+
+const SECOND: i64 = 1_000_000_000;
 
 /// A pairing of a group: what distinguishes it from the others.
 struct Member {
@@ -20,7 +22,7 @@ struct Member {
     router: String,
 }
 
-/// Equal sightings of a member, or a span of them.
+/// Equal sightings of a member, or a span: the number is then that of its row.
 struct Found {
     member: usize,
     time: UnixTime,
@@ -169,9 +171,10 @@ impl SqliteReader {
                         router: router.clone(),
                     };
                     let nth = if time < from { &mut NthOfSecond::default() } else { &mut nth };
-                    let times = nth.next(time.seconds(), origin, count);
-                    if let Some(HistorySpan { last, sightings, .. }) = span {
-                        spans.push((members[member].id, time, last, sightings));
+                    let rows = if span.is_some() { 1 } else { count };
+                    let times = nth.next(time.seconds(), origin, rows);
+                    if let Some(HistorySpan { last, .. }) = span {
+                        spans.push((members[member].id, time, last, count));
                     }
                     to.sighting(HistorySighting {
                         place,
@@ -217,7 +220,10 @@ impl SqliteReader {
             self.spans.in_range("?2", "?3")
         );
         let mut spans = self.snapshot.database.prepare_cached(&spans)?;
-        for (member, Member { id, .. }) in members.iter().enumerate() {
+        let single = "SELECT origin, count(*) FROM sighting
+            WHERE pairing = ? AND time >= ? AND time <= ? AND typeof(origin) = 'integer' GROUP BY origin";
+        let mut single = self.snapshot.database.prepare_cached(single)?;
+        for (member, Member { id, ring, .. }) in members.iter().enumerate() {
             for (time, origin) in self.recent.known(*id) {
                 let (time, origin) = (UnixTime::from_nanos(*time), *origin);
                 if (from..to).contains(&time) {
@@ -226,13 +232,38 @@ impl SqliteReader {
             }
             let mut rows = spans.query([*id, from.as_nanos(), to.as_nanos()])?;
             while let Some(row) = rows.next()? {
-                let [time, last] = [row.get(0)?, row.get(1)?].map(UnixTime::from_nanos);
-                let sightings = row.get::<_, i64>(2)?.max(1) as u64;
+                let times: [i64; 2] = [row.get(0)?, row.get(1)?];
+                let [time, last] = times.map(UnixTime::from_nanos);
+                let count = row.get::<_, i64>(2)?.max(1) as u64;
                 let (origin, last_origin) = (row.get(3)?, row.get(4)?);
-                if !printed.contains(&(*id, time, last, sightings)) {
-                    let span = Some(HistorySpan { last, last_origin, sightings });
-                    all.push(Found { member, time, origin, count: 1, span });
+                if printed.contains(&(*id, time, last, count)) {
+                    continue;
                 }
+                // Single ones in its time have lines, too, which an import takes for some of the span's: so they are. Of two members of which
+                // one has no ring, it compares seconds.
+                let mut sightings = count;
+                for other in members {
+                    let (from, to) = match other.id == *id {
+                        true => (times[0], times[1]),
+                        false if ring.is_empty() || other.ring.is_empty() => {
+                            let end =
+                                last.seconds().saturating_mul(SECOND).saturating_add(SECOND - 1);
+                            (time.seconds().saturating_mul(SECOND), end)
+                        }
+                        false => continue,
+                    };
+                    let mut single = single.query([other.id, from, to])?;
+                    while let Some(row) = single.next()? {
+                        let count: i64 = row.get(1)?;
+                        sightings += if is_of_span(row.get(0)?) { count as u64 } else { 0 };
+                    }
+                    let recent = self.recent.known(other.id);
+                    let begin = recent.partition_point(|(time, _)| *time < from);
+                    let recent = recent[begin..].iter().take_while(|(time, _)| *time <= to);
+                    sightings += recent.filter(|(_, origin)| is_of_span(*origin)).count() as u64;
+                }
+                let span = Some(HistorySpan { last, last_origin, sightings });
+                all.push(Found { member, time, origin, count, span });
             }
         }
         all.sort_by_key(|found| (found.time, found.origin));
@@ -301,6 +332,12 @@ fn number(row: &Row, column: usize) -> Option<i64> {
 
 fn text(row: &Row, column: usize) -> Option<String> {
     row.get_ref(column).ok()?.as_str().ok().map(str::to_owned)
+}
+
+/// Whether an import takes a sighting within a span for one of it: a claim, an answer or a sign of life.
+fn is_of_span(origin: i64) -> bool {
+    let evidence = evidence(origin);
+    (0..=255).contains(&origin) && evidence.is_pairing() && evidence != Evidence::Probe
 }
 
 fn found(row: &Row, members: &[Member]) -> rusqlite::Result<Found> {

@@ -4,6 +4,7 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use aw_database::HistoryRows;
+use aw_service::warn;
 use rusqlite::{Connection, Row, params};
 
 use super::bytes;
@@ -13,6 +14,9 @@ pub type RecentRow = (i64, i64);
 
 /// Questions about single addresses before all rows are taken into memory.
 const SINGLE: u32 = 2;
+
+/// There are so many if filing fails.
+const MANY: usize = 1_000_000;
 
 /// The new sightings of a database.
 #[derive(Default)]
@@ -60,7 +64,14 @@ impl Recent {
         if self.all.is_none() {
             let select = format!("SELECT pairing, time, origin FROM {} ORDER BY time", self.source);
             let mut statement = database.prepare(&select)?;
-            self.all = Some(by_pairing(statement.query_map([], triple)?)?);
+            let all = by_pairing(statement.query_map([], triple)?)?;
+            let rows: usize = all.values().map(Vec::len).sum();
+            if rows > MANY {
+                warn(format_args!(
+                    "aw-sqlite has not filed {rows} new sightings by pairing: a question takes longer, and more memory (its log says why)"
+                ));
+            }
+            self.all = Some(all);
         }
         Ok(self.all.get_or_insert_default())
     }

@@ -37,11 +37,12 @@ fn rows(database: &Connection, pairing: i64, seconds: impl IntoIterator<Item = i
     }
 }
 
-/// A whole pass over all that is older than seven days.
+/// A whole pass over all that is older than seven days, a second after an earlier one.
 fn pass(database: &Connection) -> Compaction {
     let mut compaction = Compaction::new(7);
-    let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
-    assert!(compaction.begin(database, begun, Some(NOW), now).unwrap());
+    let next = progress(database).unwrap().until.saturating_add(7 * DAY_NANOS + SECOND);
+    let (begun, now) = ((next.max(NOW), ClockState::Trusted), Instant::now());
+    assert!(compaction.begin(database, begun, now).unwrap());
     while compaction.step(database, 1_000).unwrap() {}
     compaction
 }
@@ -60,6 +61,14 @@ fn spans(database: &Connection) -> (String, i64) {
     )
 }
 
+/// Sightings that came with an earlier time, since the last pass.
+fn late(database: &Connection, pairing: i64, seconds: impl IntoIterator<Item = i64>, origin: i64) {
+    for second in seconds {
+        rows(database, pairing, [second], origin);
+        examine_late(database, pairing, NOW - 20 * DAY_NANOS + second * SECOND).unwrap();
+    }
+}
+
 /// A pass is due at the start and then four times in the days for which single sightings are kept, unless the clock is not set or may be
 /// wrong; and after it was ahead.
 #[test]
@@ -68,36 +77,36 @@ fn when_a_pass_is_due() {
     let database = database();
     let start = Instant::now();
     let mut compaction = Compaction::new(1);
-    let mut at = |wall: i64, state, newest, hours: u64| {
+    let add = |time: i64| insert_recent(&database, (1, time, 0)).unwrap();
+    let mut at = |wall: i64, state, hours: u64| {
         let now = start + Duration::from_secs(hours * 3_600);
         let is_due = compaction.may_be_due(&database, state, now).unwrap();
-        let begins = compaction.begin(&database, (wall, state), newest, now).unwrap();
+        let begins = compaction.begin(&database, (wall, state), now).unwrap();
         assert!(is_due || !begins);
         let before = progress(&database).unwrap().before;
         while compaction.step(&database, 1_000).unwrap() {}
         begins.then_some(before)
     };
     for state in [Unset, Unverified, Suspended] {
-        assert_eq!(at(NOW, state, Some(NOW), 0), None);
+        assert_eq!(at(NOW, state, 0), None);
     }
-    assert_eq!(at(NOW, Trusted, Some(NOW), 6), Some(NOW - DAY_NANOS));
-    assert_eq!(at(NOW + 1, Trusted, Some(NOW), 11), None);
+    assert_eq!(at(NOW, Trusted, 6), Some(NOW - DAY_NANOS), "all is filed");
+    assert_eq!(at(NOW + 1, Trusted, 11), None);
     // Nothing newer was stored: what is near to the newest sighting is not known.
-    assert_eq!(at(NOW + 9 * DAY_NANOS, Trusted, Some(NOW), 12), None);
-    assert_eq!(at(NOW + 9 * DAY_NANOS, Trusted, Some(NOW + 2), 18), Some(NOW + 2 - DAY_NANOS));
-    let ahead = NOW + 9 * DAY_NANOS;
-    assert_eq!(at(ahead, Trusted, Some(ahead), 24), Some(NOW + 8 * DAY_NANOS));
+    add(NOW);
+    assert_eq!(at(NOW + 9 * DAY_NANOS, Trusted, 12), None);
+    add(NOW + 2);
+    assert_eq!(at(NOW + 9 * DAY_NANOS, Trusted, 18), Some(NOW + 2 - DAY_NANOS));
+    // What is not filed yet stays, apart from what a clock that is not set, or was ahead, gave a time.
+    let (ahead, none) = (NOW + 9 * DAY_NANOS, "DELETE FROM recent_sighting");
+    [77, ahead, ahead + 9 * DAY_NANOS].iter().for_each(|time| add(*time));
+    assert_eq!(at(ahead, Trusted, 24), Some(NOW - LONGEST_SHIFT));
+    database.execute_batch(none).unwrap();
+    assert_eq!(at(ahead, Trusted, 30), Some(NOW + 8 * DAY_NANOS));
     // The clock was ahead.
-    assert_eq!(at(NOW + 2, Trusted, Some(ahead), 30), None);
-    assert_eq!(at(NOW + DAY_NANOS, Trusted, Some(ahead), 36), Some(NOW));
-    // What is not filed yet stays, apart from what a clock that is not set gave a time.
-    let new = NOW + 2 * LONGEST_SHIFT;
-    insert_recent(&database, (1, 77, 0)).unwrap();
-    insert_recent(&database, (1, new, 0)).unwrap();
-    assert_eq!(at(NOW + 2 * DAY_NANOS, Trusted, Some(ahead), 42), Some(new - LONGEST_SHIFT));
-    assert_eq!(at(NOW + 3 * DAY_NANOS, Trusted, Some(ahead), 48), None);
-    let never = (NOW, Trusted);
-    assert!(!Compaction::new(0).begin(&database, never, Some(NOW), start).unwrap());
+    assert_eq!(at(NOW + 2, Trusted, 36), None);
+    assert_eq!(at(NOW + DAY_NANOS, Trusted, 42), Some(NOW));
+    assert!(!Compaction::new(0).begin(&database, (NOW, Trusted), start).unwrap());
 }
 
 /// A pass that is under way waits while the clock may be wrong. After the clock was set back, or with more days, it ends, and what it has
@@ -116,14 +125,14 @@ fn a_pass_whose_end_is_too_late() {
         }
         let now = Instant::now();
         let mut compaction = Compaction::new(7);
-        assert!(compaction.begin(&database, (ahead, Trusted), Some(ahead), now).unwrap());
+        assert!(compaction.begin(&database, (ahead, Trusted), now).unwrap());
         assert!(compaction.step(&database, 1_000).unwrap());
         let mut compaction = Compaction::new(days);
         for state in [Unset, Suspended] {
-            assert!(!compaction.begin(&database, (wall, state), Some(ahead), now).unwrap());
+            assert!(!compaction.begin(&database, (wall, state), now).unwrap());
             assert!(!compaction.may_be_due(&database, state, now).unwrap());
         }
-        assert!(compaction.begin(&database, (wall, Trusted), Some(ahead), now).unwrap());
+        assert!(compaction.begin(&database, (wall, Trusted), now).unwrap());
         let days = i64::from(days) * DAY_NANOS;
         assert!(progress(&database).unwrap().before <= wall - days, "{wall} {days}");
     }
@@ -138,7 +147,7 @@ fn an_older_database_waits_for_a_day() {
     let start = Instant::now();
     let begins = |wall: i64, compaction: &mut Compaction, hours: u64| {
         let now = start + Duration::from_secs(hours * 3_600);
-        compaction.begin(&database, (wall, ClockState::Trusted), Some(wall), now).unwrap()
+        compaction.begin(&database, (wall, ClockState::Trusted), now).unwrap()
     };
     let mut compaction = Compaction::new(7);
     let hour = DAY_NANOS / 24;
@@ -147,9 +156,11 @@ fn an_older_database_waits_for_a_day() {
     assert!(!begins(NOW + hour, &mut Compaction::new(7), 1));
     let now = start + Duration::from_secs(60);
     assert!(!compaction.may_be_due(&database, ClockState::Trusted, now).unwrap(), "in an hour");
-    // Sightings that come late meanwhile change nothing.
-    examine_again(&database, NOW - 9 * DAY_NANOS).unwrap();
+    // Sightings that come meanwhile change nothing, nor do restarts.
+    examine_late(&database, 1, NOW - 9 * DAY_NANOS).unwrap();
+    assert!(waits_for_a_day(&database, NOW + 23 * hour).unwrap());
     assert!(!begins(NOW + 23 * hour, &mut compaction, 23));
+    assert!(!begins(NOW + 23 * hour, &mut Compaction::new(7), 23));
     assert!(begins(NOW + 24 * hour, &mut compaction, 24));
     // The clock was ahead when it was logged.
     store(&database, Progress { time: NOW + 9 * DAY_NANOS, ..Progress::NONE }).unwrap();
@@ -168,17 +179,15 @@ fn older_rows_between_two_passes() {
     rows(&database, 1, [5_000, 5_100, 5_200], 1);
     pass(&database);
     assert_eq!(spans(&database), ("1:0-600=3 1:1500-1620=3 1:5000-5200=3".into(), 0));
-    rows(&database, 1, [1_080, 1_680], 0);
-    rows(&database, 1, [5_050, 5_060], 0);
-    rows(&database, 1, [5_150], 8);
-    rows(&database, 1, [4_500, 4_600, 4_700, 9_000], 0);
-    examine_again(&database, NOW - 20 * DAY_NANOS).unwrap();
+    late(&database, 1, [1_080, 1_680], 0);
+    late(&database, 1, [5_050, 5_060], 0);
+    late(&database, 1, [5_150], 8);
+    late(&database, 1, [4_500, 4_600, 4_700, 9_000], 0);
     pass(&database);
     let expected = "1:0-1680=8 1:4500-5200=8";
     assert_eq!(spans(&database), (expected.into(), 2), "9000, and 5150, after which no claim came");
     // Those within a span are of it.
-    rows(&database, 1, (4_800..=5_040).step_by(60), 0);
-    examine_again(&database, NOW - 20 * DAY_NANOS).unwrap();
+    late(&database, 1, (4_800..=5_040).step_by(60), 0);
     pass(&database);
     assert_eq!(spans(&database), ("1:0-1680=8 1:4500-5200=13".into(), 2));
 }
@@ -191,30 +200,40 @@ fn what_disturbs_comes_late() {
     pairing(&database, 2, (2, 1, 1));
     rows(&database, 1, [0, 300, 600], 0);
     pass(&database);
-    rows(&database, 1, [700, 1_100, 1_150, 1_200], 0);
-    rows(&database, 2, [-350], 0); // up to 850
-    examine_again(&database, NOW - 20 * DAY_NANOS - 400 * SECOND).unwrap();
+    late(&database, 1, [700, 1_100, 1_150, 1_200], 0);
+    late(&database, 2, [-350], 0); // up to 850
     pass(&database);
     assert_eq!(spans(&database), ("1:0-600=3 1:1100-1200=3".into(), 2));
 }
 
-/// Rows that come late, from before what is examined, end the pass: those that were examined are examined again.
+/// Rows that come late, from before what is examined, do not end a pass, however often they come: the next one examines their pairings, and the
+/// current one, if it was not there yet.
 #[test]
 fn late_rows_are_examined() {
     let database = database();
-    pairing(&database, 1, (1, 1, 1));
-    pairing(&database, 2, (2, 2, 1));
-    rows(&database, 1, [0, 300], 0);
-    rows(&database, 2, [0, 300, 600], 0);
+    for id in 1..=3 {
+        pairing(&database, id, (id, id as u8, 1));
+        rows(&database, id, [0, 300], 0);
+    }
     let mut compaction = Compaction::new(7);
     let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
-    assert!(compaction.begin(&database, begun, Some(NOW), now).unwrap());
+    assert!(compaction.begin(&database, begun, now).unwrap());
     assert!(compaction.step(&database, 1).unwrap());
-    rows(&database, 1, [600], 0);
-    examine_again(&database, NOW - 20 * DAY_NANOS + 600 * SECOND).unwrap();
-    assert!(!compaction.step(&database, 1).unwrap(), "the pass has ended");
+    late(&database, 1, [600], 0);
+    late(&database, 3, [600], 0);
+    let mut steps = 0;
+    while compaction.step(&database, 1).unwrap() {
+        steps += 1;
+        late(&database, 1, [700 + steps], 0);
+        assert!(steps < 10, "the pass ends");
+    }
+    assert_eq!(spans(&database).0, "3:0-600=3");
+    // The next pass reads what is new of all others.
+    let late = "SELECT group_concat(pairing) FROM late_pairing";
+    assert_eq!(database.query_row(late, [], |row| row.get::<_, String>(0)).unwrap(), "1");
+    rows(&database, 2, [600], 0);
     pass(&database);
-    assert_eq!(spans(&database), ("1:0-600=3 2:0-600=3".into(), 0));
+    assert_eq!(spans(&database).0, format!("1:0-{}={} 3:0-600=3", 700 + steps, 3 + steps));
 }
 
 /// Values that no sighting has, of another program, stay as they are, and stop nothing.
@@ -275,7 +294,7 @@ fn thousands_of_other_macs() {
     database.progress_handler(100, Some(count)).unwrap();
     let mut compaction = Compaction::new(7);
     let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
-    assert!(compaction.begin(&database, begun, Some(NOW), now).unwrap());
+    assert!(compaction.begin(&database, begun, now).unwrap());
     let (mut steps, mut longest, mut all) = (0, 0, 0);
     loop {
         operations.store(0, Ordering::Relaxed);
