@@ -13,7 +13,7 @@ use crate::{
     app::Visit,
     display::{absolute, encoded},
     download::{self, Download},
-    happening::{self, BEFORE, COLUMNS, Entry, Happened, Kind, Shown, Wanted},
+    happening::{self, COLUMNS, Entry, Happened, Kind, Shown, Wanted},
     listing::PageOf,
     network::NetworkId,
     pages::{self, Frame, remarks::remarks},
