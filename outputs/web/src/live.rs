@@ -306,7 +306,7 @@ pub fn lost(number: u64) -> String {
 }
 
 /// An event as `aw-stdout --format json --time rfc3339` prints it, with the host, the name and the maker that `aw-query` adds,
-/// and the network as a parameter of the pages.
+/// and the network as a parameter of the pages, and as they call it.
 fn event(entry: &Entry, devices: &Devices, zone: &TimeZone) -> Json {
     let time = zoned(entry.event.time, zone).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string();
     let event = EventJson::new(entry, TimeFormat::Text(time));
@@ -315,7 +315,9 @@ fn event(entry: &Entry, devices: &Devices, zone: &TimeZone) -> Json {
     json.insert("host".into(), entry.host.into());
     json.insert("name".into(), name.into());
     json.insert("maker".into(), maker.into());
-    json.insert("network".into(), NetworkId::of_entry(entry).text().into());
+    let network = NetworkId::of_entry(entry);
+    json.insert("network".into(), network.text().into());
+    json.insert("network_label".into(), network.label().into());
     for value in json.values_mut() {
         if let Json::String(text) = value {
             *text = plain(text);
