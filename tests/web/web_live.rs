@@ -437,6 +437,12 @@ fn what_happened() {
     let alerts = page("/happened?from=2026-11-20&kind=alert");
     assert_eq!(rows(&alerts), alert.alerts().len(), "{alerts}");
     assert_eq!(rows(&page("/happened?from=2026-11-20&kind=conflict")), 1);
+    // Also in a list that begins after the address was taken.
+    assert_eq!(rows(&page("/happened?from=2026-11-20+16:30&kind=conflict")), 1);
+    // A link to the list has its times.
+    let link = all.split("rel=\"bookmark\"").next().and_then(|text| text.rsplit("href=\"").next());
+    let link = link.expect("a permanent link");
+    assert!(link.contains("from=2026-11-20T00%3A00%3A00Z") && link.contains("to=20"), "{link}");
     assert_eq!(rows(&page("/happened?from=2026-11-20&text=PASSWORD")), 1);
     assert_eq!(rows(&page("/happened?from=2026-11-20&text=nothing+of+it")), 0);
     let network = "interface%3Deth0%26vlan%3D7%26host%3Dhere";
