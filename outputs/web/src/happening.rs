@@ -1,6 +1,9 @@
 //! What happened, in one list: changes and conflicts of addresses, alerts, and changes of configurations. No I/O and no clock.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    hash::{BuildHasher, RandomState},
+};
 
 use aw_query::{Cell, ResultTable};
 use aw_routeros::ReportedChange;
@@ -190,7 +193,11 @@ pub fn read_from(from: UnixTime) -> UnixTime {
 /// Why a change of an address is a conflict: it goes back to a device that had it before, or another MAC claims it for a device.
 /// Rows come in the order of time, and begin at [`read_from`].
 #[derive(Default)]
-pub struct Holders(HashMap<(NetworkId, String), HashSet<String>>);
+pub struct Holders {
+    /// Hashes of network, address and MAC: there may be hundreds of thousands.
+    known: HashSet<u64>,
+    hasher: RandomState,
+}
 
 impl Holders {
     pub fn conflict(&mut self, table: &ResultTable, row: &[Cell]) -> Option<&'static str> {
@@ -199,9 +206,11 @@ impl Holders {
         if text("change").is_some_and(|change| change.starts_with("forged")) {
             return Some("another MAC sent a claim of it");
         }
-        let known = self.0.entry((NetworkId::of(table, row), address)).or_default();
-        let is_back = before.is_some() && known.contains(&mac);
-        known.extend([Some(mac), before].into_iter().flatten());
+        let network = NetworkId::of(table, row);
+        let of = |mac: &str| self.hasher.hash_one((&network, &*address, mac));
+        let (mac, before) = (of(&mac), before.as_deref().map(of));
+        let is_back = before.is_some() && self.known.contains(&mac);
+        self.known.extend([Some(mac), before].into_iter().flatten());
         is_back.then_some("went back to a device that had it before")
     }
 }
