@@ -190,7 +190,7 @@ pub fn all_paths() -> Vec<String> {
         let paths = text.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next());
         let of = |path: &str| {
             let path = path.replace("{address}", "10.1.2.3").replace("{mac}", "02:00:00:00:00:01");
-            format!("{begin}{path}")
+            format!("{begin}{}", path.replace("{id}", "1795183200000000000-0123456789"))
         };
         paths.map(of).collect()
     };
@@ -208,11 +208,13 @@ pub fn name_radio(connection: &str) -> String {
 
 /// `aw-web` on this database, not started yet.
 pub fn command(database: &Path, state: &Path, options: &[&str]) -> Command {
-    let mut command = program("aw-web", &["--vendors", "/nonexistent", "--database"]);
+    let mut command = program("aw-web", &["--database"]);
     command.arg(database).arg("--state-dir").arg(state).env("TZ", "UTC");
     // Nothing of this machine.
     for (option, value) in [
         ("--listen", "0"),
+        ("--vendors", "/nonexistent"),
+        ("--names", "/dev/null"),
         ("--ring", "none"),
         ("--outputs", "/nonexistent"),
         ("--archive", "/nonexistent"),
@@ -220,9 +222,6 @@ pub fn command(database: &Path, state: &Path, options: &[&str]) -> Command {
         if !options.contains(&option) {
             command.args([option, value]);
         }
-    }
-    if !options.contains(&"--names") {
-        command.args(["--names", "/dev/null"]);
     }
     command.args(options);
     command

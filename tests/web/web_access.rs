@@ -3,8 +3,9 @@
 #![forbid(unsafe_code)]
 
 use aw_tests::browser::{Browser, ENTER, TAB};
-use aw_tests::rig::{program, run_with, skip, wait_until};
-use aw_tests::web::Server;
+use aw_tests::rig::{Run, program, run_with, skip, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::web::{Server, command};
 use rusqlite::Connection;
 use serde_json::json;
 use std::fs;
@@ -40,9 +41,12 @@ fn now() -> i64 {
     now.as_secs() as i64
 }
 
-/// A house with nine devices, for five weeks; three days ago, the printer took the address of the radio for four hours.
+/// A house with nine devices, for five weeks; three days ago, the printer took the address of the radio for four hours. Its collector
+/// runs, so all is well.
 struct House {
-    _directory: TempDir,
+    directory: TempDir,
+    ring: Ring,
+    _collector: Run,
     server: Server,
     /// A time at which the printer had the address of the radio.
     at: i64,
@@ -51,18 +55,24 @@ struct House {
 impl House {
     fn new() -> House {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let ring = Ring::new();
+        let options = ["--quiet", "--ring", ring.name(), "--macupd", "127.0.0.1:0"];
+        let collector = Run::start(program("collector", &options));
         let place = |name: &str| directory.path().join(name);
         let (now, from) = (now(), now() - 35 * DAY);
         let midnight = now - now % DAY;
         let at = midnight - 3 * DAY + 10 * 3600 + 300;
         let database = Connection::open(place("lan.db")).expect("a new file");
-        let tables = "PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
+        let tables = format!(
+            "PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
             CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
             CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER, UNIQUE (address, mac, place, source));
             CREATE TABLE sighting (pairing, time, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
-            INSERT INTO place VALUES (1, 'sensor', '/addrwatch', 'eth0', 0, 0, ''), (2, 'sensor', '/addrwatch', 'eth0', 7, 0, '');
-            BEGIN;";
-        database.execute_batch(tables).expect("valid SQL");
+            INSERT INTO place VALUES (1, 'sensor', '{ring}', 'eth0', 0, 0, ''), (2, 'sensor', '{ring}', 'eth0', 7, 0, '');
+            BEGIN;",
+            ring = ring.name()
+        );
+        database.execute_batch(&tables).expect("valid SQL");
         let seen = |pairing: usize, time: i64| {
             let row = "INSERT OR IGNORE INTO sighting VALUES (?1, ?2, 1, 0)";
             database.execute(row, (pairing as i64, time * 1_000_000_000)).expect("a row");
@@ -97,15 +107,31 @@ impl House {
         };
         fs::write(place("names"), DEVICES.iter().map(text).collect::<String>()).expect("a file");
         let state = tempfile::tempdir().expect("a temporary directory");
-        let mut command = program("aw-web", &["--listen", "0", "--edit", "--database"]);
-        command.arg(place("lan.db")).arg("--names").arg(place("names"));
-        command.arg("--vendors").arg(place("makers")).arg("--state-dir").arg(state.path());
-        command.env("TZ", "UTC");
-        let server = Server::started(command, state);
+        fs::create_dir(place("outputs")).expect("a directory");
+        let [names, makers, outputs] =
+            ["names", "makers", "outputs"].map(|name| place(name).to_str().unwrap().to_owned());
+        let options = [
+            ["--names", &names],
+            ["--vendors", &makers],
+            ["--outputs", &outputs],
+            ["--ring", ring.name()],
+        ];
+        let mut own = command(&place("lan.db"), state.path(), &options.concat());
+        own.arg("--edit");
+        let server = Server::started(own, state);
         let mut passwd = program("aw-web", &["passwd", "ada", "--role", "editor", "--state-dir"]);
         passwd.arg(server.state());
         run_with(passwd, b"correct horse\n").ok();
-        House { _directory: directory, server, at }
+        House { directory, ring, _collector: collector, server, at }
+    }
+
+    /// From now on an output fails, and pages have a banner.
+    fn fails(&self) {
+        let output = self.directory.path().join("outputs/aw-mysql");
+        fs::create_dir(&output).expect("our own directory");
+        let why = "connect to db.example.org:3306: no route to host";
+        let outage = json!({ "since": now() - 3600, "events": 1234, "bytes": 56_789, "why": why });
+        fs::write(output.join("aw-mysql.outage"), outage.to_string()).expect("a file");
     }
 
     fn url(&self, path: &str) -> String {
@@ -114,7 +140,7 @@ impl House {
 
     /// The pages, by name.
     fn pages(&self) -> Vec<(&'static str, String)> {
-        let (at, radio) = (self.at, device(0));
+        let (at, radio, ring) = (self.at, device(0), self.ring.name().replace('/', "%2F"));
         vec![
             ("home", "/".into()),
             ("answer", format!("/who?ip=10.1.2.3&at=@{at}")),
@@ -126,7 +152,7 @@ impl House {
             ("nothing", "/search?q=nothing+of+this+name".into()),
             ("now", "/now?state=all".into()),
             ("networks", "/networks".into()),
-            ("network", "/network?interface=eth0&host=sensor&ring=%2Faddrwatch&days=31".into()),
+            ("network", format!("/network?interface=eth0&host=sensor&ring={ring}&days=31")),
             ("zone", "/zone".into()),
             ("problem", "/nowhere".into()),
         ]
@@ -201,8 +227,8 @@ fn axe() -> Option<String> {
     Some(fs::read_to_string(file?).expect("a file of text"))
 }
 
-/// No page has what a screen reader, a keyboard or weak eyes cannot use: light and dark, at the size of a desktop and of a phone. All
-/// that is to be touched is at least 24 pixels high and wide, and a control of a form 44.
+/// No page has what a screen reader, a keyboard or weak eyes cannot use: with a banner and without one, light and dark, at the size of a
+/// desktop and of a phone. All that is to be touched is at least 24 pixels high and wide, and a control of a form 44.
 #[test]
 fn each_page_is_accessible() {
     if no_browser() {
@@ -256,9 +282,20 @@ fn each_page_is_accessible() {
             }
         }
     };
-    for (name, path) in &pages {
-        browser.go(&house.url(path));
-        check(&mut browser, name);
+    for has_banner in [false, true] {
+        if has_banner {
+            house.fails();
+        }
+        for (name, path) in &pages {
+            // Those of a problem, and of all faults, have none.
+            let banner = "return Boolean(document.querySelector('#banner:not([hidden])'))";
+            let may_have = "return Boolean(document.querySelector('#banner')) && location.pathname !== '/nowhere'";
+            wait_until(&format!("{path} with a banner: {has_banner}"), || {
+                browser.go(&house.url(path));
+                browser.run(may_have) == false || browser.run(banner) == has_banner
+            });
+            check(&mut browser, &format!("{name}, banner: {has_banner}"));
+        }
     }
     browser.click(".user button");
     shows(&mut browser, "Password");

@@ -30,6 +30,11 @@ const KEPT: (usize, usize) = (1, 8);
 /// read. Unless a name is changed.
 const LIST_AGE: Duration = Duration::from_secs(5);
 const OLD_LIST: Duration = Duration::from_secs(25);
+/// While lists are asked for, and for so long afterwards, the next one is read before the last one is too old; unless that takes longer
+/// than this.
+pub const READ_AHEAD: Duration = Duration::from_secs(20);
+const IN_USE: Duration = Duration::from_secs(600);
+const CHEAP: Duration = Duration::from_secs(1);
 
 const BUSY: &str =
     "too many questions at once (try again in some seconds; aw-query asks beside this server)";
@@ -45,6 +50,8 @@ pub struct Asker {
     list: Arc<Mutex<Option<Listed>>>,
     /// Is held while the next one is read.
     reading: Arc<AsyncMutex<()>>,
+    /// When a list was asked for.
+    asked: Mutex<Option<Instant>>,
     /// The history cannot be read.
     fault: Arc<Mutex<FaultFile>>,
 }
@@ -52,6 +59,7 @@ pub struct Asker {
 /// A list of all devices, until when it is used, and the names that it has.
 struct Listed {
     until: Instant,
+    took: Duration,
     names: Arc<Names>,
     list: Result<Arc<DeviceList>, Problem>,
 }
@@ -72,6 +80,7 @@ impl Asker {
             queue: Queue::new((RUNNING, WAITING), KEPT),
             list: Arc::default(),
             reading: Arc::default(),
+            asked: Mutex::default(),
             fault: Arc::new(Mutex::new(fault)),
         }
     }
@@ -153,10 +162,11 @@ impl Asker {
 
     /// The list of all devices: one that is new enough, or the next one.
     async fn all_devices(&self) -> Result<Arc<DeviceList>, Problem> {
+        self.is_asked();
         let names = self.devices.names();
         if let Some((list, is_old)) = self.last_list(&names) {
             if is_old {
-                self.prepare();
+                self.read_next();
             }
             return list;
         }
@@ -169,14 +179,34 @@ impl Asker {
         }
     }
 
-    /// Reads the list of all devices if it is due, and is not being read: it will be asked for soon.
+    /// A list will be asked for soon: reads it if it is due, and is not being read.
     pub fn prepare(&self) {
+        self.is_asked();
+        self.read_next();
+    }
+
+    fn is_asked(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn read_next(&self) {
         let names = self.devices.names();
         if matches!(self.last_list(&names), Some((_, false))) {
             return;
         }
         if let Ok(reading) = Arc::clone(&self.reading).try_lock_owned() {
             tokio::spawn(self.read_list(reading, names));
+        }
+    }
+
+    /// Reads the next list while it is in use, if that costs little.
+    pub fn read_ahead(&self) {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_cheap = last.as_ref().is_some_and(|last| last.took < CHEAP);
+        drop(last);
+        if is_cheap && asked.is_some_and(|at| at.elapsed() < IN_USE) {
+            self.read_next();
         }
     }
 
@@ -202,9 +232,10 @@ impl Asker {
         self.queue.run(true, move || {
             let _held = reading;
             let list = ask().map(|answer| Arc::new(DeviceList::new(answer)));
-            let until = Instant::now() + begun.elapsed().max(LIST_AGE);
+            let took = begun.elapsed();
+            let until = Instant::now() + took.max(LIST_AGE);
             let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = Some(Listed { until, names, list: list.clone() });
+            *last = Some(Listed { until, took, names, list: list.clone() });
             list
         })
     }
@@ -373,6 +404,34 @@ mod tests {
             drop(done.await);
             let next = asker.all_devices().await.unwrap();
             assert!(!Arc::ptr_eq(&first, &next), "the next one was read");
+        });
+    }
+
+    /// A list that is in use is read again before it is too old, and one that is not, or takes long, is not.
+    #[test]
+    fn a_list_in_use_is_read_ahead() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (_directory, asker) = asker();
+            let is_reading = || asker.reading.try_lock().is_err();
+            asker.read_ahead();
+            assert!(!is_reading(), "no list was asked for");
+            asker.all_devices().await.unwrap();
+            let changed = |took: Duration| {
+                let mut list = asker.list.lock().unwrap();
+                let list = list.as_mut().unwrap();
+                (list.took, list.until) = (took, Instant::now());
+            };
+            changed(CHEAP);
+            asker.read_ahead();
+            assert!(!is_reading(), "it takes long");
+            changed(Duration::ZERO);
+            *asker.asked.lock().unwrap() = Instant::now().checked_sub(IN_USE);
+            asker.read_ahead();
+            assert!(!is_reading(), "it is not in use");
+            *asker.asked.lock().unwrap() = Some(Instant::now());
+            asker.read_ahead();
+            assert!(is_reading());
         });
     }
 

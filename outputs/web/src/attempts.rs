@@ -7,25 +7,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::clients::one_client;
+use crate::clients::network_of;
 
 /// So many wrong tries of one client within this time, and then none for the rest of it.
 const TRIES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(300);
-/// Clients that are remembered. Beyond it, all others count as one.
+/// Clients that are remembered: of all, and of an IPv6 network, in which a host may have any number of addresses.
 const CLIENTS: usize = 10_000;
+const OF_NETWORK: usize = 32;
 
 /// Names that are distinguished where many clients share one place: known ones and others are in it alike.
 const NAMES: u64 = 1024;
 
-/// Whose tries are counted together: those of a client; or where many share one place, such as the socket of a reverse proxy
-/// that does not name its clients, those for one of so many groups of names, or for the token. So a client there that tries one
-/// name keeps no other user out.
+/// Whose tries are counted together: those of a client; or where many share one place, those for one of so many groups of names, of
+/// which the token is one. Such a place is the socket of a reverse proxy that does not name its clients, and the rest of a network.
+/// So a client there that tries one name keeps no other user out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Client(IpAddr),
-    Name(u64),
-    Token,
+    Shared(u64),
 }
 
 /// The wrong tries of each client.
@@ -63,10 +63,19 @@ impl Attempts {
     }
 
     fn key(&self, client: Option<IpAddr>, name: Option<&str>) -> Key {
-        let known = |key: &Key| self.tries.len() < CLIENTS || self.tries.contains_key(key);
-        let client = client.map(one_client).map(Key::Client).filter(known);
-        let of_name = |name: &str| Key::Name(self.names.hash_one(name) % NAMES);
-        client.unwrap_or_else(|| name.map_or(Key::Token, of_name))
+        let shared =
+            |place: Option<IpAddr>| Key::Shared(self.names.hash_one((place, name)) % NAMES);
+        let Some(ip) = client.map(|ip| ip.to_canonical()) else { return shared(None) };
+        let network = network_of(ip);
+        let is_of_network =
+            |key: &&Key| matches!(key, Key::Client(ip) if network_of(*ip) == network);
+        let of_network = || self.tries.keys().filter(is_of_network).count();
+        match () {
+            () if self.tries.contains_key(&Key::Client(ip)) => Key::Client(ip),
+            () if self.tries.len() >= CLIENTS => shared(None),
+            () if of_network() >= OF_NETWORK => shared(Some(network)),
+            () => Key::Client(ip),
+        }
     }
 }
 
@@ -74,25 +83,52 @@ impl Attempts {
 mod tests {
     use super::*;
 
+    fn client(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
     #[test]
     fn tries_are_limited_for_each_client() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
-        let client = |text: &str| Some(text.parse().unwrap());
+        let [one, neighbour] = ["2001:db8::1", "2001:db8::2"].map(client);
         for number in 1..=TRIES {
-            assert_eq!(attempts.wait(client("2001:db8::1"), Some("alice"), now), None);
-            let lock = attempts.failed(client("2001:db8::2"), Some("bob"), now);
+            assert_eq!(attempts.wait(one, Some("alice"), now), None);
+            let lock = attempts.failed(one, Some("bob"), now);
             assert_eq!(lock, (number == TRIES).then_some(WINDOW));
         }
-        assert_eq!(attempts.failed(client("2001:db8::2"), None, now), None, "it began before");
-        let wait =
-            attempts.wait(client("2001:db8::3"), Some("alice"), now + Duration::from_secs(100));
+        assert_eq!(attempts.failed(one, None, now), None, "it began before");
+        let wait = attempts.wait(one, Some("alice"), now + Duration::from_secs(100));
         assert_eq!(wait, Some(Duration::from_secs(200)));
-        assert_eq!(attempts.wait(client("2001:db8:0:1::3"), Some("bob"), now), None);
+        assert_eq!(attempts.wait(neighbour, Some("bob"), now), None, "a neighbour is not kept out");
         assert_eq!(attempts.wait(None, Some("bob"), now), None);
         let later = now + WINDOW;
-        assert_eq!(attempts.wait(client("2001:db8::1"), Some("alice"), later), None);
+        assert_eq!(attempts.wait(one, Some("alice"), later), None);
         attempts.failed(client("192.0.2.1"), Some("alice"), later);
         assert_eq!(attempts.tries.len(), 1, "the old ones are forgotten");
+    }
+
+    /// A host with any number of addresses has a limit, and keeps out no user but the one whose name it tries.
+    #[test]
+    fn a_host_with_many_addresses() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let neighbour = client("2001:db8::1");
+        attempts.failed(neighbour, Some("carol"), now);
+        let mut tries = 0;
+        for number in 0..1000 {
+            let own = client(&format!("2001:db8::1:{number:x}"));
+            while attempts.wait(own, Some("alice"), now).is_none() {
+                attempts.failed(own, Some("alice"), now);
+                tries += 1;
+            }
+        }
+        assert_eq!(tries, OF_NETWORK as u32 * TRIES);
+        assert_eq!(attempts.wait(neighbour, Some("alice"), now), None);
+        let new = client("2001:db8::2");
+        assert!(attempts.wait(new, Some("alice"), now).is_some());
+        let others = ["bob", "carol", "dave"].map(|name| attempts.wait(new, Some(name), now));
+        assert!(others.contains(&None), "each shares its group of names with few");
+        assert_eq!(attempts.wait(client("2001:db8:0:1::1"), Some("alice"), now), None);
+        assert_eq!(attempts.tries.len(), OF_NETWORK + 1);
     }
 
     /// Behind a proxy that names no clients, a stranger who tries one name, or any number of tokens, locks no other user out.

@@ -19,10 +19,14 @@ pub fn time(time: UnixTime, zone: &TimeZone) -> String {
     zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
-/// A time for a parameter of a URL, which reads it again.
+/// A time to the second as the value of a parameter, which is the same in each zone.
+pub fn absolute(time: UnixTime) -> String {
+    zoned(time, &TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The same for a URL.
 pub fn time_parameter(time: UnixTime) -> String {
-    let text = zoned(time, &TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    encoded(&text)
+    encoded(&absolute(time))
 }
 
 /// A value for a URL.

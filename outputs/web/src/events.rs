@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     app::{App, User, Visit},
+    guard::token_user,
     live::{Viewer, lost, message},
     problem::Problem,
 };
@@ -61,11 +62,13 @@ pub async fn events(visit: Visit, headers: HeaderMap) -> Result<Response, Proble
             "no ring is followed (start aw-web with --ring NAME)",
         ));
     }
-    let viewer = app.live.enter().ok_or_else(|| {
+    let after = headers.get("last-event-id").and_then(|id| number_of(id, &app.live.run));
+    // Many may share the token.
+    let name = Some(&*user.name).filter(|name| *name != token_user().name);
+    let viewer = app.live.enter(name, after).ok_or_else(|| {
         Problem::busy("too many live pages are open (close one, or try again later)", 30)
     })?;
-    let missed = headers.get("last-event-id").and_then(|id| missed(id, &app.live.run, viewer.next));
-    let begin = begin(&app, missed.unwrap_or(0));
+    let begin = begin(&app);
     // One part waits while the client takes another one.
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(send(app, user, viewer, begin, sender));
@@ -77,21 +80,16 @@ pub async fn events(visit: Visit, headers: HeaderMap) -> Result<Response, Proble
     Ok((headers, Body::new(EventStream(receiver))).into_response())
 }
 
-/// How many events a browser missed since its last one, `RUN-NUMBER`.
-fn missed(id: &HeaderValue, run: &str, next: u64) -> Option<u64> {
-    let number = id.to_str().ok()?.strip_prefix(run)?.strip_prefix('-')?;
-    next.checked_sub(number.parse().ok()?)
+/// The number in the id of a browser's last event, `RUN-NUMBER`, if it is of this process.
+fn number_of(id: &HeaderValue, run: &str) -> Option<u64> {
+    id.to_str().ok()?.strip_prefix(run)?.strip_prefix('-')?.parse().ok()
 }
 
-fn begin(app: &App, missed: u64) -> String {
+fn begin(app: &App) -> String {
     let zone = &app.asker.zone;
     let rings: Vec<_> = app.live.rings.iter().map(|ring| ring.as_str()).collect();
-    let mut text = format!("retry: {RETRY}\n\n") + &message("begin", &json!({ "rings": rings }));
-    text += &message("health", &app.live.health().summary(zone));
-    if missed > 0 {
-        text += &lost(missed);
-    }
-    text
+    let text = format!("retry: {RETRY}\n\n") + &message("begin", &json!({ "rings": rings }));
+    text + &message("health", &app.live.health().summary(zone))
 }
 
 /// Passes the parts on, until the client has gone, its session is over, or the program ends.
@@ -122,8 +120,15 @@ async fn send(
             }
             checked = Instant::now();
         }
+        let missed = viewer.missed.pop_front();
+        let part = async {
+            match missed {
+                Some(part) => Ok(part),
+                None => viewer.parts.recv().await,
+            }
+        };
         let part = tokio::select! {
-            part = timeout(HEARTBEAT, viewer.parts.recv()) => part,
+            part = timeout(HEARTBEAT, part) => part,
             () = sender.closed() => break,
             () = sleep_until(end) => break,
         };
@@ -145,7 +150,10 @@ async fn send(
     }
     if all_lost > 0 {
         let events = count_of(all_lost, "event", "events");
-        info(format_args!("{}: a live page did not get {events}: it was too slow", user.name));
+        info(format_args!(
+            "{}: a live page did not get {events}: it was too slow, or came back too late",
+            user.name
+        ));
     }
 }
 
@@ -170,11 +178,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_browser_missed() {
-        let of = |id: &'static str| missed(&HeaderValue::from_static(id), "ab", 12);
-        assert_eq!(of("ab-5"), Some(7));
-        assert_eq!(of("ab-12"), Some(0));
-        for other in ["", "5", "cd-5", "ab-", "ab-99", "ab--1"] {
+    fn the_last_event_of_a_browser() {
+        let of = |id: &'static str| number_of(&HeaderValue::from_static(id), "ab");
+        assert_eq!(of("ab-5"), Some(5));
+        for other in ["", "5", "cd-5", "ab-", "ab--1"] {
             assert_eq!(of(other), None, "{other}");
         }
     }

@@ -1,6 +1,9 @@
 //! What happened, in one list: changes and conflicts of addresses, alerts, and changes of configurations. No I/O and no clock.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    hash::{BuildHasher, RandomState},
+};
 
 use aw_query::{Cell, ResultTable};
 use aw_routeros::ReportedChange;
@@ -177,10 +180,24 @@ pub const COLUMNS: [&str; 13] = [
     "diff", "id",
 ];
 
+/// Days before a time that are read with what happened from then on: they show who had an address before.
+pub const BEFORE: i64 = 7 * 86_400;
+/// Entries of a list; of more, the latest ones.
+pub const ENTRIES: usize = 10_000;
+
+/// The begin of what is read for what happened since a time.
+pub fn read_from(from: UnixTime) -> UnixTime {
+    UnixTime::new(from.seconds().saturating_sub(BEFORE), 0)
+}
+
 /// Why a change of an address is a conflict: it goes back to a device that had it before, or another MAC claims it for a device.
-/// Rows come in the order of time.
+/// Rows come in the order of time, and begin at [`read_from`].
 #[derive(Default)]
-pub struct Holders(HashMap<(NetworkId, String), HashSet<String>>);
+pub struct Holders {
+    /// Hashes of network, address and MAC: there may be hundreds of thousands.
+    known: HashSet<u64>,
+    hasher: RandomState,
+}
 
 impl Holders {
     pub fn conflict(&mut self, table: &ResultTable, row: &[Cell]) -> Option<&'static str> {
@@ -189,33 +206,112 @@ impl Holders {
         if text("change").is_some_and(|change| change.starts_with("forged")) {
             return Some("another MAC sent a claim of it");
         }
-        let known = self.0.entry((NetworkId::of(table, row), address)).or_default();
-        let is_back = before.is_some() && known.contains(&mac);
-        known.extend([Some(mac), before].into_iter().flatten());
+        let network = NetworkId::of(table, row);
+        let of = |mac: &str| self.hasher.hash_one((&network, &*address, mac));
+        let (mac, before) = (of(&mac), before.as_deref().map(of));
+        let is_back = before.is_some() && self.known.contains(&mac);
+        self.known.extend([Some(mac), before].into_iter().flatten());
         is_back.then_some("went back to a device that had it before")
     }
 }
 
-/// All entries of the changes of a history, and of what was found beside it, in these times; the latest first.
-pub fn entries(table: &ResultTable, found: Found, (from, to): (UnixTime, UnixTime)) -> Vec<Entry> {
-    let Found { alerts, changes, .. } = found;
-    // Before the work that grows with the lines of each.
-    let changes = changes.into_iter().filter(|change| (from..to).contains(&time_of(change)));
-    let mut entries: Vec<Entry> = changes.map(of_configuration).collect();
-    let mut holders = Holders::default();
-    for row in &table.rows {
-        let Some(entry) = of_row(table, row, &mut holders) else { continue };
-        // The archive has its lines, too.
-        let is_known = entry.kind == Kind::Configuration
-            && entries.iter().any(|other| is_same_change(other, &entry));
-        if !is_known {
-            entries.push(entry);
+/// The time of a row of changes.
+pub fn time_of_row(table: &ResultTable, row: &[Cell]) -> Option<UnixTime> {
+    match table.cell(row, "time") {
+        Cell::Time(time) => Some(*time),
+        _ => None,
+    }
+}
+
+/// Which entries a list has.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub from: UnixTime,
+    pub to: UnixTime,
+    pub kind: Option<Kind>,
+    pub network: Option<&'a NetworkId>,
+    /// In lower case.
+    pub text: Option<&'a str>,
+    /// Also changes in the history of which the archive has the lines: links to them are older than these.
+    pub with_copies: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// All of these times.
+    pub fn of(from: UnixTime, to: UnixTime) -> Wanted<'a> {
+        Wanted { from, to, kind: None, network: None, text: None, with_copies: false }
+    }
+
+    fn has(&self, time: UnixTime) -> bool {
+        (self.from..self.to).contains(&time)
+    }
+}
+
+/// What happened.
+#[derive(Debug, Default)]
+pub struct Happened {
+    /// The latest first.
+    pub entries: Vec<Entry>,
+    /// Entries of each kind, in the order of [`Kind::ALL`], with those of other kinds than the one that is wanted.
+    pub counts: [usize; Kind::ALL.len()],
+    /// The networks of all of these times.
+    pub networks: BTreeSet<NetworkId>,
+    /// Entries that were wanted, but are too many.
+    pub left_off: usize,
+}
+
+impl Happened {
+    /// Of the changes of a history, and of what was found beside it.
+    pub fn new(table: &ResultTable, found: Found, wanted: &Wanted) -> Happened {
+        let mut happened = Happened::default();
+        // Before the work that grows with the lines of each.
+        let changes = found.changes.into_iter().filter(|change| wanted.has(time_of(change)));
+        let archived: Vec<Entry> = changes.map(of_configuration).collect();
+        let mut holders = Holders::default();
+        let conflicts: Vec<_> = table.rows.iter().map(|row| holders.conflict(table, row)).collect();
+        drop(holders);
+        // The latest first, of which only some are kept.
+        for (row, conflict) in table.rows.iter().zip(conflicts).rev() {
+            let Some(time) = time_of_row(table, row).filter(|time| wanted.has(*time)) else {
+                continue;
+            };
+            let network = NetworkId::of(table, row);
+            let is_of_network = wanted.network.is_none_or(|wanted| *wanted == network);
+            let entry =
+                is_of_network.then(|| of_row(table, row, (time, network.clone(), conflict)));
+            happened.networks.insert(network);
+            let entry = entry.flatten().filter(|entry| {
+                let is_copy = || archived.iter().any(|other| is_same_change(other, entry));
+                entry.kind != Kind::Configuration || wanted.with_copies || !is_copy()
+            });
+            if let Some(entry) = entry {
+                happened.add(entry, wanted, ENTRIES);
+            }
+        }
+        archived.into_iter().for_each(|entry| happened.add(entry, wanted, usize::MAX));
+        let alerts = found.alerts.into_iter().filter(|(time, _)| wanted.has(*time));
+        alerts.for_each(|(time, alert)| happened.add(of_alert(time, &alert), wanted, usize::MAX));
+        happened.entries.sort_by_key(|entry| std::cmp::Reverse(entry.time));
+        happened.left_off += happened.entries.len().saturating_sub(ENTRIES);
+        happened.entries.truncate(ENTRIES);
+        happened
+    }
+
+    fn add(&mut self, entry: Entry, wanted: &Wanted, most: usize) {
+        let is_wanted = wanted.network.is_none_or(|network| entry.is_of(network))
+            && wanted.text.is_none_or(|text| entry.contains(text));
+        if !is_wanted {
+            return;
+        }
+        self.counts[entry.kind as usize] += 1;
+        if wanted.kind.is_some_and(|kind| kind != entry.kind) {
+            return;
+        }
+        match self.entries.len() < most {
+            true => self.entries.push(entry),
+            false => self.left_off += 1,
         }
     }
-    let alerts = alerts.into_iter().filter(|(time, _)| (from..to).contains(time));
-    entries.extend(alerts.map(|(time, alert)| of_alert(time, &alert)));
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry.time));
-    entries
 }
 
 fn is_same_change(archived: &Entry, of_history: &Entry) -> bool {
@@ -225,23 +321,24 @@ fn is_same_change(archived: &Entry, of_history: &Entry) -> bool {
         && archived.lines == of_history.lines
 }
 
-fn of_row(table: &ResultTable, row: &[Cell], holders: &mut Holders) -> Option<Entry> {
-    let Cell::Time(time) = table.cell(row, "time") else { return None };
+fn of_row(
+    table: &ResultTable,
+    row: &[Cell],
+    (time, network, conflict): (UnixTime, NetworkId, Option<&'static str>),
+) -> Option<Entry> {
     let text = |name| display::text(table.cell(row, name));
     let (address, mac, before, change) =
         (text("address"), text("mac"), text("before"), text("change")?);
-    let network = NetworkId::of(table, row);
     let some = |text: &Option<String>| text.clone().unwrap_or_default();
     let identity =
         ["history", &*some(&address), &*some(&mac), &*some(&before), &network.text(), &change];
     let configuration = change.strip_prefix("configuration ");
-    let conflict = holders.conflict(table, row);
     let kind = match (configuration, conflict) {
         (Some(_), _) => Kind::Configuration,
         (None, Some(_)) => Kind::Conflict,
         (None, None) => Kind::Change,
     };
-    let mut entry = Entry::new(*time, kind, &identity);
+    let mut entry = Entry::new(time, kind, &identity);
     entry.what = match (kind, conflict, &before) {
         (Kind::Configuration, ..) => change.clone(),
         (_, Some(why), _) => why.into(),
@@ -391,7 +488,8 @@ mod tests {
 
     use super::*;
 
-    const TIMES: (UnixTime, UnixTime) = (UnixTime::new(0, 0), UnixTime::new(1000, 0));
+    const FROM: UnixTime = UnixTime::new(0, 0);
+    const TO: UnixTime = UnixTime::new(1000, 0);
 
     /// Time, address, change, MAC and the one before.
     type Row<'a> = (i64, &'a str, &'a str, Option<&'a str>, Option<&'a str>);
@@ -435,7 +533,9 @@ mod tests {
             (UnixTime::new(2000, 0), json!({ "kind": "late" })),
         ];
         let found = Found { alerts, changes: vec![change(21, 1)], remarks: Vec::new() };
-        let all = entries(&table, found, TIMES);
+        let happened = Happened::new(&table, found, &Wanted::of(FROM, TO));
+        assert_eq!((happened.counts, happened.left_off), ([2, 2, 1, 2], 0));
+        let all = happened.entries;
         let short: Vec<_> =
             all.iter().map(|one| (one.time.seconds(), one.kind, &*one.what)).collect();
         assert_eq!(
@@ -469,5 +569,44 @@ mod tests {
         assert_eq!(short[0], shown.diff[0]);
         assert_eq!(short[1].1, "and 2 more lines: the page of this entry has them");
         assert_eq!(short.len(), 2);
+    }
+
+    /// An address that went back is a conflict also if it was taken before the list begins; and a host that invents addresses hides
+    /// nothing of another kind or network.
+    #[test]
+    fn what_is_a_conflict() {
+        let mut rows = vec![
+            (1, "10.0.0.1", "changed", Some("b"), Some("a")),
+            (5, "10.0.0.1", "changed", Some("a"), Some("b")),
+        ];
+        rows.extend([(9, "10.9.9.9", "new", Some("c"), None); ENTRIES + 7]);
+        let table = table(&rows);
+        let of = |wanted| Happened::new(&table, Found::default(), &wanted);
+        let late = Wanted { kind: Some(Kind::Conflict), ..Wanted::of(UnixTime::new(4, 0), TO) };
+        let found = of(late);
+        assert_eq!((found.counts, found.left_off), ([ENTRIES + 7, 1, 0, 0], 0));
+        assert_eq!(found.entries[0].what, "went back to a device that had it before");
+        let text = Wanted { text: Some("10.0.0.1"), ..Wanted::of(FROM, TO) };
+        assert_eq!(of(text).entries.len(), 2);
+        let all = of(Wanted::of(FROM, TO));
+        assert_eq!(
+            (all.entries.len(), all.left_off, all.counts),
+            (ENTRIES, 9, [ENTRIES + 8, 1, 0, 0])
+        );
+        let other = NetworkId::parse("interface=eth1").unwrap();
+        let none = of(Wanted { network: Some(&other), ..Wanted::of(FROM, TO) });
+        assert_eq!((none.entries.len(), none.networks.len()), (0, 1));
+    }
+
+    /// A link to a change of the history leads to it also when the archive has its lines.
+    #[test]
+    fn a_copy_keeps_its_link() {
+        let table = table(&[(20, "192.0.2.1", "configuration +1 -0 by alice", None, None)]);
+        let of = |wanted| {
+            let changes = vec![change(21, 1)];
+            Happened::new(&table, Found { changes, ..Found::default() }, &wanted).entries
+        };
+        assert_eq!(of(Wanted::of(FROM, TO)).len(), 1);
+        assert_eq!(of(Wanted { with_copies: true, ..Wanted::of(FROM, TO) }).len(), 2);
     }
 }

@@ -2,10 +2,11 @@
 //! viewer loses the oldest, which is counted.
 
 use std::{
+    collections::{HashMap, VecDeque},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -22,10 +23,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use crate::{display::zoned, fault_file, health::Health, network::NetworkId};
 
-/// Viewers at once: fewer than connections, so that pages are answered beside them.
+/// Viewers at once: fewer than connections, so that pages are answered beside them; and those of one user with a name.
 const VIEWERS: usize = 256;
-/// Parts of the stream that are kept for a viewer that does not take them at once.
+const OF_USER: usize = 16;
+/// Parts of the stream that are kept for a viewer that does not take them at once, or comes back.
 const PARTS: usize = 32;
+/// After the last viewer has gone, parts are made for so long: it may come back.
+const LINGER: Duration = Duration::from_secs(10);
 /// After a part, events are gathered for so long; in this time, at most so many are sent, and the others are counted.
 const GATHER: Duration = Duration::from_millis(200);
 const MOST: u64 = 200;
@@ -52,9 +56,9 @@ pub struct Live {
     /// The rings that are followed; there may be none.
     pub rings: Vec<RingName>,
     parts: broadcast::Sender<Part>,
-    /// The number of the next event.
-    next: AtomicU64,
+    sent: Mutex<Sent>,
     viewers: Arc<Semaphore>,
+    of_user: Arc<Mutex<HashMap<String, usize>>>,
     /// When it was looked at, or at first when this began, by a clock that is not set.
     health: Mutex<(Instant, Arc<Health>)>,
     ends: AtomicBool,
@@ -62,12 +66,49 @@ pub struct Live {
     pub run: String,
 }
 
+/// What was sent to viewers.
+#[derive(Default)]
+struct Sent {
+    /// The number of the next event.
+    next: u64,
+    /// The last parts.
+    last: VecDeque<Part>,
+}
+
 /// A viewer, until it is dropped.
 pub struct Viewer {
+    /// What it missed since its last event, as far as it is kept; it comes first.
+    pub missed: VecDeque<Part>,
     pub parts: broadcast::Receiver<Part>,
-    /// The number of the first event that it gets.
+    /// The number of the first event that it gets, or lacks.
     pub next: u64,
-    _held: OwnedSemaphorePermit,
+    _held: (OwnedSemaphorePermit, Option<OfUser>),
+}
+
+/// A viewer of a user with a name.
+struct OfUser(Arc<Mutex<HashMap<String, usize>>>, String);
+
+impl OfUser {
+    /// None if the user has too many.
+    fn enter(all: &Arc<Mutex<HashMap<String, usize>>>, user: &str) -> Option<OfUser> {
+        let mut counts = all.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(user.into()).or_default();
+        if *count >= OF_USER {
+            return None;
+        }
+        *count += 1;
+        Some(OfUser(Arc::clone(all), user.into()))
+    }
+}
+
+impl Drop for OfUser {
+    fn drop(&mut self) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.1) {
+            *count -= 1;
+        }
+        counts.retain(|_, count| *count > 0);
+    }
 }
 
 /// What the thread needs that follows the rings.
@@ -89,8 +130,9 @@ impl Live {
         Live {
             rings,
             parts: broadcast::channel(PARTS).0,
-            next: AtomicU64::new(0),
+            sent: Mutex::default(),
             viewers: Arc::new(Semaphore::new(VIEWERS)),
+            of_user: Arc::default(),
             health: Mutex::new((Instant::now(), Arc::default())),
             ends: AtomicBool::new(false),
             run,
@@ -116,13 +158,24 @@ impl Live {
         (looked.0, Arc::clone(&looked.1))
     }
 
-    /// A new viewer, which gets what comes from now on; none if there are too many.
-    pub fn enter(&self) -> Option<Viewer> {
+    fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new viewer, which gets what comes from now on, or if it had a stream of this process before, what came after the number of
+    /// its last event. None if there are too many: of all, or of this user, if it has a name.
+    pub fn enter(&self, user: Option<&str>, after: Option<u64>) -> Option<Viewer> {
         let held = Arc::clone(&self.viewers).try_acquire_owned().ok()?;
-        // First: what comes in between is sent, and not counted as lost.
+        let of_user = match user {
+            Some(user) => Some(OfUser::enter(&self.of_user, user)?),
+            None => None,
+        };
+        // No part comes between what was sent and what will be.
+        let sent = self.sent();
         let parts = self.parts.subscribe();
-        let next = self.next.load(Ordering::Acquire);
-        Some(Viewer { parts, next, _held: held })
+        let next = after.filter(|after| *after <= sent.next).unwrap_or(sent.next);
+        let missed = sent.last.iter().filter(|part| part.first >= next && part.end > next);
+        Some(Viewer { missed: missed.cloned().collect(), parts, next, _held: (held, of_user) })
     }
 
     /// Ends all viewers and the thread.
@@ -153,12 +206,16 @@ impl Live {
         let mut looked: Option<Instant> = None;
         // Since when, and how many events were sent since then.
         let mut window = (Instant::now(), 0);
+        let mut watched: Option<Instant> = None;
         while !self.has_ended() {
             if window.0.elapsed() >= GATHER {
                 window = (Instant::now(), 0);
             }
-            let is_watched = self.parts.receiver_count() > 0;
-            let mut batch = Batch { most: MOST - window.1, is_watched, ..Batch::default() };
+            if self.parts.receiver_count() > 0 {
+                watched = Some(Instant::now());
+            }
+            let is_watched = watched.is_some_and(|at| at.elapsed() < LINGER);
+            let mut batch = Batch { most: MOST - window.1, ..Batch::default() };
             let all_read = follower.read(ROUND, |followed| match followed {
                 Followed::Event(entry) => {
                     batch.event(|| is_watched.then(|| event(&entry, &devices, &zone)));
@@ -192,20 +249,26 @@ impl Live {
     }
 
     fn publish(&self, batch: Batch) {
-        let Batch { number, sent, mut text, ends, is_watched, .. } = batch;
+        let Batch { number, sent: of_text, mut text, ends, .. } = batch;
         if number == 0 && text.is_empty() && !ends {
             return;
         }
-        let first = self.next.load(Ordering::Acquire);
-        let end = first + number;
-        if is_watched && number > 0 {
-            if number > sent {
-                text += &lost(number - sent);
-            }
+        let mut sent = self.sent();
+        let (first, end) = (sent.next, sent.next + number);
+        // Also without a viewer: one may have come since they were read.
+        if number > of_text {
+            text += &lost(number - of_text);
+        }
+        if number > 0 {
             text += &format!("id: {}-{end}\n\n", self.run);
         }
-        self.next.store(end, Ordering::Release);
-        let _ = self.parts.send(Part { first, end, text: text.into() }); // without a viewer it is for none
+        let part = Part { first, end, text: text.into() };
+        sent.next = end;
+        if sent.last.len() >= PARTS {
+            sent.last.pop_front();
+        }
+        sent.last.push_back(part.clone());
+        let _ = self.parts.send(part); // without a viewer it is for none
     }
 }
 
@@ -216,7 +279,6 @@ struct Batch {
     number: u64,
     sent: u64,
     most: u64,
-    is_watched: bool,
     text: String,
     ends: bool,
 }
@@ -244,7 +306,7 @@ pub fn lost(number: u64) -> String {
 }
 
 /// An event as `aw-stdout --format json --time rfc3339` prints it, with the host, the name and the maker that `aw-query` adds,
-/// and the network as a parameter of the pages.
+/// and the network as a parameter of the pages, and as they call it.
 fn event(entry: &Entry, devices: &Devices, zone: &TimeZone) -> Json {
     let time = zoned(entry.event.time, zone).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string();
     let event = EventJson::new(entry, TimeFormat::Text(time));
@@ -253,7 +315,9 @@ fn event(entry: &Entry, devices: &Devices, zone: &TimeZone) -> Json {
     json.insert("host".into(), entry.host.into());
     json.insert("name".into(), name.into());
     json.insert("maker".into(), maker.into());
-    json.insert("network".into(), NetworkId::of_entry(entry).text().into());
+    let network = NetworkId::of_entry(entry);
+    json.insert("network".into(), network.text().into());
+    json.insert("network_label".into(), network.label().into());
     for value in json.values_mut() {
         if let Json::String(text) = value {
             *text = plain(text);
@@ -271,7 +335,7 @@ mod tests {
     }
 
     fn batch(events: u64) -> Batch {
-        let mut batch = Batch { most: MOST, is_watched: true, ..Batch::default() };
+        let mut batch = Batch { most: MOST, ..Batch::default() };
         (0..events).for_each(|at| batch.event(|| Some(json!(at))));
         batch
     }
@@ -280,7 +344,7 @@ mod tests {
     fn a_viewer_gets_what_is_new() {
         let live = live();
         live.publish(batch(3));
-        let mut viewer = live.enter().unwrap();
+        let mut viewer = live.enter(None, None).unwrap();
         assert_eq!(viewer.next, 3);
         live.publish(batch(2));
         live.publish(batch(0));
@@ -316,7 +380,7 @@ mod tests {
     #[test]
     fn a_flood_is_counted() {
         let live = live();
-        let mut viewer = live.enter().unwrap();
+        let mut viewer = live.enter(None, None).unwrap();
         live.publish(batch(MOST + 7));
         live.publish(batch(1));
         let parts = [viewer.parts.try_recv().unwrap(), viewer.parts.try_recv().unwrap()];
@@ -331,20 +395,66 @@ mod tests {
         assert_eq!(part.text, "event: lost\ndata: {\"lost\":5}\n\nid: r-213\n\n");
     }
 
+    /// A viewer that comes back gets what came meanwhile; what is not kept any more is lost for it.
+    #[test]
+    fn a_viewer_that_comes_back() {
+        let live = live();
+        live.publish(batch(3));
+        live.publish(batch(2));
+        let of = |after| live.enter(None, Some(after)).unwrap();
+        let back = of(3);
+        let numbers = |viewer: &Viewer| -> Vec<_> {
+            viewer.missed.iter().map(|part| (part.first, part.end)).collect()
+        };
+        assert_eq!((back.next, numbers(&back)), (3, vec![(3, 5)]));
+        for (after, next) in [(5, 5), (99, 5)] {
+            let viewer = of(after);
+            assert_eq!((viewer.next, numbers(&viewer)), (next, Vec::new()));
+        }
+        (0..PARTS).for_each(|_| live.publish(batch(1)));
+        let late = of(3);
+        assert_eq!((late.next, late.missed.len(), late.missed[0].first), (3, PARTS, 5));
+    }
+
+    /// Events that were read before there was a viewer, and are published after it came, are counted.
+    #[test]
+    fn what_is_read_for_none_is_counted() {
+        let live = live();
+        let mut unread = Batch { most: MOST, ..Batch::default() };
+        (0..4).for_each(|_| unread.event(|| None));
+        let mut viewer = live.enter(None, None).unwrap();
+        live.publish(unread);
+        let part = viewer.parts.try_recv().unwrap();
+        assert_eq!(part.text, "event: lost\ndata: {\"lost\":4}\n\nid: r-4\n\n");
+        assert_eq!((part.first, part.end), (viewer.next, 4));
+    }
+
+    #[test]
+    fn viewers_of_a_user_are_limited() {
+        let live = live();
+        let all: Vec<_> = (0..OF_USER).map(|_| live.enter(Some("ada"), None).unwrap()).collect();
+        assert!(live.enter(Some("ada"), None).is_none());
+        assert!(live.enter(Some("grace"), None).is_some() && live.enter(None, None).is_some());
+        drop(all);
+        assert!(live.enter(Some("ada"), None).is_some());
+        assert!(live.of_user.lock().unwrap().is_empty(), "those who have gone are forgotten");
+    }
+
     #[test]
     fn viewers_are_limited() {
         let live = live();
-        let mut all: Vec<_> = (0..VIEWERS).map(|_| live.enter().unwrap()).collect();
-        assert!(live.enter().is_none());
+        let mut all: Vec<_> = (0..VIEWERS).map(|_| live.enter(None, None).unwrap()).collect();
+        assert!(live.enter(None, None).is_none());
         all.pop();
-        assert!(live.enter().is_some());
+        assert!(live.enter(None, None).is_some());
     }
 
     /// A viewer that takes nothing keeps a bounded number of parts, and costs the others nothing.
     #[test]
     fn a_slow_viewer() {
         let live = live();
-        let (mut slow, mut quick) = (live.enter().unwrap(), live.enter().unwrap());
+        let (mut slow, mut quick) =
+            (live.enter(None, None).unwrap(), live.enter(None, None).unwrap());
         for at in 0..2 * PARTS as u64 {
             live.publish(batch(1));
             assert_eq!(quick.parts.try_recv().unwrap().first, at);

@@ -5,9 +5,10 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use aw_service::warn;
 use axum::Router;
 use hyper::{
     Request,
@@ -28,8 +29,9 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    clients::{Clients, Guest, MOST_CLOSING},
+    clients::{Clients, Guest, MOST_CLOSING, OF_ONE},
     listener::Listener,
+    log_gate::LogGate,
     timed_stream::TimedStream,
 };
 
@@ -73,8 +75,14 @@ pub async fn serve(
     let clients = Clients::default();
     // A permit for each connection, to wait for their end.
     let open = Arc::new(Semaphore::new(MOST_CLOSING));
-    let enter =
-        |client| Some((clients.enter(client)?, Arc::clone(&open).try_acquire_owned().ok()?));
+    let mut gate = LogGate::default();
+    let mut enter = |client| {
+        let (guest, has_too_many) = clients.enter(client)?;
+        if let Some(client) = client.filter(|_| has_too_many) {
+            log_too_many(client, &mut gate);
+        }
+        Some((guest, Arc::clone(&open).try_acquire_owned().ok()?))
+    };
     let accepting = async {
         match listener {
             Listener::Tcp(listener, tls) => {
@@ -145,6 +153,17 @@ pub async fn serve(
     // All connections have ended when all permits are back.
     let _ = timeout(ENDING, open.acquire_many(MOST_CLOSING as u32)).await;
     Ok(())
+}
+
+fn log_too_many(client: IpAddr, gate: &mut LogGate) {
+    let Some(omitted) = gate.admit(Instant::now()) else { return };
+    let omitted = match omitted {
+        0 => String::new(),
+        omitted => format!("; {omitted} more were closed, which are not in this log"),
+    };
+    warn(format_args!(
+        "accept a connection of {client}: it has {OF_ONE} that answer no user, or its IPv6 network has too many: the oldest one is closed (if it is no browser behind a NAT or a proxy, keep that address away with a firewall){omitted}"
+    ));
 }
 
 /// One connection, with all its requests.

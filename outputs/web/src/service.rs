@@ -30,7 +30,7 @@ use tokio::{
 use crate::{
     NAME,
     app::{App, ProxyHeaders},
-    asker::{Asker, RUNNING},
+    asker::{Asker, READ_AHEAD, RUNNING},
     fault_file::FaultFile,
     health::commit_interval,
     listener::{self, Listener},
@@ -158,11 +158,15 @@ fn serve(
         let asked = Arc::clone(&app);
         let live = Arc::clone(&app.live);
         tokio::spawn(async move {
-            let mut check = interval(CHECKED);
-            check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let [mut check, mut ahead] = [CHECKED, READ_AHEAD].map(interval);
+            for ticks in [&mut check, &mut ahead] {
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            }
             loop {
-                check.tick().await;
-                let _ = asked.asker.check().await; // it reports a fault itself
+                tokio::select! {
+                    _ = check.tick() => drop(asked.asker.check().await), // it reports a fault itself
+                    _ = ahead.tick() => asked.asker.read_ahead(),
+                }
             }
         });
         let server = tokio::spawn(server::serve(listener, routes(app), stopped));

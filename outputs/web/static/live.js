@@ -30,7 +30,7 @@
     const own = offset.formatToParts(time).find((part) => part.type === "timeZoneName").value.slice(3);
     return `${day.format(time)} ${clock.format(time)} ${own || "+00:00"}`;
   };
-  let source, seen = 0, lost = 0;
+  let source, seen = 0, lost = 0, failed = 0;
 
   const element = (name, text, attributes = {}) => {
     const made = document.createElement(name);
@@ -42,7 +42,7 @@
   // For a screen reader, only what changes the state; the number is for those who look.
   const say = (state) => {
     if (status.textContent !== state) status.textContent = state;
-    const missed = lost ? `, and ${lost} sightings not shown: too many at once` : "";
+    const missed = lost ? `, and ${lost} not shown: too many at once, or while there was no connection` : "";
     const sightings = seen === 1 ? "1 sighting" : `${seen} sightings`;
     count.textContent = `${sightings} since this page was opened${missed}.`;
     status.parentNode.hidden = false;
@@ -56,7 +56,17 @@
     (!filter.maker || (event.maker || "").toLowerCase().includes(filter.maker.toLowerCase())) &&
     (!filter.private || (filter.private === "true") === isPrivate(event.mac));
 
-  const addressesOf = (cell) => cell.textContent.split(" ").filter((word) => /[.:]/.test(word));
+  const networkLink = (event) =>
+    element("a", event.network_label, { href: "/network?" + event.network });
+
+  // The latest address first; of more than three, the others are a number.
+  const addAddress = (cell, ip) => {
+    const known = cell.textContent.split(" ").filter((word) => /[.:]/.test(word));
+    if (!ip || /^(0\.0\.0\.0|::)$/.test(ip) || known.includes(ip)) return;
+    const hidden = Number((/and (\d+) more/.exec(cell.textContent) || [0, 0])[1]);
+    const more = hidden || Math.max(known.length - 2, 0);
+    cell.textContent = [ip, ...known].slice(0, 3).join(" ") + (more ? ` and ${more} more` : "");
+  };
 
   // One row a device: what is known is changed, what is new comes first.
   const show = (event) => {
@@ -74,18 +84,21 @@
       mac.append(element("a", event.mac, { href: link, class: "mac" }));
       const maker = element("td", event.maker || (isPrivate(event.mac) ? "private MAC" : ""));
       const network = element("td");
-      const interfaceName = event.interface + (event.vlan ? ", VLAN " + event.vlan : "");
-      network.append(element("a", interfaceName, { href: "/network?" + event.network }));
+      network.append(networkLink(event));
       row = element("tr");
       row.append(name, mac, maker, element("td"), network, element("td", "not in the history yet"), element("td"));
       rows.set(key(event), row);
       list.hidden = false;
       document.getElementById("none")?.remove();
     }
-    const [addresses, last] = [row.cells[3], row.cells[6]];
-    if (event.ip && !/^(0\.0\.0\.0|::)$/.test(event.ip) && !addressesOf(addresses).includes(event.ip)) {
-      addresses.textContent = [event.ip, ...addressesOf(addresses)].slice(0, 3).join(" ");
+    const [name, addresses, network, last] = [0, 3, 4, 6].map((at) => row.cells[at]);
+    name.querySelector("a").textContent = event.name || "unknown";
+    // A device that moved has no address of its last network.
+    if (network.querySelector("a").getAttribute("href") !== "/network?" + event.network) {
+      network.replaceChildren(networkLink(event));
+      addresses.textContent = "";
     }
+    addAddress(addresses, event.ip);
     last.replaceChildren(element("b", "live"), " ", element("span", clock.format(new Date(event.time)) + zoneLabel, { class: "dim" }));
     row.classList.add("live");
     if (isNew || filter.sort === "last") body.prepend(row);
@@ -99,7 +112,9 @@
   const warnings = (health) => {
     const lines = health.faults.slice(0, 3).map((fault) => {
       const since = fault.since ? ` (since ${ownTime(fault.since)})` : "";
-      return element("p", `${fault.of}: ${fault.fault}${since}`);
+      const line = element("p");
+      line.append(element("b", fault.of), `: ${fault.fault}${since}`);
+      return line;
     });
     banner.replaceChildren(...lines);
     if (lines.length) banner.append(element("a", "Is it well?", { href: "/health" }));
@@ -108,7 +123,10 @@
 
   const open = () => {
     source = new EventSource("/api/v1/events");
-    source.addEventListener("begin", () => say(LIVE));
+    source.addEventListener("begin", () => {
+      failed = 0;
+      say(LIVE);
+    });
     source.addEventListener("sighting", (message) => {
       seen += 1;
       show(JSON.parse(message.data));
@@ -118,8 +136,10 @@
     });
     source.addEventListener("health", (message) => warnings(JSON.parse(message.data)));
     source.addEventListener("error", () => {
-      const isOver = source.readyState === EventSource.CLOSED;
-      say(isOver ? "Not live: load this page again." : "Not live at this moment: trying again.");
+      // A stream ends every few minutes, and begins again where it was: only a try that fails is worth a word.
+      failed += 1;
+      if (source.readyState === EventSource.CLOSED) say("Not live: load this page again.");
+      else if (failed > 1) say("Not live at this moment: trying again.");
     });
   };
   const close = () => {

@@ -11,9 +11,9 @@ use shm_layout::UnixTime;
 
 use crate::{
     app::Visit,
-    display::encoded,
+    display::{absolute, encoded},
     download::{self, Download},
-    happening::{COLUMNS, Entry, Kind, Shown, entries},
+    happening::{self, COLUMNS, Entry, Happened, Kind, Shown, Wanted},
     listing::PageOf,
     network::NetworkId,
     pages::{self, Frame, remarks::remarks},
@@ -22,9 +22,7 @@ use crate::{
     rows,
 };
 
-/// Changes of addresses that are searched.
-const CHANGES: usize = 10_000;
-/// Without `from`, the list begins so many seconds before its end. An entry alone is a conflict as in such a list.
+/// Without `from`, the list begins so many seconds before its end.
 const WEEK: i64 = 7 * 86_400;
 /// Networks that can be chosen.
 const NETWORKS: usize = 200;
@@ -83,17 +81,16 @@ impl View {
         }
     }
 
+    /// The same at all times: from its first second to its last one.
+    fn of_times(&self, from: UnixTime, to: UnixTime) -> View {
+        View { from: Some(absolute(from)), to: Some(absolute(to)), ..self.clone() }
+    }
+
     /// The link to another view, from its first page.
     fn link_with(&self, change: impl FnOnce(&mut View)) -> String {
         let mut view = View { page: 1, ..self.clone() };
         change(&mut view);
         view.link()
-    }
-
-    /// Whether an entry passes the filters, but for its kind.
-    fn admits(&self, entry: &Entry, text: Option<&str>) -> bool {
-        self.network.as_ref().is_none_or(|network| entry.is_of(network))
-            && text.is_none_or(|text| entry.contains(text))
     }
 }
 
@@ -108,6 +105,7 @@ struct HappenedPage {
     /// Parameter, label, and whether it is chosen.
     networks: Vec<(String, String, bool)>,
     entries: Vec<Shown>,
+    nothing: &'static str,
     found: usize,
     page: PageOf,
     previous: Option<String>,
@@ -123,20 +121,26 @@ struct KindLink {
     link: Option<String>,
 }
 
-/// All that happened in these times, of which the history has this answer; and which records cannot be read. It is done in the
-/// thread of the question, as all that grows with the history and the records.
+/// What happened, of which the history has this answer; and which records cannot be read. It is done in the thread of the question,
+/// as all that grows with the history and the records.
 fn all_of(
     visit: &Visit,
-    range: TimeRange,
+    wanted: &Wanted,
     answer: &Answer,
-) -> Result<(Vec<Entry>, Vec<String>), Problem> {
+) -> Result<(Happened, Vec<String>), Problem> {
     let mut records = visit.app.records.read()?;
     let unread = std::mem::take(&mut records.remarks);
-    Ok((entries(&answer.table, records, (range.from, range.to)), unread))
+    Ok((Happened::new(&answer.table, records, wanted), unread))
 }
 
-const UNSEARCHED: &str =
-    "changes, which were before these, are not searched (choose a shorter time)";
+/// What is asked for what happened in these times: a limit for all of it would hide a change behind those of others.
+fn question(range: TimeRange) -> (Question, usize) {
+    let from = happening::read_from(range.from);
+    (Question::Changes(TimeRange { from, ..range }), usize::MAX)
+}
+
+const LEFT_OFF: &str =
+    "entries, which were before these, are not in the list (choose a shorter time, or a filter)";
 
 pub async fn happened(mut visit: Visit) -> Result<Response, Problem> {
     let view = View::take(&mut visit.parameters)?;
@@ -150,7 +154,8 @@ pub async fn happened(mut visit: Visit) -> Result<Response, Problem> {
     let app = Arc::clone(&visit.app);
     let zone = zone_of(&visit, file);
     let page = move |answer| list(&visit, (view, range), file, answer);
-    app.asker.ask_and(Question::Changes(range), (CHANGES, &zone), page).await
+    let (question, limit) = question(range);
+    app.asker.ask_and(question, (limit, &zone), page).await
 }
 
 /// A file has the zone of the server.
@@ -165,50 +170,65 @@ fn list(
     mut answer: Answer,
 ) -> Result<Response, Problem> {
     let zone = &visit.zone;
-    let (mut all, unread) = all_of(visit, range, &answer)?;
+    let text = view.text.as_deref().map(str::to_lowercase);
+    let wanted = Wanted {
+        kind: view.kind,
+        network: view.network.as_ref(),
+        text: text.as_deref(),
+        ..Wanted::of(range.from, range.to)
+    };
+    let (found, unread) = all_of(visit, &wanted, &answer)?;
+    let Happened { entries: all, counts, networks, left_off } = found;
+    answer.is_complete &= left_off == 0 && unread.is_empty();
+    answer.left_off = left_off;
     answer.remarks.extend(unread);
-    let mut networks: Vec<&NetworkId> = all.iter().filter_map(|one| one.network.as_ref()).collect();
-    networks.sort_unstable();
-    networks.dedup();
-    networks.truncate(NETWORKS);
+    answer.no_match = all.is_empty().then(|| nothing(answer.is_complete).into());
+    let mut networks: Vec<&NetworkId> = networks.iter().take(NETWORKS).collect();
     // Also if it is none of the first ones: the form has what was chosen.
     networks.extend(&view.network);
     networks.sort_unstable();
     networks.dedup();
     let option = |id: &NetworkId| (id.text(), id.label(), view.network.as_ref() == Some(id));
     let networks = networks.into_iter().map(option).collect();
-    let text = view.text.as_deref().map(str::to_lowercase);
-    all.retain(|entry| view.admits(entry, text.as_deref()));
-    let count = |kind: Option<Kind>| match kind {
-        None => all.len(),
-        Some(kind) => all.iter().filter(|entry| entry.kind == kind).count(),
-    };
+    let count = |kind: Option<Kind>| kind.map_or(counts.iter().sum(), |kind| counts[kind as usize]);
     let link = |kind: Option<Kind>| KindLink {
         label: kind.map_or("All", Kind::plural),
         count: count(kind),
         link: (kind != view.kind).then(|| view.link_with(|view| view.kind = kind)),
     };
     let kinds = [None].into_iter().chain(Kind::ALL.map(Some)).map(link).collect();
-    all.retain(|entry| view.kind.is_none_or(|kind| entry.kind == kind));
     if let Some(file) = file {
         return file_of(file, &all, answer, &visit.app.asker.zone);
     }
     let page = PageOf::new(view.page, all.len());
-    let of_page = |number: usize| View { page: number, ..view.clone() }.link();
+    // An end that is not known yet is now, or the latest entry.
+    let last = UnixTime::from_nanos(range.to.as_nanos() - 1);
+    let latest = all.first().map_or(UnixTime::now(), |entry| entry.time.max(UnixTime::now()));
+    let fixed = view.of_times(range.from, if view.to.is_some() { last } else { latest });
+    let of_page = |number: usize| View { page: number, ..fixed.clone() }.link();
     pages::page(&HappenedPage {
-        frame: Frame::new(visit, ""),
+        frame: Frame::new(visit, "").at(&fixed.link()),
         is_alone: false,
         kinds,
         networks,
         entries: page.items(&all).map(|entry| Shown::new(entry, zone, LINES)).collect(),
+        nothing: nothing(answer.is_complete),
         found: all.len(),
         page,
         previous: (page.number > 1).then(|| of_page(page.number - 1)),
         next: (page.number < page.all).then(|| of_page(page.number + 1)),
-        files: download::links(&view.link_with(|_| {})),
-        remarks: remarks(answer.remarks, &[(answer.left_off, UNSEARCHED)]),
+        files: download::links(&fixed.link_with(|_| {})),
+        remarks: remarks(answer.remarks, &[(left_off, LEFT_OFF)]),
         view,
     })
+}
+
+/// That nothing is in the list, as far as it is known.
+fn nothing(is_complete: bool) -> &'static str {
+    match is_complete {
+        true => "Nothing",
+        false => "Not known: not all was searched, and among what was: nothing",
+    }
 }
 
 fn file_of(
@@ -218,9 +238,6 @@ fn file_of(
     zone: &TimeZone,
 ) -> Result<Response, Problem> {
     let rows: Vec<_> = entries.iter().map(Entry::cells).collect();
-    // Of the history alone.
-    let no_match = answer.no_match.filter(|_| entries.is_empty());
-    let answer = Answer { no_match, ..answer };
     let answer = download::with_rows(answer, COLUMNS.into(), Vec::new());
     // An entry may have hundreds of lines.
     let bytes: usize = rows.iter().map(|row| rows::bytes_of(row)).sum();
@@ -233,14 +250,13 @@ pub async fn entry(mut visit: Visit, Path(id): Path<String>) -> Result<Response,
     let file = Download::take(&mut visit.parameters)?;
     visit.parameters.finish()?;
     let time = Entry::time_of(&id).ok_or_else(|| gone(&[], true))?;
-    // The history before it shows whether it is a conflict; the archive may have the time of another second.
-    let from = UnixTime::new(time.seconds().saturating_sub(WEEK), 0);
     let to = UnixTime::new(time.seconds().saturating_add(1), 0);
-    let range = TimeRange { from, to };
+    let range = TimeRange { from: time, to };
     let app = Arc::clone(&visit.app);
     let zone = zone_of(&visit, file);
     let page = move |answer| alone(&visit, (&id, range), file, answer);
-    app.asker.ask_and(Question::Changes(range), (CHANGES, &zone), page).await
+    let (question, limit) = question(range);
+    app.asker.ask_and(question, (limit, &zone), page).await
 }
 
 /// Why there is no entry with an id. What is not read or not searched may have it.
@@ -267,10 +283,12 @@ fn alone(
     file: Option<Download>,
     answer: Answer,
 ) -> Result<Response, Problem> {
-    let (all, unread) = all_of(visit, range, &answer)?;
-    let found = all.into_iter().find(|entry| entry.id() == id);
+    let wanted = Wanted { with_copies: true, ..Wanted::of(range.from, range.to) };
+    let (all, unread) = all_of(visit, &wanted, &answer)?;
+    let found = all.entries.into_iter().find(|entry| entry.id() == id);
     let found = found.ok_or_else(|| gone(&unread, answer.is_complete))?;
     if let Some(file) = file {
+        let answer = Answer { no_match: None, ..answer };
         return file_of(file, &[found], answer, &visit.app.asker.zone);
     }
     let shown = Shown::new(&found, &visit.zone, usize::MAX);
@@ -283,6 +301,7 @@ fn alone(
         networks: Vec::new(),
         files: download::links(&shown.link),
         entries: vec![shown],
+        nothing: "",
         found: 1,
         page,
         previous: None,

@@ -1,9 +1,6 @@
 //! A network: its devices, the changes of its addresses, and its conflicts.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use askama::Template;
 use aw_query::{Answer, Cell, Question, ResultTable, TimeRange};
@@ -15,6 +12,7 @@ use crate::{
     app::Visit,
     display::{self, encoded, time_parameter},
     download::{self, Download},
+    happening::{self, Holders, time_of_row},
     listing::{Device, DeviceList, Heading, Shown, Sort},
     network::NetworkId,
     pages::{self, Frame, ROWS, networks::Summary, now::all_of, remarks::remarks},
@@ -23,7 +21,7 @@ use crate::{
 
 /// Devices that the page shows; the list of all has the others.
 const DEVICES: usize = 50;
-/// Changes of the network that are searched.
+/// Changes of the network that a list has.
 const CHANGES: usize = 10_000;
 const NO_CONFLICT: &str =
     "No address went back to a device that had it before, and no MAC sent claims of another one";
@@ -123,23 +121,33 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
     };
     let now = UnixTime::now();
     let from = UnixTime::new(now.seconds().saturating_sub(86_400 * days as i64), 0);
-    let question = Question::Changes(TimeRange { from, to: TimeRange::ALL.to });
+    let read = TimeRange { from: happening::read_from(from), to: TimeRange::ALL.to };
     let zone = if file.is_some() { app.asker.zone.clone() } else { visit.zone.clone() };
     // Those of all networks: a limit for them would hide changes of this one behind those of others.
     let page = move |mut answer: Answer| {
         let rows = std::mem::take(&mut answer.table.rows);
         let is_own = |row: &Vec<Cell>| NetworkId::of(&answer.table, row) == id;
-        let mut rows: Vec<Vec<Cell>> = rows.into_iter().filter(is_own).collect();
-        answer.left_off = rows.len().saturating_sub(CHANGES);
-        answer.is_complete &= answer.left_off == 0;
-        drop(rows.drain(..answer.left_off));
+        let rows: Vec<Vec<Cell>> = rows.into_iter().filter(is_own).collect();
+        let is_before =
+            |row: &Vec<Cell>| time_of_row(&answer.table, row).is_some_and(|at| at < from);
+        let before = rows.partition_point(is_before);
         answer.table.rows = rows;
+        let conflicts = conflicts(&answer.table, before, &visit.zone);
+        drop(answer.table.rows.drain(..before));
+        let rows = &mut answer.table.rows;
+        answer.left_off = rows.len().saturating_sub(CHANGES);
+        drop(rows.drain(..answer.left_off));
+        let what = format!("No address was new or changed in {days} days");
+        answer.no_match = rows.is_empty().then(|| nothing(&what, answer.is_complete));
         match file {
-            Some(file) => file.file("network-changes", answer, &visit.app.asker.zone),
-            None => page(&visit, (&id, days), of_devices, answer),
+            Some(file) => {
+                answer.is_complete &= answer.left_off == 0;
+                file.file("network-changes", answer, &visit.app.asker.zone)
+            }
+            None => page(&visit, (&id, days), of_devices, (answer, conflicts)),
         }
     };
-    app.asker.ask_and(question, (usize::MAX, &zone), page).await
+    app.asker.ask_and(Question::Changes(read), (usize::MAX, &zone), page).await
 }
 
 /// No device of the network is known.
@@ -194,28 +202,23 @@ fn page(
     visit: &Visit,
     (id, days): (&NetworkId, usize),
     of_devices: OfDevices,
-    changes: Answer,
+    (changes, conflicts): (Answer, Vec<Conflict>),
 ) -> Result<Response, Problem> {
     let zone = &visit.zone;
     let link = |days: usize| format!("{}&days={days}", id.link());
-    let Answer { table, is_complete, left_off, remarks: of_changes, .. } = changes;
+    let Answer { table, no_match: no_change, is_complete, left_off, remarks: of_changes } = changes;
     let hidden = table.rows.len().saturating_sub(ROWS);
     let latest = table.rows.iter().rev().take(ROWS);
-    let conflicts = conflicts(&table, zone);
     let left_off = [
         (
             left_off,
-            "changes, the first ones, are not searched (choose fewer days; aw-query changes has all of them)",
+            "changes, the first ones, are not in the list (choose fewer days; aw-query changes has all of them)",
         ),
         (
             conflicts.len().saturating_sub(ROWS),
             "addresses with a conflict are not shown (choose fewer days)",
         ),
     ];
-    let no_change = table
-        .rows
-        .is_empty()
-        .then(|| nothing(&format!("No address was new or changed in {days} days"), is_complete));
     let OfDevices { in_all, here, addresses, first, last, shown, remarks: mut all } = of_devices;
     all.extend(of_changes);
     pages::page(&NetworkPage {
@@ -291,30 +294,16 @@ fn change(table: &ResultTable, row: &[Cell], zone: &TimeZone) -> Change {
     }
 }
 
-/// Addresses that went back to a device that had them before, and those that another MAC claimed for a device. The rows are in
-/// the order of time; the latest conflict is the first one.
-fn conflicts(table: &ResultTable, zone: &TimeZone) -> Vec<Conflict> {
-    const BACK: &str = "went back to a device that had it before";
-    const FORGED: &str = "another MAC sent a claim of it";
+/// Addresses about which devices disagree. The rows are in the order of time, and so many are from before the times of the page;
+/// the latest conflict is the first one.
+fn conflicts(table: &ResultTable, before: usize, zone: &TimeZone) -> Vec<Conflict> {
     /// Of an address and a reason: the MACs, the number, and the row of the last time.
     type Found<'a> = (Vec<&'a Cell>, usize, usize);
-    let mut holders: BTreeMap<String, HashSet<String>> = BTreeMap::new();
+    let mut holders = Holders::default();
     let mut found: BTreeMap<(String, &str), Found> = BTreeMap::new();
     for (at, row) in table.rows.iter().enumerate() {
-        let text = |name| display::text(table.cell(row, name));
-        let (Some(address), Some(mac)) = (text("address"), text("mac")) else { continue };
-        let before = text("before");
-        let is_forged = text("change").is_some_and(|change| change.starts_with("forged"));
-        let known = holders.entry(address.clone()).or_default();
-        let is_back = !is_forged && before.is_some() && known.contains(&mac);
-        if !is_forged {
-            known.extend([Some(mac), before].into_iter().flatten());
-        }
-        let why = match (is_forged, is_back) {
-            (true, _) => FORGED,
-            (false, true) => BACK,
-            (false, false) => continue,
-        };
+        let Some(why) = holders.conflict(table, row).filter(|_| at >= before) else { continue };
+        let address = display::text(table.cell(row, "address")).unwrap_or_default();
         let (macs, times, last) = found.entry((address, why)).or_default();
         for cell in ["mac", "before"].map(|name| table.cell(row, name)) {
             if *cell != Cell::None && !macs.contains(&cell) && macs.len() < 8 {
@@ -376,7 +365,7 @@ mod tests {
             (6, "10.0.0.2", "changed", "c", Some("b")),
             (7, "10.0.0.3", "forged or forwarded", "a", None),
         ]);
-        let found = conflicts(&table, &TimeZone::UTC);
+        let found = conflicts(&table, 0, &TimeZone::UTC);
         let short: Vec<_> =
             found.iter().map(|one| (&*one.address, one.times, one.macs.len(), one.why)).collect();
         assert_eq!(
@@ -387,5 +376,12 @@ mod tests {
             ]
         );
         assert_eq!(found[1].link, "/ip/10.0.0.1?at=1970-01-01T00%3A00%3A05Z&zoom=day");
+        // The first ones are from before the page: they show that the last one is a conflict.
+        let late = conflicts(&table, 4, &TimeZone::UTC);
+        let of = |one: &Conflict| (one.address.clone(), one.times);
+        assert_eq!(
+            late.iter().map(of).collect::<Vec<_>>(),
+            [("10.0.0.3".into(), 1), ("10.0.0.1".into(), 1)]
+        );
     }
 }

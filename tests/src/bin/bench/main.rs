@@ -50,7 +50,11 @@ struct Options {
     #[arg(long, default_value_t = 100_000_000)]
     rows: u64,
 
-    /// The same in MariaDB
+    /// Its addresses
+    #[arg(long, default_value_t = questions::ADDRESSES)]
+    addresses: i64,
+
+    /// Rows in MariaDB
     #[arg(long, default_value_t = 10_000_000)]
     server_rows: u64,
 }
@@ -75,7 +79,7 @@ enum Section {
     Mysql,
     /// aw-query with large histories, in SQLite and in MariaDB, and the bytes of a row
     Questions,
-    /// aw-web with the same history in SQLite: bytes and time of its pages, and its memory
+    /// aw-web with the same history in SQLite: bytes and time of its pages, its memory, and what live viewers cost
     Web,
     /// aw-alert with a million stations
     Alert,
@@ -117,7 +121,11 @@ fn main() -> Outcome<()> {
                 questions::in_a_file(questions::large(&mut large, &options)?)?;
                 questions::on_a_server(&options)?;
             }
-            Section::Web => web::pages(&options, questions::large(&mut large, &options)?)?,
+            Section::Web => {
+                let large = questions::large(&mut large, &options)?;
+                web::pages(&options, large)?;
+                web::viewers(&options, large)?;
+            }
             Section::Alert => alert::events(&options)?,
         }
         last::save()?;

@@ -43,6 +43,7 @@ pub struct Large {
     pub history: History,
     /// Its last second.
     pub end: i64,
+    pub addresses: i64,
 }
 
 /// The one that there is, or a new one.
@@ -53,28 +54,29 @@ pub fn large<'a>(large: &'a mut Option<Large>, options: &Options) -> Outcome<&'a
         publish(&ring, 1..2);
         run(history.command(&ring, &["--once"])).ok();
         let end = now();
-        grow(history.database(), options.rows as i64, end - LONG)?;
+        let addresses = options.addresses;
+        grow(history.database(), (options.rows as i64, addresses), end - LONG)?;
         let size = fs::metadata(history.database())?.len() as f64;
-        println!("SQLite: {} rows of {ADDRESSES} addresses in 31 days", options.rows);
+        println!("SQLite: {} rows of {addresses} addresses in 31 days", options.rows);
         row("  the file, pairings included", &[size / options.rows as f64], 1.0, "bytes a row");
-        *large = Some(Large { history, end });
+        *large = Some(Large { history, end, addresses });
     }
     large.as_ref().ok_or_else(|| "no history".into())
 }
 
-pub fn in_a_file(Large { history, end }: &Large) -> Outcome<()> {
-    ask_all(&["--database", &history.database().to_string_lossy()], *end)
+pub fn in_a_file(Large { history, end, addresses }: &Large) -> Outcome<()> {
+    ask_all(&["--database", &history.database().to_string_lossy()], *end, *addresses)
 }
 
 /// So many rows, each address at regular intervals.
-fn grow(path: &Path, rows: i64, begin: i64) -> Outcome<()> {
+fn grow(path: &Path, (rows, addresses): (i64, i64), begin: i64) -> Outcome<()> {
     const NANOS: i64 = 1_000_000_000;
     let mut database = Connection::open(path)?;
     database.execute_batch("PRAGMA synchronous = off; PRAGMA wal_autocheckpoint = 100000")?;
-    let each = (rows / ADDRESSES).max(1);
+    let each = (rows / addresses).max(1);
     let step = LONG * NANOS / each;
     let transaction = database.transaction()?;
-    for number in 0..ADDRESSES {
+    for number in 0..addresses {
         let is_taken_over = number % TAKEN_OVER == 0;
         let of_first = if is_taken_over { each - HALF_A_DAY * NANOS / step - 1 } else { each };
         for (mac, numbers) in [(MAC, 0..of_first), (OTHER_MAC, of_first..each)] {
@@ -129,7 +131,7 @@ pub fn on_a_server(options: &Options) -> Outcome<()> {
     println!("MariaDB: {} rows of {ADDRESSES} addresses in 31 days", options.server_rows);
     let all: f64 = bytes_a_row(&server, "log", options.server_rows).iter().map(|it| it.1).sum();
     row("  in a new table", &[all], 1.0, "bytes a row");
-    ask_all(&["--config", &server.config("").to_string_lossy()], end)
+    ask_all(&["--config", &server.config("").to_string_lossy()], end, ADDRESSES)
 }
 
 /// The table as aw-mysql created it until November 2026.
@@ -173,13 +175,13 @@ fn bytes_a_row(server: &MariaDb, table: &str, rows: u64) -> Vec<(String, f64)> {
 }
 
 /// Each question in a process of its own, whose start is included.
-fn ask_all(database: &[&str], end: i64) -> Outcome<()> {
+fn ask_all(database: &[&str], end: i64, addresses: i64) -> Outcome<()> {
     let mut random = Random::new(1);
     let mut medians: Vec<(&str, f64)> = Vec::new();
     for (question, times, beside) in QUESTIONS {
         let mut seconds = Vec::new();
         for _ in 0..times {
-            let number = i64::from(random.below(ADDRESSES as u32));
+            let number = i64::from(random.below(addresses as u32));
             let at = end - LONG + LONG / 1000 * i64::from(random.below(1000));
             let more = match question {
                 "who" => vec![address(number).to_string(), "--at".into(), format!("@{at}")],
