@@ -30,9 +30,9 @@ const OTHERS: [u16; 15] = [
     0x8902, 0x88f7, 0x9000,
 ];
 
-/// The filter and what `--names` reads in addition: behind at most two VLAN tags. Neighbor Discovery, and what may be behind
-/// extension headers of IPv6 as MLD is, passes the other filter.
-pub fn with_names(own: &str, link: LinkType) -> String {
+/// The filter and what `--names` reads in addition: behind at most two VLAN tags, or one with `decapsulate`, whose filter is long.
+/// Neighbor Discovery, and what may be behind extension headers of IPv6 as MLD is, passes the other filter.
+pub fn with_names(own: &str, link: LinkType, decapsulate: bool) -> String {
     let levels: &[[u32; 2]] = match link {
         LinkType::Ethernet => &[[12, 14], [16, 18], [20, 22]],
         LinkType::CookedV1 => &[[14, 16], [18, 20], [22, 24]],
@@ -42,6 +42,7 @@ pub fn with_names(own: &str, link: LinkType) -> String {
         }
         LinkType::EdsaTag => &[[20, 22], [24, 26], [28, 30]],
     };
+    let levels = &levels[..if decapsulate { 2 } else { 3 }];
     let names = levels.iter().rev().copied().fold(None, |inner: Option<String>, [protocol, at]| {
         let udp = |next: u32, ports: u32, to: &[u16]| {
             format!("(link[{next}] = 17 and {})", is(ports, to))

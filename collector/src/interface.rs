@@ -241,7 +241,7 @@ pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterfa
     user.map(|user| compile(&mut capture, user)).transpose().map_err(permanent)?;
     let mut own = filter::expression(link, options.decapsulate);
     if options.names {
-        own = filter::with_names(&own, link);
+        own = filter::with_names(&own, link, options.decapsulate);
     }
     capture.filter(&filter::combined(&own, user), true).map_err(open_error)?;
     Ok(OpenInterface { link, capture, room: room as usize, index, dropped: 0 })
