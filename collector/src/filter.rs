@@ -7,6 +7,8 @@
 //! more than 20 KiB of them for a socket (net.core.optmem_max); libpcap then filters in the collector, which is slow.
 //! A load behind the end of a frame ends the program and drops the frame: a test reads only what a whole frame has.
 
+use pcap::{BpfInstruction, BpfProgram};
+
 use crate::{
     layer::{ARP, IPV4, IPV6},
     link::LinkType,
@@ -30,9 +32,9 @@ const OTHERS: [u16; 15] = [
     0x8902, 0x88f7, 0x9000,
 ];
 
-/// The filter and what `--names` reads in addition: behind at most two VLAN tags, or one with `decapsulate`, whose filter is long.
-/// Neighbor Discovery, and what may be behind extension headers of IPv6 as MLD is, passes the other filter.
-pub fn with_names(own: &str, link: LinkType, decapsulate: bool) -> String {
+/// The filter and what `--names` reads in addition: behind at most two VLAN tags. Neighbor Discovery, and what may be behind
+/// extension headers of IPv6 as MLD is, passes the other filter.
+pub fn with_names(own: &str, link: LinkType) -> String {
     let levels: &[[u32; 2]] = match link {
         LinkType::Ethernet => &[[12, 14], [16, 18], [20, 22]],
         LinkType::CookedV1 => &[[14, 16], [18, 20], [22, 24]],
@@ -42,7 +44,6 @@ pub fn with_names(own: &str, link: LinkType, decapsulate: bool) -> String {
         }
         LinkType::EdsaTag => &[[20, 22], [24, 26], [28, 30]],
     };
-    let levels = &levels[..if decapsulate { 2 } else { 3 }];
     let names = levels.iter().rev().copied().fold(None, |inner: Option<String>, [protocol, at]| {
         let udp = |next: u32, ports: u32, to: &[u16]| {
             format!("(link[{next}] = 17 and {})", is(ports, to))
@@ -68,6 +69,15 @@ pub fn with_names(own: &str, link: LinkType, decapsulate: bool) -> String {
 /// This filter and the one of `--filter`, which comes last: `vlan` in it shifts the offsets after it.
 pub fn combined(own: &str, user: Option<&str>) -> String {
     user.map_or(own.into(), |user| format!("({own}) and ({user})"))
+}
+
+/// About how many bytes of eBPF the kernel makes of a program: a load becomes about twelve instructions of eight bytes, most others one.
+pub fn size_in_kernel(program: &BpfProgram) -> usize {
+    let size = |one: &BpfInstruction| {
+        let code = one.to_string().split(' ').next().and_then(|code| code.parse::<u16>().ok());
+        if matches!(code.unwrap_or(0) & 0xe7, 0x20 | 0x40) { 12_usize } else { 1 }
+    };
+    program.get_instructions().iter().map(size).sum::<usize>() * 8
 }
 
 /// The filter for a link type. It passes more than necessary: all frames are parsed and checked afterwards.

@@ -194,7 +194,6 @@ fn what_a_server_names() {
         option(121, &[0, 192, 0, 2, 66, 24, 10, 0, 0, 192, 0, 2, 67]),
         option(249, &[32, 10, 9, 9, 9, 192, 0, 2, 68]),
         option(15, b"example\0"),
-        option(119, b"\x03lan\xc0\x09\0\x04test\0"),
         option(252, b"http://wpad/wpad.dat\n"),
         option(114, b"https://portal/"),
         option(66, b"boot"),
