@@ -64,7 +64,7 @@ pub use {counter::NameCounter, kind::NameKind, marks::NameMarks, text::NameText}
 const SIZE: usize = NAME_WORDS * size_of::<u64>();
 
 /// One record of the ring of names. Fields that a kind does not use are zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameRecord {
     /// When the frame was captured.
     pub time: UnixTime,

@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use shm_layout::{NameRecord, UnixTime};
+use shm_layout::{NameRecord, Record, UnixTime};
 
 /// Seconds within which the same message is not published again, or half of its shortest lifetime.
 const INTERVAL: i64 = 60;
@@ -52,7 +52,7 @@ impl Repeats {
             if record.kind.has_transaction() {
                 claim.number = 0;
             }
-            claim.hash(&mut state);
+            claim.pack().hash(&mut state); // in one piece, which is faster than field by field
         }
         let hash = state.finish();
         let lifetimes =

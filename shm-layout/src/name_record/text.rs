@@ -1,9 +1,6 @@
 //! Texts of a record of names: 63 bytes of UTF-8.
 
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-};
+use std::fmt;
 
 use crate::event::breaks_terminal;
 
@@ -61,14 +58,6 @@ impl NameText {
 
     pub(super) fn from_bytes(bytes: [u8; ROOM]) -> NameText {
         NameText(bytes)
-    }
-}
-
-/// Most texts are short or empty.
-impl Hash for NameText {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(ROOM);
-        self.0[..length].hash(state);
     }
 }
 
