@@ -7,6 +7,8 @@
 //! more than 20 KiB of them for a socket (net.core.optmem_max); libpcap then filters in the collector, which is slow.
 //! A load behind the end of a frame ends the program and drops the frame: a test reads only what a whole frame has.
 
+use pcap::{BpfInstruction, BpfProgram};
+
 use crate::{
     layer::{ARP, IPV4, IPV6},
     link::LinkType,
@@ -67,6 +69,15 @@ pub fn with_names(own: &str, link: LinkType) -> String {
 /// This filter and the one of `--filter`, which comes last: `vlan` in it shifts the offsets after it.
 pub fn combined(own: &str, user: Option<&str>) -> String {
     user.map_or(own.into(), |user| format!("({own}) and ({user})"))
+}
+
+/// About how many bytes of eBPF the kernel makes of a program: a load becomes about twelve instructions of eight bytes, most others one.
+pub fn size_in_kernel(program: &BpfProgram) -> usize {
+    let size = |one: &BpfInstruction| {
+        let code = one.to_string().split(' ').next().and_then(|code| code.parse::<u16>().ok());
+        if matches!(code.unwrap_or(0) & 0xe7, 0x20 | 0x40) { 12_usize } else { 1 }
+    };
+    program.get_instructions().iter().map(size).sum::<usize>() * 8
 }
 
 /// The filter for a link type. It passes more than necessary: all frames are parsed and checked afterwards.

@@ -2,6 +2,7 @@
 
 use std::{env, fs, io};
 
+use aw_service::warn;
 use pcap::{Activated, Active, BpfProgram, Capture, Device, Precision};
 use rustix::net::{
     AddressFamily, SocketType,
@@ -243,8 +244,21 @@ pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterfa
     if options.names {
         own = filter::with_names(&own, link);
     }
-    capture.filter(&filter::combined(&own, user), true).map_err(open_error)?;
+    let filter = filter::combined(&own, user);
+    capture.filter(&filter, true).map_err(open_error)?;
+    if let (Some(room), Ok(program)) = (filter_room(), compile(&mut capture, &filter))
+        && filter::size_in_kernel(&program) > room
+    {
+        warn(format_args!(
+            "{name}: the filter may be too long for the kernel (net.core.optmem_max is {room} bytes), which makes the capture slow: set it to 131072 with sysctl, shorten --filter, or leave out --names or --decapsulate"
+        ));
+    }
     Ok(OpenInterface { link, capture, room: room as usize, index, dropped: 0 })
+}
+
+/// What the kernel takes of a filter, if it limits it by this (before Linux 6.8, 20 KiB if it was not changed). Not known after the start.
+fn filter_room() -> Option<usize> {
+    fs::read_to_string("/proc/sys/net/core/optmem_max").ok()?.trim().parse().ok()
 }
 
 /// The bytes of one of so many interfaces.

@@ -41,6 +41,8 @@ pub struct Tunnel {
 pub struct Layer<'a> {
     /// The sender's MAC, of the innermost frame.
     pub source: MacAddr,
+    /// The MAC that the innermost frame was sent to; zero if the capture does not have it.
+    pub destination: MacAddr,
     /// EtherType of what follows; a value up to 1500 is a length.
     pub protocol: u16,
     /// What follows.
@@ -64,11 +66,12 @@ pub struct Layer<'a> {
 impl<'a> Layer<'a> {
     /// A captured frame without its link-layer header.
     pub fn outermost(link: LinkType, payload: Payload<'a>, cut: bool) -> Self {
-        let Payload { source, protocol, vlan, bytes } = payload;
+        let Payload { source, destination, protocol, vlan, bytes } = payload;
         let mut vlans = Vlans::default();
         vlans.add(vlan);
         Layer {
             source,
+            destination,
             protocol,
             bytes,
             vlans,
@@ -120,8 +123,9 @@ impl<'a> Layer<'a> {
         };
         *sender = inner.sender;
         self.frames += 1;
-        let Payload { source, protocol, bytes, .. } = ethernet(inner.frame)?;
-        (self.source, self.protocol, self.bytes) = (source, protocol, bytes);
+        let Payload { source, destination, protocol, bytes, .. } = ethernet(inner.frame)?;
+        (self.source, self.destination) = (source, destination);
+        (self.protocol, self.bytes) = (protocol, bytes);
         self.vlans = Vlans { header: inner.vlan, ..Vlans::default() };
         self.cut |= inner.cut;
         self.fragmented |= inner.fragmented;

@@ -61,6 +61,8 @@ pub enum LinkType {
 pub struct Payload<'a> {
     /// The sender's MAC.
     pub source: MacAddr,
+    /// The MAC that it was sent to; zero in cooked captures, which do not have it.
+    pub destination: MacAddr,
     /// EtherType; a value up to 1500 is a length.
     pub protocol: u16,
     /// The VLAN in the header, if it has one.
@@ -105,14 +107,14 @@ impl LinkType {
                 let (header, bytes) = split::<16>(bytes)?;
                 let [_, _, d0, d1, l0, l1, source @ .., _, _, p0, p1] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), u16::from_be_bytes([l0, l1]))?;
-                Ok(payload(source, [p0, p1], VlanId::NONE, bytes))
+                Ok(payload([source, NO_MAC], [p0, p1], VlanId::NONE, bytes))
             }
             // Protocol, reserved, interface index, device type, packet type, address length, address.
             LinkType::CookedV2 => {
                 let (header, bytes) = split::<20>(bytes)?;
                 let [p0, p1, _, _, _, _, _, _, d0, d1, _, length, source @ .., _, _] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), length.into())?;
-                Ok(payload(source, [p0, p1], VlanId::NONE, bytes))
+                Ok(payload([source, NO_MAC], [p0, p1], VlanId::NONE, bytes))
             }
             LinkType::BrcmTag => behind_macs(bytes, 4, |_| VlanId::NONE),
             LinkType::BrcmPrepended => ethernet(split::<4>(bytes)?.1),
@@ -125,13 +127,15 @@ impl LinkType {
 /// An Ethernet header and what follows it.
 pub fn ethernet(bytes: &[u8]) -> Result<Payload<'_>, Counter> {
     let (header, bytes) = split::<14>(bytes)?;
-    let [_, _, _, _, _, _, source @ .., p0, p1] = *header;
-    Ok(payload(source, [p0, p1], VlanId::NONE, bytes))
+    let [d0, d1, d2, d3, d4, d5, source @ .., p0, p1] = *header;
+    Ok(payload([source, [d0, d1, d2, d3, d4, d5]], [p0, p1], VlanId::NONE, bytes))
 }
 
-fn payload(source: [u8; 6], protocol: [u8; 2], vlan: VlanId, bytes: &[u8]) -> Payload<'_> {
-    let (source, protocol) = (MacAddr::new(source), u16::from_be_bytes(protocol));
-    Payload { source, protocol, vlan, bytes }
+const NO_MAC: [u8; 6] = [0; 6];
+
+fn payload(macs: [[u8; 6]; 2], protocol: [u8; 2], vlan: VlanId, bytes: &[u8]) -> Payload<'_> {
+    let [source, destination] = macs.map(MacAddr::new);
+    Payload { source, destination, protocol: u16::from_be_bytes(protocol), vlan, bytes }
 }
 
 /// An Ethernet header with a switch's tag of this length between MACs and EtherType.
@@ -140,10 +144,11 @@ fn behind_macs(
     length: usize,
     vlan: impl FnOnce(&[u8]) -> VlanId,
 ) -> Result<Payload<'_>, Counter> {
-    let ([_, _, _, _, _, _, source @ ..], bytes) = split::<12>(bytes)?;
+    let ([d0, d1, d2, d3, d4, d5, source @ ..], bytes) = split::<12>(bytes)?;
     let (tag, bytes) = bytes.split_at_checked(length).ok_or(Counter::Truncated)?;
     let (protocol, bytes) = split::<2>(bytes)?;
-    Ok(payload(*source, *protocol, vlan(tag), bytes))
+    let macs = [*source, [*d0, *d1, *d2, *d3, *d4, *d5]];
+    Ok(payload(macs, *protocol, vlan(tag), bytes))
 }
 
 /// What to do about a link type without Ethernet frames.

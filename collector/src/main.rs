@@ -54,7 +54,9 @@ use aw_service::{
     local_span, warn,
 };
 use rustix::net::AddressFamily;
-use shm_layout::{CreateError, Record, RingWriter, WriterOptions, claim, claim_names, remove};
+use shm_layout::{
+    CreateError, Record, RingWriter, WriterOptions, claim, claim_names, remove, remove_names,
+};
 
 use crate::{
     enabled_units::EnabledUnits,
@@ -214,6 +216,16 @@ fn open_ring(
     let samples = samples.map(|file| SampleFile::begin(file, link()?)).transpose()?;
     let writer = create(options, ring)?;
     let names = options.names_writer(ring).map(|ring| create(options, &ring)).transpose()?;
+    // Of an earlier collector: names are personal data, and stay in no ring that is not written any more.
+    if names.is_none()
+        && ring.name.names().path().exists()
+        && let Err(why) = remove_names(&ring.name)
+    {
+        let ring = ring.name.names();
+        warn(format_args!(
+            "remove ring {ring}, as --names is off: {why} (remove it as its owner, or as root)"
+        ));
+    }
     Pipeline::new(writer, names, samples, options)
 }
 

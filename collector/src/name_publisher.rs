@@ -1,23 +1,25 @@
 //! `--names`: publishes what messages name in the ring of names, and counts each of them there. `names` finds and reads the
 //! messages, `repeats` drops what was published within the last minute.
 
-use shm_layout::{InterfaceName, NameCounter, NameRecord, NamesWriter};
+use shm_layout::{InterfaceId, InterfaceName, NameCounter, NameRecord, NamesWriter, UnixTime};
 
 use crate::{
     check::Sighting,
     link::Frame,
     names::{
-        Claims,
-        message::{self, Body, Message},
+        Claims, LeftOut,
+        message::{self, Body},
     },
     pipeline::FrameSource,
 };
 
+mod budgets;
 mod repeats;
 
+use budgets::Budgets;
 use repeats::Repeats;
 
-/// Records that the ring of names holds: 2 MiB.
+/// Records that the ring of names holds: 4 MiB.
 pub const SLOTS: u64 = 8192;
 
 /// What else is to be done with a frame.
@@ -36,14 +38,17 @@ pub struct Names {
     writer: NamesWriter,
     /// Records published when the readers were last woken.
     woken: u64,
+    /// Messages so far.
+    messages: u32,
     claims: Claims,
     repeats: Repeats,
+    budgets: Budgets,
 }
 
 impl Names {
     pub fn new(writer: NamesWriter) -> Names {
         let (woken, claims, repeats) = (writer.published(), Claims::default(), Repeats::new());
-        Names { writer, woken, claims, repeats }
+        Names { writer, woken, messages: 0, claims, repeats, budgets: Budgets::default() }
     }
 
     /// Publishes what a frame names. `is_wanted`: `-4`, `-6` and `-b`.
@@ -54,13 +59,13 @@ impl Names {
         name: InterfaceName,
         is_wanted: impl Fn(&NameRecord) -> bool,
     ) -> Rest {
-        let Some(found) = message::find(source.link, frame, name) else { return Rest::Unread };
+        let Some(message) = message::find(source.link, frame, name) else { return Rest::Unread };
         let counters = self.writer.interface(source.name);
-        let is_router = found.as_ref().is_ok_and(is_router);
-        let read = found.and_then(|message| self.claims.read(&message));
-        let (more, no_text) = if read.is_ok() { self.claims.left_out() } else { (0, 0) };
+        let read = self.claims.read(&message);
+        let LeftOut { more, texts, options } = self.claims.left_out();
         self.writer.add(counters, NameCounter::More, more);
-        self.writer.add(counters, NameCounter::Text, no_text);
+        self.writer.add(counters, NameCounter::Text, texts);
+        self.writer.add(counters, NameCounter::BadOption, options);
         let outcome = match read {
             Ok(()) if self.claims.records().is_empty() => Some(NameCounter::NoClaim),
             Ok(()) => None,
@@ -69,23 +74,49 @@ impl Names {
         if let Some(outcome) = outcome {
             self.writer.count(counters, NameCounter::Seen);
             self.writer.count(counters, outcome);
-            // The headers that hide it here may not hide it from the other parser, which has counters for them, too.
-            return if is_router || outcome.may_be_neighbor() { Rest::Unread } else { Rest::Done };
         }
-        for record in self.claims.records() {
-            self.writer.count(counters, NameCounter::Seen);
-            if !is_wanted(record) {
-                self.writer.count(counters, NameCounter::Filtered);
-            } else if self.repeats.is_repeated(record) {
-                self.writer.count(counters, NameCounter::Repeated);
-            } else {
-                self.writer.publish(counters, record);
-            }
-        }
+        self.publish(counters, frame.time, is_wanted);
         match self.claims.pairing() {
             Some(sighting) => Rest::Pairing(sighting),
-            None if is_router => Rest::Unread,
+            // A message of Neighbor Discovery may pair as one. The headers that hide it here may not hide it from the other parser.
+            None if matches!(message.body, Body::Icmp([133..=137, ..])) => Rest::Unread,
             None => Rest::Done,
+        }
+    }
+
+    /// All records of a message are published, or none: a reader sees what it does not contain any more.
+    fn publish(
+        &mut self,
+        counters: InterfaceId,
+        now: UnixTime,
+        is_wanted: impl Fn(&NameRecord) -> bool,
+    ) {
+        let records = self.claims.records_mut();
+        let Some(first) = records.first() else { return };
+        let is_infrastructure = first.kind.is_infrastructure();
+        let mut earlier = self.repeats.find(records, now);
+        let left_out = if earlier.is_repeated() {
+            Some(NameCounter::Repeated)
+        } else if !records.iter().any(&is_wanted) {
+            Some(NameCounter::Filtered)
+        } else if !self.budgets.admits(is_infrastructure, now, records.len()) {
+            Some(NameCounter::Limited)
+        } else {
+            None
+        };
+        let (repeats, repeated) = match left_out {
+            None => earlier.replace(),
+            Some(_) => Default::default(),
+        };
+        self.messages = self.messages.wrapping_add(u32::from(left_out.is_none()));
+        for record in records {
+            self.writer.count(counters, NameCounter::Seen);
+            (record.message, record.repeats, record.repeated) = (self.messages, repeats, repeated);
+            match left_out {
+                Some(outcome) => self.writer.count(counters, outcome),
+                None if !is_wanted(record) => self.writer.count(counters, NameCounter::Filtered),
+                None => self.writer.publish(counters, record),
+            }
         }
     }
 
@@ -101,9 +132,4 @@ impl Names {
     pub fn writer(&mut self) -> &mut NamesWriter {
         &mut self.writer
     }
-}
-
-/// Whether it is a message of Neighbor Discovery, which may pair as one.
-fn is_router(message: &Message) -> bool {
-    matches!(message.body, Body::Icmp([133..=137, ..]))
 }

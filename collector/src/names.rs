@@ -3,16 +3,18 @@
 //!
 //! `message` finds a message, one file for each protocol reads it. Nothing here has a clock or does I/O.
 
-use shm_layout::{MacAddr, NameCounter, NameRecord, NameText, Origin};
+use std::hash::{BuildHasher, RandomState};
+
+use shm_layout::{MacAddr, NameCounter, NameMarks, NameRecord, NameText, Origin};
 
 use crate::check::Sighting;
 
 mod dhcp;
+mod dhcpv6;
 mod lldp;
 mod mdns;
 pub mod message;
 mod mld;
-mod registration;
 mod router;
 #[cfg(test)]
 mod tests;
@@ -20,34 +22,82 @@ mod tests;
 use message::{Body, Message};
 
 /// Most records of one message. The sender chooses how many it has.
-const MOST: usize = 24;
+const MOST: usize = 32;
+
+/// Labels and pointers of a name of DNS: RFC 1035 has names of 255 bytes, and programs write one pointer, or two.
+const LABELS: usize = 128;
+const POINTERS: usize = 16;
+const NAME: usize = 255;
 
 /// What a message gives.
 #[derive(Debug, Default)]
 pub struct Claims {
     records: Vec<NameRecord>,
-    /// Records that were too many.
-    more: u64,
-    /// Texts that were left out.
-    no_text: u64,
+    left_out: LeftOut,
     /// What it pairs.
     pairing: Option<Sighting>,
+    /// Keyed at random, so that a hash can neither be made nor be tried out.
+    hasher: RandomState,
+}
+
+/// What was left out of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Records that were too many.
+    pub more: u64,
+    /// Texts that are none.
+    pub texts: u64,
+    /// Options whose length or value is not right, or that came twice.
+    pub options: u64,
 }
 
 impl Claims {
     fn add(&mut self, record: NameRecord) {
         match self.records.len() < MOST {
             true => self.records.push(record),
-            false => self.more += 1,
+            false => self.left_out.more += 1,
         }
     }
 
-    /// A device's text, if it is one.
-    fn text(&mut self, bytes: &[u8]) -> NameText {
+    /// Adds a record unless there are so many of its kind.
+    fn add_of(&mut self, most: usize, record: NameRecord) {
+        match self.records.iter().filter(|other| other.kind == record.kind).count() < most {
+            true => self.add(record),
+            false => self.left_out.more += 1,
+        }
+    }
+
+    /// Something of an option; otherwise the option is left out.
+    fn option<T>(&mut self, value: Option<T>) -> Option<T> {
+        self.left_out.options += u64::from(value.is_none());
+        value
+    }
+
+    /// A device's text, if it is one, and whether it was cut.
+    fn text(&mut self, bytes: &[u8]) -> (NameText, bool) {
         NameText::clean(bytes).unwrap_or_else(|| {
-            self.no_text += 1;
-            NameText::EMPTY
+            self.left_out.texts += 1;
+            (NameText::EMPTY, false)
         })
+    }
+
+    /// Stores a device's text as the name.
+    fn name(&mut self, record: &mut NameRecord, bytes: &[u8]) {
+        let (name, cut) = self.text(bytes);
+        record.name = name;
+        record.marks.set_if(cut, NameMarks::NAME_CUT);
+    }
+
+    /// Stores a device's text as the detail.
+    fn detail(&mut self, record: &mut NameRecord, bytes: &[u8]) {
+        let (detail, cut) = self.text(bytes);
+        record.detail = detail;
+        record.marks.set_if(cut, NameMarks::DETAIL_CUT);
+    }
+
+    /// A hash of what identifies a client or server; 0 if it is empty. Equal ones are equal until the collector starts again.
+    fn hash(&self, bytes: &[u8]) -> u64 {
+        if bytes.is_empty() { 0 } else { self.hasher.hash_one(bytes).max(1) }
     }
 
     /// Pairs the record's MAC with its address.
@@ -56,14 +106,19 @@ impl Claims {
         self.pairing = Some(Sighting { mac, source, address, origin, vlan, outer_vlan });
     }
 
-    /// Records of the last message.
+    /// Records of the last message; of one that was refused, the one that reports this, if it is of a router or server.
     pub fn records(&self) -> &[NameRecord] {
         &self.records
     }
 
-    /// Records of the last message that were too many, and texts that were left out.
-    pub fn left_out(&self) -> (u64, u64) {
-        (self.more, self.no_text)
+    /// The same, to add what the publisher knows.
+    pub fn records_mut(&mut self) -> &mut [NameRecord] {
+        &mut self.records
+    }
+
+    /// What was left out of the last message.
+    pub fn left_out(&self) -> LeftOut {
+        self.left_out
     }
 
     /// The pairing of the last message.
@@ -74,10 +129,30 @@ impl Claims {
     /// Reads a message.
     pub fn read(&mut self, message: &Message) -> Result<(), NameCounter> {
         self.records.clear();
-        (self.more, self.no_text, self.pairing) = (0, 0, None);
+        (self.left_out, self.pairing) = (LeftOut::default(), None);
+        let read = match message.refused {
+            Some(reason) => Err(reason),
+            None => self.read_body(message),
+        };
+        if let Err(reason) = read {
+            self.records.clear();
+            (self.left_out, self.pairing) = (LeftOut::default(), None);
+            self.records.extend(message.refusal(reason));
+        }
+        let of = self.records.len() as u16;
+        let LeftOut { more, options, .. } = self.left_out;
+        for (record, index) in self.records.iter_mut().zip(0..) {
+            (record.index, record.of) = (index, of);
+            record.marks.set_if(more > 0, NameMarks::INCOMPLETE);
+            record.marks.set_if(options > 0, NameMarks::BAD_OPTION);
+        }
+        read
+    }
+
+    fn read_body(&mut self, message: &Message) -> Result<(), NameCounter> {
         match message.body {
             Body::Dhcp(port, bytes) => dhcp::read(message, port, bytes, self),
-            Body::Dhcpv6(bytes) => registration::read(message, bytes, self),
+            Body::Dhcpv6(bytes) => dhcpv6::read(message, bytes, self),
             Body::Mdns(port, bytes) => mdns::read(message, port, bytes, self),
             Body::Icmp(bytes) => match bytes.first() {
                 Some(133..=137) => router::read(message, bytes, self),
@@ -88,13 +163,6 @@ impl Claims {
     }
 }
 
-/// A hash of what identifies a client, the same on each machine: FNV-1a.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
 /// Whether a MAC is one that a device can have.
 fn is_device(mac: MacAddr) -> bool {
     !mac.is_no_host()
@@ -102,6 +170,66 @@ fn is_device(mac: MacAddr) -> bool {
 
 /// The next fixed number of bytes.
 fn take<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], NameCounter> {
-    let field = bytes.get(at..).and_then(<[u8]>::first_chunk);
-    field.copied().ok_or(NameCounter::Truncated)
+    field(bytes, at).ok_or(NameCounter::Truncated)
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).copied()
+}
+
+/// A name of DNS with dots between its labels, and where what follows it begins; pointers are followed (RFC 1035, 4.1.4). It need
+/// not end in an empty label (RFC 4702, 2.3.1).
+fn labels(bytes: &[u8], mut at: usize) -> Option<(Vec<u8>, usize)> {
+    let (mut name, mut after) = (Vec::new(), None);
+    let mut end = at + 1; // pointers lead in front of this
+    let mut pointers = 0;
+    for _ in 0..LABELS + POINTERS {
+        match bytes.get(at) {
+            None | Some(0) => return Some((name, after.unwrap_or((at + 1).min(bytes.len())))),
+            Some(length @ 1..=63) => {
+                let label = bytes.get(at + 1..at + 1 + usize::from(*length))?;
+                if name.len() + label.len() + 1 > NAME {
+                    return None;
+                }
+                if !name.is_empty() {
+                    name.push(b'.');
+                }
+                name.extend(label);
+                at += 1 + label.len();
+            }
+            Some(high @ 192..) => {
+                let to = usize::from(high & 0x3f) << 8 | usize::from(*bytes.get(at + 1)?);
+                pointers += 1;
+                if to + 1 >= end || pointers > POINTERS {
+                    return None;
+                }
+                after = after.or(Some(at + 2));
+                (at, end) = (to, to + 1);
+            }
+            Some(_) => return None,
+        }
+    }
+    None
+}
+
+/// Texts should not end in zero bytes, and some programs add one (RFC 2132, 2).
+fn until_zero(text: &[u8]) -> &[u8] {
+    let length = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    &text[..length]
+}
+
+/// A port of a relay or switch: a text, or digits.
+fn port(value: &[u8]) -> NameText {
+    let is_text = value.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+    if is_text { NameText::cut(&String::from_utf8_lossy(value)) } else { hex("", value) }
+}
+
+/// Bytes as hexadecimal digits: as many as fit in a text.
+fn hex(prefix: &str, bytes: &[u8]) -> NameText {
+    use std::fmt::Write;
+    let mut text = String::from(prefix);
+    for byte in bytes.iter().take((63 - prefix.len()) / 2) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    NameText::cut(&text)
 }

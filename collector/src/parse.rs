@@ -85,7 +85,7 @@ pub enum NeighborKind {
 /// Finds the message in a frame, or in a frame that it contains.
 pub fn parse<'a>(link: LinkType, frame: &Frame<'a>) -> Result<Packet<'a>, Counter> {
     let payload = link.payload(frame)?;
-    let Payload { source, protocol, vlan, bytes } = payload;
+    let Payload { source, protocol, vlan, bytes, .. } = payload;
     // Most frames have no other header; they need no walk.
     match message(protocol, bytes, frame.is_cut()) {
         Some(message) => {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use aw_service::{UserAccount, count_of};
+use aw_service::{UserAccount, count_of, warn};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
 use shm_layout::{
@@ -29,9 +29,15 @@ pub fn print(options: &Options) -> Result<(), Error> {
             )),
             _ => failed(format_args!("read ring {ring}: {error}")),
         })?;
-    // Not there without --names.
-    let names = NamesReader::attach_to(&ring.names(), &owner, Start::Now).ok();
-    let names = names.map_or(Vec::new(), |names| names.counters());
+    // Not there without --names; of an earlier collector if it has another writer.
+    let names = match NamesReader::attach_to(&ring.names(), &owner, Start::Now) {
+        Ok(names) if names.writer() == reader.writer() => names.counters(),
+        Ok(_) | Err(AttachError::Missing) => Vec::new(),
+        Err(error) => {
+            warn(format_args!("read ring {}: {error}", ring.names()));
+            Vec::new()
+        }
+    };
     let text = match options.format {
         Format::Text => text(&reader, UnixTime::now()) + &names_text(&names),
         Format::Json => format!("{}\n", json(&reader, &names)),

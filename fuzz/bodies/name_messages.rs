@@ -1,6 +1,6 @@
 //! Any bytes as a message with names: it is refused, or its records are such as the ring may have.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use shm_layout::{InterfaceName, MacAddr, UnixTime, VlanId};
 
@@ -8,7 +8,7 @@ use crate::{
     link::{Frame, LinkType},
     names::{
         Claims,
-        message::{self, Body, Message},
+        message::{self, Body, Message, Packet},
     },
 };
 
@@ -26,34 +26,43 @@ pub fn name_messages(input: &[u8]) {
         6 => Body::Lldp(bytes),
         _ => {
             let frame = Frame { time, bytes, length: bytes.len() };
-            if let Some(Ok(message)) = message::find(LinkType::Ethernet, &frame, interface) {
+            if let Some(message) = message::find(LinkType::Ethernet, &frame, interface) {
                 read(&message);
             }
             return;
         }
     };
     let source = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+    let destination = match body {
+        Body::Dhcp(..) => Ipv4Addr::BROADCAST.to_ipv6_mapped(),
+        _ => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2),
+    };
+    let hop_limit = if choice % 8 == 5 { 1 } else { 255 };
     read(&Message {
         time,
         interface,
         sender: MacAddr::new([2, 0, 0, 0, 0, 1]),
+        receiver: MacAddr::ZERO,
         vlan: VlanId::NONE,
         outer_vlan: VlanId::NONE,
-        source,
-        hop_limit: if choice % 8 == 5 { 1 } else { 255 },
+        packet: Packet { source, destination, hop_limit },
         body,
+        refused: None,
     });
 }
 
 fn read(message: &Message) {
     let mut claims = Claims::default();
-    let Ok(()) = claims.read(message) else { return };
-    assert!(claims.records().len() <= 24);
+    let read = claims.read(message);
+    assert!(claims.records().len() <= 32);
+    assert!(read.is_ok() || claims.pairing().is_none());
     for record in claims.records() {
         let line = record.to_string();
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert!(line.starts_with("1700000000 eth0 "), "{line:?}");
-        assert!(record.name.as_str().len() < 64 && record.detail.as_str().len() < 64);
+        let texts = [record.name, record.detail, record.third, record.circuit];
+        assert!(texts.iter().all(|text| text.as_str().len() < 64));
+        assert_eq!(record.reason, read.err());
     }
     if let Some(pairing) = claims.pairing() {
         assert!(!pairing.mac.is_no_host() && !pairing.address.is_unspecified());

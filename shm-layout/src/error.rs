@@ -156,8 +156,8 @@ pub enum AttachError {
     NotARing,
     /// It was truncated, or its name is only reserved: the next collector creates it.
     Cut,
-    /// Its layout has another version than this program's.
-    Version(u64),
+    /// Its layout has this version, and this program's another one.
+    Version(u64, u64),
     /// A system call failed.
     Io(io::Error),
 }
@@ -203,10 +203,9 @@ impl fmt::Display for AttachError {
                 write!(f, "empty or truncated (start the collector, which creates it again)")
             }
             Self::NotARing => write!(f, "not a ring (name the collector's ring with -m)"),
-            Self::Version(version) => write!(
+            Self::Version(version, own) => write!(
                 f,
-                "layout version {version}, this program reads {} (install the same release of collector and outputs, then restart both)",
-                crate::LAYOUT_VERSION
+                "layout version {version}, this program reads {own} (install the same release of collector and outputs, then restart both)"
             ),
             Self::Io(error) => f.write_str(&cause(error)),
         }

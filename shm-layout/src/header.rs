@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!     0  u64  magic "ADDRWTCH", of names "ADDRNAME" ┐
-//!     8  u64  layout version             │ written once, the version last:
+//!     8  u64  layout version, of names 2 │ written once, the version last:
 //!    16  u64  slots, a power of two      │ a segment without it is not ready
 //!    24  u64  generation                 │
 //!    32  i64  created, ns since the epoch│
@@ -28,7 +28,7 @@
 //!        to, as builds without this field renew only that; the boot (half of its id in /proc/sys/kernel/random); 0 = not known
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
-//! 69632  slots of 64 bytes: u64 sequence, 56 bytes event; in a ring of names slots of 256 bytes: u64 sequence, 248 bytes record
+//! 69632  slots of 64 bytes: u64 sequence, 56 bytes event; in a ring of names slots of 512 bytes: u64 sequence, 504 bytes record
 //! ```
 //!
 //! Fields that change at different rates lie on different cache lines. All words are atomics: a
@@ -41,9 +41,6 @@ use crate::{
     record::{EVENT_WORDS, NAME_WORDS},
     ring::Slot,
 };
-
-/// Version of this layout. A different one makes a new segment with a new generation.
-pub const LAYOUT_VERSION: u64 = 1;
 
 /// Blocks of counters: one for each interface, but the last one is shared by all interfaces that find no
 /// free block.
@@ -153,7 +150,7 @@ const _: () = {
     assert!(size_of::<Header>() == 69_632);
     assert!(size_of::<Slot<EVENT_WORDS>>() == 64);
     // A slot never crosses a page.
-    assert!(size_of::<Slot<NAME_WORDS>>() == 256 && size_of::<Header>().is_multiple_of(256));
+    assert!(size_of::<Slot<NAME_WORDS>>() == 512 && size_of::<Header>().is_multiple_of(512));
     assert!(Counter::ALL.len() <= COUNTERS && NameCounter::ALL.len() <= COUNTERS);
 };
 

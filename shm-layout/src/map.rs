@@ -30,8 +30,8 @@ use rustix::{
 };
 
 use crate::{
-    header::{Header, LAYOUT_VERSION},
-    record::magic,
+    header::Header,
+    record::{layout_version, magic},
     ring::{LAST, Ring, Slot},
     ring_name::RingName,
 };
@@ -144,9 +144,8 @@ impl<const N: usize> Map<N> {
         }
         let version = header.version.load(Relaxed);
         fence(Acquire); // pairs with the release in `segment::fill`
-        match version {
-            LAYOUT_VERSION => {}
-            other => return Err(Unfit::Version(other)),
+        if version != layout_version(N) {
+            return Err(Unfit::Version(version));
         }
         let slots = header.slots.load(Relaxed);
         let next = header.head.0.load(Relaxed);

@@ -16,7 +16,7 @@ use crate::{
     RingName, UnixTime, UnknownEvent,
     header::load_time,
     map::{Map, Unfit, same_file},
-    record::{EVENT_WORDS, NAME_WORDS},
+    record::{EVENT_WORDS, NAME_WORDS, layout_version},
     ring::SlotRead,
     wait::{part, wait_any},
 };
@@ -110,7 +110,7 @@ impl<T: Record<N>, const N: usize> RingReader<T, N> {
             Unfit::Foreign(user) => AttachError::Foreign(user),
             Unfit::NotARing => AttachError::NotARing,
             Unfit::Cut(_) => AttachError::Cut,
-            Unfit::Version(version) => AttachError::Version(version),
+            Unfit::Version(version) => AttachError::Version(version, layout_version(N)),
             Unfit::Io(error) => match error.kind() {
                 ErrorKind::NotFound => AttachError::Missing,
                 ErrorKind::PermissionDenied => {

@@ -6,8 +6,8 @@ use crate::{Counter, Event, NameCounter, NameRecord, UnknownEvent};
 
 /// Words of an event: with its sequence word it fills one cache line.
 pub(crate) const EVENT_WORDS: usize = 7;
-/// Words of a record of names: with its sequence word it fills four cache lines.
-pub(crate) const NAME_WORDS: usize = 31;
+/// Words of a record of names: with its sequence word it fills eight cache lines.
+pub(crate) const NAME_WORDS: usize = 63;
 
 /// The magic number of a ring whose slots have so many words. A reader of events refuses a ring of names, and the other way
 /// round.
@@ -17,6 +17,12 @@ pub(crate) const fn magic(words: usize) -> u64 {
         NAME_WORDS => u64::from_ne_bytes(*b"ADDRNAME"),
         _ => 0,
     }
+}
+
+/// The version of the layout of a ring whose slots have so many words. A different one makes a new segment with a new generation.
+/// Version 1 of the ring of names, with slots of 256 bytes, was in no release.
+pub(crate) const fn layout_version(words: usize) -> u64 {
+    if words == NAME_WORDS { 2 } else { 1 }
 }
 
 /// What one slot of a ring holds, in `N` words.

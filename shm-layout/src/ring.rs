@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::*, fence};
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering::*, fence};
 
-/// One event of `N` words and the word that guards it: seven in the ring of events, so that a slot is one cache line, 31 in the
+/// One event of `N` words and the word that guards it: seven in the ring of events, so that a slot is one cache line, 63 in the
 /// ring of names. The loom model has two, the smallest event that can be torn.
 #[repr(C, align(64))]
 #[derive(Debug)]

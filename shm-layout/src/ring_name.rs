@@ -23,7 +23,7 @@ impl fmt::Display for InvalidRingName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "must be one name of 1 to {MAX_LENGTH} visible characters, not ending in {LOCK} or {UNFINISHED}, such as /addrwatch"
+            "must be one name of 1 to {MAX_LENGTH} visible characters, not ending in {LOCK}, {UNFINISHED} or {NAMES}, such as /addrwatch"
         )
     }
 }
@@ -38,7 +38,7 @@ impl FromStr for RingName {
         let name = text.strip_prefix('/').unwrap_or(text);
         let fine = !name.starts_with('.') // no `..`, nothing hidden
             && (1..=MAX_LENGTH).contains(&name.len())
-            && !name.ends_with(LOCK) && !name.ends_with(UNFINISHED)
+            && [LOCK, UNFINISHED, NAMES].iter().all(|suffix| !name.ends_with(suffix))
             && name.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
         if fine { Ok(RingName(format!("/{name}"))) } else { Err(InvalidRingName) }
     }
@@ -90,7 +90,7 @@ mod tests {
         let long = "x".repeat(241);
         for bad in [
             "", "/", "..", "/.", ".hidden", "a/b", "//a", "a b", "a\n", "a\x1b", "a.lock", "a.new",
-            &long,
+            "a.names", &long,
         ] {
             assert!(bad.parse::<RingName>().is_err(), "{bad:?}");
         }

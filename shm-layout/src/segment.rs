@@ -13,9 +13,9 @@ use rustix::{fs::OFlags, process::geteuid, thread::futex};
 
 use crate::{
     CreateError, RingName, UnixTime, WriterOptions,
-    header::{Header, LAYOUT_VERSION},
+    header::Header,
     map::{Map, Stream, Unfit, open, same_file},
-    record::{EVENT_WORDS, NAME_WORDS, magic},
+    record::{EVENT_WORDS, NAME_WORDS, layout_version, magic},
     ring::SlotRead,
     wait::ALL_READERS,
 };
@@ -24,10 +24,18 @@ use crate::{
 /// Root may delete segments of other users.
 pub fn remove(name: &RingName) -> Result<(), CreateError> {
     let events = remove_segment::<EVENT_WORDS>(name);
-    match remove_segment::<NAME_WORDS>(&name.names()) {
-        Err(CreateError::Missing) => events,
-        names => events.and(names),
+    if !matches!(events, Ok(()) | Err(CreateError::Missing)) {
+        return events;
     }
+    match remove_names(name) {
+        Err(CreateError::Missing) => events,
+        names => names,
+    }
+}
+
+/// Deletes the ring of names beside a ring, if it has no writer.
+pub fn remove_names(name: &RingName) -> Result<(), CreateError> {
+    remove_segment::<NAME_WORDS>(&name.names())
 }
 
 fn remove_segment<const N: usize>(name: &RingName) -> Result<(), CreateError> {
@@ -361,7 +369,7 @@ fn fill<const N: usize>(map: &Map<N>, old: &Old<N>, slots: u64) -> io::Result<()
             header.head.0.store(events.head(), Relaxed);
         }
     }
-    header.version.store(LAYOUT_VERSION, Release);
+    header.version.store(layout_version(N), Release);
     Ok(())
 }
 

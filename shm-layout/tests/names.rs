@@ -32,8 +32,10 @@ fn record(n: u64) -> NameRecord {
     (record.address, record.other) = (u128::from(n).into(), u128::from(n + 1).into());
     (record.relay, record.id) = (u128::from(n + 2).into(), n);
     (record.lifetime, record.preferred, record.number) = (n as u32, n as u32, n as u32);
+    (record.source, record.destination) = (u128::from(n + 3).into(), u128::from(n + 4).into());
+    (record.message, record.repeats, record.more_flags) = (n as u32, n as u32, n);
     let text = NameText::cut(&n.to_string().repeat(63));
-    NameRecord { name: text, detail: text, ..record }
+    NameRecord { name: text, detail: text, third: text, circuit: text, ..record }
 }
 
 fn publish(writer: &mut NamesWriter, count: u64) {
@@ -70,7 +72,7 @@ fn each_record_is_read_or_counted_lost() {
     assert_eq!(drain(&mut reader), ((0..5).collect(), 0));
     publish(&mut writer, 11);
     assert_eq!(drain(&mut reader), ((8..16).collect(), 3));
-    assert_eq!(fs::metadata(ring.path()).unwrap().len(), HEADER + 8 * 256);
+    assert_eq!(fs::metadata(ring.path()).unwrap().len(), HEADER + 8 * 512);
     let [counters] = &reader.counters()[..] else { panic!() };
     assert_eq!(counters.get(NameCounter::Published), 16);
     assert_eq!(counters.sum_of_outcomes::<NameCounter>(), 16);
@@ -136,6 +138,21 @@ fn a_truncated_file() {
     assert_eq!(drain(&mut reader), (vec![40], 0));
 }
 
+/// A ring of an earlier build, with smaller slots: it is refused by readers, and replaced by a new one.
+#[test]
+fn another_layout() {
+    let ring = Ring::new();
+    publish(&mut create(&ring, 8), 2);
+    let file = fs::File::options().write(true).open(ring.path()).unwrap();
+    file.write_all_at(&1_u64.to_ne_bytes(), 8).unwrap();
+    file.set_len(HEADER + 8 * 256).unwrap();
+    let refused = NamesReader::attach(&ring, Start::Now).unwrap_err();
+    assert!(matches!(refused, AttachError::Version(1, 2)), "{refused}");
+    publish(&mut create(&ring, 8), 1);
+    let mut reader = NamesReader::attach(&ring, Start::First).unwrap();
+    assert_eq!(drain(&mut reader), (vec![0], 0));
+}
+
 /// A text whose bytes are damaged is empty, and a kind that is not known is skipped.
 #[test]
 fn damaged_slots() {
@@ -144,7 +161,7 @@ fn damaged_slots() {
     publish(&mut writer, 2);
     let file = fs::File::options().write(true).open(ring.path()).unwrap();
     file.write_all_at(&[0xff; 64], HEADER + 8 + 96).unwrap();
-    file.write_all_at(&[200], HEADER + 256 + 8 + 56).unwrap();
+    file.write_all_at(&[200], HEADER + 512 + 8 + 56).unwrap();
     let mut reader = NamesReader::attach(&ring, Start::First).unwrap();
     let NextOf::Event(0, found) = reader.next() else { panic!() };
     assert_eq!((found.name.as_str(), found.detail), ("", record(0).detail));
@@ -164,4 +181,13 @@ fn removed_together() {
         assert!(!name.path().exists() && !fs::exists(format!("/dev/shm{name}.lock")).unwrap());
     }
     assert!(matches!(remove(&ring), Err(CreateError::Missing)));
+    // Without a ring of events, what is there is removed; with a collector, nothing is.
+    drop(create(&ring.names(), 8));
+    remove(&ring).unwrap();
+    let events = Writer::create(&options(&ring, 8)).unwrap();
+    drop(create(&ring.names(), 8));
+    assert!(matches!(remove(&ring), Err(CreateError::Busy(_))));
+    assert!(ring.names().path().exists());
+    drop(events);
+    remove(&ring).unwrap();
 }

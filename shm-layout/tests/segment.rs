@@ -550,7 +550,7 @@ fn another_layout_is_refused_by_readers_and_replaced_by_the_writer() {
     let file = fs::OpenOptions::new().write(true).open(ring.path()).unwrap();
     file.write_all_at(&99_u64.to_ne_bytes(), 8).unwrap();
     let refused = Reader::attach(&ring, Start::Oldest).unwrap_err();
-    assert!(matches!(refused, AttachError::Version(99)));
+    assert!(matches!(refused, AttachError::Version(99, 1)));
     assert!(refused.to_string().contains("layout version 99"));
     drop(create(&ring, 8));
     let new = Reader::attach(&ring, Start::Oldest).unwrap();

@@ -197,6 +197,54 @@ fn families_and_addresses() {
     }
 }
 
+/// A collector without the option removes the ring of an earlier one: names are personal data, and are not shown as if they were live.
+#[test]
+fn switched_off() {
+    let mac = station(1);
+    let router = Neighbor::advertise_router(mac, "fe80::1".parse().unwrap()).frame(mac);
+    let (ring, capture) = (Ring::new(), ethernet_pcap(&[router]));
+    let file = format!("/dev/shm{}.names", ring.name());
+    let stats = || run(program("collector", &["--stats", "--ring", ring.name()])).ok().stdout;
+    collect(&ring, &capture, &["-q", "--names"]).ok();
+    assert!(Path::new(&file).exists() && stats().contains("names on "), "{}", stats());
+    collect(&ring, &capture, &["-q"]).ok();
+    assert!(!Path::new(&file).exists() && !stats().contains("names on "), "{}", stats());
+    assert_eq!(
+        fs::read_dir("/dev/shm")
+            .unwrap()
+            .filter(|entry| {
+                entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(&file[9..])
+            })
+            .count(),
+        0,
+        "its lock is removed, too"
+    );
+}
+
+/// What is malformed hides no router: hosts leave out the option, and use the rest. What they may accept, and is refused, is there.
+#[test]
+fn a_malformed_router() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let (collector, printer) = start(&lan, &ring, &["--names"]);
+    let begin = "Ether(src='02:00:00:00:00:07',dst='33:33:00:00:00:01')/IPv6(src='fe80::7',dst='ff02::1',hlim=255)";
+    let message =
+        "ICMPv6ND_RA(routerlifetime=1800)/ICMPv6NDOptRDNSS(dns=['2001:db8::66'],lifetime=600)";
+    lan.there.scapy(
+        "veth1",
+        &format!(
+            "send({begin}/{message}/Raw(bytes.fromhex('26020007')+bytes(12)))\n\
+             send({begin}/IPv6ExtHdrDestOpt()/{message})"
+        ),
+    );
+    let router = printer.stdout.wait_for("fe80::7 RA lifetime=1800");
+    assert!(router.ends_with(" bad_option=yes"), "{router}");
+    printer.stdout.wait_for("2001:db8::66 RA_DNS router=fe80::7 lifetime=600");
+    printer.stdout.wait_for("fe80::7 REFUSED reason=hidden detail=\"RA\"");
+    printer.stop().ok();
+    collector.stop().ok();
+}
+
 /// Without the option there is no ring of names, and a message is counted as before.
 #[test]
 fn off_by_default() {

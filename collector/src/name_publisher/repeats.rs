@@ -1,90 +1,155 @@
 //! Drops what was already published within the last minute: an advertisement comes every few seconds, and a host that probes
 //! repeats its name. The table has a fixed size, whatever arrives.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use shm_layout::{NameKind, NameRecord, UnixTime};
+use shm_layout::{NameRecord, Record, UnixTime};
 
-/// Seconds within which the same claim is not published again.
+/// Seconds within which the same message is not published again, or half of its shortest lifetime.
 const INTERVAL: i64 = 60;
-/// Claims that are remembered; later ones take the places of earlier ones, which are then published too often.
+/// Messages that are remembered; later ones take the places of earlier ones, which are then published too often.
 const PLACES: usize = 16_384;
 
-/// The claims of the last minute.
+/// The messages of the last minute.
 pub struct Repeats {
-    /// Keyed at random: a sender cannot choose a claim that takes the place of another one's.
+    /// Keyed at random: a sender cannot choose a message that takes the place of another one's.
     hasher: RandomState,
-    /// Hash and time.
-    places: Box<[(u64, i64)]>,
+    places: Box<[Place]>,
+}
+
+/// What is remembered of a message.
+#[derive(Clone, Copy)]
+struct Place {
+    hash: u64,
+    /// When it was published.
+    published: i64,
+    /// How often, and when last, it was dropped since then.
+    repeats: u32,
+    repeated: UnixTime,
+}
+
+/// An earlier message that was the same, if there is one.
+pub struct Earlier<'a> {
+    place: &'a mut Place,
+    hash: u64,
+    now: UnixTime,
+    interval: i64,
 }
 
 impl Repeats {
     pub fn new() -> Repeats {
-        Repeats { hasher: RandomState::new(), places: vec![(0, i64::MIN); PLACES].into() }
+        let repeated = UnixTime::from_nanos(0);
+        let none = Place { hash: 0, published: i64::MIN, repeats: 0, repeated };
+        Repeats { hasher: RandomState::new(), places: vec![none; PLACES].into() }
     }
 
-    /// Whether the same claim was published within the last minute; otherwise it is now. Lifetimes that only count down are the
-    /// same claim, one of 0 is another.
-    pub fn is_repeated(&mut self, record: &NameRecord) -> bool {
-        let mut claim = NameRecord { time: UnixTime::from_nanos(0), ..*record };
-        claim.lifetime = u32::from(record.lifetime == 0);
-        if record.kind != NameKind::Router {
-            claim.preferred = 0;
+    /// The earlier one. A lifetime is part of it as it was sent: one that falls to a second is as new as one of 0. A router that
+    /// counts its lifetimes down is published each time.
+    pub fn find(&mut self, records: &[NameRecord], now: UnixTime) -> Earlier<'_> {
+        let mut state = self.hasher.build_hasher();
+        for record in records {
+            let mut claim = NameRecord { time: UnixTime::from_nanos(0), ..*record };
+            if record.kind.has_transaction() {
+                claim.number = 0;
+            }
+            claim.pack().hash(&mut state); // in one piece, which is faster than field by field
         }
-        if record.kind.is_dhcp() || record.kind == NameKind::AddrReg {
-            claim.number = 0; // the transaction
-        }
-        let hash = self.hasher.hash_one(claim);
-        let now = record.time.seconds();
+        let hash = state.finish();
+        let lifetimes =
+            records.iter().filter(|record| record.has_lifetime() && record.lifetime > 0);
+        let shortest = lifetimes.map(|record| i64::from(record.lifetime) / 2).min();
+        let interval = shortest.unwrap_or(INTERVAL).clamp(1, INTERVAL);
         let place = &mut self.places[hash as usize % PLACES];
-        let is_recent = (0..INTERVAL).contains(&now.saturating_sub(place.1));
-        if place.0 == hash && is_recent {
-            return true;
+        Earlier { place, hash, now, interval }
+    }
+}
+
+impl Earlier<'_> {
+    /// Whether the same message was published within the interval; then this one is counted.
+    pub fn is_repeated(&mut self) -> bool {
+        let Earlier { place, hash, now, interval } = self;
+        let age = now.seconds().saturating_sub(place.published);
+        let is_repeated = place.hash == *hash && (0..*interval).contains(&age);
+        if is_repeated {
+            (place.repeats, place.repeated) = (place.repeats.saturating_add(1), *now);
         }
-        *place = (hash, now);
-        false
+        is_repeated
+    }
+
+    /// The message is published. Returns how often, and when last, the earlier one was repeated.
+    pub fn replace(self) -> (u32, UnixTime) {
+        let Earlier { place, hash, now, .. } = self;
+        let repeated = UnixTime::from_nanos(0);
+        let new = Place { hash, published: now.seconds(), repeats: 0, repeated };
+        let old = std::mem::replace(place, new);
+        if old.hash == hash { (old.repeats, old.repeated) } else { (0, repeated) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shm_layout::NameText;
+    use shm_layout::{NameKind, NameText};
 
     fn record(seconds: i64) -> NameRecord {
         let time = UnixTime::new(seconds, 0);
         NameRecord::new(NameKind::Router, time, "eth0".parse().unwrap())
     }
 
+    /// None if it is repeated; otherwise the number of repetitions before it.
+    fn published(repeats: &mut Repeats, records: &[NameRecord]) -> Option<u32> {
+        let mut earlier = repeats.find(records, records[0].time);
+        (!earlier.is_repeated()).then(|| earlier.replace().0)
+    }
+
     #[test]
     fn once_a_minute() {
         let mut repeats = Repeats::new();
-        let mut published = Vec::new();
-        for seconds in 0..200 {
-            if !repeats.is_repeated(&NameRecord { lifetime: 1800, ..record(seconds) }) {
-                published.push(seconds);
-            }
-        }
-        assert_eq!(published, [0, 60, 120, 180]);
+        let times = (0..200).filter_map(|seconds| {
+            let number =
+                published(&mut repeats, &[NameRecord { lifetime: 1800, ..record(seconds) }])?;
+            Some((seconds, number))
+        });
+        assert_eq!(times.collect::<Vec<_>>(), [(0, 0), (60, 59), (120, 59), (180, 59)]);
+    }
+
+    /// A short lifetime is renewed in the ring before it ends.
+    #[test]
+    fn short_lifetimes() {
+        let mut repeats = Repeats::new();
+        let times = (0..60).filter(|seconds| {
+            let record = NameRecord { lifetime: 30, ..record(*seconds) };
+            published(&mut repeats, &[record]).is_some()
+        });
+        assert_eq!(times.collect::<Vec<_>>(), [0, 15, 30, 45]);
     }
 
     #[test]
     fn a_change_is_published_at_once() {
         let mut repeats = Repeats::new();
-        let first = NameRecord { lifetime: 1800, ..record(0) };
-        assert!(!repeats.is_repeated(&first));
-        assert!(repeats.is_repeated(&NameRecord { lifetime: 1799, ..record(1) }));
+        let first = NameRecord { lifetime: 1800, preferred: 1800, ..record(0) };
+        assert!(published(&mut repeats, &[first]).is_some());
+        assert!(
+            published(&mut repeats, &[NameRecord { time: UnixTime::new(1, 0), ..first }]).is_none()
+        );
+        let own = NameRecord { time: UnixTime::new(1, 0), ..first };
         for other in [
-            NameRecord { lifetime: 0, ..record(1) },
-            NameRecord { name: NameText::cut("x"), ..first },
-            NameRecord { flags: 0x40, ..first },
-            NameRecord { number: 1400, ..first },
-            NameRecord { preferred: 30_000, ..first },
-            NameRecord { interface: "eth1".parse().unwrap(), ..first },
+            NameRecord { lifetime: 0, ..own },
+            NameRecord { lifetime: 1, ..own },
+            NameRecord { preferred: 0, ..own },
+            NameRecord { kind: NameKind::RouterPrefix, ..own },
+            NameRecord { kind: NameKind::RouterPrefix, preferred: 0, ..own },
+            NameRecord { name: NameText::cut("x"), ..own },
+            NameRecord { flags: 0x40, ..own },
+            NameRecord { number: 1400, ..own },
+            NameRecord { interface: "eth1".parse().unwrap(), ..own },
         ] {
-            assert!(!repeats.is_repeated(&other));
-            assert!(repeats.is_repeated(&other));
+            assert!(published(&mut repeats, &[other]).is_some());
+            assert!(published(&mut repeats, &[other]).is_none());
         }
+        // What is missing in the next message is a change, too.
+        assert!(published(&mut repeats, &[own, own]).is_some());
+        assert!(published(&mut repeats, &[own]).is_none());
     }
 
     /// Of DHCP, the number is the transaction.
@@ -92,16 +157,16 @@ mod tests {
     fn another_transaction_is_the_same_claim() {
         let mut repeats = Repeats::new();
         let ack = NameRecord { kind: NameKind::DhcpAck, lifetime: 3600, ..record(0) };
-        assert!(!repeats.is_repeated(&ack));
-        assert!(repeats.is_repeated(&NameRecord { number: 7, ..ack }));
+        assert!(published(&mut repeats, &[ack]).is_some());
+        assert!(published(&mut repeats, &[NameRecord { number: 7, ..ack }]).is_none());
     }
 
     /// A clock that is set back makes a claim new.
     #[test]
     fn a_clock_that_was_set_back() {
         let mut repeats = Repeats::new();
-        assert!(!repeats.is_repeated(&record(1000)));
-        assert!(!repeats.is_repeated(&record(10)));
-        assert!(repeats.is_repeated(&record(11)));
+        assert!(published(&mut repeats, &[record(1000)]).is_some());
+        assert!(published(&mut repeats, &[record(10)]).is_some());
+        assert!(published(&mut repeats, &[record(11)]).is_none());
     }
 }

@@ -1,14 +1,11 @@
 //! LLDP (IEEE 802.1AB): a switch announces itself and the port, phones and access points do, too.
 
-use std::{
-    fmt::Write,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use shm_layout::{MacAddr, NameCounter, NameKind, NameText};
+use shm_layout::{MacAddr, NameCounter, NameKind, NameMarks, NameText};
 
 use super::{
-    Claims, is_device,
+    Claims, field, hex, is_device,
     message::{Message, is_host},
     take,
 };
@@ -40,11 +37,15 @@ pub fn read(message: &Message, bytes: &[u8], claims: &mut Claims) -> Result<(), 
             END => break,
             CHASSIS => chassis = value,
             PORT => port = value,
-            LIFETIME => record.lifetime = u16::from_be_bytes(take(value, 0)?).into(),
+            LIFETIME => record.lifetime = u16::from_be_bytes(take(value, 0)?).into(), // 0: it goes away
             PORT_DESCRIPTION => description = value,
             SYSTEM_NAME => name = value,
-            CAPABILITIES => record.number = u32::from_be_bytes(take(value, 0)?),
-            ADDRESS if record.address.is_unspecified() => record.address = address(value)?,
+            CAPABILITIES => {
+                record.number = claims.option(field(value, 0)).map_or(0, u32::from_be_bytes);
+            }
+            ADDRESS if record.address.is_unspecified() => {
+                record.address = claims.option(address(value)).unwrap_or(record.address);
+            }
             _ => {}
         }
         rest = after;
@@ -55,14 +56,17 @@ pub fn read(message: &Message, bytes: &[u8], claims: &mut Claims) -> Result<(), 
         && let Ok(mac) = chassis.try_into()
         && is_device(MacAddr::new(mac))
     {
-        record.mac = MacAddr::new(mac);
+        record.target = MacAddr::new(mac);
+        record.mac = record.target;
+        record.marks.set_if(record.mac != record.sender, NameMarks::MAC_OF_OPTION);
     }
-    record.name = match name.is_empty() {
-        false => claims.text(name),
-        true => identifier(chassis, chassis_kind == 4, claims),
-    };
+    record.third = identifier(chassis, chassis_kind == 4, claims);
+    match name.is_empty() {
+        false => claims.name(&mut record, name),
+        true => record.name = record.third,
+    }
     let port = identifier(port, port_kind == 3, claims);
-    let description = claims.text(description);
+    let (description, _) = claims.text(description);
     record.detail = match (description.is_empty(), description == port) {
         (true, _) | (_, true) => port,
         _ => NameText::cut(&format!("{port} ({description})")),
@@ -76,27 +80,21 @@ fn identifier(value: &[u8], is_mac: bool, claims: &mut Claims) -> NameText {
     match <[u8; 6]>::try_from(value) {
         Ok(mac) if is_mac => NameText::cut(&MacAddr::new(mac).to_string()),
         // A network address, or what only the maker knows.
-        _ if str::from_utf8(value).is_err() || value.contains(&0) => {
-            let mut text = String::new();
-            value.iter().take(31).for_each(|byte| {
-                let _ = write!(text, "{byte:02x}");
-            });
-            NameText::cut(&text)
-        }
-        _ => claims.text(value),
+        _ if str::from_utf8(value).is_err() || value.contains(&0) => hex("", value),
+        _ => claims.text(value).0,
     }
 }
 
 /// A management address (IEEE 802.1AB, 8.5.9); none if it is of another family, or no host's.
-fn address(value: &[u8]) -> Result<Ipv6Addr, NameCounter> {
-    let [length, rest @ ..] = value else { return Err(NameCounter::OptionLength) };
-    let address = rest.get(..usize::from(*length)).ok_or(NameCounter::OptionLength)?;
+fn address(value: &[u8]) -> Option<Ipv6Addr> {
+    let (length, rest) = value.split_first()?;
+    let address = rest.get(..usize::from(*length))?;
     let ip = match address {
         [1, v4 @ ..] => <[u8; 4]>::try_from(v4).ok().map(|v4| IpAddr::V4(Ipv4Addr::from(v4))),
         [2, v6 @ ..] => <[u8; 16]>::try_from(v6).ok().map(|v6| IpAddr::V6(Ipv6Addr::from(v6))),
         _ => None,
     };
-    Ok(match ip.filter(|ip| is_host(*ip)) {
+    Some(match ip.filter(|ip| is_host(*ip)) {
         Some(IpAddr::V4(v4)) => v4.to_ipv6_mapped(),
         Some(IpAddr::V6(v6)) => v6,
         None => Ipv6Addr::UNSPECIFIED,

@@ -3,10 +3,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use shm_layout::{NameCounter, NameKind, NameText};
+use shm_layout::{NameCounter, NameKind, NameMarks};
 
 use super::{
-    Claims,
+    Claims, labels,
     message::{MDNS, Message},
     take,
 };
@@ -16,11 +16,15 @@ const A: u16 = 1;
 const PTR: u16 = 12;
 const TXT: u16 = 16;
 const AAAA: u16 = 28;
+const SRV: u16 = 33;
 const INTERNET: u16 = 1;
 /// Most records that are read of one message.
 const RECORDS: usize = 256;
-/// Longest name, and most pointers in it: each has to lead to an earlier place.
-const NAME: usize = 255;
+/// Most services of the own host that are remembered of one message, and most models and sleep proxies.
+const SERVICES: usize = 8;
+/// The groups (RFC 6762, 3).
+const GROUPS: [Ipv6Addr; 2] =
+    [Ipv4Addr::new(224, 0, 0, 251).to_ipv6_mapped(), Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb)];
 
 /// One record.
 struct Answer<'a> {
@@ -49,56 +53,81 @@ pub fn read(
     if port != MDNS {
         return Err(NameCounter::MdnsSource);
     }
+    // A router forwards neither of the groups, and lowers the hop limit (RFC 6762, 11).
+    if !GROUPS.contains(&message.packet.destination) && message.packet.hop_limit != 255 {
+        return Err(NameCounter::MdnsLink);
+    }
     let mut at = 12;
     for _ in 0..questions {
         at = after_name(bytes, at)? + 4;
     }
-    let first = at;
-    // Where the host's own name is, with its lifetime; whether other addresses are there.
-    let (mut own, mut others) = (None, false);
+    let mut answers = Vec::new();
     for _ in 0..number.min(RECORDS) {
         let answer;
         (answer, at) = record(bytes, at)?;
-        if let Some(address) = answer.address() {
-            match address == message.source {
-                true if answer.lifetime > 0 => own = own.or(Some((answer.name, answer.lifetime))),
-                true => {} // says goodbye
-                false => others = true,
-            }
+        answers.push(answer);
+    }
+    claims.left_out.more += (number - answers.len()) as u64;
+    let name_at = |at| labels(bytes, at).map(|(name, _)| name).ok_or(NameCounter::MdnsForm);
+    let is_own = |answer: &&Answer| answer.address() == Some(message.packet.source);
+    let own = answers.iter().find(|answer| is_own(answer) && answer.lifetime > 0);
+    // With a lifetime of 0, it takes its leave (RFC 6762, 10.1).
+    let Some(own) = own.or(answers.iter().find(is_own)) else {
+        let has_others = answers.iter().any(|answer| answer.address().is_some());
+        return if has_others { Err(NameCounter::MdnsOther) } else { Ok(()) };
+    };
+    let host = name_at(own.name)?;
+    let mut record = message.record(NameKind::MdnsHost);
+    (record.address, record.lifetime) = (message.packet.source, own.lifetime);
+    let is_local = ends_in(&host, b".local");
+    let name = if is_local { &host[..host.len() - b".local".len()] } else { &host[..] };
+    record.marks.set_if(is_local, NameMarks::LOCAL);
+    claims.name(&mut record, name);
+    claims.add(record);
+    // Its own services: those whose host is this one (RFC 2782). A reflector repeats those of others beside its own address.
+    let mut services = vec![name.to_vec()];
+    for answer in answers.iter().filter(|answer| answer.kind == SRV) {
+        if services.len() < SERVICES && name_at(answer.at + 6)?.eq_ignore_ascii_case(&host) {
+            services.push(instance(&name_at(answer.name)?).to_vec());
         }
     }
-    let Some((name, lifetime)) = own else {
-        return if others { Err(NameCounter::MdnsOther) } else { Ok(()) };
-    };
-    let mut host = message.record(NameKind::MdnsHost);
-    (host.address, host.lifetime) = (message.source, lifetime);
-    host.name = text_of(bytes, name, claims)?;
-    claims.add(host);
-    at = first;
-    for _ in 0..number.min(RECORDS) {
-        let answer;
-        (answer, at) = record(bytes, at)?;
-        let name = labels(bytes, answer.name)?;
-        match answer.kind {
-            TXT if ends_in(&name, b"._device-info._tcp.local") => {
+    let is_own = |name: &[u8]| services.iter().any(|own| own.eq_ignore_ascii_case(instance(name)));
+    for answer in &answers {
+        let (kind, text) = match answer.kind {
+            TXT => {
+                let name = name_at(answer.name)?;
                 let model = strings(answer.data).find_map(|text| text.strip_prefix(b"model="));
-                if let Some(model) = model {
-                    host.kind = NameKind::MdnsModel;
-                    host.detail = claims.text(model);
-                    claims.add(host);
+                let Some(model) = model else { continue };
+                if !ends_in(&name, b"._device-info._tcp.local") || !is_own(&name) {
+                    continue;
                 }
+                (NameKind::MdnsModel, model.to_vec())
             }
-            PTR if name.eq_ignore_ascii_case(b"_sleep-proxy._udp.local") => {
-                let instance = labels(bytes, answer.at)?;
-                let end = instance.len().saturating_sub(name.len() + 1);
-                host.kind = NameKind::MdnsSleepProxy;
-                host.detail = claims.text(&instance[..end]);
-                claims.add(host);
+            PTR if name_at(answer.name)?.eq_ignore_ascii_case(b"_sleep-proxy._udp.local") => {
+                let service = name_at(answer.at)?;
+                if !is_own(&service) {
+                    continue;
+                }
+                (NameKind::MdnsSleepProxy, instance(&service).to_vec())
             }
-            _ => {}
-        }
+            _ => continue,
+        };
+        let mut record = shm_layout::NameRecord { kind, lifetime: answer.lifetime, ..record };
+        claims.detail(&mut record, &text);
+        claims.add_of(SERVICES, record);
     }
     Ok(())
+}
+
+/// The instance of a service's name: `My printer` of `My printer._ipp._tcp.local` (RFC 6763, 4.1). It may have dots.
+fn instance(name: &[u8]) -> &[u8] {
+    let mut parts = name.rsplitn(4, |byte| *byte == b'.');
+    let is_service = [b"local".as_slice(), b"_tcp", b"_udp"];
+    let [domain, protocol, service] = [parts.next(), parts.next(), parts.next()];
+    let has_form = domain.is_some_and(|domain| domain.eq_ignore_ascii_case(is_service[0]))
+        && protocol.is_some_and(|protocol| is_service[1..].contains(&protocol))
+        && service.is_some_and(|service| service.starts_with(b"_"));
+    if has_form { parts.next().unwrap_or_default() } else { name }
 }
 
 impl Answer<'_> {
@@ -137,48 +166,6 @@ fn after_name(bytes: &[u8], mut at: usize) -> Result<usize, NameCounter> {
             _ => return Err(NameCounter::MdnsForm),
         }
     }
-}
-
-/// A name's labels with dots between them; pointers are followed (RFC 1035, 4.1.4).
-fn labels(bytes: &[u8], mut at: usize) -> Result<Vec<u8>, NameCounter> {
-    let mut name = Vec::new();
-    let mut end = at + 1; // pointers lead in front of this
-    loop {
-        match *bytes.get(at).ok_or(NameCounter::Truncated)? {
-            0 => return Ok(name),
-            length @ 1..=63 => {
-                let label = bytes.get(at + 1..at + 1 + usize::from(length));
-                let label = label.ok_or(NameCounter::Truncated)?;
-                if name.len() + label.len() + 1 > NAME {
-                    return Err(NameCounter::MdnsForm);
-                }
-                if !name.is_empty() {
-                    name.push(b'.');
-                }
-                name.extend(label);
-                at += 1 + label.len();
-            }
-            high @ 192.. => {
-                let low = *bytes.get(at + 1).ok_or(NameCounter::Truncated)?;
-                let to = usize::from(high & 0x3f) << 8 | usize::from(low);
-                if to + 1 >= end {
-                    return Err(NameCounter::MdnsForm);
-                }
-                (at, end) = (to, to + 1);
-            }
-            _ => return Err(NameCounter::MdnsForm),
-        }
-    }
-}
-
-/// A host's name without the domain that all have.
-fn text_of(bytes: &[u8], at: usize, claims: &mut Claims) -> Result<NameText, NameCounter> {
-    let name = labels(bytes, at)?;
-    let own = match ends_in(&name, b".local") {
-        true => &name[..name.len() - b".local".len()],
-        false => &name[..],
-    };
-    Ok(claims.text(own))
 }
 
 fn ends_in(name: &[u8], end: &[u8]) -> bool {

@@ -5,7 +5,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use shm_layout::{InterfaceName, MacAddr, NameCounter, NameKind, NameRecord, UnixTime, VlanId};
+use shm_layout::{
+    InterfaceName, MacAddr, NameCounter, NameKind, NameRecord, NameText, UnixTime, VlanId,
+};
 
 use crate::{
     layer::{ARP, IPV4, IPV6, Layer},
@@ -20,6 +22,8 @@ pub const DHCP_SERVER: u16 = 67;
 pub const DHCP_CLIENT: u16 = 68;
 pub const DHCPV6_SERVER: u16 = 547;
 pub const MDNS: u16 = 5353;
+/// Operation of a DHCP server's answer.
+pub const BOOT_REPLY: u8 = 2;
 /// ICMPv6 types.
 pub const MLD_QUERY: u8 = 130;
 pub const MLD_REPORT: u8 = 131;
@@ -42,16 +46,29 @@ pub struct Message<'a> {
     pub interface: InterfaceName,
     /// The frame's source MAC.
     pub sender: MacAddr,
+    /// The MAC that the frame was sent to; zero if the capture does not have it.
+    pub receiver: MacAddr,
     /// The innermost VLAN.
     pub vlan: VlanId,
     /// The outermost VLAN, where there are several.
     pub outer_vlan: VlanId,
-    /// The packet's source, IPv4 as v4-mapped; `::` for LLDP.
-    pub source: Ipv6Addr,
-    /// The IPv6 hop limit.
-    pub hop_limit: u8,
-    /// What it contains.
+    /// What the IP header has.
+    pub packet: Packet,
+    /// What it contains; not checked if it is refused.
     pub body: Body<'a>,
+    /// What is wrong with the headers.
+    pub refused: Option<NameCounter>,
+}
+
+/// What the IP header has, IPv4 as v4-mapped; all zero for LLDP.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    /// The packet's source.
+    pub source: Ipv6Addr,
+    /// The packet's destination.
+    pub destination: Ipv6Addr,
+    /// The hop limit, or time to live.
+    pub hop_limit: u8,
 }
 
 /// A message of one protocol.
@@ -72,9 +89,34 @@ pub enum Body<'a> {
 impl Message<'_> {
     /// A record of this message, about the sender.
     pub fn record(&self, kind: NameKind) -> NameRecord {
-        let &Message { time, interface, sender, vlan, outer_vlan, .. } = self;
+        let &Message { time, interface, sender, receiver, vlan, outer_vlan, .. } = self;
+        let Packet { source, destination, hop_limit: ttl } = self.packet;
         let record = NameRecord::new(kind, time, interface);
-        NameRecord { mac: sender, sender, vlan, outer_vlan, ..record }
+        NameRecord {
+            mac: sender,
+            sender,
+            receiver,
+            vlan,
+            outer_vlan,
+            source,
+            destination,
+            ttl,
+            ..record
+        }
+    }
+
+    /// The record of a message that is refused, if hosts may accept it, and it is of a router or DHCP server: what is malformed must
+    /// not be what hides it.
+    pub fn refusal(&self, reason: NameCounter) -> Option<NameRecord> {
+        let (number, what) = match self.body {
+            Body::Icmp([ROUTER_ADVERTISEMENT, ..]) => (ROUTER_ADVERTISEMENT, "RA"),
+            Body::Icmp([REDIRECT, ..]) => (REDIRECT, "REDIRECT"),
+            Body::Dhcp(_, [BOOT_REPLY, ..]) => (BOOT_REPLY, "DHCP"),
+            _ => return None,
+        };
+        let record = self.record(NameKind::Refused);
+        let (address, number, detail) = (record.source, number.into(), NameText::cut(what));
+        Some(NameRecord { address, number, detail, reason: Some(reason), ..record })
     }
 }
 
@@ -83,55 +125,50 @@ pub fn find<'a>(
     link: LinkType,
     frame: &Frame<'a>,
     interface: InterfaceName,
-) -> Option<Result<Message<'a>, NameCounter>> {
+) -> Option<Message<'a>> {
     let payload = link.payload(frame).ok()?;
     if payload.protocol == ARP {
         return None;
     }
     let mut layer = Layer::outermost(link, payload, frame.is_cut());
-    let found = loop {
+    let Found { packet, body, refused } = loop {
         match layer.protocol {
             IPV4 => break ipv4(layer.bytes)?,
             IPV6 => break ipv6(layer.bytes)?,
-            LLDP => break Ok(Found::of(Body::Lldp(layer.bytes))),
+            LLDP => break lldp(layer.bytes),
             ARP => return None,
             protocol if tunnel::FRAMES.contains(&protocol) => return None,
             _ => layer.descend().ok()?,
         }
     };
-    let Layer { source: sender, vlans, cut, snap, .. } = layer;
-    Some(found.and_then(|found| {
-        let Found { source, hop_limit, body } = found;
-        if cut {
-            return Err(NameCounter::Truncated);
-        }
-        // Hosts accept it there, other than switches with an RA guard.
-        if snap && matches!(body, Body::Icmp(_)) {
-            return Err(NameCounter::Hidden);
-        }
-        let (time, vlan, outer_vlan) = (frame.time, vlans.inner(), vlans.outer());
-        Ok(Message { time, interface, sender, vlan, outer_vlan, source, hop_limit, body })
-    }))
+    let Layer { source: sender, destination: receiver, vlans, cut, snap, .. } = layer;
+    // Hosts accept it there, other than switches with an RA guard.
+    let is_hidden = snap && matches!(body, Body::Icmp(_));
+    let refused = match cut {
+        true => Some(NameCounter::Truncated),
+        false => refused.or(is_hidden.then_some(NameCounter::Hidden)),
+    };
+    let (time, vlan, outer_vlan) = (frame.time, vlans.inner(), vlans.outer());
+    Some(Message { time, interface, sender, receiver, vlan, outer_vlan, packet, body, refused })
 }
 
+/// A message, and what is wrong with the headers around it.
 struct Found<'a> {
-    source: Ipv6Addr,
-    hop_limit: u8,
+    packet: Packet,
     body: Body<'a>,
+    refused: Option<NameCounter>,
 }
 
-impl<'a> Found<'a> {
-    fn of(body: Body<'a>) -> Self {
-        Found { source: Ipv6Addr::UNSPECIFIED, hop_limit: 0, body }
-    }
+fn lldp(bytes: &[u8]) -> Found<'_> {
+    let none = Ipv6Addr::UNSPECIFIED;
+    let packet = Packet { source: none, destination: none, hop_limit: 0 };
+    Found { packet, body: Body::Lldp(bytes), refused: None }
 }
-
-type Search<'a> = Option<Result<Found<'a>, NameCounter>>;
 
 /// RFC 791.
-fn ipv4(bytes: &[u8]) -> Search<'_> {
+fn ipv4(bytes: &[u8]) -> Option<Found<'_>> {
     let (header, _) = bytes.split_first_chunk::<20>()?;
-    let [first, _, l0, l1, _, _, f0, f1, _, protocol, _, _, addresses @ ..] = *header;
+    let [first, _, l0, l1, _, _, f0, f1, hop_limit, protocol, _, _, addresses @ ..] = *header;
     let length = usize::from(first & 0xf) * 4;
     if first >> 4 != 4 || length < 20 || protocol != UDP {
         return None;
@@ -145,27 +182,27 @@ fn ipv4(bytes: &[u8]) -> Search<'_> {
     if !matches!(ports[1], DHCP_SERVER | DHCP_CLIENT | MDNS) {
         return None;
     }
-    if fragment & 0x2000 != 0 {
-        return Some(Err(NameCounter::Fragmented));
-    }
-    if folded(sum(header)) != 0xffff {
-        return Some(Err(NameCounter::Checksum));
-    }
     let total = usize::from(u16::from_be_bytes([l0, l1]));
-    let Some(packet) = bytes.get(length..total) else { return Some(Err(NameCounter::Truncated)) };
-    let [a, b, c, d, ..] = addresses;
-    let source = Ipv4Addr::new(a, b, c, d).to_ipv6_mapped();
-    Some(udp(packet, sum(&addresses), true).map(|bytes| {
-        let body = match ports {
-            [from, MDNS] => Body::Mdns(from, bytes),
-            [_, to] => Body::Dhcp(to, bytes),
-        };
-        Found { source, hop_limit: 0, body }
-    }))
+    let payload = match bytes.get(length..total) {
+        _ if fragment & 0x2000 != 0 => Err(NameCounter::Fragmented),
+        _ if folded(sum(header)) != 0xffff => Err(NameCounter::Checksum),
+        None => Err(NameCounter::Truncated),
+        Some(packet) => udp(packet, sum(&addresses), true),
+    };
+    let [a, b, c, d, e, f, g, h] = addresses;
+    let [source, destination] =
+        [[a, b, c, d], [e, f, g, h]].map(|ip| Ipv4Addr::from(ip).to_ipv6_mapped());
+    let packet = Packet { source, destination, hop_limit };
+    let bytes = payload.unwrap_or(after.get(8..).unwrap_or_default());
+    let body = match ports {
+        [from, MDNS] => Body::Mdns(from, bytes),
+        [_, to] => Body::Dhcp(to, bytes),
+    };
+    Some(Found { packet, body, refused: payload.err() })
 }
 
 /// RFC 8200. Behind an extension header, and in the first fragment, a message is found to be counted.
-fn ipv6(bytes: &[u8]) -> Search<'_> {
+fn ipv6(bytes: &[u8]) -> Option<Found<'_>> {
     let (header, after) = bytes.split_first_chunk::<40>()?;
     let [first, _, _, _, l0, l1, mut next, hop_limit, addresses @ ..] = *header;
     if first >> 4 != 6 {
@@ -189,7 +226,6 @@ fn ipv6(bytes: &[u8]) -> Search<'_> {
         extended = true;
         (next, rest) = (following, rest.get(size..)?);
     }
-    let source = Ipv6Addr::from(*addresses.first_chunk::<16>()?);
     let is_mld = |kind| matches!(kind, MLD_QUERY | MLD_REPORT | MLD_DONE | MLD2_REPORT);
     let is_router = |kind| matches!(kind, ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT | REDIRECT);
     let hidden = match (next, rest) {
@@ -198,27 +234,28 @@ fn ipv6(bytes: &[u8]) -> Search<'_> {
         (UDP, _) if matches!(ports(rest)?[1], DHCPV6_SERVER | MDNS) => extended,
         _ => return None,
     };
-    if fragmented {
-        return Some(Err(NameCounter::Fragmented));
-    }
-    if hidden {
-        return Some(Err(NameCounter::Hidden));
-    }
-    if short {
-        return Some(Err(NameCounter::Truncated));
-    }
     let pseudo = sum(&addresses);
-    let body = match next {
-        UDP => udp(rest, pseudo, false).map(|bytes| match ports(rest) {
-            Some([from, MDNS]) => Body::Mdns(from, bytes),
-            _ => Body::Dhcpv6(bytes),
-        }),
-        _ => match folded(pseudo + u64::from(ICMPV6) + rest.len() as u64 + sum(rest)) {
-            0xffff => Ok(Body::Icmp(rest)),
+    let is_udp = next == UDP;
+    let payload = match is_udp {
+        _ if fragmented => Err(NameCounter::Fragmented),
+        _ if hidden => Err(NameCounter::Hidden),
+        _ if short => Err(NameCounter::Truncated),
+        true => udp(rest, pseudo, false),
+        false => match folded(pseudo + u64::from(ICMPV6) + rest.len() as u64 + sum(rest)) {
+            0xffff => Ok(rest),
             _ => Err(NameCounter::Checksum),
         },
     };
-    Some(body.map(|body| Found { source, hop_limit, body }))
+    let (source, destination) = addresses.split_first_chunk::<16>()?;
+    let destination = Ipv6Addr::from(*destination.first_chunk::<16>()?);
+    let packet = Packet { source: Ipv6Addr::from(*source), destination, hop_limit };
+    let bytes = payload.unwrap_or(rest.get(if is_udp { 8 } else { 0 }..).unwrap_or_default());
+    let body = match ports(rest) {
+        Some([from, MDNS]) if is_udp => Body::Mdns(from, bytes),
+        _ if is_udp => Body::Dhcpv6(bytes),
+        _ => Body::Icmp(bytes),
+    };
+    Some(Found { packet, body, refused: payload.err() })
 }
 
 fn ports(udp: &[u8]) -> Option<[u16; 2]> {

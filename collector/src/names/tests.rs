@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use shm_layout::{MacAddr, NameCounter, NameKind, NameRecord, Origin, UnixTime, VlanId};
+use shm_layout::{MacAddr, NameCounter, NameKind, NameMarks, NameRecord, Origin, UnixTime, VlanId};
 
 use super::{Claims, message};
 use crate::{
@@ -34,13 +34,24 @@ fn checksum(mut sum: u32) -> [u8; 2] {
     (!(sum as u16)).to_be_bytes()
 }
 
-/// A datagram over IPv4.
-pub fn udp4(source: [u8; 4], [from, to]: [u16; 2], payload: &[u8]) -> Vec<u8> {
+/// A datagram over IPv4, to all hosts or to the group of multicast DNS.
+pub fn udp4(source: [u8; 4], ports: [u16; 2], payload: &[u8]) -> Vec<u8> {
+    let destination = if ports[1] == 5353 { [224, 0, 0, 251] } else { [255; 4] };
+    udp4_to(destination, 64, source, ports, payload)
+}
+
+pub fn udp4_to(
+    destination: [u8; 4],
+    hops: u8,
+    source: [u8; 4],
+    [from, to]: [u16; 2],
+    payload: &[u8],
+) -> Vec<u8> {
     let length = payload.len() as u16 + 8;
     let mut header = [&[0x45, 0][..], &(length + 20).to_be_bytes()].concat();
-    header.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+    header.extend([0, 0, 0, 0, hops, 17, 0, 0]);
     header.extend(source);
-    header.extend([255; 4]);
+    header.extend(destination);
     let own = checksum(sum(&header));
     header[10..12].copy_from_slice(&own);
     let mut datagram = [from, to, length, 0].map(u16::to_be_bytes).concat();
@@ -78,16 +89,33 @@ pub fn icmp6(source: &str, destination: &str, hops: u8, message: &[u8]) -> Vec<u
 pub fn udp6(source: &str, [from, to]: [u16; 2], payload: &[u8]) -> Vec<u8> {
     let mut datagram = [from, to, payload.len() as u16 + 8, 0].map(u16::to_be_bytes).concat();
     datagram.extend(payload);
-    packet6(source, "ff02::1:2", (17, 1), datagram, 6)
+    let destination = if to == 5353 { "ff02::fb" } else { "ff02::1:2" };
+    packet6(source, destination, (17, 1), datagram, 6)
 }
 
 /// What a frame gives; none if it contains no message of these protocols.
 pub fn read(frame: &[u8]) -> Option<Result<Claims, NameCounter>> {
     let time = UnixTime::new(1_700_000_000, 0);
     let frame = Frame { time, bytes: frame, length: frame.len() };
-    let found = message::find(LinkType::Ethernet, &frame, "eth0".parse().unwrap())?;
+    let message = message::find(LinkType::Ethernet, &frame, "eth0".parse().unwrap())?;
     let mut claims = Claims::default();
-    Some(found.and_then(|message| claims.read(&message)).map(|()| claims))
+    let read = claims.read(&message);
+    // What is refused, and hosts may accept, is reported.
+    let reported = claims.records().iter().all(|record| record.reason == read.err());
+    assert!(read.is_ok() || (reported && claims.pairing().is_none()));
+    Some(read.map(|()| claims))
+}
+
+/// The line of the record of a refused message.
+#[track_caller]
+pub fn refusal(frame: &[u8]) -> String {
+    let time = UnixTime::new(1_700_000_000, 0);
+    let frame = Frame { time, bytes: frame, length: frame.len() };
+    let message = message::find(LinkType::Ethernet, &frame, "eth0".parse().unwrap()).unwrap();
+    let mut claims = Claims::default();
+    claims.read(&message).unwrap_err();
+    let [record] = claims.records() else { panic!("{claims:?}") };
+    record.to_string()
 }
 
 /// The records of a frame.
@@ -117,7 +145,8 @@ pub fn cut_at_each_place(frame: &[u8]) {
     for length in 0..frame.len() {
         let cut = Frame { time: UnixTime::new(0, 0), bytes: &frame[..length], length: frame.len() };
         let found = message::find(LinkType::Ethernet, &cut, "eth0".parse().unwrap());
-        assert!(found.is_none_or(|found| found.is_err()), "cut to {length}");
+        let refused = found.is_none_or(|found| Claims::default().read(&found).is_err());
+        assert!(refused, "cut to {length}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! A record of names as JSON.
 
 use serde::Serialize;
-use shm_layout::{NameRecord, RingName, ip_text};
+use shm_layout::{MacAddr, NameCounter, NameKind, NameRecord, RingName, ip_text};
 
 use crate::TimeFormat;
 
@@ -41,16 +41,59 @@ pub struct NameJson<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receiver: Option<String>,
+    #[serde(skip_serializing_if = "is_zero")]
+    ttl: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    marks: Vec<&'a str>,
+    #[serde(skip_serializing_if = "is_zero")]
+    repeats: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeated: Option<i64>,
+    message: u32,
+    index: u16,
+    of: u16,
+    #[serde(skip_serializing_if = "is_zero")]
+    renew: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    rebind: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    more_flags: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    other_id: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    parameters: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    chassis: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    circuit: &'a str,
 }
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+/// As digits, as JavaScript's numbers have 53 bits.
+fn digits(number: u64) -> String {
+    if number == 0 { String::new() } else { format!("{number:016x}") }
+}
+
 impl<'a> NameJson<'a> {
     /// The JSON of a record.
     pub fn new(ring: &'a RingName, record: &'a NameRecord, time: TimeFormat) -> NameJson<'a> {
         let text = |ip: std::net::IpAddr| ip_text(ip).to_string();
+        let mac = |mac: MacAddr| (mac != MacAddr::ZERO).then(|| mac.to_string());
         NameJson {
             ring: ring.as_str(),
             kind: record.kind.name(),
@@ -64,15 +107,35 @@ impl<'a> NameJson<'a> {
             ip: record.ip().map(text),
             other_ip: record.other_ip().map(text),
             relay: record.relay_ip().map(text),
-            prefix_length: record.kind.has_prefix().then_some(record.prefix),
+            prefix_length: (record.kind.has_prefix() || record.prefix > 0).then_some(record.prefix),
             lifetime: record.has_lifetime().then_some(record.lifetime),
             preferred: record.preferred,
             flags: record.kind.has_flags().then_some(record.flags),
             hops: record.hops.into(),
             number: record.number,
-            id: if record.id == 0 { String::new() } else { format!("{:016x}", record.id) },
+            id: digits(record.id),
             name: record.name.as_str(),
             detail: record.detail.as_str(),
+            source_ip: record.source_ip().map(text),
+            destination_ip: record.destination_ip().map(text),
+            receiver: mac(record.receiver),
+            ttl: record.ttl.into(),
+            version: record.version.into(),
+            target: mac(record.target),
+            reason: record.reason.map(NameCounter::name),
+            marks: record.marks.names().collect(),
+            repeats: record.repeats,
+            repeated: (record.repeats > 0).then(|| record.repeated.seconds()),
+            message: record.message,
+            index: record.index,
+            of: record.of,
+            renew: record.renew,
+            rebind: record.rebind,
+            more_flags: digits(record.more_flags),
+            other_id: digits(record.other_id),
+            parameters: if record.kind.is_dhcp() { record.third.as_str() } else { "" },
+            chassis: if record.kind == NameKind::Lldp { record.third.as_str() } else { "" },
+            circuit: record.circuit.as_str(),
         }
     }
 }

@@ -5,13 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Error, Signals, Startup, count_of, failed, info, warn};
+use aw_service::{Condition, Error, Signals, Startup, count_of, failed, info};
 use shm_layout::{AttachError, NameRecord, NamesReader, NextOf, RingName, Start, wait_any};
 
 use crate::{Plan, RingOptions, StartFrom, confine};
 
 /// The longest sleep, and how often a missing ring is looked for.
 const SLEEP: Duration = Duration::from_secs(1);
+/// Without a loss for so long, a flood is over.
+const CALM: Duration = Duration::from_secs(60);
 /// Records that are read before signals are checked.
 const ROUND: usize = 4096;
 
@@ -75,6 +77,9 @@ struct NameRing {
     checked_at: Instant,
     written: u64,
     lost: u64,
+    /// Records are lost: a flood can cause it, and is not to fill the log, too.
+    overrun: Condition,
+    lost_at: Instant,
     skipped: u64,
 }
 
@@ -114,8 +119,18 @@ fn follow<S: NameSink>(
 impl NameRing {
     fn new(name: RingName, start: Start) -> NameRing {
         let checked_at = Instant::now();
-        let (reader, waiting) = (None, false);
-        NameRing { name, start, reader, waiting, checked_at, written: 0, lost: 0, skipped: 0 }
+        NameRing {
+            name,
+            start,
+            reader: None,
+            waiting: false,
+            checked_at,
+            written: 0,
+            lost: 0,
+            overrun: Condition::default(),
+            lost_at: checked_at,
+            skipped: 0,
+        }
     }
 
     fn attach(&mut self, owners: &[u32], once: bool) -> Result<(), Error> {
@@ -160,8 +175,12 @@ impl NameRing {
                 NextOf::Unknown(..) => self.skipped += 1,
                 NextOf::Lapped { lost } => {
                     self.lost += lost;
+                    self.lost_at = Instant::now();
                     let lost = count_of(lost, "record", "records");
-                    warn(format_args!("ring {}: lost {lost}: they were overwritten", self.name));
+                    self.overrun.begins(format_args!(
+                        "ring {}: lost {lost}: they were overwritten (further losses are counted, and reported when they are over)",
+                        self.name
+                    ));
                 }
                 NextOf::Empty => return Ok(true),
             }
@@ -172,6 +191,10 @@ impl NameRing {
     /// Attaches to the ring that has taken the place of this one. All of this one was read.
     fn follow_replacement(&mut self, owners: &[u32]) -> Result<(), Error> {
         let is_due = self.checked_at.elapsed() >= SLEEP;
+        if self.lost_at.elapsed() >= CALM {
+            let lost = count_of(self.lost, "record", "records");
+            self.overrun.ends(format_args!("ring {}: {lost} lost in all, none now", self.name));
+        }
         let is_over = match &self.reader {
             None => is_due,
             Some(reader) => {

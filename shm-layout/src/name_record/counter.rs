@@ -11,6 +11,8 @@ counters! {
     Published "published"
     /// The same claim, already published within the last minute.
     Repeated "repeated"
+    /// More new messages than a flood may store: 50 a second of hosts, 50 a second of routers, servers and switches.
+    Limited "limited"
     /// Excluded by an option: `-4`, `-6`, a blacklist.
     Filtered "filtered"
     /// Nothing in it is a claim of its sender, such as a question.
@@ -43,6 +45,12 @@ counters! {
     DhcpClient "dhcp_client"
     /// An answer of a DHCP server to the port of servers, or a client's message to the port of clients.
     DhcpPort "dhcp_port"
+    /// An answer of a DHCP server whose destination is not that of its client or relay: another link may have sent it (RFC 2131, 4.1).
+    DhcpLink "dhcp_link"
+    /// DHCPv6 of a client without a relay to another destination than ff02::1:2 (RFC 8415, 7.1): another link may have sent it.
+    Dhcpv6Link "dhcpv6_link"
+    /// Two client or server identifiers, or two messages in one relay's.
+    Dhcpv6Double "dhcpv6_double"
     /// Address registration without a client identifier (RFC 9686, 4.2.1).
     RegClient "reg_client"
     /// Address registration without exactly one IA Address (RFC 9686, 4.2.1).
@@ -57,6 +65,8 @@ counters! {
     MdnsForm "mdns_form"
     /// Multicast DNS that does not come from port 5353 (RFC 6762, 6).
     MdnsSource "mdns_source"
+    /// Multicast DNS to an address of one host with another hop limit than 255: another link may have sent it (RFC 6762, 11).
+    MdnsLink "mdns_link"
     /// Multicast DNS about other addresses than the packet's source only: of a reflector, or of a host about its other ones.
     MdnsOther "mdns_other"
     /// LLDP without its three mandatory fields in their order (IEEE 802.1AB, 8.2).
@@ -65,17 +75,14 @@ counters! {
     Text "text"
     /// Records of a message that has more than 24; not messages.
     More "more"
+    /// Options that were left out, because their length or value is not right, or they came twice; not messages.
+    BadOption "bad_option"
 }
 
 impl NameCounter {
     /// Whether this is an outcome, in which a message ends: the sum of all outcomes is `Seen`.
     pub fn is_outcome(self) -> bool {
-        !matches!(self, NameCounter::Seen | NameCounter::Text | NameCounter::More)
-    }
-
-    /// Whether a message that ends here may be one of Neighbor Discovery.
-    pub fn may_be_neighbor(self) -> bool {
         use NameCounter::*;
-        matches!(self, Truncated | Fragmented | Hidden | Checksum)
+        !matches!(self, Seen | Text | More | BadOption)
     }
 }

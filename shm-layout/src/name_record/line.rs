@@ -23,7 +23,7 @@ impl NameRecord {
         match self.kind {
             NameKind::Redirect => "destination",
             kind if kind.is_router() => "router",
-            NameKind::MldReport | NameKind::MldQuery => "group",
+            NameKind::MldReport | NameKind::MldDone | NameKind::MldQuery => "group",
             _ => "server",
         }
     }
@@ -31,7 +31,7 @@ impl NameRecord {
     /// The name of the third address.
     pub fn relay_name(&self) -> &'static str {
         match self.kind {
-            NameKind::Redirect => "router",
+            NameKind::Redirect | NameKind::DhcpRoute => "router",
             _ => "relay",
         }
     }
@@ -40,9 +40,10 @@ impl NameRecord {
     pub fn has_lifetime(&self) -> bool {
         use NameKind::*;
         match self.kind {
-            Router | RouterPrefix | RouterDns | RouterRoute | RouterNat64 | AddrReg => true,
-            DhcpAck | DhcpOffer | MdnsHost | Lldp => self.lifetime > 0,
-            _ => false,
+            RouterPortal => false,
+            AddrReg | MdnsHost | MdnsModel | MdnsSleepProxy | Lldp => true,
+            DhcpAck | DhcpOffer => self.lifetime > 0,
+            kind => kind.is_router(),
         }
     }
 
@@ -63,6 +64,14 @@ impl NameRecord {
         };
         address(f, self.other_name(), self.other_ip())?;
         address(f, self.relay_name(), self.relay_ip())?;
+        // What a server says of itself may be another's address.
+        let has_source = self.kind.is_infrastructure() && self.kind.is_dhcp();
+        let source =
+            self.source_ip().filter(|source| has_source && Some(*source) != self.other_ip());
+        address(f, "source", source)?;
+        if let Some(reason) = self.reason {
+            write!(f, " reason={}", reason.name())?;
+        }
         if kind.has_prefix() {
             write!(f, " length={}", self.prefix)?;
         }
@@ -74,6 +83,9 @@ impl NameRecord {
         }
         if kind.has_flags() {
             write!(f, " flags={:#04x}", self.flags)?;
+        }
+        for mark in self.marks.names().filter(|mark| ["incomplete", "bad_option"].contains(mark)) {
+            write!(f, " {mark}=yes")?;
         }
         text(f, "name", &self.name)?;
         text(f, "detail", &self.detail)
@@ -98,13 +110,15 @@ impl NameKind {
     /// Whether it comes from a Router Advertisement.
     pub const fn is_router(self) -> bool {
         use NameKind::*;
-        matches!(self, Router | RouterPrefix | RouterDns | RouterRoute | RouterNat64)
+        (self as u8) >= Router as u8
+            && (self as u8) <= RouterPortal as u8
+            && !matches!(self, RouterSolicitation | Redirect)
     }
 
     /// Whether the address begins a prefix.
     pub const fn has_prefix(self) -> bool {
         use NameKind::*;
-        matches!(self, RouterPrefix | RouterRoute | RouterNat64)
+        matches!(self, RouterPrefix | RouterRoute | RouterNat64 | DhcpRoute)
     }
 
     /// Whether the flags of the message are stored.

@@ -24,6 +24,25 @@ fn record(kind: NameKind) -> NameRecord {
         id: 0x0102_0304_0506_0708,
         name: NameText::cut("printer"),
         detail: NameText::cut("Model \"X\" \\"),
+        source: "fe80::5".parse().unwrap(),
+        destination: "ff02::1".parse().unwrap(),
+        receiver: MacAddr::new([0x33, 0x33, 0, 0, 0, 1]),
+        ttl: 255,
+        version: 2,
+        target: MacAddr::new([2, 0, 0, 0, 0, 3]),
+        reason: (kind == NameKind::Refused).then_some(NameCounter::Hidden),
+        marks: NameMarks::BAD_OPTION,
+        repeats: 9,
+        repeated: UnixTime::new(1_699_999_999, 7),
+        message: 70_000,
+        index: 1,
+        of: 3,
+        renew: 900,
+        rebind: 1350,
+        more_flags: 0x1122_3344_5566_7788,
+        other_id: 0x0a0b_0c0d_0e0f_1011,
+        third: NameText::cut("third"),
+        circuit: NameText::cut("port 7"),
     }
 }
 
@@ -51,7 +70,7 @@ fn families() {
     for kind in NameKind::ALL {
         let wanted = match kind.name() {
             name if name.starts_with("DHCP_") => Some(true),
-            name if name.starts_with("MDNS_") || name == "LLDP" => None,
+            name if name.starts_with("MDNS_") || ["LLDP", "REFUSED"].contains(&name) => None,
             _ => Some(false),
         };
         assert_eq!(kind.is_ipv4(), wanted, "{kind}");
@@ -65,7 +84,14 @@ fn lines() {
     assert_eq!(
         router.to_string(),
         "1700000000 eth0 7 02:00:00:00:00:01 2001:db8::1 RA_PREFIX sender=02:00:00:00:00:02 router=fe80::1 \
-         relay=192.0.2.9 length=64 lifetime=infinite flags=0xc0 name=\"printer\" detail=\"Model \\\"X\\\" \\\\\""
+         relay=192.0.2.9 length=64 lifetime=infinite flags=0xc0 bad_option=yes name=\"printer\" detail=\"Model \\\"X\\\" \\\\\""
+    );
+    let refused = record(NameKind::Refused).to_string();
+    assert!(refused.contains(" REFUSED ") && refused.contains(" reason=hidden "), "{refused}");
+    let offer = NameRecord { source: router.address, ..record(NameKind::DhcpOffer) };
+    assert!(
+        offer.to_string().contains(" server=fe80::1 relay=192.0.2.9 source=2001:db8::1 "),
+        "{offer}"
     );
     let time = UnixTime::new(1, 0);
     let empty = NameRecord::new(NameKind::DhcpDiscover, time, "eth0".parse().unwrap());
@@ -86,7 +112,7 @@ fn texts() {
         ("", ""),
     ] {
         assert_eq!(NameText::cut(text).as_str(), stored);
-        assert_eq!(NameText::clean(text.as_bytes()), Some(NameText::cut(text)));
+        assert_eq!(NameText::clean(text.as_bytes()), Some((NameText::cut(text), text.len() > 63)));
     }
     assert_eq!(NameText::clean(b"b\xfcro"), None);
     let mut escape = [0; 64];
@@ -94,6 +120,14 @@ fn texts() {
     for damaged in [[0xff; 64], [b'x'; 64], escape] {
         assert_eq!(NameText::from_bytes(damaged).as_str(), "");
     }
+}
+
+/// An unknown reason of a newer collector is none.
+#[test]
+fn an_unknown_reason() {
+    let mut words = record(NameKind::Refused).pack();
+    words[35] = u64::MAX;
+    assert_eq!(NameRecord::unpack(&words).unwrap().reason, None);
 }
 
 #[test]

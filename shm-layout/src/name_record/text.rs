@@ -8,32 +8,36 @@ const ROOM: usize = 64;
 
 /// A text that a device chose: at most 63 bytes of UTF-8, cut between two characters, without characters that change a terminal's
 /// state, or hide or turn the text around them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NameText([u8; ROOM]);
 
 impl NameText {
     /// No text.
     pub const EMPTY: NameText = NameText([0; ROOM]);
 
-    /// As much of the text as fits; none if it is not UTF-8. Spaces at its ends are removed.
-    pub fn clean(text: &[u8]) -> Option<NameText> {
+    /// As much of the text as fits, and whether it was longer; none if it is not UTF-8. Spaces at its ends are removed.
+    pub fn clean(text: &[u8]) -> Option<(NameText, bool)> {
         let text = str::from_utf8(text).ok()?;
-        Some(NameText::cut(text))
+        Some(NameText::fit(text))
     }
 
     /// As much of the text as fits.
     pub fn cut(text: &str) -> NameText {
+        NameText::fit(text).0
+    }
+
+    fn fit(text: &str) -> (NameText, bool) {
         let (mut bytes, mut length) = ([0; ROOM], 0);
         let kept = text.trim_matches(|c: char| c.is_whitespace() || breaks_terminal(c)).chars();
         for c in kept.filter(|c| !breaks_terminal(*c)) {
             let end = length + c.len_utf8();
             if end >= ROOM {
-                break;
+                return (NameText(bytes), true);
             }
             c.encode_utf8(&mut bytes[length..end]);
             length = end;
         }
-        NameText(bytes)
+        (NameText(bytes), false)
     }
 
     /// The text; empty if the bytes are none that a writer could have stored.

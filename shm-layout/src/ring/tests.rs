@@ -2,7 +2,7 @@
 
 use super::*;
 
-const WORDS: usize = 31;
+const WORDS: usize = 63;
 
 struct Memory {
     slots: Vec<Slot<WORDS>>,

@@ -42,9 +42,7 @@ mod registration {
         assert_eq!(claims.records()[0].preferred, 1800);
         assert_eq!(
             lines(&frame),
-            [
-                "0 02:00:00:00:00:01 2001:db8::77 ADDR_REG lifetime=3600 name=\"printer.example\" detail=\"DUID 0004abcd\""
-            ]
+            ["0 02:00:00:00:00:01 2001:db8::77 ADDR_REG lifetime=3600 name=\"printer.example\""]
         );
         cut_at_each_place(&frame);
     }
@@ -61,16 +59,19 @@ mod registration {
         };
         let inner = message(&[client(), address()]);
         let found = option(79, &[&[0, 1][..], &CLIENT].concat());
-        let first = forward(ADDRESS, &[found, option(9, &inner)]);
+        let first = forward(ADDRESS, &[found, option(18, b"gi0/7"), option(9, &inner)]);
         let second = forward("fe80::5", &[option(9, &first)]);
         for relayed in [&first, &second] {
             assert_eq!(
                 lines(&frame("fe80::9", relayed)),
                 [
-                    "0 02:00:00:00:00:11 2001:db8::77 ADDR_REG sender=02:00:00:00:00:01 relay=fe80::9 lifetime=3600 detail=\"DUID 0004abcd\""
+                    "0 02:00:00:00:00:11 2001:db8::77 ADDR_REG sender=02:00:00:00:00:01 relay=fe80::9 lifetime=3600"
                 ]
             );
         }
+        assert_eq!(records(&frame("fe80::9", &first))[0].circuit.as_str(), "gi0/7");
+        let doubled = forward(ADDRESS, &[option(9, &inner), option(9, &inner)]);
+        refused(&frame("fe80::9", &doubled), NameCounter::Dhcpv6Double);
         let unknown = frame("fe80::9", &forward(ADDRESS, &[option(9, &inner)]));
         assert_eq!(read(&unknown).unwrap().unwrap().pairing(), None);
         let mut nested = inner;
@@ -94,11 +95,66 @@ mod registration {
         refuse(ADDRESS, &[client(), address(), address()], NameCounter::RegAddress);
         refuse("2001:db8::78", &[client(), address()], NameCounter::RegSource);
         refuse(ADDRESS, &[client(), address(), vec![0, 1, 0, 9]], NameCounter::Truncated);
+        refuse(ADDRESS, &[client(), address(), client()], NameCounter::Dhcpv6Double);
+    }
+
+    /// What another link sends to an address of this one, with the MAC of the last router.
+    #[test]
+    fn from_another_link() {
+        let mut datagram = [546_u16, 547, 0, 0].map(u16::to_be_bytes).concat();
+        datagram.extend(message(&[client(), address()]));
+        let length = (datagram.len() as u16).to_be_bytes();
+        datagram[4..6].copy_from_slice(&length);
+        let packet = packet6(ADDRESS, "2001:db8::1", (17, 60), datagram, 6);
+        refused(&ethernet(0x86dd, &packet), NameCounter::Dhcpv6Link);
+    }
+
+    /// It ends a registration.
+    #[test]
+    fn a_lifetime_of_zero() {
+        let ended = ADDRESS.parse::<Ipv6Addr>().unwrap().octets();
+        let ended = option(5, &[&ended[..], &[0; 8]].concat());
+        let frame = frame(ADDRESS, &message(&[client(), ended]));
+        assert!(lines(&frame)[0].contains(" ADDR_REG lifetime=0"));
+        assert_eq!(read(&frame).unwrap().unwrap().pairing(), None);
+    }
+
+    /// The identifier is personal data, and as long as the hardware's MAC: only a hash is stored.
+    #[test]
+    fn identifiers_are_hashes() {
+        let frame = frame(ADDRESS, &message(&[client(), address()]));
+        let [first, second] = [&frame, &frame].map(|frame| records(frame)[0]);
+        assert!(first.detail.is_empty() && first.id != 0);
+        assert_ne!(first.id, second.id, "each start has another key");
+    }
+
+    /// Which server a client has chosen, as it sends it to all.
+    #[test]
+    fn a_client_names_its_server() {
+        let addresses = option(3, &[&[0; 12][..], &address()].concat());
+        let options = [client(), option(2, &[0, 3, 0, 1, 2, 0, 0, 0, 0, 0x66]), addresses].concat();
+        for (kind, name) in [
+            (1, "SOLICIT"),
+            (3, "REQUEST"),
+            (5, "RENEW"),
+            (6, "REBIND"),
+            (8, "RELEASE"),
+            (9, "DECLINE"),
+        ] {
+            let frame = frame("fe80::7", &[&[kind, 1, 2, 3][..], &options].concat());
+            assert_eq!(
+                lines(&frame),
+                [format!(
+                    "0 02:00:00:00:00:01 2001:db8::77 DHCP6_{name} detail=\"DUID 00030001020000000066\""
+                )]
+            );
+            assert_eq!(read(&frame).unwrap().unwrap().pairing(), None);
+        }
     }
 
     #[test]
     fn other_messages_of_dhcpv6() {
-        assert_eq!(records(&frame("fe80::1", &[1, 0, 0, 0])), []);
+        assert_eq!(records(&frame("fe80::1", &[11, 0, 0, 0])), []);
     }
 }
 
@@ -148,14 +204,26 @@ mod mdns {
             120,
             &name(&["70-35-60-63.1 TV", "_sleep-proxy", "_udp", "local"]),
         );
-        let frame = frame(&[info, proxy, host()]);
+        let service = |name: &[&str], host: &[&str]| {
+            record(&self::name(name), 33, 120, &[&[0; 6][..], &self::name(host)].concat())
+        };
+        let own = ["printer", "local"];
+        let files = service(&["My Mac", "_smb", "_tcp", "local"], &own);
+        let sleep = service(&["70-35-60-63.1 TV", "_sleep-proxy", "_udp", "local"], &own);
+        // What a reflector repeats, beside its own address.
+        let other = service(&["My Mac", "_smb", "_tcp", "local"], &["other", "local"]);
+        assert_eq!(lines(&self::frame(&[info.clone(), proxy.clone(), other, host()])).len(), 1);
+        let frame = frame(&[info, proxy, files, sleep, host()]);
+        assert!(records(&frame)[0].marks.has(NameMarks::LOCAL));
         let mac = "0 02:00:00:00:00:01 192.0.2.7";
         assert_eq!(
             lines(&frame),
             [
                 format!("{mac} MDNS_HOST lifetime=120 name=\"printer\""),
-                format!("{mac} MDNS_MODEL name=\"printer\" detail=\"J132AP\""),
-                format!("{mac} MDNS_SLEEP_PROXY name=\"printer\" detail=\"70-35-60-63.1 TV\""),
+                format!("{mac} MDNS_MODEL lifetime=120 name=\"printer\" detail=\"J132AP\""),
+                format!(
+                    "{mac} MDNS_SLEEP_PROXY lifetime=120 name=\"printer\" detail=\"70-35-60-63.1 TV\""
+                ),
             ]
         );
         cut_at_each_place(&frame);
@@ -190,10 +258,9 @@ mod mdns {
     fn no_claims() {
         let mut question = message(&[host()]);
         question[2] = 0;
-        let goodbye = message(&[record(&name(&["printer", "local"]), 1, 0, &SOURCE)]);
         let mut failed = message(&[host()]);
         failed[3] = 3;
-        for message in [question, goodbye, failed, message(&[])] {
+        for message in [question, failed, message(&[])] {
             assert_eq!(records(&ethernet(0x0800, &udp4(SOURCE, [5353; 2], &message))), []);
         }
         let other_port = udp4(SOURCE, [5354, 5353], &message(&[host()]));
@@ -201,6 +268,47 @@ mod mdns {
         let mut more = message(&[host()]);
         more[7] = 2;
         refused(&ethernet(0x0800, &udp4(SOURCE, [5353; 2], &more)), NameCounter::Truncated);
+    }
+
+    /// A host that takes its leave (RFC 6762, 10.1).
+    #[test]
+    fn goodbye() {
+        let goodbye = record(&name(&["printer", "local"]), 1, 0, &SOURCE);
+        let line = "0 02:00:00:00:00:01 192.0.2.7 MDNS_HOST lifetime=0 name=\"printer\"";
+        assert_eq!(lines(&frame(&[goodbye])), [line]);
+    }
+
+    /// A host on another link can send to one host here, with a lower hop limit.
+    #[test]
+    fn from_another_link() {
+        let sent = |hops| {
+            ethernet(0x0800, &udp4_to([192, 0, 2, 1], hops, SOURCE, [5353; 2], &message(&[host()])))
+        };
+        assert_eq!(records(&sent(255)).len(), 1);
+        refused(&sent(254), NameCounter::MdnsLink);
+    }
+
+    /// A chain of pointers costs no more than a few steps for each record, and a message with more records than are read is marked.
+    #[test]
+    fn long_messages() {
+        let chain = |length: usize| {
+            let mut records = vec![record(b"\x07printer\0", 99, 120, &[])];
+            let mut to = 12_u16;
+            for _ in 0..length {
+                let at = 12 + records.iter().map(Vec::len).sum::<usize>() as u16;
+                records.push(record(&(0xc000 | to).to_be_bytes(), 99, 120, &[]));
+                to = at;
+            }
+            records.push(record(&(0xc000 | to).to_be_bytes(), 1, 120, &SOURCE));
+            frame(&records)
+        };
+        assert_eq!(records(&chain(15))[0].name.as_str(), "printer");
+        refused(&chain(16), NameCounter::MdnsForm);
+        let mut many = vec![host()];
+        many.extend((0..300).map(|_| record(&[0], 99, 120, &[])));
+        let claims = read(&frame(&many)).unwrap().unwrap();
+        assert_eq!(claims.left_out().more, 45);
+        assert!(claims.records()[0].marks.has(NameMarks::INCOMPLETE));
     }
 }
 
@@ -238,7 +346,8 @@ mod lldp {
                 "0 02:00:00:00:00:55 192.0.2.254 LLDP sender=02:00:00:00:00:01 lifetime=120 name=\"switch-1\" detail=\"gi0/7 (desk 7)\""
             ]
         );
-        assert_eq!(records(&frame)[0].number, 0x0014_0004);
+        let record = records(&frame)[0];
+        assert_eq!((record.number, record.third.as_str()), (0x0014_0004, "02:00:00:00:00:55"));
         cut_at_each_place(&frame);
         let padded = [frame, vec![0; 20]].concat();
         assert_eq!(records(&padded).len(), 1);
@@ -263,6 +372,19 @@ mod lldp {
             refused(&frame(&fields), NameCounter::LldpForm);
         }
         refused(&frame(&[chassis, port, lifetime]), NameCounter::Truncated);
+    }
+
+    /// With a lifetime of 0 it goes away. What is not right in the other fields is left out.
+    #[test]
+    fn a_switch_that_goes_away() {
+        let [chassis, port, _] = mandatory();
+        let fields =
+            [chassis, port, field(3, &[0, 0]), field(7, &[0]), field(8, &[9]), field(0, &[])];
+        let claims = read(&frame(&fields)).unwrap().unwrap();
+        assert!(
+            claims.records()[0].to_string().contains(" LLDP sender=02:00:00:00:00:01 lifetime=0 ")
+        );
+        assert_eq!(claims.left_out().options, 2);
     }
 }
 
@@ -300,6 +422,30 @@ mod mld {
             ["0 02:00:00:00:00:01 - MLD_REPORT group=ff02::1:ff00:7"]
         );
         cut_at_each_place(&frame("fe80::1", 1, &report()));
+        assert_eq!(records(&frame("fe80::1", 1, &report()))[0].version, 2);
+    }
+
+    /// Each group is a record, and one that is left is another kind.
+    #[test]
+    fn groups_that_are_left() {
+        let group = |kind: u8, last: u8| {
+            let group = format!("ff02::{last:x}").parse::<Ipv6Addr>().unwrap().octets();
+            [&[kind, 0, 0, 0][..], &group].concat()
+        };
+        let groups = [group(4, 1), group(3, 2), group(2, 3), group(6, 4)].concat();
+        let report = [&[143, 0, 0, 0, 0, 0, 0, 4][..], &groups].concat();
+        let group = "ff02::5".parse::<Ipv6Addr>().unwrap().octets();
+        let done = [&[132, 0, 0, 0, 0, 0, 0, 0][..], &group].concat();
+        let shown = [report, done]
+            .iter()
+            .flat_map(|message| lines(&frame("fe80::1", 1, message)))
+            .collect::<Vec<_>>();
+        let line = "0 02:00:00:00:00:01 fe80::1";
+        assert_eq!(
+            shown,
+            [("REPORT", 1), ("DONE", 2), ("REPORT", 3), ("DONE", 4), ("DONE", 5)]
+                .map(|(kind, group)| format!("{line} MLD_{kind} group=ff02::{group}"))
+        );
     }
 
     #[test]
