@@ -293,7 +293,8 @@ fn full_names() {
     }
     let dhcp = Dhcp::request().with(&[option(12, b"b\xfcro")]);
     let claims = read(&dhcp.frame()).unwrap().unwrap();
-    assert_eq!((claims.records()[0].name.as_str(), claims.left_out().texts), ("", 1));
+    assert_eq!((claims.records()[0].name.as_str(), claims.left_out().texts), ("b\u{fffd}ro", 1));
+    assert!(claims.records()[0].marks.has(NameMarks::BAD_TEXT));
 }
 
 /// RFC 2132, 9.3: the fields of the server's and the file's name have further options.

@@ -343,7 +343,7 @@ mod lldp {
         assert_eq!(
             lines(&frame),
             [
-                "0 02:00:00:00:00:55 192.0.2.254 LLDP sender=02:00:00:00:00:01 lifetime=120 name=\"switch-1\" detail=\"gi0/7 (desk 7)\""
+                "0 02:00:00:00:00:55 192.0.2.254 LLDP sender=02:00:00:00:00:01 lifetime=120 name=\"switch-1\" port=\"gi0/7\" detail=\"desk 7\""
             ]
         );
         let record = records(&frame)[0];
