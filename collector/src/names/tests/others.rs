@@ -69,7 +69,8 @@ mod registration {
                 ]
             );
         }
-        assert_eq!(records(&frame("fe80::9", &first))[0].circuit.as_str(), "gi0/7");
+        let claims = read(&frame("fe80::9", &first)).unwrap().unwrap();
+        assert_eq!((claims.records()[0].circuit.as_str(), claims.pairing()), ("gi0/7", None));
         let doubled = forward(ADDRESS, &[option(9, &inner), option(9, &inner)]);
         refused(&frame("fe80::9", &doubled), NameCounter::Dhcpv6Double);
         let unknown = frame("fe80::9", &forward(ADDRESS, &[option(9, &inner)]));
