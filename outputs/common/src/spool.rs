@@ -20,7 +20,9 @@ use crate::{
     state::{open_in, state_error},
 };
 
+/// Temporary files are in memory: the sandbox lets none be created, and a removal of many rows needs one.
 const SCHEMA: &str = "
+    PRAGMA temp_store = memory;
     PRAGMA auto_vacuum = incremental;
     PRAGMA locking_mode = exclusive;
     PRAGMA journal_mode = wal;
