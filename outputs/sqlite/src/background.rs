@@ -172,8 +172,9 @@ impl Background {
         if !compacts {
             return Ok(false);
         }
-        let more = self
-            .attempt(connection, Task::Compaction, now, |it| it.compaction.step(connection, rows));
+        let more = self.attempt(connection, Task::Compaction, now, |it| {
+            it.compaction.step(connection, writer, rows)
+        });
         Ok(more?.unwrap_or_else(|| self.may(Task::Compaction, now)))
     }
 

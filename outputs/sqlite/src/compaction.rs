@@ -23,7 +23,9 @@ use shm_layout::{Evidence, Origin};
 use self::neighbours::{Disturbing, Neighbours, PAIRINGS};
 use crate::{
     clock_check::{ClockState, nanos, recent_times},
+    filing::data_version,
     retention::clock_set,
+    row_writer::RowWriter,
     unreadable::Unreadable,
 };
 
@@ -59,6 +61,9 @@ pub struct Compaction {
     is_announced: bool,
     /// The pairings of the address that was examined last.
     neighbours: Option<Neighbours>,
+    /// The version of the data that they are from, and whether rows came while they were read: then all of them are read in one step.
+    version: i64,
+    hurries: bool,
     /// How many sightings are examined together now.
     together: usize,
     unreadable: Unreadable,
@@ -187,10 +192,22 @@ impl Compaction {
     }
 
     /// Examines at most about `rows` sightings, in the caller's transaction. Returns true if there may be more.
-    pub fn step(&mut self, database: &Connection, rows: usize) -> rusqlite::Result<bool> {
+    pub fn step(
+        &mut self,
+        database: &Connection,
+        writer: &mut RowWriter,
+        rows: usize,
+    ) -> rusqlite::Result<bool> {
         let mut progress = progress(database)?;
         if !progress.is_under_way() {
             return Ok(false);
+        }
+        let version = data_version(database)?;
+        let is_changed = std::mem::replace(&mut self.version, version) != version;
+        self.hurries = false;
+        if std::mem::take(&mut writer.has_late) || is_changed {
+            // Another MAC may have come near to what follows.
+            self.hurries = self.neighbours.take().is_some_and(|known| !known.are_known());
         }
         let mut left = rows;
         for _ in 0..PAIRINGS_PER_STEP {
@@ -324,9 +341,9 @@ impl Compaction {
         if neighbours.count() > PAIRINGS {
             return Ok((cost, Next::Pairing));
         }
-        let (read, is_complete) = neighbours.read(database, rows.max(TOGETHER))?;
-        cost += read;
-        if !is_complete {
+        let most = if self.hurries { PAIRINGS } else { rows.max(TOGETHER) };
+        cost += neighbours.read(database, most)?;
+        if !neighbours.are_known() {
             return Ok((cost, Next::Again));
         }
         let near = Disturbing::near(first.time, last.time);

@@ -4,7 +4,12 @@ use std::sync::{
 };
 
 use super::*;
-use crate::{filing::insert_recent, schema};
+use crate::{
+    filing::insert_recent,
+    row_writer::{OWN_FRAME, SightingRow},
+    schema,
+};
+use shm_layout::MacAddr;
 
 const SECOND: i64 = 1_000_000_000;
 /// In 2024, at the begin of a day.
@@ -43,7 +48,7 @@ fn pass(database: &Connection) -> Compaction {
     let next = progress(database).unwrap().until.saturating_add(7 * DAY_NANOS + SECOND);
     let (begun, now) = ((next.max(NOW), ClockState::Trusted), Instant::now());
     assert!(compaction.begin(database, begun, now).unwrap());
-    while compaction.step(database, 1_000).unwrap() {}
+    while compaction.step(database, &mut RowWriter::default(), 1_000).unwrap() {}
     compaction
 }
 
@@ -84,7 +89,7 @@ fn when_a_pass_is_due() {
         let begins = compaction.begin(&database, (wall, state), now).unwrap();
         assert!(is_due || !begins);
         let before = progress(&database).unwrap().before;
-        while compaction.step(&database, 1_000).unwrap() {}
+        while compaction.step(&database, &mut RowWriter::default(), 1_000).unwrap() {}
         begins.then_some(before)
     };
     for state in [Unset, Unverified, Suspended] {
@@ -126,7 +131,7 @@ fn a_pass_whose_end_is_too_late() {
         let now = Instant::now();
         let mut compaction = Compaction::new(7);
         assert!(compaction.begin(&database, (ahead, Trusted), now).unwrap());
-        assert!(compaction.step(&database, 1_000).unwrap());
+        assert!(compaction.step(&database, &mut RowWriter::default(), 1_000).unwrap());
         let mut compaction = Compaction::new(days);
         for state in [Unset, Suspended] {
             assert!(!compaction.begin(&database, (wall, state), now).unwrap());
@@ -218,11 +223,11 @@ fn late_rows_are_examined() {
     let mut compaction = Compaction::new(7);
     let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
     assert!(compaction.begin(&database, begun, now).unwrap());
-    assert!(compaction.step(&database, 1).unwrap());
+    assert!(compaction.step(&database, &mut RowWriter::default(), 1).unwrap());
     late(&database, 1, [600], 0);
     late(&database, 3, [600], 0);
     let mut steps = 0;
-    while compaction.step(&database, 1).unwrap() {
+    while compaction.step(&database, &mut RowWriter::default(), 1).unwrap() {
         steps += 1;
         late(&database, 1, [700 + steps], 0);
         assert!(steps < 10, "the pass ends");
@@ -234,6 +239,48 @@ fn late_rows_are_examined() {
     rows(&database, 2, [600], 0);
     pass(&database);
     assert_eq!(spans(&database).0, format!("1:0-{}={} 3:0-600=3", 700 + steps, 3 + steps));
+}
+
+/// Another MAC's sighting comes late, from this program or another one, while those of the address are examined: what is near stays.
+#[test]
+fn another_mac_comes_during_a_pass() {
+    let directory = tempfile::tempdir().unwrap();
+    for by_this_program in [true, false] {
+        let path = directory.path().join(by_this_program.to_string());
+        let mut database = Connection::open(&path).unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        database
+            .execute_batch(
+                "PRAGMA synchronous = off; PRAGMA journal_mode = wal;
+                INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, '')",
+            )
+            .unwrap();
+        pairing(&database, 1, (1, 1, 1));
+        rows(&database, 1, (0..100_000).step_by(100), 0);
+        let mut compaction = Compaction::new(7);
+        let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
+        assert!(compaction.begin(&database, begun, now).unwrap());
+        let mut writer = RowWriter::default();
+        for _ in 0..2 {
+            assert!(compaction.step(&database, &mut writer, 100).unwrap());
+        }
+        let time = NOW - 20 * DAY_NANOS + 50_000 * SECOND;
+        if by_this_program {
+            let (mac, ip) = (MacAddr::new([0, 0, 0, 0, 0, 2]), [10, 0, 0, 1].into());
+            let row = SightingRow { place: 1, mac, ip, source: OWN_FRAME, time, origin: 0 };
+            writer.add_imported(&database, &row, String::new).unwrap();
+            writer.write_rows(&database).unwrap();
+        } else {
+            let other = Connection::open(&path).unwrap();
+            pairing(&other, 2, (2, 1, 1));
+            rows(&other, 2, [50_000], 0);
+        }
+        while compaction.step(&database, &mut writer, 100).unwrap() {}
+        let near =
+            "SELECT count(*) FROM sighting WHERE pairing = 1 AND abs(time - ?) < 1200 * 1000000000";
+        let near = database.query_row(near, [time], |row| row.get::<_, i64>(0));
+        assert_eq!((near.unwrap(), spans(&database).1), (23, 26), "{by_this_program}");
+    }
 }
 
 /// Values that no sighting has, of another program, stay as they are, and stop nothing.
@@ -298,7 +345,7 @@ fn thousands_of_other_macs() {
     let (mut steps, mut longest, mut all) = (0, 0, 0);
     loop {
         operations.store(0, Ordering::Relaxed);
-        let more = compaction.step(&database, 1_000).unwrap();
+        let more = compaction.step(&database, &mut RowWriter::default(), 1_000).unwrap();
         let taken = operations.load(Ordering::Relaxed) * 100;
         (steps, longest, all) = (steps + 1, longest.max(taken), all + taken);
         if !more {
