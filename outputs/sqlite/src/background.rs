@@ -64,10 +64,10 @@ pub struct Due {
 }
 
 impl Background {
-    pub fn new(retention_days: Option<u32>, raw_days: u32) -> Background {
+    pub fn new(retention_days: Option<u32>, raw_days: u32, once: bool) -> Background {
         let (retention, compaction) = (Retention::new(retention_days), Compaction::new(raw_days));
         Background {
-            clock: ClockCheck::new(retention.is_on(), compaction.is_on()),
+            clock: ClockCheck::new((retention.is_on(), compaction.is_on()), once),
             retention,
             compaction,
             failed: Default::default(),

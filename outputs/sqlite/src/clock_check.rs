@@ -1,6 +1,7 @@
 //! Whether the clock may be ahead: then sightings would seem to be old, and would be deleted or compacted. In doubt, nothing is for an
 //! hour, in which the administrator can correct the clock. The database has the last time that was trusted, and since when there is a
-//! doubt: a restart ends none, and what was stored with the time of a clock that is ahead confirms nothing.
+//! doubt. A restart ends none, and begins the hour again, because the clock of a machine that is off is not corrected; with `--once`, the
+//! hour is the clock's. What was stored with the time of a clock that is ahead confirms nothing.
 
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,8 @@ pub struct ClockCheck {
     /// What waits while the clock may be ahead: deletion, compaction.
     deletes: bool,
     compacts: bool,
+    /// The process ends at once.
+    once: bool,
     /// The last time that was trusted; none: not known yet.
     trusted: Option<Reading>,
     /// The time that is not trusted, when it was read first.
@@ -71,8 +74,8 @@ pub struct ClockCheck {
 }
 
 impl ClockCheck {
-    pub fn new(deletes: bool, compacts: bool) -> ClockCheck {
-        ClockCheck { deletes, compacts, ..ClockCheck::default() }
+    pub fn new((deletes, compacts): (bool, bool), once: bool) -> ClockCheck {
+        ClockCheck { deletes, compacts, once, ..ClockCheck::default() }
     }
 
     /// To be called when a database was opened. What this process knows is newer than what the database has.
@@ -97,7 +100,7 @@ impl ClockCheck {
             let is_same = |doubted: &Reading| {
                 doubted.ahead(wall, now).unsigned_abs() <= MAX_AHEAD.as_nanos() as u64
             };
-            let doubted = self.doubted.filter(is_same).unwrap_or_else(|| {
+            let mut doubted = self.doubted.filter(is_same).unwrap_or_else(|| {
                 let of_run = if self.stored.is_some() { "last run" } else { "newest sighting" };
                 self.report(
                     ahead,
@@ -105,6 +108,9 @@ impl ClockCheck {
                 );
                 read
             });
+            if !self.once {
+                doubted.at.get_or_insert(now);
+            }
             if doubted.passed(wall, now) < nanos(SUSPENSION) {
                 self.doubted = Some(doubted);
                 return ClockState::Suspended;
@@ -235,7 +241,7 @@ mod tests {
 
     /// A process that has opened the database.
     fn start(database: &Connection, wall: i64) -> ClockCheck {
-        let mut clock = ClockCheck::new(true, true);
+        let mut clock = ClockCheck::new((true, true), false);
         clock.opened(database);
         while clock.must_search(wall) {
             clock.search(database, wall).unwrap();
@@ -268,20 +274,27 @@ mod tests {
         assert_eq!(clock.look(NOW + 99 * DAY, later), Suspended);
     }
 
-    /// Restarts with a clock that is ahead, and what is stored with its time, end no suspension; an hour does, by the clock.
+    /// Restarts with a clock that is ahead, and what is stored with its time, end no suspension, nor does the time in which the program
+    /// does not run; an hour in which it runs does, and with `--once`, one of the clock.
     #[test]
     fn a_restart_with_a_clock_that_is_ahead() {
         let database = database();
         let hours = |hours: i64| hours * DAY / 24;
-        let at = |wall: i64| {
-            let mut clock = start(&database, wall);
-            let state = clock.look(wall, Instant::now());
+        let run = |once: bool, wall: i64, runs: i64| {
+            let mut clock = ClockCheck { once, ..start(&database, wall) };
+            let now = Instant::now();
+            if runs > 0 {
+                clock.look(wall, now);
+            }
+            let wall = wall + runs;
+            let state = clock.look(wall, now + Duration::from_nanos(runs as u64));
             clock.store(&database).unwrap();
             assert!(!clock.must_store());
             let insert = "INSERT OR IGNORE INTO recent_sighting VALUES (?, 0, 7, 0)";
             database.execute(insert, [wall]).unwrap();
             state
         };
+        let at = |wall: i64| run(false, wall, 0);
         assert_eq!(at(NOW), Trusted, "a new database");
         assert_eq!(at(NOW + DAY), Trusted);
         assert_eq!(at(NOW + hours(23)), Trusted, "and set back, by less than a day");
@@ -291,8 +304,13 @@ mod tests {
         assert_eq!(at(NOW + DAY), Resumed, "it was corrected");
         assert_eq!(at(ahead + hours(12)), Suspended, "what was stored then confirms nothing");
         assert_eq!(at(ahead + 9 * DAY), Suspended, "another wrong time, or days without a process");
-        assert_eq!(at(ahead + 9 * DAY + hours(1)), Resumed);
-        assert_eq!(at(ahead + 9 * DAY + hours(2)), Trusted);
+        assert_eq!(at(ahead + 9 * DAY + hours(12)), Suspended, "it was off for a night");
+        assert_eq!(run(false, ahead + 10 * DAY, hours(1) - 1), Suspended);
+        assert_eq!(run(false, ahead + 10 * DAY, hours(1)), Resumed);
+        assert_eq!(at(ahead + 10 * DAY + hours(2)), Trusted);
+        assert_eq!(run(true, ahead + 20 * DAY, 0), Suspended);
+        assert_eq!(run(true, ahead + 20 * DAY + hours(1) - 1, 0), Suspended);
+        assert_eq!(run(true, ahead + 20 * DAY + hours(1), 0), Resumed);
         assert_eq!(at(NOW + DAY), Trusted, "set back");
         assert_eq!(at(ahead), Suspended, "and ahead again");
     }
@@ -303,7 +321,7 @@ mod tests {
         let database = database();
         let now = Instant::now();
         let state = |wall: i64| {
-            assert_eq!(ClockCheck::new(true, true).look(wall, now), Unverified);
+            assert_eq!(ClockCheck::new((true, true), false).look(wall, now), Unverified);
             start(&database, wall).look(wall, now)
         };
         for pairing in 1..2_500 {

@@ -46,6 +46,8 @@ pub struct DatabaseSettings {
     pub retention: Option<u32>,
     /// Days after which sightings are compacted; 0: never.
     pub raw_days: u32,
+    /// The process ends when it has delivered what there is.
+    pub once: bool,
 }
 
 pub struct SqliteSink {
@@ -75,7 +77,7 @@ impl SqliteSink {
     /// Opens the database. A failure that may be temporary is not an error here: the run loop tries again.
     pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
         require_directory(&settings.path)?;
-        let background = Background::new(settings.retention, settings.raw_days);
+        let background = Background::new(settings.retention, settings.raw_days, settings.once);
         let (database, failed_file, moved) = (None, None, Condition::default());
         let mut sink = SqliteSink { settings, database, failed_file, moved, background };
         match sink.open() {
@@ -189,7 +191,7 @@ impl SqliteSink {
         let due = self.background.due(&database);
         self.database = Some(database);
         let Some(due) = due else { return Ok(false) };
-        let none = Background::new(None, 0);
+        let none = Background::new(None, 0, false);
         let mut background = std::mem::replace(&mut self.background, none);
         let result = self.in_transaction(|database| background.step(database, due, rows));
         self.background = background;
@@ -386,7 +388,8 @@ mod tests {
     fn failing(path: &Path, retention: Option<u32>, what: &str) -> SqliteSink {
         let (path, view) = (path.to_owned(), ViewName::default());
         let mut sink =
-            SqliteSink::new(DatabaseSettings { path, view, retention, raw_days: 7 }).unwrap();
+            SqliteSink::new(DatabaseSettings { path, view, retention, raw_days: 7, once: false })
+                .unwrap();
         work(&mut sink); // from now on, the clock is trusted
         let connection = with_triggers(&mut sink);
         let begin = (UnixTime::now().as_nanos() / DAY - 10) * DAY;
