@@ -9,6 +9,8 @@ use aw_output::{info, warn};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::UnixTime;
 
+use crate::schema::legacy_tables;
+
 /// A clock that is further ahead than this may be wrong.
 pub const MAX_AHEAD: Duration = Duration::from_secs(86_400);
 const SUSPENSION: Duration = Duration::from_secs(3_600);
@@ -144,31 +146,38 @@ impl ClockCheck {
         self.trusted.is_none() && wall >= CLOCK_SET
     }
 
-    /// Takes a step of the search for a sighting that is about as new as the clock, or else for the newest one: not among those that are
-    /// not filed yet, which have the time of this clock. One of the future is of a clock that was ahead.
+    /// Takes a step of the search for a sighting that is about as new as the clock, or else for the newest one, before anything is stored
+    /// with the time of this clock. One of the future is of a clock that was ahead. What was found so far is stored, because after a restart
+    /// the newest ones are of this clock.
     pub fn search(&mut self, database: &Connection, wall: i64) -> rusqlite::Result<()> {
-        let newest = "SELECT max(id), CAST(max(coalesce((SELECT max(time) FROM sighting WHERE pairing = id
-                AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END AND time <= ?6), ?5)) AS INTEGER)
+        let newest = "SELECT max(id), CAST(max(max(coalesce((SELECT max(time) FROM sighting WHERE pairing = id
+                AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END AND time <= ?6), ?5),
+                coalesce((SELECT last FROM sighting_span WHERE pairing = id AND first <= ?6 ORDER BY first DESC LIMIT 1), ?5))) AS INTEGER)
             FROM (SELECT pairing.id AS id, ring FROM pairing LEFT JOIN place ON place.id = place
                 WHERE pairing.id > ?1 ORDER BY pairing.id LIMIT ?2)";
         let row = |row: &Row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?));
         let (set, other) = (CLOCK_SET, CLOCK_SET_WITHOUT_RING);
         let values = [self.searched.0, PAIRINGS_PER_STEP, other, set, i64::MIN, latest(wall)];
         let (last, time) = database.prepare_cached(newest)?.query_row(values, row)?;
-        let newest = self.searched.1.max(time.filter(|time| *time > i64::MIN));
+        let mut newest = self.searched.1.max(time.filter(|time| *time > i64::MIN));
+        if self.searched.0 == 0 {
+            newest = newest.max(newest_elsewhere(database, wall)?);
+        }
+        if last.is_some() || newest.is_some() {
+            write(database, newest.unwrap_or(0), None)?;
+        }
         self.searched = (last.unwrap_or_default(), newest);
         let is_near = newest.is_some_and(|newest| newest >= wall.saturating_sub(nanos(MAX_AHEAD)));
         if last.is_none() || is_near {
-            self.end_search();
+            self.end_search(i64::MAX); // where nothing is, there is nothing to lose
         }
         Ok(())
     }
 
-    /// Ends the search with what was found. Where nothing was, there is nothing to lose.
-    pub fn end_search(&mut self) {
-        let (_, newest) = self.searched;
-        self.trusted =
-            self.trusted.or(Some(Reading { wall: newest.unwrap_or(i64::MAX), at: None }));
+    /// Ends the search with what was found, or else this time.
+    pub fn end_search(&mut self, otherwise: i64) {
+        let wall = self.searched.1.unwrap_or(otherwise);
+        self.trusted = self.trusted.or(Some(Reading { wall, at: None }));
     }
 
     /// Whether the database is to have another time.
@@ -186,9 +195,7 @@ impl ClockCheck {
     pub fn store(&mut self, database: &Connection) -> rusqlite::Result<()> {
         let Some(trusted) = self.trusted else { return Ok(()) };
         let doubted = self.doubted.map(|doubted| doubted.wall);
-        database.execute("DELETE FROM clock_check", [])?;
-        let insert = "INSERT INTO clock_check VALUES (?, ?)";
-        database.execute(insert, params![trusted.wall, doubted])?;
+        write(database, trusted.wall, doubted)?;
         self.stored = Some((trusted.wall, doubted));
         Ok(())
     }
@@ -197,6 +204,27 @@ impl ClockCheck {
     pub fn restart(&mut self) {
         self.stored = None;
     }
+}
+
+fn write(database: &Connection, trusted: i64, doubted: Option<i64>) -> rusqlite::Result<()> {
+    database.execute("DELETE FROM clock_check", [])?;
+    let insert = "INSERT INTO clock_check VALUES (?, ?)";
+    database.execute(insert, params![trusted, doubted]).map(drop)
+}
+
+/// The newest sighting that has no pairing or is not filed yet, about: of addrwatch's tables, the one of the last rows.
+fn newest_elsewhere(database: &Connection, wall: i64) -> rusqlite::Result<Option<i64>> {
+    const SECOND: i64 = 1_000_000_000;
+    let mut newest = recent_times(database, wall)?.map(|(_, newest)| newest);
+    for table in legacy_tables(database)? {
+        let last = format!(
+            "SELECT max(timestamp) * {SECOND} FROM (SELECT timestamp FROM \"{table}\" ORDER BY rowid DESC LIMIT 10000)
+            WHERE typeof(timestamp) = 'integer' AND timestamp BETWEEN ? AND ?"
+        );
+        let times = [CLOCK_SET_WITHOUT_RING / SECOND, latest(wall) / SECOND];
+        newest = newest.max(database.query_row(&last, times, |row| row.get(0))?);
+    }
+    Ok(newest)
 }
 
 /// The times of the oldest and the newest sighting that are not filed yet, about.
@@ -321,6 +349,7 @@ mod tests {
         let database = database();
         let now = Instant::now();
         let state = |wall: i64| {
+            database.execute("DELETE FROM clock_check", []).unwrap();
             assert_eq!(ClockCheck::new((true, true), false).look(wall, now), Unverified);
             start(&database, wall).look(wall, now)
         };
@@ -328,10 +357,12 @@ mod tests {
             let row = "INSERT INTO pairing (id, address, mac, place, ip) VALUES (?1, x'0a000001', ?1, 1, '10.0.0.1')";
             database.execute(row, [pairing]).unwrap();
         }
-        let insert = |sql: &str, time: i64| database.execute(sql, [time]).map(drop).unwrap();
+        let insert = |sql: &str, time: i64| {
+            database.execute("DELETE FROM clock_check", []).unwrap();
+            database.execute(sql, [time]).map(drop).unwrap();
+        };
         insert("INSERT INTO sighting VALUES (7, ?, 0, 0), (7, 'x', 0, 0)", NOW - 3 * DAY);
-        insert("INSERT INTO recent_sighting VALUES (?, 0, 7, 0)", NOW);
-        assert_eq!(state(NOW), Suspended, "what is not filed has the time of this clock");
+        assert_eq!(state(NOW), Suspended);
         insert("INSERT INTO sighting VALUES (2400, ?, 0, 0)", NOW - DAY);
         assert_eq!(state(NOW), Trusted);
         assert_eq!(state(NOW + 2 * DAY), Suspended);
@@ -339,12 +370,55 @@ mod tests {
         insert("INSERT INTO sighting VALUES (7, ?, 0, 0)", NOW + 365 * DAY);
         assert_eq!(state(NOW + 30 * DAY), Suspended);
         // It is not searched before the clock is set.
+        database.execute("DELETE FROM clock_check", []).unwrap();
         let mut clock = start(&database, 5);
         assert_eq!((clock.look(5, now), clock.look(NOW, now)), (Unset, Unverified));
-        // A search that fails ends with what was found.
+        // A search that fails ends with what was found, and nothing else confirms the clock.
         clock.search(&database, NOW).unwrap();
         assert!(clock.must_search(NOW));
-        clock.end_search();
+        clock.end_search(0);
         assert_eq!(clock.look(NOW, now), Suspended);
+        // So does one that a restart interrupts.
+        insert("INSERT INTO recent_sighting VALUES (?, 0, 7, 0)", NOW - 3 * DAY);
+        let mut clock = ClockCheck::new((true, true), false);
+        clock.search(&database, NOW).unwrap();
+        assert!(clock.must_search(NOW));
+        database.execute("UPDATE recent_sighting SET slot = ?", [NOW]).unwrap();
+        assert_eq!(start(&database, NOW).look(NOW, now), Suspended);
+        insert("DELETE FROM sighting WHERE ?", 1);
+        database.execute_batch("DROP TABLE sighting_span").unwrap();
+        let mut clock = ClockCheck::new((true, true), false);
+        clock.search(&database, NOW).unwrap_err();
+        clock.end_search(0);
+        assert_eq!(clock.look(NOW, now), Suspended);
+    }
+
+    /// Sightings that are not filed, spans and rows of addrwatch are old sightings, too.
+    #[test]
+    fn the_newest_sighting_elsewhere() {
+        let pairing = "INSERT INTO pairing (id, address, mac, place, ip) VALUES (7, x'0a000001', 1, 1, '10.0.0.1')";
+        for insert in [
+            "INSERT INTO recent_sighting VALUES (?1, 0, 7, 0)",
+            "INSERT INTO sighting_span VALUES (7, ?1 - 5, ?1, 3, 0, 0)",
+            "INSERT INTO addrwatch_old VALUES (?1 / 1000000000)",
+        ] {
+            let mut database = Connection::open_in_memory().unwrap();
+            database
+                .execute_batch(
+                    "CREATE TABLE addrwatch (timestamp, interface, vlan_tag, mac_address, ip_address, origin)",
+                )
+                .unwrap();
+            assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+            database.execute_batch("PRAGMA foreign_keys = off").unwrap();
+            database.execute(pairing, []).unwrap();
+            let table = &legacy_tables(&database).unwrap()[0];
+            let of_table = format!("{table} (timestamp)");
+            database.execute(&insert.replace("addrwatch_old", &of_table), [NOW]).unwrap();
+            let now = Instant::now();
+            assert_eq!(start(&database, NOW + DAY).look(NOW + DAY, now), Trusted, "{insert}");
+            database.execute_batch("DELETE FROM clock_check").unwrap();
+            let ahead = NOW + 365 * DAY;
+            assert_eq!(start(&database, ahead).look(ahead, now), Suspended, "{insert}");
+        }
     }
 }

@@ -429,6 +429,29 @@ mod tests {
         with_triggers(sink).query_row(select, [], |row| row.get(0)).unwrap()
     }
 
+    /// The newest sighting is searched before addrwatch's rows are imported, while new ones come.
+    #[test]
+    fn the_clock_is_compared_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("addrwatch.db");
+        let begin = UnixTime::now().as_nanos() / DAY * 86_400 - 30 * 86_400;
+        let table = format!(
+            "CREATE TABLE addrwatch (timestamp INTEGER, interface TEXT, vlan_tag INTEGER, mac_address TEXT, ip_address TEXT, origin INTEGER);
+            INSERT INTO addrwatch VALUES ({begin}, 'eth0', 0, '00:00:00:00:00:01', '10.0.0.1', 1)"
+        );
+        Connection::open(&path).unwrap().execute_batch(&table).unwrap();
+        let (retention, view) = (Some(90), ViewName::default());
+        let settings = DatabaseSettings { path, view, retention, raw_days: 7, once: false };
+        let mut sink = SqliteSink::new(settings).unwrap();
+        let found = "SELECT trusted / 1000000000 FROM clock_check";
+        assert!(sink.maintain().is_ok());
+        assert_eq!(number(&mut sink, found), begin);
+        assert_eq!(work(&mut sink), 0);
+        assert_eq!(number(&mut sink, "SELECT count(*) FROM sighting"), 1);
+        assert_eq!(number(&mut sink, found), begin);
+        assert_eq!(number(&mut sink, "SELECT count(doubted) FROM clock_check"), 1);
+    }
+
     /// What fails in one pairing does not stop the task at others; and what fails otherwise does not stop other tasks.
     #[test]
     fn faults_of_a_task() {
