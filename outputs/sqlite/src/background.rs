@@ -107,6 +107,7 @@ impl Background {
     pub fn opened(&mut self, connection: &Connection) {
         self.clock.opened(connection);
         self.compaction.opened(connection);
+        self.retention.restart_pass();
     }
 
     /// To be called after a failure that rolled back what was done.

@@ -22,7 +22,7 @@ use shm_layout::{Evidence, Origin};
 
 use self::neighbours::{Disturbing, Neighbours, PAIRINGS};
 use crate::{
-    clock_check::{ClockState, nanos, recent_times},
+    clock_check::{CLOCK_SET_WITHOUT_RING, ClockState, nanos, recent_times},
     filing::data_version,
     retention::clock_set,
     row_writer::RowWriter,
@@ -43,8 +43,6 @@ const TOGETHER: usize = 100;
 const MOST_TOGETHER: usize = 10_000;
 /// Pairings that one step examines, if there is nothing to compact.
 const PAIRINGS_PER_STEP: usize = 1000;
-/// Stands for the time before which no pass begins, in a database that was converted: it is to be announced.
-const TO_ANNOUNCE: i64 = 0;
 
 /// Decides when sightings are compacted.
 #[derive(Default)]
@@ -57,8 +55,8 @@ pub struct Compaction {
     next: Option<Instant>,
     /// Whether the database has spans.
     has_spans: bool,
-    /// Whether it was logged in this run when the first pass begins.
-    is_announced: bool,
+    /// The time of the first pass that was logged last.
+    announced: i64,
     /// The pairings of the address that was examined last.
     neighbours: Option<Neighbours>,
     /// The version of the data that they are from, and whether rows came while they were read: then all of them are read in one step.
@@ -261,8 +259,9 @@ impl Compaction {
         Ok(())
     }
 
-    /// To be called after the database was opened: there is no message if it has spans already.
+    /// To be called after the database was opened, maybe another one: there is no message if it has spans already.
     pub fn opened(&mut self, database: &Connection) {
+        self.neighbours = None;
         self.has_spans = self.has_spans || has_spans(database).unwrap_or(true);
     }
 
@@ -276,7 +275,7 @@ impl Compaction {
         self.unreadable.add()
     }
 
-    /// Whether the first pass of a database that an earlier release made is still to wait, for a day after it was logged. Each start logs it.
+    /// Whether the first pass of a database with old sightings is still to wait, for a day after it was logged. Each start logs it.
     fn waits(
         &mut self,
         progress: &Progress,
@@ -285,20 +284,21 @@ impl Compaction {
     ) -> rusqlite::Result<bool> {
         let mut time = progress.time;
         // Or the clock was ahead.
-        if time == TO_ANNOUNCE || time > wall.saturating_add(DAY_NANOS) {
-            time = wall.saturating_add(DAY_NANOS);
+        let longest = wall.saturating_add(DAY_NANOS);
+        if time > longest || is_to_announce(database, progress, (wall, keep))? {
+            time = longest;
             store(database, Progress { time, ..*progress })?;
         }
         if wall >= time {
             return Ok(false);
         }
-        if !std::mem::replace(&mut self.is_announced, true) {
+        if std::mem::replace(&mut self.announced, time) != time {
             let when = match time.saturating_sub(wall) / nanos(HOUR) {
                 24.. => "from tomorrow on".into(),
                 hours => format!("in {} hours", hours + 1),
             };
             warn(format_args!(
-                "an earlier release made this database: {when}, its sightings that are older than {} are compacted, those of a MAC with an address that are at most ten minutes apart become one span; answers of aw-query stay the same (set --raw-days 0 before to keep each sighting)",
+                "{when}, sightings that are older than {} are compacted: those of a MAC with an address that are at most ten minutes apart become one span; answers of aw-query stay the same (set --raw-days 0 before to keep each sighting)",
                 days(keep)
             ));
         }
@@ -404,15 +404,13 @@ pub fn has_spans(database: &Connection) -> rusqlite::Result<bool> {
     database.prepare_cached(any)?.query_row([], |row| row.get(0))
 }
 
-/// To be called when a database is opened. One that an earlier release made, or addrwatch, has no progress yet: its first pass is logged, and
-/// begins a day later.
-pub fn prepare(database: &Connection, is_new: bool) -> rusqlite::Result<()> {
+/// To be called when a database is opened.
+pub fn prepare(database: &Connection) -> rusqlite::Result<()> {
     let any = "SELECT EXISTS (SELECT 1 FROM span_progress)";
     if database.query_row(any, [], |row| row.get(0))? {
         return Ok(());
     }
-    let time = if is_new { i64::MIN } else { TO_ANNOUNCE };
-    store(database, Progress { time, ..Progress::NONE })
+    store(database, Progress::NONE)
 }
 
 fn progress(database: &Connection) -> rusqlite::Result<Progress> {
@@ -433,9 +431,29 @@ fn store(database: &Connection, progress: Progress) -> rusqlite::Result<()> {
 }
 
 /// Whether the first pass begins a day after a start, or is to wait for the end of that day.
-pub fn waits_for_a_day(database: &Connection, wall: i64) -> rusqlite::Result<bool> {
-    let progress = progress(database)?;
-    Ok(!progress.is_under_way() && (progress.time == TO_ANNOUNCE || progress.time > wall))
+pub fn waits_for_a_day(database: &Connection, wall: i64, days: u32) -> rusqlite::Result<bool> {
+    let (progress, keep) = (progress(database)?, DAY * days);
+    Ok(!progress.is_under_way()
+        && (progress.time > wall || is_to_announce(database, &progress, (wall, keep))?))
+}
+
+/// Whether the first pass is to be logged a day before: it would compact more than the days since a start, because an earlier release made the
+/// database, or an import, or sightings were not compacted so far.
+fn is_to_announce(
+    database: &Connection,
+    progress: &Progress,
+    (wall, keep): (i64, Duration),
+) -> rusqlite::Result<bool> {
+    if progress.until > i64::MIN || progress.time > 0 {
+        return Ok(false);
+    }
+    let before = wall.saturating_sub(nanos(keep + 2 * DAY));
+    if recent_times(database, wall)?.is_some_and(|(oldest, _)| oldest < before) {
+        return Ok(true);
+    }
+    let any = "SELECT EXISTS (SELECT 1 FROM pairing WHERE EXISTS (
+        SELECT 1 FROM sighting WHERE pairing = id AND time >= ? AND time < ?))";
+    database.query_row(any, [CLOCK_SET_WITHOUT_RING, before], |row| row.get(0))
 }
 
 /// Sightings from before this time are late: they are examined already, or are being examined.

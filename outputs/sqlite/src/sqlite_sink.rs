@@ -112,7 +112,8 @@ impl SqliteSink {
                 let snapshot = Snapshot::open(&path)?;
                 let found = schema::is_older(&snapshot.database, &settings.view);
                 let wall = UnixTime::now().as_nanos();
-                let waits = compaction::waits_for_a_day(&snapshot.database, wall);
+                let waits =
+                    compaction::waits_for_a_day(&snapshot.database, wall, settings.raw_days);
                 let has_spans = compaction::has_spans(&snapshot.database);
                 if snapshot.is_intact()? {
                     break (found?, waits.unwrap_or(true), has_spans.unwrap_or(false));
@@ -397,6 +398,7 @@ mod tests {
             "INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, '');
             WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300)
             INSERT INTO sighting SELECT n % 3 + 1, {begin} + n * 60000000000, 0, 0 FROM numbers;
+            UPDATE span_progress SET until = until + 1; -- it was announced
             INSERT INTO pairing SELECT DISTINCT pairing, CAST('abc' || pairing AS BLOB), pairing, 1, '', -1 FROM sighting;
             CREATE TRIGGER refuse BEFORE {what}"
         );

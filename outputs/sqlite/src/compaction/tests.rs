@@ -5,7 +5,7 @@ use std::sync::{
 
 use super::*;
 use crate::{
-    filing::insert_recent,
+    filing::{self, insert_recent},
     row_writer::{OWN_FRAME, SightingRow},
     schema,
 };
@@ -20,7 +20,7 @@ fn database() -> Connection {
     assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
     database
         .execute_batch(
-            "PRAGMA foreign_keys = off;
+            "PRAGMA foreign_keys = off; UPDATE span_progress SET until = until + 1; -- it was announced
             INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, ''), (2, 'here', '', 'eth0', 0, 0, '')",
         )
         .unwrap();
@@ -143,12 +143,14 @@ fn a_pass_whose_end_is_too_late() {
     }
 }
 
-/// The first pass of a database of an earlier release begins a day after it was logged, by the clock, and whatever is restarted.
+/// The first pass of a database with old sightings begins a day after it was logged, by the clock, and whatever is restarted: of an earlier
+/// release, of an import, or of days in which all was kept.
 #[test]
-fn an_older_database_waits_for_a_day() {
+fn old_sightings_wait_for_a_day() {
     let database = database();
-    database.execute_batch("DELETE FROM span_progress").unwrap();
-    prepare(&database, false).unwrap();
+    store(&database, Progress::NONE).unwrap();
+    pairing(&database, 1, (1, 1, 1));
+    rows(&database, 1, [0], 0);
     let start = Instant::now();
     let begins = |wall: i64, compaction: &mut Compaction, hours: u64| {
         let now = start + Duration::from_secs(hours * 3_600);
@@ -157,13 +159,13 @@ fn an_older_database_waits_for_a_day() {
     let mut compaction = Compaction::new(7);
     let hour = DAY_NANOS / 24;
     assert!(!begins(NOW, &mut compaction, 0));
-    prepare(&database, false).unwrap();
+    prepare(&database).unwrap();
     assert!(!begins(NOW + hour, &mut Compaction::new(7), 1));
     let now = start + Duration::from_secs(60);
     assert!(!compaction.may_be_due(&database, ClockState::Trusted, now).unwrap(), "in an hour");
     // Sightings that come meanwhile change nothing, nor do restarts.
     examine_late(&database, 1, NOW - 9 * DAY_NANOS).unwrap();
-    assert!(waits_for_a_day(&database, NOW + 23 * hour).unwrap());
+    assert!(waits_for_a_day(&database, NOW + 23 * hour, 7).unwrap());
     assert!(!begins(NOW + 23 * hour, &mut compaction, 23));
     assert!(!begins(NOW + 23 * hour, &mut Compaction::new(7), 23));
     assert!(begins(NOW + 24 * hour, &mut compaction, 24));
@@ -172,6 +174,26 @@ fn an_older_database_waits_for_a_day() {
     let mut compaction = Compaction::new(7);
     assert!(!begins(NOW, &mut compaction, 0));
     assert!(begins(NOW + 24 * hour, &mut compaction, 24));
+    // So do those that are not filed yet; and what came since the start does not.
+    let empty = "DELETE FROM sighting; DELETE FROM recent_sighting";
+    for (days, waits) in [(8, false), (10, true)] {
+        for is_filed in [true, false] {
+            database.execute_batch(empty).unwrap();
+            store(&database, Progress::NONE).unwrap();
+            let row = (1, NOW - days * DAY_NANOS, 0);
+            if is_filed { filing::insert(&database, row) } else { insert_recent(&database, row) }
+                .unwrap();
+            assert_eq!(waits_for_a_day(&database, NOW, 7), Ok(waits));
+            assert_eq!(begins(NOW, &mut Compaction::new(7), 0), !waits);
+        }
+    }
+    // A second database is logged, too.
+    let mut compaction = Compaction::new(7);
+    for later in [0, 5] {
+        store(&database, Progress::NONE).unwrap();
+        assert!(!begins(NOW + later, &mut compaction, later as u64));
+        assert_eq!(compaction.announced, NOW + later + DAY_NANOS);
+    }
 }
 
 /// Older sightings that come between two passes, beside spans, between them and within: spans do not overlap, and each one is counted.
@@ -251,7 +273,7 @@ fn another_mac_comes_during_a_pass() {
         assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
         database
             .execute_batch(
-                "PRAGMA synchronous = off; PRAGMA journal_mode = wal;
+                "PRAGMA synchronous = off; PRAGMA journal_mode = wal; UPDATE span_progress SET until = until + 1;
                 INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, '')",
             )
             .unwrap();
