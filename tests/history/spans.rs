@@ -935,7 +935,7 @@ fn tables_of_version_1() {
     let begun = run(history.command(&ring, &["--once", "--raw-days", "7"])).ok();
     let begins = "compacting sightings that are older than 7 days";
     assert!(begun.stderr.contains(begins), "{}", begun.stderr);
-    let ended = " spans; 0 MB of the file are free for new rows";
+    let ended = "old sightings are compacted; 0 MB of the file are free for new rows";
     assert!(begun.stderr.contains(ended), "{}", begun.stderr);
     assert!(count(&history, "sighting_span") > 0);
     assert_eq!([ask(&history, &ip), ask(&history, &mac[..2])], before);

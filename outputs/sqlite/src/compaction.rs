@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use aw_database::LONGEST_SHIFT;
 use aw_output::{info, warn};
-use aw_service::count_of;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
 use shm_layout::{Evidence, Origin};
 
@@ -214,9 +213,9 @@ impl Compaction {
                 let Some(next) = next_pairing(database, progress.pairing)? else {
                     store(database, Progress { until: progress.before, ..progress })?;
                     self.neighbours = None;
-                    self.report_first_span(database)?;
-                    if progress.until == i64::MIN {
-                        report_first_pass(database)?;
+                    self.report_first_span(database);
+                    if progress.until == i64::MIN && self.has_spans {
+                        report_first_pass(database);
                     }
                     return Ok(false);
                 };
@@ -241,13 +240,13 @@ impl Compaction {
             }
         }
         store(database, progress)?;
-        self.report_first_span(database)?;
+        self.report_first_span(database);
         Ok(true)
     }
 
-    /// Logs when the first span of a database was made.
-    fn report_first_span(&mut self, database: &Connection) -> rusqlite::Result<()> {
-        if !self.has_spans && has_spans(database)? {
+    /// Logs when the first span of a database was made. A damaged page stops no pass here.
+    fn report_first_span(&mut self, database: &Connection) {
+        if !self.has_spans && has_spans(database).unwrap_or(false) {
             self.has_spans = true;
             if let Some(keep) = self.keep {
                 info(format_args!(
@@ -256,7 +255,6 @@ impl Compaction {
                 ));
             }
         }
-        Ok(())
     }
 
     /// To be called after the database was opened, maybe another one: there is no message if it has spans already.
@@ -374,20 +372,15 @@ impl Progress {
     }
 }
 
-/// Logs what the first pass has done.
-fn report_first_pass(database: &Connection) -> rusqlite::Result<()> {
+/// Logs that the first pass has ended, without reading all spans: there may be millions.
+fn report_first_pass(database: &Connection) {
     let number = |select: &str| database.query_row(select, [], |row| row.get::<_, i64>(0));
-    let spans = number("SELECT count(*) FROM sighting_span")?;
-    if spans == 0 {
-        return Ok(());
-    }
-    let sightings = number("SELECT CAST(sum(count) AS INTEGER) FROM sighting_span")?;
-    let free = number("PRAGMA freelist_count")? * number("PRAGMA page_size")? / 1_000_000;
+    let free =
+        number("PRAGMA freelist_count").unwrap_or(0) * number("PRAGMA page_size").unwrap_or(0);
     info(format_args!(
-        "{sightings} old sightings are compacted into {}; {free} MB of the file are free for new rows (VACUUM in sqlite3 makes it smaller)",
-        count_of(spans as u64, "span", "spans")
+        "old sightings are compacted; {} MB of the file are free for new rows (VACUUM in sqlite3 makes it smaller)",
+        free / 1_000_000
     ));
-    Ok(())
 }
 
 /// Days for a message.

@@ -305,6 +305,20 @@ fn another_mac_comes_during_a_pass() {
     }
 }
 
+/// The first pass ends, whatever counts another program stored.
+#[test]
+fn counts_of_other_programs() {
+    let database = database();
+    store(&database, Progress { time: 1, ..Progress::NONE }).unwrap();
+    pairing(&database, 1, (1, 1, 1));
+    for first in [0, 5_000] {
+        let insert = "INSERT INTO sighting_span VALUES (1, ?1, ?1 + 5, ?2, 0, 0)";
+        database.execute(insert, [NOW - 20 * DAY_NANOS + first, i64::MAX]).unwrap();
+    }
+    pass(&database);
+    assert_eq!(progress(&database).unwrap().until, NOW - 7 * DAY_NANOS);
+}
+
 /// Values that no sighting has, of another program, stay as they are, and stop nothing.
 #[test]
 fn values_of_other_programs() {
