@@ -225,6 +225,8 @@ impl Compaction {
                 (progress.pairing, progress.time) = (next, from);
             }
             if self.unreadable.examine(Some(progress.pairing)) {
+                // After a restart, a pass examines what this one has not.
+                examine_late(database, progress.pairing, progress.time)?;
                 progress.time = i64::MIN;
                 continue;
             }
@@ -239,6 +241,7 @@ impl Compaction {
                 break;
             }
         }
+        self.unreadable.examine(None);
         store(database, progress)?;
         self.report_first_span(database);
         Ok(true)

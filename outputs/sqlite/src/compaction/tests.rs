@@ -305,6 +305,35 @@ fn another_mac_comes_during_a_pass() {
     }
 }
 
+/// A pairing that could not be read is examined after a restart, from where it failed.
+#[test]
+fn what_was_left_out() {
+    let database = database();
+    for id in [1, 2] {
+        pairing(&database, id, (id, id as u8, 1));
+        rows(&database, id, (0..200_000).step_by(100), 0);
+    }
+    for steps in [0, 1] {
+        let mut compaction = Compaction::new(7);
+        let (begun, now) = ((NOW + steps, ClockState::Trusted), Instant::now());
+        assert!(compaction.begin(&database, begun, now).unwrap());
+        let mut writer = RowWriter::default();
+        for _ in 0..steps {
+            assert!(compaction.step(&database, &mut writer, 100).unwrap());
+        }
+        compaction.unreadable.examine(Some(1));
+        assert_eq!(compaction.leave_out(), Some(1));
+        while compaction.step(&database, &mut writer, 100).unwrap() {}
+        let left = "SELECT pairing, count(*) FROM sighting";
+        let left =
+            database.query_row(left, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        let (pairing, left) = left.unwrap();
+        assert!(pairing == 1 && left > 1_800, "{left} of {pairing}");
+    }
+    pass(&database);
+    assert_eq!(spans(&database).1, 0);
+}
+
 /// The first pass ends, whatever counts another program stored.
 #[test]
 fn counts_of_other_programs() {
