@@ -64,10 +64,10 @@ pub struct Due {
 }
 
 impl Background {
-    pub fn new(retention_days: Option<u32>, raw_days: u32) -> Background {
+    pub fn new(retention_days: Option<u32>, raw_days: u32, once: bool) -> Background {
         let (retention, compaction) = (Retention::new(retention_days), Compaction::new(raw_days));
         Background {
-            clock: ClockCheck::new(retention.is_on(), compaction.is_on()),
+            clock: ClockCheck::new((retention.is_on(), compaction.is_on()), once),
             retention,
             compaction,
             failed: Default::default(),
@@ -79,7 +79,7 @@ impl Background {
     pub fn due(&mut self, database: &OpenDatabase) -> Option<Due> {
         let (wall, now) = (UnixTime::now().as_nanos(), Instant::now());
         if self.failed[Task::Clock as usize].is_some() {
-            self.clock.end_search();
+            self.clock.end_search(0);
         }
         let clock = self.clock.look(wall, now);
         let delete_before = self.retention.due((wall, clock), now);
@@ -107,6 +107,7 @@ impl Background {
     pub fn opened(&mut self, connection: &Connection) {
         self.clock.opened(connection);
         self.compaction.opened(connection);
+        self.retention.restart_pass();
     }
 
     /// To be called after a failure that rolled back what was done.
@@ -126,18 +127,23 @@ impl Background {
         let Due { wall, now, clock, delete_before } = due;
         let OpenDatabase { connection, rows: writer, import, filing, .. } = database;
         let connection: &Connection = connection;
-        let mut waits = import.is_some();
+        if self.has_to_check(wall, now) {
+            self.attempt(connection, Task::Clock, now, |it| match it.clock.must_search(wall) {
+                true => it.clock.search(connection, wall),
+                false => it.clock.store(connection),
+            })?;
+            if self.clock.must_search(wall) {
+                // What has the time of this clock is not to be found: nothing is filed or imported before.
+                filing.added(writer.write_rows(connection)?);
+                return Ok(true);
+            }
+        }
+        let waits = import.is_some();
         if let Some(mut current) = import.take() {
             *import = match current.step(connection, writer, rows)? {
                 true => Some(current),
                 false => LegacyImport::find(connection, &current.table)?,
             };
-        } else if self.has_to_check(wall, now) {
-            self.attempt(connection, Task::Clock, now, |it| match it.clock.must_search(wall) {
-                true => it.clock.search(connection, wall),
-                false => it.clock.store(connection),
-            })?;
-            waits = self.clock.must_search(wall);
         }
         // Without them, a new pairing would seem to have no rows, and what is near to old ones would not be known.
         filing.added(writer.write_rows(connection)?);
@@ -172,8 +178,9 @@ impl Background {
         if !compacts {
             return Ok(false);
         }
-        let more = self
-            .attempt(connection, Task::Compaction, now, |it| it.compaction.step(connection, rows));
+        let more = self.attempt(connection, Task::Compaction, now, |it| {
+            it.compaction.step(connection, writer, rows)
+        });
         Ok(more?.unwrap_or_else(|| self.may(Task::Compaction, now)))
     }
 

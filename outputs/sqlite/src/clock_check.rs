@@ -1,12 +1,15 @@
 //! Whether the clock may be ahead: then sightings would seem to be old, and would be deleted or compacted. In doubt, nothing is for an
 //! hour, in which the administrator can correct the clock. The database has the last time that was trusted, and since when there is a
-//! doubt: a restart ends none, and what was stored with the time of a clock that is ahead confirms nothing.
+//! doubt. A restart ends none, and begins the hour again, because the clock of a machine that is off is not corrected; with `--once`, the
+//! hour is the clock's. What was stored with the time of a clock that is ahead confirms nothing.
 
 use std::time::{Duration, Instant};
 
 use aw_output::{info, warn};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::UnixTime;
+
+use crate::schema::legacy_tables;
 
 /// A clock that is further ahead than this may be wrong.
 pub const MAX_AHEAD: Duration = Duration::from_secs(86_400);
@@ -60,6 +63,8 @@ pub struct ClockCheck {
     /// What waits while the clock may be ahead: deletion, compaction.
     deletes: bool,
     compacts: bool,
+    /// The process ends at once.
+    once: bool,
     /// The last time that was trusted; none: not known yet.
     trusted: Option<Reading>,
     /// The time that is not trusted, when it was read first.
@@ -71,8 +76,8 @@ pub struct ClockCheck {
 }
 
 impl ClockCheck {
-    pub fn new(deletes: bool, compacts: bool) -> ClockCheck {
-        ClockCheck { deletes, compacts, ..ClockCheck::default() }
+    pub fn new((deletes, compacts): (bool, bool), once: bool) -> ClockCheck {
+        ClockCheck { deletes, compacts, once, ..ClockCheck::default() }
     }
 
     /// To be called when a database was opened. What this process knows is newer than what the database has.
@@ -97,7 +102,7 @@ impl ClockCheck {
             let is_same = |doubted: &Reading| {
                 doubted.ahead(wall, now).unsigned_abs() <= MAX_AHEAD.as_nanos() as u64
             };
-            let doubted = self.doubted.filter(is_same).unwrap_or_else(|| {
+            let mut doubted = self.doubted.filter(is_same).unwrap_or_else(|| {
                 let of_run = if self.stored.is_some() { "last run" } else { "newest sighting" };
                 self.report(
                     ahead,
@@ -105,6 +110,9 @@ impl ClockCheck {
                 );
                 read
             });
+            if !self.once {
+                doubted.at.get_or_insert(now);
+            }
             if doubted.passed(wall, now) < nanos(SUSPENSION) {
                 self.doubted = Some(doubted);
                 return ClockState::Suspended;
@@ -138,31 +146,38 @@ impl ClockCheck {
         self.trusted.is_none() && wall >= CLOCK_SET
     }
 
-    /// Takes a step of the search for a sighting that is about as new as the clock, or else for the newest one: not among those that are
-    /// not filed yet, which have the time of this clock. One of the future is of a clock that was ahead.
+    /// Takes a step of the search for a sighting that is about as new as the clock, or else for the newest one, before anything is stored
+    /// with the time of this clock. One of the future is of a clock that was ahead. What was found so far is stored, because after a restart
+    /// the newest ones are of this clock.
     pub fn search(&mut self, database: &Connection, wall: i64) -> rusqlite::Result<()> {
-        let newest = "SELECT max(id), CAST(max(coalesce((SELECT max(time) FROM sighting WHERE pairing = id
-                AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END AND time <= ?6), ?5)) AS INTEGER)
+        let newest = "SELECT max(id), CAST(max(max(coalesce((SELECT max(time) FROM sighting WHERE pairing = id
+                AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END AND time <= ?6), ?5),
+                coalesce((SELECT last FROM sighting_span WHERE pairing = id AND first <= ?6 ORDER BY first DESC LIMIT 1), ?5))) AS INTEGER)
             FROM (SELECT pairing.id AS id, ring FROM pairing LEFT JOIN place ON place.id = place
                 WHERE pairing.id > ?1 ORDER BY pairing.id LIMIT ?2)";
         let row = |row: &Row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?));
         let (set, other) = (CLOCK_SET, CLOCK_SET_WITHOUT_RING);
         let values = [self.searched.0, PAIRINGS_PER_STEP, other, set, i64::MIN, latest(wall)];
         let (last, time) = database.prepare_cached(newest)?.query_row(values, row)?;
-        let newest = self.searched.1.max(time.filter(|time| *time > i64::MIN));
+        let mut newest = self.searched.1.max(time.filter(|time| *time > i64::MIN));
+        if self.searched.0 == 0 {
+            newest = newest.max(newest_elsewhere(database, wall)?);
+        }
+        if last.is_some() || newest.is_some() {
+            write(database, newest.unwrap_or(0), None)?;
+        }
         self.searched = (last.unwrap_or_default(), newest);
         let is_near = newest.is_some_and(|newest| newest >= wall.saturating_sub(nanos(MAX_AHEAD)));
         if last.is_none() || is_near {
-            self.end_search();
+            self.end_search(i64::MAX); // where nothing is, there is nothing to lose
         }
         Ok(())
     }
 
-    /// Ends the search with what was found. Where nothing was, there is nothing to lose.
-    pub fn end_search(&mut self) {
-        let (_, newest) = self.searched;
-        self.trusted =
-            self.trusted.or(Some(Reading { wall: newest.unwrap_or(i64::MAX), at: None }));
+    /// Ends the search with what was found, or else this time.
+    pub fn end_search(&mut self, otherwise: i64) {
+        let wall = self.searched.1.unwrap_or(otherwise);
+        self.trusted = self.trusted.or(Some(Reading { wall, at: None }));
     }
 
     /// Whether the database is to have another time.
@@ -180,9 +195,7 @@ impl ClockCheck {
     pub fn store(&mut self, database: &Connection) -> rusqlite::Result<()> {
         let Some(trusted) = self.trusted else { return Ok(()) };
         let doubted = self.doubted.map(|doubted| doubted.wall);
-        database.execute("DELETE FROM clock_check", [])?;
-        let insert = "INSERT INTO clock_check VALUES (?, ?)";
-        database.execute(insert, params![trusted.wall, doubted])?;
+        write(database, trusted.wall, doubted)?;
         self.stored = Some((trusted.wall, doubted));
         Ok(())
     }
@@ -191,6 +204,27 @@ impl ClockCheck {
     pub fn restart(&mut self) {
         self.stored = None;
     }
+}
+
+fn write(database: &Connection, trusted: i64, doubted: Option<i64>) -> rusqlite::Result<()> {
+    database.execute("DELETE FROM clock_check", [])?;
+    let insert = "INSERT INTO clock_check VALUES (?, ?)";
+    database.execute(insert, params![trusted, doubted]).map(drop)
+}
+
+/// The newest sighting that has no pairing or is not filed yet, about: of addrwatch's tables, the one of the last rows.
+fn newest_elsewhere(database: &Connection, wall: i64) -> rusqlite::Result<Option<i64>> {
+    const SECOND: i64 = 1_000_000_000;
+    let mut newest = recent_times(database, wall)?.map(|(_, newest)| newest);
+    for table in legacy_tables(database)? {
+        let last = format!(
+            "SELECT max(timestamp) * {SECOND} FROM (SELECT timestamp FROM \"{table}\" ORDER BY rowid DESC LIMIT 10000)
+            WHERE typeof(timestamp) = 'integer' AND timestamp BETWEEN ? AND ?"
+        );
+        let times = [CLOCK_SET_WITHOUT_RING / SECOND, latest(wall) / SECOND];
+        newest = newest.max(database.query_row(&last, times, |row| row.get(0))?);
+    }
+    Ok(newest)
 }
 
 /// The times of the oldest and the newest sighting that are not filed yet, about.
@@ -235,7 +269,7 @@ mod tests {
 
     /// A process that has opened the database.
     fn start(database: &Connection, wall: i64) -> ClockCheck {
-        let mut clock = ClockCheck::new(true, true);
+        let mut clock = ClockCheck::new((true, true), false);
         clock.opened(database);
         while clock.must_search(wall) {
             clock.search(database, wall).unwrap();
@@ -268,20 +302,27 @@ mod tests {
         assert_eq!(clock.look(NOW + 99 * DAY, later), Suspended);
     }
 
-    /// Restarts with a clock that is ahead, and what is stored with its time, end no suspension; an hour does, by the clock.
+    /// Restarts with a clock that is ahead, and what is stored with its time, end no suspension, nor does the time in which the program
+    /// does not run; an hour in which it runs does, and with `--once`, one of the clock.
     #[test]
     fn a_restart_with_a_clock_that_is_ahead() {
         let database = database();
         let hours = |hours: i64| hours * DAY / 24;
-        let at = |wall: i64| {
-            let mut clock = start(&database, wall);
-            let state = clock.look(wall, Instant::now());
+        let run = |once: bool, wall: i64, runs: i64| {
+            let mut clock = ClockCheck { once, ..start(&database, wall) };
+            let now = Instant::now();
+            if runs > 0 {
+                clock.look(wall, now);
+            }
+            let wall = wall + runs;
+            let state = clock.look(wall, now + Duration::from_nanos(runs as u64));
             clock.store(&database).unwrap();
             assert!(!clock.must_store());
             let insert = "INSERT OR IGNORE INTO recent_sighting VALUES (?, 0, 7, 0)";
             database.execute(insert, [wall]).unwrap();
             state
         };
+        let at = |wall: i64| run(false, wall, 0);
         assert_eq!(at(NOW), Trusted, "a new database");
         assert_eq!(at(NOW + DAY), Trusted);
         assert_eq!(at(NOW + hours(23)), Trusted, "and set back, by less than a day");
@@ -291,8 +332,13 @@ mod tests {
         assert_eq!(at(NOW + DAY), Resumed, "it was corrected");
         assert_eq!(at(ahead + hours(12)), Suspended, "what was stored then confirms nothing");
         assert_eq!(at(ahead + 9 * DAY), Suspended, "another wrong time, or days without a process");
-        assert_eq!(at(ahead + 9 * DAY + hours(1)), Resumed);
-        assert_eq!(at(ahead + 9 * DAY + hours(2)), Trusted);
+        assert_eq!(at(ahead + 9 * DAY + hours(12)), Suspended, "it was off for a night");
+        assert_eq!(run(false, ahead + 10 * DAY, hours(1) - 1), Suspended);
+        assert_eq!(run(false, ahead + 10 * DAY, hours(1)), Resumed);
+        assert_eq!(at(ahead + 10 * DAY + hours(2)), Trusted);
+        assert_eq!(run(true, ahead + 20 * DAY, 0), Suspended);
+        assert_eq!(run(true, ahead + 20 * DAY + hours(1) - 1, 0), Suspended);
+        assert_eq!(run(true, ahead + 20 * DAY + hours(1), 0), Resumed);
         assert_eq!(at(NOW + DAY), Trusted, "set back");
         assert_eq!(at(ahead), Suspended, "and ahead again");
     }
@@ -303,17 +349,20 @@ mod tests {
         let database = database();
         let now = Instant::now();
         let state = |wall: i64| {
-            assert_eq!(ClockCheck::new(true, true).look(wall, now), Unverified);
+            database.execute("DELETE FROM clock_check", []).unwrap();
+            assert_eq!(ClockCheck::new((true, true), false).look(wall, now), Unverified);
             start(&database, wall).look(wall, now)
         };
         for pairing in 1..2_500 {
             let row = "INSERT INTO pairing (id, address, mac, place, ip) VALUES (?1, x'0a000001', ?1, 1, '10.0.0.1')";
             database.execute(row, [pairing]).unwrap();
         }
-        let insert = |sql: &str, time: i64| database.execute(sql, [time]).map(drop).unwrap();
+        let insert = |sql: &str, time: i64| {
+            database.execute("DELETE FROM clock_check", []).unwrap();
+            database.execute(sql, [time]).map(drop).unwrap();
+        };
         insert("INSERT INTO sighting VALUES (7, ?, 0, 0), (7, 'x', 0, 0)", NOW - 3 * DAY);
-        insert("INSERT INTO recent_sighting VALUES (?, 0, 7, 0)", NOW);
-        assert_eq!(state(NOW), Suspended, "what is not filed has the time of this clock");
+        assert_eq!(state(NOW), Suspended);
         insert("INSERT INTO sighting VALUES (2400, ?, 0, 0)", NOW - DAY);
         assert_eq!(state(NOW), Trusted);
         assert_eq!(state(NOW + 2 * DAY), Suspended);
@@ -321,12 +370,55 @@ mod tests {
         insert("INSERT INTO sighting VALUES (7, ?, 0, 0)", NOW + 365 * DAY);
         assert_eq!(state(NOW + 30 * DAY), Suspended);
         // It is not searched before the clock is set.
+        database.execute("DELETE FROM clock_check", []).unwrap();
         let mut clock = start(&database, 5);
         assert_eq!((clock.look(5, now), clock.look(NOW, now)), (Unset, Unverified));
-        // A search that fails ends with what was found.
+        // A search that fails ends with what was found, and nothing else confirms the clock.
         clock.search(&database, NOW).unwrap();
         assert!(clock.must_search(NOW));
-        clock.end_search();
+        clock.end_search(0);
         assert_eq!(clock.look(NOW, now), Suspended);
+        // So does one that a restart interrupts.
+        insert("INSERT INTO recent_sighting VALUES (?, 0, 7, 0)", NOW - 3 * DAY);
+        let mut clock = ClockCheck::new((true, true), false);
+        clock.search(&database, NOW).unwrap();
+        assert!(clock.must_search(NOW));
+        database.execute("UPDATE recent_sighting SET slot = ?", [NOW]).unwrap();
+        assert_eq!(start(&database, NOW).look(NOW, now), Suspended);
+        insert("DELETE FROM sighting WHERE ?", 1);
+        database.execute_batch("DROP TABLE sighting_span").unwrap();
+        let mut clock = ClockCheck::new((true, true), false);
+        clock.search(&database, NOW).unwrap_err();
+        clock.end_search(0);
+        assert_eq!(clock.look(NOW, now), Suspended);
+    }
+
+    /// Sightings that are not filed, spans and rows of addrwatch are old sightings, too.
+    #[test]
+    fn the_newest_sighting_elsewhere() {
+        let pairing = "INSERT INTO pairing (id, address, mac, place, ip) VALUES (7, x'0a000001', 1, 1, '10.0.0.1')";
+        for insert in [
+            "INSERT INTO recent_sighting VALUES (?1, 0, 7, 0)",
+            "INSERT INTO sighting_span VALUES (7, ?1 - 5, ?1, 3, 0, 0)",
+            "INSERT INTO addrwatch_old VALUES (?1 / 1000000000)",
+        ] {
+            let mut database = Connection::open_in_memory().unwrap();
+            database
+                .execute_batch(
+                    "CREATE TABLE addrwatch (timestamp, interface, vlan_tag, mac_address, ip_address, origin)",
+                )
+                .unwrap();
+            assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+            database.execute_batch("PRAGMA foreign_keys = off").unwrap();
+            database.execute(pairing, []).unwrap();
+            let table = &legacy_tables(&database).unwrap()[0];
+            let of_table = format!("{table} (timestamp)");
+            database.execute(&insert.replace("addrwatch_old", &of_table), [NOW]).unwrap();
+            let now = Instant::now();
+            assert_eq!(start(&database, NOW + DAY).look(NOW + DAY, now), Trusted, "{insert}");
+            database.execute_batch("DELETE FROM clock_check").unwrap();
+            let ahead = NOW + 365 * DAY;
+            assert_eq!(start(&database, ahead).look(ahead, now), Suspended, "{insert}");
+        }
     }
 }

@@ -16,14 +16,15 @@ use std::time::{Duration, Instant};
 
 use aw_database::LONGEST_SHIFT;
 use aw_output::{info, warn};
-use aw_service::count_of;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter, types::Value};
 use shm_layout::{Evidence, Origin};
 
 use self::neighbours::{Disturbing, Neighbours, PAIRINGS};
 use crate::{
-    clock_check::{ClockState, nanos, recent_times},
+    clock_check::{CLOCK_SET_WITHOUT_RING, ClockState, nanos, recent_times},
+    filing::data_version,
     retention::clock_set,
+    row_writer::RowWriter,
     unreadable::Unreadable,
 };
 
@@ -41,8 +42,6 @@ const TOGETHER: usize = 100;
 const MOST_TOGETHER: usize = 10_000;
 /// Pairings that one step examines, if there is nothing to compact.
 const PAIRINGS_PER_STEP: usize = 1000;
-/// Stands for the time before which no pass begins, in a database that was converted: it is to be announced.
-const TO_ANNOUNCE: i64 = 0;
 
 /// Decides when sightings are compacted.
 #[derive(Default)]
@@ -55,10 +54,13 @@ pub struct Compaction {
     next: Option<Instant>,
     /// Whether the database has spans.
     has_spans: bool,
-    /// Whether it was logged in this run when the first pass begins.
-    is_announced: bool,
+    /// The time of the first pass that was logged last.
+    announced: i64,
     /// The pairings of the address that was examined last.
     neighbours: Option<Neighbours>,
+    /// The version of the data that they are from, and whether rows came while they were read: then all of them are read in one step.
+    version: i64,
+    hurries: bool,
     /// How many sightings are examined together now.
     together: usize,
     unreadable: Unreadable,
@@ -187,10 +189,22 @@ impl Compaction {
     }
 
     /// Examines at most about `rows` sightings, in the caller's transaction. Returns true if there may be more.
-    pub fn step(&mut self, database: &Connection, rows: usize) -> rusqlite::Result<bool> {
+    pub fn step(
+        &mut self,
+        database: &Connection,
+        writer: &mut RowWriter,
+        rows: usize,
+    ) -> rusqlite::Result<bool> {
         let mut progress = progress(database)?;
         if !progress.is_under_way() {
             return Ok(false);
+        }
+        let version = data_version(database)?;
+        let is_changed = std::mem::replace(&mut self.version, version) != version;
+        self.hurries = false;
+        if std::mem::take(&mut writer.has_late) || is_changed {
+            // Another MAC may have come near to what follows.
+            self.hurries = self.neighbours.take().is_some_and(|known| !known.are_known());
         }
         let mut left = rows;
         for _ in 0..PAIRINGS_PER_STEP {
@@ -199,9 +213,9 @@ impl Compaction {
                 let Some(next) = next_pairing(database, progress.pairing)? else {
                     store(database, Progress { until: progress.before, ..progress })?;
                     self.neighbours = None;
-                    self.report_first_span(database)?;
-                    if progress.until == i64::MIN {
-                        report_first_pass(database)?;
+                    self.report_first_span(database);
+                    if progress.until == i64::MIN && self.has_spans {
+                        report_first_pass(database);
                     }
                     return Ok(false);
                 };
@@ -211,6 +225,8 @@ impl Compaction {
                 (progress.pairing, progress.time) = (next, from);
             }
             if self.unreadable.examine(Some(progress.pairing)) {
+                // After a restart, a pass examines what this one has not.
+                examine_late(database, progress.pairing, progress.time)?;
                 progress.time = i64::MIN;
                 continue;
             }
@@ -225,14 +241,15 @@ impl Compaction {
                 break;
             }
         }
+        self.unreadable.examine(None);
         store(database, progress)?;
-        self.report_first_span(database)?;
+        self.report_first_span(database);
         Ok(true)
     }
 
-    /// Logs when the first span of a database was made.
-    fn report_first_span(&mut self, database: &Connection) -> rusqlite::Result<()> {
-        if !self.has_spans && has_spans(database)? {
+    /// Logs when the first span of a database was made. A damaged page stops no pass here.
+    fn report_first_span(&mut self, database: &Connection) {
+        if !self.has_spans && has_spans(database).unwrap_or(false) {
             self.has_spans = true;
             if let Some(keep) = self.keep {
                 info(format_args!(
@@ -241,11 +258,11 @@ impl Compaction {
                 ));
             }
         }
-        Ok(())
     }
 
-    /// To be called after the database was opened: there is no message if it has spans already.
+    /// To be called after the database was opened, maybe another one: there is no message if it has spans already.
     pub fn opened(&mut self, database: &Connection) {
+        self.neighbours = None;
         self.has_spans = self.has_spans || has_spans(database).unwrap_or(true);
     }
 
@@ -259,7 +276,7 @@ impl Compaction {
         self.unreadable.add()
     }
 
-    /// Whether the first pass of a database that an earlier release made is still to wait, for a day after it was logged. Each start logs it.
+    /// Whether the first pass of a database with old sightings is still to wait, for a day after it was logged. Each start logs it.
     fn waits(
         &mut self,
         progress: &Progress,
@@ -268,20 +285,21 @@ impl Compaction {
     ) -> rusqlite::Result<bool> {
         let mut time = progress.time;
         // Or the clock was ahead.
-        if time == TO_ANNOUNCE || time > wall.saturating_add(DAY_NANOS) {
-            time = wall.saturating_add(DAY_NANOS);
+        let longest = wall.saturating_add(DAY_NANOS);
+        if time > longest || is_to_announce(database, progress, (wall, keep))? {
+            time = longest;
             store(database, Progress { time, ..*progress })?;
         }
         if wall >= time {
             return Ok(false);
         }
-        if !std::mem::replace(&mut self.is_announced, true) {
+        if std::mem::replace(&mut self.announced, time) != time {
             let when = match time.saturating_sub(wall) / nanos(HOUR) {
                 24.. => "from tomorrow on".into(),
                 hours => format!("in {} hours", hours + 1),
             };
             warn(format_args!(
-                "an earlier release made this database: {when}, its sightings that are older than {} are compacted, those of a MAC with an address that are at most ten minutes apart become one span; answers of aw-query stay the same (set --raw-days 0 before to keep each sighting)",
+                "{when}, sightings that are older than {} are compacted: those of a MAC with an address that are at most ten minutes apart become one span; answers of aw-query stay the same (set --raw-days 0 before to keep each sighting)",
                 days(keep)
             ));
         }
@@ -324,9 +342,9 @@ impl Compaction {
         if neighbours.count() > PAIRINGS {
             return Ok((cost, Next::Pairing));
         }
-        let (read, is_complete) = neighbours.read(database, rows.max(TOGETHER))?;
-        cost += read;
-        if !is_complete {
+        let most = if self.hurries { PAIRINGS } else { rows.max(TOGETHER) };
+        cost += neighbours.read(database, most)?;
+        if !neighbours.are_known() {
             return Ok((cost, Next::Again));
         }
         let near = Disturbing::near(first.time, last.time);
@@ -357,20 +375,15 @@ impl Progress {
     }
 }
 
-/// Logs what the first pass has done.
-fn report_first_pass(database: &Connection) -> rusqlite::Result<()> {
+/// Logs that the first pass has ended, without reading all spans: there may be millions.
+fn report_first_pass(database: &Connection) {
     let number = |select: &str| database.query_row(select, [], |row| row.get::<_, i64>(0));
-    let spans = number("SELECT count(*) FROM sighting_span")?;
-    if spans == 0 {
-        return Ok(());
-    }
-    let sightings = number("SELECT CAST(sum(count) AS INTEGER) FROM sighting_span")?;
-    let free = number("PRAGMA freelist_count")? * number("PRAGMA page_size")? / 1_000_000;
+    let free =
+        number("PRAGMA freelist_count").unwrap_or(0) * number("PRAGMA page_size").unwrap_or(0);
     info(format_args!(
-        "{sightings} old sightings are compacted into {}; {free} MB of the file are free for new rows (VACUUM in sqlite3 makes it smaller)",
-        count_of(spans as u64, "span", "spans")
+        "old sightings are compacted; {} MB of the file are free for new rows (VACUUM in sqlite3 makes it smaller)",
+        free / 1_000_000
     ));
-    Ok(())
 }
 
 /// Days for a message.
@@ -387,15 +400,13 @@ pub fn has_spans(database: &Connection) -> rusqlite::Result<bool> {
     database.prepare_cached(any)?.query_row([], |row| row.get(0))
 }
 
-/// To be called when a database is opened. One that an earlier release made, or addrwatch, has no progress yet: its first pass is logged, and
-/// begins a day later.
-pub fn prepare(database: &Connection, is_new: bool) -> rusqlite::Result<()> {
+/// To be called when a database is opened.
+pub fn prepare(database: &Connection) -> rusqlite::Result<()> {
     let any = "SELECT EXISTS (SELECT 1 FROM span_progress)";
     if database.query_row(any, [], |row| row.get(0))? {
         return Ok(());
     }
-    let time = if is_new { i64::MIN } else { TO_ANNOUNCE };
-    store(database, Progress { time, ..Progress::NONE })
+    store(database, Progress::NONE)
 }
 
 fn progress(database: &Connection) -> rusqlite::Result<Progress> {
@@ -416,9 +427,29 @@ fn store(database: &Connection, progress: Progress) -> rusqlite::Result<()> {
 }
 
 /// Whether the first pass begins a day after a start, or is to wait for the end of that day.
-pub fn waits_for_a_day(database: &Connection, wall: i64) -> rusqlite::Result<bool> {
-    let progress = progress(database)?;
-    Ok(!progress.is_under_way() && (progress.time == TO_ANNOUNCE || progress.time > wall))
+pub fn waits_for_a_day(database: &Connection, wall: i64, days: u32) -> rusqlite::Result<bool> {
+    let (progress, keep) = (progress(database)?, DAY * days);
+    Ok(!progress.is_under_way()
+        && (progress.time > wall || is_to_announce(database, &progress, (wall, keep))?))
+}
+
+/// Whether the first pass is to be logged a day before: it would compact more than the days since a start, because an earlier release made the
+/// database, or an import, or sightings were not compacted so far.
+fn is_to_announce(
+    database: &Connection,
+    progress: &Progress,
+    (wall, keep): (i64, Duration),
+) -> rusqlite::Result<bool> {
+    if progress.until > i64::MIN || progress.time > 0 {
+        return Ok(false);
+    }
+    let before = wall.saturating_sub(nanos(keep + 2 * DAY));
+    if recent_times(database, wall)?.is_some_and(|(oldest, _)| oldest < before) {
+        return Ok(true);
+    }
+    let any = "SELECT EXISTS (SELECT 1 FROM pairing WHERE EXISTS (
+        SELECT 1 FROM sighting WHERE pairing = id AND time >= ? AND time < ?))";
+    database.query_row(any, [CLOCK_SET_WITHOUT_RING, before], |row| row.get(0))
 }
 
 /// Sightings from before this time are late: they are examined already, or are being examined.

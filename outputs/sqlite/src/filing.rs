@@ -207,7 +207,7 @@ pub fn filed_before(database: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Changes when another program changes something.
-fn data_version(database: &Connection) -> rusqlite::Result<i64> {
+pub fn data_version(database: &Connection) -> rusqlite::Result<i64> {
     database.pragma_query_value(None, "data_version", |row| row.get(0))
 }
 

@@ -152,7 +152,8 @@ fn main() -> ExitCode {
     let spool = Some(spool);
     let (linger, interval, batch) = (LINGER, commit_interval, BATCH);
     let plan = Plan { files, linger, interval, batch, spool, ..Plan::default() };
-    let settings = DatabaseSettings { path, view: table.unwrap_or_default(), retention, raw_days };
+    let (view, once) = (table.unwrap_or_default(), rings.once);
+    let settings = DatabaseSettings { path, view, retention, raw_days, once };
     if rings.check {
         return check("aw-sqlite", &rings, &plan, || SqliteSink::check(settings));
     }

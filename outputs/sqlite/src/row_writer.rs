@@ -47,6 +47,8 @@ pub struct RowWriter {
     /// each page once.
     sightings: Vec<(i64, i64, i64)>,
     imported: Vec<(i64, i64, i64)>,
+    /// Whether late rows were written, from before what compaction examines. To be set to false by the reader.
+    pub has_late: bool,
 }
 
 struct RingPlaces {
@@ -173,6 +175,7 @@ impl RowWriter {
         let mut late = None;
         for row @ (pairing, time, _) in self.imported.drain(..) {
             let is_late = (CLOCK_SET_WITHOUT_RING..examined).contains(&time);
+            self.has_late |= is_late;
             if is_late && late.replace(pairing) != Some(pairing) {
                 examine_late(database, pairing, time)?;
             }

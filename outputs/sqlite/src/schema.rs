@@ -215,7 +215,7 @@ impl From<rusqlite::Error> for Unusable {
 /// Creates what is missing, in one transaction. A table that addrwatch created gets another name, and is
 /// part of the view until all its rows are imported.
 pub fn prepare(database: &mut Connection, view: &ViewName) -> Result<(), Unusable> {
-    let (is_ours, is_new) = (is_ours(database)?, is_empty(database)?);
+    let is_ours = is_ours(database)?;
     let transaction = database.transaction()?;
     if !is_ours {
         create_tables(&transaction)?;
@@ -230,7 +230,7 @@ pub fn prepare(database: &mut Connection, view: &ViewName) -> Result<(), Unusabl
     if version(&transaction)? != VERSION {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
-    compaction::prepare(&transaction, is_new)?;
+    compaction::prepare(&transaction)?;
     prepare_view(&transaction, view)?;
     Ok(transaction.commit()?)
 }

@@ -46,6 +46,8 @@ pub struct DatabaseSettings {
     pub retention: Option<u32>,
     /// Days after which sightings are compacted; 0: never.
     pub raw_days: u32,
+    /// The process ends when it has delivered what there is.
+    pub once: bool,
 }
 
 pub struct SqliteSink {
@@ -75,7 +77,7 @@ impl SqliteSink {
     /// Opens the database. A failure that may be temporary is not an error here: the run loop tries again.
     pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
         require_directory(&settings.path)?;
-        let background = Background::new(settings.retention, settings.raw_days);
+        let background = Background::new(settings.retention, settings.raw_days, settings.once);
         let (database, failed_file, moved) = (None, None, Condition::default());
         let mut sink = SqliteSink { settings, database, failed_file, moved, background };
         match sink.open() {
@@ -110,7 +112,8 @@ impl SqliteSink {
                 let snapshot = Snapshot::open(&path)?;
                 let found = schema::is_older(&snapshot.database, &settings.view);
                 let wall = UnixTime::now().as_nanos();
-                let waits = compaction::waits_for_a_day(&snapshot.database, wall);
+                let waits =
+                    compaction::waits_for_a_day(&snapshot.database, wall, settings.raw_days);
                 let has_spans = compaction::has_spans(&snapshot.database);
                 if snapshot.is_intact()? {
                     break (found?, waits.unwrap_or(true), has_spans.unwrap_or(false));
@@ -189,7 +192,7 @@ impl SqliteSink {
         let due = self.background.due(&database);
         self.database = Some(database);
         let Some(due) = due else { return Ok(false) };
-        let none = Background::new(None, 0);
+        let none = Background::new(None, 0, false);
         let mut background = std::mem::replace(&mut self.background, none);
         let result = self.in_transaction(|database| background.step(database, due, rows));
         self.background = background;
@@ -386,7 +389,8 @@ mod tests {
     fn failing(path: &Path, retention: Option<u32>, what: &str) -> SqliteSink {
         let (path, view) = (path.to_owned(), ViewName::default());
         let mut sink =
-            SqliteSink::new(DatabaseSettings { path, view, retention, raw_days: 7 }).unwrap();
+            SqliteSink::new(DatabaseSettings { path, view, retention, raw_days: 7, once: false })
+                .unwrap();
         work(&mut sink); // from now on, the clock is trusted
         let connection = with_triggers(&mut sink);
         let begin = (UnixTime::now().as_nanos() / DAY - 10) * DAY;
@@ -394,6 +398,7 @@ mod tests {
             "INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, '');
             WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300)
             INSERT INTO sighting SELECT n % 3 + 1, {begin} + n * 60000000000, 0, 0 FROM numbers;
+            UPDATE span_progress SET until = until + 1; -- it was announced
             INSERT INTO pairing SELECT DISTINCT pairing, CAST('abc' || pairing AS BLOB), pairing, 1, '', -1 FROM sighting;
             CREATE TRIGGER refuse BEFORE {what}"
         );
@@ -424,6 +429,29 @@ mod tests {
 
     fn number(sink: &mut SqliteSink, select: &str) -> i64 {
         with_triggers(sink).query_row(select, [], |row| row.get(0)).unwrap()
+    }
+
+    /// The newest sighting is searched before addrwatch's rows are imported, while new ones come.
+    #[test]
+    fn the_clock_is_compared_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("addrwatch.db");
+        let begin = UnixTime::now().as_nanos() / DAY * 86_400 - 30 * 86_400;
+        let table = format!(
+            "CREATE TABLE addrwatch (timestamp INTEGER, interface TEXT, vlan_tag INTEGER, mac_address TEXT, ip_address TEXT, origin INTEGER);
+            INSERT INTO addrwatch VALUES ({begin}, 'eth0', 0, '00:00:00:00:00:01', '10.0.0.1', 1)"
+        );
+        Connection::open(&path).unwrap().execute_batch(&table).unwrap();
+        let (retention, view) = (Some(90), ViewName::default());
+        let settings = DatabaseSettings { path, view, retention, raw_days: 7, once: false };
+        let mut sink = SqliteSink::new(settings).unwrap();
+        let found = "SELECT trusted / 1000000000 FROM clock_check";
+        assert!(sink.maintain().is_ok());
+        assert_eq!(number(&mut sink, found), begin);
+        assert_eq!(work(&mut sink), 0);
+        assert_eq!(number(&mut sink, "SELECT count(*) FROM sighting"), 1);
+        assert_eq!(number(&mut sink, found), begin);
+        assert_eq!(number(&mut sink, "SELECT count(doubted) FROM clock_check"), 1);
     }
 
     /// What fails in one pairing does not stop the task at others; and what fails otherwise does not stop other tasks.

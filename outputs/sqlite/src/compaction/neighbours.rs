@@ -71,8 +71,13 @@ impl Neighbours {
         self.all.len()
     }
 
-    /// Reads the times of at most so many pairings. Returns how many were read, and whether all of them are known now.
-    pub fn read(&mut self, database: &Connection, most: usize) -> rusqlite::Result<(usize, bool)> {
+    /// Whether the times of all of them are known.
+    pub fn are_known(&self) -> bool {
+        self.known == self.all.len()
+    }
+
+    /// Reads the times of at most so many pairings. Returns how many were read.
+    pub fn read(&mut self, database: &Connection, most: usize) -> rusqlite::Result<usize> {
         let select = format!(
             "SELECT CAST(min(begin) AS INTEGER), CAST(max(end) AS INTEGER) FROM (
             SELECT (SELECT time FROM sighting WHERE pairing = ?1 AND time >= ?2 ORDER BY time LIMIT 1) AS begin,
@@ -97,7 +102,7 @@ impl Neighbours {
         }
         let read = end - self.known;
         self.known = end;
-        Ok((read, end == self.all.len()))
+        Ok(read)
     }
 
     /// What disturbs the sightings of a pairing in a time, None if it is too much; and how many rows were read for that.

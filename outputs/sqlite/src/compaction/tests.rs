@@ -4,7 +4,12 @@ use std::sync::{
 };
 
 use super::*;
-use crate::{filing::insert_recent, schema};
+use crate::{
+    filing::{self, insert_recent},
+    row_writer::{OWN_FRAME, SightingRow},
+    schema,
+};
+use shm_layout::MacAddr;
 
 const SECOND: i64 = 1_000_000_000;
 /// In 2024, at the begin of a day.
@@ -15,7 +20,7 @@ fn database() -> Connection {
     assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
     database
         .execute_batch(
-            "PRAGMA foreign_keys = off;
+            "PRAGMA foreign_keys = off; UPDATE span_progress SET until = until + 1; -- it was announced
             INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, ''), (2, 'here', '', 'eth0', 0, 0, '')",
         )
         .unwrap();
@@ -43,7 +48,7 @@ fn pass(database: &Connection) -> Compaction {
     let next = progress(database).unwrap().until.saturating_add(7 * DAY_NANOS + SECOND);
     let (begun, now) = ((next.max(NOW), ClockState::Trusted), Instant::now());
     assert!(compaction.begin(database, begun, now).unwrap());
-    while compaction.step(database, 1_000).unwrap() {}
+    while compaction.step(database, &mut RowWriter::default(), 1_000).unwrap() {}
     compaction
 }
 
@@ -84,7 +89,7 @@ fn when_a_pass_is_due() {
         let begins = compaction.begin(&database, (wall, state), now).unwrap();
         assert!(is_due || !begins);
         let before = progress(&database).unwrap().before;
-        while compaction.step(&database, 1_000).unwrap() {}
+        while compaction.step(&database, &mut RowWriter::default(), 1_000).unwrap() {}
         begins.then_some(before)
     };
     for state in [Unset, Unverified, Suspended] {
@@ -126,7 +131,7 @@ fn a_pass_whose_end_is_too_late() {
         let now = Instant::now();
         let mut compaction = Compaction::new(7);
         assert!(compaction.begin(&database, (ahead, Trusted), now).unwrap());
-        assert!(compaction.step(&database, 1_000).unwrap());
+        assert!(compaction.step(&database, &mut RowWriter::default(), 1_000).unwrap());
         let mut compaction = Compaction::new(days);
         for state in [Unset, Suspended] {
             assert!(!compaction.begin(&database, (wall, state), now).unwrap());
@@ -138,12 +143,14 @@ fn a_pass_whose_end_is_too_late() {
     }
 }
 
-/// The first pass of a database of an earlier release begins a day after it was logged, by the clock, and whatever is restarted.
+/// The first pass of a database with old sightings begins a day after it was logged, by the clock, and whatever is restarted: of an earlier
+/// release, of an import, or of days in which all was kept.
 #[test]
-fn an_older_database_waits_for_a_day() {
+fn old_sightings_wait_for_a_day() {
     let database = database();
-    database.execute_batch("DELETE FROM span_progress").unwrap();
-    prepare(&database, false).unwrap();
+    store(&database, Progress::NONE).unwrap();
+    pairing(&database, 1, (1, 1, 1));
+    rows(&database, 1, [0], 0);
     let start = Instant::now();
     let begins = |wall: i64, compaction: &mut Compaction, hours: u64| {
         let now = start + Duration::from_secs(hours * 3_600);
@@ -152,13 +159,13 @@ fn an_older_database_waits_for_a_day() {
     let mut compaction = Compaction::new(7);
     let hour = DAY_NANOS / 24;
     assert!(!begins(NOW, &mut compaction, 0));
-    prepare(&database, false).unwrap();
+    prepare(&database).unwrap();
     assert!(!begins(NOW + hour, &mut Compaction::new(7), 1));
     let now = start + Duration::from_secs(60);
     assert!(!compaction.may_be_due(&database, ClockState::Trusted, now).unwrap(), "in an hour");
     // Sightings that come meanwhile change nothing, nor do restarts.
     examine_late(&database, 1, NOW - 9 * DAY_NANOS).unwrap();
-    assert!(waits_for_a_day(&database, NOW + 23 * hour).unwrap());
+    assert!(waits_for_a_day(&database, NOW + 23 * hour, 7).unwrap());
     assert!(!begins(NOW + 23 * hour, &mut compaction, 23));
     assert!(!begins(NOW + 23 * hour, &mut Compaction::new(7), 23));
     assert!(begins(NOW + 24 * hour, &mut compaction, 24));
@@ -167,6 +174,26 @@ fn an_older_database_waits_for_a_day() {
     let mut compaction = Compaction::new(7);
     assert!(!begins(NOW, &mut compaction, 0));
     assert!(begins(NOW + 24 * hour, &mut compaction, 24));
+    // So do those that are not filed yet; and what came since the start does not.
+    let empty = "DELETE FROM sighting; DELETE FROM recent_sighting";
+    for (days, waits) in [(8, false), (10, true)] {
+        for is_filed in [true, false] {
+            database.execute_batch(empty).unwrap();
+            store(&database, Progress::NONE).unwrap();
+            let row = (1, NOW - days * DAY_NANOS, 0);
+            if is_filed { filing::insert(&database, row) } else { insert_recent(&database, row) }
+                .unwrap();
+            assert_eq!(waits_for_a_day(&database, NOW, 7), Ok(waits));
+            assert_eq!(begins(NOW, &mut Compaction::new(7), 0), !waits);
+        }
+    }
+    // A second database is logged, too.
+    let mut compaction = Compaction::new(7);
+    for later in [0, 5] {
+        store(&database, Progress::NONE).unwrap();
+        assert!(!begins(NOW + later, &mut compaction, later as u64));
+        assert_eq!(compaction.announced, NOW + later + DAY_NANOS);
+    }
 }
 
 /// Older sightings that come between two passes, beside spans, between them and within: spans do not overlap, and each one is counted.
@@ -218,11 +245,11 @@ fn late_rows_are_examined() {
     let mut compaction = Compaction::new(7);
     let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
     assert!(compaction.begin(&database, begun, now).unwrap());
-    assert!(compaction.step(&database, 1).unwrap());
+    assert!(compaction.step(&database, &mut RowWriter::default(), 1).unwrap());
     late(&database, 1, [600], 0);
     late(&database, 3, [600], 0);
     let mut steps = 0;
-    while compaction.step(&database, 1).unwrap() {
+    while compaction.step(&database, &mut RowWriter::default(), 1).unwrap() {
         steps += 1;
         late(&database, 1, [700 + steps], 0);
         assert!(steps < 10, "the pass ends");
@@ -234,6 +261,91 @@ fn late_rows_are_examined() {
     rows(&database, 2, [600], 0);
     pass(&database);
     assert_eq!(spans(&database).0, format!("1:0-{}={} 3:0-600=3", 700 + steps, 3 + steps));
+}
+
+/// Another MAC's sighting comes late, from this program or another one, while those of the address are examined: what is near stays.
+#[test]
+fn another_mac_comes_during_a_pass() {
+    let directory = tempfile::tempdir().unwrap();
+    for by_this_program in [true, false] {
+        let path = directory.path().join(by_this_program.to_string());
+        let mut database = Connection::open(&path).unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        database
+            .execute_batch(
+                "PRAGMA synchronous = off; PRAGMA journal_mode = wal; UPDATE span_progress SET until = until + 1;
+                INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, '')",
+            )
+            .unwrap();
+        pairing(&database, 1, (1, 1, 1));
+        rows(&database, 1, (0..100_000).step_by(100), 0);
+        let mut compaction = Compaction::new(7);
+        let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
+        assert!(compaction.begin(&database, begun, now).unwrap());
+        let mut writer = RowWriter::default();
+        for _ in 0..2 {
+            assert!(compaction.step(&database, &mut writer, 100).unwrap());
+        }
+        let time = NOW - 20 * DAY_NANOS + 50_000 * SECOND;
+        if by_this_program {
+            let (mac, ip) = (MacAddr::new([0, 0, 0, 0, 0, 2]), [10, 0, 0, 1].into());
+            let row = SightingRow { place: 1, mac, ip, source: OWN_FRAME, time, origin: 0 };
+            writer.add_imported(&database, &row, String::new).unwrap();
+            writer.write_rows(&database).unwrap();
+        } else {
+            let other = Connection::open(&path).unwrap();
+            pairing(&other, 2, (2, 1, 1));
+            rows(&other, 2, [50_000], 0);
+        }
+        while compaction.step(&database, &mut writer, 100).unwrap() {}
+        let near =
+            "SELECT count(*) FROM sighting WHERE pairing = 1 AND abs(time - ?) < 1200 * 1000000000";
+        let near = database.query_row(near, [time], |row| row.get::<_, i64>(0));
+        assert_eq!((near.unwrap(), spans(&database).1), (23, 26), "{by_this_program}");
+    }
+}
+
+/// A pairing that could not be read is examined after a restart, from where it failed.
+#[test]
+fn what_was_left_out() {
+    let database = database();
+    for id in [1, 2] {
+        pairing(&database, id, (id, id as u8, 1));
+        rows(&database, id, (0..200_000).step_by(100), 0);
+    }
+    for steps in [0, 1] {
+        let mut compaction = Compaction::new(7);
+        let (begun, now) = ((NOW + steps, ClockState::Trusted), Instant::now());
+        assert!(compaction.begin(&database, begun, now).unwrap());
+        let mut writer = RowWriter::default();
+        for _ in 0..steps {
+            assert!(compaction.step(&database, &mut writer, 100).unwrap());
+        }
+        compaction.unreadable.examine(Some(1));
+        assert_eq!(compaction.leave_out(), Some(1));
+        while compaction.step(&database, &mut writer, 100).unwrap() {}
+        let left = "SELECT pairing, count(*) FROM sighting";
+        let left =
+            database.query_row(left, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        let (pairing, left) = left.unwrap();
+        assert!(pairing == 1 && left > 1_800, "{left} of {pairing}");
+    }
+    pass(&database);
+    assert_eq!(spans(&database).1, 0);
+}
+
+/// The first pass ends, whatever counts another program stored.
+#[test]
+fn counts_of_other_programs() {
+    let database = database();
+    store(&database, Progress { time: 1, ..Progress::NONE }).unwrap();
+    pairing(&database, 1, (1, 1, 1));
+    for first in [0, 5_000] {
+        let insert = "INSERT INTO sighting_span VALUES (1, ?1, ?1 + 5, ?2, 0, 0)";
+        database.execute(insert, [NOW - 20 * DAY_NANOS + first, i64::MAX]).unwrap();
+    }
+    pass(&database);
+    assert_eq!(progress(&database).unwrap().until, NOW - 7 * DAY_NANOS);
 }
 
 /// Values that no sighting has, of another program, stay as they are, and stop nothing.
@@ -298,7 +410,7 @@ fn thousands_of_other_macs() {
     let (mut steps, mut longest, mut all) = (0, 0, 0);
     loop {
         operations.store(0, Ordering::Relaxed);
-        let more = compaction.step(&database, 1_000).unwrap();
+        let more = compaction.step(&database, &mut RowWriter::default(), 1_000).unwrap();
         let taken = operations.load(Ordering::Relaxed) * 100;
         (steps, longest, all) = (steps + 1, longest.max(taken), all + taken);
         if !more {
