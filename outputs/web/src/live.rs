@@ -212,15 +212,12 @@ impl Live {
         let mut looked: Option<Instant> = None;
         // Since when, and how many events were sent since then.
         let mut window = (Instant::now(), 0);
-        let mut watched: Option<Instant> = None;
+        let mut watched = Watched::default();
         while !self.has_ended() {
             if window.0.elapsed() >= GATHER {
                 window = (Instant::now(), 0);
             }
-            if self.parts.receiver_count() > 0 {
-                watched = Some(Instant::now());
-            }
-            let is_watched = watched.is_some_and(|at| at.elapsed() < LINGER);
+            let is_watched = watched.at(self.parts.receiver_count(), Instant::now());
             let mut batch = Batch { most: MOST - window.1, ..Batch::default() };
             let all_read = follower.read(ROUND, |followed| match followed {
                 Followed::Event(entry) => {
@@ -276,6 +273,20 @@ impl Live {
         }
         sent.last.push_back(part.clone());
         let _ = self.parts.send(part); // without a viewer it is for none
+    }
+}
+
+/// When there was a viewer.
+#[derive(Default)]
+struct Watched(Option<Instant>);
+
+impl Watched {
+    /// Whether there are viewers now, or were some time ago.
+    fn at(&mut self, viewers: usize, now: Instant) -> bool {
+        if viewers > 0 {
+            self.0 = Some(now);
+        }
+        self.0.is_some_and(|last| now.saturating_duration_since(last) < LINGER)
     }
 }
 
@@ -431,6 +442,16 @@ mod tests {
         let late = numbers(&of(3));
         assert_eq!((late.len(), late[0]), (PARTS, (5, 6)));
         assert!(numbers(&back).is_empty(), "what it did not take is kept for no viewer");
+    }
+
+    /// A single browser that reloads, or loses its connection for some seconds, gets what came meanwhile.
+    #[test]
+    fn parts_are_made_between_two_viewers() {
+        let (mut watched, now) = (Watched::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        assert!(!watched.at(0, now), "without a viewer none are made");
+        assert!(watched.at(1, now) && watched.at(0, now + LINGER - second));
+        assert!(!watched.at(0, now + LINGER));
     }
 
     /// Events that were read before there was a viewer, and are published after it came, are counted.
