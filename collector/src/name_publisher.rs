@@ -84,22 +84,23 @@ impl Names {
         }
     }
 
-    /// All records of a message are published, or none: a reader sees what it does not contain any more.
+    /// All records of a message that are wanted are published, or none: a reader sees what it does not contain any more.
     fn publish(
         &mut self,
         counters: InterfaceId,
         now: UnixTime,
         is_wanted: impl Fn(&NameRecord) -> bool,
     ) {
+        for _ in 0..self.claims.retain(is_wanted) {
+            self.writer.count(counters, NameCounter::Seen);
+            self.writer.count(counters, NameCounter::Filtered);
+        }
         let records = self.claims.records_mut();
-        let Some(first) = records.first() else { return };
-        let is_infrastructure = first.kind.is_infrastructure();
+        let Some(&first) = records.first() else { return };
         let mut earlier = self.repeats.find(records, now);
         let left_out = if earlier.is_repeated() {
             Some(NameCounter::Repeated)
-        } else if !records.iter().any(&is_wanted) {
-            Some(NameCounter::Filtered)
-        } else if !self.budgets.admits(is_infrastructure, now, records.len()) {
+        } else if !self.budgets.admits(&first, now, records.len()) {
             Some(NameCounter::Limited)
         } else {
             None
@@ -114,7 +115,6 @@ impl Names {
             (record.message, record.repeats, record.repeated) = (self.messages, repeats, repeated);
             match left_out {
                 Some(outcome) => self.writer.count(counters, outcome),
-                None if !is_wanted(record) => self.writer.count(counters, NameCounter::Filtered),
                 None => self.writer.publish(counters, record),
             }
         }

@@ -45,7 +45,7 @@ pub struct Claims {
 pub struct LeftOut {
     /// Records that were too many.
     pub more: u64,
-    /// Texts that are none.
+    /// Texts that are not UTF-8.
     pub texts: u64,
     /// Options whose length or value is not right, or that came twice.
     pub options: u64,
@@ -59,12 +59,14 @@ impl Claims {
         }
     }
 
-    /// Adds a record unless there are so many of its kind.
-    fn add_of(&mut self, most: usize, record: NameRecord) {
-        match self.records.iter().filter(|other| other.kind == record.kind).count() < most {
+    /// Adds a record unless there are so many of its kind. Returns whether it was added.
+    fn add_of(&mut self, most: usize, record: NameRecord) -> bool {
+        let is_room = self.records.iter().filter(|other| other.kind == record.kind).count() < most;
+        match is_room {
             true => self.add(record),
             false => self.left_out.more += 1,
         }
+        is_room
     }
 
     /// Something of an option; otherwise the option is left out.
@@ -73,11 +75,12 @@ impl Claims {
         value
     }
 
-    /// A device's text, if it is one, and whether it was cut.
+    /// A device's text, with what is not UTF-8 replaced, and whether it was cut.
     fn text(&mut self, bytes: &[u8]) -> (NameText, bool) {
         NameText::clean(bytes).unwrap_or_else(|| {
             self.left_out.texts += 1;
-            (NameText::EMPTY, false)
+            let text = String::from_utf8_lossy(bytes);
+            NameText::clean(text.as_bytes()).unwrap_or((NameText::EMPTY, false))
         })
     }
 
@@ -86,6 +89,20 @@ impl Claims {
         let (name, cut) = self.text(bytes);
         record.name = name;
         record.marks.set_if(cut, NameMarks::NAME_CUT);
+    }
+
+    /// Stores a text that has no end of its own, such as a URL: what is behind 63 bytes may be what counts.
+    fn long(&mut self, record: &mut NameRecord, bytes: &[u8]) {
+        self.left_out.texts += u64::from(str::from_utf8(bytes).is_err());
+        let text = String::from_utf8_lossy(bytes);
+        let mut rest = text.trim();
+        for field in [&mut record.name, &mut record.detail, &mut record.third, &mut record.circuit]
+        {
+            let (part, after) = rest.split_at(rest.floor_char_boundary(63));
+            *field = NameText::cut(part);
+            rest = after;
+        }
+        record.marks.set_if(!rest.is_empty(), NameMarks::CIRCUIT_CUT);
     }
 
     /// Stores a device's text as the detail.
@@ -109,6 +126,21 @@ impl Claims {
     /// Records of the last message; of one that was refused, the one that reports this, if it is of a router or server.
     pub fn records(&self) -> &[NameRecord] {
         &self.records
+    }
+
+    /// Keeps the records that are wanted. Returns the number of the others.
+    pub fn retain(&mut self, is_wanted: impl Fn(&NameRecord) -> bool) -> u64 {
+        let all = self.records.len();
+        self.records.retain(is_wanted);
+        self.number();
+        (all - self.records.len()) as u64
+    }
+
+    fn number(&mut self) {
+        let of = self.records.len() as u16;
+        for (record, index) in self.records.iter_mut().zip(0..) {
+            (record.index, record.of) = (index, of);
+        }
     }
 
     /// The same, to add what the publisher knows.
@@ -139,12 +171,12 @@ impl Claims {
             (self.left_out, self.pairing) = (LeftOut::default(), None);
             self.records.extend(message.refusal(reason));
         }
-        let of = self.records.len() as u16;
-        let LeftOut { more, options, .. } = self.left_out;
-        for (record, index) in self.records.iter_mut().zip(0..) {
-            (record.index, record.of) = (index, of);
+        self.number();
+        let LeftOut { more, texts, options } = self.left_out;
+        for record in &mut self.records {
             record.marks.set_if(more > 0, NameMarks::INCOMPLETE);
             record.marks.set_if(options > 0, NameMarks::BAD_OPTION);
+            record.marks.set_if(texts > 0, NameMarks::BAD_TEXT);
         }
         read
     }

@@ -152,7 +152,9 @@ impl Pipeline {
             let mut blacklist = self.blacklist.iter();
             let mut is_listed =
                 || blacklist.any(|network| blacklist::contains(network, record.address));
-            is_of_family && !(ip.is_some() && is_listed())
+            // The source of a message that is refused is what any host could write.
+            let may_be_listed = ip.is_some() && record.kind != NameKind::Refused;
+            is_of_family && !(may_be_listed && is_listed())
         };
         names.process(source, frame, name, is_wanted)
     }

@@ -140,7 +140,7 @@ pub struct NameRecord {
     pub other_id: u64,
     /// A third text: parameters that a DHCP client requests, chassis of LLDP.
     pub third: NameText,
-    /// The port of a relay or switch that received the message (RFC 3046).
+    /// The port of the relay or switch that received the message (RFC 3046), or of LLDP that sent it.
     pub circuit: NameText,
 }
 

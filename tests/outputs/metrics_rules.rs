@@ -4,7 +4,7 @@
 use aw_tests::collect::held;
 use aw_tests::lan::Lan;
 use aw_tests::receiver::Receiver;
-use aw_tests::rig::{Run, binary, program, program_at, run, skip, wait_until};
+use aw_tests::rig::{Run, binary, program, program_at, run, run_patiently, skip, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -165,12 +165,14 @@ fn promtool_accepts_and_tests_the_rules() {
     let at = |name: &str| directory.path().join(name).display().to_string();
     fs::write(at("addrwatch.rules.yml"), RULES).unwrap();
     fs::write(at("tests.yml"), TESTS).unwrap();
-    let promtool = |words: &[&str]| run(program_at("/usr/bin/promtool".into(), words)).ok();
+    let promtool =
+        |words: &[&str]| run_patiently(program_at("/usr/bin/promtool".into(), words)).ok();
     promtool(&["check", "rules", &at("addrwatch.rules.yml")]);
     promtool(&["test", "rules", &at("tests.yml")]);
     // The tests can fail.
     let broken = RULES.replace("> 600", "> 6000");
     fs::write(at("addrwatch.rules.yml"), broken).unwrap();
-    let failed = run(program_at("/usr/bin/promtool".into(), &["test", "rules", &at("tests.yml")]));
+    let failed =
+        run_patiently(program_at("/usr/bin/promtool".into(), &["test", "rules", &at("tests.yml")]));
     assert_ne!(failed.status.code(), Some(0), "{failed:#?}");
 }

@@ -78,6 +78,32 @@ fn kills_do_not_harm_the_spool() {
     assert_eq!(rows.checkpoint(&ring).unwrap().lost, 0);
 }
 
+/// Killed after it has stored many events and before it has removed them: the next start removes them at once, in the sandbox.
+#[test]
+fn many_stored_events_are_removed_at_the_start() {
+    let ring = Ring::new();
+    let rows = Rows::new();
+    const ALL: u32 = 20_000;
+    publish(&ring, 1..11);
+    run(rows.command(&ring, &["--once"])).ok();
+    let lock = rows.lock();
+    let output = rows.start(&ring, &[]);
+    publish(&ring, 11..ALL + 1);
+    wait_until("they are queued", || rows.queued() == u64::from(ALL - 10));
+    output.kill();
+    let files = ["", "-wal"].map(|end| format!("{}{end}", rows.spool().display()));
+    let kept = files.each_ref().map(|file| fs::read(file).unwrap());
+    drop(lock);
+    run(rows.command(&ring, &["--once"])).ok();
+    for (file, content) in files.iter().zip(kept) {
+        fs::write(file, content).unwrap();
+    }
+    let ended = run(rows.command(&ring, &["--once"])).ok();
+    assert!(ended.stderr.ends_with(": 0 events, 0 lost\n"), "{}", ended.stderr);
+    rows.assert_exactly_once(&ring, u64::from(ALL));
+    assert_eq!(rows.sequences(&ring).len(), ALL as usize);
+}
+
 /// The spool has a limit. Events that the ring overwrites while it is full are lost, and both numbers are reported.
 #[test]
 fn events_beyond_a_full_spool_are_counted() {

@@ -1,33 +1,50 @@
-//! Limits what a flood may store: hosts cannot overrun what routers, servers and switches have announced.
+//! Limits what a flood may store: each interface has a limit for each kind of sender, so that none takes another one's.
 
-use shm_layout::UnixTime;
+use std::collections::BTreeMap;
 
-/// Nanoseconds for which a record uses the budget: 50 records a second.
-const EACH: i64 = 20_000_000;
-/// Records that may come at once. Both budgets together are three quarters of the ring.
-const BURST: [i64; 2] = [4096, 2048];
+use shm_layout::{InterfaceName, NameKind, NameRecord, UnixTime};
 
-/// A budget of hosts, and one of routers, servers and switches.
+/// Kinds of senders: hosts; hosts that name a DHCP server; routers; DHCP servers; switches and queriers; what was refused.
+const KINDS: usize = 6;
+/// Records that may come at once: together two thirds of the ring.
+const BURST: [i64; KINDS] = [2048, 1024, 1024, 1024, 256, 256];
+/// Nanoseconds for which a record uses the limit: 20 records a second, of the last two kinds 5.
+const EACH: [i64; KINDS] =
+    [50_000_000, 50_000_000, 50_000_000, 50_000_000, 200_000_000, 200_000_000];
+/// Most records of a message.
+const MESSAGE: i64 = 32;
+
+/// Until when each limit is used. An interface's name is chosen here, so there are not many.
 #[derive(Debug, Default)]
-pub struct Budgets {
-    /// Until when the budget is used.
-    used_until: [i64; 2],
-}
+pub struct Budgets(BTreeMap<InterfaceName, [i64; KINDS]>);
 
 impl Budgets {
-    /// Whether these records may be stored; if so, they use the budget.
-    pub fn admits(&mut self, is_infrastructure: bool, now: UnixTime, records: usize) -> bool {
-        let (now, which) = (now.as_nanos(), usize::from(is_infrastructure));
-        let (used_until, most) = (&mut self.used_until[which], BURST[which] * EACH);
+    /// Whether a message with this first record may be stored; if so, its records use the limit. It may be exceeded by one message:
+    /// otherwise short ones would leave no room for a long one.
+    pub fn admits(&mut self, first: &NameRecord, now: UnixTime, records: usize) -> bool {
+        let (now, which) = (now.as_nanos(), kind_of(first));
+        let used_until = &mut self.0.entry(first.interface).or_default()[which];
         let used = used_until.saturating_sub(now).max(0);
         // More than it can be: the clock was set back.
-        let used = if used > most { 0 } else { used };
-        let needed = used + records as i64 * EACH;
-        let admits = needed <= most;
+        let used = if used > (BURST[which] + MESSAGE) * EACH[which] { 0 } else { used };
+        let admits = used < BURST[which] * EACH[which];
         if admits {
-            *used_until = now.saturating_add(needed);
+            *used_until = now.saturating_add(used + records as i64 * EACH[which]);
         }
         admits
+    }
+}
+
+fn kind_of(record: &NameRecord) -> usize {
+    use NameKind::*;
+    match record.kind {
+        DhcpRequest | DhcpDecline if record.other_ip().is_some() => 1,
+        Dhcp6Request | Dhcp6Renew | Dhcp6Decline => 1,
+        Refused => 5,
+        Lldp | MldQuery => 4,
+        kind if !kind.is_infrastructure() => 0,
+        kind if kind.is_dhcp() => 3,
+        _ => 2,
     }
 }
 
@@ -35,25 +52,49 @@ impl Budgets {
 mod tests {
     use super::*;
 
-    fn admitted(budgets: &mut Budgets, is_infrastructure: bool, second: i64) -> usize {
-        let now = UnixTime::new(second, 0);
-        (0..20_000).filter(|_| budgets.admits(is_infrastructure, now, 1)).count()
+    fn record(kind: NameKind, interface: &str) -> NameRecord {
+        NameRecord::new(kind, UnixTime::new(0, 0), interface.parse().unwrap())
     }
 
-    /// A flood of one kind leaves the other one's budget, and more time gives more.
+    fn admitted(budgets: &mut Budgets, kind: NameKind, second: i64) -> usize {
+        let (record, now) = (record(kind, "eth0"), UnixTime::new(second, 0));
+        (0..20_000).filter(|_| budgets.admits(&record, now, 1)).count()
+    }
+
+    /// A flood leaves the other kinds' limits, and those of other interfaces, and more time gives more.
     #[test]
     fn floods() {
         let mut budgets = Budgets::default();
-        assert_eq!(admitted(&mut budgets, false, 1000), 4096);
-        assert_eq!(admitted(&mut budgets, true, 1000), 2048);
-        assert_eq!(admitted(&mut budgets, false, 1002), 100);
-        assert_eq!(admitted(&mut budgets, true, 2000), 2048);
+        let kinds = [
+            (NameKind::DhcpDiscover, 2048),
+            (NameKind::Dhcp6Request, 1024),
+            (NameKind::Router, 1024),
+            (NameKind::DhcpAck, 1024),
+            (NameKind::Lldp, 256),
+            (NameKind::Refused, 256),
+        ];
+        for (kind, most) in kinds {
+            assert_eq!(admitted(&mut budgets, kind, 1000), most);
+        }
+        assert_eq!(admitted(&mut budgets, NameKind::DhcpDiscover, 1002), 40);
+        assert_eq!(admitted(&mut budgets, NameKind::Lldp, 1002), 10);
+        assert!(budgets.admits(&record(NameKind::Router, "eth1"), UnixTime::new(1000, 0), 1));
+    }
+
+    /// Short messages leave room for a long one.
+    #[test]
+    fn long_messages() {
+        let mut budgets = Budgets::default();
+        admitted(&mut budgets, NameKind::Redirect, 1000);
+        let (router, soon) = (record(NameKind::Router, "eth0"), UnixTime::new(1000, 60_000_000));
+        assert!(budgets.admits(&router, soon, 32));
+        assert!(!budgets.admits(&router, soon, 1));
     }
 
     #[test]
     fn a_clock_that_was_set_back() {
         let mut budgets = Budgets::default();
-        admitted(&mut budgets, false, 1000);
-        assert_eq!(admitted(&mut budgets, false, 10), 4096);
+        admitted(&mut budgets, NameKind::DhcpDiscover, 1000);
+        assert_eq!(admitted(&mut budgets, NameKind::DhcpDiscover, 10), 2048);
     }
 }

@@ -19,6 +19,7 @@ use super::{
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Most claims of one kind that are read from one message.
 const EACH: usize = 4;
+const MOST_ROUTES: usize = 12;
 
 // Options of RFC 2132 and what is named with them.
 const MASK: u8 = 1;
@@ -101,7 +102,7 @@ pub fn read(
     if !is_device(mac) {
         return Err(NameCounter::DhcpClient);
     }
-    if is_answer && !is_of_link(message, mac, [client, your], relay) {
+    if is_answer && !is_of_link(message, port, mac, [client, your], relay) {
         return Err(NameCounter::DhcpLink);
     }
     let requested = options.fixed(REQUESTED, claims).map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from);
@@ -137,24 +138,35 @@ pub fn read(
         record.prefix = claims.option(is_mask.then_some(mask.leading_ones() as u8)).unwrap_or(0);
     }
     record.id = claims.hash(&options.get(CLIENT));
-    claims.name(&mut record, until_zero(&options.get(HOST_NAME)));
-    if record.name.is_empty() {
-        let full = full_name(&options.get(FULL_NAME));
-        let full = claims.option(full).unwrap_or_default();
-        claims.name(&mut record, &full);
-        record.marks.set_if(!record.name.is_empty(), NameMarks::FULL_NAME);
-    }
+    let full = claims.option(full_name(&options.get(FULL_NAME))).unwrap_or_default();
+    let host_name = options.get(HOST_NAME);
+    let host_name = until_zero(&host_name);
+    let has_both = !full.is_empty() && !host_name.is_empty() && full != host_name;
+    claims.name(&mut record, if host_name.is_empty() { &full } else { host_name });
+    record.marks.set_if(host_name.is_empty() && !full.is_empty(), NameMarks::FULL_NAME);
     claims.detail(&mut record, until_zero(&options.get(VENDOR)));
-    record.third = hex("", &options.get(PARAMETERS));
+    let parameters = options.get(PARAMETERS);
+    record.third = hex("", &parameters);
+    record.marks.set_if(parameters.len() > 31, NameMarks::THIRD_CUT);
     received_at(&options.get(RELAY), &mut record, claims);
     claims.add(record);
+    if has_both {
+        let mut named =
+            NameRecord { kind: NameKind::DhcpFullName, mac, address: record.address, ..own };
+        claims.name(&mut named, &full);
+        named.marks.set(NameMarks::FULL_NAME);
+        claims.add(named);
+    }
     let has_server = server.is_some_and(|server| is_host(IpAddr::V4(server)));
     let is_lease = kind == NameKind::DhcpAck && !your.is_unspecified();
+    // What is on its way to a relay, or in a capture without the receiver's MAC, another link's host can send with any MAC.
+    let is_for_all = message.packet.destination == Ipv4Addr::BROADCAST.to_ipv6_mapped();
+    let is_on_link = port == DHCP_CLIENT && (is_for_all || message.receiver != MacAddr::ZERO);
     // Both must be there (RFC 2131, table 3).
-    if is_lease && has_server && lease.is_some() && is_ethernet {
+    if is_lease && has_server && lease.is_some() && is_ethernet && is_on_link {
         claims.pair(&record, Origin::DhcpAck);
     }
-    if matches!(kind, NameKind::DhcpOffer | NameKind::DhcpAck) {
+    if is_answer {
         named(own, &options, claims);
         let [field_of_file, field_of_name] = [1, 2].map(|bit| overload & bit == 0);
         let mut boot = NameRecord { kind: NameKind::DhcpBoot, address: mapped(next), ..own };
@@ -179,13 +191,19 @@ pub fn read(
 
 /// Whether an answer is on its way to its client or relay, as a server on this link sends it (RFC 2131, 4.1). Another link's host can
 /// send to the port of clients of any address that it reaches, but neither to all, nor choose the MAC.
-fn is_of_link(message: &Message, mac: MacAddr, client: [Ipv4Addr; 2], relay: Ipv4Addr) -> bool {
+fn is_of_link(
+    message: &Message,
+    port: u16,
+    mac: MacAddr,
+    client: [Ipv4Addr; 2],
+    relay: Ipv4Addr,
+) -> bool {
     let Some(to) = message.packet.destination.to_ipv4_mapped() else { return false };
     let is_for_client = message.receiver == mac || message.receiver.is_no_host();
     match to {
         Ipv4Addr::BROADCAST => true,
         Ipv4Addr::UNSPECIFIED => false,
-        to => to == relay || (is_for_client && client.contains(&to)),
+        to => (port == DHCP_SERVER && to == relay) || (is_for_client && client.contains(&to)),
     }
 }
 
@@ -209,7 +227,10 @@ fn named(own: NameRecord, options: &Options, claims: &mut Claims) {
         let routes = routes(&value, |address, prefix, router| {
             let relay = router.to_ipv6_mapped();
             let address = address.to_ipv6_mapped();
-            claims.add_of(EACH, NameRecord { address, prefix, relay, ..own(NameKind::DhcpRoute) });
+            claims.add_of(
+                MOST_ROUTES,
+                NameRecord { address, prefix, relay, ..own(NameKind::DhcpRoute) },
+            );
         });
         claims.option(routes);
     }
@@ -220,7 +241,7 @@ fn named(own: NameRecord, options: &Options, claims: &mut Claims) {
     ];
     for (kind, code) in texts.into_iter().filter(|(_, code)| options.has(*code)) {
         let mut record = own(kind);
-        claims.name(&mut record, until_zero(&options.get(code)));
+        claims.long(&mut record, until_zero(&options.get(code)));
         claims.add_of(EACH, record);
     }
     let (search, mut at) = (options.get(SEARCH), 0);
@@ -228,8 +249,10 @@ fn named(own: NameRecord, options: &Options, claims: &mut Claims) {
         let Some((name, next)) = claims.option(labels(&search, at)) else { break };
         at = next;
         let mut record = own(NameKind::DhcpDomain);
-        claims.name(&mut record, &name);
-        claims.add_of(EACH, record);
+        claims.long(&mut record, &name);
+        if !claims.add_of(EACH, record) {
+            break; // no work for what is not kept
+        }
     }
 }
 
@@ -312,11 +335,16 @@ impl<'a> Options<'a> {
         value
     }
 
-    /// The value of an option of one length. A second one is left out: clients differ in which one they take.
+    /// The value of an option of one length, also in parts. A second one is left out: clients differ in which one they take.
     fn fixed<const N: usize>(&self, code: u8, claims: &mut Claims) -> Option<[u8; N]> {
-        let value = self.first[usize::from(code)]?;
+        let first = self.first[usize::from(code)]?;
+        if first.len() < N
+            && let Ok(joined) = (*self.get(code)).try_into()
+        {
+            return Some(joined);
+        }
         self.again(code).for_each(|_| claims.left_out.options += 1);
-        claims.option(value.try_into().ok())
+        claims.option(first.try_into().ok())
     }
 }
 

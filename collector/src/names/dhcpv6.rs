@@ -126,7 +126,9 @@ pub fn read(message: &Message, bytes: &[u8], claims: &mut Claims) -> Result<(), 
     record.marks.set_if(is_relayed, NameMarks::MAC_OF_OPTION);
     if let Some(server) = server {
         record.other_id = claims.hash(server);
-        record.detail = hex("DUID ", server);
+        let (first, rest) = server.split_at(server.len().min(29));
+        (record.detail, record.third) = (hex("DUID ", first), hex("", rest));
+        record.marks.set_if(rest.len() > 31, NameMarks::THIRD_CUT);
     }
     // RFC 4704, 4: flags, then a name that need not end in an empty label.
     if let [_, name @ ..] = name {
@@ -135,8 +137,8 @@ pub fn read(message: &Message, bytes: &[u8], claims: &mut Claims) -> Result<(), 
         record.marks.set(NameMarks::FULL_NAME);
     }
     claims.add(record);
-    // A lifetime of 0 ends the registration.
-    if is_registration && record.mac != MacAddr::ZERO && record.lifetime > 0 {
+    // A lifetime of 0 ends the registration. What a relay forwards, another link's host can send with any MAC.
+    if is_registration && !is_relayed && record.mac != MacAddr::ZERO && record.lifetime > 0 {
         claims.pair(&record, Origin::AddressRegistration);
     }
     Ok(())

@@ -65,12 +65,8 @@ pub fn read(message: &Message, bytes: &[u8], claims: &mut Claims) -> Result<(), 
         false => claims.name(&mut record, name),
         true => record.name = record.third,
     }
-    let port = identifier(port, port_kind == 3, claims);
-    let (description, _) = claims.text(description);
-    record.detail = match (description.is_empty(), description == port) {
-        (true, _) | (_, true) => port,
-        _ => NameText::cut(&format!("{port} ({description})")),
-    };
+    record.circuit = identifier(port, port_kind == 3, claims);
+    claims.detail(&mut record, description);
     claims.add(record);
     Ok(())
 }

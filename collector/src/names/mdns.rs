@@ -20,6 +20,8 @@ const SRV: u16 = 33;
 const INTERNET: u16 = 1;
 /// Most records that are read of one message.
 const RECORDS: usize = 256;
+/// Most names of services that are read of one message.
+const NAMES: usize = 64;
 /// Most services of the own host that are remembered of one message, and most models and sleep proxies.
 const SERVICES: usize = 8;
 /// The groups (RFC 6762, 3).
@@ -86,13 +88,16 @@ pub fn read(
     claims.add(record);
     // Its own services: those whose host is this one (RFC 2782). A reflector repeats those of others beside its own address.
     let mut services = vec![name.to_vec()];
-    for answer in answers.iter().filter(|answer| answer.kind == SRV) {
+    let is_read = |answer: &&Answer| [SRV, TXT, PTR].contains(&answer.kind);
+    claims.left_out.more += answers.iter().filter(is_read).skip(NAMES).count() as u64;
+    let read = || answers.iter().filter(is_read).take(NAMES);
+    for answer in read().filter(|answer| answer.kind == SRV) {
         if services.len() < SERVICES && name_at(answer.at + 6)?.eq_ignore_ascii_case(&host) {
             services.push(instance(&name_at(answer.name)?).to_vec());
         }
     }
     let is_own = |name: &[u8]| services.iter().any(|own| own.eq_ignore_ascii_case(instance(name)));
-    for answer in &answers {
+    for answer in read() {
         let (kind, text) = match answer.kind {
             TXT => {
                 let name = name_at(answer.name)?;

@@ -108,10 +108,15 @@ impl Message<'_> {
     /// The record of a message that is refused, if hosts may accept it, and it is of a router or DHCP server: what is malformed must
     /// not be what hides it.
     pub fn refusal(&self, reason: NameCounter) -> Option<NameRecord> {
+        use NameCounter::*;
+        // No host accepts it (RFC 4861, 6.1.2 and 8.1), and a router may have forwarded it.
+        if matches!(reason, HopLimit | Checksum | Code | SourceAddress | RedirectTarget) {
+            return None;
+        }
         let (number, what) = match self.body {
             Body::Icmp([ROUTER_ADVERTISEMENT, ..]) => (ROUTER_ADVERTISEMENT, "RA"),
             Body::Icmp([REDIRECT, ..]) => (REDIRECT, "REDIRECT"),
-            Body::Dhcp(_, [BOOT_REPLY, ..]) => (BOOT_REPLY, "DHCP"),
+            Body::Dhcp(DHCP_CLIENT, _) | Body::Dhcp(_, [BOOT_REPLY, ..]) => (BOOT_REPLY, "DHCP"),
             _ => return None,
         };
         let record = self.record(NameKind::Refused);

@@ -126,15 +126,17 @@ fn announced(own: NameRecord, kind: u8, option: &[u8], claims: &mut Claims) -> O
                 let name;
                 (name, at) = labels(option, at)?;
                 let mut record = record;
-                claims.name(&mut record, &name);
-                claims.add_of(FEW, record);
+                claims.long(&mut record, &name);
+                if !claims.add_of(FEW, record) {
+                    break; // no work for what is not kept
+                }
             }
             return Some(());
         }
         // RFC 8910, 2.3.
         PORTAL => {
             record.kind = NameKind::RouterPortal;
-            claims.name(&mut record, until_zero(option.get(2..)?));
+            claims.long(&mut record, until_zero(option.get(2..)?));
             claims.add_of(1, record);
             return Some(());
         }

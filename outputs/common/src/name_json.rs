@@ -77,6 +77,8 @@ pub struct NameJson<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     chassis: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
+    third: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     circuit: &'a str,
 }
 
@@ -94,6 +96,9 @@ impl<'a> NameJson<'a> {
     pub fn new(ring: &'a RingName, record: &'a NameRecord, time: TimeFormat) -> NameJson<'a> {
         let text = |ip: std::net::IpAddr| ip_text(ip).to_string();
         let mac = |mac: MacAddr| (mac != MacAddr::ZERO).then(|| mac.to_string());
+        let (kind, third) = (record.kind, record.third.as_str());
+        let (is_message, is_lldp) =
+            ((kind as u8) < NameKind::DhcpDns as u8, kind == NameKind::Lldp);
         NameJson {
             ring: ring.as_str(),
             kind: record.kind.name(),
@@ -133,8 +138,9 @@ impl<'a> NameJson<'a> {
             rebind: record.rebind,
             more_flags: digits(record.more_flags),
             other_id: digits(record.other_id),
-            parameters: if record.kind.is_dhcp() { record.third.as_str() } else { "" },
-            chassis: if record.kind == NameKind::Lldp { record.third.as_str() } else { "" },
+            parameters: if is_message { third } else { "" },
+            chassis: if is_lldp { third } else { "" },
+            third: if is_message || is_lldp { "" } else { third },
             circuit: record.circuit.as_str(),
         }
     }

@@ -20,14 +20,14 @@ use crate::{
     state::{open_in, state_error},
 };
 
-/// No temporary file: a confined output writes nowhere but into its directory.
+/// Temporary files are in memory: the sandbox lets none be created, and a removal of many rows needs one.
 const SCHEMA: &str = "
+    PRAGMA temp_store = memory;
     PRAGMA auto_vacuum = incremental;
     PRAGMA locking_mode = exclusive;
     PRAGMA journal_mode = wal;
     PRAGMA synchronous = full;
     PRAGMA journal_size_limit = 1048576;
-    PRAGMA temp_store = memory;
     CREATE TABLE IF NOT EXISTS ring (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
         generation INTEGER, began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);

@@ -11,7 +11,7 @@ counters! {
     Published "published"
     /// The same claim, already published within the last minute.
     Repeated "repeated"
-    /// More new messages than a flood may store: 50 a second of hosts, 50 a second of routers, servers and switches.
+    /// New messages of a flood: each interface has a limit for each kind of sender.
     Limited "limited"
     /// Excluded by an option: `-4`, `-6`, a blacklist.
     Filtered "filtered"
@@ -51,7 +51,7 @@ counters! {
     Dhcpv6Link "dhcpv6_link"
     /// Two client or server identifiers, or two messages in one relay's.
     Dhcpv6Double "dhcpv6_double"
-    /// Address registration without a client identifier (RFC 9686, 4.2.1).
+    /// DHCPv6 of a client without a client identifier (RFC 9686, 4.2.1; RFC 8415, 16).
     RegClient "reg_client"
     /// Address registration without exactly one IA Address (RFC 9686, 4.2.1).
     RegAddress "reg_address"
@@ -71,9 +71,9 @@ counters! {
     MdnsOther "mdns_other"
     /// LLDP without its three mandatory fields in their order (IEEE 802.1AB, 8.2).
     LldpForm "lldp_form"
-    /// Texts that are not UTF-8, and were left out; not messages.
+    /// Texts that are not UTF-8; not messages.
     Text "text"
-    /// Records of a message that has more than 24; not messages.
+    /// Records of a message that has too many; not messages.
     More "more"
     /// Options that were left out, because their length or value is not right, or they came twice; not messages.
     BadOption "bad_option"

@@ -65,6 +65,8 @@ kinds! {
     DhcpBoot = 21 "DHCP_BOOT"
     /// A DHCP server names a captive portal (option 114, RFC 8910).
     DhcpPortal = 22 "DHCP_PORTAL"
+    /// A DHCP client, or a server for it, names it with a domain (option 81), beside a host name.
+    DhcpFullName = 23 "DHCP_FQDN"
     /// A host registers its IPv6 address (RFC 9686, ADDR-REG-INFORM).
     AddrReg = 24 "ADDR_REG"
     /// A DHCPv6 client looks for a server.
@@ -129,7 +131,7 @@ impl NameKind {
     pub const fn is_infrastructure(self) -> bool {
         use NameKind::*;
         let is_answer = matches!(self, DhcpOffer | DhcpAck | DhcpNak);
-        let is_part = self as u8 >= DhcpDns as u8 && (self as u8) < AddrReg as u8;
+        let is_part = self as u8 >= DhcpDns as u8 && (self as u8) < DhcpFullName as u8;
         is_answer
             || is_part
             || self.is_router()

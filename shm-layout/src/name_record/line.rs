@@ -84,10 +84,17 @@ impl NameRecord {
         if kind.has_flags() {
             write!(f, " flags={:#04x}", self.flags)?;
         }
-        for mark in self.marks.names().filter(|mark| ["incomplete", "bad_option"].contains(mark)) {
+        for mark in self
+            .marks
+            .names()
+            .filter(|mark| ["incomplete", "bad_option", "bad_text"].contains(mark))
+        {
             write!(f, " {mark}=yes")?;
         }
         text(f, "name", &self.name)?;
+        if self.kind == NameKind::Lldp {
+            text(f, "port", &self.circuit)?;
+        }
         text(f, "detail", &self.detail)
     }
 }

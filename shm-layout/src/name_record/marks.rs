@@ -34,6 +34,12 @@ marks! {
     LOCAL = 5 "local"
     /// The MAC is from an option of the message, not the frame's source.
     MAC_OF_OPTION = 6 "mac_of_option"
+    /// A text of this message is not UTF-8: what is not is replaced.
+    BAD_TEXT = 7 "bad_text"
+    /// The third text was longer.
+    THIRD_CUT = 8 "third_cut"
+    /// The circuit was longer.
+    CIRCUIT_CUT = 9 "circuit_cut"
 }
 
 impl NameMarks {

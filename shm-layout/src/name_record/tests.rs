@@ -130,6 +130,19 @@ fn an_unknown_reason() {
     assert_eq!(NameRecord::unpack(&words).unwrap().reason, None);
 }
 
+/// The number is the reason of a record, so that it cannot change.
+#[test]
+fn numbers_of_counters() {
+    let names = NameCounter::ALL.iter().map(|counter| counter.name()).collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        names,
+        "seen published repeated limited filtered no_claim interrupted truncated fragmented hidden checksum hop_limit code \
+         source_address option_length address dhcp_form dhcp_type dhcp_client dhcp_port dhcp_link dhcpv6_link dhcpv6_double \
+         reg_client reg_address reg_source reg_option redirect_target mdns_form mdns_source mdns_link mdns_other lldp_form text \
+         more bad_option"
+    );
+}
+
 #[test]
 fn counters_have_names_of_their_own() {
     let mut names: Vec<_> = NameCounter::ALL.iter().map(|counter| counter.name()).collect();

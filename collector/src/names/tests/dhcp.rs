@@ -130,6 +130,7 @@ fn a_relayed_answer() {
     let to = |destination| udp4_to(destination, 64, SERVER, dhcp.ports, &dhcp.message());
     let frame = ethernet(0x0800, &to(relay));
     assert!(lines(&frame)[0].contains(" relay=198.51.100.1 "));
+    assert_eq!(read(&frame).unwrap().unwrap().pairing(), None, "any host can send it to a relay");
     let [record, ..] = records(&frame)[..] else { panic!() };
     assert_eq!(record.circuit.as_str(), "gi0/7");
     assert_ne!(record.other_id, 0);
@@ -293,7 +294,8 @@ fn full_names() {
     }
     let dhcp = Dhcp::request().with(&[option(12, b"b\xfcro")]);
     let claims = read(&dhcp.frame()).unwrap().unwrap();
-    assert_eq!((claims.records()[0].name.as_str(), claims.left_out().texts), ("", 1));
+    assert_eq!((claims.records()[0].name.as_str(), claims.left_out().texts), ("b\u{fffd}ro", 1));
+    assert!(claims.records()[0].marks.has(NameMarks::BAD_TEXT));
 }
 
 /// RFC 2132, 9.3: the fields of the server's and the file's name have further options.
@@ -369,4 +371,10 @@ fn fragments() {
     refused(&frame, NameCounter::Fragmented);
     frame[21] = 1;
     assert!(read(&frame).is_none());
+    // A client may put the fragments together: the server is in the ring.
+    let mut answer = Dhcp::ack().frame();
+    answer[20] = 0x20;
+    for answer in [&answer, &answer[..42]] {
+        assert!(refusal(answer).contains(" REFUSED reason=fragmented "));
+    }
 }

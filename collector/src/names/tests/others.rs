@@ -69,7 +69,8 @@ mod registration {
                 ]
             );
         }
-        assert_eq!(records(&frame("fe80::9", &first))[0].circuit.as_str(), "gi0/7");
+        let claims = read(&frame("fe80::9", &first)).unwrap().unwrap();
+        assert_eq!((claims.records()[0].circuit.as_str(), claims.pairing()), ("gi0/7", None));
         let doubled = forward(ADDRESS, &[option(9, &inner), option(9, &inner)]);
         refused(&frame("fe80::9", &doubled), NameCounter::Dhcpv6Double);
         let unknown = frame("fe80::9", &forward(ADDRESS, &[option(9, &inner)]));
@@ -343,7 +344,7 @@ mod lldp {
         assert_eq!(
             lines(&frame),
             [
-                "0 02:00:00:00:00:55 192.0.2.254 LLDP sender=02:00:00:00:00:01 lifetime=120 name=\"switch-1\" detail=\"gi0/7 (desk 7)\""
+                "0 02:00:00:00:00:55 192.0.2.254 LLDP sender=02:00:00:00:00:01 lifetime=120 name=\"switch-1\" port=\"gi0/7\" detail=\"desk 7\""
             ]
         );
         let record = records(&frame)[0];
