@@ -41,7 +41,10 @@ pub fn open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, Erro
 pub fn move_away(path: &Path) -> String {
     let path = path.display().to_string();
     match path.contains(|c: char| !c.is_alphanumeric() && !"/._-+@:".contains(c)) {
-        true => format!("move it away: mv -n '{path}' '{path}.old'"),
+        true => {
+            let path = path.replace('\'', r"'\''");
+            format!("move it away: mv -n '{path}' '{path}.old'")
+        }
         false => format!("move it away: mv -n {path} {path}.old"),
     }
 }
@@ -124,6 +127,19 @@ pub fn is_at(file: &File, path: &Path) -> bool {
 mod tests {
     use super::*;
     use std::{fs, os::unix::fs::symlink};
+
+    /// The remedy is pasted into a shell.
+    #[test]
+    fn names_are_quoted() {
+        let of = |path: &str| move_away(Path::new(path));
+        assert_eq!(of("/a/b"), "move it away: mv -n /a/b /a/b.old");
+        assert_eq!(of("/a b"), "move it away: mv -n '/a b' '/a b.old'");
+        let quoted = r"'/a'\''; x'";
+        assert_eq!(
+            of("/a'; x"),
+            format!("move it away: mv -n {quoted} {}.old'", &quoted[..quoted.len() - 1])
+        );
+    }
 
     #[test]
     fn files_of_other_users_are_refused() {

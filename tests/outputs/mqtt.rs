@@ -371,9 +371,9 @@ fn tls() {
     make_certificates(&broker.path("other"));
     let file = |name: &str| broker.path(name).to_str().unwrap().to_owned();
     let (url, ca) = (format!("mqtts://127.0.0.1:{}", broker.tls_port), file("tls/ca.pem"));
-    let (own, key) = (file("tls/server.pem"), file("tls/server.key"));
+    let (own, key) = (file("tls/server.pem"), file("tls/own.key"));
     let [other, others_own, others_key] =
-        ["other/ca.pem", "other/server.pem", "other/server.key"].map(file);
+        ["other/ca.pem", "other/server.pem", "other/own.key"].map(file);
     let with = |ca: &str, own: &str, key: &str| {
         let files = ["--ca-file", ca, "--certificate-file", own, "--key-file", key];
         let mut command = broker.bare_command(&ring, &["--once", "--broker", &url]);

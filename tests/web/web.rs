@@ -431,7 +431,7 @@ fn https() {
     let certificates = history.path().join("certificates");
     make_certificates(&certificates);
     let file = |name: &str| certificates.join(name).to_str().unwrap().to_owned();
-    let tls = ["--tls-cert", &file("server.pem"), "--tls-key", &file("server.key")];
+    let tls = ["--tls-cert", &file("server.pem"), "--tls-key", &file("own.key")];
     let server = Server::start(&history, &tls);
     let link = server.login();
     assert!(link.starts_with(&format!("https://127.0.0.1:{}/login?token=", server.port)), "{link}");

@@ -461,6 +461,12 @@ fn what_happened() {
     server.get("/happened/1-00").expect(404);
     server.get("/happened/x").expect(404);
     server.get("/happened?kind=x").expect(400);
+    // Of a time of which nothing is recorded, it says so.
+    let before = "/happened?from=2020-01-01&to=2020-02-01";
+    assert!(page(before).contains("the history begins 2026-11-"), "{}", page(before));
+    let file = server.get(&format!("{before}&format=json")).expect(200).json();
+    let why = file["no_match"].as_str().expect("a reason");
+    assert!(why.contains("the history begins 2026-11-"), "{why}");
     let file = server.get("/happened?from=2026-11-20&format=json").expect(200);
     let entries = file.json()["rows"].as_array().expect("rows").clone();
     let configuration: Vec<_> =

@@ -14,13 +14,16 @@ const TRIES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(300);
 /// Clients that are remembered: of all, and of an IPv6 network, in which a host may have any number of addresses.
 const CLIENTS: usize = 10_000;
-const OF_NETWORK: usize = 32;
+const OF_NETWORK: usize = 8;
+/// How often what is over is forgotten.
+const SWEEP: Duration = Duration::from_secs(1);
 
-/// Names that are distinguished where many clients share one place: known ones and others are in it alike.
-const NAMES: u64 = 1024;
+/// Places and names that are distinguished where many clients share one place: known names and others are in it alike.
+const SHARED: u64 = 65_536;
 
 /// Whose tries are counted together: those of a client; or where many share one place, those for one of so many groups of names, of
-/// which the token is one. Such a place is the socket of a reverse proxy that does not name its clients, and the rest of a network.
+/// which the token is one. Such a place is the socket of a reverse proxy that does not name its clients, and the rest of a network:
+/// of each network that is not remembered, if too many are.
 /// So a client there that tries one name keeps no other user out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
@@ -32,7 +35,10 @@ enum Key {
 #[derive(Debug, Default)]
 pub struct Attempts {
     tries: HashMap<Key, (u32, Instant)>,
-    names: RandomState,
+    /// Clients of each network, in `tries`.
+    of_network: HashMap<IpAddr, usize>,
+    swept: Option<Instant>,
+    hasher: RandomState,
 }
 
 impl Attempts {
@@ -55,26 +61,42 @@ impl Attempts {
         name: Option<&str>,
         now: Instant,
     ) -> Option<Duration> {
-        self.tries.retain(|_, (_, begun)| now.saturating_duration_since(*begun) < WINDOW);
+        let is_over = |begun: Instant| now.saturating_duration_since(begun) >= WINDOW;
+        // Not for each try: there may be tens of thousands.
+        if self.swept.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP) {
+            self.swept = Some(now);
+            self.tries.retain(|_, (_, begun)| !is_over(*begun));
+            self.of_network.clear();
+            for key in self.tries.keys() {
+                if let Key::Client(ip) = key {
+                    *self.of_network.entry(network_of(*ip)).or_default() += 1;
+                }
+            }
+        }
         let key = self.key(client, name);
-        let (tries, begun) = self.tries.entry(key).or_insert((0, now));
+        let (tries, begun) = self.tries.entry(key).or_insert_with(|| {
+            if let Key::Client(ip) = key {
+                *self.of_network.entry(network_of(ip)).or_default() += 1;
+            }
+            (0, now)
+        });
+        if is_over(*begun) {
+            (*tries, *begun) = (0, now);
+        }
         *tries += 1;
         (*tries == TRIES).then(|| WINDOW.saturating_sub(now.saturating_duration_since(*begun)))
     }
 
     fn key(&self, client: Option<IpAddr>, name: Option<&str>) -> Key {
         let shared =
-            |place: Option<IpAddr>| Key::Shared(self.names.hash_one((place, name)) % NAMES);
+            |place: Option<IpAddr>| Key::Shared(self.hasher.hash_one((place, name)) % SHARED);
         let Some(ip) = client.map(|ip| ip.to_canonical()) else { return shared(None) };
         let network = network_of(ip);
-        let is_of_network =
-            |key: &&Key| matches!(key, Key::Client(ip) if network_of(*ip) == network);
-        let of_network = || self.tries.keys().filter(is_of_network).count();
-        match () {
-            () if self.tries.contains_key(&Key::Client(ip)) => Key::Client(ip),
-            () if self.tries.len() >= CLIENTS => shared(None),
-            () if of_network() >= OF_NETWORK => shared(Some(network)),
-            () => Key::Client(ip),
+        let of_network = self.of_network.get(&network).copied().unwrap_or_default();
+        let has_place = self.tries.len() < CLIENTS && of_network < OF_NETWORK;
+        match has_place || self.tries.contains_key(&Key::Client(ip)) {
+            true => Key::Client(ip),
+            false => shared(Some(network)),
         }
     }
 }
@@ -146,14 +168,27 @@ mod tests {
         assert_eq!(attempts.wait(Some([192, 0, 2, 1].into()), Some("alice"), now), None);
     }
 
+    /// A stranger with any number of networks fills the table; others are limited each by itself nevertheless.
     #[test]
-    fn the_memory_is_bounded() {
+    fn a_full_table() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         for number in 0..CLIENTS as u32 + 50 {
             attempts.failed(Some(IpAddr::from(number.to_be_bytes())), Some("alice"), now);
         }
-        assert_eq!(attempts.tries.len(), CLIENTS + 1);
-        let unknown = Some(IpAddr::from([9, 9, 9, 9]));
-        assert!(attempts.wait(unknown, Some("alice"), now).is_some(), "all others are one client");
+        let [stranger, other] = ["2001:db8::9", "198.51.100.1"].map(client);
+        for _ in 0..TRIES {
+            attempts.failed(stranger, Some("alice"), now);
+        }
+        assert!(attempts.wait(stranger, Some("alice"), now).is_some());
+        // One of ten may share its place with the stranger by chance.
+        let others = (0..10u8).map(|number| IpAddr::from([198, 51, 100, number]));
+        let free = others.filter(|ip| attempts.wait(Some(*ip), Some("alice"), now).is_none());
+        assert!(free.count() >= 5);
+        for number in 0..2 * SHARED {
+            attempts.failed(other, Some(&number.to_string()), now);
+        }
+        assert!(attempts.tries.len() <= CLIENTS + SHARED as usize, "the memory is bounded");
+        attempts.failed(other, None, now + WINDOW);
+        assert_eq!((attempts.tries.len(), attempts.of_network.len()), (1, 1));
     }
 }

@@ -1,7 +1,8 @@
 //! The connections that are open: how many each client has, and which one is closed for a new one. No I/O and no clock.
 
 use std::{
-    collections::BTreeMap,
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -12,7 +13,12 @@ use tokio::sync::Notify;
 const CONNECTIONS: usize = 512;
 /// Those of one address, and of one network, that answer no user: of more, the oldest one is closed. The loopback has no limit.
 pub const OF_ONE: usize = 64;
-const OF_NETWORK: usize = 256;
+pub const OF_NETWORK: usize = 96;
+/// Answers at once to a user with a name, and to all who have the token: fewer than connections.
+const OF_USER: usize = 64;
+const OF_TOKEN: usize = 384;
+/// Addresses that are remembered because a user was answered there: their connections are closed last.
+const KNOWN: usize = 1024;
 /// All, with those that are being closed.
 pub const MOST_CLOSING: usize = CONNECTIONS + 64;
 
@@ -32,6 +38,18 @@ pub struct Clients(Arc<Mutex<Connections>>);
 struct Connections {
     all: BTreeMap<u64, Open>,
     next: u64,
+    /// Answers to each user.
+    of_user: HashMap<String, usize>,
+    /// The addresses at which users were answered; the last one is the latest.
+    known: VecDeque<IpAddr>,
+}
+
+/// Of what there were too many connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooMany {
+    OfClient,
+    OfNetwork,
+    OfAll,
 }
 
 struct Open {
@@ -46,16 +64,45 @@ impl Open {
     fn is_idle(&self) -> bool {
         self.answers == 0 && !self.closes
     }
+
+    fn network(&self) -> Option<IpAddr> {
+        self.client.map(network_of)
+    }
 }
 
 impl Connections {
-    /// Closes the oldest one of these that answers no user. Returns false if all do.
-    fn close_oldest(&mut self, is_one: impl Fn(&Open) -> bool) -> bool {
-        let oldest = self.all.values_mut().find(|one| one.is_idle() && is_one(one));
-        let Some(oldest) = oldest else { return false };
-        oldest.closes = true;
-        oldest.close.notify_one();
+    fn idle(&self) -> impl Iterator<Item = (&u64, &Open)> {
+        self.all.iter().filter(|(_, one)| one.is_idle())
+    }
+
+    /// Closes one of these that answers no user: of the network that has most such ones, which no user with few connections is; there
+    /// one of an address without a user; and of these the oldest. Returns false if all answer users.
+    fn close_one(&mut self, is_one: impl Fn(&Open) -> bool) -> bool {
+        let mut of_network: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        for (_, one) in self.idle() {
+            *of_network.entry(one.network()).or_default() += 1;
+        }
+        let is_known = |one: &Open| one.client.is_some_and(|ip| self.known.contains(&ip));
+        let of_these = self.idle().filter(|(_, one)| is_one(one));
+        let rank = |one: &Open| (Reverse(of_network[&one.network()]), is_known(one));
+        let Some((&number, _)) = of_these.min_by_key(|(_, one)| rank(one)) else { return false };
+        if let Some(one) = self.all.get_mut(&number) {
+            one.closes = true;
+            one.close.notify_one();
+        }
         true
+    }
+
+    /// Remembers that a user is answered at this address.
+    fn knows(&mut self, client: IpAddr) {
+        if self.known.back() == Some(&client) {
+            return;
+        }
+        self.known.retain(|known| *known != client);
+        if self.known.len() >= KNOWN {
+            self.known.pop_front();
+        }
+        self.known.push_back(client);
     }
 }
 
@@ -74,10 +121,9 @@ impl Clients {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// None if all connections answer users, or are being closed. If this client, its network or all have too many, the oldest one
-    /// of these that answers no user is closed; true: so it was for the client or its network. Programs of this machine, and those
-    /// of a socket, are not distinguished.
-    pub fn enter(&self, client: Option<IpAddr>) -> Option<(Guest, bool)> {
+    /// None if all connections answer users, or are being closed. If this client, its network or all have too many, one of these that
+    /// answers no user is closed. Programs of this machine, and those of a socket, are not distinguished.
+    pub fn enter(&self, client: Option<IpAddr>) -> Option<(Guest, Option<TooMany>)> {
         let client = client.map(|ip| ip.to_canonical());
         let network = client.map(network_of);
         let mut all = self.all();
@@ -85,28 +131,31 @@ impl Clients {
             return None;
         }
         let of_client = |one: &Open| one.client == client;
-        let of_network = |one: &Open| one.client.map(network_of) == network;
-        let mut has_too_many = false;
+        let of_network = |one: &Open| one.network() == network;
+        let mut too_many = None;
         if client.is_some_and(|ip| !ip.is_loopback()) {
-            let idle = |is_one: &dyn Fn(&Open) -> bool| {
-                all.all.values().filter(|one| one.is_idle() && is_one(one)).count()
-            };
-            has_too_many = match (idle(&of_client) >= OF_ONE, idle(&of_network) >= OF_NETWORK) {
-                (true, _) => all.close_oldest(of_client),
-                (false, true) => all.close_oldest(of_network),
-                (false, false) => false,
+            too_many = match () {
+                () if all.idle().filter(|(_, one)| of_client(one)).count() >= OF_ONE => {
+                    all.close_one(of_client).then_some(TooMany::OfClient)
+                }
+                () if all.idle().filter(|(_, one)| of_network(one)).count() >= OF_NETWORK => {
+                    all.close_one(of_network).then_some(TooMany::OfNetwork)
+                }
+                () => None,
             };
         }
-        let staying = all.all.values().filter(|one| !one.closes).count();
-        if staying >= CONNECTIONS && !all.close_oldest(|_| true) {
-            return None;
+        if all.all.values().filter(|one| !one.closes).count() >= CONNECTIONS {
+            if !all.close_one(|_| true) {
+                return None;
+            }
+            too_many = Some(TooMany::OfAll);
         }
         let (number, close) = (all.next, Arc::new(Notify::new()));
         all.next += 1;
         let open = Open { client, answers: 0, closes: false, close: Arc::clone(&close) };
         all.all.insert(number, open);
         drop(all);
-        Some((Guest(Arc::new(Entry { clients: self.clone(), number, close })), has_too_many))
+        Some((Guest(Arc::new(Entry { clients: self.clone(), number, close })), too_many))
     }
 }
 
@@ -119,16 +168,24 @@ impl Guest {
         }
     }
 
-    /// A user is being answered, until the result is dropped.
-    pub fn answers(&self) -> Answering {
-        self.count(1);
-        Answering(self.clone())
-    }
-
-    fn count(&self, more: isize) {
-        if let Some(open) = self.0.clients.all().all.get_mut(&self.0.number) {
-            open.answers = open.answers.saturating_add_signed(more);
+    /// A user with this name, or one who has the token, is being answered, until the result is dropped. None: there are too many
+    /// answers to this user at once, so that others have connections, too.
+    pub fn answers(&self, user: Option<&str>) -> Option<Answering> {
+        let (user, most) = user.map_or(("", OF_TOKEN), |name| (name, OF_USER));
+        let mut all = self.0.clients.all();
+        let count = all.of_user.entry(user.into()).or_default();
+        if *count >= most {
+            return None;
         }
+        *count += 1;
+        let open = all.all.get_mut(&self.0.number);
+        let client = open.and_then(|open| {
+            open.answers += 1;
+            open.client
+        });
+        client.into_iter().for_each(|ip| all.knows(ip));
+        drop(all);
+        Some(Answering { guest: self.clone(), user: user.into() })
     }
 }
 
@@ -139,11 +196,22 @@ impl Drop for Entry {
 }
 
 /// An answer to a user.
-pub struct Answering(Guest);
+pub struct Answering {
+    guest: Guest,
+    user: String,
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.count(-1);
+        let Entry { clients, number, .. } = &*self.guest.0;
+        let mut all = clients.all();
+        if let Some(open) = all.all.get_mut(number) {
+            open.answers = open.answers.saturating_sub(1);
+        }
+        if let Some(count) = all.of_user.get_mut(&self.user) {
+            *count -= 1;
+        }
+        all.of_user.retain(|_, count| *count > 0);
     }
 }
 
@@ -171,12 +239,12 @@ mod tests {
         let clients = Clients::default();
         let [one, other, own] = ["192.0.2.1", "192.0.2.2", "127.0.0.1"].map(client);
         let (user, _) = clients.enter(one).unwrap();
-        let answers = user.answers();
+        let answers = user.answers(Some("ada")).unwrap();
         let neighbour = clients.enter(other).unwrap();
         let guests: Vec<_> = (0..OF_ONE).map(|_| clients.enter(one).unwrap()).collect();
-        assert!(!neighbour.1 && guests.iter().all(|(_, has_too_many)| !has_too_many));
-        let (_more, has_too_many) = clients.enter(one).unwrap();
-        assert!(has_too_many);
+        assert!(neighbour.1.is_none() && guests.iter().all(|(_, too_many)| too_many.is_none()));
+        let (_more, too_many) = clients.enter(one).unwrap();
+        assert_eq!(too_many, Some(TooMany::OfClient));
         let closes = |guest: &Guest| clients.all().all[&guest.0.number].closes;
         assert_eq!(
             [&guests[0].0, &guests[1].0, &user, &neighbour.0].map(closes),
@@ -184,7 +252,7 @@ mod tests {
         );
         assert_eq!(staying(&clients, |ip| Some(ip) == one), OF_ONE + 1);
         let local: Vec<_> = (0..2 * OF_ONE).map(|_| clients.enter(own).unwrap()).collect();
-        assert!(local.iter().all(|(_, has_too_many)| !has_too_many));
+        assert!(local.iter().all(|(_, too_many)| too_many.is_none()));
         drop((guests, local, answers, user, _more, neighbour));
         assert!(clients.all().all.is_empty(), "ended ones are forgotten");
     }
@@ -195,17 +263,25 @@ mod tests {
         let clients = Clients::default();
         let from = |number: usize| client(&format!("2001:db8::{number:x}"));
         let users: Vec<_> = (0..200)
-            .map(|one| enter(&clients, from(one)).map(|guest| (guest.answers(), guest)).unwrap())
+            .map(|one| {
+                enter(&clients, from(one))
+                    .map(|guest| (guest.answers(None).unwrap(), guest))
+                    .unwrap()
+            })
             .collect();
         let strangers: Vec<_> =
             (0..OF_NETWORK + 9).map(|one| clients.enter(from(1000 + one)).unwrap()).collect();
-        assert_eq!(strangers.iter().filter(|(_, has_too_many)| *has_too_many).count(), 9);
+        let of_network = Some(TooMany::OfNetwork);
+        assert_eq!(strangers.iter().filter(|(_, too_many)| *too_many == of_network).count(), 9);
         let in_network = |ip: IpAddr| network_of(ip) == client("2001:db8::").unwrap();
         assert_eq!(staying(&clients, in_network), users.len() + OF_NETWORK);
-        assert_eq!(
-            clients.enter(client("2001:db8:0:1::1")).map(|(_, too_many)| too_many),
-            Some(false)
-        );
+        let other = clients.enter(client("2001:db8:0:1::1"));
+        assert_eq!(other.map(|(_, too_many)| too_many), Some(None));
+        // A user comes again, to an address at which a user was answered; the stranger goes on.
+        let user = enter(&clients, from(7)).unwrap();
+        let _more: Vec<_> =
+            (0..OF_NETWORK).map(|one| clients.enter(from(5000 + one)).unwrap()).collect();
+        assert!(!clients.all().all[&user.0.number].closes);
     }
 
     /// Of too many, the oldest one that does nothing gives way; what is being answered does not.
@@ -213,7 +289,10 @@ mod tests {
     fn the_oldest_idle_one_is_closed() {
         let clients = Clients::default();
         let mut all: Vec<_> = (0..CONNECTIONS)
-            .map(|_| enter(&clients, None).map(|guest| (guest.answers(), guest)).unwrap())
+            .map(|at| {
+                let guest = enter(&clients, None).unwrap();
+                (guest.answers(Some(&(at % 8).to_string())).unwrap(), guest)
+            })
             .collect();
         assert!(clients.enter(None).is_none(), "all are being answered");
         let idle = [5, 9].map(|at| all[at].1.clone());
@@ -234,6 +313,45 @@ mod tests {
             second.until_closed(async {}).await;
         });
         drop((third, idle));
+    }
+
+    /// A stranger with any number of networks who goes on connecting closes its own connections, and those of no other network.
+    #[test]
+    fn many_networks_of_one() {
+        let clients = Clients::default();
+        let others = ["192.0.2.7", "127.0.0.1", "2001:db8:ffff::1"].map(client);
+        let others: Vec<_> = others.into_iter().map(|ip| enter(&clients, ip).unwrap()).collect();
+        let own = |number: usize| client(&format!("2001:db8:{:x}::{number:x}", number % 9));
+        let mut strangers = VecDeque::new();
+        for number in 1..4 * CONNECTIONS {
+            let (guest, _) = clients.enter(own(number)).unwrap();
+            strangers.push_back(guest);
+            let closes = |guest: &Guest| clients.all().all[&guest.0.number].closes;
+            assert!(!others.iter().any(closes), "{number}");
+            strangers.retain(|guest| !closes(guest));
+        }
+        assert_eq!(others.len() + strangers.len(), CONNECTIONS);
+    }
+
+    /// A user with any number of connections leaves some for others.
+    #[test]
+    fn a_user_with_many_connections() {
+        let clients = Clients::default();
+        let mut all = Vec::new();
+        for user in [Some("ada"), None] {
+            let of_user = (0..CONNECTIONS).filter_map(|_| {
+                let guest = enter(&clients, client("192.0.2.1"))?;
+                Some((guest.answers(user), guest))
+            });
+            let of_user: Vec<_> = of_user.filter(|(answers, _)| answers.is_some()).collect();
+            assert_eq!(of_user.len(), user.map_or(OF_TOKEN, |_| OF_USER));
+            all.push(of_user);
+        }
+        let other = enter(&clients, client("192.0.2.1")).unwrap();
+        assert!(other.answers(Some("grace")).is_some());
+        drop(all);
+        assert!(other.answers(Some("ada")).is_some());
+        assert!(clients.all().of_user.is_empty(), "those without an answer are forgotten");
     }
 
     /// Those that are being closed are limited, too: else a client that is fast enough opens any number.

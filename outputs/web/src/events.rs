@@ -120,7 +120,7 @@ async fn send(
             }
             checked = Instant::now();
         }
-        let missed = viewer.missed.pop_front();
+        let missed = app.live.missed(&viewer, next);
         let part = async {
             match missed {
                 Some(part) => Ok(part),

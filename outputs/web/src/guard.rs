@@ -165,12 +165,22 @@ async fn checked(
     let Some(known) = user.clone() else {
         return (None, next.run(Request::from_parts(parts, Body::from(body))).await);
     };
-    parts.extensions.insert(known);
+    parts.extensions.insert(known.clone());
     if !parts.uri.path().starts_with("/api/") {
         parts.extensions.insert(Here::of(&parts.uri));
     }
     // Until the client has all of it, its connection is not closed for a new one.
-    let answering = parts.extensions.get::<Guest>().map(Guest::answers);
+    let answering = match parts.extensions.get::<Guest>() {
+        None => None,
+        Some(guest) => {
+            let name = Some(&*known.name).filter(|name| *name != token_user().name);
+            let Some(answering) = guest.answers(name) else {
+                let why = "too many requests of one user at once (close some pages, or wait until they are loaded)";
+                return (user, Problem::busy(why, 5).into_response());
+            };
+            Some(answering)
+        }
+    };
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
     (user, response.map(|body| held(body, answering)))
 }

@@ -1,7 +1,7 @@
 //! What happened, in one list: changes and conflicts of addresses, alerts, and changes of configurations. No I/O and no clock.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap},
     hash::{BuildHasher, RandomState},
 };
 
@@ -180,7 +180,8 @@ pub const COLUMNS: [&str; 13] = [
     "diff", "id",
 ];
 
-/// Days before a time that are read with what happened from then on: they show who had an address before.
+/// Seconds before a change in which a device had an address to which that change goes back: so many are read before a list, too, so
+/// that a change is the same in each list.
 pub const BEFORE: i64 = 7 * 86_400;
 /// Entries of a list; of more, the latest ones.
 pub const ENTRIES: usize = 10_000;
@@ -194,8 +195,8 @@ pub fn read_from(from: UnixTime) -> UnixTime {
 /// Rows come in the order of time, and begin at [`read_from`].
 #[derive(Default)]
 pub struct Holders {
-    /// Hashes of network, address and MAC: there may be hundreds of thousands.
-    known: HashSet<u64>,
+    /// Hashes of network, address and MAC, of which there may be hundreds of thousands, and the last change of each.
+    known: HashMap<u64, UnixTime>,
     hasher: RandomState,
 }
 
@@ -209,8 +210,10 @@ impl Holders {
         let network = NetworkId::of(table, row);
         let of = |mac: &str| self.hasher.hash_one((&network, &*address, mac));
         let (mac, before) = (of(&mac), before.as_deref().map(of));
-        let is_back = before.is_some() && self.known.contains(&mac);
-        self.known.extend([Some(mac), before].into_iter().flatten());
+        let time = time_of_row(table, row)?;
+        let is_recent = |last: &UnixTime| time.seconds() - last.seconds() <= BEFORE;
+        let is_back = before.is_some() && self.known.get(&mac).is_some_and(is_recent);
+        self.known.extend([Some(mac), before].into_iter().flatten().map(|hash| (hash, time)));
         is_back.then_some("went back to a device that had it before")
     }
 }
@@ -484,6 +487,8 @@ impl Shown {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use serde_json::json;
 
     use super::*;
@@ -596,6 +601,27 @@ mod tests {
         let other = NetworkId::parse("interface=eth1").unwrap();
         let none = of(Wanted { network: Some(&other), ..Wanted::of(FROM, TO) });
         assert_eq!((none.entries.len(), none.networks.len()), (0, 1));
+    }
+
+    /// A change is the same in each list, however long before it the list begins.
+    #[test]
+    fn a_conflict_is_one_in_each_list() {
+        const DAY: i64 = 86_400;
+        let rows = [
+            (10 * DAY, "10.0.0.1", "changed", Some("b"), Some("a")),
+            (11 * DAY, "10.0.0.1", "changed", Some("a"), Some("b")),
+            (12 * DAY, "10.0.0.1", "changed", Some("b"), Some("a")),
+            (30 * DAY, "10.0.0.1", "changed", Some("a"), Some("b")),
+        ];
+        let lists = [1, 11, 12, 30].map(|day| {
+            let from = UnixTime::new(day * DAY, 0);
+            let first = rows.partition_point(|row| row.0 < read_from(from).seconds());
+            let wanted = Wanted::of(from, UnixTime::new(31 * DAY, 0));
+            let entries = Happened::new(&table(&rows[first..]), Found::default(), &wanted).entries;
+            entries.into_iter().map(|one| one.kind).collect::<Vec<_>>()
+        });
+        let all = [Kind::Change, Kind::Conflict, Kind::Conflict, Kind::Change];
+        assert_eq!(lists, [&all[..], &all[..3], &all[..2], &all[..1]]);
     }
 
     /// A link to a change of the history leads to it also when the archive has its lines.

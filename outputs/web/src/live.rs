@@ -77,8 +77,8 @@ struct Sent {
 
 /// A viewer, until it is dropped.
 pub struct Viewer {
-    /// What it missed since its last event, as far as it is kept; it comes first.
-    pub missed: VecDeque<Part>,
+    /// The end of what it missed since its last event; that comes first, as far as it is kept.
+    pub missed: u64,
     pub parts: broadcast::Receiver<Part>,
     /// The number of the first event that it gets, or lacks.
     pub next: u64,
@@ -174,8 +174,14 @@ impl Live {
         let sent = self.sent();
         let parts = self.parts.subscribe();
         let next = after.filter(|after| *after <= sent.next).unwrap_or(sent.next);
-        let missed = sent.last.iter().filter(|part| part.first >= next && part.end > next);
-        Some(Viewer { missed: missed.cloned().collect(), parts, next, _held: (held, of_user) })
+        Some(Viewer { missed: sent.next, parts, next, _held: (held, of_user) })
+    }
+
+    /// The next part that a viewer missed which has come so far. It is none of the state of health, which the viewer gets as it is now.
+    pub fn missed(&self, viewer: &Viewer, next: u64) -> Option<Part> {
+        let is_missed =
+            |part: &&Part| part.first >= next && part.end > part.first && part.end <= viewer.missed;
+        (next < viewer.missed).then(|| self.sent().last.iter().find(is_missed).cloned())?
     }
 
     /// Ends all viewers and the thread.
@@ -206,15 +212,12 @@ impl Live {
         let mut looked: Option<Instant> = None;
         // Since when, and how many events were sent since then.
         let mut window = (Instant::now(), 0);
-        let mut watched: Option<Instant> = None;
+        let mut watched = Watched::default();
         while !self.has_ended() {
             if window.0.elapsed() >= GATHER {
                 window = (Instant::now(), 0);
             }
-            if self.parts.receiver_count() > 0 {
-                watched = Some(Instant::now());
-            }
-            let is_watched = watched.is_some_and(|at| at.elapsed() < LINGER);
+            let is_watched = watched.at(self.parts.receiver_count(), Instant::now());
             let mut batch = Batch { most: MOST - window.1, ..Batch::default() };
             let all_read = follower.read(ROUND, |followed| match followed {
                 Followed::Event(entry) => {
@@ -233,7 +236,8 @@ impl Live {
                 let health = Health::new(rings_now, &outputs, history, commit_interval);
                 // Or viewers were sent the fault that it was not looked at.
                 if last.elapsed() > UNWATCHED || !health.has_faults_of(&known) {
-                    batch.text += &message("health", &health.summary(&zone));
+                    let text = message("health", &health.summary(&zone));
+                    self.publish(Batch { text, ..Batch::default() });
                 }
                 let looked = (Instant::now(), Arc::new(health));
                 *self.health.lock().unwrap_or_else(PoisonError::into_inner) = looked;
@@ -269,6 +273,20 @@ impl Live {
         }
         sent.last.push_back(part.clone());
         let _ = self.parts.send(part); // without a viewer it is for none
+    }
+}
+
+/// When there was a viewer.
+#[derive(Default)]
+struct Watched(Option<Instant>);
+
+impl Watched {
+    /// Whether there are viewers now, or were some time ago.
+    fn at(&mut self, viewers: usize, now: Instant) -> bool {
+        if viewers > 0 {
+            self.0 = Some(now);
+        }
+        self.0.is_some_and(|last| now.saturating_duration_since(last) < LINGER)
     }
 }
 
@@ -403,17 +421,37 @@ mod tests {
         live.publish(batch(2));
         let of = |after| live.enter(None, Some(after)).unwrap();
         let back = of(3);
-        let numbers = |viewer: &Viewer| -> Vec<_> {
-            viewer.missed.iter().map(|part| (part.first, part.end)).collect()
+        let numbers = |viewer: &Viewer| {
+            let (mut next, mut all) = (viewer.next, Vec::new());
+            while let Some(part) = live.missed(viewer, next) {
+                all.push((part.first, part.end));
+                next = part.end;
+            }
+            all
         };
         assert_eq!((back.next, numbers(&back)), (3, vec![(3, 5)]));
         for (after, next) in [(5, 5), (99, 5)] {
             let viewer = of(after);
             assert_eq!((viewer.next, numbers(&viewer)), (next, Vec::new()));
         }
-        (0..PARTS).for_each(|_| live.publish(batch(1)));
-        let late = of(3);
-        assert_eq!((late.next, late.missed.len(), late.missed[0].first), (3, PARTS, 5));
+        // How all was meanwhile is none of it: it would come after how all is now.
+        live.publish(Batch { text: message("health", &json!("old")), ..Batch::default() });
+        live.publish(batch(1));
+        assert_eq!(numbers(&of(3)), [(3, 5), (5, 6)]);
+        (1..PARTS).for_each(|_| live.publish(batch(1)));
+        let late = numbers(&of(3));
+        assert_eq!((late.len(), late[0]), (PARTS, (5, 6)));
+        assert!(numbers(&back).is_empty(), "what it did not take is kept for no viewer");
+    }
+
+    /// A single browser that reloads, or loses its connection for some seconds, gets what came meanwhile.
+    #[test]
+    fn parts_are_made_between_two_viewers() {
+        let (mut watched, now) = (Watched::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        assert!(!watched.at(0, now), "without a viewer none are made");
+        assert!(watched.at(1, now) && watched.at(0, now + LINGER - second));
+        assert!(!watched.at(0, now + LINGER));
     }
 
     /// Events that were read before there was a viewer, and are published after it came, are counted.

@@ -24,12 +24,13 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
     sync::{Semaphore, watch},
+    task::yield_now,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    clients::{Clients, Guest, MOST_CLOSING, OF_ONE},
+    clients::{Clients, Guest, MOST_CLOSING, OF_NETWORK, OF_ONE, TooMany},
     listener::Listener,
     log_gate::LogGate,
     timed_stream::TimedStream,
@@ -77,9 +78,9 @@ pub async fn serve(
     let open = Arc::new(Semaphore::new(MOST_CLOSING));
     let mut gate = LogGate::default();
     let mut enter = |client| {
-        let (guest, has_too_many) = clients.enter(client)?;
-        if let Some(client) = client.filter(|_| has_too_many) {
-            log_too_many(client, &mut gate);
+        let (guest, too_many) = clients.enter(client)?;
+        if let (Some(client), Some(of)) = (client, too_many) {
+            log_too_many(client, of, &mut gate);
         }
         Some((guest, Arc::clone(&open).try_acquire_owned().ok()?))
     };
@@ -95,7 +96,9 @@ pub async fn serve(
                         continue;
                     };
                     let client = from.ip().to_canonical();
-                    let Some((guest, permit)) = enter(Some(client)) else { continue };
+                    let entered = enter(Some(client));
+                    yield_now().await; // those that are closed end, also while many come
+                    let Some((guest, permit)) = entered else { continue };
                     let Ok(to) = stream.local_addr() else { continue };
                     let connection = Connection {
                         client: Some(client),
@@ -134,7 +137,9 @@ pub async fn serve(
                         sleep(Duration::from_millis(100)).await;
                         continue;
                     };
-                    let Some((guest, permit)) = enter(None) else { continue };
+                    let entered = enter(None);
+                    yield_now().await;
+                    let Some((guest, permit)) = entered else { continue };
                     let (router, stop) = (router.clone(), stop.clone());
                     tokio::spawn(async move {
                         let _held = permit;
@@ -155,14 +160,21 @@ pub async fn serve(
     Ok(())
 }
 
-fn log_too_many(client: IpAddr, gate: &mut LogGate) {
+fn log_too_many(client: IpAddr, of: TooMany, gate: &mut LogGate) {
     let Some(omitted) = gate.admit(Instant::now()) else { return };
     let omitted = match omitted {
         0 => String::new(),
         omitted => format!("; {omitted} more were closed, which are not in this log"),
     };
+    let what = match of {
+        TooMany::OfClient => format!("it has {OF_ONE} that answer no user, and its oldest one"),
+        TooMany::OfNetwork => {
+            format!("its IPv6 network has {OF_NETWORK} that answer no user, and one of these")
+        }
+        TooMany::OfAll => "there are too many, and one of the network with most of them".into(),
+    };
     warn(format_args!(
-        "accept a connection of {client}: it has {OF_ONE} that answer no user, or its IPv6 network has too many: the oldest one is closed (if it is no browser behind a NAT or a proxy, keep that address away with a firewall){omitted}"
+        "accept a connection of {client}: {what} is closed (if it is no browser behind a NAT or a proxy, keep that address away with a firewall){omitted}"
     ));
 }
 

@@ -105,7 +105,7 @@ struct HappenedPage {
     /// Parameter, label, and whether it is chosen.
     networks: Vec<(String, String, bool)>,
     entries: Vec<Shown>,
-    nothing: &'static str,
+    nothing: String,
     found: usize,
     page: PageOf,
     previous: Option<String>,
@@ -182,7 +182,11 @@ fn list(
     answer.is_complete &= left_off == 0 && unread.is_empty();
     answer.left_off = left_off;
     answer.remarks.extend(unread);
-    answer.no_match = all.is_empty().then(|| nothing(answer.is_complete).into());
+    // Of what was searched, and where the history begins.
+    let searched = answer.no_match.take();
+    let when = if view.from.is_none() && view.to.is_none() { " in the last 7 days" } else { "" };
+    let nothing = nothing(when, answer.is_complete, searched.as_deref());
+    answer.no_match = all.is_empty().then(|| nothing.clone());
     let mut networks: Vec<&NetworkId> = networks.iter().take(NETWORKS).collect();
     // Also if it is none of the first ones: the form has what was chosen.
     networks.extend(&view.network);
@@ -212,7 +216,7 @@ fn list(
         kinds,
         networks,
         entries: page.items(&all).map(|entry| Shown::new(entry, zone, LINES)).collect(),
-        nothing: nothing(answer.is_complete),
+        nothing,
         found: all.len(),
         page,
         previous: (page.number > 1).then(|| of_page(page.number - 1)),
@@ -224,11 +228,12 @@ fn list(
 }
 
 /// That nothing is in the list, as far as it is known.
-fn nothing(is_complete: bool) -> &'static str {
-    match is_complete {
+fn nothing(when: &str, is_complete: bool, searched: Option<&str>) -> String {
+    let nothing = match is_complete {
         true => "Nothing",
         false => "Not known: not all was searched, and among what was: nothing",
-    }
+    };
+    format!("{nothing}{when}") + &searched.map_or(String::new(), |text| format!(" ({text})"))
 }
 
 fn file_of(
@@ -286,7 +291,7 @@ fn alone(
     let wanted = Wanted { with_copies: true, ..Wanted::of(range.from, range.to) };
     let (all, unread) = all_of(visit, &wanted, &answer)?;
     let found = all.entries.into_iter().find(|entry| entry.id() == id);
-    let found = found.ok_or_else(|| gone(&unread, answer.is_complete))?;
+    let found = found.ok_or_else(|| gone(&unread, answer.is_complete && all.left_off == 0))?;
     if let Some(file) = file {
         let answer = Answer { no_match: None, ..answer };
         return file_of(file, &[found], answer, &visit.app.asker.zone);
@@ -301,7 +306,7 @@ fn alone(
         networks: Vec::new(),
         files: download::links(&shown.link),
         entries: vec![shown],
-        nothing: "",
+        nothing: String::new(),
         found: 1,
         page,
         previous: None,
@@ -323,6 +328,16 @@ mod tests {
         let unread = gone(&["no alerts are shown: read x".to_owned()], true);
         assert_eq!(unread.status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(unread.why.ends_with("is not known: no alerts are shown: read x"), "{unread}");
+    }
+
+    /// Of a time of which nothing is recorded, the reason is there.
+    #[test]
+    fn why_there_is_nothing() {
+        let searched = "no changes before 2020-02-01; the history begins 2026-11-01";
+        let text = nothing("", true, Some(searched));
+        assert_eq!(text, format!("Nothing ({searched})"));
+        assert_eq!(nothing(" in the last 7 days", true, None), "Nothing in the last 7 days");
+        assert!(nothing("", false, None).starts_with("Not known: not all"));
     }
 
     /// A link leads to what it was made of.

@@ -138,13 +138,16 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
         answer.left_off = rows.len().saturating_sub(CHANGES);
         drop(rows.drain(..answer.left_off));
         let what = format!("No address was new or changed in {days} days");
-        answer.no_match = rows.is_empty().then(|| nothing(&what, answer.is_complete));
+        let searched = answer.no_match.take();
+        let nothing = |what: &str| nothing(what, answer.is_complete, searched.as_deref());
+        answer.no_match = rows.is_empty().then(|| nothing(&what));
+        let no_conflict = nothing(NO_CONFLICT);
         match file {
             Some(file) => {
                 answer.is_complete &= answer.left_off == 0;
                 file.file("network-changes", answer, &visit.app.asker.zone)
             }
-            None => page(&visit, (&id, days), of_devices, (answer, conflicts)),
+            None => page(&visit, (&id, days), of_devices, (answer, conflicts, no_conflict)),
         }
     };
     app.asker.ask_and(Question::Changes(read), (usize::MAX, &zone), page).await
@@ -202,11 +205,11 @@ fn page(
     visit: &Visit,
     (id, days): (&NetworkId, usize),
     of_devices: OfDevices,
-    (changes, conflicts): (Answer, Vec<Conflict>),
+    (changes, conflicts, no_conflict): (Answer, Vec<Conflict>, String),
 ) -> Result<Response, Problem> {
     let zone = &visit.zone;
     let link = |days: usize| format!("{}&days={days}", id.link());
-    let Answer { table, no_match: no_change, is_complete, left_off, remarks: of_changes } = changes;
+    let Answer { table, no_match: no_change, left_off, remarks: of_changes, .. } = changes;
     let hidden = table.rows.len().saturating_sub(ROWS);
     let latest = table.rows.iter().rev().take(ROWS);
     let left_off = [
@@ -236,7 +239,7 @@ fn page(
         days,
         other_days: [1, 7, 31].into_iter().filter(|n| *n != days).map(|n| (n, link(n))).collect(),
         conflicts: conflicts.into_iter().take(ROWS).collect(),
-        no_conflict: nothing(NO_CONFLICT, is_complete),
+        no_conflict,
         changes: latest.map(|row| change(&table, row, zone)).collect(),
         hidden,
         no_change,
@@ -246,12 +249,13 @@ fn page(
 }
 
 /// That there is nothing, as far as it is known.
-fn nothing(what: &str, is_complete: bool) -> String {
+fn nothing(what: &str, is_complete: bool, searched: Option<&str>) -> String {
+    let searched = searched.map_or(String::new(), |text| format!(" ({text})"));
     match is_complete {
-        true => format!("{what}."),
-        false => {
-            format!("Not known: not all changes were searched, and among those that were: {what}.")
-        }
+        true => format!("{what}{searched}."),
+        false => format!(
+            "Not known: not all changes were searched, and among those that were: {what}{searched}."
+        ),
     }
 }
 
@@ -347,8 +351,10 @@ mod tests {
     /// Nothing is stated of what was not searched.
     #[test]
     fn an_incomplete_answer_says_so() {
-        assert!(nothing(NO_CONFLICT, true).starts_with("No address went back"));
-        assert!(nothing(NO_CONFLICT, false).starts_with("Not known: not all changes"));
+        assert!(nothing(NO_CONFLICT, true, None).starts_with("No address went back"));
+        assert!(nothing(NO_CONFLICT, false, None).starts_with("Not known: not all changes"));
+        let late = nothing("None", true, Some("no changes; its last sighting is of 2020-01-01"));
+        assert_eq!(late, "None (no changes; its last sighting is of 2020-01-01).");
         assert_eq!(unknown(true).status, StatusCode::NOT_FOUND);
         assert_eq!(unknown(false).status, StatusCode::SERVICE_UNAVAILABLE);
     }
