@@ -29,7 +29,7 @@ impl Spool {
     }
 }
 
-/// A batch of so many collectors that a full spool has no room for it is sent, and not kept.
+/// A batch of so many collectors that it does not fit into a full spool: it is sent, and not kept.
 #[test]
 fn a_batch_without_room() {
     let directory = tempfile::tempdir().unwrap();
