@@ -913,33 +913,33 @@ fn tables_of_version_1() {
         "{checked:#?}"
     );
     assert!(!checked.stdout.contains("spans"), "{checked:#?}");
-    let checked = run(history.command(&ring, &["--check", "--raw-days", "7"])).ok();
-    let compacted = "from a day after the first start on, sightings that are older than --raw-days (7) will be compacted into spans";
+    let checked = run(history.command(&ring, &["--check", "--raw-days", "1"])).ok();
+    let compacted = "from a day after the first start on, sightings that are older than --raw-days (1) will be compacted into spans";
     assert!(checked.stdout.contains(compacted), "{checked:#?}");
     run(history.command(&ring, &["--once"])).ok();
     assert_eq!(history.value::<i64>("PRAGMA user_version"), Some(2));
     assert_eq!(count(&history, "sighting"), rows.len() as i64 + 1);
     assert_eq!([ask(&history, &ip), ask(&history, &mac[..2])], before);
     // It is compacted from the next day on only.
-    let first = run(history.command(&ring, &["--once", "--raw-days", "7"])).ok();
-    let announced = "from tomorrow on, sightings that are older than 7 days are compacted";
+    let first = run(history.command(&ring, &["--once", "--raw-days", "1"])).ok();
+    let announced = "from tomorrow on, sightings that are older than 1 day are compacted";
     assert!(first.stderr.contains(announced), "{}", first.stderr);
-    let again = run(history.command(&ring, &["--once", "--raw-days", "7"])).ok();
-    let announced = "in 24 hours, sightings that are older than 7 days are compacted";
+    let again = run(history.command(&ring, &["--once", "--raw-days", "1"])).ok();
+    let announced = "in 24 hours, sightings that are older than 1 day are compacted";
     assert!(again.stderr.contains(announced), "{}", again.stderr);
-    let checked = run(history.command(&ring, &["--check", "--raw-days", "7"])).ok();
+    let checked = run(history.command(&ring, &["--check", "--raw-days", "1"])).ok();
     assert!(checked.stdout.contains(compacted), "{checked:#?}");
     assert_eq!(count(&history, "sighting_span"), 0);
     let waited = "UPDATE span_progress SET time = time - 86400000000000";
     history.open().unwrap().execute_batch(waited).unwrap();
-    let begun = run(history.command(&ring, &["--once", "--raw-days", "7"])).ok();
-    let begins = "compacting sightings that are older than 7 days";
+    let begun = run(history.command(&ring, &["--once", "--raw-days", "1"])).ok();
+    let begins = "compacting sightings that are older than 1 day";
     assert!(begun.stderr.contains(begins), "{}", begun.stderr);
     let ended = "old sightings are compacted; 0 MB of the file are free for new rows";
     assert!(begun.stderr.contains(ended), "{}", begun.stderr);
     assert!(count(&history, "sighting_span") > 0);
     assert_eq!([ask(&history, &ip), ask(&history, &mac[..2])], before);
-    let begun = run(history.command(&ring, &["--once", "--raw-days", "7"])).ok();
+    let begun = run(history.command(&ring, &["--once", "--raw-days", "1"])).ok();
     assert!(!begun.stderr.contains("compact"), "{}", begun.stderr);
 }
 
