@@ -47,9 +47,9 @@ struct Connections {
 /// Of what there were too many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TooMany {
-    OfClient,
-    OfNetwork,
-    OfAll,
+    Client,
+    Network,
+    All,
 }
 
 struct Open {
@@ -136,10 +136,10 @@ impl Clients {
         if client.is_some_and(|ip| !ip.is_loopback()) {
             too_many = match () {
                 () if all.idle().filter(|(_, one)| of_client(one)).count() >= OF_ONE => {
-                    all.close_one(of_client).then_some(TooMany::OfClient)
+                    all.close_one(of_client).then_some(TooMany::Client)
                 }
                 () if all.idle().filter(|(_, one)| of_network(one)).count() >= OF_NETWORK => {
-                    all.close_one(of_network).then_some(TooMany::OfNetwork)
+                    all.close_one(of_network).then_some(TooMany::Network)
                 }
                 () => None,
             };
@@ -148,7 +148,7 @@ impl Clients {
             if !all.close_one(|_| true) {
                 return None;
             }
-            too_many = Some(TooMany::OfAll);
+            too_many = Some(TooMany::All);
         }
         let (number, close) = (all.next, Arc::new(Notify::new()));
         all.next += 1;
@@ -244,7 +244,7 @@ mod tests {
         let guests: Vec<_> = (0..OF_ONE).map(|_| clients.enter(one).unwrap()).collect();
         assert!(neighbour.1.is_none() && guests.iter().all(|(_, too_many)| too_many.is_none()));
         let (_more, too_many) = clients.enter(one).unwrap();
-        assert_eq!(too_many, Some(TooMany::OfClient));
+        assert_eq!(too_many, Some(TooMany::Client));
         let closes = |guest: &Guest| clients.all().all[&guest.0.number].closes;
         assert_eq!(
             [&guests[0].0, &guests[1].0, &user, &neighbour.0].map(closes),
@@ -271,7 +271,7 @@ mod tests {
             .collect();
         let strangers: Vec<_> =
             (0..OF_NETWORK + 9).map(|one| clients.enter(from(1000 + one)).unwrap()).collect();
-        let of_network = Some(TooMany::OfNetwork);
+        let of_network = Some(TooMany::Network);
         assert_eq!(strangers.iter().filter(|(_, too_many)| *too_many == of_network).count(), 9);
         let in_network = |ip: IpAddr| network_of(ip) == client("2001:db8::").unwrap();
         assert_eq!(staying(&clients, in_network), users.len() + OF_NETWORK);

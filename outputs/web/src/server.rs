@@ -167,11 +167,11 @@ fn log_too_many(client: IpAddr, of: TooMany, gate: &mut LogGate) {
         omitted => format!("; {omitted} more were closed, which are not in this log"),
     };
     let what = match of {
-        TooMany::OfClient => format!("it has {OF_ONE} that answer no user, and its oldest one"),
-        TooMany::OfNetwork => {
+        TooMany::Client => format!("it has {OF_ONE} that answer no user, and its oldest one"),
+        TooMany::Network => {
             format!("its IPv6 network has {OF_NETWORK} that answer no user, and one of these")
         }
-        TooMany::OfAll => "there are too many, and one of the network with most of them".into(),
+        TooMany::All => "there are too many, and one of the network with most of them".into(),
     };
     warn(format_args!(
         "accept a connection of {client}: {what} is closed (if it is no browser behind a NAT or a proxy, keep that address away with a firewall){omitted}"
