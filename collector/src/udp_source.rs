@@ -281,17 +281,25 @@ struct NamedSenders {
 
 impl NamedSenders {
     fn warn(&mut self, sender: IpAddr, text: impl FnOnce() -> String) {
-        if self.since.is_none_or(|since| since.elapsed() >= DAY) {
-            *self = NamedSenders { senders: Vec::new(), since: Some(Instant::now()) };
-        }
-        if self.senders.len() >= MAX_NAMED || self.senders.contains(&sender) {
+        if !self.may_name(sender, Instant::now()) {
             return;
         }
-        self.senders.push(sender);
         warn(text());
         if self.senders.len() == MAX_NAMED {
             warn("more such senders are counted, and not named for a day (collector --stats)");
         }
+    }
+
+    /// Whether this sender is to be named now; it is not again for a day.
+    fn may_name(&mut self, sender: IpAddr, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now - since >= DAY) {
+            *self = NamedSenders { senders: Vec::new(), since: Some(now) };
+        }
+        let is_new = self.senders.len() < MAX_NAMED && !self.senders.contains(&sender);
+        if is_new {
+            self.senders.push(sender);
+        }
+        is_new
     }
 }
 
@@ -370,5 +378,25 @@ impl DropCount {
         let new = dropped - self.counted.min(dropped);
         self.counted = dropped;
         new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many addresses are forged, so many are named a day; the next day has room for others.
+    #[test]
+    fn named_senders_have_a_limit() {
+        let (mut named, now) = (NamedSenders::default(), Instant::now());
+        let sender = |number: usize| IpAddr::from([192, 0, 2, number as u8]);
+        for number in 0..MAX_NAMED {
+            assert!(named.may_name(sender(number), now));
+            assert!(!named.may_name(sender(number), now), "twice");
+        }
+        let router = sender(99);
+        assert!(!named.may_name(router, now + DAY - Duration::from_secs(1)));
+        assert!(named.may_name(router, now + DAY));
+        assert!(named.may_name(sender(0), now + DAY));
     }
 }
