@@ -4,6 +4,7 @@
 mod export;
 mod failure;
 mod recent;
+mod seen_around;
 mod spans;
 mod summary;
 
@@ -507,6 +508,22 @@ impl HistoryReader for SqliteReader {
         self.read(|history| {
             let SqliteReader { snapshot, places, recent, spans, .. } = history;
             places.is_clock_set(&snapshot.database, network, (&recent.source, spans.source))
+        })
+    }
+
+    fn seen_around(
+        &mut self,
+        network: usize,
+        at: UnixTime,
+    ) -> Result<Option<[Option<UnixTime>; 2]>, Error> {
+        self.read(|history| {
+            let SqliteReader { snapshot: Snapshot { database, .. }, places, recent, spans, .. } =
+                history;
+            let Some((network, other)) = places.rings_of(database, network)? else {
+                return Ok(None);
+            };
+            let rings = [network.ring.as_str(), other.as_str()];
+            seen_around::seen_around(database, (&network, rings), at, (&recent.source, *spans))
         })
     }
 
