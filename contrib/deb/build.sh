@@ -21,6 +21,7 @@ who=$(sed -n 's/^Maintainer: //p' contrib/deb/control)
 when=$(date -R -d "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}")
 printf 'addrwatch-rs (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "$version" "$who" "$when" \
   | gzip -9n >"$doc/changelog.gz"
+gzip -9nc contrib/deb/NEWS >"$doc/NEWS.Debian.gz" # which apt-listchanges shows before an upgrade
 # To what a library offers, and so to its version, the programs are bound by what they were linked with.
 mkdir -p "$root/debian" && touch "$root/debian/control"
 libraries=$(cd "$root" && dpkg-shlibdeps -O "$package"/usr/bin/* 2>/dev/null | sed -n 's/^shlibs:Depends=//p')

@@ -81,6 +81,52 @@ fn a_full_disk() {
     recovered(&history, &ring, output, 8001);
 }
 
+/// The disk becomes full while old sightings are compacted: what was committed stays, and the pass goes on when there is space. Each sighting is
+/// there once.
+#[test]
+fn a_full_disk_during_compaction() {
+    if !is_root() {
+        return;
+    }
+    let (ring, history) = (Ring::new(), History::new());
+    publish(&ring, 1..2);
+    let mount = Mount::new(&history.path().join("history"), "size=48m");
+    run(history.command(&ring, &["--once"])).ok();
+    const ALL: i64 = 100 * 4000;
+    let fill = format!(
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 100)
+        INSERT INTO pairing (address, mac, place, ip, source)
+            SELECT unhex(printf('0a01%04x', n)), n, (SELECT min(id) FROM place), '10.1.0.' || n, -1 FROM n;
+        WITH RECURSIVE n(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n + 1 < {ALL} / 100)
+        INSERT INTO sighting SELECT pairing.id, (1700000000 + 30 * n) * 1000000000, 1, 0
+            FROM pairing CROSS JOIN n WHERE ip LIKE '10.1.0.%';
+        UPDATE span_progress SET time = 1; -- it was announced
+        PRAGMA wal_checkpoint(truncate)"
+    );
+    history.open().unwrap().execute_batch(&fill).unwrap();
+    let sum = "SELECT (SELECT count(*) FROM sighting) + (SELECT coalesce(sum(count), 0) FROM sighting_span)";
+    let devices = || run(history.query(&["devices", "--count", "--format", "csv"])).ok().stdout;
+    let before = devices();
+    assert_eq!(history.value(sum), Some(ALL));
+    // Room for the first commits, and not for all of them.
+    mount.fill_but(400 << 10);
+    let output = history.start(&ring, &["--raw-days", "1"]);
+    output.stderr.wait_for("compacting sightings that are older than 1 day");
+    let full = output.stderr.wait_for("queueing events in");
+    assert!(full.contains("is full (free space on its disk)"), "{full}");
+    assert_eq!(history.value(sum), Some(ALL));
+    mount.make_room();
+    output.stderr.wait_for("the destination is back");
+    output.stderr.wait_for("old sightings are compacted");
+    let ended = output.stop().ok();
+    let at = |what: &str| ended.stderr.find(what).expect(what);
+    assert!(at("is full") < at("old sightings are compacted;"), "{}", ended.stderr);
+    assert_eq!(history.value(sum), Some(ALL));
+    assert_eq!(history.value::<i64>("SELECT count(*) FROM sighting"), Some(0));
+    assert_eq!(history.value::<String>("PRAGMA integrity_check").as_deref(), Some("ok"));
+    assert_eq!(devices(), before);
+}
+
 /// Database and spool on one disk, as by default, which is full: events wait in the
 /// ring, and all of them are stored when there is space.
 #[test]

@@ -21,11 +21,17 @@ impl Mount {
 
     /// Fills it to the last byte.
     pub fn fill(&self) {
+        self.fill_but(0);
+    }
+
+    /// Fills it but for so many bytes.
+    pub fn fill_but(&self, room: u64) {
         let file = File::create(self.0.join("other")).expect("a file");
         let mut size = 0;
         while let Ok(4096) = file.write_at(&[1; 4096], size) {
             size += 4096;
         }
+        file.set_len(size.saturating_sub(room)).expect("our own file");
     }
 
     /// Removes the file that filled it.

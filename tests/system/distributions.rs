@@ -162,9 +162,14 @@ fn files_of_the_deb(directory: &Path) -> Vec<String> {
     let built = packaged("deb", directory, "0.1.0", "none");
     let mut files = listed("dpkg-deb", &["--contents", text(&built)]);
     assert!(files.len() > 80, "{}", files.len());
-    let debian_only =
-        ["/share/doc/addrwatch-rs/changelog.gz", "/share/lintian/overrides/addrwatch-rs"];
+    let debian_only = [
+        "/share/doc/addrwatch-rs/changelog.gz",
+        "/share/doc/addrwatch-rs/NEWS.Debian.gz",
+        "/share/lintian/overrides/addrwatch-rs",
+    ];
+    let all = files.len();
     files.retain(|name| !debian_only.iter().any(|file| name.ends_with(file)));
+    assert_eq!(all - files.len(), debian_only.len());
     files
 }
 

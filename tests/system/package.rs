@@ -36,6 +36,15 @@ fn the_package_says_what_is_in_it() {
     let (built, root) = (built.to_str().unwrap(), directory.path().join("root"));
     let root = root.to_str().unwrap();
     run(program_at("dpkg-deb".into(), &["--extract", built, root])).ok();
+    // What apt-listchanges shows before an upgrade: of versions after the one that is installed.
+    let news = format!("{ROOT}/contrib/deb/NEWS");
+    let version = program_at("dpkg-parsechangelog".into(), &["-l", &news, "-S", "Version"]);
+    let version = run(version).ok().stdout;
+    let is_newer = ["--compare-versions", "0.1.0", "lt", version.trim()];
+    run(program_at("dpkg".into(), &is_newer)).ok();
+    let shown = format!("{root}/usr/share/doc/addrwatch-rs/NEWS.Debian.gz");
+    let shown = run(program_at("zcat".into(), &[&shown])).ok().stdout;
+    assert!(shown.contains("add --raw-days 0 to OPTIONS"), "{shown}");
     let bill = fs::read(format!("{root}/usr/share/doc/addrwatch-rs/sbom.cdx.json")).unwrap();
     let bill: Value = serde_json::from_slice(&bill).unwrap();
     assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));

@@ -17,6 +17,10 @@ use crate::{
 
 /// Rows that are filed at once, at most: more than a transaction of events adds, so that the new rows have a bound while events never pause.
 const STEP_FILING: usize = 32_768;
+/// Of so many pairings at most, and of as many more as events added: each has two pages of its own, so 2,000 write 16 MB.
+const STEP_FILING_PAIRINGS: usize = 2_000;
+/// At rest, the database is asked whether there is work so much later.
+const ASKED_EVERY: Duration = Duration::from_secs(10);
 /// After a fault, a task is tried again so much later.
 const PAUSE: Duration = Duration::from_secs(3_600);
 
@@ -48,6 +52,8 @@ pub struct Background {
     clock: ClockCheck,
     retention: Retention,
     compaction: Compaction,
+    /// When the database was asked for work and had none; none: events came since, or something was done.
+    asked: Option<Instant>,
     /// When a task failed, and whether that was reported.
     failed: [Option<Instant>; TASKS],
     faults: [Condition; TASKS],
@@ -70,16 +76,22 @@ impl Background {
             clock: ClockCheck::new((retention.is_on(), compaction.is_on()), once),
             retention,
             compaction,
+            asked: None,
             failed: Default::default(),
             faults: Default::default(),
         }
     }
 
+    /// To be called when there may be work: when events come.
+    pub fn ask(&mut self) {
+        self.asked = None;
+    }
+
     /// What is due, if anything.
-    pub fn due(&mut self, database: &OpenDatabase) -> Option<Due> {
-        let (wall, now) = (UnixTime::now().as_nanos(), Instant::now());
+    pub fn due(&mut self, database: &OpenDatabase, now: Instant) -> Option<Due> {
+        let wall = UnixTime::now().as_nanos();
         if self.failed[Task::Clock as usize].is_some() {
-            self.clock.end_search(0);
+            self.clock.search_failed();
         }
         let clock = self.clock.look(wall, now);
         let delete_before = self.retention.due((wall, clock), now);
@@ -91,10 +103,12 @@ impl Background {
                 && self.compaction.may_be_due(connection, clock, now)?;
             Ok::<_, Error>(may_file || may_compact)
         };
-        let is_due = delete_before.is_some()
-            || import.is_some()
-            || self.has_to_check(wall, now)
-            || has_work().unwrap_or(true);
+        let is_known = delete_before.is_some() || import.is_some() || self.has_to_check(wall, now);
+        let is_asked = self.asked.is_none_or(|asked| now - asked >= ASKED_EVERY);
+        let is_due = is_known || is_asked && has_work().unwrap_or(true);
+        if is_due || is_asked {
+            self.asked = (!is_due).then_some(now);
+        }
         is_due.then_some(Due { wall, now, clock, delete_before })
     }
 
@@ -105,13 +119,20 @@ impl Background {
 
     /// To be called when the database was opened.
     pub fn opened(&mut self, connection: &Connection) {
+        self.ask();
         self.clock.opened(connection);
         self.compaction.opened(connection);
         self.retention.restart_pass();
     }
 
+    /// To be called after a commit.
+    pub fn committed(&mut self) {
+        self.compaction.committed();
+    }
+
     /// To be called after a failure that rolled back what was done.
     pub fn restart(&mut self) {
+        self.ask();
         self.clock.restart();
         self.retention.restart_pass();
         self.compaction.restart_pass();
@@ -147,11 +168,12 @@ impl Background {
         }
         // Without them, a new pairing would seem to have no rows, and what is near to old ones would not be known.
         filing.added(writer.write_rows(connection)?);
+        let limits = (STEP_FILING, rows.min(STEP_FILING_PAIRINGS));
         let files = self.attempt(connection, Task::Filing, now, |_| {
             if let Some(before) = delete_before {
                 filing.want(connection, before)?;
             }
-            Ok(filing.is_due(connection)? && filing.step(connection, (STEP_FILING, rows))?)
+            Ok(filing.is_due(connection)? && filing.step(connection, limits)?)
         });
         let files = files?;
         if files.is_none() {

@@ -14,6 +14,8 @@ use crate::schema::legacy_tables;
 /// A clock that is further ahead than this may be wrong.
 pub const MAX_AHEAD: Duration = Duration::from_secs(86_400);
 const SUSPENSION: Duration = Duration::from_secs(3_600);
+/// A program that was stopped for longer is rarer than a clock that is wrong.
+const LONG_STOP_DAYS: i64 = 60;
 /// How old the time in the database may be.
 const STORED_EVERY: Duration = Duration::from_secs(3_600);
 /// Pairings that one step of the search examines.
@@ -103,11 +105,11 @@ impl ClockCheck {
                 doubted.ahead(wall, now).unsigned_abs() <= MAX_AHEAD.as_nanos() as u64
             };
             let mut doubted = self.doubted.filter(is_same).unwrap_or_else(|| {
-                let of_run = if self.stored.is_some() { "last run" } else { "newest sighting" };
-                self.report(
-                    ahead,
-                    if trusted.at.is_some() { "time that has passed" } else { of_run },
-                );
+                match self.message(trusted, ahead) {
+                    Some((true, message)) => warn(message),
+                    Some((false, message)) => info(message),
+                    None => {}
+                }
                 read
             });
             if !self.once {
@@ -125,20 +127,31 @@ impl ClockCheck {
         }
     }
 
-    fn report(&self, ahead: i64, of: &str) {
-        let days = ahead / nanos(MAX_AHEAD);
-        let message = |waits: &str| {
-            format!(
-                "the clock is {days} days ahead of the {of}: {waits} for an hour (correct the clock if it is wrong)"
-            )
+    /// What to log about a clock that is ahead, and whether it is a warning: not where the program may only have been stopped for some days,
+    /// and nothing is deleted.
+    fn message(&self, trusted: Reading, ahead: i64) -> Option<(bool, String)> {
+        let waits = match (self.deletes, self.compacts) {
+            (true, true) => "nothing is deleted or compacted",
+            (true, false) => "nothing is deleted",
+            (false, true) => "no sightings are compacted",
+            (false, false) => return None,
         };
-        match (self.deletes, self.compacts) {
-            (true, true) => warn(message("nothing is deleted or compacted")),
-            (true, false) => warn(message("nothing is deleted")),
-            // Mostly, the program did not run for some days, and nothing is wrong.
-            (false, true) => info(message("no sightings are compacted")),
-            (false, false) => {}
-        }
+        let days = ahead / nanos(MAX_AHEAD);
+        let what = match (trusted, self.stored) {
+            (Reading { wall: ..=0, .. }, _) => {
+                "the clock cannot be compared with the newest sighting, which is not known".into()
+            }
+            (Reading { at: Some(_), .. }, _) => {
+                format!("the clock is {days} days ahead of the time that has passed")
+            }
+            (_, Some(_)) => format!("the clock is {days} days ahead of the last run"),
+            (_, None) => format!("the clock is {days} days ahead of the newest sighting"),
+        };
+        let is_warning = self.deletes || trusted.at.is_some() || days > LONG_STOP_DAYS;
+        Some((
+            is_warning,
+            format!("{what}: {waits} for an hour (correct the clock if it is wrong)"),
+        ))
     }
 
     /// Whether the newest sighting is to be searched.
@@ -174,8 +187,13 @@ impl ClockCheck {
         Ok(())
     }
 
+    /// Ends a search that failed: what was found counts, or else nothing confirms the clock.
+    pub fn search_failed(&mut self) {
+        self.end_search(0);
+    }
+
     /// Ends the search with what was found, or else this time.
-    pub fn end_search(&mut self, otherwise: i64) {
+    fn end_search(&mut self, otherwise: i64) {
         let wall = self.searched.1.unwrap_or(otherwise);
         self.trusted = self.trusted.or(Some(Reading { wall, at: None }));
     }
@@ -343,6 +361,45 @@ mod tests {
         assert_eq!(at(ahead), Suspended, "and ahead again");
     }
 
+    /// A warning, unless the program may only have been stopped for some days, and nothing is deleted.
+    #[test]
+    fn what_is_logged() {
+        let (now, stored) = (Instant::now(), Some((NOW, None)));
+        let message = |what: (bool, bool), stored, (wall, at), days: i64| {
+            let clock = ClockCheck { stored, ..ClockCheck::new(what, false) };
+            let (is_warning, message) = clock.message(Reading { wall, at }, days * DAY).unwrap();
+            (is_warning, message.split_once(" for an hour").unwrap().0.to_owned())
+        };
+        for (what, stored, trusted, days, is_warning, expected) in [
+            (false, stored, (NOW, None), 40, false, "is 40 days ahead of the last run"),
+            (false, stored, (NOW, None), 61, true, "is 61 days ahead of the last run"),
+            (
+                false,
+                stored,
+                (NOW, Some(now)),
+                2,
+                true,
+                "is 2 days ahead of the time that has passed",
+            ),
+            (true, stored, (NOW, None), 2, true, "is 2 days ahead of the last run"),
+            (false, None, (NOW, None), 9, false, "is 9 days ahead of the newest sighting"),
+            (
+                false,
+                stored,
+                (0, None),
+                20_000,
+                true,
+                "cannot be compared with the newest sighting, which is not known",
+            ),
+        ] {
+            let waits =
+                if what { "nothing is deleted or compacted" } else { "no sightings are compacted" };
+            let expected = (is_warning, format!("the clock {expected}: {waits}"));
+            assert_eq!(message((what, true), stored, trusted, days), expected);
+        }
+        assert!(ClockCheck::default().message(Reading { wall: NOW, at: None }, DAY).is_none());
+    }
+
     /// In a database of an earlier release, the newest sighting is searched in steps.
     #[test]
     fn the_newest_sighting() {
@@ -376,7 +433,7 @@ mod tests {
         // A search that fails ends with what was found, and nothing else confirms the clock.
         clock.search(&database, NOW).unwrap();
         assert!(clock.must_search(NOW));
-        clock.end_search(0);
+        clock.search_failed();
         assert_eq!(clock.look(NOW, now), Suspended);
         // So does one that a restart interrupts.
         insert("INSERT INTO recent_sighting VALUES (?, 0, 7, 0)", NOW - 3 * DAY);
@@ -389,7 +446,7 @@ mod tests {
         database.execute_batch("DROP TABLE sighting_span").unwrap();
         let mut clock = ClockCheck::new((true, true), false);
         clock.search(&database, NOW).unwrap_err();
-        clock.end_search(0);
+        clock.search_failed();
         assert_eq!(clock.look(NOW, now), Suspended);
     }
 

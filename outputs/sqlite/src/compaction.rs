@@ -48,14 +48,18 @@ const PAIRINGS_PER_STEP: usize = 1000;
 pub struct Compaction {
     /// The age from which on; none: never.
     keep: Option<Duration>,
-    /// When the last pass began.
-    began: Option<Instant>,
+    /// When the last pass began, and what it was to examine: the database has less if that was rolled back.
+    began: Option<(Instant, i64)>,
     /// When to try again to begin one.
     next: Option<Instant>,
-    /// Whether the database has spans.
+    /// Whether the database has spans, which were committed.
     has_spans: bool,
+    /// When the program ran last, as the database had it; none after the first pass since it was opened.
+    last_run: Option<i64>,
     /// The time of the first pass that was logged last.
     announced: i64,
+    /// What is logged after the commit.
+    messages: Vec<String>,
     /// The pairings of the address that was examined last.
     neighbours: Option<Neighbours>,
     /// The version of the data that they are from, and whether rows came while they were read: then all of them are read in one step.
@@ -129,15 +133,14 @@ impl Compaction {
         state: ClockState,
         now: Instant,
     ) -> rusqlite::Result<bool> {
-        let Some(keep) = self.keep else { return Ok(false) };
-        Ok(self.may_begin(pause(keep), state, now)
-            || is_trusted(state) && progress(database)?.is_under_way())
+        let Some(keep) = self.keep.filter(|_| is_trusted(state)) else { return Ok(false) };
+        let progress = progress(database)?;
+        Ok(progress.is_under_way() || self.may_begin(pause(keep), &progress, now))
     }
 
-    fn may_begin(&self, pause: Duration, state: ClockState, now: Instant) -> bool {
-        is_trusted(state)
-            && self.began.is_none_or(|began| now - began >= pause)
-            && self.next.is_none_or(|next| now >= next)
+    fn may_begin(&self, pause: Duration, progress: &Progress, now: Instant) -> bool {
+        let is_over = |(began, before)| now - began >= pause || progress.until < before;
+        self.began.is_none_or(is_over) && self.next.is_none_or(|next| now >= next)
     }
 
     /// Begins a pass if one is due: of sightings from `raw-days` before the clock's time, and before the newest one that is not filed yet,
@@ -155,6 +158,7 @@ impl Compaction {
         let mut progress = progress(database)?;
         let before = wall.saturating_sub(nanos(keep));
         if progress.is_under_way() {
+            self.last_run = None; // what it examines was announced
             if !is_trusted(state) || progress.before <= before {
                 return Ok(is_trusted(state));
             }
@@ -163,14 +167,13 @@ impl Compaction {
             store(database, progress)?;
             (self.neighbours, self.began) = (None, None);
         }
-        if !self.may_begin(pause(keep), state, now) {
+        if !is_trusted(state) || !self.may_begin(pause(keep), &progress, now) {
             return Ok(false);
         }
         if self.waits(&progress, (wall, keep), database)? {
             self.next = Some(now + HOUR);
             return Ok(false);
         }
-        self.began = Some(now);
         if before < progress.until.saturating_sub(DAY_NANOS) {
             // The clock was ahead: what was examined then is not all that is older.
             progress = Progress { until: before, before, ..progress };
@@ -180,10 +183,11 @@ impl Compaction {
         let (oldest, newest) = recent_times(database, wall)?.unwrap_or((i64::MAX, wall));
         let before = before.min(newest.saturating_sub(nanos(keep)));
         let before = before.min(oldest.saturating_sub(LONGEST_SHIFT));
+        self.began = Some((now, before));
         if before <= progress.until {
             return Ok(false);
         }
-        self.neighbours = None;
+        (self.neighbours, self.last_run) = (None, None);
         store(database, Progress { before, pairing: 0, time: i64::MIN, ..progress })?;
         Ok(true)
     }
@@ -214,8 +218,8 @@ impl Compaction {
                     store(database, Progress { until: progress.before, ..progress })?;
                     self.neighbours = None;
                     self.report_first_span(database);
-                    if progress.until == i64::MIN && self.has_spans {
-                        report_first_pass(database);
+                    if progress.until == i64::MIN && self.knows_spans() {
+                        self.messages.push(first_pass_ended(database));
                     }
                     return Ok(false);
                 };
@@ -247,28 +251,39 @@ impl Compaction {
         Ok(true)
     }
 
-    /// Logs when the first span of a database was made. A damaged page stops no pass here.
+    /// Reports that the first span of a database was made. A damaged page stops no pass here.
     fn report_first_span(&mut self, database: &Connection) {
-        if !self.has_spans && has_spans(database).unwrap_or(false) {
-            self.has_spans = true;
-            if let Some(keep) = self.keep {
-                info(format_args!(
+        let is_new = !self.knows_spans() && has_spans(database).unwrap_or(false);
+        if is_new && let Some(keep) = self.keep {
+            self.messages.push(format!(
                     "compacting sightings that are older than {}: those of a MAC with an address that are at most ten minutes apart become one span; answers of aw-query stay the same (--raw-days 0: keep each sighting)",
                     days(keep)
                 ));
-            }
         }
+    }
+
+    /// Whether the database has spans, or the current transaction made the first one.
+    fn knows_spans(&self) -> bool {
+        self.has_spans || !self.messages.is_empty()
     }
 
     /// To be called after the database was opened, maybe another one: there is no message if it has spans already.
     pub fn opened(&mut self, database: &Connection) {
-        self.neighbours = None;
-        self.has_spans = self.has_spans || has_spans(database).unwrap_or(true);
+        self.restart_pass();
+        self.has_spans = has_spans(database).unwrap_or(true);
+        self.last_run = last_run(database).unwrap_or_default();
+    }
+
+    /// To be called after a commit.
+    pub fn committed(&mut self) {
+        self.has_spans |= !self.messages.is_empty();
+        self.messages.drain(..).for_each(info);
     }
 
     /// To be called after a failure that rolled back what was done, maybe the begin of a pass: its progress is that of the database.
     pub fn restart_pass(&mut self) {
-        (self.neighbours, self.began, self.next) = (None, None, None);
+        (self.neighbours, self.next) = (None, None);
+        self.messages.clear();
     }
 
     /// To be called after a fault. Returns the pairing that is left out from now on, if there is one.
@@ -276,7 +291,7 @@ impl Compaction {
         self.unreadable.add()
     }
 
-    /// Whether the first pass of a database with old sightings is still to wait, for a day after it was logged. Each start logs it.
+    /// Whether a pass over old sightings is still to wait, for a day after it was logged. Each start logs it.
     fn waits(
         &mut self,
         progress: &Progress,
@@ -286,7 +301,7 @@ impl Compaction {
         let mut time = progress.time;
         // Or the clock was ahead.
         let longest = wall.saturating_add(DAY_NANOS);
-        if time > longest || is_to_announce(database, progress, (wall, keep))? {
+        if time > longest || is_to_announce(database, progress, (wall, keep), self.last_run)? {
             time = longest;
             store(database, Progress { time, ..*progress })?;
         }
@@ -375,15 +390,15 @@ impl Progress {
     }
 }
 
-/// Logs that the first pass has ended, without reading all spans: there may be millions.
-fn report_first_pass(database: &Connection) {
+/// The message that the first pass has ended, without reading all spans: there may be millions.
+fn first_pass_ended(database: &Connection) -> String {
     let number = |select: &str| database.query_row(select, [], |row| row.get::<_, i64>(0));
     let free =
         number("PRAGMA freelist_count").unwrap_or(0) * number("PRAGMA page_size").unwrap_or(0);
-    info(format_args!(
+    format!(
         "old sightings are compacted; {} MB of the file are free for new rows (VACUUM in sqlite3 makes it smaller)",
         free / 1_000_000
-    ));
+    )
 }
 
 /// Days for a message.
@@ -426,30 +441,42 @@ fn store(database: &Connection, progress: Progress) -> rusqlite::Result<()> {
     database.prepare_cached(insert)?.execute([until, before, pairing, time]).map(drop)
 }
 
-/// Whether the first pass begins a day after a start, or is to wait for the end of that day.
+/// Whether the next pass begins a day after a start, or is to wait for the end of that day.
 pub fn waits_for_a_day(database: &Connection, wall: i64, days: u32) -> rusqlite::Result<bool> {
     let (progress, keep) = (progress(database)?, DAY * days);
+    let last_run = last_run(database).unwrap_or_default();
     Ok(!progress.is_under_way()
-        && (progress.time > wall || is_to_announce(database, &progress, (wall, keep))?))
+        && (progress.time > wall || is_to_announce(database, &progress, (wall, keep), last_run)?))
 }
 
-/// Whether the first pass is to be logged a day before: it would compact more than the days since a start, because an earlier release made the
-/// database, or an import, or sightings were not compacted so far.
+/// When the program ran last, about.
+fn last_run(database: &Connection) -> rusqlite::Result<Option<i64>> {
+    let trusted = "SELECT CAST(trusted AS INTEGER) FROM clock_check";
+    database.query_row(trusted, [], |row| row.get(0)).optional()
+}
+
+/// Whether a pass is to be logged a day before: it would compact more than the days since the last one, because an earlier release made the
+/// database, or an import, or sightings were kept for longer when the program ran last. Those that are not filed yet count only for a first
+/// pass: others wait for them.
 fn is_to_announce(
     database: &Connection,
     progress: &Progress,
     (wall, keep): (i64, Duration),
+    last_run: Option<i64>,
 ) -> rusqlite::Result<bool> {
-    if progress.until > i64::MIN || progress.time > 0 {
+    let is_first = progress.until == i64::MIN;
+    let until = if is_first { wall } else { last_run.unwrap_or(i64::MIN).min(wall) };
+    let before = until.saturating_sub(nanos(keep + 2 * DAY));
+    if progress.time > 0 || before <= progress.until {
         return Ok(false);
     }
-    let before = wall.saturating_sub(nanos(keep + 2 * DAY));
-    if recent_times(database, wall)?.is_some_and(|(oldest, _)| oldest < before) {
+    if is_first && recent_times(database, wall)?.is_some_and(|(oldest, _)| oldest < before) {
         return Ok(true);
     }
     let any = "SELECT EXISTS (SELECT 1 FROM pairing WHERE EXISTS (
         SELECT 1 FROM sighting WHERE pairing = id AND time >= ? AND time < ?))";
-    database.query_row(any, [CLOCK_SET_WITHOUT_RING, before], |row| row.get(0))
+    let from = progress.until.max(CLOCK_SET_WITHOUT_RING);
+    database.query_row(any, [from, before], |row| row.get(0))
 }
 
 /// Sightings from before this time are late: they are examined already, or are being examined.

@@ -86,14 +86,14 @@ impl Filing {
         Ok(is_due || progress(database)?.is_some())
     }
 
-    /// Files at most about `rows` rows of at most so many pairings, in the caller's transaction: each pairing has a page of its own. Of
-    /// twice as many as rows were added since the last step, so that what is new has a bound. Returns true if there may be more.
+    /// Files at most about `rows` rows of so many pairings, in the caller's transaction: each pairing has a page of its own. Of as many more as
+    /// rows were added since the last step, so that what is new has a bound. Returns true if there may be more.
     pub fn step(
         &mut self,
         database: &Connection,
         (rows, pairings): (usize, usize),
     ) -> rusqlite::Result<bool> {
-        let pairings = pairings.max(2 * std::mem::take(&mut self.added));
+        let pairings = pairings + std::mem::take(&mut self.added);
         let Some(progress) = progress(database)? else {
             self.left = None;
             return self.begin(database);
@@ -130,15 +130,15 @@ impl Filing {
         let after = "SELECT slot FROM recent_sighting ORDER BY slot LIMIT 1 OFFSET ?";
         let after = database.prepare_cached(after)?;
         let before = { after }.query_row([self.limit as i64], |row| row.get::<_, i64>(0));
-        let mut before = match (before.optional()?, self.wanted) {
+        let before = match (before.optional()?, self.wanted) {
             (Some(before), _) => before,
-            (None, i64::MIN) => i64::MAX,
+            (None, i64::MIN) => {
+                // The newest one stays: from which time on older ones are compacted depends on it.
+                let newest = "SELECT coalesce(max(slot), 0) FROM recent_sighting";
+                database.query_row(newest, [], |row| row.get(0))?
+            }
             (None, wanted) => wanted.saturating_add(LONGEST_SHIFT),
         };
-        if before == i64::MAX {
-            let newest = "SELECT coalesce(max(slot), 0) FROM recent_sighting";
-            before = database.query_row(newest, [], |row| row.get::<_, i64>(0))?.saturating_add(1);
-        }
         let insert = "INSERT INTO recent_filing VALUES (?, ?, ?)";
         database.execute(insert, [before, i64::MIN, i64::MIN])?;
         Ok(true)
@@ -174,10 +174,6 @@ impl Filing {
         Progress { before, .. }: Progress,
         rows: usize,
     ) -> rusqlite::Result<bool> {
-        let newer = "SELECT EXISTS (SELECT 1 FROM recent_sighting WHERE slot >= ?)";
-        if !database.prepare_cached(newer)?.query_row([before], |row| row.get::<_, bool>(0))? {
-            database.execute("DELETE FROM recent_sighting", [])?; // frees its pages without reading them
-        }
         let rows = 5 * rows; // which is as fast
         let delete = "DELETE FROM recent_sighting WHERE slot < min(?1, coalesce(
             (SELECT slot FROM recent_sighting ORDER BY slot LIMIT 1 OFFSET ?2), ?1))";
@@ -309,7 +305,23 @@ mod tests {
         assert!(!filing.want(&database, 550 * SECOND).unwrap());
     }
 
-    /// A step writes to few pairings, of which each has a page, but to more than were added since the last one.
+    /// Also where all rows begin a pass, the newest one stays.
+    #[test]
+    fn the_newest_row_stays() {
+        let mut database = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        database.execute_batch("PRAGMA foreign_keys = off").unwrap();
+        (0..100).for_each(|n| insert_recent(&database, (n % 3, n * SECOND, 0)).unwrap());
+        let mut filing = Filing::with_limit(&database, 100).unwrap();
+        while filing.is_due(&database).unwrap() {
+            filing.step(&database, (30, 5)).unwrap();
+        }
+        assert_eq!(count(&database, "sighting"), 99);
+        let newest = "SELECT slot FROM recent_sighting";
+        assert_eq!(database.query_row(newest, [], |row| row.get(0)), Ok(99 * SECOND));
+    }
+
+    /// A step writes to few pairings, of which each has a page, and to as many more as were added since the last one.
     #[test]
     fn many_pairings() {
         let mut database = Connection::open_in_memory().unwrap();
@@ -317,7 +329,7 @@ mod tests {
         database.execute_batch("PRAGMA foreign_keys = off").unwrap();
         (0..5_000).for_each(|n| insert_recent(&database, (n, n * SECOND, 0)).unwrap());
         let mut filing = Filing::with_limit(&database, 5_000).unwrap();
-        for (added, filed) in [(0, 0), (0, 300), (20, 300), (400, 800)] {
+        for (added, filed) in [(0, 0), (0, 300), (20, 320), (400, 700)] {
             let before = count(&database, "sighting");
             filing.added(added);
             assert!(filing.step(&database, (30_000, 300)).unwrap());

@@ -341,15 +341,19 @@ fn add_span(
     let (last, count) = (last.as_nanos(), sightings as i64);
     let mut new = Span { first, last, count, first_origin, last_origin };
     let seconds = (first - first.rem_euclid(SECOND), last - last.rem_euclid(SECOND) + SECOND - 1);
-    let mut in_spans = Vec::new();
+    let (mut in_spans, mut single) = (Vec::new(), Vec::new());
     let (mut from, mut to) = (i64::MAX, i64::MIN);
     for pairing in [pairing].iter().chain(similar) {
         let times = if in_spans.is_empty() { (first, last) } else { seconds };
         let (count, earliest, latest) = single_in(database, *pairing, times)?;
-        new.count -= count;
+        single.push(count);
         (from, to) = (from.min(earliest), to.max(latest));
         in_spans.push(spans_in(database, *pairing, times)?);
     }
+    // Those of similar pairings may be copies, or not.
+    let of_similar = single[1..].iter().sum::<i64>();
+    new.count -= single[0] + of_similar;
+    let missing = count - single[0].max(of_similar);
     let is_known = |known: &Span, (first, last): (i64, i64)| {
         known.first.div_euclid(SECOND) <= first.div_euclid(SECOND)
             && known.last.div_euclid(SECOND) >= last.div_euclid(SECOND)
@@ -361,19 +365,20 @@ fn add_span(
     {
         return Ok(0);
     }
-    // A span has two at least, or one if the others are there. Three equal ones within a span of three are not all of it: its ends are others.
-    match (new.count, lacks) {
-        (..=1, (false, true)) if count > 1 => {
+    // A span has two at least, or is one sighting if all others are there. If its ends are there, that one is between, and the span is, too. Three
+    // equal ones within a span of three are not all of it.
+    match (missing, lacks) {
+        (1, (false, true)) if count > 1 => {
             (new.first, new.first_origin, new.count) = (last, last_origin, 1);
         }
-        (..=1, (true, false)) | (1, (false, false)) if count > 1 => {
+        (1, (lacks_first, false)) if lacks_first && count > 1 || count == 2 => {
             (new.last, new.last_origin, new.count) = (first, first_origin, 1);
         }
-        (single, _) => {
+        _ => {
             // What another pairing has of it is in the database, too.
             let similar = in_spans[1..].iter().flatten();
             let similar: i64 = similar.map(|known| known.part(first, last)).sum();
-            new.count = (single - similar).max(1 + i64::from(last > first));
+            new.count = (new.count - similar).max(1 + i64::from(last > first));
         }
     }
     let mut known = std::mem::take(&mut in_spans[0]);
@@ -584,10 +589,10 @@ mod tests {
     #[test]
     fn spans_are_joined() {
         const LATE: i64 = 1_800_000_000;
-        let (database, mut cache) = (database(), Cache::default());
-        let mut add = |first: i64, last: i64, count| {
+        let database = database();
+        let add = |first: i64, last: i64, count| {
             let line = line("ring", (LATE + first, LATE + last), count);
-            cache.add_sighting(&database, &line).unwrap()
+            Cache::default().add_sighting(&database, &line).unwrap()
         };
         assert_eq!(add(0, 0, 1), 1);
         assert_eq!((add(100, 160, 61), add(190, 250, 61)), (1, 1));
@@ -601,9 +606,22 @@ mod tests {
         let single = "INSERT INTO sighting VALUES (1, ?1 + 2000000000000, 0, 0), (1, ?1 + 2030000000000, 0, 0)";
         database.execute(single, [LATE * SECOND]).unwrap();
         assert_eq!((add(2_000, 2_060, 3), add(2_000, 2_060, 3)), (1, 0));
+        // What is known twice, with a ring and without one, may be copies: what is between the ends of a span is not known, and is within it.
+        let ringless = HistorySighting { span: None, ..line("", (LATE + 3_000, 0), 1) };
+        assert_eq!(Cache::default().add_sighting(&database, &ringless).unwrap(), 1);
+        let single = "INSERT INTO sighting VALUES (1, ?1 + 3000000000000, 0, 0), (2, ?1 + 5000000000000, 0, 0), (2, ?1 + 6200000000000, 0, 0)";
+        database.execute(single, [LATE * SECOND]).unwrap();
+        assert_eq!((add(3_000, 4_200, 3), add(3_000, 4_200, 3)), (1, 0));
+        assert_eq!((add(5_000, 6_200, 3), add(5_000, 6_200, 3)), (1, 0));
         let all = spans(&database);
-        let known =
-            [(0, 0, 1), (100, 250, 61 + 61 + 51 - 10 - 10), (400, 900, 2), (2_060, 2_060, 1)];
+        let known = [
+            (0, 0, 1),
+            (100, 250, 61 + 61 + 51 - 10 - 10),
+            (400, 900, 2),
+            (2_060, 2_060, 1),
+            (3_000, 4_200, 2),
+            (5_000, 6_200, 2),
+        ];
         let known =
             known.map(|(from, to, count)| format!("1:{}-{}={count}", LATE + from, LATE + to));
         assert_eq!(all, known.join(" "));

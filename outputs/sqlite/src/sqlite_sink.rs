@@ -5,7 +5,7 @@ use std::{
     io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aw_database::{Snapshot, index_path, wal_path};
@@ -123,7 +123,7 @@ impl SqliteSink {
                 if is_older { "; its older tables are converted at the start" } else { "" };
             let compacted = match settings.raw_days {
                 0 => String::new(),
-                _ if has_spans => String::new(),
+                _ if has_spans && !waits => String::new(),
                 days => format!(
                     "; {}sightings that are older than --raw-days ({days}) will be compacted into spans, 0 keeps each one",
                     if waits { "from a day after the first start on, " } else { "" }
@@ -189,7 +189,7 @@ impl SqliteSink {
     /// Takes one step of the import, or else of filing, of the retention, or of compaction. Returns true if there is more to do.
     fn background_step(&mut self, rows: usize) -> SinkResult<bool> {
         let database = self.take_open()?;
-        let due = self.background.due(&database);
+        let due = self.background.due(&database, Instant::now());
         self.database = Some(database);
         let Some(due) = due else { return Ok(false) };
         let none = Background::new(None, 0, false);
@@ -209,6 +209,7 @@ impl SqliteSink {
             database.import.iter_mut().for_each(LegacyImport::report_progress);
             Ok(())
         })?;
+        self.background.committed();
         if let Some(OpenDatabase { connection, lock, .. }) = &self.database {
             let _ = connection.busy_timeout(Duration::ZERO); // it is tried again after the next commit
             let _ = database_file::copy_log(connection, &self.settings.path, lock);
@@ -328,6 +329,7 @@ impl Sink for SqliteSink {
     fn write(&mut self, entry: &Entry) -> SinkResult {
         let mut database = self.take_open()?;
         database.rows.add_event(entry);
+        self.background.ask();
         self.database = Some(database);
         Ok(())
     }
@@ -381,6 +383,10 @@ impl CheckpointStore for SqliteSink {
 mod tests {
     use super::*;
     use rusqlite::config::DbConfig;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
 
     const DAY: i64 = 86_400_000_000_000;
 
@@ -398,11 +404,12 @@ mod tests {
             "INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, '');
             WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300)
             INSERT INTO sighting SELECT n % 3 + 1, {begin} + n * 60000000000, 0, 0 FROM numbers;
-            UPDATE span_progress SET until = until + 1; -- it was announced
+            UPDATE span_progress SET time = 1; -- it was announced
             INSERT INTO pairing SELECT DISTINCT pairing, CAST('abc' || pairing AS BLOB), pairing, 1, '', -1 FROM sighting;
             CREATE TRIGGER refuse BEFORE {what}"
         );
         connection.execute_batch(&insert).unwrap();
+        sink.background.ask();
         sink
     }
 
@@ -431,6 +438,42 @@ mod tests {
         with_triggers(sink).query_row(select, [], |row| row.get(0)).unwrap()
     }
 
+    /// At rest, a wake-up runs no statement, except for one in ten seconds; events are looked at at once.
+    #[test]
+    fn no_statements_at_rest() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, view) = (directory.path().join("addrwatch.db"), ViewName::default());
+        let settings =
+            DatabaseSettings { path, view, retention: Some(5), raw_days: 7, once: false };
+        let mut sink = SqliteSink::new(settings).unwrap();
+        for _ in 0..3 {
+            work(&mut sink); // the clock is trusted, that is stored, and the first passes have ended
+            sink.background.ask();
+        }
+        let Ok(mut database) = sink.take_open() else { panic!("it can be opened") };
+        let operations = Arc::new(AtomicU64::new(0));
+        let counted = operations.clone();
+        let count = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        database.connection.progress_handler(1, Some(count)).unwrap();
+        let now = Instant::now();
+        let background = &mut sink.background;
+        background.ask();
+        let asks = |background: &mut Background, seconds: u64| {
+            operations.store(0, Ordering::Relaxed);
+            assert!(background.due(&database, now + Duration::from_secs(seconds)).is_none());
+            operations.load(Ordering::Relaxed) > 0
+        };
+        for (seconds, expected) in [(0, true), (1, false), (9, false), (10, true), (11, false)] {
+            assert_eq!(asks(background, seconds), expected, "{seconds}");
+        }
+        background.ask();
+        assert!(asks(background, 12));
+        assert!(!asks(background, 13));
+    }
+
     /// The newest sighting is searched before addrwatch's rows are imported, while new ones come.
     #[test]
     fn the_clock_is_compared_first() {
@@ -452,6 +495,42 @@ mod tests {
         assert_eq!(number(&mut sink, "SELECT count(*) FROM sighting"), 1);
         assert_eq!(number(&mut sink, found), begin);
         assert_eq!(number(&mut sink, "SELECT count(doubted) FROM clock_check"), 1);
+    }
+
+    /// Another file, such as a copy that was put back, gets the name while retention deletes: all that is old in it is deleted, too.
+    #[test]
+    fn the_file_is_replaced_during_a_pass() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("addrwatch.db");
+        let fill = |sink: &mut SqliteSink| {
+            let now = UnixTime::now().as_nanos();
+            let begin = now - 10 * DAY;
+            let insert = format!(
+                "INSERT INTO clock_check VALUES ({now}, NULL);
+                INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, '');
+                WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2500)
+                INSERT INTO sighting SELECT n, {begin}, 0, 0 FROM numbers;
+                INSERT INTO pairing SELECT pairing, CAST('abc' || pairing AS BLOB), pairing, 1, '', -1 FROM sighting"
+            );
+            with_triggers(sink).execute_batch(&insert).unwrap();
+        };
+        let open = |path: PathBuf, retention| {
+            let view = ViewName::default();
+            SqliteSink::new(DatabaseSettings { path, view, retention, raw_days: 0, once: false })
+        };
+        let other = directory.path().join("other.db");
+        fill(&mut open(other.clone(), None).unwrap());
+        fill(&mut open(path.clone(), None).unwrap());
+        let sink = &mut open(path.clone(), Some(5)).unwrap();
+        let all = "SELECT count(*) FROM sighting";
+        while number(sink, all) == 2_500 {
+            assert!(matches!(sink.maintain(), Ok(true)));
+        }
+        assert_eq!(number(sink, all), 1_500);
+        fs::rename(&path, directory.path().join("away.db")).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(work(sink), 0);
+        assert_eq!(number(sink, all), 0);
     }
 
     /// What fails in one pairing does not stop the task at others; and what fails otherwise does not stop other tasks.

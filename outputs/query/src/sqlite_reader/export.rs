@@ -41,7 +41,7 @@ impl SqliteReader {
     ) -> Result<bool, Error> {
         if position.changes_from.is_none() {
             let SqliteReader { recent, snapshot, path, .. } = self;
-            recent.all(&snapshot.database).map_err(|error| failure(path, error))?;
+            recent.all(&snapshot.database, usize::MAX).map_err(|error| failure(path, error))?;
             to.begin_pairings();
             let select = format!(
                 "SELECT address, mac, vlan, interface, host, {}, pairing.id, ring, outer_vlan, router
@@ -220,10 +220,7 @@ impl SqliteReader {
             self.spans.in_range("?2", "?3")
         );
         let mut spans = self.snapshot.database.prepare_cached(&spans)?;
-        let single = "SELECT origin, count(*) FROM sighting
-            WHERE pairing = ? AND time >= ? AND time <= ? AND typeof(origin) = 'integer' GROUP BY origin";
-        let mut single = self.snapshot.database.prepare_cached(single)?;
-        for (member, Member { id, ring, .. }) in members.iter().enumerate() {
+        for (member, Member { id, .. }) in members.iter().enumerate() {
             for (time, origin) in self.recent.known(*id) {
                 let (time, origin) = (UnixTime::from_nanos(*time), *origin);
                 if (from..to).contains(&time) {
@@ -232,42 +229,55 @@ impl SqliteReader {
             }
             let mut rows = spans.query([*id, from.as_nanos(), to.as_nanos()])?;
             while let Some(row) = rows.next()? {
-                let times: [i64; 2] = [row.get(0)?, row.get(1)?];
-                let [time, last] = times.map(UnixTime::from_nanos);
-                let count = row.get::<_, i64>(2)?.max(1) as u64;
+                let [time, last] = [row.get(0)?, row.get(1)?].map(UnixTime::from_nanos);
+                let sightings = row.get::<_, i64>(2)?.max(1) as u64;
                 let (origin, last_origin) = (row.get(3)?, row.get(4)?);
-                if printed.contains(&(*id, time, last, count)) {
-                    continue;
+                if !printed.contains(&(*id, time, last, sightings)) {
+                    let span = Some(HistorySpan { last, last_origin, sightings });
+                    all.push(Found { member, time, origin, count: sightings, span });
                 }
-                // Single ones in its time have lines, too, which an import takes for some of the span's: so they are. Of two members of which
-                // one has no ring, it compares seconds.
-                let mut sightings = count;
-                for other in members {
-                    let (from, to) = match other.id == *id {
-                        true => (times[0], times[1]),
-                        false if ring.is_empty() || other.ring.is_empty() => {
-                            let end =
-                                last.seconds().saturating_mul(SECOND).saturating_add(SECOND - 1);
-                            (time.seconds().saturating_mul(SECOND), end)
-                        }
-                        false => continue,
-                    };
-                    let mut single = single.query([other.id, from, to])?;
-                    while let Some(row) = single.next()? {
-                        let count: i64 = row.get(1)?;
-                        sightings += if is_of_span(row.get(0)?) { count as u64 } else { 0 };
-                    }
-                    let recent = self.recent.known(other.id);
-                    let begin = recent.partition_point(|(time, _)| *time < from);
-                    let recent = recent[begin..].iter().take_while(|(time, _)| *time <= to);
-                    sightings += recent.filter(|(_, origin)| is_of_span(*origin)).count() as u64;
-                }
-                let span = Some(HistorySpan { last, last_origin, sightings });
-                all.push(Found { member, time, origin, count, span });
             }
         }
         all.sort_by_key(|found| (found.time, found.origin));
+        // Single ones in the time of a span have lines, too, which an import takes for some of the span's: so they are; those of a later line in
+        // the first span only. Of two members of which one has no ring, it compares seconds.
+        let mut counted = vec![i64::MIN; members.len()];
+        for Found { member, time, span, .. } in &mut all {
+            let Some(span) = span else { continue };
+            let (time, last, own) = (time.as_nanos(), span.last.as_nanos(), &members[*member]);
+            for (other, counted) in members.iter().zip(&mut counted) {
+                let (from, to) = match other.id == own.id {
+                    true => (time, last),
+                    false if own.ring.is_empty() || other.ring.is_empty() => {
+                        let begin = last - last.rem_euclid(SECOND);
+                        (time - time.rem_euclid(SECOND), begin.saturating_add(SECOND - 1))
+                    }
+                    false => continue,
+                };
+                span.sightings += self.single_of(other.id, (from, time.min(to)))?;
+                span.sightings +=
+                    self.single_of(other.id, (time.max(*counted).saturating_add(1), to))?;
+                *counted = to.max(*counted);
+            }
+        }
         Ok(all)
+    }
+
+    /// The number of single sightings in a time that may be of a span.
+    fn single_of(&self, pairing: i64, (from, to): (i64, i64)) -> rusqlite::Result<u64> {
+        let single = "SELECT origin, count(*) FROM sighting
+            WHERE pairing = ? AND time >= ? AND time <= ? AND typeof(origin) = 'integer' GROUP BY origin";
+        let mut single = self.snapshot.database.prepare_cached(single)?;
+        let mut single = single.query([pairing, from, to])?;
+        let recent = self.recent.known(pairing);
+        let recent = &recent[recent.partition_point(|(time, _)| *time < from)..];
+        let recent = recent.iter().take_while(|(time, _)| *time <= to);
+        let mut count = recent.filter(|(_, origin)| is_of_span(*origin)).count() as u64;
+        while let Some(row) = single.next()? {
+            let number: i64 = row.get(1)?;
+            count += if is_of_span(row.get(0)?) { number as u64 } else { 0 };
+        }
+        Ok(count)
     }
 
     fn export_changes(

@@ -17,6 +17,8 @@ const SINGLE: u32 = 2;
 
 /// There are so many if filing fails.
 const MANY: usize = 1_000_000;
+/// So many are taken into memory for a question, at most: 130 MB.
+pub const MOST: usize = 4_000_000;
 
 /// The new sightings of a database.
 #[derive(Default)]
@@ -49,23 +51,33 @@ impl Recent {
             let mut statement = database.prepare_cached(&select)?;
             return by_pairing(statement.query_map(params![bytes(&ip)], triple)?);
         }
-        let all = self.all(database)?;
+        let all = self.all(database, MOST)?;
         let mut ids = database.prepare_cached("SELECT id FROM pairing WHERE address = ?")?;
         let ids = ids.query_map(params![bytes(&ip)], |row| row.get::<_, i64>(0))?;
         let of = |id: i64| Some((id, all.get(&id)?.clone()));
         Ok(ids.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().filter_map(of).collect())
     }
 
-    /// All of them.
+    /// All of them, at most so many.
     pub fn all(
         &mut self,
         database: &Connection,
+        most: usize,
     ) -> rusqlite::Result<&HashMap<i64, Vec<RecentRow>>> {
         if self.all.is_none() {
-            let select = format!("SELECT pairing, time, origin FROM {} ORDER BY time", self.source);
+            // They are nearly in the order of time, so sorting those of a pairing takes less than sorting all.
+            let select = format!("SELECT pairing, time, origin FROM {} LIMIT ?", self.source);
             let mut statement = database.prepare(&select)?;
-            let all = by_pairing(statement.query_map([], triple)?)?;
+            let limit = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
+            let mut all = by_pairing(statement.query_map([limit], triple)?)?;
+            all.values_mut().for_each(|rows| rows.sort_by_key(|(time, _)| *time));
             let rows: usize = all.values().map(Vec::len).sum();
+            if rows > most {
+                let why = format!(
+                    "aw-sqlite has more than {most} new sightings that it has not filed by pairing, too many for a question about many addresses (its log has the reason, and what to do)"
+                );
+                return Err(rusqlite::Error::ToSqlConversionFailure(why.into()));
+            }
             if rows > MANY {
                 warn(format_args!(
                     "aw-sqlite has not filed {rows} new sightings by pairing: a question takes longer, and more memory (its log says why)"
@@ -104,4 +116,23 @@ fn by_pairing(
         found.entry(pairing).or_default().push((time, origin));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All are read up to a number, those of a pairing in the order of time.
+    #[test]
+    fn a_bounded_number_is_read() {
+        let database = Connection::open_in_memory().unwrap();
+        let source = "(SELECT column1 AS pairing, column2 AS time, 0 AS origin
+            FROM (VALUES (1, 5), (2, 7), (1, 3), (1, 8), (2, 6)))";
+        let recent = || Recent { source: source.into(), ..Recent::default() };
+        let mut all = recent();
+        assert_eq!(all.all(&database, 5).unwrap()[&1], [(3, 0), (5, 0), (8, 0)]);
+        assert_eq!(all.known(2), [(6, 0), (7, 0)]);
+        let error = recent().all(&database, 4).unwrap_err().to_string();
+        assert!(error.starts_with("aw-sqlite has more than 4 new sightings"), "{error}");
+    }
 }

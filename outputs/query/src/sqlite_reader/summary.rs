@@ -4,7 +4,11 @@ use aw_database::Snapshot;
 use rusqlite::{Connection, OptionalExtension, Row, Statement};
 use shm_layout::{Evidence, UnixTime};
 
-use super::{SqliteReader, ip, recent::RecentRow, spans::Spans};
+use super::{
+    SqliteReader, ip,
+    recent::{MOST, RecentRow},
+    spans::Spans,
+};
 use crate::history_reader::{
     FRAME_SOURCE, NO_CLAIM, NO_PAIRING, PairingSummary, TimeRange, evidence, parse_mac,
 };
@@ -26,7 +30,7 @@ impl SqliteReader {
             ..
         } = self;
         let clocks = places.clocks().asked(range);
-        recent.all(database)?;
+        recent.all(database, MOST)?;
         let mut searches = Searches::new(database, range, is_counted)?;
         let mut in_spans = SpanSearches::new(database, *spans, range, is_counted)?;
         let mut summary = |row: &Row| -> rusqlite::Result<Option<PairingSummary>> {

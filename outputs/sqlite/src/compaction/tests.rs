@@ -196,6 +196,92 @@ fn old_sightings_wait_for_a_day() {
     }
 }
 
+/// Fewer days than before are announced like a first pass: also after a time in which all was kept. Days in which the program did not run
+/// change nothing, nor does what is filed while it runs.
+#[test]
+fn fewer_days_are_announced() {
+    let ago = |days: i64| NOW - days * DAY_NANOS;
+    let begins = |database: &Connection, compaction: &mut Compaction, wall: i64| {
+        let begins = compaction.begin(database, (wall, ClockState::Trusted), Instant::now());
+        let begins = begins.unwrap();
+        if begins {
+            while compaction.step(database, &mut RowWriter::default(), 1_000).unwrap() {}
+        }
+        begins
+    };
+    // Days until which all is examined, since when the program did not run, of the last sighting.
+    for (until, last_run, sighting, waits) in [
+        (90, 0, 20, true),
+        (11, 0, 10, true),
+        (9, 0, 8, false),
+        (38, 30, 33, false),
+        (90, 0, 8, false),
+    ] {
+        let database = database();
+        pairing(&database, 1, (1, 1, 1));
+        filing::insert(&database, (1, ago(sighting), 0)).unwrap();
+        let until = ago(until) + SECOND;
+        store(&database, Progress { until, before: until, ..Progress::NONE }).unwrap();
+        database.execute("INSERT INTO clock_check VALUES (?, NULL)", [ago(last_run)]).unwrap();
+        let mut compaction = Compaction::new(7);
+        compaction.opened(&database);
+        assert_eq!(waits_for_a_day(&database, NOW, 7), Ok(waits), "{until}");
+        assert_eq!(begins(&database, &mut compaction, NOW), !waits, "{until}");
+        let mut compaction = Compaction::new(7);
+        compaction.opened(&database);
+        if waits {
+            assert!(!begins(&database, &mut compaction, NOW + DAY_NANOS - 1));
+            compaction.next = None; // an hour later
+            assert!(begins(&database, &mut compaction, NOW + DAY_NANOS));
+        }
+        assert_eq!(progress(&database).unwrap().time, i64::MIN);
+    }
+    // While it runs, old ones are filed.
+    let database = database();
+    pairing(&database, 1, (1, 1, 1));
+    [ago(29), NOW].iter().for_each(|time| insert_recent(&database, (1, *time, 0)).unwrap());
+    store(&database, Progress { until: ago(40), before: ago(40), ..Progress::NONE }).unwrap();
+    database.execute("INSERT INTO clock_check VALUES (?, NULL)", [NOW]).unwrap();
+    let mut compaction = Compaction::new(7);
+    compaction.opened(&database);
+    assert!(begins(&database, &mut compaction, NOW));
+    database.execute("DELETE FROM recent_sighting WHERE slot < ?", [NOW]).unwrap();
+    filing::insert(&database, (1, ago(29), 0)).unwrap();
+    compaction.began = None;
+    assert!(begins(&database, &mut compaction, NOW));
+}
+
+/// What a failure rolled back is not logged, and a pass that it rolled back begins again; one that was committed is not due again.
+#[test]
+fn a_pass_that_is_rolled_back() {
+    let database = database();
+    store(&database, Progress { time: 1, ..Progress::NONE }).unwrap();
+    pairing(&database, 1, (1, 1, 1));
+    rows(&database, 1, [0, 100, 200], 0);
+    let mut compaction = Compaction::new(7);
+    compaction.opened(&database);
+    let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
+    for end in ["ROLLBACK", "COMMIT"] {
+        database.execute_batch("BEGIN").unwrap();
+        assert!(compaction.begin(&database, begun, now).unwrap());
+        while compaction.step(&database, &mut RowWriter::default(), 1_000).unwrap() {}
+        assert_eq!(compaction.messages.len(), 2, "the first span, and the end");
+        database.execute_batch(end).unwrap();
+        if end == "COMMIT" {
+            compaction.committed();
+        }
+        compaction.restart_pass();
+        assert!(compaction.messages.is_empty());
+        let is_due = compaction.may_be_due(&database, ClockState::Trusted, now).unwrap();
+        assert_eq!(is_due, end == "ROLLBACK");
+    }
+    // In another database, both are logged again, and nothing that is known of the first one counts.
+    let other = self::database();
+    compaction.opened(&other);
+    assert!(!compaction.has_spans);
+    assert!(compaction.may_be_due(&other, ClockState::Trusted, now).unwrap());
+}
+
 /// Older sightings that come between two passes, beside spans, between them and within: spans do not overlap, and each one is counted.
 #[test]
 fn older_rows_between_two_passes() {
@@ -303,6 +389,66 @@ fn another_mac_comes_during_a_pass() {
         let near = database.query_row(near, [time], |row| row.get::<_, i64>(0));
         assert_eq!((near.unwrap(), spans(&database).1), (23, 26), "{by_this_program}");
     }
+}
+
+/// The pairings of an address are read in one step if late rows come all the time: a pass ends.
+#[test]
+fn late_rows_come_in_each_step() {
+    let database = database();
+    for id in 1..=1_000 {
+        pairing(&database, id, (id, 1, 1));
+    }
+    rows(&database, 1, (0..1_000).step_by(100), 0);
+    let mut compaction = Compaction::new(7);
+    let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
+    assert!(compaction.begin(&database, begun, now).unwrap());
+    let mut writer = RowWriter::default();
+    writer.has_late = true;
+    let mut steps = 0;
+    while compaction.step(&database, &mut writer, 100).unwrap() {
+        writer.has_late = true;
+        steps += 1;
+        assert!(steps < 100, "the pass ends");
+    }
+    assert_eq!(spans(&database), ("1:0-900=10".into(), 0));
+}
+
+/// A copy that gets the name of the database during a pass, in which another MAC was near: what was read of the first file does not count.
+#[test]
+fn another_file_during_a_pass() {
+    let both = [false, true].map(|has_other| {
+        let database = database();
+        pairing(&database, 1, (1, 1, 1));
+        rows(&database, 1, (0..100_000).step_by(100), 0);
+        if has_other {
+            pairing(&database, 2, (2, 1, 1));
+            rows(&database, 2, [50_000], 0);
+        }
+        let mut compaction = Compaction::new(7);
+        let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
+        assert!(compaction.begin(&database, begun, now).unwrap());
+        assert!(compaction.step(&database, &mut RowWriter::default(), 100).unwrap());
+        (database, compaction)
+    });
+    let [(_, mut compaction), (database, _)] = both;
+    compaction.opened(&database);
+    while compaction.step(&database, &mut RowWriter::default(), 100).unwrap() {}
+    assert_eq!(spans(&database).1, 26);
+}
+
+/// A pairing is not left out for a fault of what follows it.
+#[test]
+fn progress_that_cannot_be_stored() {
+    let database = database();
+    pairing(&database, 1, (1, 1, 1));
+    rows(&database, 1, (0..100_000).step_by(100), 0);
+    let mut compaction = Compaction::new(7);
+    let (begun, now) = ((NOW, ClockState::Trusted), Instant::now());
+    assert!(compaction.begin(&database, begun, now).unwrap());
+    let refuse = "CREATE TEMP TRIGGER refuse BEFORE INSERT ON main.span_progress BEGIN SELECT RAISE(ABORT, 'it is damaged'); END";
+    database.execute_batch(refuse).unwrap();
+    compaction.step(&database, &mut RowWriter::default(), 100).unwrap_err();
+    assert_eq!(compaction.leave_out(), None);
 }
 
 /// A pairing that could not be read is examined after a restart, from where it failed.
