@@ -8,6 +8,7 @@
 mod capture_fault;
 mod check;
 mod checkpoint;
+mod claimed_names;
 mod delivery;
 mod episode;
 mod event_json;
@@ -56,6 +57,7 @@ pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn
 pub use capture_fault::capture_fault;
 pub use check::{as_service, check, check_rings};
 pub use checkpoint::Checkpoint;
+pub use claimed_names::{ClaimedName, ClaimedNames, NameSource, names_of};
 pub use episode::{Episode, EpisodeChange};
 pub use event_json::{EventJson, TimeFormat};
 pub use fault_file::FaultFile;
