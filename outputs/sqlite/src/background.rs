@@ -18,7 +18,7 @@ use crate::{
 /// Rows that are filed at once, at most: more than a transaction of events adds, so that the new rows have a bound while events never pause.
 const STEP_FILING: usize = 32_768;
 /// After a fault, a task is tried again so much later.
-const PAUSE: Duration = Duration::from_secs(3_600);
+pub const PAUSE: Duration = Duration::from_secs(3_600);
 
 /// What may fail for itself.
 #[derive(Clone, Copy)]
@@ -245,7 +245,7 @@ impl Background {
 }
 
 /// Whether an error is not one of the rows that a task works on: then events cannot be stored either.
-fn is_of_all(error: &Error) -> bool {
+pub fn is_of_all(error: &Error) -> bool {
     use ErrorCode::*;
     matches!(
         error.sqlite_error_code(),
