@@ -198,7 +198,7 @@ fn zones() {
     let lines: Vec<&str> = csv.split("\r\n").collect();
     assert_eq!(
         lines[0],
-        "mac,first_seen,last_seen,count,address,frame_sources,interface,vlan,outer_vlan,host,router,ring,name,maker"
+        "mac,first_seen,last_seen,count,address,frame_sources,interface,vlan,outer_vlan,host,router,ring,claimed_name,name_source,name_since,name,maker"
     );
     let first = "02:00:00:00:00:01,2026-11-20T14:00:00.000000000+00:00,2026-11-20T14:55:00.000000000+00:00,12,10.1.2.3,,eth0,0,0,here,,/";
     let (row, ring) = lines[1].split_at(first.len());

@@ -7,8 +7,8 @@ mod snapshot;
 
 use aw_service::UnitFiles;
 pub use history_rows::{
-    FILING, FILING_COLUMNS, HistoryRows, LONGEST_SHIFT, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN,
-    SPAN_COLUMNS, recent_between,
+    CLAIMED, CLAIMED_COLUMNS, FILING, FILING_COLUMNS, HistoryRows, LONGEST_SHIFT, NOT_FILED,
+    RECENT, RECENT_COLUMNS, SPAN, SPAN_COLUMNS, recent_between,
 };
 pub use rusqlite::Connection;
 use rusqlite::{OptionalExtension, Result, config::DbConfig};

@@ -20,8 +20,8 @@ use crate::{
     clocks::Clocks,
     export::{ExportPosition, Exporter},
     history_reader::{
-        AddressOfMac, AddressSighting, EachSighting, HistoryReader, NearestSightings, Network,
-        PairingSummary, RouterChange, TimeRange,
+        AddressOfMac, AddressSighting, EachSighting, HistoryReader, NamesOfMacs, NearestSightings,
+        Network, PairingSummary, RouterChange, TimeRange,
     },
     mysql_reader::MysqlReader,
     names::{Labels, Named},
@@ -136,7 +136,7 @@ impl History {
             | Question::DevicesOfNetworks(_)
             | Question::AddressesOf(_) => table.rows.truncate(limit),
         }
-        labels.0.add_to(&mut table, OutputFormat::Json);
+        labels.0.add_to(&mut table, OutputFormat::Json, zone);
         let remarks = [query.remark(UnixTime::now(), zone), table.omitted.remark()];
         let remarks = remarks.into_iter().flatten().chain(of_history).collect();
         let is_complete = is_complete && left_off == 0;
@@ -384,6 +384,10 @@ impl HistoryReader for LimitedReader {
         self.read(|history| history.pairings(range, is_counted))
     }
 
+    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+        self.read(|history| history.claimed_names(macs))
+    }
+
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
         self.read(|history| history.has_own_claims(mac))
     }
@@ -435,6 +439,48 @@ mod tests {
         assert_eq!(answer.no_match, None);
         let last = answer.table.cell(&answer.table.rows[0], "mac");
         assert_eq!(*last, Cell::text("00:00:00:00:c3:50"), "the latest one is first");
+    }
+
+    /// What a device calls itself in a network is not what a host there calls itself in its name elsewhere; what is no text, or of no place, is
+    /// left out, and so is a clock that was not set.
+    #[test]
+    fn names_of_devices() {
+        let (_directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let tables = "
+            INSERT INTO place VALUES (2, 'here', '/addrwatch', 'eth1', 0, 0, '');
+            INSERT INTO pairing VALUES (60001, x'0a010001', 1, 2, -1);
+            INSERT INTO sighting VALUES (60001, 1795183200000000000, 1, 0);
+            CREATE TABLE claimed_name (mac, place, source, name, first, last, count);
+            INSERT INTO claimed_name VALUES
+                (1, 1, 1, 'nas', 1795000000000000000, 1795183200000000000, 7),
+                (1, 1, 9, 'of a later release', 1795000000000000000, 1795183200000000000, 7),
+                (1, 2, 1, 'forged', 1795000000000000000, 1795183300000000000, 9),
+                (2, 1, 4, 'phone', 5000000000, 6000000000, 1),
+                (3, 1, 1, x'00', 1795000000000000000, 1795183200000000000, 7),
+                (4, 77, 1, 'nowhere', 1795000000000000000, 1795183200000000000, 7);";
+        Connection::open(path).unwrap().execute_batch(tables).unwrap();
+        let minute = Duration::from_secs(60);
+        let question = Question::DevicesOfNetworks(TimeRange::ALL);
+        let answer = history.ask(&question, &devices(), &TimeZone::UTC, (minute, usize::MAX));
+        let Answer { table, .. } = answer.unwrap_or_else(|_| panic!("no answer"));
+        let shown = |mac: &str, interface: &str| {
+            let is_wanted = |row: &&Vec<Cell>| {
+                let cell = |name| table.cell(row, name);
+                *cell("mac") == Cell::text(mac) && *cell("interface") == Cell::text(interface)
+            };
+            let row = table.rows.iter().find(is_wanted).unwrap();
+            ["claimed_name", "name_source", "name_since"].map(|name| table.cell(row, name).clone())
+        };
+        let since = Cell::Time(UnixTime::new(1_795_000_000, 0));
+        let claim = |name| [Cell::text(name), Cell::text("DHCP host name"), since.clone()];
+        assert_eq!(shown("00:00:00:00:00:01", "eth0"), claim("nas"));
+        assert_eq!(shown("00:00:00:00:00:01", "eth1"), claim("forged"));
+        let phone = [Cell::text("phone"), Cell::text("mDNS host name"), Cell::None];
+        assert_eq!(shown("00:00:00:00:00:02", "eth0"), phone);
+        for mac in ["00:00:00:00:00:03", "00:00:00:00:00:04", "00:00:00:00:00:05"] {
+            assert_eq!(shown(mac, "eth0"), [Cell::None, Cell::None, Cell::None], "{mac}");
+        }
     }
 
     /// However many pairings there are, so many are read: the first and the last ones, and of the others those that are seen now.

@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, net::IpAddr, ops::Range, path::Path, time::Instant};
 
+use aw_output::ClaimedName;
 use aw_service::{Error, failed};
 use jiff::Timestamp;
 use shm_layout::{Evidence, MacAddr, Origin, UnixTime};
@@ -267,6 +268,9 @@ pub struct RouterChange {
     pub removed: i64,
 }
 
+/// What MACs call themselves, each name with the id of its network.
+pub type NamesOfMacs = HashMap<MacAddr, Vec<(usize, ClaimedName)>>;
+
 /// Receives the sightings of an answer one by one.
 pub type EachSighting<'a> = &'a mut dyn FnMut(AddressSighting);
 
@@ -396,6 +400,11 @@ pub trait HistoryReader {
         range: TimeRange,
         is_counted: bool,
     ) -> Result<Vec<PairingSummary>, Error>;
+
+    /// What these MACs call themselves, each with its network. A history of a server has none.
+    fn claimed_names(&mut self, _macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+        Ok(NamesOfMacs::new())
+    }
 
     /// Whether a MAC ever claimed an address in frames of its own.
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error>;

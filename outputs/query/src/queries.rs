@@ -8,6 +8,7 @@ use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     address_rows::{DatedPeriod, Found, address, addresses, just_before, periods},
+    claims,
     clocks::Clocks,
     counted::{self, Counted},
     device, devices,
@@ -49,6 +50,12 @@ pub enum Query {
 
 impl Query {
     pub fn run(&self, history: &mut dyn HistoryReader) -> Result<ResultTable, Error> {
+        let mut table = self.read(history)?;
+        claims::add(history, &mut table)?;
+        Ok(table)
+    }
+
+    fn read(&self, history: &mut dyn HistoryReader) -> Result<ResultTable, Error> {
         match *self {
             Query::Copy(ref file) => {
                 history.copy(file)?;

@@ -10,10 +10,11 @@ mod summary;
 
 use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, path::Path, time::Instant};
 
-use aw_database::{HistoryRows, Snapshot};
+use aw_database::{CLAIMED, CLAIMED_COLUMNS, HistoryRows, Snapshot};
+use aw_output::{ClaimedName, NameSource};
 use aw_service::{Error, failed};
 use rusqlite::{Connection, OptionalExtension, Row, params, types::ValueRef};
-use shm_layout::{Evidence, MacAddr, UnixTime};
+use shm_layout::{Evidence, MacAddr, NameText, UnixTime};
 
 use self::failure::failure;
 use self::recent::{Recent, RecentRow};
@@ -21,8 +22,8 @@ use self::spans::{SpanEnd, Spans};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, Nearer, Nearest,
-    NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange, evidence,
+    AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, NamesOfMacs, Nearer,
+    Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange, evidence,
     evidence_in_frame, parse_ip, parse_mac,
 };
 use crate::holders::near;
@@ -40,6 +41,8 @@ const COLUMNS: [(&str, &[&str]); 3] = [
 ];
 const CHANGES: &[&str] = &["time", "place", "user", "lines_added", "lines_removed"];
 
+/// Names of a MAC that are read: aw-sqlite stores fewer.
+const NAMES_OF_DEVICE: i64 = 64;
 /// Steps of a statement between two looks at the clock.
 const STEPS: i32 = 10_000;
 
@@ -51,6 +54,7 @@ pub struct SqliteReader {
     source: &'static str,
     recent: Recent,
     spans: Spans,
+    has_names: bool,
     /// Rows of an answer, and whether one has fewer than there are.
     most: usize,
     is_cut: bool,
@@ -79,6 +83,7 @@ impl SqliteReader {
                 source: "-1",
                 recent: Recent::default(),
                 spans: Spans::default(),
+                has_names: false,
                 most: usize::MAX,
                 is_cut: false,
                 remarks: Vec::new(),
@@ -149,6 +154,9 @@ impl SqliteReader {
             )));
         }
         (self.recent, self.spans) = (Recent::new(rows), Spans::new(rows));
+        self.has_names = self.read(|history| {
+            aw_database::has_columns(&history.snapshot.database, CLAIMED, &CLAIMED_COLUMNS)
+        })?;
         let old = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%\\_old' ESCAPE '\\'";
         if self.read(|history| history.snapshot.database.query_row(old, [], |row| row.get(0)))? {
             self.remarks.push(
@@ -487,6 +495,37 @@ impl HistoryReader for SqliteReader {
         is_counted: bool,
     ) -> Result<Vec<PairingSummary>, Error> {
         self.read(|history| history.summaries(range, is_counted))
+    }
+
+    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+        self.read(|history| {
+            let mut found = NamesOfMacs::new();
+            if !history.has_names {
+                return Ok(found);
+            }
+            let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
+            let select = "SELECT place, source, name, CAST(first AS INTEGER), CAST(last AS INTEGER)
+                FROM claimed_name WHERE mac = ? AND typeof(place) = 'integer' AND typeof(source) = 'integer'
+                ORDER BY last DESC LIMIT ?";
+            let mut select = database.prepare_cached(select)?;
+            for mac in macs {
+                let mut rows = select.query([mac.number() as i64, NAMES_OF_DEVICE])?;
+                while let Some(row) = rows.next()? {
+                    let ValueRef::Text(name) = row.get_ref(2)? else { continue };
+                    let name = NameText::cut(&String::from_utf8_lossy(name));
+                    let source = NameSource::from_number(row.get(1)?);
+                    let network = places.network_of(database, row.get(0)?)?;
+                    let Some((source, network)) = source.zip(network) else { continue };
+                    let [first, last] = [row.get(3)?, row.get(4)?].map(UnixTime::from_nanos);
+                    if !name.is_empty() {
+                        let name = name.to_string();
+                        let claimed = ClaimedName { source, name, first, last };
+                        found.entry(*mac).or_default().push((network, claimed));
+                    }
+                }
+            }
+            Ok(found)
+        })
     }
 
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {

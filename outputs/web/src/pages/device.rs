@@ -123,7 +123,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
             networks.push(network);
         }
     }
-    let labels = periods::labels(&visit, mac);
+    let labels = periods::labels(&visit, mac, &addresses);
     let (own_name, _) = asker.devices.of(mac);
     let same = own_name.map_or_else(Vec::new, |own| asker.devices.others_named(mac, &own));
     let same = same.iter().take(SAME).map(MacAddr::to_string);

@@ -109,7 +109,10 @@ fn devices(
     list: &Arc<DeviceList>,
 ) -> Result<Response, Problem> {
     let matches = matches(text);
-    let is_found = |one: &&Device| matches(one.mac, one.name.as_deref(), one.maker.as_deref());
+    let is_found = |one: &&Device| {
+        let claimed = one.claimed.as_ref().map(|(name, ..)| &**name);
+        matches(one.mac, [one.name.as_deref(), one.maker.as_deref(), claimed])
+    };
     let found: Vec<&Device> = list.devices(false).iter().filter(is_found).collect();
     if let Some(file) = file {
         let rows = list.rows(&found);
