@@ -329,6 +329,14 @@ pub trait HistoryReader {
         false
     }
 
+    /// How many rows a list of changes has at most; with more, it is cut.
+    fn most_rows(&self) -> usize {
+        usize::MAX
+    }
+
+    /// An answer has fewer rows than there are.
+    fn cut(&mut self) {}
+
     /// What is not as it should be in this history, such as rows that are not searched.
     fn remarks(&self) -> &[String] {
         &[]

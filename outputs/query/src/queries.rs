@@ -253,6 +253,8 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
         rows.push((Some(time), row(history, network, cells)));
     }
     rows.sort_by_key(|(time, _)| *time);
+    let most = history.most_rows();
+    keep_latest(history, &mut rows, most);
     let columns = columns("time address change mac before before_last_seen +frame_sources");
     let rows = rows.into_iter().map(|(_, row)| row).collect();
     Ok(shown_if_any(ResultTable { rows, columns, omitted }))
@@ -262,6 +264,9 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
 /// claimed an address itself before the others did. Who makes up more MACs hides none that were there before.
 const FORGED: usize = 16;
 const ALL_FORGED: usize = 256;
+
+/// Of the rows that a list of changes has at most, one address takes this part: so a flood of claims of one hides no other.
+const SHARE: usize = 50;
 
 /// What is nearest to a time is asked for so many addresses at once.
 pub const TOGETHER: usize = 500;
@@ -276,7 +281,8 @@ fn new_periods(
     let (mut found, mut forged, mut known) = (Vec::new(), Vec::new(), None);
     let addresses = history.addresses(range)?;
     omitted.is_unchanged = !addresses.is_empty();
-    for addresses in addresses.chunks(TOGETHER) {
+    let most = history.most_rows();
+    'all: for addresses in addresses.chunks(TOGETHER) {
         let all = history.nearest_of_each(addresses, just_before(range))?;
         for (ip, nearest) in addresses.iter().copied().zip(all) {
             let clocks = history.clocks().asked(range);
@@ -293,7 +299,9 @@ fn new_periods(
                 periods(history, ip, range, &clocks, &nearest)?;
             omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
             let new = periods.into_iter().filter(|period| !period.period.is_older);
-            found.extend(new.map(|period| (ip, period)));
+            let mut new: Vec<_> = new.map(|period| (ip, period)).collect();
+            keep_latest(history, &mut new, most / SHARE);
+            found.append(&mut new);
             // Those that name a MAC of no host are in no change, and most of them are not read here.
             let of_address = left_out.into_iter().zip(uncounted);
             let mut of_address: Vec<_> =
@@ -304,6 +312,10 @@ fn new_periods(
                 of_address.drain(FORGED..).for_each(|(one, _)| omitted.add(&one));
             }
             forged.extend(of_address.into_iter().map(|(one, period)| (ip, one, period)));
+            if found.len() + forged.len() > most {
+                history.cut();
+                break 'all;
+            }
         }
     }
     if forged.len() > ALL_FORGED {
@@ -330,6 +342,14 @@ fn new_periods(
         (first, *ip, network(history, period.network), period.mac)
     });
     Ok(found)
+}
+
+/// Cuts a list in the order of time.
+fn keep_latest<T>(history: &mut dyn HistoryReader, rows: &mut Vec<T>, most: usize) {
+    if rows.len() > most {
+        history.cut();
+        drop(rows.drain(..rows.len() - most));
+    }
 }
 
 /// When MACs claimed an address in frames of their own, the first time in the range; none: already before it.
