@@ -64,7 +64,7 @@ fn a_name() {
     let named = form("name=+Kitchen++radio+").expect(303);
     assert_eq!(named.header("location"), Some(&*format!("/mac/{}", encoded(RADIO))));
     let page = server.get_as(&editor, &device).expect(200).body;
-    assert!(page.contains("<span>Kitchen radio</span>"), "at once: {page}");
+    assert!(page.contains("<h1>Kitchen radio <span"), "at once: {page}");
     assert!(page.contains("Forget the name"), "{page}");
     let text = fs::read_to_string(&names).unwrap();
     let before = format!("# mine\n{PRINTER} Printer  # in the hall\n");

@@ -96,6 +96,23 @@ impl History {
         }
     }
 
+    /// The database that the options of the service aw-sqlite name by now, if it is another one and is there.
+    pub fn moved(&self) -> Option<PathBuf> {
+        let History::Sqlite(path) = self else { return None };
+        if aw_database::unread_options().is_some() {
+            return None;
+        }
+        let named =
+            aw_database::named_by_the_service().unwrap_or_else(|| aw_database::USUAL.into());
+        let named = PathBuf::from(named);
+        (named != *path && named.exists()).then_some(named)
+    }
+
+    /// What a confined process needs for that.
+    pub fn access_to_options() -> Vec<Access> {
+        aw_database::access_to_options()
+    }
+
     /// The families of sockets that it needs.
     pub fn sockets(&self) -> Vec<i32> {
         match self {

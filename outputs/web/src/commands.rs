@@ -29,7 +29,7 @@ use crate::{
     NAME, asker, fault_file,
     listener::{Address, tls_config},
     options::{Options, Role},
-    secrets::LoginLink,
+    secrets::{self, LoginLink},
     service::{identity, state_path},
     users::UserFile,
 };
@@ -56,11 +56,7 @@ pub fn passwd(options: &Options, name: &str, role: Option<Role>, remove: bool) -
 /// The owner of a directory, if root asks.
 fn owner(directory: &Path) -> Result<Option<Identity>, Error> {
     let found = directory.metadata().map_err(|error| {
-        failed(format_args!(
-            "open {}: {} (start aw-web, which creates it, or choose another with --state-dir)",
-            directory.display(),
-            aw_service::cause(&error)
-        ))
+        failed(format_args!("open {}: {}", directory.display(), secrets::why(&error, "passwd ...")))
     })?;
     if !geteuid().is_root() || found.uid() == 0 {
         return Ok(None);

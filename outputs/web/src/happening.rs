@@ -320,9 +320,7 @@ impl Happened {
 
 /// Whether the archive has a change of as many lines at about the same time.
 fn is_in(archive: &HashSet<(String, i64)>, change: &Entry) -> bool {
-    let near = |seconds: i64| {
-        (change.lines.clone(), change.time.seconds().saturating_add(seconds))
-    };
+    let near = |seconds: i64| (change.lines.clone(), change.time.seconds().saturating_add(seconds));
     (-SAME..=SAME).any(|seconds| archive.contains(&near(seconds)))
 }
 
