@@ -368,6 +368,10 @@ impl HistoryReader for LimitedReader {
         self.read(|history| history.addresses(range))
     }
 
+    fn changed_addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        self.read(|history| history.changed_addresses(range))
+    }
+
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
         self.read(|history| history.addresses_of(mac, range))
     }
@@ -501,7 +505,8 @@ mod tests {
     fn changes_are_bounded() {
         let (_directory, history) = history();
         let History::Sqlite(path) = &history else { panic!("a file") };
-        let more = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2100)
+        let more = "CREATE INDEX of_address ON pairing (address);
+            WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2100)
                 INSERT INTO pairing SELECT 60000 + n, x'0a020001', 60000 + n, 1, -1 FROM n;
             INSERT INTO sighting SELECT id, 1795190000000000000 + id * 1000000000, 1, 0 FROM pairing WHERE id > 60000;";
         Connection::open(path).unwrap().execute_batch(more).unwrap();

@@ -292,6 +292,12 @@ pub trait HistoryReader {
     /// The addresses that were seen in this time range, each once.
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error>;
 
+    /// Those of them that may have a change in this time range. A reader may omit an address with one pairing in its whole history,
+    /// which was claimed before.
+    fn changed_addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        self.addresses(range)
+    }
+
     /// Those of one MAC, also of messages that are no pairing.
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error>;
 

@@ -279,8 +279,7 @@ fn new_periods(
     omitted: &mut Omitted,
 ) -> Result<Vec<(IpAddr, DatedPeriod)>, Error> {
     let (mut found, mut forged, mut known) = (Vec::new(), Vec::new(), None);
-    let addresses = history.addresses(range)?;
-    omitted.is_unchanged = !addresses.is_empty();
+    let addresses = history.changed_addresses(range)?;
     let most = history.most_rows();
     'all: for addresses in addresses.chunks(TOGETHER) {
         let all = history.nearest_of_each(addresses, just_before(range))?;
@@ -318,6 +317,8 @@ fn new_periods(
             }
         }
     }
+    omitted.is_unchanged = !addresses.is_empty()
+        || found.is_empty() && forged.is_empty() && !history.addresses(range)?.is_empty();
     if forged.len() > ALL_FORGED {
         let known = first_claims(history, range, &mut known)?;
         forged.sort_by_key(|(ip, one, _)| (*ip, forged_order(one, known)));
@@ -389,7 +390,7 @@ fn forged_order(one: &LeftOut, known: &FirstClaims) -> ForgedOrder {
 }
 
 /// Whether each MAC that was seen in the time range was the only one in its network, and the last one before.
-fn is_unchanged(nearest: &[NearestSightings], range: TimeRange, clocks: &Clocks) -> bool {
+pub fn is_unchanged(nearest: &[NearestSightings], range: TimeRange, clocks: &Clocks) -> bool {
     let nearest = NearestSightings::merged(nearest);
     let is_seen = |one: &NearestSightings| {
         let life = one.after.sign_of_life.filter(|_| one.is_known());
