@@ -443,7 +443,7 @@ mod tests {
             PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
             CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
             CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER);
-            CREATE TABLE sighting (pairing, time, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
+            CREATE TABLE sighting (pairing INTEGER, time INTEGER, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
             INSERT INTO place VALUES (1, 'here', '/addrwatch', 'eth0', 0, 0, '');
             WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
                 INSERT INTO pairing SELECT n, unhex(printf('0a00%04x', n)), n, 1, -1 FROM n;
