@@ -309,7 +309,7 @@ fn the_link_logs_in() {
     );
     let cookie = Server::cookie(&logged_in);
     let page = server.get_as(&cookie, "/").expect(200);
-    assert!(page.body.contains("<span>by the link of aw-web login</span>"), "{}", page.body);
+    assert!(page.body.contains("<span>administrator</span>"), "{}", page.body);
     for (header, text) in [
         ("content-security-policy", "default-src 'none'"),
         ("x-content-type-options", "nosniff"),

@@ -443,6 +443,7 @@ mod tests {
             PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
             CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
             CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER);
+            CREATE INDEX of_address ON pairing (address);
             CREATE TABLE sighting (pairing INTEGER, time INTEGER, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
             INSERT INTO place VALUES (1, 'here', '/addrwatch', 'eth0', 0, 0, '');
             WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
@@ -505,8 +506,7 @@ mod tests {
     fn changes_are_bounded() {
         let (_directory, history) = history();
         let History::Sqlite(path) = &history else { panic!("a file") };
-        let more = "CREATE INDEX of_address ON pairing (address);
-            WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2100)
+        let more = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2100)
                 INSERT INTO pairing SELECT 60000 + n, x'0a020001', 60000 + n, 1, -1 FROM n;
             INSERT INTO sighting SELECT id, 1795190000000000000 + id * 1000000000, 1, 0 FROM pairing WHERE id > 60000;";
         Connection::open(path).unwrap().execute_batch(more).unwrap();
@@ -524,6 +524,31 @@ mod tests {
         reader.most_rows = 100;
         let all = Query::Changes(TimeRange::ALL).run(&mut reader).unwrap();
         assert_eq!((all.rows.len(), reader.is_cut()), (100, true));
+    }
+
+    /// Two devices that use an address in turn have one change, which says until when; one that is gone has none.
+    #[test]
+    fn an_address_in_turn() {
+        let (_directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let begin = 1_795_190_000;
+        let mut more = "INSERT INTO pairing VALUES (60000, x'0a020001', 60000, 1, -1), (60001, x'0a020001', 60001, 1, -1),
+            (60002, x'0a020001', 60002, 1, -1);".to_owned();
+        for (pairing, from, times) in [(60000, 0, 20), (60001, 900, 5), (60002, 9000, 5)] {
+            for at in (0..times).map(|at| begin + from + 300 * at) {
+                more += &format!("INSERT INTO sighting VALUES ({pairing}, {at}000000000, 1, 0);");
+            }
+        }
+        Connection::open(path).unwrap().execute_batch(&more).unwrap();
+        let range = TimeRange { from: UnixTime::new(begin, 0), to: TimeRange::ALL.to };
+        let limits = (Duration::from_secs(60), usize::MAX);
+        let answer = history.ask(&Question::Changes(range), &devices(), &TimeZone::UTC, limits);
+        let Ok(Answer { table, .. }) = answer else { panic!("no answer") };
+        let of = |row: &Vec<Cell>| match table.cell(row, "before_seen_until") {
+            Cell::Time(time) => Some(time.seconds() - begin),
+            _ => None,
+        };
+        assert_eq!(table.rows.iter().map(of).collect::<Vec<_>>(), [None, Some(5700), None]);
     }
 
     /// What is wrong with a history is in each answer, and not only in a log.

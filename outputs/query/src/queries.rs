@@ -226,7 +226,7 @@ pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> V
 fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut rows: Vec<(Option<UnixTime>, Vec<Cell>)> = Vec::new();
     let mut omitted = Omitted::default();
-    for (ip, DatedPeriod { times, period, frame_sources, left_out }) in
+    for (ip, DatedPeriod { times, period, frame_sources, left_out }, until) in
         new_periods(history, range, &mut omitted)?
     {
         let Period { network, mac, previous, .. } = period;
@@ -240,8 +240,9 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
         });
         let (address, mac) = (Cell::text(ip), Cell::text(mac));
         let (before, sources) = (before.into(), macs(&frame_sources));
-        let cells =
-            vec![first.into(), address, change, mac, before, before_last_seen.into(), sources];
+        let times = [before_last_seen, until].map(Cell::from);
+        let cells = [first.into(), address, change, mac, before].into_iter();
+        let cells = cells.chain(times).chain([sources]).collect();
         rows.push((first, row(history, network, cells)));
     }
     for RouterChange { time, network, user, added, removed } in history.router_changes(range)? {
@@ -249,13 +250,16 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
         let change = Cell::text(format!("configuration +{added} -{removed} by {user}"));
         let router = router.filter(|router| !router.is_empty()).map(Cell::Text);
         let none = || Cell::None;
-        let cells = vec![time.into(), router.into(), change, none(), none(), none(), macs(&[])];
+        let cells = [time.into(), router.into(), change].into_iter();
+        let cells = cells.chain([none(), none(), none(), none(), macs(&[])]).collect();
         rows.push((Some(time), row(history, network, cells)));
     }
     rows.sort_by_key(|(time, _)| *time);
     let most = history.most_rows();
     keep_latest(history, &mut rows, most);
-    let columns = columns("time address change mac before before_last_seen +frame_sources");
+    let columns = columns(
+        "time address change mac before before_last_seen +before_seen_until +frame_sources",
+    );
     let rows = rows.into_iter().map(|(_, row)| row).collect();
     Ok(shown_if_any(ResultTable { rows, columns, omitted }))
 }
@@ -271,13 +275,16 @@ const SHARE: usize = 50;
 /// What is nearest to a time is asked for so many addresses at once.
 pub const TOGETHER: usize = 500;
 
+/// A period of an address; and until when the MAC before it used the address, too, in turn with this one.
+type NewPeriod = (IpAddr, DatedPeriod, Option<UnixTime>);
+
 /// The periods of all addresses that begin in this time range, and the claims in frames of other MACs that are left out, in
 /// order.
 fn new_periods(
     history: &mut dyn HistoryReader,
     range: TimeRange,
     omitted: &mut Omitted,
-) -> Result<Vec<(IpAddr, DatedPeriod)>, Error> {
+) -> Result<Vec<NewPeriod>, Error> {
     let (mut found, mut forged, mut known) = (Vec::new(), Vec::new(), None);
     let addresses = history.changed_addresses(range)?;
     let most = history.most_rows();
@@ -297,8 +304,20 @@ fn new_periods(
             let Found { periods, left_out, undated, uncounted, .. } =
                 periods(history, ip, range, &clocks, &nearest)?;
             omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
+            let mut of_mac: HashMap<_, Vec<Period>> = HashMap::new();
+            for DatedPeriod { period, .. } in &periods {
+                of_mac.entry((period.network, period.mac)).or_default().push(*period);
+            }
+            // The last period of the MAC before that had begun by then.
+            let until = |new: &Period| {
+                let before = of_mac.get(&(new.network, new.previous?.0))?;
+                let begun = |one: &Period| one.is_older || one.first <= new.first;
+                let last = before[..before.partition_point(begun)].last()?.last;
+                (last > new.first).then_some(last)
+            };
             let new = periods.into_iter().filter(|period| !period.period.is_older);
-            let mut new: Vec<_> = new.map(|period| (ip, period)).collect();
+            let new = new.map(|new| (until(&new.period), new));
+            let mut new: Vec<_> = new.map(|(until, new)| (ip, new, until)).collect();
             keep_latest(history, &mut new, most / SHARE);
             found.append(&mut new);
             // Those that name a MAC of no host are in no change, and most of them are not read here.
@@ -337,8 +356,8 @@ fn new_periods(
         ranked.drain(ALL_FORGED..).for_each(|(_, (_, one, _))| omitted.add(&one));
         forged = ranked.into_iter().map(|(_, forged)| forged).collect();
     }
-    found.extend(forged.into_iter().map(|(ip, _, period)| (ip, period)));
-    found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. })| {
+    found.extend(forged.into_iter().map(|(ip, _, period)| (ip, period, None)));
+    found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. }, _)| {
         let first = times.map(|(first, _)| first);
         (first, *ip, network(history, period.network), period.mac)
     });

@@ -191,7 +191,8 @@ pub fn read_from(from: UnixTime) -> UnixTime {
     UnixTime::new(from.seconds().saturating_sub(BEFORE), 0)
 }
 
-/// Why a change of an address is a conflict: it goes back to a device that had it before, or another MAC claims it for a device.
+/// Why a change of an address is a conflict: it goes back to a device that had it before, the device before it goes on using it, or
+/// another MAC claims it for a device.
 /// Rows come in the order of time, and begin at [`read_from`].
 #[derive(Default)]
 pub struct Holders {
@@ -214,7 +215,10 @@ impl Holders {
         let is_recent = |last: &UnixTime| time.seconds() - last.seconds() <= BEFORE;
         let is_back = before.is_some() && self.known.get(&mac).is_some_and(is_recent);
         self.known.extend([Some(mac), before].into_iter().flatten().map(|hash| (hash, time)));
-        is_back.then_some("went back to a device that had it before")
+        let is_in_turn = matches!(table.cell(row, "before_seen_until"), Cell::Time(_));
+        is_in_turn
+            .then_some("is used by two devices in turn")
+            .or(is_back.then_some("went back to a device that had it before"))
     }
 }
 

@@ -4,11 +4,7 @@ use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{
-    address_rows::just_before,
-    history_reader::HistoryReader,
-    queries::is_unchanged,
-};
+use crate::{address_rows::just_before, history_reader::HistoryReader, queries::is_unchanged};
 
 const TABLES: &str = "
     PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
