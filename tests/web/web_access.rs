@@ -366,7 +366,7 @@ fn by_keyboard() {
     browser.press("Scanner");
     browser.press(ENTER);
     shows(&mut browser, "Forget the name");
-    let label = "return document.querySelector('.labels').textContent";
+    let label = "return document.querySelector('h1').textContent";
     assert!(browser.run(label).as_str().unwrap().contains("Scanner"));
     tab_to(&mut browser, "button[name=remove]");
     browser.press(ENTER);

@@ -544,11 +544,11 @@ mod tests {
         let limits = (Duration::from_secs(60), usize::MAX);
         let answer = history.ask(&Question::Changes(range), &devices(), &TimeZone::UTC, limits);
         let Ok(Answer { table, .. }) = answer else { panic!("no answer") };
-        let of = |row: &Vec<Cell>| match table.cell(row, "before_seen_until") {
+        let of = |row: &Vec<Cell>| match table.cell(row, "shared_until") {
             Cell::Time(time) => Some(time.seconds() - begin),
             _ => None,
         };
-        assert_eq!(table.rows.iter().map(of).collect::<Vec<_>>(), [None, Some(5700), None]);
+        assert_eq!(table.rows.iter().map(of).collect::<Vec<_>>(), [None, Some(2100), None]);
     }
 
     /// What is wrong with a history is in each answer, and not only in a log.

@@ -257,9 +257,8 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
     rows.sort_by_key(|(time, _)| *time);
     let most = history.most_rows();
     keep_latest(history, &mut rows, most);
-    let columns = columns(
-        "time address change mac before before_last_seen +before_seen_until +frame_sources",
-    );
+    let columns =
+        columns("time address change mac before before_last_seen +shared_until +frame_sources");
     let rows = rows.into_iter().map(|(_, row)| row).collect();
     Ok(shown_if_any(ResultTable { rows, columns, omitted }))
 }
@@ -275,7 +274,7 @@ const SHARE: usize = 50;
 /// What is nearest to a time is asked for so many addresses at once.
 pub const TOGETHER: usize = 500;
 
-/// A period of an address; and until when the MAC before it used the address, too, in turn with this one.
+/// A period of an address; and until when the MAC before it was seen with the address, too, in turn with this one.
 type NewPeriod = (IpAddr, DatedPeriod, Option<UnixTime>);
 
 /// The periods of all addresses that begin in this time range, and the claims in frames of other MACs that are left out, in
@@ -313,7 +312,7 @@ fn new_periods(
                 let before = of_mac.get(&(new.network, new.previous?.0))?;
                 let begun = |one: &Period| one.is_older || one.first <= new.first;
                 let last = before[..before.partition_point(begun)].last()?.last;
-                (last > new.first).then_some(last)
+                (last > new.first).then(|| last.min(new.last))
             };
             let new = periods.into_iter().filter(|period| !period.period.is_older);
             let new = new.map(|new| (until(&new.period), new));

@@ -215,7 +215,7 @@ impl Holders {
         let is_recent = |last: &UnixTime| time.seconds() - last.seconds() <= BEFORE;
         let is_back = before.is_some() && self.known.get(&mac).is_some_and(is_recent);
         self.known.extend([Some(mac), before].into_iter().flatten().map(|hash| (hash, time)));
-        let is_in_turn = matches!(table.cell(row, "before_seen_until"), Cell::Time(_));
+        let is_in_turn = matches!(table.cell(row, "shared_until"), Cell::Time(_));
         is_in_turn
             .then_some("is used by two devices in turn")
             .or(is_back.then_some("went back to a device that had it before"))
