@@ -284,7 +284,7 @@ fn was_it_here() {
     let page = server.get(&here).expect(200).body;
     for text in [
         "<b>Yes.</b>",
-        "Kitchen radio <span class=\"mac\">02:00:00:00:00:01</span></a> here at 2026-11-20 14:32:00 +00:00?",
+        "Kitchen radio <span class=\"mac\">02:00:00:00:00:01</span></a> here at Fri 2026-11-20 14:32:00 +00:00?",
         "<a href=\"/who?ip=10.1.2.3&#38;at=2026-11-20T14%3A32%3A00Z\">10.1.2.3</a>",
         "2026-11-20 14:30:00 +00:00 (2 min 0 s before)",
         "<b>sure</b>",
