@@ -297,6 +297,12 @@ pub trait HistoryReader {
     /// The addresses that were seen in this time range, each once.
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error>;
 
+    /// Those of them that may have a change in this time range. A reader may omit an address with one pairing in its whole history,
+    /// which was claimed before.
+    fn changed_addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        self.addresses(range)
+    }
+
     /// Those of one MAC, also of messages that are no pairing.
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error>;
 
@@ -333,6 +339,14 @@ pub trait HistoryReader {
     fn is_cut(&self) -> bool {
         false
     }
+
+    /// How many rows a list of changes has at most; with more, it is cut.
+    fn most_rows(&self) -> usize {
+        usize::MAX
+    }
+
+    /// An answer has fewer rows than there are.
+    fn cut(&mut self) {}
 
     /// What is not as it should be in this history, such as rows that are not searched.
     fn remarks(&self) -> &[String] {

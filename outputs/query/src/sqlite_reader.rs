@@ -13,7 +13,10 @@ use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, path::Path, ti
 use aw_database::{CLAIMED, CLAIMED_COLUMNS, HistoryRows, Snapshot};
 use aw_output::{ClaimedName, NameSource};
 use aw_service::{Error, failed};
-use rusqlite::{Connection, OptionalExtension, Row, params, types::ValueRef};
+use rusqlite::{
+    Connection, OptionalExtension, Row, Rows, params,
+    types::{Value, ValueRef},
+};
 use shm_layout::{Evidence, MacAddr, NameText, UnixTime};
 
 use self::failure::failure;
@@ -43,6 +46,9 @@ const CHANGES: &[&str] = &["time", "place", "user", "lines_added", "lines_remove
 
 /// Names of a MAC that are read: aw-sqlite stores fewer.
 const NAMES_OF_DEVICE: i64 = 64;
+/// Pairings whose sightings are merged.
+const MERGED: usize = 8;
+
 /// Steps of a statement between two looks at the clock.
 const STEPS: i32 = 10_000;
 
@@ -217,6 +223,27 @@ impl SqliteReader {
         Ok(first)
     }
 
+    /// The addresses that were seen in a time range with a pairing, in SQL `one`, for which this condition does not hold.
+    fn addresses_unless(&mut self, not: &str, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        self.read(|history| {
+            let select = format!(
+                "SELECT DISTINCT address FROM pairing AS one WHERE CASE WHEN {not} THEN 0 ELSE (EXISTS (
+                    SELECT 1 FROM sighting WHERE pairing = one.id AND time >= ?1 AND time < ?2)
+                OR one.id IN (SELECT pairing FROM {} WHERE time >= ?1 AND time < ?2)
+                OR EXISTS (SELECT 1 FROM {} WHERE pairing = one.id AND {})) END LIMIT ?3",
+                history.recent.source,
+                history.spans.source,
+                history.spans.in_range("?1", "?2")
+            );
+            let mut statement = history.snapshot.database.prepare_cached(&select)?;
+            let row = [range.from.as_nanos(), range.to.as_nanos(), history.one_more()];
+            let rows = statement.query_map(row, |row| ip(row, 0))?;
+            let found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            drop(statement);
+            Ok(history.cut(found).into_iter().flatten().collect())
+        })
+    }
+
     /// The pairings of an address, without those that are not valid.
     fn pairings_of(&mut self, ip: IpAddr) -> rusqlite::Result<Vec<Pairing>> {
         let SqliteReader { snapshot: Snapshot { database, .. }, places, source, .. } = self;
@@ -281,23 +308,26 @@ impl HistoryReader for SqliteReader {
     }
 
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
-        self.read(|history| {
-            let select = format!(
-                "SELECT DISTINCT address FROM pairing WHERE EXISTS (
-                    SELECT 1 FROM sighting WHERE pairing = id AND time >= ?1 AND time < ?2)
-                OR id IN (SELECT pairing FROM {} WHERE time >= ?1 AND time < ?2)
-                OR EXISTS (SELECT 1 FROM {} WHERE pairing = id AND {}) LIMIT ?3",
-                history.recent.source,
-                history.spans.source,
-                history.spans.in_range("?1", "?2")
-            );
-            let mut statement = history.snapshot.database.prepare_cached(&select)?;
-            let row = [range.from.as_nanos(), range.to.as_nanos(), history.one_more()];
-            let rows = statement.query_map(row, |row| ip(row, 0))?;
-            let found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-            drop(statement);
-            Ok(history.cut(found).into_iter().flatten().collect())
-        })
+        self.addresses_unless("0", range)
+    }
+
+    fn changed_addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        let [one, other] = self.places.clocks().asked(range).limits();
+        let set = one.max(other);
+        if range.from < set {
+            return self.addresses(range);
+        }
+        // It is so for most addresses, and reads one page of each.
+        let is_known = format!(
+            "{source} < 0 AND ((SELECT origin NOT IN ({NO_CLAIM}) FROM sighting
+                    WHERE pairing = one.id AND time >= {set} AND time < ?1 ORDER BY time DESC LIMIT 1) = 1
+                OR EXISTS (SELECT 1 FROM {spans} WHERE pairing = one.id AND first >= {set} AND first < ?1))
+            AND NOT EXISTS (SELECT 1 FROM pairing WHERE address = one.address AND id <> one.id)",
+            source = self.source,
+            spans = self.spans.source,
+            set = set.as_nanos()
+        );
+        self.addresses_unless(&is_known, range)
     }
 
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
@@ -405,11 +435,24 @@ impl HistoryReader for SqliteReader {
             }
             others.sort_by_key(|other| other.time);
             let mut others = others.into_iter().peekable();
-            let select = "SELECT time, pairing, origin FROM sighting
-                WHERE pairing IN (SELECT id FROM pairing WHERE address = ?)
-                AND time >= ? AND time < ? ORDER BY time";
-            let mut statement = database.prepare_cached(select)?;
-            let mut rows = statement.query(params![bytes(&ip), from, to])?;
+            let mut ids: Vec<i64> = known.keys().copied().collect();
+            ids.sort_unstable();
+            // Those of a pairing are in the order of time already: of a few pairings they are merged, which is faster than to sort all.
+            let (of, keys) = match ids.len() {
+                ..=MERGED => ("= ?", ids.into_iter().map(Value::Integer).collect()),
+                _ => ("IN (SELECT id FROM pairing WHERE address = ?)", vec![Value::Blob(bytes(&ip))]),
+            };
+            let select = format!(
+                "SELECT time, pairing, origin FROM sighting WHERE pairing {of} AND time >= ? AND time < ? ORDER BY time"
+            );
+            let statements = keys.iter().map(|_| database.prepare_cached(&select));
+            let mut statements = statements.collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut sources = Vec::new();
+            for (statement, key) in statements.iter_mut().zip(keys) {
+                let mut rows = statement.query(params![key, from, to])?;
+                let first = next_of(&mut rows)?;
+                sources.push((rows, first));
+            }
             let mut add = |SpanEnd { time, pairing, origin, more, until }: SpanEnd| {
                 let Some(Pairing { network, mac, source, .. }) = known.get(&pairing) else {
                     return;
@@ -421,16 +464,17 @@ impl HistoryReader for SqliteReader {
                 each(AddressSighting { time, network, mac, evidence, source, more, until });
             };
             loop {
-                let next = match rows.next()? {
-                    Some(row) => Some((row.get(0)?, row.get(1)?, row.get(2)?)),
-                    None => None,
-                };
-                let time = next.map_or(i64::MAX, |(time, ..)| time);
+                let next = sources.iter().enumerate();
+                let next = next.filter_map(|(at, (_, first))| Some((first.as_ref()?.0, at))).min();
+                let time = next.map_or(i64::MAX, |(time, _)| time);
                 while let Some(other) = others.next_if(|other| other.time <= time) {
                     add(other);
                 }
-                let Some((time, pairing, origin)) = next else { return Ok(()) };
-                add(SpanEnd { time, pairing, origin, more: 0, until: None });
+                let Some((_, at)) = next else { return Ok(()) };
+                let (rows, first) = &mut sources[at];
+                if let Some((time, pairing, origin)) = std::mem::replace(first, next_of(rows)?) {
+                    add(SpanEnd { time, pairing, origin, more: 0, until: None });
+                }
             }
         })
     }
@@ -586,6 +630,11 @@ impl HistoryReader for SqliteReader {
             Ok(changes)
         })
     }
+}
+
+/// A time, a pairing, and an origin.
+fn next_of(rows: &mut Rows) -> rusqlite::Result<Option<(i64, i64, i64)>> {
+    rows.next()?.map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).transpose()
 }
 
 fn bytes(ip: &IpAddr) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Lists of devices: from the rows of an answer, filtered, sorted, and cut into pages. No I/O and no clock.
 
 use std::{
-    cmp::Reverse,
+    cmp::{Ordering, Reverse},
     collections::{HashMap, HashSet},
     net::IpAddr,
     str::FromStr,
@@ -83,6 +83,8 @@ pub struct DeviceList {
     pub no_match: Option<String>,
     pub remarks: Vec<String>,
     pub is_complete: bool,
+    /// The first sighting of all.
+    pub begin: Option<UnixTime>,
 }
 
 impl DeviceList {
@@ -102,7 +104,8 @@ impl DeviceList {
                 }
             }
         }
-        DeviceList { columns, networks, of_networks, of_all, no_match, remarks, is_complete }
+        let begin = of_networks.iter().filter_map(|device| device.first).min();
+        DeviceList { columns, networks, of_networks, of_all, no_match, remarks, is_complete, begin }
     }
 
     /// The devices of all networks, each once for each of its networks; or else each once.
@@ -225,6 +228,51 @@ impl Devices {
     }
 }
 
+/// The order of two texts, in which numbers count as such: 2 before 10.
+pub fn natural_order(mut one: &str, mut other: &str) -> Ordering {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    loop {
+        let order = match (digits(one), digits(other)) {
+            (of_one @ 1.., of_other @ 1..) => {
+                let (number, rest) = one.split_at(of_one);
+                let (other_number, other_rest) = other.split_at(of_other);
+                (one, other) = (rest, other_rest);
+                let [number, other_number] =
+                    [number, other_number].map(|digits| digits.trim_start_matches('0'));
+                number.len().cmp(&other_number.len()).then(number.cmp(other_number))
+            }
+            _ => {
+                let (mut chars, mut other_chars) = (one.chars(), other.chars());
+                let firsts = (chars.next(), other_chars.next());
+                (one, other) = (chars.as_str(), other_chars.as_str());
+                match firsts {
+                    (None, None) => return Ordering::Equal,
+                    (first, other_first) => first.cmp(&other_first),
+                }
+            }
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+/// A text in that order, in lower case.
+#[derive(PartialEq, Eq)]
+struct Natural(String);
+
+impl Ord for Natural {
+    fn cmp(&self, other: &Natural) -> Ordering {
+        natural_order(&self.0, &other.0).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Natural {
+    fn partial_cmp(&self, other: &Natural) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 /// What a list is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
@@ -274,7 +322,7 @@ impl Sort {
     /// Sorts: times with the latest first, texts with the first one first, and what is missing last; or all of it reversed.
     pub fn sort(self, devices: &mut [&Device], is_reversed: bool) {
         let missing_last = |text: &Option<Arc<str>>| {
-            (text.is_none(), text.as_deref().unwrap_or_default().to_lowercase())
+            (text.is_none(), Natural(text.as_deref().unwrap_or_default().to_lowercase()))
         };
         let address = |one: &Device| one.addresses.first().copied();
         match self {
@@ -406,9 +454,9 @@ mod tests {
     #[test]
     fn orders() {
         let all = [
-            device(1, Some("printer"), "10.0.0.10", 5),
+            device(1, Some("camera 10"), "10.0.0.10", 5),
             device(2, None, "10.0.0.9", 0),
-            device(3, Some("Camera"), "", 9),
+            device(3, Some("Camera 9"), "", 9),
         ];
         let mut all = all.each_ref();
         let mut order = |sort: Sort, is_reversed| {
