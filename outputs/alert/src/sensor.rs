@@ -1,16 +1,24 @@
 //! Alerts about the sensor itself and about aw-alert: what is lost, forgotten, full or blind.
 
 use aw_detect::Alert;
-use aw_output::{FaultKind, FaultReport, Faults, RingState, this_host};
+use aw_output::{FaultKind, FaultReport, Faults, NameLosses, RingState, this_host};
 
 /// The alerts that the state of a ring causes.
-pub fn of_ring(faults: &mut Faults, state: &RingState, now: i64) -> Vec<Alert> {
+pub fn of_ring(
+    faults: &mut Faults,
+    state: &RingState,
+    names: Option<&NameLosses>,
+    now: i64,
+) -> Vec<Alert> {
     let alert = |report| Alert {
         host: state.host.clone(),
         ring: state.ring.to_string(),
         ..alert(report, now)
     };
-    faults.of_ring(state, "aw-alert", now).into_iter().map(alert).collect()
+    let mut reports = faults.of_ring(state, "aw-alert", now);
+    let of_names = names.map(|losses| faults.of_names(&state.ring, losses, "aw-alert", now));
+    reports.extend(of_names.into_iter().flatten());
+    reports.into_iter().map(alert).collect()
 }
 
 /// The alert that the memory of aw-alert has forgotten so many more addresses and devices.
@@ -70,7 +78,7 @@ mod tests {
         let mut faults = Faults::default();
         let mut subjects = |found, times: std::ops::Range<i64>| -> Vec<String> {
             let state = state(&[("eth1", found)]);
-            let alerts = times.flat_map(|now| of_ring(&mut faults, &state, now));
+            let alerts = times.flat_map(|now| of_ring(&mut faults, &state, None, now));
             alerts.map(|alert| Notification::of(&alert, &TimeZone::UTC, false).subject).collect()
         };
         let blind = "no frames are captured on eth1 (ring /site)";
