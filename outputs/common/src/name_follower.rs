@@ -52,8 +52,9 @@ struct SavedRing {
 impl SavedRing {
     fn attach(&mut self, owners: &[u32]) {
         self.is_asked = true;
+        let attached = self.ring.try_attach(owners);
         let name = &self.ring.name;
-        match self.ring.try_attach(owners) {
+        match attached {
             Ok(()) => self.denied.ends(format_args!("ring {name} can be read")),
             Err(AttachError::Missing | AttachError::Cut) => {}
             Err(error) => {
