@@ -109,7 +109,8 @@ impl Known {
 /// The memory of routers and servers.
 pub trait InfrastructureMemory: Memory {
     /// What is known of it in a network, by its full name.
-    fn known(&mut self, network: &str, part: Part, key: &str) -> Result<Option<Known>, Self::Error>;
+    fn known(&mut self, network: &str, part: Part, key: &str)
+    -> Result<Option<Known>, Self::Error>;
     /// Stores it. Where too many are stored, one that was not learned goes; if all were learned, this one is not stored.
     fn store_known(
         &mut self,

@@ -9,7 +9,8 @@ impl Rules {
     /// of its own. Alerts that belong in the digest have an interval of their own.
     pub fn was_digested<M: Memory>(&self, alert: &Alert, memory: &mut M) -> Result<(), M::Error> {
         use AlertKind::{Broadcast, Duplicate, FlipFlop, GatewayTaken, ReusedOld};
-        let is_limited = matches!(alert.kind, FlipFlop | ReusedOld | Duplicate | GatewayTaken | Broadcast);
+        let is_limited =
+            matches!(alert.kind, FlipFlop | ReusedOld | Duplicate | GatewayTaken | Broadcast);
         let Some(ip) = alert.ip.parse().ok().filter(|_| is_limited && !alert.digest) else {
             return Ok(());
         };

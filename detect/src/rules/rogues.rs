@@ -190,7 +190,8 @@ fn client(record: &NameRecord) -> String {
 }
 
 /// Where a host is found whose MAC is known.
-const FIND: &str = "find the port of that MAC in the MAC address table of the switch, and unplug it";
+const FIND: &str =
+    "find the port of that MAC in the MAC address table of the switch, and unplug it";
 
 /// Whether the rules look at records of this kind.
 fn is_of_infrastructure(kind: NameKind) -> bool {
@@ -280,7 +281,9 @@ fn admit<M: InfrastructureMemory>(
         let further = std::mem::take(&mut limit.further);
         if further > 0 {
             let note = alert.note.get_or_insert_default();
-            *note += &format!("; {further} further ones of this kind were not reported since the last message (a host forges them, or aw-stdout --names shows what changed)");
+            *note += &format!(
+                "; {further} further ones of this kind were not reported since the last message (a host forges them, or aw-stdout --names shows what changed)"
+            );
         }
     } else {
         limit.further += 1;

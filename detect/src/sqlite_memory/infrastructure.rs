@@ -24,13 +24,7 @@ impl InfrastructureMemory for SqliteMemory {
         })
     }
 
-    fn store_known(
-        &mut self,
-        network: &str,
-        part: Part,
-        key: &str,
-        known: &Known,
-    ) -> SinkResult {
+    fn store_known(&mut self, network: &str, part: Part, key: &str, known: &Known) -> SinkResult {
         let max = (self.max_rows as i64).min(MAX_ROWS);
         self.with(|database| {
             let exists = "SELECT EXISTS (SELECT 1 FROM infrastructure WHERE network = ? AND part = ? AND key = ?)";
@@ -98,12 +92,7 @@ fn known_from(row: &Row) -> rusqlite::Result<Known> {
 }
 
 /// Whether there is room for another row. The one that was seen longest ago goes, if it was not learned.
-fn make_room(
-    database: &Connection,
-    network: &str,
-    part: Part,
-    max: i64,
-) -> rusqlite::Result<bool> {
+fn make_room(database: &Connection, network: &str, part: Part, max: i64) -> rusqlite::Result<bool> {
     let trust = Trust::Learned as i64;
     let count = |select: &str, of: &[&str]| -> rusqlite::Result<i64> {
         let of = rusqlite::params_from_iter(of);

@@ -90,12 +90,17 @@ impl TryFrom<String> for ServerValue {
     fn try_from(text: String) -> Result<ServerValue, String> {
         let Some(duid) = text.strip_prefix("DUID ") else {
             let fault = |why| format!("{why}, or a DUID such as \"DUID 00030001020000000001\"");
-            return parse_network(&text).map(NamedServer::Addresses).map(ServerValue).map_err(fault);
+            return parse_network(&text)
+                .map(NamedServer::Addresses)
+                .map(ServerValue)
+                .map_err(fault);
         };
         let is_hex = duid.len() > 4 && duid.bytes().all(|byte| byte.is_ascii_hexdigit());
         match is_hex {
             true => Ok(ServerValue(NamedServer::Duid(duid.to_ascii_lowercase()))),
-            false => Err(format!("{text:?}: a DUID has hexadecimal digits only, as aw-stdout --names shows it")),
+            false => Err(format!(
+                "{text:?}: a DUID has hexadecimal digits only, as aw-stdout --names shows it"
+            )),
         }
     }
 }

@@ -32,7 +32,8 @@ pub struct Learned {
     pub host: String,
 }
 
-const INTRO: &str = "While aw-alert learned, several MACs or a group's MAC used each of these addresses,
+const INTRO: &str =
+    "While aw-alert learned, several MACs or a group's MAC used each of these addresses,
 these devices answered or probed for the addresses of others or had virtual MACs,
 and these interfaces had private MACs. From now on that is normal. If a MAC does not
 belong there, remove its device, and let aw-alert forget what it learned.";

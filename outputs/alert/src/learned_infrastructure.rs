@@ -9,7 +9,8 @@ use shm_layout::MacAddr;
 
 use crate::learned::{Learned, MAX_LISTED, named, place, push_further};
 
-const INTRO: &str = "While aw-alert learned, these routers, DHCP servers and DNS servers announced themselves
+const INTRO: &str =
+    "While aw-alert learned, these routers, DHCP servers and DNS servers announced themselves
 or were named. From now on they are normal, and others are reported. If one does not
 belong there, remove it, and let aw-alert forget what it learned.";
 

@@ -7,7 +7,9 @@ use aw_service::{count_of, local_span};
 use serde::{Deserialize, Serialize};
 use shm_layout::{CaptureState, Counter, InterfaceName, RingName};
 
-use crate::{Episode, EpisodeChange, LossCause, NameLosses, RingState, capture_fault, episode::HOUR};
+use crate::{
+    Episode, EpisodeChange, LossCause, NameLosses, RingState, capture_fault, episode::HOUR,
+};
 
 /// While an interface is down, that is reported once in so many seconds: a port without a cable is usual.
 const DAY: i64 = 86_400;
@@ -210,7 +212,8 @@ impl Faults {
         now: i64,
     ) -> Vec<FaultReport> {
         let NameLosses { generation, lost, limited } = losses;
-        let count = |number, before, resets| FaultCount { generation: *generation, number, before, resets };
+        let count =
+            |number, before, resets| FaultCount { generation: *generation, number, before, resets };
         let what = ["record was", "records were"].map(|what| {
             format!("{what} overwritten in the ring of names before {output} read them: a rogue router or DHCP server may be among them")
         });

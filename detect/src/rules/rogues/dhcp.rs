@@ -49,7 +49,10 @@ impl Rules {
         let is_named = server.is_some_and(|ip| includes(&self.dhcp_servers, ip));
         let deed = match record.ip() {
             Some(ip) => format!("it offers {ip} to {}", client(record)),
-            None => format!("it answers {} without an address, as servers of boot files do", client(record)),
+            None => format!(
+                "it answers {} without an address, as servers of boot files do",
+                client(record)
+            ),
         };
         let remedy = format!(
             "(if it is yours, add its address to dhcp_servers in the configuration of aw-alert; if not, {FIND})"
@@ -83,9 +86,8 @@ impl Rules {
             memory.store_known(&seen.network, Part::DhcpServer, &key, &known)?;
             return Ok(None);
         }
-        let note = format!(
-            "it answers in the name of a known server, from another MAC: {deed} {remedy}"
-        );
+        let note =
+            format!("it answers in the name of a known server, from another MAC: {deed} {remedy}");
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
         let owner = match server {
             Some(ip) => memory.station(&seen.network, ip)?.owner(),

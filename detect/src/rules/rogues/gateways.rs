@@ -1,5 +1,7 @@
 //! Another MAC takes a router's address, as the events show.
 
+use std::net::IpAddr;
+
 use shm_layout::MacAddr;
 
 use super::Rules;
@@ -31,7 +33,7 @@ impl Rules {
         mut alert: Alert,
         memory: &mut M,
     ) -> Result<Option<Alert>, M::Error> {
-        let ip = alert.ip.parse().ok().filter(|_| alert.kind.is_takeover());
+        let ip = alert.ip.parse::<IpAddr>().ok().filter(|_| alert.kind.is_takeover());
         let (Some(ip), Ok(mac)) = (ip, alert.mac.parse::<MacAddr>()) else {
             return Ok(Some(alert));
         };

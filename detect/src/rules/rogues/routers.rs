@@ -97,8 +97,7 @@ impl Rules {
             let note = format!(
                 "it announces a lifetime of 0: hosts do not use it as default router any more, until it announces itself again (if it was not switched off or configured so, another host forges its messages: compare the MAC with the router's own; {FIND})"
             );
-            let one =
-                self.rogue(seen, AlertKind::RouterWithdrawn, Some(router), Some(mac), note);
+            let one = self.rogue(seen, AlertKind::RouterWithdrawn, Some(router), Some(mac), note);
             alert = admit_held(seen, memory, one, held)?;
         } else if !changes.is_empty() && is_known && !had.is_empty() && !is_withdrawn {
             let old: Vec<_> = had.split(' ').collect();
@@ -148,7 +147,9 @@ impl Rules {
         let record = seen.record;
         let stub = match record.flags & STUB {
             0 => "",
-            _ => " It says that it connects a stub network, such as Thread, which any host can say.",
+            _ => {
+                " It says that it connects a stub network, such as Thread, which any host can say."
+            }
         };
         let what = match (record.kind, record.lifetime) {
             (NameKind::Router, 1..) => format!(
@@ -397,7 +398,11 @@ fn change(new: &str, old: &[&str]) -> String {
     let before = old.iter().find(|old| old.split('=').next() == Some(name));
     match before {
         Some(before) => {
-            format!("{}, before {}", in_words(new), in_words(before).replace(&format!("{name}="), ""))
+            format!(
+                "{}, before {}",
+                in_words(new),
+                in_words(before).replace(&format!("{name}="), "")
+            )
         }
         None => in_words(new),
     }

@@ -30,7 +30,12 @@ impl Memory for Both {
     fn station(&mut self, network: &str, ip: IpAddr) -> Result<Station, Infallible> {
         self.memory.station(network, ip)
     }
-    fn store_station(&mut self, network: &str, ip: IpAddr, state: &Station) -> Result<(), Infallible> {
+    fn store_station(
+        &mut self,
+        network: &str,
+        ip: IpAddr,
+        state: &Station,
+    ) -> Result<(), Infallible> {
         self.memory.store_station(network, ip, state)
     }
     fn device(&mut self, mac: MacAddr) -> Result<Option<Device>, Infallible> {
@@ -239,7 +244,9 @@ fn an_interface_learns_once() {
 /// Seen itself, or by a client's request only; once, with what it does.
 #[test]
 fn a_new_dhcp_server() {
-    for (seen, certain) in [(offer(ROGUE, "192.0.2.66"), true), (request(CLIENT, "192.0.2.66"), false)] {
+    for (seen, certain) in
+        [(offer(ROGUE, "192.0.2.66"), true), (request(CLIENT, "192.0.2.66"), false)]
+    {
         let mut scene = Scene::learned(&usual());
         let [alert] = &*scene.alerts(&[seen]) else { panic!() };
         assert_eq!((alert.kind, &*alert.ip), (AlertKind::NewDhcpServer, "192.0.2.66"));
@@ -312,7 +319,11 @@ fn dhcp_without_a_rogue() {
         NamedServer::Addresses("192.0.2.0/28".parse().unwrap()),
         NamedServer::Duid("00030001020000000001".into()),
     ];
-    let named = [offer(SERVER, "192.0.2.1"), request(CLIENT, "192.0.2.2"), duid(CLIENT, "00030001020000000001")];
+    let named = [
+        offer(SERVER, "192.0.2.1"),
+        request(CLIENT, "192.0.2.2"),
+        duid(CLIENT, "00030001020000000001"),
+    ];
     assert_eq!(Scene::kinds(&mut scene, &[request(CLIENT, "192.0.2.3")]), []);
     scene.time = LATER;
     assert_eq!(scene.kinds(&named), []);
@@ -512,7 +523,11 @@ fn a_redirect() {
     let learned = [&*usual(), &[router(SERVER, "fe80::2", 1800)]].concat();
     let mut scene = Scene::learned(&learned);
     let direct = redirect(ROUTER, "fe80::1", "2001:db8:7::9", "2001:db8:7::9");
-    assert_eq!(scene.kinds(&[to_other, direct]), [], "a known router, to one, or to the host itself");
+    assert_eq!(
+        scene.kinds(&[to_other, direct]),
+        [],
+        "a known router, to one, or to the host itself"
+    );
     for attack in [
         redirect(ROGUE, "fe80::66", "fe80::66", "2001:db8:9::1"),
         redirect(ROGUE, "fe80::1", "fe80::2", "2001:db8:9::1"),

@@ -53,8 +53,7 @@ impl Dispatcher {
         let default = if self.options.once { 0 } else { DAY };
         let period = self.options.learn.unwrap_or(default);
         let memory = &mut self.store.memory;
-        let Observed { alerts, learned } =
-            self.rules.observe_name(entry, now, period, memory)?;
+        let Observed { alerts, learned } = self.rules.observe_name(entry, now, period, memory)?;
         if let Some(interface) = learned {
             self.report_infrastructure(&interface, now.seconds())?;
         }
