@@ -222,7 +222,7 @@ fn an_interface_learns_once() {
     assert_eq!(observed.alerts.len(), 1);
     assert!(scene.observe(&one, DAY).learned.is_none());
     // Of another VLAN it is new, and does not learn.
-    let tagged = NameRecord { vlan: VlanId::new(7).unwrap(), ..one };
+    let tagged = NameRecord { vlan: VlanId::from_tag(7), ..one };
     let [alert] = &*scene.alerts(&[tagged]) else { panic!() };
     assert_eq!((alert.network.as_str(), alert.kind), ("eth0.7", AlertKind::NewDhcpServer));
     // Another interface learns; without a learning time, none does.
