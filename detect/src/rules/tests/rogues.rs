@@ -112,7 +112,7 @@ impl Scene {
 
     /// The alerts of an event, after the rules about gateways.
     fn event(&mut self, mac: &str, ip: &str, origin: Origin) -> Vec<Alert> {
-        self.time += 1;
+        self.time += 100; // no duplicate
         let ring: RingName = "/addrwatch".parse().unwrap();
         let position = Position { generation: 1, sequence: 0 };
         let event = event(self.time, mac, ip, origin);
@@ -309,7 +309,7 @@ fn dhcp_without_a_rogue() {
     let mut scene = Scene::new();
     scene.event(ROUTER, "192.0.2.254", Origin::ArpReply);
     assert_eq!(scene.kinds(&[request(CLIENT, "198.51.100.1")]), []);
-    scene.time = LATER;
+    scene.time = LATER + 200;
     assert_eq!(scene.kinds(&[handed]), []);
     let forged = NameRecord { sender: mac(ROGUE), ..handed };
     assert_eq!(scene.kinds(&[forged, forged]), [AlertKind::NewDhcpServer], "another MAC");
@@ -595,7 +595,7 @@ fn floods() {
     let kinds = [AlertKind::NewDhcpServer, AlertKind::NewRouter];
     assert_eq!(scene.kinds(&certain), kinds);
     let stubs: Vec<_> =
-        (1..500).map(|number| router(ROGUE, &format!("fe80::{number}"), 0)).collect();
+        (1..500).map(|number| router(ROGUE, &format!("fe80::1:{number}"), 0)).collect();
     assert_eq!(scene.alerts(&stubs).len(), 5);
     assert_eq!(scene.kinds(&[router(ROGUE, "fe80::67", 1800)]), [AlertKind::NewRouter]);
     scene.time += 3600;
@@ -639,7 +639,7 @@ fn infrastructure_on_disk() {
     assert_eq!(found, [("s/r/eth0", "fe80::1"), ("s/r/eth0.7", "fe80::2")]);
     // All of a part are learned: further ones are not stored.
     for number in 0..100 {
-        store(&mut memory, "s/r/eth9", &format!("fe80::{number}"), &learned);
+        store(&mut memory, "s/r/eth9", &format!("fe80::1:{number}"), &learned);
     }
     assert_eq!(memory.keys("s/r/eth9", Part::Router).unwrap().len(), 64);
 }
