@@ -91,6 +91,31 @@ mod tests {
         assert_eq!(subjects(CaptureState::None, 400..500), [end]);
     }
 
+    /// What was counted before the first look is not reported.
+    #[test]
+    fn names_that_are_missing() {
+        let (mut faults, state) = (Faults::default(), state(&[]));
+        let mut texts = |lost, limited, now| -> Vec<String> {
+            let limited = vec![("eth1".parse().unwrap(), limited)];
+            let losses = NameLosses { generation: 1, lost, limited };
+            let alerts = of_ring(&mut faults, &state, Some(&losses), now);
+            alerts.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(texts(0, 5, 0), [""; 0]);
+        let [flood] = &*texts(0, 7, 1) else { panic!() };
+        assert!(
+            flood.starts_with("events lost /site: 2 messages were not stored on eth1, "),
+            "{flood}"
+        );
+        let [lost] = &*texts(3, 7, 2) else { panic!() };
+        assert!(
+            lost.starts_with("events lost /site: 3 records were overwritten in the "),
+            "{lost}"
+        );
+        let over = texts(3, 7, 30);
+        assert!(over.len() == 2 && over.iter().all(|text| text.contains(": over: ")), "{over:?}");
+    }
+
     #[test]
     fn limits_of_aw_alert() {
         let mut faults = Faults::default();
