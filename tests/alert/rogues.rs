@@ -84,6 +84,7 @@ impl Scene {
 
     /// A DHCP server with this address.
     fn dnsmasq(&self, host: &Host, name: &str, address: &str, pool: &str) -> Run {
+        host.ip("address flush dev eth0"); // it names the first one
         host.ip(&format!("address add {address}/24 dev eth0"));
         let mut server = host.command("/usr/sbin/dnsmasq");
         server.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"]);
@@ -111,14 +112,15 @@ impl Scene {
             shown.lines().filter(asks).count()
         };
         let before = asks();
-        while asks() == before {
+        wait_until("the client asks this server", || {
             // The same request is stored once a minute.
             let name = format!("hostname:c{}", self.asked.replace(self.asked.get() + 1));
             let mut client = self.client().command("busybox");
             client.args(["udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "20", "-x", &name, "-s"]);
             client.arg(&script);
             run(client).ok();
-        }
+            asks() > before
+        });
     }
 
     /// A router with this address.
