@@ -309,7 +309,8 @@ impl Rules {
             Some(known) => self.is_own_mac(seen, memory, &key, known)?,
             None => false,
         };
-        let by_router = is_known(by) && is_own;
+        let is_named_router = is_known(by);
+        let by_router = is_named_router && is_own;
         let target = Some(record.target).filter(|mac| *mac != MacAddr::ZERO);
         let has_target = match target {
             Some(target) => memory.station(&seen.network, to)?.has(target),
@@ -324,7 +325,11 @@ impl Rules {
         if self.look(seen, memory, (Part::Redirect, &key), false)?.is_some() {
             return Ok(None);
         }
-        let who = if by_router { "the router" } else { "what is not known as a router," };
+        let who = match (by_router, is_named_router) {
+            (true, _) => "the router",
+            (false, true) => "another MAC in the name of the router",
+            (false, false) => "what is not known as a router,",
+        };
         let destination = record.other_ip().map(|ip| ip.to_string()).unwrap_or_default();
         let by_mac = target.map(|mac| format!(" at the MAC {mac}")).unwrap_or_default();
         let way = if is_direct { "directly" } else { "by this address" };
