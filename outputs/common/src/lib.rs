@@ -69,7 +69,7 @@ pub use history_file::{
 };
 pub use history_import::HistoryTarget;
 pub use host::{host_of, this_host};
-pub use name_follower::{NameEntry, NameFollower};
+pub use name_follower::{NameEntry, NameFollower, NameLosses};
 pub use name_json::NameJson;
 pub use name_rings::{NameSink, run_names};
 pub use options::{RingOptions, StartFrom, owners, state_directory, with_groups_of};

@@ -2,7 +2,7 @@
 //! records when it wakes up anyway. A ring that is missing is none that should be there: names are off by default.
 
 use aw_service::{Condition, Error};
-use shm_layout::{AttachError, NameRecord, NextOf, RingName, Start};
+use shm_layout::{AttachError, InterfaceName, NameCounter, NameRecord, NextOf, RingName, Start};
 
 use crate::{Checkpoint, Plan, RingOptions, StartFrom, name_rings::NameRing, source::attach_fault};
 
@@ -22,6 +22,17 @@ pub struct NameEntry<'a> {
     pub host: &'a str,
     /// The record.
     pub record: NameRecord,
+}
+
+/// What is missing among the records of a ring of names.
+#[derive(Clone, Debug)]
+pub struct NameLosses {
+    /// Of the stream.
+    pub generation: u64,
+    /// Records that were overwritten before they were read.
+    pub lost: u64,
+    /// Messages of a flood that the collector did not store, of each interface.
+    pub limited: Vec<(InterfaceName, u64)>,
 }
 
 struct SavedRing {
@@ -144,6 +155,17 @@ impl NameFollower {
     /// To be called once they are committed.
     pub fn saved(&mut self) {
         self.rings.iter_mut().for_each(|one| one.saved = one.checkpoint);
+    }
+
+    /// What is missing among the names beside a ring of events; none if there are no names, or if the ring was truncated.
+    pub fn losses(&self, events: &RingName) -> Option<NameLosses> {
+        let one = self.rings.iter().find(|one| one.events == *events)?;
+        let (reader, checkpoint) = (one.ring.reader.as_ref()?, one.checkpoint?);
+        let counters = reader.counters().into_iter();
+        let limited = counters.map(|one| (one.name, one.get(NameCounter::Limited))).collect();
+        let losses =
+            NameLosses { generation: checkpoint.generation, lost: checkpoint.lost, limited };
+        (!reader.is_cut()).then_some(losses)
     }
 
     /// Logs what became of the records, of each ring that was there.
