@@ -15,10 +15,12 @@ use rustix::{
 /// Wake-ups that a silence saves: so many frames that follow a silence one after the other are read at once, too.
 const SAVED: u32 = 8;
 /// Seconds in which other programs may have the processor: the buffer has room for the frames of a pause and of this time.
-/// What is left of the buffer is for the pause by half.
+/// Half of the rest is for the pause, within the next two limits.
 const RESERVE: f64 = 0.010;
-/// The part of a buffer that a pause may fill in any case. With a usual buffer, this is more at 300,000 frames a second and above.
-const FILL: f64 = 0.125;
+/// The part of a buffer that a pause may fill in any case.
+const LEAST_FILL: f64 = 0.125;
+/// The most that it may fill: the rate can rise at once, five times.
+const MOST_FILL: f64 = 0.2;
 /// Frames a second that may come at any moment, after a quiet time, too: they fill the smallest buffer during a pause at most.
 const SUDDEN: f64 = 100_000.0;
 /// Shortest time over which the rate is measured: a few frames that follow each other closely are no high rate. At 20,000
@@ -55,7 +57,7 @@ impl WakeLimit {
         let earliest = now.checked_sub(self.interval * SAVED).unwrap_or(now);
         self.due = self.due.clamp(earliest, now) + self.interval;
         let full = 1.0 / self.rate(now);
-        let seconds = (full * FILL).max((full - RESERVE) / 2.0);
+        let seconds = ((full - RESERVE) / 2.0).clamp(full * LEAST_FILL, full * MOST_FILL);
         let seconds = seconds.min(room as f64 / SUDDEN).min(1.0);
         self.due.saturating_duration_since(now).min(Duration::from_secs_f64(seconds))
     }
@@ -222,10 +224,16 @@ mod tests {
             let (_, _, most) = read(4096, gaps);
             assert!(most < 4096, "{rate}/s with gaps: {most}");
         }
-        for (room, rate) in [(4096, 200_000), (512, 25_000), (256, 12_000)] {
-            let sudden = steady(1_000).chain(fast(10_000_000, rate, 100));
+        for (room, before, rate) in [
+            (4096, 1_000, 200_000),
+            (512, 1_000, 25_000),
+            (256, 1_000, 12_000),
+            (4096, 50_000, 340_000),
+            (4096, 100_000, 400_000),
+        ] {
+            let sudden = steady(before).chain(fast(10_000_000, rate, 100));
             let (_, _, most) = read(room, sudden);
-            assert!(most < room, "{room}: {most}");
+            assert!(most < room, "{room}, {before}/s: {most}");
         }
     }
 }

@@ -105,6 +105,19 @@ fn assert_same(questions: &[&[&str]], (history, ring): (&History, &Ring), server
                 _ => (format!(",{},,\r\n", ring.name()), ",,,\r\n"),
             };
             ours.1 = ours.1.replace(&rings, none);
+            // On a server, it would take a search in each pairing.
+            let (mut theirs, silence) = (theirs, "; nothing at all was seen in this network");
+            if ours.1.contains(silence) {
+                for text in [&mut ours.1, &mut theirs.1] {
+                    let mut parts = text.split(silence);
+                    let mut without = parts.next().unwrap_or_default().to_owned();
+                    parts.for_each(|part| {
+                        let end = ["\"", ",", "  "].iter().filter_map(|end| part.find(end)).min();
+                        without += &part[end.expect("it is a column")..];
+                    });
+                    *text = without.split_whitespace().collect::<Vec<_>>().join(" ");
+                }
+            }
             assert_eq!(ours, theirs, "{question:?} {format}");
             let nothing = [
                 "fe80::1",

@@ -63,6 +63,11 @@ impl HistoryRows {
         }
     }
 
+    /// Whether there is a table [`RECENT`].
+    pub fn has_recent(self) -> bool {
+        self.has_recent
+    }
+
     /// New sightings, as the source of a query: columns `pairing`, `time`, `origin`. They are in the order of time, and have no
     /// index by pairing: a query must read them once, and not for each pairing.
     pub fn recent(self) -> String {

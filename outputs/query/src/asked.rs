@@ -21,7 +21,7 @@ use crate::{
     export::{ExportPosition, Exporter},
     history_reader::{
         AddressOfMac, AddressSighting, EachSighting, HistoryReader, NamesOfMacs, NearestSightings,
-        Network, PairingSummary, RouterChange, TimeRange,
+        Network, PairingSummary, RouterChange, SeenAround, TimeRange,
     },
     mysql_reader::MysqlReader,
     names::{Labels, Named},
@@ -370,6 +370,10 @@ impl HistoryReader for LimitedReader {
 
     fn changed_addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
         self.read(|history| history.changed_addresses(range))
+    }
+
+    fn seen_around(&mut self, network: usize, at: UnixTime) -> Result<SeenAround, Error> {
+        self.read(|history| history.seen_around(network, at))
     }
 
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {

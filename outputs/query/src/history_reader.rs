@@ -10,7 +10,6 @@ use shm_layout::{Evidence, MacAddr, Origin, UnixTime};
 
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
-use crate::periods::KEPT_WITHIN;
 
 /// Where an address is unique, as far as can be seen from outside: one interface and VLAN of one collector, or one
 /// router.
@@ -257,6 +256,9 @@ impl AddressOfMac {
     }
 }
 
+/// See [`HistoryReader::seen_around`].
+pub type SeenAround = Option<[Option<UnixTime>; 2]>;
+
 /// A change of a router's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterChange {
@@ -383,28 +385,8 @@ pub trait HistoryReader {
 
     /// When anything at all was seen in a network: last at or before a time, and first after it; if that is within ten minutes, a
     /// reader may give any such time. None: that is not known, because it would take too many rows.
-    fn seen_around(
-        &mut self,
-        network: usize,
-        at: UnixTime,
-    ) -> Result<Option<[Option<UnixTime>; 2]>, Error> {
-        let mut seen = |from: UnixTime, to: i64| -> Result<Vec<PairingSummary>, Error> {
-            let all = self.pairings(TimeRange { from, to: UnixTime::from_nanos(to) }, false)?;
-            Ok(all.into_iter().filter(|one| one.network == network).collect())
-        };
-        let (start, nanos) = (TimeRange::ALL.from, at.as_nanos());
-        let near = UnixTime::from_nanos(nanos.saturating_sub(KEPT_WITHIN));
-        let just_after = nanos.saturating_add(1);
-        let near = seen(near, just_after.saturating_add(KEPT_WITHIN))?;
-        let found = match near.first() {
-            Some(one) => [Some(one.last), None],
-            None => {
-                let before = seen(start, just_after)?.iter().map(|one| one.last).max();
-                let after = seen(UnixTime::from_nanos(just_after), i64::MAX)?;
-                [before, after.iter().map(|one| one.first).min()]
-            }
-        };
-        Ok((!self.is_cut()).then_some(found))
+    fn seen_around(&mut self, _network: usize, _at: UnixTime) -> Result<SeenAround, Error> {
+        Ok(None)
     }
 
     /// All pairings of this time range. A pairing may come several times; the counts add up. To count takes a step for each

@@ -6,13 +6,13 @@ use aw_service::Error;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
-    history_reader::{HistoryReader, NearestSightings, TimeRange},
+    history_reader::{HistoryReader, NearestSightings, SeenAround, TimeRange},
     holders::{distance, near},
     omitted::{Omitted, begins_after},
     periods::KEPT_WITHIN,
     queries::{TOGETHER, columns},
     result_table::ResultTable,
-    who,
+    who::{self, NETWORKS},
 };
 
 /// Addresses of the answer.
@@ -70,7 +70,7 @@ pub fn mac_at(
     let begins_after = begins_after(history, &rows, at)?;
     // Of a time before the history it is not known where the device was.
     let away = (!is_near && !rows.is_empty() && begins_after.is_none()).then_some(away);
-    let was_captured = away.map_or(Ok(None), |_| was_captured(history, &networks, at))?;
+    let was_captured = away.and_then(|_| was_captured(history, &networks, at));
     let omitted = Omitted { away, was_captured, begins_after, ..Omitted::default() };
     Ok(ResultTable { rows, columns, omitted })
 }
@@ -80,16 +80,16 @@ fn was_captured(
     history: &mut dyn HistoryReader,
     networks: &BTreeSet<usize>,
     at: UnixTime,
-) -> Result<Option<bool>, Error> {
-    let mut was_captured = Some(false);
-    for network in networks {
-        match history.seen_around(*network, at)? {
-            Some(seen) if seen.into_iter().any(|time| near(time, at)) => return Ok(Some(true)),
-            Some(_) => {}
-            None => was_captured = None,
-        }
+) -> Option<bool> {
+    // A fault of the rows of other MACs is none of this answer.
+    let seen = networks.iter().take(NETWORKS);
+    let seen = seen.map(|network| history.seen_around(*network, at).unwrap_or_default());
+    let seen: Vec<SeenAround> = seen.collect();
+    let is_near = |seen: &[Option<UnixTime>; 2]| seen.iter().any(|time| near(*time, at));
+    match seen.iter().flatten().any(is_near) {
+        true => Some(true),
+        false => (seen.len() == networks.len() && !seen.contains(&None)).then_some(false),
     }
-    Ok(was_captured)
 }
 
 /// The last sign of the MAC before the time, and the first one after it.

@@ -26,8 +26,8 @@ use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
     AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, NamesOfMacs, Nearer,
-    Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange, evidence,
-    evidence_in_frame, parse_ip, parse_mac,
+    Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, SeenAround, TimeRange,
+    evidence, evidence_in_frame, parse_ip, parse_mac,
 };
 use crate::holders::near;
 use crate::places::Places;
@@ -594,11 +594,7 @@ impl HistoryReader for SqliteReader {
         })
     }
 
-    fn seen_around(
-        &mut self,
-        network: usize,
-        at: UnixTime,
-    ) -> Result<Option<[Option<UnixTime>; 2]>, Error> {
+    fn seen_around(&mut self, network: usize, at: UnixTime) -> Result<SeenAround, Error> {
         self.read(|history| {
             let SqliteReader { snapshot: Snapshot { database, .. }, places, recent, spans, .. } =
                 history;
@@ -606,7 +602,7 @@ impl HistoryReader for SqliteReader {
                 return Ok(None);
             };
             let rings = [network.ring.as_str(), other.as_str()];
-            seen_around::seen_around(database, (&network, rings), at, (&recent.source, *spans))
+            seen_around::seen_around(database, (&network, rings), at, (recent, *spans))
         })
     }
 

@@ -11,7 +11,7 @@ use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     clocks::with_clock,
-    history_reader::{HistoryReader, NearestSightings, TimeRange},
+    history_reader::{HistoryReader, NearestSightings, SeenAround, TimeRange},
     holders::{self, Certainty, Holder},
     left_out::LeftOuts,
     omitted::{Omitted, begins_after, listed},
@@ -22,6 +22,8 @@ use crate::{
 
 /// Senders of a MAC's frames that are looked up.
 const SOURCES: usize = 16;
+/// Networks in which it is searched whether anything was seen: a host can invent VLANs.
+pub const NETWORKS: usize = 16;
 
 /// Which MAC had an address at a time.
 pub fn who(
@@ -87,8 +89,10 @@ pub fn rows(
     // Whether anything was captured there, if the MAC was not seen near the time.
     let mut silences: HashMap<usize, String> = HashMap::new();
     for Holder { network, .. } in holders.iter().filter(|holder| !holder.is_near(at)) {
-        if !silences.contains_key(network) {
-            let silence = silence(history.seen_around(*network, at)?, at).unwrap_or_default();
+        if silences.len() < NETWORKS && !silences.contains_key(network) {
+            // A fault of the rows of other MACs is none of this answer.
+            let seen = history.seen_around(*network, at).unwrap_or_default();
+            let silence = silence(seen, (at, set.get(network).copied())).unwrap_or_default();
             silences.insert(*network, silence);
         }
     }
@@ -118,9 +122,11 @@ pub fn rows(
     Ok(rows.collect())
 }
 
-/// What is said if nothing at all was seen in a network near a time; `seen`: when anything was, if that is known.
-fn silence(seen: Option<[Option<UnixTime>; 2]>, at: UnixTime) -> Option<String> {
+/// What is said if nothing at all was seen in a network near a time; `seen`: when anything was, if that is known. An earlier time
+/// than that at which the clock was `set` says nothing.
+fn silence(seen: SeenAround, (at, set): (UnixTime, Option<UnixTime>)) -> Option<String> {
     let seen = seen.filter(|seen| !seen.iter().any(|time| holders::near(*time, at)))?;
+    let seen = seen.map(|time| time.filter(|time| set.is_none_or(|set| *time >= set)));
     let times = match seen.map(|time| distance(time, at).map(duration)) {
         [Some(before), Some(after)] => format!("from {before} before to {after} after"),
         [Some(before), None] => format!("since {before} before"),

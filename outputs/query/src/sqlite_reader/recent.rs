@@ -25,6 +25,8 @@ pub const MOST: usize = 4_000_000;
 pub struct Recent {
     /// For `FROM`.
     pub source: String,
+    /// The database has them.
+    pub is_there: bool,
     asked: u32,
     /// All of them by pairing, each in the order of time.
     all: Option<HashMap<i64, Vec<RecentRow>>>,
@@ -32,7 +34,7 @@ pub struct Recent {
 
 impl Recent {
     pub fn new(rows: HistoryRows) -> Recent {
-        Recent { source: rows.recent(), ..Recent::default() }
+        Recent { source: rows.recent(), is_there: rows.has_recent(), ..Recent::default() }
     }
 
     /// Those of the pairings of an address, or of more pairings.

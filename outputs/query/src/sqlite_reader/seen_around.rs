@@ -1,13 +1,18 @@
 //! When anything at all was seen in a network, around a time: whether a sensor captured there at all.
 
+use aw_database::{RECENT, recent_between};
 use rusqlite::{Connection, OptionalExtension, params};
 use shm_layout::UnixTime;
 
-use super::spans::Spans;
-use crate::{history_reader::Network, holders::near};
+use super::{recent::Recent, spans::Spans};
+use crate::{
+    history_reader::{Network, SeenAround},
+    holders::near,
+    periods::KEPT_WITHIN,
+};
 
-/// Pairings that are looked at: some searches each.
-const MOST: usize = 100_000;
+/// Pairings that are looked at, with four searches each: who makes up more of them makes no answer late, but unknown.
+const MOST: usize = 5_000;
 
 /// The pairings of a network: those of `ring`, and of no ring, if that belongs to it.
 const PAIRINGS: &str = "SELECT pairing.id FROM place JOIN pairing ON pairing.place = place.id
@@ -19,11 +24,24 @@ pub fn seen_around(
     database: &Connection,
     (network, rings): (&Network, [&str; 2]),
     at: UnixTime,
-    (recent, spans): (&str, Spans),
-) -> rusqlite::Result<Option<[Option<UnixTime>; 2]>> {
+    (recent, spans): (&Recent, Spans),
+) -> rusqlite::Result<SeenAround> {
     let Network { host, interface, vlan, outer_vlan, router, .. } = network;
     let of_network = params![host, rings[0], rings[1], interface, vlan, outer_vlan, router];
     let (time, at_nanos) = (|nanos| UnixTime::from_nanos(nanos), at.as_nanos());
+    if recent.is_there {
+        let select = format!(
+            "SELECT slot - shift FROM {RECENT} WHERE {} AND pairing IN ({PAIRINGS}) LIMIT 1",
+            recent_between("?8", "?9")
+        );
+        let (from, to) =
+            (at_nanos.saturating_sub(KEPT_WITHIN), at_nanos.saturating_add(KEPT_WITHIN));
+        let row = params![host, rings[0], rings[1], interface, vlan, outer_vlan, router, from, to];
+        let near = database.prepare_cached(&select)?.query_row(row, |row| row.get(0)).optional()?;
+        if let Some(near) = near.map(time) {
+            return Ok(Some([Some(near), None]));
+        }
+    }
     let mut found = [None, None];
     let mut pairings = database.prepare_cached(PAIRINGS)?;
     let mut pairings = pairings.query(of_network)?;
@@ -59,7 +77,8 @@ pub fn seen_around(
         }
     }
     let recent = format!(
-        "SELECT max(time) FILTER (WHERE time <= ?8), min(time) FILTER (WHERE time > ?8) FROM {recent} WHERE pairing IN ({PAIRINGS})"
+        "SELECT max(time) FILTER (WHERE time <= ?8), min(time) FILTER (WHERE time > ?8) FROM {} WHERE pairing IN ({PAIRINGS})",
+        recent.source
     );
     let row = params![host, rings[0], rings[1], interface, vlan, outer_vlan, router, at_nanos];
     let [before, after]: [Option<i64>; 2] =
@@ -67,4 +86,59 @@ pub fn seen_around(
     found[0] = found[0].max(before.map(time));
     found[1] = found[1].into_iter().chain(after.map(time)).min();
     Ok(Some(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aw_database::HistoryRows;
+
+    const MINUTE: i64 = 60_000_000_000;
+
+    /// Single sightings, spans and new sightings count, those of the network only; within a span, something was seen.
+    #[test]
+    fn each_table_counts() {
+        let database = Connection::open_in_memory().unwrap();
+        let tables = "
+            CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
+            CREATE TABLE pairing (id INTEGER PRIMARY KEY, place);
+            CREATE TABLE sighting (pairing, time, origin, PRIMARY KEY (pairing, time));
+            CREATE TABLE sighting_span (pairing, first, last, count, first_origin, last_origin);
+            CREATE TABLE recent_sighting (slot INTEGER PRIMARY KEY, shift, pairing, origin);
+            CREATE TABLE recent_filing (before, pairing, time);
+            INSERT INTO place VALUES (1, 'h', '/r', 'eth0', 0, 0, ''), (2, 'h', '', 'eth0', 0, 0, ''), (3, 'h', '/r', 'eth0', 7, 0, '');
+            INSERT INTO pairing VALUES (1, 1), (2, 2), (3, 3);";
+        database.execute_batch(tables).unwrap();
+        let insert = |table: &str, values: &[i64]| {
+            let values: Vec<_> = values.iter().map(i64::to_string).collect();
+            let insert = format!("INSERT INTO {table} VALUES ({})", values.join(", "));
+            database.execute_batch(&insert).unwrap();
+        };
+        insert("sighting", &[1, 100 * MINUTE, 0]);
+        insert("sighting_span", &[2, 200 * MINUTE, 300 * MINUTE, 50, 0, 0]);
+        insert("recent_sighting", &[400 * MINUTE, 0, 1, 0]);
+        insert("sighting", &[3, 150 * MINUTE, 0]);
+        let rows = HistoryRows::of(&database).unwrap();
+        let (recent, spans) = (Recent::new(rows), Spans::new(rows));
+        let network = Network { host: "h".into(), interface: "eth0".into(), ..Network::default() };
+        let seen = |minutes: i64| {
+            let at = UnixTime::from_nanos(minutes * MINUTE);
+            let found = seen_around(&database, (&network, ["/r", ""]), at, (&recent, spans));
+            found.unwrap().unwrap().map(|time| time.map(|time| time.as_nanos() / MINUTE))
+        };
+        assert_eq!(seen(50), [None, Some(100)]);
+        assert_eq!(seen(150), [Some(100), Some(200)], "what VLAN 7 has does not count");
+        assert_eq!(seen(350), [Some(300), Some(400)]);
+        assert_eq!(seen(500), [Some(400), None]);
+        let near = |minutes: i64, expected: i64| seen(minutes).contains(&Some(expected));
+        assert!(near(105, 100) && near(250, 250) && near(395, 400) && near(405, 400));
+        // Who makes up pairings makes it unknown, and not slow.
+        let made_up = format!(
+            "WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < {MOST} + 10) INSERT INTO pairing SELECT i, 1 FROM n"
+        );
+        database.execute_batch(&made_up).unwrap();
+        let at = UnixTime::from_nanos(500 * MINUTE);
+        let found = seen_around(&database, (&network, ["/r", ""]), at, (&recent, spans));
+        assert_eq!(found.unwrap(), None);
+    }
 }
