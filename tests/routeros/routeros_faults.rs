@@ -358,10 +358,11 @@ fn a_password_that_others_may_read() {
     mode(0o604);
     daemon.signal(Signal::HUP);
     wait_until("the passphrase is refused", || daemon.stderr.text().matches(&refusal).count() == 2);
+    daemon.stop().ok();
     mode(0o640);
     fs::write(&key, "a key").unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o604)).unwrap();
-    daemon.signal(Signal::HUP);
+    let daemon = watching.start();
     let shown = key.display();
     daemon.stderr.wait_for(&format!("read {shown}: other users may read or write it"));
     assert_eq!(router.counts(), (1, 1));
