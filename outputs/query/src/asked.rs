@@ -526,7 +526,8 @@ mod tests {
         assert_eq!((all.rows.len(), reader.is_cut()), (100, true));
     }
 
-    /// Two devices that use an address in turn have one change, which says until when; one that is gone has none.
+    /// Two devices that use an address in turn have one change, which says until when both do, and the table shows it; of one that is
+    /// gone it says nothing.
     #[test]
     fn an_address_in_turn() {
         let (_directory, history) = history();
@@ -549,6 +550,7 @@ mod tests {
             _ => None,
         };
         assert_eq!(table.rows.iter().map(of).collect::<Vec<_>>(), [None, Some(2100), None]);
+        assert!(table.columns.contains(&"shared_until"), "{:?}", table.columns);
     }
 
     /// What is wrong with a history is in each answer, and not only in a log.

@@ -135,8 +135,7 @@ fn all_of(
 
 /// What is asked for what happened in these times: a limit for all of it would hide a change behind those of others.
 fn question(range: TimeRange) -> (Question, usize) {
-    let from = happening::read_from(range.from);
-    (Question::Changes(TimeRange { from, ..range }), usize::MAX)
+    (Question::Changes(happening::read_range(range)), usize::MAX)
 }
 
 const LEFT_OFF: &str =
