@@ -210,7 +210,7 @@ pub fn shown_if_any(mut table: ResultTable) -> ResultTable {
     };
     for name in ["shared_until", "frame_sources"] {
         let hidden = |column: &&str| column.strip_prefix('+') == Some(name);
-        if let Some(at) = table.columns.iter().position(|column| hidden(column))
+        if let Some(at) = table.columns.iter().position(hidden)
             && !table.rows.iter().all(|row| is_empty(&row[at]))
         {
             table.columns[at] = name;
