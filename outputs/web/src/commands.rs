@@ -64,10 +64,12 @@ pub fn passwd(options: &Options, name: &str, role: Option<Role>, remove: bool) -
     let done = owner(&state).and_then(|owner| {
         let users = UserFile::of(&state);
         if remove {
-            return run_as(owner.as_ref(), || users.remove(name)).and_then(|done| done);
+            run_as(owner.as_ref(), || users.remove(name)).and_then(|done| done)?;
+            return print(&format!("{name} is removed, and logged in no more"));
         }
         let password = read_password(name)?;
-        run_as(owner.as_ref(), || users.set(name, role, &password)).and_then(|done| done)
+        run_as(owner.as_ref(), || users.set(name, role, &password)).and_then(|done| done)?;
+        print(&format!("{name} can log in with this password"))
     });
     end(done)
 }

@@ -19,6 +19,11 @@ pub fn time(time: UnixTime, zone: &TimeZone) -> String {
     zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
+/// The same with the day of the week, for a heading.
+pub fn day_and_time(time: UnixTime, zone: &TimeZone) -> String {
+    zoned(time, zone).strftime("%a %Y-%m-%d %H:%M:%S %:z").to_string()
+}
+
 /// A time to the second as the value of a parameter, which is the same in each zone.
 pub fn absolute(time: UnixTime) -> String {
     zoned(time, &TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

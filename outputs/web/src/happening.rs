@@ -187,7 +187,8 @@ pub const COLUMNS: [&str; 14] = [
 /// So many seconds before and after a list are read, too: a conflict that began before it goes on in it, and whether a change is one
 /// may be known after its end.
 const AROUND: i64 = 7 * 86_400;
-/// An address that goes back to a device within so many seconds after it had it is a conflict; later, a lease returned.
+/// An address that goes back to a device is a conflict if the other one was seen with it at most so many seconds before; later, a lease
+/// returned.
 const RETURN: i64 = 3600;
 /// Entries of a list; of more, the latest ones.
 pub const ENTRIES: usize = 10_000;
@@ -209,13 +210,12 @@ pub struct Conflict {
     pub of: Option<usize>,
 }
 
-/// A change of an address is a conflict if the device before it goes on using it, if it goes back to a device that had it a moment
-/// ago, or if another MAC claims it for a device. Rows come in the order of time, and begin as [`read_range`] does.
+/// A change of an address is a conflict if the device before it goes on using it, if it goes back to a device that had it in the days
+/// before while the other one uses it, or if another MAC claims it for a device. Rows come in the order of time, and begin as [`read_range`] does.
 #[derive(Default)]
 pub struct Holders {
-    /// When each device was last seen with an address that another one took. Hashes of network, address and MAC, of which there may
-    /// be hundreds of thousands.
-    had: HashMap<u64, UnixTime>,
+    /// Hashes of network, address and MAC, of which there may be hundreds of thousands, and the last change of each.
+    known: HashMap<u64, UnixTime>,
     /// Conflicts of two devices, and the row of each.
     going: HashMap<u64, (usize, UnixTime)>,
     hasher: RandomState,
@@ -258,9 +258,11 @@ impl Holders {
             Cell::Time(time) => Some(*time),
             _ => None,
         };
-        let is_within = |last: &UnixTime| time.seconds() - last.seconds() <= RETURN;
-        let is_back = self.had.remove(&of(&mac)).as_ref().is_some_and(is_within);
-        self.had.insert(of(&before), time_in("before_last_seen").unwrap_or(time));
+        let is_since = |most| move |last: &UnixTime| time.seconds() - last.seconds() <= most;
+        let (is_recent, is_within) = (is_since(AROUND), is_since(RETURN));
+        let is_used = is_within(&time_in("before_last_seen").unwrap_or(time));
+        let is_back = is_used && self.known.get(&of(&mac)).is_some_and(is_recent);
+        self.known.extend([of(&mac), of(&before)].map(|hash| (hash, time)));
         let in_turn = time_in("shared_until");
         let why = match (in_turn, is_back) {
             (Some(_), _) => "is used by two devices in turn",
@@ -671,32 +673,30 @@ mod tests {
         assert_eq!((none.entries.len(), none.networks.len()), (0, 1));
     }
 
-    /// A change is the same in each list, however long before it the list begins; an address that goes to another device and back
-    /// after hours is no conflict, for leases do that.
+    /// A change is the same in each list, however long before it the list begins.
     #[test]
     fn a_conflict_is_one_in_each_list() {
         const DAY: i64 = 86_400;
         let rows = [
             (10 * DAY, "10.0.0.1", "changed", Some("b"), Some("a")),
-            (10 * DAY + 600, "10.0.0.1", "changed", Some("a"), Some("b")),
-            (10 * DAY + 9000, "10.0.0.1", "changed", Some("b"), Some("a")),
             (11 * DAY, "10.0.0.1", "changed", Some("a"), Some("b")),
-            (30 * DAY, "10.0.0.1", "changed", Some("b"), Some("a")),
+            (12 * DAY, "10.0.0.1", "changed", Some("b"), Some("a")),
+            (30 * DAY, "10.0.0.1", "changed", Some("a"), Some("b")),
         ];
-        let lists = [DAY, 10 * DAY + 1, 10 * DAY + 601, 30 * DAY].map(|second| {
-            let from = UnixTime::new(second, 0);
+        let lists = [1, 11, 12, 30].map(|day| {
+            let from = UnixTime::new(day * DAY, 0);
             let range = TimeRange { from, to: TimeRange::ALL.to };
             let first = rows.partition_point(|row| row.0 < read_range(range).from.seconds());
             let wanted = Wanted::of(from, UnixTime::new(31 * DAY, 0));
             let entries = Happened::new(&table(&rows[first..]), Found::default(), &wanted).entries;
             entries.into_iter().map(|one| one.kind).collect::<Vec<_>>()
         });
-        let all = [Kind::Change, Kind::Change, Kind::Change, Kind::Conflict, Kind::Change];
-        assert_eq!(lists, [&all[..], &all[..4], &all[..3], &all[..1]]);
+        let all = [Kind::Change, Kind::Conflict, Kind::Conflict, Kind::Change];
+        assert_eq!(lists, [&all[..], &all[..3], &all[..2], &all[..1]]);
     }
 
     /// Two devices that use an address at the same time are one conflict, which says until when, also in a list that begins within
-    /// it; and one that used it later is none.
+    /// it; one that used it later is none, nor is a lease that returns after hours without a sighting.
     #[test]
     fn a_conflict_that_goes_on() {
         let mut table = table(&[
@@ -704,10 +704,11 @@ mod tests {
             (1_000, "10.0.0.1", "changed", Some("b"), Some("a")),
             (3_000, "10.0.0.1", "changed", Some("b"), Some("a")),
             (90_000, "10.0.0.1", "changed", Some("c"), Some("b")),
+            (95_000, "10.0.0.1", "changed", Some("b"), Some("c")),
         ]);
         table.columns.extend(["before_last_seen", "shared_until"]);
         let time = |seconds: i64| Cell::Time(UnixTime::new(seconds, 0));
-        let times = [(0, 0), (990, 1_500), (2_990, 4_000), (4_000, 0)];
+        let times = [(0, 0), (990, 1_500), (2_990, 4_000), (4_000, 0), (91_000, 0)];
         for (row, (last, until)) in table.rows.iter_mut().zip(times) {
             row.extend([last, until].map(|at| if at == 0 { Cell::None } else { time(at) }));
         }
@@ -719,14 +720,14 @@ mod tests {
         };
         let conflict = (1_000, Kind::Conflict, Some(4_000));
         let all = of(FROM);
-        assert_eq!(all.counts, [2, 1, 0, 0]);
-        let [last, first] = [90_000, 100].map(|at| (at, Kind::Change, None));
-        assert_eq!(short(all.entries), [last, conflict, first]);
-        assert_eq!(short(of(UnixTime::new(2_000, 0)).entries), [last, conflict]);
-        assert_eq!(short(of(UnixTime::new(5_000, 0)).entries), [last]);
+        assert_eq!(all.counts, [3, 1, 0, 0]);
+        let [back, last, first] = [95_000, 90_000, 100].map(|at| (at, Kind::Change, None));
+        assert_eq!(short(all.entries), [back, last, conflict, first]);
+        assert_eq!(short(of(UnixTime::new(2_000, 0)).entries), [back, last, conflict]);
+        assert_eq!(short(of(UnixTime::new(5_000, 0)).entries), [back, last]);
         let wanted = Wanted { with_copies: true, ..Wanted::of(UnixTime::new(3_000, 0), to) };
         let linked = Happened::new(&table, Found::default(), &wanted).entries;
-        assert_eq!(short(linked)[1], (3_000, Kind::Conflict, Some(4_000)), "each link is kept");
+        assert_eq!(short(linked)[2], (3_000, Kind::Conflict, Some(4_000)), "each link is kept");
     }
 
     /// A link to a change of the history leads to it also when the archive has its lines.

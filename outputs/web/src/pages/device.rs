@@ -31,6 +31,8 @@ const QUARTERS: usize = DAYS * 96 * 4;
 struct DevicePage {
     frame: Frame,
     mac: String,
+    /// There is no form even for an editor.
+    is_not_edited: bool,
     name: Option<String>,
     /// Its maker, or why it has none.
     labels: Vec<String>,
@@ -156,6 +158,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     pages::page(&DevicePage {
         frame: Frame::new(&visit, &mac.to_string()).at(&of_day(to)),
         form: NameForm::new(&visit.app, &visit.user, mac),
+        is_not_edited: visit.app.names.is_none() && visit.user.role == crate::options::Role::Editor,
         same,
         mac: mac.to_string(),
         name,

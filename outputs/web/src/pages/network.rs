@@ -23,7 +23,7 @@ use crate::{
 const DEVICES: usize = 50;
 /// Changes of the network that a list has.
 const CHANGES: usize = 10_000;
-const NO_CONFLICT: &str = "No address was used by two devices in turn or went back to a device that had it within an hour, and no MAC sent claims of another one";
+const NO_CONFLICT: &str = "No address was used by two devices in turn or went back to a device that had it before, and no MAC sent claims of another one";
 /// Days of changes: without `days`, and at most.
 const DAYS: (usize, usize) = (7, 366);
 

@@ -52,6 +52,10 @@ pub async fn search(mut visit: Visit) -> Result<Response, Problem> {
     if typed.trim().is_empty() {
         return Ok(redirect("/"));
     }
+    let words = typed.trim().trim_end_matches('?').to_lowercase();
+    if ["now", "who is here", "who is here now"].contains(&&*words) {
+        return Ok(redirect("/now"));
+    }
     let now = Zoned::now().with_time_zone(zone);
     let to = match parse(&typed, &now).map_err(Problem::bad)? {
         Searched::Address(ip, None) => format!("/ip/{}", encoded(&ip.to_string())),

@@ -107,7 +107,7 @@ pub async fn who(mut visit: Visit) -> Result<Response, Problem> {
         frame,
         ip,
         ip_link,
-        at: shown,
+        at: display::day_and_time(at, &zone),
         holders,
         no_match,
         remarks,
