@@ -163,7 +163,6 @@ impl Entry {
             self.time.into(),
             Cell::text(self.kind.name()),
             Cell::text(&self.what),
-            self.until.into(),
             text(&self.address),
             text(&self.mac),
             text(&self.before),
@@ -174,14 +173,15 @@ impl Entry {
             lines(self.log.clone()),
             lines(self.diff.lines().map(str::to_owned).collect()),
             Cell::text(self.id()),
+            self.until.into(),
         ]
     }
 }
 
 /// The columns of a file.
 pub const COLUMNS: [&str; 14] = [
-    "time", "kind", "what", "until", "address", "mac", "before", "name", "user", "router",
-    "network", "log", "diff", "id",
+    "time", "kind", "what", "address", "mac", "before", "name", "user", "router", "network", "log",
+    "diff", "id", "until",
 ];
 
 /// So many seconds before and after a list are read, too: a conflict that began before it goes on in it, and whether a change is one
