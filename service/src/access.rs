@@ -193,7 +193,7 @@ pub fn denied(path: &Path, wanted: Wanted) -> Option<String> {
     if geteuid().is_root() {
         return None;
     }
-    if let Some(remedy) = of_shared(place, &found) {
+    if let Some(remedy) = of_shared(place, &found, wanted) {
         return Some(format!("{}{remedy}", who()));
     }
     if is_person() && is_state(place, &found, wanted) {
@@ -208,7 +208,7 @@ fn is_person() -> bool {
 }
 
 /// What to do about a file or directory that all programs use and whose group may not read it: it belongs to no service.
-fn of_shared(place: &Path, found: &Metadata) -> Option<String> {
+fn of_shared(place: &Path, found: &Metadata, wanted: Wanted) -> Option<String> {
     let is_list = found.is_file() && place.starts_with(LISTS);
     if !is_list && !is_shared(place) {
         return None;
@@ -216,8 +216,9 @@ fn of_shared(place: &Path, found: &Metadata) -> Option<String> {
     let shown = place.display();
     let group = uzers::get_group_by_name("addrwatch")?.gid();
     let has_group = found.gid() == group;
+    let group_bits = if wanted == Wanted::Write { 0o060 } else { 0o040 };
     let remedy = match (is_list, place.starts_with("/etc")) {
-        (true, _) if !has_group || found.mode() & 0o040 == 0 => {
+        (true, _) if !has_group || found.mode() & group_bits != group_bits => {
             format!("sudo chgrp addrwatch {shown}; sudo chmod 664 {shown}")
         }
         (false, true) if found.mode() & 0o005 != 0o005 => format!("sudo chmod 755 {shown}"),

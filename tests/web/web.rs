@@ -440,7 +440,11 @@ fn faults_at_the_start() {
     server.stderr.wait_for("serving http");
     health(0, "aw-web: running");
     start(&[]).refused("aw-web", &["in use by another aw-web"]);
-    assert!(start(&["--check"]).ok().stdout.contains("runs already"));
+    let serving = server.stderr.text();
+    let (_, port) = serving.split_once("serving http://127.0.0.1:").expect("its address");
+    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+    let checked = start(&["--check", "--listen", &port]).ok().stdout;
+    assert!(checked.contains(&format!("the running aw-web serves port {port}")), "{checked}");
     server.stop().ok();
     let mut login = program("aw-web", &["login", "--state-dir", "/nowhere"]);
     login.stdin(std::process::Stdio::null());
@@ -492,7 +496,8 @@ fn https() {
         logged_in.contains(&cookie) && logged_in.contains("; SameSite=Strict; Secure;"),
         "{logged_in}"
     );
-    assert_eq!(server.get("/api/v1/health").status, 0, "no answer without TLS");
+    let without = server.get("/api/v1/health").expect(400).body;
+    assert_eq!(without.trim(), "This port speaks HTTPS: write https:// before its address.");
     // A key that is not of the certificate.
     let state = tempfile::tempdir().unwrap();
     let wrong = ["--tls-cert", &file("server.pem"), "--tls-key", &file("ca.key")];

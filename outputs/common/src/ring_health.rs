@@ -82,10 +82,19 @@ impl RingHealth {
             let state = state.or(is_running.then_some(CaptureState::None));
             InterfaceHealth { counters, state, last_frame }
         });
+        // A name that was never one, such as a typing error, has counters, too.
+        let is_known = |one: &InterfaceHealth| {
+            let has_frames =
+                [Counter::Seen, Counter::Published].map(|count| one.counters.get(count));
+            let is_name = !one.counters.name.as_str().is_empty();
+            is_name
+                && (has_frames != [0, 0] || !matches!(one.state, None | Some(CaptureState::None)))
+        };
+        let interfaces: Vec<_> = interfaces.filter(is_known).collect();
         let faults = match (denied.or(blind), reader) {
             (Some(text), _) => {
                 let since = heartbeat.or((reader.is_none()).then_some(waiting_since));
-                vec![HealthFault { text, since }]
+                vec![HealthFault { text: with_units(text, &interfaces), since }]
             }
             (None, Some(reader)) if is_running => capture_faults(reader, MAX_SILENCE),
             (None, _) => Vec::new(),
@@ -97,10 +106,23 @@ impl RingHealth {
             published: reader.map_or(0, Reader::published),
             is_running,
             heartbeat,
-            interfaces: interfaces.filter(|one| !one.counters.name.as_str().is_empty()).collect(),
+            interfaces,
             faults,
             ring,
         }
+    }
+}
+
+/// A remedy with the units of the interfaces, where they are known: a placeholder would be started as a unit.
+fn with_units(text: String, interfaces: &[InterfaceHealth]) -> String {
+    const UNIT: &str = "addrwatch-collector@";
+    let is_name =
+        |name: &&str| name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c));
+    let names = interfaces.iter().map(|one| one.counters.name.as_str()).filter(is_name);
+    let units: Vec<_> = names.map(|name| format!("{UNIT}{name}")).collect();
+    match units.is_empty() {
+        true => text,
+        false => text.replace(&format!("{UNIT}INTERFACE"), &units.join(" ")),
     }
 }
 

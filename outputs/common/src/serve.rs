@@ -76,7 +76,7 @@ pub fn check_port(
     let page = format!("http://{address}{path}");
     let opened = as_service(options, None, || bind(address, option).map(drop));
     let note = match opened.and_then(|opened| opened) {
-        Err(Error::Failed(_)) if is_served(address, path, mark) => {
+        Err(Error::Failed(_)) if is_in_use(address) && is_served(address, path, mark) => {
             format!("the running {} serves {page}", name())
         }
         Err(Error::Failed(why)) => {
@@ -89,6 +89,12 @@ pub fn check_port(
     let lets_in = unit.as_ref().and_then(|unit| unit.lets_in());
     let note = note + &lets_in.map_or(String::new(), |from| format!("; its unit lets in {from}"));
     if faults.is_empty() { Ok(note) } else { Err(faults) }
+}
+
+/// Whether another socket has the port. Only then can it be that of the running service: an address that no interface has cannot be
+/// served by it, either, and may be that of another machine.
+pub fn is_in_use(address: &SocketAddr) -> bool {
+    matches!(TcpListener::bind(address), Err(error) if error.kind() == ErrorKind::AddrInUse)
 }
 
 /// Whether this program runs already, and so has the port: its page, which contains `mark`, shows that.

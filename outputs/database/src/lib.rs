@@ -5,13 +5,16 @@
 mod history_rows;
 mod snapshot;
 
-use aw_service::{Access, UnitFiles};
+use std::path::Path;
+
+use aw_service::{Access, FileKind, UnitFiles, open_file};
 pub use history_rows::{
     CLAIMED, CLAIMED_COLUMNS, FILING, FILING_COLUMNS, HistoryRows, LONGEST_SHIFT, NOT_FILED,
     RECENT, RECENT_COLUMNS, SPAN, SPAN_COLUMNS, recent_between,
 };
 pub use rusqlite::Connection;
 use rusqlite::{OptionalExtension, Result, config::DbConfig};
+use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 pub use snapshot::{Snapshot, WAL, index_path, wal_path};
 
 /// The database of the service aw-sqlite, unless its options name another one.
@@ -28,6 +31,20 @@ pub fn named_by_the_service() -> Option<String> {
 pub fn unread_options() -> Option<String> {
     let command = UnitFiles::of("aw-sqlite").and_then(|unit| unit.command())?;
     command.unread.into_iter().next()
+}
+
+/// Whether another process has the database open, as aw-sqlite has while it runs: SQLite then has a lock of it, whatever mode it uses,
+/// and readers of this project have none.
+pub fn is_in_use(path: &Path) -> std::io::Result<bool> {
+    let file = open_file(path, FileKind::Settings)?;
+    let all = Flock {
+        start: 0,
+        length: 0,
+        pid: None,
+        typ: FlockType::WriteLock,
+        offset_type: FlockOffsetType::Set,
+    };
+    Ok(fcntl_getlk(&file, &all)?.is_some())
 }
 
 /// What a confined process needs to ask again which database the options name.

@@ -108,6 +108,23 @@ impl History {
         (named != *path && named.exists()).then_some(named)
     }
 
+    /// Whether it is the database of the service aw-sqlite.
+    pub fn is_of_service(&self) -> bool {
+        matches!(self, History::Sqlite(path) if *path == Path::new(&options::database_of_service()))
+    }
+
+    /// That no process has the database open, as aw-sqlite has while it runs; none if it is not known.
+    pub fn writer_fault(&self) -> Option<String> {
+        let History::Sqlite(path) = self else { return None };
+        let is_closed = matches!(aw_database::is_in_use(path), Ok(false));
+        is_closed.then(|| {
+            format!(
+                "aw-sqlite is not running: no process has locked {}, and what is seen now is not in the history (sudo systemctl start aw-sqlite; journalctl -u aw-sqlite has the reason)",
+                path.display()
+            )
+        })
+    }
+
     /// What a confined process needs for that.
     pub fn access_to_options() -> Vec<Access> {
         aw_database::access_to_options()
@@ -576,7 +593,8 @@ mod tests {
         assert_eq!((all.rows.len(), reader.is_cut()), (100, true));
     }
 
-    /// Two devices that use an address in turn have one change, which says until when; one that is gone has none.
+    /// Two devices that use an address in turn have one change, which says until when both do, and the table shows it; of one that is
+    /// gone it says nothing.
     #[test]
     fn an_address_in_turn() {
         let (_directory, history) = history();
@@ -599,6 +617,16 @@ mod tests {
             _ => None,
         };
         assert_eq!(table.rows.iter().map(of).collect::<Vec<_>>(), [None, Some(2100), None]);
+        assert!(table.columns.contains(&"shared_until"), "{:?}", table.columns);
+    }
+
+    /// A database that its writer has closed is noticed at once.
+    #[test]
+    fn a_writer_that_is_gone() {
+        let (directory, history) = history();
+        let closed = history.writer_fault().unwrap();
+        assert!(closed.starts_with("aw-sqlite is not running: no process has locked "), "{closed}");
+        assert_eq!(History::Sqlite(directory.path().join("none")).writer_fault(), None);
     }
 
     /// What is wrong with a history is in each answer, and not only in a log.

@@ -209,12 +209,19 @@ pub fn macs(all: &[MacAddr]) -> Cell {
     Cell::List(all.iter().map(MacAddr::to_string).collect())
 }
 
-/// A column of lists that are empty in most answers: the table shows it if one of them is not.
+/// Columns that are empty in most answers: the table shows one if it has a cell that is not.
 pub fn shown_if_any(mut table: ResultTable) -> ResultTable {
-    if let Some(at) = table.columns.iter().position(|name| *name == "+frame_sources")
-        && table.rows.iter().any(|row| !matches!(&row[at], Cell::List(list) if list.is_empty()))
-    {
-        table.columns[at] = "frame_sources";
+    let is_empty = |cell: &Cell| match cell {
+        Cell::List(list) => list.is_empty(),
+        cell => *cell == Cell::None,
+    };
+    for name in ["shared_until", "frame_sources"] {
+        let hidden = |column: &&str| column.strip_prefix('+') == Some(name);
+        if let Some(at) = table.columns.iter().position(hidden)
+            && !table.rows.iter().all(|row| is_empty(&row[at]))
+        {
+            table.columns[at] = name;
+        }
     }
     table
 }
@@ -281,7 +288,7 @@ const SHARE: usize = 50;
 /// What is nearest to a time is asked for so many addresses at once.
 pub const TOGETHER: usize = 500;
 
-/// A period of an address; and until when the MAC before it was seen with the address, too, in turn with this one.
+/// A period of an address; and until when the MAC before it and this one both used the address, if they did so in turn.
 type NewPeriod = (IpAddr, DatedPeriod, Option<UnixTime>);
 
 /// The periods of all addresses that begin in this time range, and the claims in frames of other MACs that are left out, in

@@ -36,7 +36,26 @@ use crate::{
 
 /// Prints the link that logs in.
 pub fn login(options: &Options) -> ExitCode {
-    end(LoginLink::of(&state_path(options)).read().and_then(|link| print(&link)))
+    let state = state_path(options);
+    end(link(&state).and_then(|link| print(&link)))
+}
+
+/// The link, which leads to a running service only.
+fn link(state: &Path) -> Result<String, Error> {
+    let (file, runs) = (LoginLink::of(state), is_locked(state, NAME).unwrap_or(false));
+    if runs && file.is_missing() {
+        return Err(failed(format_args!(
+            "read {}: no such file or directory, although {NAME} runs: it was deleted (sudo systemctl restart {NAME} writes it again)",
+            file.path().display()
+        )));
+    }
+    let link = file.read()?;
+    match runs {
+        true => Ok(link),
+        false => Err(failed(format_args!(
+            "log in: {NAME} does not run, and its link leads nowhere (sudo systemctl start {NAME}, and ask again; or name its --state-dir)"
+        ))),
+    }
 }
 
 /// Adds, changes or removes a user, as the owner of the state directory: the service reads the file.
@@ -171,13 +190,22 @@ fn port(options: &Options, unit: Option<&UnitFiles>) -> Trial {
     {
         return Err(format!("listen on {address}: {why}"));
     }
-    if is_locked(&state_path(options), NAME).unwrap_or(false) {
-        return Ok(Some(format!(
-            "{NAME} runs already, and has its port: stop it before another one serves it"
-        )));
+    match serve::listen(address, "--listen") {
+        Ok(_) => Ok(Some(format!("{address} can be served"))),
+        Err(_)
+            if serve::is_in_use(address) && is_own_port(&state_path(options), address.port()) =>
+        {
+            Ok(Some(format!("the running {NAME} serves port {}", address.port())))
+        }
+        Err(error) => Err(text(error)),
     }
-    serve::listen(address, "--listen").map_err(text)?;
-    Ok(Some(format!("{address} can be served")))
+}
+
+/// Whether a running service of this program has the port, as its link says.
+fn is_own_port(state: &Path, port: u16) -> bool {
+    let port = format!(":{port}/");
+    let is_of_link = || LoginLink::of(state).read().is_ok_and(|link| link.contains(&port));
+    is_locked(state, NAME).unwrap_or(false) && is_of_link()
 }
 
 /// None if another trial reports why.
@@ -208,7 +236,9 @@ fn names(options: &Options, unit: Option<&UnitFiles>) -> Trial {
     }
     let path = options.names.as_deref().unwrap_or(Path::new(NAMES_FILE));
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let forbids = |unit: &UnitFiles| unit.forbids_writing(target.parent()?);
+    // Of a directory that this user may not enter, the trial below has the reason.
+    let is_reached = path.exists() || !path.is_symlink();
+    let forbids = |unit: &UnitFiles| unit.forbids_writing(target.parent().filter(|_| is_reached)?);
     if let Some(why) = unit.and_then(forbids) {
         return Err(why);
     }
@@ -234,4 +264,46 @@ fn print(line: &str) -> Result<(), Error> {
 
 fn end(done: Result<(), Error>) -> ExitCode {
     aw_service::run(NAME, &aw_service::ServiceOptions::default(), |_| done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+
+    /// A service that runs is no excuse for an address that no interface has, nor for the port of another program.
+    #[test]
+    fn a_port_is_tried_beside_the_service() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path();
+        let _lock = aw_output::lock(state, NAME).unwrap();
+        let served = serve::listen(&SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), "--listen");
+        let own = served.unwrap();
+        let (at, number) = (own.local_addr().unwrap(), own.local_addr().unwrap().port());
+        LoginLink::of(state).write(&format!("http://{at}")).unwrap();
+        let tried = |listen: &str| {
+            let words = ["aw-web", "--state-dir", state.to_str().unwrap(), "--listen", listen];
+            port(&clap::Parser::try_parse_from(words).unwrap(), None)
+        };
+        let note = format!("the running {NAME} serves port {number}");
+        assert_eq!(tried(&at.to_string()), Ok(Some(note)));
+        assert!(!serve::is_in_use(&SocketAddr::new([192, 0, 2, 50].into(), number)));
+        LoginLink::of(state).write("http://127.0.0.1:1").unwrap();
+        let why = tried(&at.to_string()).unwrap_err();
+        assert!(why.contains("choose another port"), "{why}");
+    }
+
+    #[test]
+    fn a_link_leads_to_a_running_service() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = || link(directory.path()).map_err(|error| error.to_string());
+        assert!(text().unwrap_err().contains("systemctl enable --now aw-web"));
+        LoginLink::of(directory.path()).write("http://127.0.0.1:1").unwrap();
+        assert!(text().unwrap_err().contains("does not run"));
+        let _lock = aw_output::lock(directory.path(), NAME).unwrap();
+        assert!(text().unwrap().starts_with("http://127.0.0.1:1/login?token="));
+        std::fs::remove_file(directory.path().join("aw-web.login")).unwrap();
+        assert!(text().unwrap_err().contains("systemctl restart aw-web"));
+    }
 }

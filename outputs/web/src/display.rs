@@ -1,10 +1,10 @@
 //! Cells and times as text of a page. The templates escape it; here control characters and reversals of direction are replaced.
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
 use askama::Template;
 use aw_query::{Cell, ResultTable};
-use aw_service::{TimeSpan, plain};
+use aw_service::{FileKind, TimeSpan, plain, read_file_text};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::{MacAddr, UnixTime};
 
@@ -73,6 +73,23 @@ pub fn claim(table: &ResultTable, row: &[Cell]) -> Option<String> {
 /// The same of its parts.
 pub fn claimed(name: &str, source: &str) -> String {
     format!("“{name}” ({source})")
+}
+
+static OWN_MACS: OnceLock<Vec<MacAddr>> = OnceLock::new();
+
+/// Reads the MACs of this machine, before access is dropped.
+pub fn read_own_macs() {
+    let interfaces = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let mac = |path: PathBuf| {
+        read_file_text(&path.join("address"), FileKind::Settings, 64).ok()?.trim().parse().ok()
+    };
+    let macs = interfaces.filter_map(|interface| mac(interface.path()));
+    let _ = OWN_MACS.set(macs.filter(|mac: &MacAddr| !mac.is_no_host()).collect());
+}
+
+/// Whether a MAC is of this machine.
+pub fn is_own(mac: MacAddr) -> bool {
+    OWN_MACS.get().is_some_and(|own| own.contains(&mac))
 }
 
 /// The path of the page of a device.

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use aw_query::{Cell, ResultTable};
+use aw_query::{Cell, ResultTable, TimeRange};
 use aw_routeros::ReportedChange;
 use aw_service::{plain, plain_lines};
 use jiff::tz::TimeZone;
@@ -75,6 +75,8 @@ pub struct Entry {
     pub kind: Kind,
     /// In a few words what it is.
     pub what: String,
+    /// A conflict goes on from `time` until then.
+    pub until: Option<UnixTime>,
     pub address: Option<String>,
     pub mac: Option<String>,
     pub before: Option<String>,
@@ -108,6 +110,7 @@ impl Entry {
             time,
             kind,
             what,
+            until: None,
             address: None,
             mac: None,
             before: None,
@@ -170,55 +173,108 @@ impl Entry {
             lines(self.log.clone()),
             lines(self.diff.lines().map(str::to_owned).collect()),
             Cell::text(self.id()),
+            self.until.into(),
         ]
     }
 }
 
 /// The columns of a file.
-pub const COLUMNS: [&str; 13] = [
+pub const COLUMNS: [&str; 14] = [
     "time", "kind", "what", "address", "mac", "before", "name", "user", "router", "network", "log",
-    "diff", "id",
+    "diff", "id", "until",
 ];
 
-/// Seconds before a change in which a device had an address to which that change goes back: so many are read before a list, too, so
-/// that a change is the same in each list.
-pub const BEFORE: i64 = 7 * 86_400;
+/// So many seconds before and after a list are read, too: a conflict that began before it goes on in it, and whether a change is one
+/// may be known after its end.
+const AROUND: i64 = 7 * 86_400;
+/// An address that goes back to a device is a conflict if the other one was seen with it at most so many seconds before; later, a lease
+/// returned.
+const RETURN: i64 = 3600;
 /// Entries of a list; of more, the latest ones.
 pub const ENTRIES: usize = 10_000;
 
-/// The begin of what is read for what happened since a time.
-pub fn read_from(from: UnixTime) -> UnixTime {
-    UnixTime::new(from.seconds().saturating_sub(BEFORE), 0)
+/// What is read for what happened in these times.
+pub fn read_range(range: TimeRange) -> TimeRange {
+    let from = UnixTime::new(range.from.seconds().saturating_sub(AROUND), 0);
+    let to = UnixTime::new(range.to.seconds().saturating_add(AROUND), 0);
+    let is_open = range.to == TimeRange::ALL.to || to > UnixTime::now();
+    TimeRange { from, to: if is_open { TimeRange::ALL.to } else { to } }
 }
 
-/// Why a change of an address is a conflict: it goes back to a device that had it before, the device before it goes on using it, or
-/// another MAC claims it for a device.
-/// Rows come in the order of time, and begin at [`read_from`].
+/// Why a change of an address is a conflict, and until when it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    pub why: &'static str,
+    pub until: UnixTime,
+    /// It is the same one as that of an earlier row, which has this number.
+    pub of: Option<usize>,
+}
+
+/// A change of an address is a conflict if the device before it goes on using it, if it goes back to a device that had it in the days
+/// before while the other one uses it, or if another MAC claims it for a device. Rows come in the order of time, and begin as [`read_range`] does.
 #[derive(Default)]
 pub struct Holders {
     /// Hashes of network, address and MAC, of which there may be hundreds of thousands, and the last change of each.
     known: HashMap<u64, UnixTime>,
+    /// Conflicts of two devices, and the row of each.
+    going: HashMap<u64, (usize, UnixTime)>,
     hasher: RandomState,
 }
 
 impl Holders {
-    pub fn conflict(&mut self, table: &ResultTable, row: &[Cell]) -> Option<&'static str> {
+    /// Of each row.
+    pub fn conflicts(table: &ResultTable) -> Vec<Option<Conflict>> {
+        let mut holders = Holders::default();
+        let mut all: Vec<Option<Conflict>> = Vec::with_capacity(table.rows.len());
+        for (number, row) in table.rows.iter().enumerate() {
+            let conflict = holders.conflict(table, (number, row));
+            if let Some(Conflict { of: Some(first), until, .. }) = conflict
+                && let Some(first) = &mut all[first]
+            {
+                first.until = first.until.max(until);
+            }
+            all.push(conflict);
+        }
+        all
+    }
+
+    fn conflict(
+        &mut self,
+        table: &ResultTable,
+        (number, row): (usize, &[Cell]),
+    ) -> Option<Conflict> {
         let text = |name| display::text(table.cell(row, name));
         let (address, mac, before) = (text("address")?, text("mac")?, text("before"));
-        if text("change").is_some_and(|change| change.starts_with("forged")) {
-            return Some("another MAC sent a claim of it");
-        }
-        let network = NetworkId::of(table, row);
-        let of = |mac: &str| self.hasher.hash_one((&network, &*address, mac));
-        let (mac, before) = (of(&mac), before.as_deref().map(of));
         let time = time_of_row(table, row)?;
-        let is_recent = |last: &UnixTime| time.seconds() - last.seconds() <= BEFORE;
-        let is_back = before.is_some() && self.known.get(&mac).is_some_and(is_recent);
-        self.known.extend([Some(mac), before].into_iter().flatten().map(|hash| (hash, time)));
-        let is_in_turn = matches!(table.cell(row, "shared_until"), Cell::Time(_));
-        is_in_turn
-            .then_some("is used by two devices in turn")
-            .or(is_back.then_some("went back to a device that had it before"))
+        if text("change").is_some_and(|change| change.starts_with("forged")) {
+            return Some(Conflict { why: "another MAC sent a claim of it", until: time, of: None });
+        }
+        let (network, before) = (NetworkId::of(table, row), before?);
+        let of = |mac: &str| self.hasher.hash_one((&network, &*address, mac));
+        let both = [&*mac, &*before];
+        let pair =
+            self.hasher.hash_one((&network, &*address, both.iter().min(), both.iter().max()));
+        let time_in = |name| match table.cell(row, name) {
+            Cell::Time(time) => Some(*time),
+            _ => None,
+        };
+        let is_since = |most| move |last: &UnixTime| time.seconds() - last.seconds() <= most;
+        let (is_recent, is_within) = (is_since(AROUND), is_since(RETURN));
+        let is_used = is_within(&time_in("before_last_seen").unwrap_or(time));
+        let is_back = is_used && self.known.get(&of(&mac)).is_some_and(is_recent);
+        self.known.extend([of(&mac), of(&before)].map(|hash| (hash, time)));
+        let in_turn = time_in("shared_until");
+        let why = match (in_turn, is_back) {
+            (Some(_), _) => "is used by two devices in turn",
+            (None, true) => "went back to a device that had it before",
+            (None, false) => return None,
+        };
+        let until = in_turn.unwrap_or(time);
+        let going = self.going.get(&pair).filter(|(_, until)| is_within(until));
+        let of = going.map(|(first, _)| *first);
+        let latest = going.map_or(until, |(_, before)| until.max(*before));
+        self.going.insert(pair, (of.unwrap_or(number), latest));
+        Some(Conflict { why, until, of })
     }
 }
 
@@ -239,7 +295,8 @@ pub struct Wanted<'a> {
     pub network: Option<&'a NetworkId>,
     /// In lower case.
     pub text: Option<&'a str>,
-    /// Also changes in the history of which the archive has the lines: links to them are older than these.
+    /// Also changes in the history of which the archive has the lines, and each change of a conflict: links to them are older than
+    /// these.
     pub with_copies: bool,
 }
 
@@ -276,12 +333,18 @@ impl Happened {
         let archived: Vec<Entry> = changes.map(of_configuration).collect();
         let identity = |entry: &Entry| (entry.lines.clone(), entry.time.seconds());
         let copies: HashSet<(String, i64)> = archived.iter().map(identity).collect();
-        let mut holders = Holders::default();
-        let conflicts: Vec<_> = table.rows.iter().map(|row| holders.conflict(table, row)).collect();
-        drop(holders);
+        let conflicts = Holders::conflicts(table);
         // The latest first, of which only some are kept.
         for (row, conflict) in table.rows.iter().zip(conflicts).rev() {
-            let Some(time) = time_of_row(table, row).filter(|time| wanted.has(*time)) else {
+            let is_first = conflict.is_none_or(|conflict| conflict.of.is_none());
+            let is_own = is_first || wanted.with_copies;
+            // What began before and goes on is wanted, too.
+            let until = conflict.filter(|_| !wanted.with_copies).map(|conflict| conflict.until);
+            let has = |time: &UnixTime| {
+                wanted.has(*time)
+                    || *time < wanted.from && until.is_some_and(|until| wanted.from <= until)
+            };
+            let Some(time) = time_of_row(table, row).filter(|time| is_own && has(time)) else {
                 continue;
             };
             let network = NetworkId::of(table, row);
@@ -331,7 +394,7 @@ fn is_in(archive: &HashSet<(String, i64)>, change: &Entry) -> bool {
 fn of_row(
     table: &ResultTable,
     row: &[Cell],
-    (time, network, conflict): (UnixTime, NetworkId, Option<&'static str>),
+    (time, network, conflict): (UnixTime, NetworkId, Option<Conflict>),
 ) -> Option<Entry> {
     let text = |name| display::text(table.cell(row, name));
     let (address, mac, before, change) =
@@ -348,10 +411,11 @@ fn of_row(
     let mut entry = Entry::new(time, kind, &identity);
     entry.what = match (kind, conflict, &before) {
         (Kind::Configuration, ..) => change.clone(),
-        (_, Some(why), _) => why.into(),
+        (_, Some(conflict), _) => conflict.why.into(),
         (_, None, Some(_)) => "has another device".into(),
         (_, None, None) => "is new".into(),
     };
+    entry.until = conflict.map(|conflict| conflict.until).filter(|until| *until > time);
     if let Some((lines, user)) = configuration.and_then(|text| text.split_once(" by ")) {
         (entry.lines, entry.user) = (lines.into(), Some(user.into()));
     }
@@ -426,6 +490,7 @@ pub struct Shown {
     pub kind: &'static str,
     pub kind_name: &'static str,
     pub what: String,
+    pub until: Option<String>,
     /// Text and link.
     pub address: Option<(String, String)>,
     pub mac: Option<(String, String)>,
@@ -476,6 +541,7 @@ impl Shown {
             kind: entry.kind.label(),
             kind_name: entry.kind.name(),
             what: entry.what.clone(),
+            until: entry.until.map(|until| display::time(until, zone)),
             address: entry.address.as_ref().map(address),
             mac: entry.mac.as_ref().map(mac),
             before: entry.before.as_ref().map(mac),
@@ -619,13 +685,49 @@ mod tests {
         ];
         let lists = [1, 11, 12, 30].map(|day| {
             let from = UnixTime::new(day * DAY, 0);
-            let first = rows.partition_point(|row| row.0 < read_from(from).seconds());
+            let range = TimeRange { from, to: TimeRange::ALL.to };
+            let first = rows.partition_point(|row| row.0 < read_range(range).from.seconds());
             let wanted = Wanted::of(from, UnixTime::new(31 * DAY, 0));
             let entries = Happened::new(&table(&rows[first..]), Found::default(), &wanted).entries;
             entries.into_iter().map(|one| one.kind).collect::<Vec<_>>()
         });
         let all = [Kind::Change, Kind::Conflict, Kind::Conflict, Kind::Change];
         assert_eq!(lists, [&all[..], &all[..3], &all[..2], &all[..1]]);
+    }
+
+    /// Two devices that use an address at the same time are one conflict, which says until when, also in a list that begins within
+    /// it; one that used it later is none, nor is a lease that returns after hours without a sighting.
+    #[test]
+    fn a_conflict_that_goes_on() {
+        let mut table = table(&[
+            (100, "10.0.0.1", "new", Some("a"), None),
+            (1_000, "10.0.0.1", "changed", Some("b"), Some("a")),
+            (3_000, "10.0.0.1", "changed", Some("b"), Some("a")),
+            (90_000, "10.0.0.1", "changed", Some("c"), Some("b")),
+            (95_000, "10.0.0.1", "changed", Some("b"), Some("c")),
+        ]);
+        table.columns.extend(["before_last_seen", "shared_until"]);
+        let time = |seconds: i64| Cell::Time(UnixTime::new(seconds, 0));
+        let times = [(0, 0), (990, 1_500), (2_990, 4_000), (4_000, 0), (91_000, 0)];
+        for (row, (last, until)) in table.rows.iter_mut().zip(times) {
+            row.extend([last, until].map(|at| if at == 0 { Cell::None } else { time(at) }));
+        }
+        let to = UnixTime::new(100_000, 0);
+        let of = |from| Happened::new(&table, Found::default(), &Wanted::of(from, to));
+        let short = |entries: Vec<Entry>| {
+            let of = |one: Entry| (one.time.seconds(), one.kind, one.until.map(|at| at.seconds()));
+            entries.into_iter().map(of).collect::<Vec<_>>()
+        };
+        let conflict = (1_000, Kind::Conflict, Some(4_000));
+        let all = of(FROM);
+        assert_eq!(all.counts, [3, 1, 0, 0]);
+        let [back, last, first] = [95_000, 90_000, 100].map(|at| (at, Kind::Change, None));
+        assert_eq!(short(all.entries), [back, last, conflict, first]);
+        assert_eq!(short(of(UnixTime::new(2_000, 0)).entries), [back, last, conflict]);
+        assert_eq!(short(of(UnixTime::new(5_000, 0)).entries), [back, last]);
+        let wanted = Wanted { with_copies: true, ..Wanted::of(UnixTime::new(3_000, 0), to) };
+        let linked = Happened::new(&table, Found::default(), &wanted).entries;
+        assert_eq!(short(linked)[2], (3_000, Kind::Conflict, Some(4_000)), "each link is kept");
     }
 
     /// A link to a change of the history leads to it also when the archive has its lines.

@@ -63,11 +63,11 @@ pub struct OutputRow<'a> {
 }
 
 impl Health {
-    /// Of rings, of the outputs with a directory in `outputs`, and of the history: why it cannot be read.
+    /// Of rings, of the outputs with a directory in `outputs`, and of the history: why it cannot be read, and why it is not written.
     pub fn new(
         rings: Vec<RingHealth>,
         outputs: &Path,
-        history: Option<String>,
+        history: [Option<String>; 2],
         commit_interval: i64,
     ) -> Health {
         let mut outputs = saved_states(outputs);
@@ -78,7 +78,7 @@ impl Health {
     fn of(
         rings: Vec<RingHealth>,
         outputs: BTreeMap<String, SavedState>,
-        history: Option<String>,
+        [unread, unwritten]: [Option<String>; 2],
         (now, commit_interval): (UnixTime, i64),
     ) -> Health {
         let mut health = Health { at: Some(now), rings, outputs, faults: Vec::new() };
@@ -93,10 +93,14 @@ impl Health {
             let fault = |text: String, since| Fault { of: name.clone(), text, since };
             faults.extend(saved.outage.clone().map(|outage| fault(outage.text, outage.since)));
             let stale = if name == COMMITS { 2 * commit_interval + STALE } else { STALE };
-            let behind = health.behind(name, saved, (now, stale));
+            let is_stopped = name == COMMITS && unwritten.is_some();
+            let behind = || health.behind(name, saved, (now, stale));
+            let behind = (!is_stopped).then(behind).flatten();
             faults.extend(behind.map(|(text, since)| fault(text, since)));
         }
-        faults.extend(history.map(|text| Fault { of: "history".into(), text, since: None }));
+        let since = health.outputs.get(COMMITS).and_then(|saved| saved.saved);
+        faults.extend(unwritten.map(|text| Fault { of: COMMITS.into(), text, since }));
+        faults.extend(unread.map(|text| Fault { of: "history".into(), text, since: None }));
         health.faults = faults;
         health
     }
@@ -212,7 +216,8 @@ impl Health {
             json!({ "of": fault.of, "fault": fault.text, "since": since })
         };
         let faults: Vec<_> = self.faults.iter().map(fault).collect();
-        json!({ "well": self.faults.is_empty(), "faults": faults })
+        let is_live = self.rings.is_empty() || self.rings.iter().any(|ring| ring.is_running);
+        json!({ "well": self.faults.is_empty(), "faults": faults, "live": is_live })
     }
 
     /// All of it.
@@ -267,7 +272,7 @@ impl Health {
 pub fn state_name(state: Option<CaptureState>) -> &'static str {
     match state {
         None => "unknown",
-        Some(CaptureState::None) => "no interface",
+        Some(CaptureState::None) => "not captured",
         Some(CaptureState::Captured) => "captured",
         Some(CaptureState::Down) => "down",
         Some(CaptureState::NoCarrier) => "no carrier",
@@ -309,7 +314,7 @@ mod tests {
     fn an_output_that_does_not_keep_up() {
         let now = UnixTime::new(10_000, 0);
         let faults = |published, outputs| {
-            let health = Health::of(vec![ring(published)], outputs, None, (now, 60));
+            let health = Health::of(vec![ring(published)], outputs, [None, None], (now, 60));
             health.faults().iter().map(|fault| fault.text.clone()).collect::<Vec<_>>()
         };
         assert!(faults(90, saved(7, 90, 0)).is_empty(), "there is nothing new");
@@ -320,17 +325,26 @@ mod tests {
         assert!(far[0].starts_with("aw-sqlite is 110 events behind ring /lan"), "{far:?}");
         let other = faults(90, saved(6, 80, 9999));
         assert!(other[0].starts_with("aw-sqlite is 90 events behind"), "{other:?}");
+        let stopped = [None, Some("aw-sqlite is not running".to_owned())];
+        let health = Health::of(vec![ring(90)], saved(7, 80, 9900), stopped, (now, 60));
+        let [fault] = health.faults() else { panic!("{health:?}") };
+        assert_eq!((&*fault.of, &*fault.text), ("aw-sqlite", "aw-sqlite is not running"));
+        assert_eq!(fault.since, Some(UnixTime::new(9900, 0)));
     }
 
     #[test]
     fn what_is_wrong() {
         let fault = HealthFault { text: "eth1 is down".into(), since: Some(UnixTime::new(0, 0)) };
         let blind = RingHealth { faults: vec![fault], ..ring(1) };
-        let well = Health::of(vec![ring(1)], BTreeMap::new(), None, (UnixTime::now(), 60));
+        let well = Health::of(vec![ring(1)], BTreeMap::new(), [None, None], (UnixTime::now(), 60));
         assert!(well.faults().is_empty() && well.differs(std::slice::from_ref(&blind)));
         assert_eq!(well.json(&TimeZone::UTC)["well"], true);
-        let health =
-            Health::of(vec![blind], saved(7, 1, 0), Some("gone".into()), (UnixTime::now(), 60));
+        let health = Health::of(
+            vec![blind],
+            saved(7, 1, 0),
+            [Some("gone".into()), None],
+            (UnixTime::now(), 60),
+        );
         assert!(!well.has_faults_of(&health) && health.has_faults_of(&health));
         let json = health.json(&TimeZone::UTC);
         assert_eq!(

@@ -375,7 +375,11 @@ impl Shown {
         let time =
             |time: Option<UnixTime>| time.map_or("–".into(), |time| display::time(time, zone));
         let mac = device.mac.to_string();
-        let maker = || if device.is_private() { "private MAC".into() } else { String::new() };
+        let maker = || match (display::is_own(device.mac), device.is_private()) {
+            (true, _) => "this machine".into(),
+            (false, true) => "private MAC".into(),
+            (false, false) => String::new(),
+        };
         let more = device.addresses.len().saturating_sub(ADDRESSES);
         let shown = device.addresses.iter().take(ADDRESSES);
         let mut addresses = shown.map(IpAddr::to_string).collect::<Vec<_>>();

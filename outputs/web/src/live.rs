@@ -13,7 +13,7 @@ use std::{
 };
 
 use aw_output::{Entry, EventJson, Followed, RingFollower, RingWatcher, TimeFormat};
-use aw_query::Devices;
+use aw_query::{Devices, History};
 use aw_service::{Error, plain};
 use axum::body::Bytes;
 use jiff::tz::TimeZone;
@@ -122,6 +122,8 @@ pub struct LiveSources {
     pub state: PathBuf,
     /// Of aw-sqlite, in seconds.
     pub commit_interval: i64,
+    /// The database that aw-sqlite is to write.
+    pub written: Option<History>,
 }
 
 impl Live {
@@ -205,8 +207,16 @@ impl Live {
     }
 
     fn follow(&self, sources: LiveSources) {
-        let LiveSources { owners, watcher, devices, zone, outputs, state, commit_interval } =
-            sources;
+        let LiveSources {
+            owners,
+            watcher,
+            devices,
+            zone,
+            outputs,
+            state,
+            commit_interval,
+            written,
+        } = sources;
         let rings = self.rings.clone();
         let mut follower = RingFollower::new(&rings, &owners, watcher);
         let mut looked: Option<Instant> = None;
@@ -233,7 +243,9 @@ impl Live {
             if is_due || known.differs(&rings_now) {
                 looked = Some(Instant::now());
                 let history = fault_file::fault(&state).unwrap_or_else(|why| Some(why.to_string()));
-                let health = Health::new(rings_now, &outputs, history, commit_interval);
+                let unwritten = written.as_ref().and_then(History::writer_fault);
+                let health =
+                    Health::new(rings_now, &outputs, [history, unwritten], commit_interval);
                 // Or viewers were sent the fault that it was not looked at.
                 if last.elapsed() > UNWATCHED || !health.has_faults_of(&known) {
                     let text = message("health", &health.summary(&zone));
@@ -380,7 +392,8 @@ mod tests {
     fn what_is_not_looked_at_is_not_well() {
         let (live, now) = (live(), Instant::now());
         assert!(live.health().faults().is_empty(), "it has just begun");
-        let looked = Health::new(Vec::new(), std::path::Path::new("/nonexistent"), None, 60);
+        let looked =
+            Health::new(Vec::new(), std::path::Path::new("/nonexistent"), [None, None], 60);
         for health in [Health::default(), looked] {
             let at = health.at;
             *live.health.lock().unwrap() = (now, Arc::new(health));

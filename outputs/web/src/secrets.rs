@@ -38,6 +38,14 @@ impl LoginLink {
         LoginLink(state.join("aw-web.login"))
     }
 
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn is_missing(&self) -> bool {
+        self.0.try_exists().is_ok_and(|exists| !exists)
+    }
+
     /// The link that a running aw-web wrote.
     pub fn read(&self) -> Result<String, Error> {
         let read = read_file_text(&self.0, FileKind::Secret, MAX_FILE);

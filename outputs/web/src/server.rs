@@ -21,8 +21,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixListener},
     sync::{Semaphore, watch},
     task::yield_now,
     time::{sleep, timeout},
@@ -114,6 +114,7 @@ pub async fn serve(
                         let answered = async {
                             match tls {
                                 None => answer(stream, (connection, own), router, stop).await,
+                                Some(_) if is_plain(&stream).await => refuse_plain(stream).await,
                                 Some(tls) => {
                                     if let Ok(Ok(stream)) =
                                         timeout(HANDSHAKE, tls.accept(stream)).await
@@ -160,6 +161,30 @@ pub async fn serve(
     Ok(())
 }
 
+/// Whether a client speaks HTTP where TLS is spoken, as a browser does after an address without https://.
+async fn is_plain(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    let peeked = timeout(HANDSHAKE, stream.peek(&mut first)).await;
+    matches!(peeked, Ok(Ok(1))) && first[0].is_ascii_uppercase()
+}
+
+/// Answers in plain text, without a look at the request.
+async fn refuse_plain(mut stream: TcpStream) {
+    const WHY: &str = "This port speaks HTTPS: write https:// before its address.\n";
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{WHY}",
+        WHY.len()
+    );
+    let answered = async {
+        // What is not read would reset the connection before the answer is.
+        let read = stream.read(&mut [0; HEAD_BYTES]).await;
+        if read.is_ok() && stream.write_all(answer.as_bytes()).await.is_ok() {
+            let _ = stream.shutdown().await;
+        }
+    };
+    let _ = timeout(HANDSHAKE, answered).await;
+}
+
 fn log_too_many(client: IpAddr, of: TooMany, gate: &mut LogGate) {
     let Some(omitted) = gate.admit(Instant::now()) else { return };
     let omitted = match omitted {
@@ -203,4 +228,32 @@ async fn answer(
         _ = stop.changed() => serving.as_mut().graceful_shutdown(),
     }
     let _ = serving.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// HTTP on a port of HTTPS has an answer that says so; a handshake has none.
+    #[test]
+    fn http_where_https_is_spoken() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let connect = async |bytes: &[u8]| {
+                let at = listener.local_addr().unwrap();
+                let mut client = TcpStream::connect(at).await.unwrap();
+                client.write_all(bytes).await.unwrap();
+                (client, listener.accept().await.unwrap().0)
+            };
+            let (_client, served) = connect(&[0x16, 3, 1]).await;
+            assert!(!is_plain(&served).await);
+            let (mut client, served) = connect(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+            assert!(is_plain(&served).await);
+            refuse_plain(served).await;
+            let mut text = String::new();
+            client.read_to_string(&mut text).await.unwrap();
+            assert!(text.starts_with("HTTP/1.1 400 ") && text.contains("write https://"), "{text}");
+        });
+    }
 }

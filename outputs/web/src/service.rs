@@ -31,6 +31,7 @@ use crate::{
     NAME,
     app::{App, ProxyHeaders},
     asker::{Asker, READ_AHEAD, RUNNING},
+    display,
     fault_file::FaultFile,
     health::commit_interval,
     listener::{self, Listener},
@@ -83,6 +84,7 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let commit_interval = commit_interval();
     let names = LiveNames::read(options.names.as_deref())?;
     let makers = Makers::new(&options.vendors);
+    display::read_own_macs();
     let listener = listener::open(options, identity.as_ref())?;
     let state = state_path(options);
     make_directory(&state, identity.as_ref())?;
@@ -125,6 +127,7 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let devices = Devices::new(names, makers);
     // Unless what is read now differs from what root read: then nothing follows from it.
     let followed = (is_of_service && history.moved().is_none()).then(|| history.clone());
+    let written = history.is_of_service().then(|| history.clone());
     let asker = Asker::new(
         (history, FaultFile::create(&state)?),
         devices,
@@ -137,7 +140,16 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let (devices, zone) = (Arc::clone(&asker.devices), asker.zone.clone());
     let outputs = absolute(&options.outputs);
     let records = Records::new(&outputs, &absolute(&options.archive));
-    live.start(LiveSources { owners, watcher, devices, zone, outputs, state, commit_interval })?;
+    live.start(LiveSources {
+        owners,
+        watcher,
+        devices,
+        zone,
+        outputs,
+        state,
+        commit_interval,
+        written,
+    })?;
     let hosts = AllowedHosts::new(&options.allow_host);
     let proxy = ProxyHeaders {
         user: options.proxy_user_header.clone(),

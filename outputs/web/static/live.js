@@ -8,6 +8,7 @@
   const [status, count] = ["live", "live-count"].map((id) => document.getElementById(id));
   const filter = list.dataset;
   const LIVE = "Live: devices are shown as they are seen, before the history has them.";
+  const NOT_LIVE = "Not live: no collector runs, and no events arrive. The list has what was seen before.";
   const MOST = 200;
   const rows = new Map();
   // In the zone of the page; in UTC if this browser does not know it.
@@ -30,7 +31,7 @@
     const own = offset.formatToParts(time).find((part) => part.type === "timeZoneName").value.slice(3);
     return `${day.format(time)} ${clock.format(time)} ${own || "+00:00"}`;
   };
-  let source, seen = 0, lost = 0, failed = 0;
+  let source, seen = 0, lost = 0, failed = 0, isLive = true;
 
   const element = (name, text, attributes = {}) => {
     const made = document.createElement(name);
@@ -110,6 +111,7 @@
   };
 
   const warnings = (health) => {
+    isLive = health.live;
     const lines = health.faults.slice(0, 3).map((fault) => {
       const since = fault.since ? ` (since ${ownTime(fault.since)})` : "";
       const line = element("p");
@@ -125,7 +127,7 @@
     source = new EventSource("/api/v1/events");
     source.addEventListener("begin", () => {
       failed = 0;
-      say(LIVE);
+      say(isLive ? LIVE : NOT_LIVE);
     });
     source.addEventListener("sighting", (message) => {
       seen += 1;
@@ -152,7 +154,7 @@
     rows.set(row.cells[1].textContent + " " + (filter.network ? network : ""), row);
   }
   setInterval(() => {
-    if (source && source.readyState === EventSource.OPEN) say(LIVE);
+    if (source && source.readyState === EventSource.OPEN) say(isLive ? LIVE : NOT_LIVE);
   }, 1000);
   // A browser has few connections to a server: a page that is not looked at holds none.
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : source || open()));

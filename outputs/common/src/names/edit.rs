@@ -63,7 +63,8 @@ pub fn is_name(name: &str) -> Result<(), String> {
 /// group and mode stay. A link is followed if no other user may have placed it.
 pub fn write_name(path: &Path, mac: MacAddr, name: Option<&str>) -> Result<Written, Error> {
     let name = name.map(|name| name.split_whitespace().collect::<Vec<_>>().join(" "));
-    let failure = |error: io::Error| Error::io(format_args!("write {}", path.display()), error);
+    let failure =
+        |error| Error::io(format_args!("write {}", path.display()), explained(error, path));
     let path = match target(path).map_err(failure)? {
         (path, true) => path,
         (_, false) if name.is_none() => return Ok(Written::Unchanged),
@@ -107,7 +108,9 @@ pub fn check_writable(path: &Path) -> Result<(), Error> {
             error => explained(error.into(), wanted),
         })
     });
-    tried.map_err(|error| Error::io(format_args!("write {}", path.display()), error))
+    tried.map_err(|error| {
+        Error::io(format_args!("write {}", path.display()), explained(error, path))
+    })
 }
 
 /// The file itself, without links, and whether it exists.
@@ -312,9 +315,18 @@ fn is_denied(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
-/// With the group that this user lacks.
+/// What a link leads to, also if its directory may not be entered.
+pub(super) fn resolved(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| {
+        let target = path.read_link().unwrap_or_else(|_| path.into());
+        path.parent().unwrap_or(Path::new("/")).join(target)
+    })
+}
+
+/// With the group that this user lacks, or the mode that the file lacks. A link leads to that file.
 fn explained(error: io::Error, path: &Path) -> io::Error {
-    let why = denied(path, Wanted::Write).filter(|_| error.kind() == ErrorKind::PermissionDenied);
+    let why = || denied(&resolved(path), Wanted::Write);
+    let why = (error.kind() == ErrorKind::PermissionDenied).then(why).flatten();
     why.map_or(error, |why| io::Error::other(format!("permission denied ({why})")))
 }
 
@@ -325,6 +337,17 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
+
+    /// A link leads to the file that lacks the mode, also if its directory may not be entered.
+    #[test]
+    fn what_a_link_leads_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().canonicalize().unwrap().join(name);
+        symlink("lists/names", at("link")).unwrap();
+        symlink("/nowhere/names", at("absolute")).unwrap();
+        let found = ["link", "absolute", "file"].map(|name| resolved(&at(name)));
+        assert_eq!(found, [at("lists/names"), "/nowhere/names".into(), at("file")]);
+    }
 
     #[test]
     fn what_can_be_written() {

@@ -16,14 +16,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Access, Error, cause, count_of, explain_or, failed, info, warn};
+use aw_service::{Access, Error, Wanted, cause, count_of, denied, explain_or, failed, info, warn};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags},
     io::Errno,
 };
 
-use super::{NAMES_FILE, NameList, Names, is_config_directory};
+use super::{NAMES_FILE, NameList, Names, edit::resolved, is_config_directory};
 
 /// Changes within so long are read together; at least so many times as long as reading took.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -278,8 +278,16 @@ impl Shared {
     fn fails(&self, error: &io::Error) {
         let mut why = cause(error);
         let mut state = self.lock();
+        if error.kind() == ErrorKind::PermissionDenied
+            && let Some(who) = denied(&resolved(&self.path), Wanted::Read)
+        {
+            why += &format!(" ({who})");
+        }
         let is_beside_secrets = self.path.parent().is_some_and(is_config_directory);
-        if error.kind() == ErrorKind::PermissionDenied && is_beside_secrets {
+        if error.kind() == ErrorKind::PermissionDenied
+            && is_beside_secrets
+            && !self.path.is_symlink()
+        {
             why += "; a list in /etc/addrwatch/lists can be replaced at any time";
         }
         if state.failure.as_ref() != Some(&why) {

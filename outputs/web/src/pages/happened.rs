@@ -135,8 +135,7 @@ fn all_of(
 
 /// What is asked for what happened in these times: a limit for all of it would hide a change behind those of others.
 fn question(range: TimeRange) -> (Question, usize) {
-    let from = happening::read_from(range.from);
-    (Question::Changes(TimeRange { from, ..range }), usize::MAX)
+    (Question::Changes(happening::read_range(range)), usize::MAX)
 }
 
 const LEFT_OFF: &str =
@@ -186,6 +185,13 @@ fn list(
     let searched = answer.no_match.take();
     let when = if view.from.is_none() && view.to.is_none() { " in the last 7 days" } else { "" };
     let nothing = nothing(when, answer.is_complete, searched.as_deref());
+    let has_alerts = visit.app.live.health().outputs.contains_key("aw-alert");
+    let nothing = match view.kind {
+        Some(Kind::Alert) if all.is_empty() && !has_alerts => {
+            format!("{nothing}: aw-alert has not run here (sudo systemctl enable --now aw-alert)")
+        }
+        _ => nothing,
+    };
     answer.no_match = all.is_empty().then(|| nothing.clone());
     let mut networks: Vec<&NetworkId> = networks.iter().take(NETWORKS).collect();
     // Also if it is none of the first ones: the form has what was chosen.

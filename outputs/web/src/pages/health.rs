@@ -74,9 +74,9 @@ pub async fn health(visit: Visit) -> Result<Response, Problem> {
         ring: ring.ring.to_string(),
         host: aw_service::plain(&ring.host),
         state: match (ring.generation, ring.is_running) {
-            (None, _) => "there is no such ring",
-            (Some(_), true) => "runs",
-            (Some(_), false) => "does not run",
+            (None, _) => "There is no such ring",
+            (Some(_), true) => "It runs",
+            (Some(_), false) => "It does not run",
         },
         heartbeat: when(ring.heartbeat, now, &zone),
         interfaces: ring.interfaces.iter().map(|one| interface(one, now, &zone)).collect(),

@@ -94,7 +94,7 @@ fn logged(user: &str, mac: MacAddr, name: Option<&str>, before: Option<&str>) ->
 /// The file cannot be written: the name was checked before.
 fn not_written(error: &Error) -> Problem {
     warn(error);
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the name is not saved: {error}"))
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
         let error = Error::Failed("lock names: no locks available".into());
         let problem = not_written(&error);
         assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(problem.why, "lock names: no locks available");
+        assert_eq!(problem.why, "the name is not saved: lock names: no locks available");
     }
 
     #[test]

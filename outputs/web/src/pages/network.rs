@@ -12,7 +12,7 @@ use crate::{
     app::Visit,
     display::{self, encoded, time_parameter},
     download::{self, Download},
-    happening::{self, Holders, time_of_row},
+    happening::{self, Conflict, Holders, time_of_row},
     listing::{Device, DeviceList, Heading, Shown, Sort},
     network::NetworkId,
     pages::{self, Frame, ROWS, networks::Summary, now::all_of, remarks::remarks},
@@ -45,7 +45,7 @@ struct NetworkPage {
     days: usize,
     /// Other numbers of days, with links.
     other_days: Vec<(usize, String)>,
-    conflicts: Vec<Conflict>,
+    conflicts: Vec<ConflictRow>,
     no_conflict: String,
     changes: Vec<Change>,
     /// Changes that are not shown.
@@ -68,7 +68,7 @@ struct Change {
 
 /// An address about which devices disagree.
 #[derive(Debug, PartialEq, Eq)]
-struct Conflict {
+struct ConflictRow {
     address: String,
     link: String,
     why: &'static str,
@@ -120,7 +120,7 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
     };
     let now = UnixTime::now();
     let from = UnixTime::new(now.seconds().saturating_sub(86_400 * days as i64), 0);
-    let read = TimeRange { from: happening::read_from(from), to: TimeRange::ALL.to };
+    let read = happening::read_range(TimeRange { from, to: TimeRange::ALL.to });
     let zone = if file.is_some() { app.asker.zone.clone() } else { visit.zone.clone() };
     // Those of all networks: a limit for them would hide changes of this one behind those of others.
     let page = move |mut answer: Answer| {
@@ -131,7 +131,7 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
             |row: &Vec<Cell>| time_of_row(&answer.table, row).is_some_and(|at| at < from);
         let before = rows.partition_point(is_before);
         answer.table.rows = rows;
-        let conflicts = conflicts(&answer.table, before, &visit.zone);
+        let conflicts = conflicts(&answer.table, from, &visit.zone);
         drop(answer.table.rows.drain(..before));
         let rows = &mut answer.table.rows;
         answer.left_off = rows.len().saturating_sub(CHANGES);
@@ -204,7 +204,7 @@ fn page(
     visit: &Visit,
     (id, days): (&NetworkId, usize),
     of_devices: OfDevices,
-    (changes, conflicts, no_conflict): (Answer, Vec<Conflict>, String),
+    (changes, conflicts, no_conflict): (Answer, Vec<ConflictRow>, String),
 ) -> Result<Response, Problem> {
     let zone = &visit.zone;
     let link = |days: usize| format!("{}&days={days}", id.link());
@@ -297,35 +297,38 @@ fn change(table: &ResultTable, row: &[Cell], zone: &TimeZone) -> Change {
     }
 }
 
-/// Addresses about which devices disagree. The rows are in the order of time, and so many are from before the times of the page;
+/// Addresses about which devices disagree. The rows are in the order of time, and some are from before the times of the page;
 /// the latest conflict is the first one.
-fn conflicts(table: &ResultTable, before: usize, zone: &TimeZone) -> Vec<Conflict> {
-    /// Of an address and a reason: the MACs, the number, and the row of the last time.
-    type Found<'a> = (Vec<&'a Cell>, usize, usize);
-    let mut holders = Holders::default();
+fn conflicts(table: &ResultTable, from: UnixTime, zone: &TimeZone) -> Vec<ConflictRow> {
+    /// Of an address and a reason: the MACs, the number, and the last time.
+    type Found<'a> = (Vec<&'a Cell>, usize, UnixTime);
     let mut found: BTreeMap<(String, &str), Found> = BTreeMap::new();
-    for (at, row) in table.rows.iter().enumerate() {
-        let Some(why) = holders.conflict(table, row).filter(|_| at >= before) else { continue };
+    for (row, conflict) in table.rows.iter().zip(Holders::conflicts(table)) {
+        let Some(Conflict { why, until, .. }) = conflict.filter(|one| one.until >= from) else {
+            continue;
+        };
         let address = display::text(table.cell(row, "address")).unwrap_or_default();
-        let (macs, times, last) = found.entry((address, why)).or_default();
+        let none = || (Vec::new(), 0, until);
+        let (macs, times, last) = found.entry((address, why)).or_insert_with(none);
         for cell in ["mac", "before"].map(|name| table.cell(row, name)) {
             if *cell != Cell::None && !macs.contains(&cell) && macs.len() < 8 {
                 macs.push(cell);
             }
         }
-        (*times, *last) = (*times + 1, at);
+        let is_of_page = time_of_row(table, row).is_some_and(|time| time >= from);
+        (*times, *last) = (*times + usize::from(is_of_page), until.max(*last));
     }
     let mut found: Vec<_> = found.into_iter().collect();
     found.sort_by_key(|(_, (_, _, last))| std::cmp::Reverse(*last));
     let of = |((address, why), (macs, times, last)): ((String, &'static str), Found)| {
-        let time = table.cell(&table.rows[last], "time");
-        Conflict {
-            link: address_link(&address, time),
+        let time = Cell::Time(last);
+        ConflictRow {
+            link: address_link(&address, &time),
             address,
             why,
             macs: macs.into_iter().filter_map(mac_link).collect(),
-            times,
-            last: display::cell(time, zone),
+            times: times.max(1),
+            last: display::cell(&time, zone),
         }
     };
     found.into_iter().map(of).collect()
@@ -370,7 +373,7 @@ mod tests {
             (6, "10.0.0.2", "changed", "c", Some("b")),
             (7, "10.0.0.3", "forged or forwarded", "a", None),
         ]);
-        let found = conflicts(&table, 0, &TimeZone::UTC);
+        let found = conflicts(&table, UnixTime::new(0, 0), &TimeZone::UTC);
         let short: Vec<_> =
             found.iter().map(|one| (&*one.address, one.times, one.macs.len(), one.why)).collect();
         assert_eq!(
@@ -382,8 +385,8 @@ mod tests {
         );
         assert_eq!(found[1].link, "/ip/10.0.0.1?at=1970-01-01T00%3A00%3A05Z&zoom=day");
         // The first ones are from before the page: they show that the last one is a conflict.
-        let late = conflicts(&table, 4, &TimeZone::UTC);
-        let of = |one: &Conflict| (one.address.clone(), one.times);
+        let late = conflicts(&table, UnixTime::new(5, 0), &TimeZone::UTC);
+        let of = |one: &ConflictRow| (one.address.clone(), one.times);
         assert_eq!(
             late.iter().map(of).collect::<Vec<_>>(),
             [("10.0.0.3".into(), 1), ("10.0.0.1".into(), 1)]

@@ -221,7 +221,8 @@ pub fn labels(visit: &Visit, mac: MacAddr, answer: &Answer) -> Vec<String> {
     });
     let private = "a private MAC, which the device chose itself: it has no maker, and may change";
     let private = is_local(mac).then(|| private.to_owned());
-    let labels = [name, claim, maker, private].into_iter().flatten();
+    let own = display::is_own(mac).then(|| "this machine".to_owned());
+    let labels = [name, claim, own, maker, private].into_iter().flatten();
     labels.map(|label| aw_service::plain(&label)).collect()
 }
 

@@ -2,7 +2,7 @@
 //! time.
 
 use askama::Template;
-use aw_query::{Answer, Cell, Question, TimeRange};
+use aw_query::{Answer, Cell, Question, ResultTable, TimeRange};
 use axum::response::Response;
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
@@ -120,12 +120,33 @@ fn verdict(answer: &Answer) -> (&'static str, String) {
         None if table.is_away() => {
             ("Not seen then.", "The nearest sighting is that of the address below.".into())
         }
+        None if let Some(later) = only_later(table) => {
+            let later = display::seconds(later);
+            let why = match table.rows.iter().any(|row| *table.cell(row, "seen_before") != Cell::None) {
+                true => format!("It was seen {later} later, and not within ten minutes before."),
+                false => format!("It was first seen {later} later with that address, and with no other within ten minutes before."),
+            };
+            ("Perhaps.", why)
+        }
         None => (
             "Yes.",
             "It was seen within ten minutes of that time, or before and after it without a gap."
                 .into(),
         ),
     }
+}
+
+/// How many seconds after the time it was seen, if it was not seen within ten minutes before.
+fn only_later(table: &ResultTable) -> Option<i64> {
+    let seconds = |name| {
+        let of_row = move |row: &Vec<Cell>| match table.cell(row, name) {
+            Cell::Number(seconds) => Some(*seconds),
+            _ => None,
+        };
+        table.rows.iter().filter_map(of_row).min()
+    };
+    let is_before = seconds("seconds_before").is_some_and(|seconds| seconds <= 600);
+    seconds("seconds_after").filter(|_| !is_before)
 }
 
 fn addresses(answer: &Answer, at: UnixTime, zone: &TimeZone) -> Vec<AddressThen> {
@@ -172,7 +193,6 @@ fn evidence(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aw_query::ResultTable;
 
     /// What was not searched is not known.
     #[test]
@@ -188,5 +208,33 @@ mod tests {
         assert_eq!(known, "Not known:");
         assert!(why.starts_with("not all is searched"), "{why}");
         assert_eq!(of(vec![vec![Cell::text("10.0.0.1")]], false).0, "Yes.", "it was seen");
+    }
+
+    /// A device that was seen after a time only was perhaps not here then.
+    #[test]
+    fn seen_later_is_no_yes() {
+        let of = |before: Option<i64>, after: Option<i64>| {
+            let mut table = ResultTable::default();
+            table.columns = vec!["seen_before", "+seconds_before", "+seconds_after"];
+            let seen = before.map(|before| UnixTime::new(10_000 - before, 0));
+            table.rows = vec![vec![seen.into(), before.into(), after.into()]];
+            let answer = Answer {
+                table,
+                no_match: None,
+                remarks: Vec::new(),
+                left_off: 0,
+                is_complete: true,
+            };
+            verdict(&answer)
+        };
+        assert_eq!(of(Some(600), Some(20)).0, "Yes.");
+        assert_eq!(of(Some(20), None).0, "Yes.");
+        let never = of(None, Some(582));
+        assert_eq!(
+            never,
+            ("Perhaps.", "It was first seen 9 min 42 s later with that address, and with no other within ten minutes before.".into())
+        );
+        let long_before = of(Some(4000), Some(60)).1;
+        assert!(long_before.ends_with("and not within ten minutes before."), "{long_before}");
     }
 }

@@ -145,8 +145,9 @@ fn holders(answer: &Answer, at: UnixTime, zone: &TimeZone) -> Vec<Holder> {
 /// without a gap, which may be hours away.
 pub fn seen(cell: &Cell, at: UnixTime, zone: &TimeZone) -> Option<(String, String)> {
     let Cell::Time(time) = cell else { return None };
-    let seconds = i64::try_from(time.seconds().abs_diff(at.seconds()));
-    Some((display::time(*time, zone), display::seconds(seconds.unwrap_or(i64::MAX))))
+    // Whole seconds between the exact times, as the reason has them.
+    let seconds = time.as_nanos().abs_diff(at.as_nanos()) / 1_000_000_000;
+    Some((display::time(*time, zone), display::seconds(seconds as i64)))
 }
 
 /// Where a row is of: the interface and what distinguishes it.
