@@ -14,8 +14,10 @@ use rustix::{
 
 /// Wake-ups that a silence saves: so many frames that follow a silence one after the other are read at once, too.
 const SAVED: u32 = 8;
-/// The part of a buffer that fills during a pause at the present rate. With a usual buffer and 400,000 frames a second there is
-/// room for those of ten more milliseconds, in which other programs may have the processor.
+/// Seconds in which other programs may have the processor: the buffer has room for the frames of a pause and of this time.
+/// What is left of the buffer is for the pause by half.
+const RESERVE: f64 = 0.010;
+/// The part of a buffer that a pause may fill in any case. With a usual buffer, this is more at 300,000 frames a second and above.
 const FILL: f64 = 0.125;
 /// Frames a second that may come at any moment, after a quiet time, too: they fill the smallest buffer during a pause at most.
 const SUDDEN: f64 = 100_000.0;
@@ -52,7 +54,9 @@ impl WakeLimit {
     pub fn pause(&mut self, room: usize, now: Instant) -> Duration {
         let earliest = now.checked_sub(self.interval * SAVED).unwrap_or(now);
         self.due = self.due.clamp(earliest, now) + self.interval;
-        let seconds = (FILL / self.rate(now)).min(room as f64 / SUDDEN).min(1.0);
+        let full = 1.0 / self.rate(now);
+        let seconds = (full * FILL).max((full - RESERVE) / 2.0);
+        let seconds = seconds.min(room as f64 / SUDDEN).min(1.0);
         self.due.saturating_duration_since(now).min(Duration::from_secs_f64(seconds))
     }
 

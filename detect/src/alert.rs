@@ -53,6 +53,22 @@ pub enum AlertKind {
     Full,
     /// The sensor is blind: its collector has ended, or an interface is down or gone.
     Blind,
+    /// A DHCP server that the learning period did not see.
+    NewDhcpServer,
+    /// A DHCP client finds that another host uses the address that it was given.
+    DhcpConflict,
+    /// A router that the learning period did not see.
+    NewRouter,
+    /// A router announces other values than before.
+    RouterChanged,
+    /// A router announces that it is no default router any more.
+    RouterWithdrawn,
+    /// A DNS server that routers and DHCP servers did not name before.
+    ForeignDns,
+    /// A host is sent another way.
+    Redirect,
+    /// Another MAC takes the address of a router.
+    GatewayTaken,
 }
 
 impl AlertKind {
@@ -73,10 +89,18 @@ impl AlertKind {
         AlertKind::Forgot,
         AlertKind::Full,
         AlertKind::Blind,
+        AlertKind::NewDhcpServer,
+        AlertKind::DhcpConflict,
+        AlertKind::NewRouter,
+        AlertKind::RouterChanged,
+        AlertKind::RouterWithdrawn,
+        AlertKind::ForeignDns,
+        AlertKind::Redirect,
+        AlertKind::GatewayTaken,
     ];
 
-    /// The kinds that a channel without `digest_exempt` sends alone although a digest is being gathered: a host takes an address,
-    /// or a message was forged.
+    /// The kinds that a channel without `digest_exempt` sends alone although a digest is being gathered: a host takes an address or
+    /// the place of a router or server, or a message was forged.
     pub const DIGEST_EXEMPT: &[AlertKind] = &[
         AlertKind::FlipFlop,
         AlertKind::ReusedOld,
@@ -84,6 +108,13 @@ impl AlertKind {
         AlertKind::Mismatch,
         AlertKind::Broadcast,
         AlertKind::Duplicate,
+        AlertKind::NewDhcpServer,
+        AlertKind::NewRouter,
+        AlertKind::RouterChanged,
+        AlertKind::RouterWithdrawn,
+        AlertKind::ForeignDns,
+        AlertKind::Redirect,
+        AlertKind::GatewayTaken,
     ];
 
     /// The kind in messages; arpwatch's text where arpwatch has this kind.
@@ -109,6 +140,14 @@ impl AlertKind {
             AlertKind::Forgot => "devices forgotten",
             AlertKind::Full => "limit reached",
             AlertKind::Blind => "sensor blind",
+            AlertKind::NewDhcpServer => "new DHCP server",
+            AlertKind::DhcpConflict => "DHCP conflict",
+            AlertKind::NewRouter => "new router",
+            AlertKind::RouterChanged => "router changed",
+            AlertKind::RouterWithdrawn => "router withdrawn",
+            AlertKind::ForeignDns => "foreign DNS server",
+            AlertKind::Redirect => "redirect",
+            AlertKind::GatewayTaken => "gateway taken",
         }
     }
 
@@ -127,7 +166,20 @@ impl AlertKind {
     /// Whether a MAC uses an address that another MAC had.
     pub fn is_takeover(self) -> bool {
         use AlertKind::*;
-        matches!(self, FlipFlop | ReusedOld | Changed | Duplicate)
+        matches!(self, FlipFlop | ReusedOld | Changed | Duplicate | GatewayTaken)
+    }
+
+    /// Whether it is about routers and servers, as the ring of names shows them.
+    pub fn is_of_infrastructure(self) -> bool {
+        use AlertKind::*;
+        matches!(self, NewDhcpServer | DhcpConflict | NewRouter | ForeignDns | Redirect)
+            || self.is_of_known_router()
+    }
+
+    /// Whether a known router loses its address, or its messages are others than before.
+    pub fn is_of_known_router(self) -> bool {
+        use AlertKind::*;
+        matches!(self, RouterChanged | RouterWithdrawn | GatewayTaken)
     }
 
     /// Whether it is about a device that takes nothing from another one.

@@ -11,6 +11,7 @@ mod device;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/bodies/detect.rs"]
 pub mod fuzzed;
+mod infrastructure;
 mod mac_pattern;
 mod network;
 mod rules;
@@ -21,9 +22,10 @@ pub use aw_output::names::Names;
 pub use {
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy},
+    infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust},
     mac_pattern::MacPattern,
     network::{NetworkState, full_name, matches_network, network_of, split_network},
-    rules::{ALL_NETWORKS, Dialect, Memory, Rules, past_time},
+    rules::{ALL_NETWORKS, Dialect, Memory, Observed, Rules, past_time},
     sqlite_memory::{LearnedDevice, Place, SharedAddress, SqliteMemory, mac_from, mac_number},
     station::{MAX_CLAIMS, MacClaim, Station, Transition},
 };

@@ -2,7 +2,7 @@
 //! two networks.
 
 use aw_output::Entry;
-use shm_layout::{Event, Kind, MacAddr, RingName};
+use shm_layout::{Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
 
 use crate::{device::MacClass, station::forget_after};
 
@@ -54,12 +54,18 @@ impl NetworkState {
 
 /// The name of an event's network within its ring: the interface with its VLANs, and the router that reported it.
 pub fn network_of(event: &Event) -> String {
-    let mut text = event.interface.to_string();
-    for vlan in [event.outer_vlan, event.vlan].iter().filter(|vlan| vlan.get() != 0) {
-        text += &format!(".{vlan}");
-    }
+    let mut text = network_name(event.interface, event.outer_vlan, event.vlan);
     if !event.router.is_unspecified() && event.kind == Kind::MacUpd {
         text += &format!("@{}", event.router);
+    }
+    text
+}
+
+/// The same of an interface and its VLANs, the outer one first.
+pub(crate) fn network_name(interface: InterfaceName, outer: VlanId, inner: VlanId) -> String {
+    let mut text = interface.to_string();
+    for vlan in [outer, inner].iter().filter(|vlan| vlan.get() != 0) {
+        text += &format!(".{vlan}");
     }
     text
 }

@@ -8,6 +8,7 @@ mod digested;
 mod frames;
 mod past;
 mod proxies;
+mod rogues;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -18,6 +19,7 @@ use shm_layout::{Event, Evidence, Kind as EventKind, MacAddr, Origin, UnixTime};
 use crate::{
     alert::{Alert, AlertKind},
     device::{Device, MacPolicy, span},
+    infrastructure::NamedServer,
     mac_pattern::MacPattern,
     network::{NetworkState, full_network, network_of},
     station::{MacClaim, Station, Transition},
@@ -27,6 +29,7 @@ use past::Past;
 
 pub(crate) use past::latest;
 pub use past::past_time;
+pub use rogues::Observed;
 
 /// What is known of earlier events.
 pub trait Memory {
@@ -99,6 +102,12 @@ pub struct Rules {
     pub scanners: Vec<MacAddr>,
     /// For addresses that a MAC with proxy ARP takes over or loses.
     pub proxy_arp: MacPolicy,
+    /// Routers, DHCP servers and DNS servers that the configuration names.
+    pub routers: Vec<NamedServer>,
+    /// The same.
+    pub dhcp_servers: Vec<NamedServer>,
+    /// The same.
+    pub dns_servers: Vec<NamedServer>,
     /// Whether messages show the ring: networks of several rings can have the same name.
     pub show_ring: bool,
 }
@@ -121,6 +130,9 @@ impl Default for Rules {
             proxies: Vec::new(),
             scanners: Vec::new(),
             proxy_arp: MacPolicy::Digest,
+            routers: Vec::new(),
+            dhcp_servers: Vec::new(),
+            dns_servers: Vec::new(),
             show_ring: false,
         }
     }

@@ -6,6 +6,7 @@ mod columns;
 mod faults;
 mod first_day;
 mod forget;
+mod infrastructure;
 mod learned;
 mod named;
 
@@ -87,6 +88,7 @@ impl SqliteMemory {
             // Otherwise SQLite compiles some cached statements again for each new value.
             database.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             database.execute_batch(SCHEMA)?;
+            database.execute_batch(infrastructure::SCHEMA)?;
             columns::add_missing(&database)?;
             // Takes the lock, which is then held to the end.
             let create = format!("BEGIN IMMEDIATE; {schema}; COMMIT");

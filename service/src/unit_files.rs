@@ -144,6 +144,14 @@ impl UnitFiles {
         Some(unit)
     }
 
+    /// What a confined process needs to read the files of the unit again, and drop-ins that are added.
+    pub fn access(&self) -> Vec<crate::Access> {
+        let options = self.environment_files.iter().filter_map(|file| file.parent());
+        let places = DIRECTORIES.iter().map(Path::new).chain(options);
+        let places = places.filter(|place| *place != Path::new("/"));
+        places.map(|place| crate::Access::Read(place.into())).collect()
+    }
+
     /// A script of OpenRC that runs the program as a user.
     fn of_script(name: &str, path: &Path) -> Option<UnitFiles> {
         let text = read_file_text(path, FileKind::Settings, MAX_UNIT).ok()?;

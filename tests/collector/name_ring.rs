@@ -1,15 +1,17 @@
 //! `collector --names` with real servers on a veth pair, and `aw-stdout --names`: what they announce is in the ring of names, what
-//! a DHCP server acknowledges is an event, and without the option nothing of it is there.
+//! a DHCP server acknowledges is an event, and without the option nothing of it is there. What devices call themselves is in the history.
 #![forbid(unsafe_code)]
 
-use aw_tests::capture_file::ethernet_pcap;
+use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, ethernet_pcap};
 use aw_tests::collect::{collect, held, json, stdout_of};
-use aw_tests::frames::{Ethernet, station};
+use aw_tests::frames::{Arp, Ethernet, Mac, station};
+use aw_tests::history::History;
 use aw_tests::lan::{HERE, Lan, THERE};
 use aw_tests::listening::quiet;
 use aw_tests::neighbor::Neighbor;
-use aw_tests::rig::{Run, program, run, skip};
+use aw_tests::rig::{Run, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
+use rusqlite::params;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -46,6 +48,8 @@ fn a_dhcp_server() {
     let Some(lan) = Lan::new() else { return };
     let ring = Ring::new();
     let (collector, printer) = start(&lan, &ring, &["--names"]);
+    let history = History::new();
+    let output = history.start(&ring, &[]);
     lan.there.ip("address add 192.0.2.1/24 dev veth1");
     let directory = tempfile::tempdir().unwrap();
     let mut server = lan.there.command("/usr/sbin/dnsmasq");
@@ -76,6 +80,19 @@ fn a_dhcp_server() {
     printer.stdout.wait_for("192.0.2.53 DHCP_DNS server=192.0.2.1");
     printer.stdout.wait_for("DHCP_DISCOVER");
     printer.stdout.wait_for("DHCP_OFFER");
+    // A lease is no use of an address.
+    let arp = "send(Ether(src='02:00:00:00:00:01',dst='ff:ff:ff:ff:ff:ff')/ARP(op=1,hwsrc='02:00:00:00:00:01',psrc='192.0.2.50',pdst='192.0.2.1'))";
+    lan.here.scapy("veth0", &arp.replace("02:00:00:00:00:01", HERE));
+    wait_until("the client's name and use", || {
+        let named = "SELECT count(*) FROM claimed_name WHERE name = 'printer'";
+        let used = "SELECT count(*) FROM addrwatch WHERE origin = 0 AND ip_address = '192.0.2.50'";
+        history.value::<i64>(named) == Some(1) && history.value::<i64>(used) > Some(0)
+    });
+    output.stop().ok();
+    let says = "printer (DHCP host name since ";
+    let devices = run(history.query(&["devices"])).ok().stdout;
+    let row = devices.lines().find(|line| line.starts_with(HERE)).unwrap();
+    assert!(devices.contains("CLAIMED NAME") && row.contains(says), "{devices}");
     let finished = printer.stop().ok();
     assert!(finished.stderr.contains(" records, 0 lost"), "{}", finished.stderr);
     collector.stop().ok();
@@ -263,4 +280,94 @@ fn off_by_default() {
     assert!(!held(&ring).contains("DHCP_ACK"));
     assert!(!Path::new(&format!("/dev/shm{}.names", ring.name())).exists());
     run(names_of(&ring, &["--once"])).refused("aw-stdout", &["start the collector with --names"]);
+}
+
+/// The system name of a switch, in LLDP.
+fn switch(mac: Mac, name: &str) -> Vec<u8> {
+    let mut body = b"\x02\x07\x04".to_vec();
+    body.extend(mac);
+    body.extend(b"\x04\x02\x051\x06\x02\0\x78");
+    body.extend([10, name.len() as u8]);
+    body.extend(name.bytes());
+    body.extend([0, 0]);
+    Ethernet::from(mac).frame(0x88cc, &body)
+}
+
+/// Collects frames from this second on, one a second.
+fn collect_from(ring: &Ring, second: u32, frames: &[Vec<u8>]) {
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
+    for (second, frame) in (second..).zip(frames) {
+        file.packet(at(second), frame).unwrap();
+    }
+    collect(ring, &file.finish().unwrap(), &["-q", "--names"]).ok();
+}
+
+/// What a device calls itself is in answers as a claim, until the user names it; each once, also after a restart; and a flood of
+/// made-up devices hides none.
+#[test]
+fn names_in_the_history() {
+    const BEGIN: u32 = 1_795_132_800; // 2026-11-20 00:00 UTC
+    let (ring, history) = (Ring::new(), History::new());
+    let arp = |number| {
+        let ip = |last| [10, 1, 2, last].into();
+        Arp::request(station(number), ip(number as u8), ip(9)).frame()
+    };
+    let [nas, other] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+    let store = || run(history.command(&ring, &["--once"])).ok().stderr;
+    let claims = |arguments: &[&str]| {
+        history.answers(arguments, &["mac", "claimed_name", "name_source", "name_since"])
+    };
+    let first = [arp(1), arp(2), switch(station(1), "nas"), switch(station(1), "nas")];
+    collect_from(&ring, BEGIN, &first);
+    let stored = store();
+    assert!(stored.contains(".names: 1 record, 0 lost"), "{stored}");
+    let says = format!("{nas} nas LLDP system name 2026-11-20T00:00:02.000000000+00:00");
+    let none = format!("{other} null null null");
+    assert_eq!(claims(&["devices"]), [none, says.clone()]);
+    let at_noon = ["who", "10.1.2.1", "--at", "2026-11-20 12:00"];
+    for arguments in [&["ip", "10.1.2.1"][..], &["mac", nas], &at_noon] {
+        assert_eq!(claims(arguments), [&*says], "{arguments:?}");
+    }
+    let shown = |names: &Path| {
+        let mut devices = history.query(&["devices"]);
+        devices.arg("--names").arg(names);
+        run(devices).ok().stdout
+    };
+    let claim = "nas (LLDP system name since 2026-11-20)";
+    assert!(shown(Path::new("/dev/null")).contains(claim));
+    let names = history.path().join("names");
+    fs::write(&names, format!("{nas} Cellar\n")).unwrap();
+    let table = shown(&names);
+    assert!(table.contains("Cellar") && !table.contains("CLAIMED"), "{table}");
+    // A restart, and another name: the newest one is shown, and each record is counted once.
+    let account = || {
+        let names = format!("{}.names", ring.name());
+        let select = format!("SELECT delivered || ' ' || lost FROM account WHERE ring = '{names}'");
+        history.value::<String>(&select).unwrap()
+    };
+    assert_eq!(account(), "1 0");
+    store();
+    assert_eq!(account(), "1 0");
+    collect_from(&ring, BEGIN + 90_000, &[switch(station(1), "nas"), switch(station(1), "store")]);
+    store();
+    assert_eq!(account(), "3 0");
+    let rows = "SELECT group_concat(name || ' ' || count, ', ') FROM claimed_name";
+    assert_eq!(history.value::<String>(rows).as_deref(), Some("nas 2, store 1"));
+    assert!(claims(&["mac", nas])[0].contains(" store LLDP"));
+    // Made-up devices: their ring is overrun, which is counted.
+    let flood: Vec<_> = (0..9_000).map(|one| switch(station(1_000 + one), "made-up")).collect();
+    collect_from(&ring, BEGIN + 91_000, &flood);
+    store();
+    let names = "SELECT count(*) FROM claimed_name";
+    let delivered: i64 = account().split_once(' ').unwrap().0.parse().unwrap();
+    let lost: i64 = account().split_once(' ').unwrap().1.parse().unwrap();
+    assert_eq!((delivered + lost, history.value(names)), (9_003, Some(delivered - 1)));
+    assert!(lost > 0 && claims(&["mac", nas])[0].contains(" store LLDP"));
+    // What is in the database is not trusted.
+    let database = history.open().unwrap();
+    let insert = "UPDATE claimed_name SET name = ?1, source = ?2 WHERE name = ?3";
+    let hostile = "\u{1b}[2J\u{202e}x\n";
+    database.execute(insert, params![hostile, 5, "store"]).unwrap();
+    database.execute(insert, params![vec![0xff_u8], 5, "nas"]).unwrap();
+    assert!(claims(&["mac", nas])[0].contains(" [2Jx LLDP"), "{:?}", claims(&["mac", nas]));
 }

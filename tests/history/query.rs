@@ -62,6 +62,24 @@ fn who_had_it() {
         assert!(!asked.stderr.contains("nothing of that time"), "{asked:?}");
     }
     assert_eq!(who("23:00"), ["02:00:00:00:00:01 one-sided 18300 null eth0 0"]);
+    // Whether anything was captured at that time.
+    let why = |address: &str, time: &str| {
+        let at = format!("2026-11-20 {time}");
+        fields(&history, &["who", address, "--at", &at], &["how_sure", "why"])
+    };
+    assert_eq!(
+        why(ADDRESS, "19:00"),
+        [
+            "one-sided seen 1 h 5 min before, not since; nothing at all was seen in this network since 1 h 5 min before"
+        ]
+    );
+    // In VLAN 7, too: that the device was seen in VLAN 0 says nothing about it.
+    assert_eq!(
+        why("10.1.2.4", "14:30"),
+        [
+            "one-sided seen 28 min 20 s before, not since; nothing at all was seen in this network since 28 min 20 s before"
+        ]
+    );
     let ip = fields(&history, &["ip", ADDRESS, "--at", "2026-11-20 14:32"], &["mac", "how_sure"]);
     assert_eq!(ip, ["02:00:00:00:00:01 sure"]);
     let text = run(history.query(&["who", ADDRESS, "--at", "2026-11-20 14:32"])).ok().stdout;
@@ -180,7 +198,7 @@ fn zones() {
     let lines: Vec<&str> = csv.split("\r\n").collect();
     assert_eq!(
         lines[0],
-        "mac,first_seen,last_seen,count,address,frame_sources,interface,vlan,outer_vlan,host,router,ring,name,maker"
+        "mac,first_seen,last_seen,count,address,frame_sources,interface,vlan,outer_vlan,host,router,ring,claimed_name,name_source,name_since,name,maker"
     );
     let first = "02:00:00:00:00:01,2026-11-20T14:00:00.000000000+00:00,2026-11-20T14:55:00.000000000+00:00,12,10.1.2.3,,eth0,0,0,here,,/";
     let (row, ring) = lines[1].split_at(first.len());
@@ -225,14 +243,22 @@ fn a_device_at_a_time() {
     let near = ask("02:00:00:00:00:01", "14:05");
     assert_eq!(near, (vec!["10.1.2.3 sure".into(), "10.1.2.4 one-sided".into()], String::new()));
     // It had 10.1.2.3 until 14:55 and from 17:00 on; another device had it meanwhile.
-    for (time, away) in [
-        ("16:00", "last 1 h 5 min before, next 1 h 0 min after"),
-        ("19:00", "last 1 h 5 min before, next never after"),
+    for (time, away, why) in [
+        (
+            "16:00",
+            "last 1 h 5 min before, next 1 h 0 min after",
+            "others were seen then: it was away, or asleep",
+        ),
+        (
+            "19:00",
+            "last 1 h 5 min before, next never after",
+            "nothing at all was seen then in its network",
+        ),
     ] {
         let (rows, remark) = ask("emmas handy", time);
         assert_eq!(rows.len(), 1, "{rows:?}");
         let expected = format!(
-            "aw-query: the device was not seen within ten minutes of that time: {away}; it was away, or asleep, or nothing was captured\n"
+            "aw-query: the device was not seen within ten minutes of that time: {away}; {why}\n"
         );
         assert!(remark.ends_with(&expected), "{remark}");
     }

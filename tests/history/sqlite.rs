@@ -77,7 +77,7 @@ fn equal_sightings_are_two_rows() {
     assert_eq!(times, [1, 1, 1, 2, 2, 2]);
 }
 
-/// A row is stored without another event after it.
+/// A row is stored without another event after it. How soon is not shown here: aw-sqlite commits within its interval.
 #[test]
 fn a_row_waits_for_no_other_event() {
     let ring = Ring::new();
@@ -109,7 +109,8 @@ fn kills_do_no_harm() {
     history.assert_exactly_once(&ring, 40_001);
 }
 
-/// Without events nothing is written: not a byte in any of its files.
+/// Without events nothing is written: not a byte in any of its files for twelve seconds, in which all that is done every second or
+/// every five would have been done. What is done once a minute is not shown here.
 #[test]
 fn idle_it_writes_nothing() {
     let ring = Ring::new();

@@ -59,8 +59,9 @@ fn a_full_output_is_an_error() {
     assert!(full.stderr.contains("aw-stdout: write "), "{full:#?}");
 }
 
-/// A replay overwrites the first events of a ring for which a confined output waits: it has read them before. The system reports
-/// the ring to it; with a look once a second, it would be too late now and then.
+/// A replay into a ring for which a confined output waits. It shows that the output finds the ring and reads each event of it, and that
+/// it has asked the system to report new rings; not that it is in time for a replay that waits for no reader: on a slow machine, a late
+/// look and a late process have the same effect.
 #[test]
 fn a_replay_into_a_ring_that_is_awaited() {
     const EVENTS: u32 = 40_000;

@@ -335,7 +335,7 @@ fn a_refused_login() {
     daemon.stop().ok();
 }
 
-/// A password or passphrase that other users may read is not used: no login is tried.
+/// A password, passphrase or key that other users may read is not used: no login is tried.
 #[test]
 fn a_password_that_others_may_read() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
@@ -358,6 +358,13 @@ fn a_password_that_others_may_read() {
     mode(0o604);
     daemon.signal(Signal::HUP);
     wait_until("the passphrase is refused", || daemon.stderr.text().matches(&refusal).count() == 2);
+    mode(0o640);
+    fs::write(&key, "a key").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o604)).unwrap();
+    daemon.signal(Signal::HUP);
+    let shown = key.display();
+    daemon.stderr.wait_for(&format!("read {shown}: other users may read or write it"));
+    assert_eq!(router.counts(), (1, 1));
     daemon.stop().ok();
 }
 

@@ -155,7 +155,8 @@ fn each_kind_of_alert_is_documented() {
     let kinds: Vec<_> = expected.split('`').skip(1).step_by(2).collect();
     assert!(kinds.len() >= 16, "{kinds:?}");
 
-    let (page, guide) = (read("contrib/man/addrwatch-alert.toml.5"), read("docs/guide/alerts.md"));
+    let guide = read("docs/guide/alerts.md") + &read("docs/guide/rogues.md");
+    let page = read("contrib/man/addrwatch-alert.toml.5");
     let (_, page) = page.split_once("\n.SS \"Tables [[channel]]\"\n").unwrap();
     let (_, page) = page.split_once("\n.B kinds\n").unwrap();
     let page = words(page.split("\n.TP\n").next().unwrap());
@@ -170,7 +171,7 @@ fn each_kind_of_alert_is_documented() {
     let (help, mqtt) = (published(&help), published(&mqtt));
     for kind in kinds {
         assert!(page.contains(kind), "addrwatch-alert.toml.5 does not name {kind}");
-        assert!(table.contains(kind), "docs/guide/alerts.md does not name {kind}");
+        assert!(table.contains(kind), "docs/guide/alerts.md and rogues.md do not name {kind}");
         assert_eq!(
             help.contains(kind),
             mqtt.contains(kind),

@@ -5,7 +5,7 @@ use aw_tests::certificates::make_certificates;
 use aw_tests::collect::json;
 use aw_tests::history::History;
 use aw_tests::mariadb::MariaDb;
-use aw_tests::rig::{Run, program, run, run_with, wait_until};
+use aw_tests::rig::{Run, program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::sightings::{self, ADDRESS, Sighting, capture};
 use aw_tests::web::{Server, command, without_script};
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Command;
 
 fn history(seen: &[Sighting]) -> History {
@@ -247,6 +247,46 @@ fn openapi_describes_the_server() {
     }
 }
 
+/// The options of the service aw-sqlite name another database: the service ends, and systemd starts it with that one.
+#[test]
+fn a_database_that_moves() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root has a mount namespace in which a unit is another one");
+    }
+    let (before, after, units) = (handover(), handover(), tempfile::tempdir().unwrap());
+    let edit = units.path().join("systemd/system/aw-sqlite.service.d");
+    fs::create_dir_all(&edit).unwrap();
+    let names = |database: &std::path::Path| {
+        let unit = format!(
+            "[Service]\nExecStart=\nExecStart=/usr/bin/aw-sqlite --database {}\n",
+            database.display()
+        );
+        fs::write(edit.join("zz-test.conf"), unit).unwrap();
+    };
+    names(before.database());
+    let state = tempfile::tempdir().unwrap();
+    let notified = UnixDatagram::bind(state.path().join("notify")).unwrap();
+    let service = program(
+        "aw-web",
+        &["--listen", "0", "--names", "/dev/null", "--ring", "none", "--state-dir"],
+    );
+    let mut inside = Command::new("unshare");
+    let mounted = "mount --bind $0 /usr/local/lib; exec \"$@\"";
+    inside.args(["--mount", "--propagation", "private", "sh", "-c", mounted]).arg(units.path());
+    inside.arg(service.get_program()).args(service.get_args()).arg(state.path());
+    inside.env("NOTIFY_SOCKET", state.path().join("notify")).env("TZ", "UTC");
+    let server = Server::started(inside, state);
+    server.get("/who?ip=10.1.2.3&at=2026-11-20+14:32").expect(200);
+    // One that is not there yet is not waited for in vain.
+    names(&after.path().join("none.db"));
+    server.get("/who?ip=10.1.2.3&at=2026-11-20+14:32").expect(200);
+    names(after.database());
+    let line = server.run.stderr.wait_for("ending, for systemd starts this service with it");
+    assert!(line.contains(after.database().to_str().unwrap()), "{line}");
+    server.run.finish().ok();
+    drop(notified);
+}
+
 /// The link of `aw-web login`, and what is asked without a login.
 #[test]
 fn the_link_logs_in() {
@@ -269,7 +309,7 @@ fn the_link_logs_in() {
     );
     let cookie = Server::cookie(&logged_in);
     let page = server.get_as(&cookie, "/").expect(200);
-    assert!(page.body.contains("token (editor)"), "{}", page.body);
+    assert!(page.body.contains("<span>administrator</span>"), "{}", page.body);
     for (header, text) in [
         ("content-security-policy", "default-src 'none'"),
         ("x-content-type-options", "nosniff"),

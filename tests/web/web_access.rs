@@ -366,7 +366,7 @@ fn by_keyboard() {
     browser.press("Scanner");
     browser.press(ENTER);
     shows(&mut browser, "Forget the name");
-    let label = "return document.querySelector('.labels').textContent";
+    let label = "return document.querySelector('h1').textContent";
     assert!(browser.run(label).as_str().unwrap().contains("Scanner"));
     tab_to(&mut browser, "button[name=remove]");
     browser.press(ENTER);
@@ -408,6 +408,10 @@ fn by_touch() {
     waits(&mut browser, FORGOTTEN);
     for path in [format!("/who?ip=10.1.2.3&at=@{}", house.at), "/ip/10.1.2.3".into()] {
         browser.go(&house.url(&path));
+        // The time that was asked for, or the newest, is on the screen.
+        let end = "const wide = document.querySelector('.wide'), mark = wide.querySelector('.at')?.getBoundingClientRect();
+            return mark ? mark.x > 0 && mark.x < innerWidth : wide.scrollLeft + wide.clientWidth > wide.scrollWidth - 2";
+        assert_eq!(browser.run(end), true, "{path}");
         copies(&mut browser, |browser| tap(browser, "button.copy"));
     }
 }

@@ -102,9 +102,12 @@ fn a_device() {
     let history = handover();
     let server = named(&history);
     let page = server.get("/mac/0200.0000.0001?until=2026-11-21").expect(200).body;
+    let happened =
+        link_with(&page, "from=31d").replace("from=31d", "from=2026-11-20&to=2026-11-21");
+    let happened = server.get(&happened).expect(200).body;
+    assert!(happened.contains("10.1.2.3") && happened.contains("is new"), "{happened}");
     for text in [
-        "<h1>02:00:00:00:00:01</h1>",
-        "<span>Kitchen radio</span>",
+        "<h1>Kitchen radio <span class=\"mac\">02:00:00:00:00:01</span></h1>",
         "a private MAC",
         "<dt>First seen</dt><dd>2026-11-20 14:00:00 +00:00</dd>",
         "2026-11-20 17:55:00 +00:00",

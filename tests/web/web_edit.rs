@@ -64,7 +64,7 @@ fn a_name() {
     let named = form("name=+Kitchen++radio+").expect(303);
     assert_eq!(named.header("location"), Some(&*format!("/mac/{}", encoded(RADIO))));
     let page = server.get_as(&editor, &device).expect(200).body;
-    assert!(page.contains("<span>Kitchen radio</span>"), "at once: {page}");
+    assert!(page.contains("<h1>Kitchen radio <span"), "at once: {page}");
     assert!(page.contains("Forget the name"), "{page}");
     let text = fs::read_to_string(&names).unwrap();
     let before = format!("# mine\n{PRINTER} Printer  # in the hall\n");
@@ -86,7 +86,7 @@ fn a_name() {
         ("name=a%1b%5b2J", "not a name: it contains the character"),
         ("name=%7Ca", "not a name: it begins with |"),
         (&*format!("name={}", "x".repeat(201)), "longer than 200 characters"),
-        ("name=+", "write a name (Forget removes it)"),
+        ("name=+", "write a name ("),
         ("name=a&more=b", "unknown parameter"),
     ] {
         let refused = form(name).expect(400).body;
@@ -284,7 +284,7 @@ fn was_it_here() {
     let page = server.get(&here).expect(200).body;
     for text in [
         "<b>Yes.</b>",
-        "Kitchen radio <span class=\"mac\">02:00:00:00:00:01</span></a> here at 2026-11-20 14:32:00 +00:00?",
+        "Kitchen radio <span class=\"mac\">02:00:00:00:00:01</span></a> here at Fri 2026-11-20 14:32:00 +00:00?",
         "<a href=\"/who?ip=10.1.2.3&#38;at=2026-11-20T14%3A32%3A00Z\">10.1.2.3</a>",
         "2026-11-20 14:30:00 +00:00 (2 min 0 s before)",
         "<b>sure</b>",

@@ -8,8 +8,9 @@ impl Rules {
     /// Lets the next alert of this kind about its address through: this one was in a digest, among many others, and in no message
     /// of its own. Alerts that belong in the digest have an interval of their own.
     pub fn was_digested<M: Memory>(&self, alert: &Alert, memory: &mut M) -> Result<(), M::Error> {
-        use AlertKind::{Broadcast, Duplicate, FlipFlop, ReusedOld};
-        let is_limited = matches!(alert.kind, FlipFlop | ReusedOld | Duplicate | Broadcast);
+        use AlertKind::{Broadcast, Duplicate, FlipFlop, GatewayTaken, ReusedOld};
+        let is_limited =
+            matches!(alert.kind, FlipFlop | ReusedOld | Duplicate | GatewayTaken | Broadcast);
         let Some(ip) = alert.ip.parse().ok().filter(|_| is_limited && !alert.digest) else {
             return Ok(());
         };

@@ -9,6 +9,7 @@ mod class_policy;
 mod conflicts;
 mod digested;
 mod evidence;
+mod rogues;
 mod senders;
 
 #[derive(Default)]

@@ -267,6 +267,10 @@ impl Channel {
             (Some(kinds), _) if kind.is_sensor() && !kinds.iter().any(|kind| kind.is_sensor()) => {
                 self.sensor
             }
+            // With names, the same attack has this kind at a router's address.
+            (Some(kinds), _) if kind == AlertKind::GatewayTaken => {
+                kinds.iter().any(|kind| kind.is_takeover())
+            }
             (Some(kinds), _) => kinds.contains(&kind),
             // arpwatch sends mail for four kinds and logs all.
             (None, Dialect::Arpwatch) => self.syslog || !kind.is_log_only(),

@@ -6,7 +6,8 @@ use std::{
 };
 
 use aw_detect::{
-    ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, Names, Rules, split_network,
+    ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, NamedServer, Names, Rules,
+    split_network,
 };
 use aw_service::{FileKind, optional_seconds, parse_network, read_file_text, seconds, unknown_key};
 use ipnet::IpNet;
@@ -34,6 +35,9 @@ pub struct Config {
     proxies: Vec<MacValue>,
     scanners: Vec<MacValue>,
     proxy_arp: Option<MacPolicy>,
+    routers: Vec<NamedAddress>,
+    dhcp_servers: Vec<ServerValue>,
+    dns_servers: Vec<NamedAddress>,
     /// By network, or `*`.
     local: BTreeMap<String, Vec<LocalNetwork>>,
     failover: Vec<FailoverGroup>,
@@ -61,6 +65,43 @@ impl TryFrom<String> for MacValue {
     type Error = String;
     fn try_from(text: String) -> Result<MacValue, String> {
         text.parse().map(MacValue).map_err(|why| format!("{text:?}: {why}"))
+    }
+}
+
+/// Routers or DNS servers: an address, or a block of them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct NamedAddress(NamedServer);
+
+impl TryFrom<String> for NamedAddress {
+    type Error = String;
+    fn try_from(text: String) -> Result<NamedAddress, String> {
+        parse_network(&text).map(NamedServer::Addresses).map(NamedAddress)
+    }
+}
+
+/// DHCP servers: the same, or the DUID of one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct ServerValue(NamedServer);
+
+impl TryFrom<String> for ServerValue {
+    type Error = String;
+    fn try_from(text: String) -> Result<ServerValue, String> {
+        let Some(duid) = text.strip_prefix("DUID ") else {
+            let fault = |why| format!("{why}, or a DUID such as \"DUID 00030001020000000001\"");
+            return parse_network(&text)
+                .map(NamedServer::Addresses)
+                .map(ServerValue)
+                .map_err(fault);
+        };
+        let is_hex = duid.len() > 4 && duid.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match is_hex {
+            true => Ok(ServerValue(NamedServer::Duid(duid.to_ascii_lowercase()))),
+            false => Err(format!(
+                "{text:?}: a DUID has hexadecimal digits only, as aw-stdout --names shows it"
+            )),
+        }
     }
 }
 
@@ -217,6 +258,9 @@ impl Config {
             proxies: self.proxies.iter().map(|mac| mac.0).collect(),
             scanners: self.scanners.iter().map(|mac| mac.0).collect(),
             proxy_arp_addresses: self.proxy_arp_addresses.unwrap_or(default.proxy_arp_addresses),
+            routers: self.routers.iter().map(|one| one.0.clone()).collect(),
+            dhcp_servers: self.dhcp_servers.iter().map(|one| one.0.clone()).collect(),
+            dns_servers: self.dns_servers.iter().map(|one| one.0.clone()).collect(),
             show_ring: default.show_ring,
         })
     }

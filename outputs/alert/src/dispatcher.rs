@@ -4,6 +4,7 @@
 mod faults;
 mod learned;
 mod names;
+mod rogues;
 
 use std::{
     collections::BTreeSet,
@@ -12,8 +13,8 @@ use std::{
 
 use aw_detect::{Alert, AlertKind, Dialect, Rules, past_time};
 use aw_output::{
-    Checkpoint, CheckpointStore, Entry, Episode, Fault, Faults, QueueFile, RingState, Sink,
-    SinkResult, info, this_host, warn,
+    Checkpoint, CheckpointStore, Entry, Episode, Fault, Faults, NameFollower, QueueFile, RingState,
+    Sink, SinkResult, info, this_host, warn,
 };
 use aw_service::{LineFile, count_of};
 use jiff::tz::TimeZone;
@@ -61,6 +62,9 @@ pub struct Dispatcher {
     /// When it was last looked for what is due without an event.
     last_due: Option<Instant>,
     faults: Faults,
+    /// Whether the rings of names have more to read, and whether their positions are those of the database.
+    names_left: bool,
+    names_resumed: bool,
     /// Names of `[[watch]]` that no device has, which is reported.
     unwatched: BTreeSet<String>,
     /// The state cannot be written.
@@ -81,6 +85,8 @@ pub struct DispatchOptions {
     /// Seconds from the first event on without alerts; 0: neither these nor a first day.
     pub learn: Option<i64>,
     pub names: NameLists,
+    /// The rings of names.
+    pub followed: Option<NameFollower>,
     /// Of the configuration.
     pub config_file: ConfigFile,
     /// For aw-metrics.
@@ -128,6 +134,8 @@ impl Dispatcher {
             first_day,
             last_due: None,
             faults,
+            names_left: false,
+            names_resumed: false,
             unwatched: BTreeSet::new(),
             state_full: Episode::default(),
             queues,
@@ -148,10 +156,11 @@ impl Dispatcher {
         let time = past_time(entry.event.time, now).seconds();
         self.do_what_is_due()?;
         let learning = self.is_learning(time, now.seconds())?;
-        let alerts = self.rules.observe(entry, now, learning, &mut self.store.memory)?;
+        let mut alerts = self.rules.observe(entry, now, learning, &mut self.store.memory)?;
         if learning {
             return Ok(());
         }
+        self.name_gateways(&mut alerts)?;
         let is_first_day = self.is_first_day(&alerts)?;
         if is_first_day {
             self.rules.learn_interface(entry, &mut self.store.memory)?;
@@ -303,6 +312,9 @@ impl Dispatcher {
         // Before the commit: a kill between the two writes a line twice, and never none.
         self.options.reported_file.append(&self.reported);
         self.store.commit()?;
+        if let Some(followed) = &mut self.options.followed {
+            followed.saved();
+        }
         self.printer.committed();
         self.reported.clear();
         Ok(())
@@ -353,6 +365,7 @@ impl Dispatcher {
             self.store.memory.roll_back();
             self.printer.lines.clear();
             self.reported.clear();
+            self.names_resumed = false;
             if let Err(Fault::Down(why)) = &result {
                 self.announce_full_state(why)?;
             }
@@ -390,7 +403,7 @@ impl Sink for Dispatcher {
 
     fn maintain(&mut self) -> SinkResult<bool> {
         let result = self.do_what_is_due().and_then(|()| self.report_silent_devices());
-        self.or_roll_back(result).map(|()| false)
+        self.or_roll_back(result).map(|()| self.names_left)
     }
 
     fn maintain_within(&self) -> Duration {

@@ -23,12 +23,20 @@ const MAX_MACS: usize = 8;
 pub struct Learned {
     /// The line that is printed.
     pub line: String,
-    subject: String,
+    pub subject: String,
+    /// What the lines are, and what is to be done.
+    pub intro: &'static str,
     /// A line for each address, device and interface.
-    each: Vec<String>,
-    fields: Value,
-    host: String,
+    pub each: Vec<String>,
+    pub fields: Value,
+    pub host: String,
 }
+
+const INTRO: &str =
+    "While aw-alert learned, several MACs or a group's MAC used each of these addresses,
+these devices answered or probed for the addresses of others or had virtual MACs,
+and these interfaces had private MACs. From now on that is normal. If a MAC does not
+belong there, remove its device, and let aw-alert forget what it learned.";
 
 impl Learned {
     /// None if no address was shared, and no device is a special one.
@@ -90,7 +98,7 @@ impl Learned {
             "addresses": addresses, "devices": macs, "interfaces": interfaces,
         });
         let line = format!("{time} {line}");
-        Learned { line, subject, each, fields, host: host.into() }
+        Learned { line, subject, intro: INTRO, each, fields, host: host.into() }
     }
 
     /// In messages of at most `max` bytes, subject and text together.
@@ -109,15 +117,7 @@ impl Learned {
     }
 
     fn text(&self, lines: &[String]) -> String {
-        format!(
-            "While aw-alert learned, several MACs or a group's MAC used each of these addresses,\n\
-             these devices answered or probed for the addresses of others or had virtual MACs,\n\
-             and these interfaces had private MACs. From now on that is normal. If a MAC does not\n\
-             belong there, remove its device, and let aw-alert forget what it learned.\n\n{}\n\n\
-             reported by {}\n",
-            lines.join("\n"),
-            self.host
-        )
+        format!("{}\n\n{}\n\nreported by {}\n", self.intro, lines.join("\n"), self.host)
     }
 }
 
@@ -129,7 +129,7 @@ pub fn private_macs(interface: &str, mac: MacAddr, shown: &str) -> String {
     )
 }
 
-fn push_further(each: &mut Vec<String>, count: u64) {
+pub fn push_further(each: &mut Vec<String>, count: u64) {
     let further = count - each.len() as u64;
     if further > 0 {
         each.push(format!("and {further} more"));

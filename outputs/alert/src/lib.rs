@@ -19,6 +19,7 @@ pub mod fuzzed;
 mod hours;
 mod import;
 mod learned;
+mod learned_infrastructure;
 mod learning;
 mod message_id;
 mod mute;
@@ -46,7 +47,7 @@ use std::{
 
 use aw_detect::{Dialect, Rules, full_name};
 use aw_output::{
-    Error, Fault, Plan, QueueFile, RingOptions, SpoolOptions, as_service, failed,
+    Error, Fault, NameFollower, Plan, QueueFile, RingOptions, SpoolOptions, as_service, failed,
     makers::{IEEE_DATA, Makers},
     parse, run,
 };
@@ -235,15 +236,25 @@ pub fn main() -> ExitCode {
     let files = [names.access(), makers.access(), config_file.access()].concat();
     let spool = Some(spool);
     let plan = Plan { files, watches: true, linger, batch: 1024, lacks, spool, ..Plan::default() };
+    let followed = NameFollower::new(&rings, &plan);
     run("aw-alert", &rings, &plan, || {
+        let followed = Some(followed?);
         let sender = pipes.map(SenderProcess::new).transpose()?;
         let mut store = AlertStore::open(&state)?;
         store.makers = makers;
         let learn = learn.map(|TimeSpan(time)| time.as_secs() as i64);
         let (once, queue_file) = (rings.once, QueueFile::new(&state, "aw-alert"));
         let reported_file = LineFile::new(state.join(REPORTED), MAX_REPORTED);
-        let options =
-            DispatchOptions { print, once, learn, names, config_file, queue_file, reported_file };
+        let options = DispatchOptions {
+            print,
+            once,
+            learn,
+            names,
+            followed,
+            config_file,
+            queue_file,
+            reported_file,
+        };
         Dispatcher::new(config, rules, store, sender, options).map_err(Fault::into_error)
     })
 }

@@ -52,7 +52,8 @@ impl Priority {
             // Only of devices that the configuration watches.
             Silent | Back if is_named(&alert.mac) => Class::Named,
             Silent | Back => Class::Known,
-            kind if !kind.is_takeover() => Class::Other,
+            RouterChanged | RouterWithdrawn if is_named(&alert.mac) => Class::Named,
+            kind if !kind.is_takeover() && !kind.is_of_known_router() => Class::Other,
             _ if alert.held > 0 && alert.old_mac.as_ref().is_some_and(is_named) => Class::Named,
             // Its old MAC has a name, but is not the address's first one: ranks behind all others of this class.
             _ if alert.old_mac.as_ref().is_some_and(is_named) => Class::Known,

@@ -303,8 +303,20 @@ impl Digest {
 
 /// `1 new device`, `2 new devices`: of the labels that name a thing; `2 configuration changed` stays.
 fn numbered(number: u64, label: &str) -> String {
-    const THINGS: [&str; 8] =
-        ["activity", "station", "flip flop", "address", "mismatch", "broadcast", "bogon", "device"];
+    const THINGS: [&str; 12] = [
+        "activity",
+        "station",
+        "flip flop",
+        "address",
+        "mismatch",
+        "broadcast",
+        "bogon",
+        "device",
+        "server",
+        "conflict",
+        "new router",
+        "redirect",
+    ];
     let thing = THINGS.iter().find(|thing| number != 1 && label.ends_with(*thing));
     let (label, end) = match thing {
         None => (label, ""),

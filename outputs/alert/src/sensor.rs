@@ -1,16 +1,24 @@
 //! Alerts about the sensor itself and about aw-alert: what is lost, forgotten, full or blind.
 
 use aw_detect::Alert;
-use aw_output::{FaultKind, FaultReport, Faults, RingState, this_host};
+use aw_output::{FaultKind, FaultReport, Faults, NameLosses, RingState, this_host};
 
 /// The alerts that the state of a ring causes.
-pub fn of_ring(faults: &mut Faults, state: &RingState, now: i64) -> Vec<Alert> {
+pub fn of_ring(
+    faults: &mut Faults,
+    state: &RingState,
+    names: Option<&NameLosses>,
+    now: i64,
+) -> Vec<Alert> {
     let alert = |report| Alert {
         host: state.host.clone(),
         ring: state.ring.to_string(),
         ..alert(report, now)
     };
-    faults.of_ring(state, "aw-alert", now).into_iter().map(alert).collect()
+    let mut reports = faults.of_ring(state, "aw-alert", now);
+    let of_names = names.map(|losses| faults.of_names(&state.ring, losses, "aw-alert", now));
+    reports.extend(of_names.into_iter().flatten());
+    reports.into_iter().map(alert).collect()
 }
 
 /// The alert that the memory of aw-alert has forgotten so many more addresses and devices.
@@ -70,7 +78,7 @@ mod tests {
         let mut faults = Faults::default();
         let mut subjects = |found, times: std::ops::Range<i64>| -> Vec<String> {
             let state = state(&[("eth1", found)]);
-            let alerts = times.flat_map(|now| of_ring(&mut faults, &state, now));
+            let alerts = times.flat_map(|now| of_ring(&mut faults, &state, None, now));
             alerts.map(|alert| Notification::of(&alert, &TimeZone::UTC, false).subject).collect()
         };
         let blind = "no frames are captured on eth1 (ring /site)";
@@ -81,6 +89,31 @@ mod tests {
         assert_eq!(subjects(CaptureState::Down, 300..400), [blind]);
         let end = "eth1 is no longer to be captured (ring /site)";
         assert_eq!(subjects(CaptureState::None, 400..500), [end]);
+    }
+
+    /// What was counted before the first look is not reported.
+    #[test]
+    fn names_that_are_missing() {
+        let (mut faults, state) = (Faults::default(), state(&[]));
+        let mut texts = |lost, limited, now| -> Vec<String> {
+            let limited = vec![("eth1".parse().unwrap(), limited)];
+            let losses = NameLosses { generation: 1, lost, limited };
+            let alerts = of_ring(&mut faults, &state, Some(&losses), now);
+            alerts.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(texts(0, 5, 0), [""; 0]);
+        let [flood] = &*texts(0, 7, 1) else { panic!() };
+        assert!(
+            flood.starts_with("events lost /site: 2 messages were not stored on eth1, "),
+            "{flood}"
+        );
+        let [lost] = &*texts(3, 7, 2) else { panic!() };
+        assert!(
+            lost.starts_with("events lost /site: 3 records were overwritten in the "),
+            "{lost}"
+        );
+        let over = texts(3, 7, 30);
+        assert!(over.len() == 2 && over.iter().all(|text| text.contains(": over: ")), "{over:?}");
     }
 
     #[test]

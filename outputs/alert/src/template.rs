@@ -1,6 +1,7 @@
 //! The JSON that known services expect. The text of alerts comes from the network and is not trusted: markup and mentions
 //! in it have no effect. Each service's maximum length is respected.
 
+use aw_detect::AlertKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -143,10 +144,16 @@ impl Template {
 fn apprise_type(kind: &Value) -> &'static str {
     match kind.as_str() {
         Some("duplicate" | "changed" | "flip_flop" | "mismatch" | "unknown_device") => "warning",
+        Some(kind) if is_of_infrastructure(kind) => "warning",
         Some("silent" | "channel_fails") => "failure",
         Some("back") => "success",
         _ => "info",
     }
+}
+
+fn is_of_infrastructure(kind: &str) -> bool {
+    let kind = serde_json::from_value::<AlertKind>(kind.into());
+    kind.is_ok_and(AlertKind::is_of_infrastructure)
 }
 
 /// The text without its columns and without unknown values, for narrow screens.

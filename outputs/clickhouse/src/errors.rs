@@ -2,6 +2,8 @@
 
 use aw_notify::http::one_line;
 
+use crate::BATCH;
+
 /// An answer that is an error.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ServerError {
@@ -68,10 +70,9 @@ impl ServerError {
             TOO_MANY_PARTS if self.message.contains("partitions for single INSERT") => {
                 "the batch has events of more than a hundred months, as after a wrong clock: raise max_partitions_per_insert_block of the user's profile".into()
             }
-            TOO_MANY_PARTS => {
-                "the server merges more slowly than sensors insert: raise --every of all sensors"
-                    .into()
-            }
+            TOO_MANY_PARTS => format!(
+                "the server merges more slowly than sensors insert: raise --every of all sensors; that helps those with less than {BATCH} events in that time, for no insert has more"
+            ),
             MEMORY => "raise max_memory_usage of the user's profile, or add memory".into(),
             READ_ONLY_TABLE => {
                 "the server has no connection to ZooKeeper or ClickHouse Keeper: start it".into()
@@ -106,7 +107,9 @@ mod tests {
         assert!(proxy.is_of_this_server());
         let parts = "Code: 252, e.displayText() = DB::Exception: Too many parts (300). Merges are processing significantly slower than inserts., e.what() = DB::Exception";
         let parts = ServerError::of("500", parts);
-        assert!(parts.with_remedy("x").contains("raise --every") && parts.is_of_this_server());
+        let remedy = parts.with_remedy("x");
+        assert!(remedy.contains("raise --every") && remedy.contains("8192 events"), "{remedy}");
+        assert!(parts.is_of_this_server());
         let months = "Code: 252. DB::Exception: Too many partitions for single INSERT block (more than 100). The limit is controlled by 'max_partitions_per_insert_block' setting. (TOO_MANY_PARTS)";
         let months = ServerError::of("500", months).with_remedy("x");
         assert!(months.ends_with("(the batch has events of more than a hundred months, as after a wrong clock: raise max_partitions_per_insert_block of the user's profile)"), "{months}");

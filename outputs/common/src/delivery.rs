@@ -6,7 +6,7 @@ mod summary;
 
 use std::time::{Duration, Instant};
 
-use aw_service::Error;
+use aw_service::{Condition, Error};
 use shm_layout::{Event, Position, RingName};
 
 use crate::{
@@ -41,6 +41,8 @@ pub(crate) struct Delivery<'a, S> {
     mode: Mode,
     /// When it was last reported that the sink is too slow.
     behind: Option<Instant>,
+    /// Batches are sent that the spool has no room for.
+    unkept: Condition,
     files: CheckpointFiles,
     outage_file: Option<OutageFile>,
 }
@@ -90,6 +92,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
             is_maintaining: false,
             mode,
             behind: None,
+            unkept: Condition::default(),
             files,
             outage_file,
         })

@@ -7,7 +7,9 @@ use aw_service::{count_of, local_span};
 use serde::{Deserialize, Serialize};
 use shm_layout::{CaptureState, Counter, InterfaceName, RingName};
 
-use crate::{Episode, EpisodeChange, LossCause, RingState, capture_fault, episode::HOUR};
+use crate::{
+    Episode, EpisodeChange, LossCause, NameLosses, RingState, capture_fault, episode::HOUR,
+};
 
 /// While an interface is down, that is reported once in so many seconds: a port without a cable is usual.
 const DAY: i64 = 86_400;
@@ -198,6 +200,38 @@ impl Faults {
         }
         let (name, why) = (format!("spool {ring}"), state.spool_full.as_deref());
         reports.push(self.level(name, FaultKind::Full, why, "the spool has room again", now));
+        reports.into_iter().flatten().collect()
+    }
+
+    /// The reports of what is missing among the names beside a ring: a flood can hide a router or DHCP server in it.
+    pub fn of_names(
+        &mut self,
+        ring: &RingName,
+        losses: &NameLosses,
+        output: &str,
+        now: i64,
+    ) -> Vec<FaultReport> {
+        let NameLosses { generation, lost, limited } = losses;
+        let count =
+            |number, before, resets| FaultCount { generation: *generation, number, before, resets };
+        let what = ["record was", "records were"].map(|what| {
+            format!("{what} overwritten in the ring of names before {output} read them: a rogue router or DHCP server may be among them")
+        });
+        let words = (&what, "give this machine more time, or look for a flood of such messages");
+        let name = format!("lost {}", ring.names());
+        let lost = count(*lost, 0, false);
+        let mut reports = vec![self.counted(name, FaultKind::Lost, lost, words, now)];
+        for (interface, number) in limited {
+            let what = ["message was", "messages were"].map(|what| {
+                format!("{what} not stored on {interface}, because there were too many new ones of routers, DHCP or names: a rogue router or DHCP server may be among them")
+            });
+            let words = (&what, "look for the host that floods: aw-stdout --names --replay");
+            let name = format!("limited {} {interface}", ring.names());
+            let limited = count(*number, *number, true);
+            let report = self.counted(name, FaultKind::Lost, limited, words, now);
+            let interface = Some(*interface);
+            reports.push(report.map(|report| FaultReport { interface, ..report }));
+        }
         reports.into_iter().flatten().collect()
     }
 

@@ -8,6 +8,7 @@
 mod capture_fault;
 mod check;
 mod checkpoint;
+mod claimed_names;
 mod delivery;
 mod episode;
 mod event_json;
@@ -24,6 +25,7 @@ mod history_import;
 mod host;
 mod live_checkpoint;
 pub mod makers;
+mod name_follower;
 mod name_json;
 mod name_rings;
 pub mod names;
@@ -55,6 +57,7 @@ pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn
 pub use capture_fault::capture_fault;
 pub use check::{as_service, check, check_rings};
 pub use checkpoint::Checkpoint;
+pub use claimed_names::{ClaimedName, ClaimedNames, NameSource, names_of};
 pub use episode::{Episode, EpisodeChange};
 pub use event_json::{EventJson, TimeFormat};
 pub use fault_file::FaultFile;
@@ -66,6 +69,7 @@ pub use history_file::{
 };
 pub use history_import::HistoryTarget;
 pub use host::{host_of, this_host};
+pub use name_follower::{NameEntry, NameFollower, NameLosses};
 pub use name_json::NameJson;
 pub use name_rings::{NameSink, run_names};
 pub use options::{RingOptions, StartFrom, owners, state_directory, with_groups_of};

@@ -1,4 +1,5 @@
 //! Reads rings of names (`collector --names`), for a program that prints them: without a saved position and without a queue.
+//! `name_follower.rs` reads them beside rings of events.
 
 use std::{
     process::ExitCode,
@@ -6,7 +7,9 @@ use std::{
 };
 
 use aw_service::{Condition, Error, Signals, Startup, count_of, failed, info};
-use shm_layout::{AttachError, NameRecord, NamesReader, NextOf, RingName, Start, wait_any};
+use shm_layout::{
+    AttachError, NameRecord, NamesReader, NextOf, Position, RingName, Start, wait_any,
+};
 
 use crate::{Plan, RingOptions, StartFrom, confine};
 
@@ -69,10 +72,10 @@ pub fn run_names<S: NameSink>(
 }
 
 /// One ring of names.
-struct NameRing {
-    name: RingName,
-    start: Start,
-    reader: Option<NamesReader>,
+pub(crate) struct NameRing {
+    pub name: RingName,
+    pub start: Start,
+    pub reader: Option<NamesReader>,
     waiting: bool,
     checked_at: Instant,
     written: u64,
@@ -97,7 +100,7 @@ fn follow<S: NameSink>(
         }
         let mut all_read = true;
         for ring in rings.iter_mut() {
-            all_read &= ring.read(sink)?;
+            all_read &= ring.write_to(sink)?;
         }
         startup.alive();
         if !all_read {
@@ -117,7 +120,7 @@ fn follow<S: NameSink>(
 }
 
 impl NameRing {
-    fn new(name: RingName, start: Start) -> NameRing {
+    pub fn new(name: RingName, start: Start) -> NameRing {
         let checked_at = Instant::now();
         NameRing {
             name,
@@ -134,55 +137,77 @@ impl NameRing {
     }
 
     fn attach(&mut self, owners: &[u32], once: bool) -> Result<(), Error> {
-        let name = &self.name;
-        match NamesReader::attach_to(name, owners, self.start) {
-            Ok(reader) => {
+        match self.try_attach(owners) {
+            Ok(()) => {
                 if self.waiting {
-                    info(format_args!("reading ring {name}"));
+                    info(format_args!("reading ring {}", self.name));
                 }
-                (self.reader, self.waiting) = (Some(reader), false);
+                self.waiting = false;
                 Ok(())
             }
             Err(AttachError::Missing | AttachError::Cut) if !once => {
                 if !self.waiting {
                     info(format_args!(
-                        "waiting for ring {name} (start the collector with --names)"
-                    ));
-                }
-                self.waiting = true;
-                // What it then has is new, unless an earlier one is continued.
-                if !matches!(self.start, Start::At(_)) {
-                    self.start = Start::First;
-                }
-                Ok(())
-            }
-            Err(AttachError::Missing) => Err(failed(format_args!(
-                "read ring {name}: no such ring (start the collector with --names, or name its ring with -m)"
-            ))),
-            Err(error) => Err(failed(format_args!("read ring {name}: {error}"))),
-        }
-    }
-
-    /// Writes what is there, up to a round; returns whether that was all.
-    fn read<S: NameSink>(&mut self, sink: &mut S) -> Result<bool, Error> {
-        let Some(reader) = &mut self.reader else { return Ok(true) };
-        for _ in 0..ROUND {
-            match reader.next() {
-                NextOf::Event(_, record) => {
-                    sink.write(&self.name, &record)?;
-                    self.written += 1;
-                }
-                NextOf::Unknown(..) => self.skipped += 1,
-                NextOf::Lapped { lost } => {
-                    self.lost += lost;
-                    self.lost_at = Instant::now();
-                    let lost = count_of(lost, "record", "records");
-                    self.overrun.begins(format_args!(
-                        "ring {}: lost {lost}: they were overwritten (further losses are counted, and reported when they are over)",
+                        "waiting for ring {} (start the collector with --names)",
                         self.name
                     ));
                 }
-                NextOf::Empty => return Ok(true),
+                self.waiting = true;
+                Ok(())
+            }
+            Err(AttachError::Missing) => Err(failed(format_args!(
+                "read ring {}: no such ring (start the collector with --names, or name its ring with -m)",
+                self.name
+            ))),
+            Err(error) => Err(failed(format_args!("read ring {}: {error}", self.name))),
+        }
+    }
+
+    /// Attaches, if the ring is there. After another generation, it begins with the first record of the new one.
+    pub fn try_attach(&mut self, owners: &[u32]) -> Result<(), AttachError> {
+        let attach = |start| NamesReader::attach_to(&self.name, owners, start);
+        let reader = attach(self.start).and_then(|reader| match self.start {
+            Start::At(at) if at.generation != reader.generation() => attach(Start::First),
+            _ => Ok(reader),
+        });
+        // What a ring has that was missing before is new, unless an earlier one is continued.
+        if matches!(reader, Err(AttachError::Missing | AttachError::Cut))
+            && !matches!(self.start, Start::At(_))
+        {
+            self.start = Start::First;
+        }
+        self.reader = Some(reader?);
+        Ok(())
+    }
+
+    /// What is next, with its position, if there is something.
+    pub fn next(&mut self) -> Option<(Position, NextOf<NameRecord>)> {
+        let reader = self.reader.as_mut()?;
+        let (at, next) = (reader.position(), reader.next());
+        match next {
+            NextOf::Event(..) => self.written += 1,
+            NextOf::Unknown(..) => self.skipped += 1,
+            NextOf::Lapped { lost } => {
+                self.lost += lost;
+                self.lost_at = Instant::now();
+                let lost = count_of(lost, "record", "records");
+                self.overrun.begins(format_args!(
+                    "ring {}: lost {lost}: they were overwritten (further losses are counted, and reported when they are over)",
+                    self.name
+                ));
+            }
+            NextOf::Empty => return None,
+        }
+        Some((at, next))
+    }
+
+    /// Writes what is there, up to a round; returns whether that was all.
+    fn write_to<S: NameSink>(&mut self, sink: &mut S) -> Result<bool, Error> {
+        for _ in 0..ROUND {
+            match self.next() {
+                Some((_, NextOf::Event(_, record))) => sink.write(&self.name, &record)?,
+                Some(_) => {}
+                None => return Ok(true),
             }
         }
         Ok(false)
@@ -190,6 +215,11 @@ impl NameRing {
 
     /// Attaches to the ring that has taken the place of this one. All of this one was read.
     fn follow_replacement(&mut self, owners: &[u32]) -> Result<(), Error> {
+        if self.is_over() { self.attach(owners, false) } else { Ok(()) }
+    }
+
+    /// Whether it is to be attached to another ring, or looked for: at most once a second. All of this one was read.
+    pub fn is_over(&mut self) -> bool {
         let is_due = self.checked_at.elapsed() >= SLEEP;
         if self.lost_at.elapsed() >= CALM {
             let lost = count_of(self.lost, "record", "records");
@@ -204,16 +234,13 @@ impl NameRing {
         if is_due {
             self.checked_at = Instant::now();
         }
-        if !is_over {
-            return Ok(());
-        }
-        if let Some(reader) = self.reader.take() {
+        if is_over && let Some(reader) = self.reader.take() {
             self.start = Start::At(reader.position());
         }
-        self.attach(owners, false)
+        is_over
     }
 
-    fn log(&self) {
+    pub fn log(&self) {
         let NameRing { name, written, lost, skipped, .. } = self;
         let records = count_of(*written, "record", "records");
         let unknown = match skipped {

@@ -58,7 +58,7 @@ impl Spool {
     pub fn kept_batch(&self) -> Result<Option<KeptBatch>, Error> {
         match *self {}
     }
-    pub fn keep_batch(&mut self, _: &KeptBatch) -> Result<(), Fault> {
+    pub fn keep_batch(&mut self, _: &KeptBatch) -> Result<bool, Fault> {
         match *self {}
     }
     pub fn remove_delivered(&mut self, _: i64, _: &[(RingName, Checkpoint)]) -> Result<(), Error> {

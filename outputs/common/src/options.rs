@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -86,10 +87,15 @@ fn from_help() -> String {
 /// Programs whose plan begins with the next event.
 pub(crate) const BEGIN_NOW: &[&str] = &["aw-stdout", "aw-metrics"];
 
-/// Packages create a directory and a user for each output.
+/// Packages create a directory and a user for each output. A user who may not enter the one of all is not sent to a wrong one.
 pub fn state_directory() -> PathBuf {
     let shared = Path::new("/var/lib/addrwatch");
-    Some(shared.join(name())).filter(|own| own.is_dir()).unwrap_or(shared.into())
+    let own = shared.join(name());
+    let is_there = match own.metadata() {
+        Ok(found) => found.is_dir(),
+        Err(error) => error.kind() == ErrorKind::PermissionDenied,
+    };
+    if is_there { own } else { shared.into() }
 }
 
 /// The event that an output begins with.

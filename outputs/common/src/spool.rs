@@ -281,8 +281,8 @@ impl Spool {
         read().map_err(|error| self.error(error))
     }
 
-    /// Stores a batch before it is sent; there is no other one. Without room it is sent all the same, and not kept.
-    pub fn keep_batch(&mut self, batch: &KeptBatch) -> Result<(), Error> {
+    /// Stores a batch before it is sent; there is no other one. Returns false if there is no room: it is sent all the same, and not kept.
+    pub fn keep_batch(&mut self, batch: &KeptBatch) -> Result<bool, Error> {
         let mut store = || -> rusqlite::Result<()> {
             let transaction = self.database.transaction()?;
             transaction.execute("DELETE FROM batch", [])?;
@@ -300,7 +300,7 @@ impl Spool {
         };
         match store() {
             Err(error) if !is_full(&error) => Err(self.error(error)),
-            _ => Ok(()),
+            stored => Ok(stored.is_ok()),
         }
     }
 

@@ -33,6 +33,11 @@ pub const SPAN: &str = "sighting_span";
 pub const SPAN_COLUMNS: [&str; 6] =
     ["pairing", "first", "last", "count", "first_origin", "last_origin"];
 
+/// What devices call themselves. A database of an earlier release does not have it.
+pub const CLAIMED: &str = "claimed_name";
+/// The columns of that table. The source is a number of `NameSource`, and times are nanoseconds since 1970.
+pub const CLAIMED_COLUMNS: [&str; 7] = ["mac", "place", "source", "name", "first", "last", "count"];
+
 /// Where the sightings of a history are beside the table `sighting`. A database of an earlier release has none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HistoryRows {

@@ -5,10 +5,10 @@
 mod history_rows;
 mod snapshot;
 
-use aw_service::UnitFiles;
+use aw_service::{Access, UnitFiles};
 pub use history_rows::{
-    FILING, FILING_COLUMNS, HistoryRows, LONGEST_SHIFT, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN,
-    SPAN_COLUMNS, recent_between,
+    CLAIMED, CLAIMED_COLUMNS, FILING, FILING_COLUMNS, HistoryRows, LONGEST_SHIFT, NOT_FILED,
+    RECENT, RECENT_COLUMNS, SPAN, SPAN_COLUMNS, recent_between,
 };
 pub use rusqlite::Connection;
 use rusqlite::{OptionalExtension, Result, config::DbConfig};
@@ -28,6 +28,11 @@ pub fn named_by_the_service() -> Option<String> {
 pub fn unread_options() -> Option<String> {
     let command = UnitFiles::of("aw-sqlite").and_then(|unit| unit.command())?;
     command.unread.into_iter().next()
+}
+
+/// What a confined process needs to ask again which database the options name.
+pub fn access_to_options() -> Vec<Access> {
+    UnitFiles::of("aw-sqlite").map(|unit| unit.access()).unwrap_or_default()
 }
 
 /// Prepares a connection for a file that other programs may have written: triggers and views do nothing, functions in the

@@ -14,7 +14,9 @@ use aw_output::{
     Error, HEARTBEAT_TIMEOUT, info, saved_states,
     serve::{self, AllowedHosts},
 };
-use shm_layout::{CaptureState, Counter, Reader, RingName, Start, UnixTime};
+use shm_layout::{
+    CaptureState, Counter, NameCounter, NamesReader, Reader, RingName, Start, UnixTime,
+};
 
 /// Where the values of the metrics come from.
 #[derive(Clone)]
@@ -50,6 +52,11 @@ const METRICS: &[(&str, &str)] = &[
     ("frames_seen_total", "Frames that the collector received."),
     ("kernel_dropped_total", "Frames that the kernel dropped because the collector was too slow."),
     ("forgotten_total", "Pairings that the rate limit forgot because --max-pairings was reached."),
+    (
+        "names_total",
+        "Messages with names by result, with collector --names; the sum is all of them.",
+    ),
+    ("names_seen_total", "Messages with names that the collector processed."),
     ("events_total", "Events that aw-metrics read since its start, by origin."),
     ("output_next_event", "Saved position of the output: the event that it delivers next."),
     ("output_behind_events", "Events of the ring after the saved position of the output."),
@@ -116,6 +123,20 @@ impl Samples {
         }
     }
 
+    /// Of a collector with `--names`.
+    fn add_names(&mut self, ring: &str, reader: &NamesReader) {
+        for interface in reader.counters() {
+            let labels = [("ring", ring), ("interface", interface.name.as_str())];
+            for counter in NameCounter::ALL {
+                let (value, reason) = (interface.get(*counter), ("reason", counter.name()));
+                match counter {
+                    NameCounter::Seen => self.add("names_seen_total", &labels, value),
+                    _ => self.add("names_total", &[labels[0], labels[1], reason], value),
+                }
+            }
+        }
+    }
+
     fn text(&self) -> String {
         let metric = |(name, help): &(&str, &str)| {
             let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
@@ -150,6 +171,8 @@ impl MetricSources {
             let Ok(reader) = reader else { continue };
             streams.insert(name.as_str(), (reader.generation(), reader.published()));
             samples.add_ring(name, &reader);
+            let names = NamesReader::attach_to(&ring.names(), &self.owners, Start::Now);
+            names.iter().for_each(|names| samples.add_names(name, names));
         }
         for (ring, origins) in &self.events {
             for (origin, number) in origins {

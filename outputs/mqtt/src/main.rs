@@ -76,7 +76,7 @@ struct Options {
     #[arg(help_heading = "Broker", long, value_name = "FILE", requires = "key_file")]
     certificate_file: Option<PathBuf>,
 
-    /// Private key of the client certificate (PEM)
+    /// Private key of the client certificate (PEM), a file that other users may not read
     #[arg(help_heading = "Broker", long, value_name = "FILE", requires = "certificate_file")]
     key_file: Option<PathBuf>,
 

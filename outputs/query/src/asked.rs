@@ -20,8 +20,8 @@ use crate::{
     clocks::Clocks,
     export::{ExportPosition, Exporter},
     history_reader::{
-        AddressOfMac, AddressSighting, EachSighting, HistoryReader, NearestSightings, Network,
-        PairingSummary, RouterChange, TimeRange,
+        AddressOfMac, AddressSighting, EachSighting, HistoryReader, NamesOfMacs, NearestSightings,
+        Network, PairingSummary, RouterChange, TimeRange,
     },
     mysql_reader::MysqlReader,
     names::{Labels, Named},
@@ -96,6 +96,23 @@ impl History {
         }
     }
 
+    /// The database that the options of the service aw-sqlite name by now, if it is another one and is there.
+    pub fn moved(&self) -> Option<PathBuf> {
+        let History::Sqlite(path) = self else { return None };
+        if aw_database::unread_options().is_some() {
+            return None;
+        }
+        let named =
+            aw_database::named_by_the_service().unwrap_or_else(|| aw_database::USUAL.into());
+        let named = PathBuf::from(named);
+        (named != *path && named.exists()).then_some(named)
+    }
+
+    /// What a confined process needs for that.
+    pub fn access_to_options() -> Vec<Access> {
+        aw_database::access_to_options()
+    }
+
     /// The families of sockets that it needs.
     pub fn sockets(&self) -> Vec<i32> {
         match self {
@@ -136,7 +153,7 @@ impl History {
             | Question::DevicesOfNetworks(_)
             | Question::AddressesOf(_) => table.rows.truncate(limit),
         }
-        labels.0.add_to(&mut table, OutputFormat::Json);
+        labels.0.add_to(&mut table, OutputFormat::Json, zone);
         let remarks = [query.remark(UnixTime::now(), zone), table.omitted.remark()];
         let remarks = remarks.into_iter().flatten().chain(of_history).collect();
         let is_complete = is_complete && left_off == 0;
@@ -150,7 +167,8 @@ impl History {
             let answered = query.run(&mut history).and_then(|table| {
                 let mut remarks = history.remarks().to_vec();
                 let is_complete = !history.is_cut();
-                remarks.extend((!is_complete).then(|| CUT.into()));
+                remarks.extend(history.history.is_cut().then(|| CUT.into()));
+                remarks.extend(history.has_left_rows.then(|| ROWS_CUT.into()));
                 if !table.rows.is_empty() {
                     return Ok(Answer { table, no_match: None, remarks, left_off: 0, is_complete });
                 }
@@ -266,9 +284,10 @@ pub struct Answer {
     pub is_complete: bool,
 }
 
-/// Pairings and addresses that are read for an answer: these take a second or two, and 100 MB.
+/// Pairings and addresses that are read for an answer, and changes that it has: these take a second or two, and 100 MB.
 const MOST: usize = 100_000;
 const CUT: &str = "the history has more than 100000 addresses with a MAC: the oldest and the newest half of so many are searched, and those that are seen now, and no others (aw-query searches all of them)";
+const ROWS_CUT: &str = "there are more than 100000 changes in these times, or more than 2000 of one address: the others are not searched (choose a shorter time; aw-query changes has all of them)";
 
 /// The caller replaces the text.
 fn in_time(end: Instant) -> Result<(), Error> {
@@ -280,6 +299,8 @@ fn in_time(end: Instant) -> Result<(), Error> {
 struct LimitedReader {
     history: Box<dyn HistoryReader>,
     end: Instant,
+    most_rows: usize,
+    has_left_rows: bool,
 }
 
 impl LimitedReader {
@@ -288,7 +309,7 @@ impl LimitedReader {
         let left = end.saturating_duration_since(Instant::now());
         let mut history = history.open(left)?;
         history.limit(end, MOST)?;
-        Ok(LimitedReader { history, end })
+        Ok(LimitedReader { history, end, most_rows: MOST, has_left_rows: false })
     }
 
     fn read<T>(
@@ -318,7 +339,15 @@ impl HistoryReader for LimitedReader {
     }
 
     fn is_cut(&self) -> bool {
-        self.history.is_cut()
+        self.has_left_rows || self.history.is_cut()
+    }
+
+    fn most_rows(&self) -> usize {
+        self.most_rows
+    }
+
+    fn cut(&mut self) {
+        self.has_left_rows = true;
     }
 
     fn remarks(&self) -> &[String] {
@@ -337,6 +366,10 @@ impl HistoryReader for LimitedReader {
 
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
         self.read(|history| history.addresses(range))
+    }
+
+    fn changed_addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        self.read(|history| history.changed_addresses(range))
     }
 
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
@@ -384,6 +417,10 @@ impl HistoryReader for LimitedReader {
         self.read(|history| history.pairings(range, is_counted))
     }
 
+    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+        self.read(|history| history.claimed_names(macs))
+    }
+
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
         self.read(|history| history.has_own_claims(mac))
     }
@@ -410,7 +447,8 @@ mod tests {
             PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
             CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
             CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER);
-            CREATE TABLE sighting (pairing, time, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
+            CREATE INDEX of_address ON pairing (address);
+            CREATE TABLE sighting (pairing INTEGER, time INTEGER, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
             INSERT INTO place VALUES (1, 'here', '/addrwatch', 'eth0', 0, 0, '');
             WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
                 INSERT INTO pairing SELECT n, unhex(printf('0a00%04x', n)), n, 1, -1 FROM n;
@@ -435,6 +473,48 @@ mod tests {
         assert_eq!(answer.no_match, None);
         let last = answer.table.cell(&answer.table.rows[0], "mac");
         assert_eq!(*last, Cell::text("00:00:00:00:c3:50"), "the latest one is first");
+    }
+
+    /// What a device calls itself in a network is not what a host there calls itself in its name elsewhere; what is no text, or of no place, is
+    /// left out, and so is a clock that was not set.
+    #[test]
+    fn names_of_devices() {
+        let (_directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let tables = "
+            INSERT INTO place VALUES (2, 'here', '/addrwatch', 'eth1', 0, 0, '');
+            INSERT INTO pairing VALUES (60001, x'0a010001', 1, 2, -1);
+            INSERT INTO sighting VALUES (60001, 1795183200000000000, 1, 0);
+            CREATE TABLE claimed_name (mac, place, source, name, first, last, count);
+            INSERT INTO claimed_name VALUES
+                (1, 1, 1, 'nas', 1795000000000000000, 1795183200000000000, 7),
+                (1, 1, 9, 'of a later release', 1795000000000000000, 1795183200000000000, 7),
+                (1, 2, 1, 'forged', 1795000000000000000, 1795183300000000000, 9),
+                (2, 1, 4, 'phone', 5000000000, 6000000000, 1),
+                (3, 1, 1, x'00', 1795000000000000000, 1795183200000000000, 7),
+                (4, 77, 1, 'nowhere', 1795000000000000000, 1795183200000000000, 7);";
+        Connection::open(path).unwrap().execute_batch(tables).unwrap();
+        let minute = Duration::from_secs(60);
+        let question = Question::DevicesOfNetworks(TimeRange::ALL);
+        let answer = history.ask(&question, &devices(), &TimeZone::UTC, (minute, usize::MAX));
+        let Answer { table, .. } = answer.unwrap_or_else(|_| panic!("no answer"));
+        let shown = |mac: &str, interface: &str| {
+            let is_wanted = |row: &&Vec<Cell>| {
+                let cell = |name| table.cell(row, name);
+                *cell("mac") == Cell::text(mac) && *cell("interface") == Cell::text(interface)
+            };
+            let row = table.rows.iter().find(is_wanted).unwrap();
+            ["claimed_name", "name_source", "name_since"].map(|name| table.cell(row, name).clone())
+        };
+        let since = Cell::Time(UnixTime::new(1_795_000_000, 0));
+        let claim = |name| [Cell::text(name), Cell::text("DHCP host name"), since.clone()];
+        assert_eq!(shown("00:00:00:00:00:01", "eth0"), claim("nas"));
+        assert_eq!(shown("00:00:00:00:00:01", "eth1"), claim("forged"));
+        let phone = [Cell::text("phone"), Cell::text("mDNS host name"), Cell::None];
+        assert_eq!(shown("00:00:00:00:00:02", "eth0"), phone);
+        for mac in ["00:00:00:00:00:03", "00:00:00:00:00:04", "00:00:00:00:00:05"] {
+            assert_eq!(shown(mac, "eth0"), [Cell::None, Cell::None, Cell::None], "{mac}");
+        }
     }
 
     /// However many pairings there are, so many are read: the first and the last ones, and of the others those that are seen now.
@@ -465,6 +545,56 @@ mod tests {
         reader.limit(end, 1).unwrap();
         let found = reader.addresses_of(mac, TimeRange::ALL).unwrap().len();
         assert_eq!((found, reader.is_cut()), (1, false));
+    }
+
+    /// A list of changes has so many rows at most, of which one address takes a part; and the answer says that there are more.
+    #[test]
+    fn changes_are_bounded() {
+        let (_directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let more = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2100)
+                INSERT INTO pairing SELECT 60000 + n, x'0a020001', 60000 + n, 1, -1 FROM n;
+            INSERT INTO sighting SELECT id, 1795190000000000000 + id * 1000000000, 1, 0 FROM pairing WHERE id > 60000;";
+        Connection::open(path).unwrap().execute_batch(more).unwrap();
+        let range = TimeRange { from: UnixTime::new(1_795_190_000, 0), to: TimeRange::ALL.to };
+        let (minute, question) = (Duration::from_secs(60), Question::Changes(range));
+        let limits = (minute, usize::MAX);
+        let Ok(answer) = history.ask(&question, &devices(), &TimeZone::UTC, limits) else {
+            panic!("no answer")
+        };
+        assert_eq!((answer.table.rows.len(), answer.is_complete), (2000, false));
+        assert_eq!(answer.remarks, [ROWS_CUT]);
+        let last = answer.table.cell(&answer.table.rows[1999], "mac");
+        assert_eq!(*last, Cell::text(MacAddr::new([0, 0, 0, 0, 0xf2, 0x94])), "the latest ones");
+        let mut reader = LimitedReader::open(&history, Instant::now() + minute).unwrap();
+        reader.most_rows = 100;
+        let all = Query::Changes(TimeRange::ALL).run(&mut reader).unwrap();
+        assert_eq!((all.rows.len(), reader.is_cut()), (100, true));
+    }
+
+    /// Two devices that use an address in turn have one change, which says until when; one that is gone has none.
+    #[test]
+    fn an_address_in_turn() {
+        let (_directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let begin = 1_795_190_000;
+        let mut more = "INSERT INTO pairing VALUES (60000, x'0a020001', 60000, 1, -1), (60001, x'0a020001', 60001, 1, -1),
+            (60002, x'0a020001', 60002, 1, -1);".to_owned();
+        for (pairing, from, times) in [(60000, 0, 20), (60001, 900, 5), (60002, 9000, 5)] {
+            for at in (0..times).map(|at| begin + from + 300 * at) {
+                more += &format!("INSERT INTO sighting VALUES ({pairing}, {at}000000000, 1, 0);");
+            }
+        }
+        Connection::open(path).unwrap().execute_batch(&more).unwrap();
+        let range = TimeRange { from: UnixTime::new(begin, 0), to: TimeRange::ALL.to };
+        let limits = (Duration::from_secs(60), usize::MAX);
+        let answer = history.ask(&Question::Changes(range), &devices(), &TimeZone::UTC, limits);
+        let Ok(Answer { table, .. }) = answer else { panic!("no answer") };
+        let of = |row: &Vec<Cell>| match table.cell(row, "shared_until") {
+            Cell::Time(time) => Some(time.seconds() - begin),
+            _ => None,
+        };
+        assert_eq!(table.rows.iter().map(of).collect::<Vec<_>>(), [None, Some(2100), None]);
     }
 
     /// What is wrong with a history is in each answer, and not only in a log.

@@ -3,12 +3,14 @@
 
 use std::{collections::HashMap, net::IpAddr, ops::Range, path::Path, time::Instant};
 
+use aw_output::ClaimedName;
 use aw_service::{Error, failed};
 use jiff::Timestamp;
 use shm_layout::{Evidence, MacAddr, Origin, UnixTime};
 
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
+use crate::periods::KEPT_WITHIN;
 
 /// Where an address is unique, as far as can be seen from outside: one interface and VLAN of one collector, or one
 /// router.
@@ -266,6 +268,9 @@ pub struct RouterChange {
     pub removed: i64,
 }
 
+/// What MACs call themselves, each name with the id of its network.
+pub type NamesOfMacs = HashMap<MacAddr, Vec<(usize, ClaimedName)>>;
+
 /// Receives the sightings of an answer one by one.
 pub type EachSighting<'a> = &'a mut dyn FnMut(AddressSighting);
 
@@ -291,6 +296,12 @@ pub trait HistoryReader {
 
     /// The addresses that were seen in this time range, each once.
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error>;
+
+    /// Those of them that may have a change in this time range. A reader may omit an address with one pairing in its whole history,
+    /// which was claimed before.
+    fn changed_addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        self.addresses(range)
+    }
 
     /// Those of one MAC, also of messages that are no pairing.
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error>;
@@ -329,6 +340,14 @@ pub trait HistoryReader {
         false
     }
 
+    /// How many rows a list of changes has at most; with more, it is cut.
+    fn most_rows(&self) -> usize {
+        usize::MAX
+    }
+
+    /// An answer has fewer rows than there are.
+    fn cut(&mut self) {}
+
     /// What is not as it should be in this history, such as rows that are not searched.
     fn remarks(&self) -> &[String] {
         &[]
@@ -362,6 +381,32 @@ pub trait HistoryReader {
         Ok(Vec::new())
     }
 
+    /// When anything at all was seen in a network: last at or before a time, and first after it; if that is within ten minutes, a
+    /// reader may give any such time. None: that is not known, because it would take too many rows.
+    fn seen_around(
+        &mut self,
+        network: usize,
+        at: UnixTime,
+    ) -> Result<Option<[Option<UnixTime>; 2]>, Error> {
+        let mut seen = |from: UnixTime, to: i64| -> Result<Vec<PairingSummary>, Error> {
+            let all = self.pairings(TimeRange { from, to: UnixTime::from_nanos(to) }, false)?;
+            Ok(all.into_iter().filter(|one| one.network == network).collect())
+        };
+        let (start, nanos) = (TimeRange::ALL.from, at.as_nanos());
+        let near = UnixTime::from_nanos(nanos.saturating_sub(KEPT_WITHIN));
+        let just_after = nanos.saturating_add(1);
+        let near = seen(near, just_after.saturating_add(KEPT_WITHIN))?;
+        let found = match near.first() {
+            Some(one) => [Some(one.last), None],
+            None => {
+                let before = seen(start, just_after)?.iter().map(|one| one.last).max();
+                let after = seen(UnixTime::from_nanos(just_after), i64::MAX)?;
+                [before, after.iter().map(|one| one.first).min()]
+            }
+        };
+        Ok((!self.is_cut()).then_some(found))
+    }
+
     /// All pairings of this time range. A pairing may come several times; the counts add up. To count takes a step for each
     /// sighting; without it, an answer takes a few searches for each pairing.
     fn pairings(
@@ -369,6 +414,11 @@ pub trait HistoryReader {
         range: TimeRange,
         is_counted: bool,
     ) -> Result<Vec<PairingSummary>, Error>;
+
+    /// What these MACs call themselves, each with its network. A history of a server has none.
+    fn claimed_names(&mut self, _macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+        Ok(NamesOfMacs::new())
+    }
 
     /// Whether a MAC ever claimed an address in frames of its own.
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error>;

@@ -161,7 +161,7 @@ impl Holder {
         }
     }
 
-    fn is_near(&self, at: UnixTime) -> bool {
+    pub fn is_near(&self, at: UnixTime) -> bool {
         near(self.before, at) || near(self.after, at)
     }
 

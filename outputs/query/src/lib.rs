@@ -4,6 +4,7 @@
 
 mod address_rows;
 mod asked;
+mod claims;
 mod clocks;
 mod copied_file;
 mod counted;
@@ -151,7 +152,7 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         }
     };
     let others = options.network.as_deref().and_then(|name| one_network::keep(&mut table, name));
-    labels.add_to(&mut table, options.format);
+    labels.add_to(&mut table, options.format, zone);
     drop(timer);
     let mut out = BufWriter::new(io::stdout().lock());
     if !table.rows.is_empty() || options.format == OutputFormat::Csv {

@@ -1,6 +1,6 @@
 //! The query `mac --at`: which addresses a device had at a time, and whether it was seen near that time.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use aw_service::Error;
 use shm_layout::{MacAddr, UnixTime};
@@ -34,12 +34,14 @@ pub fn mac_at(
     addresses.dedup();
     let clocks = history.clocks().asked(TimeRange { from: at, to: at });
     let mut device = [None, None];
+    let mut networks = BTreeSet::new();
     let mut by_distance = Vec::new();
     for addresses in addresses.chunks(TOGETHER) {
         let nearest = history.nearest_of_each(addresses, at)?;
         for (ip, nearest) in addresses.iter().zip(nearest) {
             let of_mac = nearest.iter().filter(|one| one.mac == mac && one.is_known());
             let seen = of_mac.fold([None, None], |[before, after], one| {
+                networks.insert(one.network);
                 let is_set = |time: &UnixTime| clocks.is_set(one.network, *time);
                 let [last, next] = sides(one).map(|time| time.filter(is_set));
                 [before.max(last), [after, next].into_iter().flatten().min()]
@@ -68,8 +70,26 @@ pub fn mac_at(
     let begins_after = begins_after(history, &rows, at)?;
     // Of a time before the history it is not known where the device was.
     let away = (!is_near && !rows.is_empty() && begins_after.is_none()).then_some(away);
-    let omitted = Omitted { away, begins_after, ..Omitted::default() };
+    let was_captured = away.map_or(Ok(None), |_| was_captured(history, &networks, at))?;
+    let omitted = Omitted { away, was_captured, begins_after, ..Omitted::default() };
     Ok(ResultTable { rows, columns, omitted })
+}
+
+/// Whether anything was captured near the time in one of these networks, if that is known.
+fn was_captured(
+    history: &mut dyn HistoryReader,
+    networks: &BTreeSet<usize>,
+    at: UnixTime,
+) -> Result<Option<bool>, Error> {
+    let mut was_captured = Some(false);
+    for network in networks {
+        match history.seen_around(*network, at)? {
+            Some(seen) if seen.into_iter().any(|time| near(time, at)) => return Ok(Some(true)),
+            Some(_) => {}
+            None => was_captured = None,
+        }
+    }
+    Ok(was_captured)
 }
 
 /// The last sign of the MAC before the time, and the first one after it.

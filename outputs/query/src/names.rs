@@ -13,7 +13,7 @@ use shm_layout::MacAddr;
 use crate::{
     omitted::{Omitted, listed},
     options::Options,
-    result_table::{Cell, OutputFormat, ResultTable},
+    result_table::{Cell, OutputFormat, ResultTable, day_text},
 };
 
 /// Characters of a name or maker in a table.
@@ -66,10 +66,9 @@ impl Labels {
     }
 
     /// Adds name and maker of each row's MAC: two columns, or in a table one with the name, or else the maker in brackets, if
-    /// a row has one.
-    pub fn add_to(&self, table: &mut ResultTable, format: OutputFormat) {
-        let is_mac = |column: &&str| matches!(*column, "mac" | "+mac");
-        let Some(at) = table.columns.iter().position(is_mac) else { return };
+    /// a row has one. Where there is no name, a table has another column with what the device calls itself.
+    pub fn add_to(&self, table: &mut ResultTable, format: OutputFormat, zone: &TimeZone) {
+        let Some(at) = table.mac_column() else { return };
         let names: &Names = &self.names.names();
         let labels = table.rows.iter().map(|row| {
             let mac = match &row[at] {
@@ -86,21 +85,43 @@ impl Labels {
             }
             return table.columns.extend(["name", "maker"]);
         }
+        let claims = table.rows.iter().zip(&labels);
+        let claims = claims.map(|(row, (name, _))| match name {
+            Some(_) => None,
+            None => claim(table, row, zone),
+        });
+        let claims: Vec<Option<String>> = claims.collect();
         let label = |(name, maker): (Option<String>, Option<String>)| {
             let maker = || Some(format!("({})", shortened(&maker?, SHOWN - 2)));
             name.map(|name| shortened(&name, SHOWN)).or_else(maker)
         };
         let labels: Vec<_> = labels.into_iter().map(label).collect();
-        if labels.iter().all(Option::is_none) {
-            return;
-        }
         // Beside the MAC, or at the end if the table does not show it.
         let beside = if table.columns[at] == "mac" { at + 1 } else { table.columns.len() };
-        table.columns.insert(beside, "name");
-        for (row, label) in table.rows.iter_mut().zip(labels) {
-            row.insert(beside, label.map(Cell::Text).into());
+        for (column, cells) in [("claimed_name", claims), ("name", labels)] {
+            if cells.iter().all(Option::is_none) {
+                continue;
+            }
+            table.columns.insert(beside, column);
+            for (row, cell) in table.rows.iter_mut().zip(cells) {
+                row.insert(beside, cell.map(Cell::Text).into());
+            }
         }
     }
+}
+
+/// What a device calls itself, with its source.
+fn claim(table: &ResultTable, row: &[Cell], zone: &TimeZone) -> Option<String> {
+    let [Cell::Text(name), Cell::Text(source), since] =
+        ["claimed_name", "name_source", "name_since"].map(|name| table.cell(row, name))
+    else {
+        return None;
+    };
+    let since = match since {
+        Cell::Time(since) => format!(" since {}", day_text(*since, zone)),
+        _ => String::new(),
+    };
+    Some(format!("{} ({source}{since})", shortened(name, SHOWN)))
 }
 
 fn shortened(text: &str, most: usize) -> String {
@@ -199,7 +220,7 @@ pub fn all(options: &Options, out: &mut impl Write, zone: &TimeZone) -> Result<b
         return Ok(false);
     }
     let mut table = ResultTable { columns: vec!["mac"], rows, omitted: Omitted::default() };
-    labels.add_to(&mut table, options.format);
+    labels.add_to(&mut table, options.format, zone);
     let printed = table.print(out, options.format, zone).and_then(|()| out.flush());
     printed.map_err(|error| Error::write("standard output", error))?;
     Ok(true)
@@ -224,7 +245,7 @@ fn show(
         OutputFormat::Json | OutputFormat::Csv => {
             let (columns, rows) = (vec!["mac"], vec![vec![Cell::text(mac)]]);
             let mut table = ResultTable { columns, rows, omitted: Omitted::default() };
-            labels.add_to(&mut table, format);
+            labels.add_to(&mut table, format, zone);
             table.print(out, format, zone)
         }
     };

@@ -42,6 +42,8 @@ pub struct Omitted {
     pub uncounted: u64,
     /// The device in question was not seen near the time: how many seconds before and after it was.
     pub away: Option<[Option<i64>; 2]>,
+    /// And whether anything else was seen then in a network of its own, if that is known.
+    pub was_captured: Option<bool>,
     /// The history has nothing of the time in question, because it begins so many seconds later.
     pub begins_after: Option<i64>,
 }
@@ -89,8 +91,13 @@ impl Omitted {
         }
         if let Some(away) = away {
             let [last, next] = away.map(|seconds| seconds.map_or("never".into(), duration));
+            let why = match self.was_captured {
+                Some(true) => "others were seen then: it was away, or asleep",
+                Some(false) => "nothing at all was seen then in its network",
+                None => "it was away, or asleep, or nothing was captured",
+            };
             remarks.push(format!(
-                "the device was not seen within ten minutes of that time: last {last} before, next {next} after; it was away, or asleep, or nothing was captured"
+                "the device was not seen within ten minutes of that time: last {last} before, next {next} after; {why}"
             ));
         }
         if *undated > 0 {

@@ -104,6 +104,9 @@ impl PeriodBuilder {
 
     /// Adds the next sighting. A period ends when another MAC is seen, unless the first is seen again soon.
     pub fn add(&mut self, sighting: AddressSighting) {
+        if self.continues(&sighting) {
+            return;
+        }
         let AddressSighting { time, network, mac, evidence, source, more, .. } = sighting;
         if let Some(source) = source {
             let sources = self.sources.entry((network, mac)).or_default();
@@ -139,6 +142,28 @@ impl PeriodBuilder {
             }
             _ => state.wait(&sighting),
         }
+    }
+
+    /// Adds what most sightings are: the next claim of the MAC that was seen last and has claimed the address, while nothing waits.
+    fn continues(&mut self, sighting: &AddressSighting) -> bool {
+        let AddressSighting { time, network, mac, evidence, source, more, .. } = *sighting;
+        let Some(state) = self.networks.get_mut(&network) else { return false };
+        let Some(period) = state.last.and_then(|last| self.all.get_mut(last)) else { return false };
+        let is_next = evidence == Evidence::Claim
+            && source.is_none()
+            && period.mac == mac
+            && period.count > 0
+            && state.owner.is_some_and(|(owner, _)| owner == mac)
+            && state.order.is_empty()
+            && state.pending.is_empty()
+            && (state.has_date || !self.clocks.is_set(network, time))
+            && self.first.contains_key(&(network, mac, None));
+        if is_next {
+            period.last = period.last.max(time);
+            period.count += 1 + more;
+            state.owner = Some((mac, time));
+        }
+        is_next
     }
 
     /// Whether a claim in a frame of another MAC counts as one in a frame of its own: it did so a day before the owner

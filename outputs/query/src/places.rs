@@ -111,10 +111,8 @@ impl Places {
         (recent, spans): (&str, &str),
     ) -> rusqlite::Result<bool> {
         let set = self.clocks.set_at(network).as_nanos();
-        let Some(network) = self.networks.all().get(network).cloned() else { return Ok(false) };
-        let ringless = self.ring_of_ringless(database, &network)?;
+        let Some((network, other)) = self.rings_of(database, network)? else { return Ok(false) };
         let Network { host, ring, interface, .. } = network;
-        let other = if ringless.as_ref() == Some(&ring) { "" } else { &ring };
         let of_interface = "JOIN pairing ON pairing.place = place.id
             WHERE host = ?1 AND ring IN (?2, ?3) AND interface = ?4";
         let select = format!(
@@ -127,6 +125,19 @@ impl Places {
         );
         let row = rusqlite::params![host, ring, other, interface, set];
         database.prepare_cached(&select)?.query_row(row, |row| row.get(0))
+    }
+
+    /// A network, and the ring of its other places: none, if rows without a ring belong to it, or its own.
+    pub fn rings_of(
+        &mut self,
+        database: &Connection,
+        network: usize,
+    ) -> rusqlite::Result<Option<(Network, String)>> {
+        let Some(network) = self.networks.all().get(network).cloned() else { return Ok(None) };
+        let ringless = self.ring_of_ringless(database, &network)?;
+        let is_ringless = ringless.as_ref() == Some(&network.ring);
+        let other = if is_ringless { String::new() } else { network.ring.clone() };
+        Ok(Some((network, other)))
     }
 }
 

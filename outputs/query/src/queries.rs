@@ -8,6 +8,7 @@ use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     address_rows::{DatedPeriod, Found, address, addresses, just_before, periods},
+    claims,
     clocks::Clocks,
     counted::{self, Counted},
     device, devices,
@@ -49,6 +50,12 @@ pub enum Query {
 
 impl Query {
     pub fn run(&self, history: &mut dyn HistoryReader) -> Result<ResultTable, Error> {
+        let mut table = self.read(history)?;
+        claims::add(history, &mut table)?;
+        Ok(table)
+    }
+
+    fn read(&self, history: &mut dyn HistoryReader) -> Result<ResultTable, Error> {
         match *self {
             Query::Copy(ref file) => {
                 history.copy(file)?;
@@ -226,7 +233,7 @@ pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> V
 fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut rows: Vec<(Option<UnixTime>, Vec<Cell>)> = Vec::new();
     let mut omitted = Omitted::default();
-    for (ip, DatedPeriod { times, period, frame_sources, left_out }) in
+    for (ip, DatedPeriod { times, period, frame_sources, left_out }, until) in
         new_periods(history, range, &mut omitted)?
     {
         let Period { network, mac, previous, .. } = period;
@@ -240,8 +247,9 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
         });
         let (address, mac) = (Cell::text(ip), Cell::text(mac));
         let (before, sources) = (before.into(), macs(&frame_sources));
-        let cells =
-            vec![first.into(), address, change, mac, before, before_last_seen.into(), sources];
+        let times = [before_last_seen, until].map(Cell::from);
+        let cells = [first.into(), address, change, mac, before].into_iter();
+        let cells = cells.chain(times).chain([sources]).collect();
         rows.push((first, row(history, network, cells)));
     }
     for RouterChange { time, network, user, added, removed } in history.router_changes(range)? {
@@ -249,11 +257,15 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
         let change = Cell::text(format!("configuration +{added} -{removed} by {user}"));
         let router = router.filter(|router| !router.is_empty()).map(Cell::Text);
         let none = || Cell::None;
-        let cells = vec![time.into(), router.into(), change, none(), none(), none(), macs(&[])];
+        let cells = [time.into(), router.into(), change].into_iter();
+        let cells = cells.chain([none(), none(), none(), none(), macs(&[])]).collect();
         rows.push((Some(time), row(history, network, cells)));
     }
     rows.sort_by_key(|(time, _)| *time);
-    let columns = columns("time address change mac before before_last_seen +frame_sources");
+    let most = history.most_rows();
+    keep_latest(history, &mut rows, most);
+    let columns =
+        columns("time address change mac before before_last_seen +shared_until +frame_sources");
     let rows = rows.into_iter().map(|(_, row)| row).collect();
     Ok(shown_if_any(ResultTable { rows, columns, omitted }))
 }
@@ -263,8 +275,14 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
 const FORGED: usize = 16;
 const ALL_FORGED: usize = 256;
 
+/// Of the rows that a list of changes has at most, one address takes this part: so a flood of claims of one hides no other.
+const SHARE: usize = 50;
+
 /// What is nearest to a time is asked for so many addresses at once.
 pub const TOGETHER: usize = 500;
+
+/// A period of an address; and until when the MAC before it was seen with the address, too, in turn with this one.
+type NewPeriod = (IpAddr, DatedPeriod, Option<UnixTime>);
 
 /// The periods of all addresses that begin in this time range, and the claims in frames of other MACs that are left out, in
 /// order.
@@ -272,11 +290,11 @@ fn new_periods(
     history: &mut dyn HistoryReader,
     range: TimeRange,
     omitted: &mut Omitted,
-) -> Result<Vec<(IpAddr, DatedPeriod)>, Error> {
+) -> Result<Vec<NewPeriod>, Error> {
     let (mut found, mut forged, mut known) = (Vec::new(), Vec::new(), None);
-    let addresses = history.addresses(range)?;
-    omitted.is_unchanged = !addresses.is_empty();
-    for addresses in addresses.chunks(TOGETHER) {
+    let addresses = history.changed_addresses(range)?;
+    let most = history.most_rows();
+    'all: for addresses in addresses.chunks(TOGETHER) {
         let all = history.nearest_of_each(addresses, just_before(range))?;
         for (ip, nearest) in addresses.iter().copied().zip(all) {
             let clocks = history.clocks().asked(range);
@@ -292,8 +310,22 @@ fn new_periods(
             let Found { periods, left_out, undated, uncounted, .. } =
                 periods(history, ip, range, &clocks, &nearest)?;
             omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
+            let mut of_mac: HashMap<_, Vec<Period>> = HashMap::new();
+            for DatedPeriod { period, .. } in &periods {
+                of_mac.entry((period.network, period.mac)).or_default().push(*period);
+            }
+            // The last period of the MAC before that had begun by then.
+            let until = |new: &Period| {
+                let before = of_mac.get(&(new.network, new.previous?.0))?;
+                let begun = |one: &Period| one.is_older || one.first <= new.first;
+                let last = before[..before.partition_point(begun)].last()?.last;
+                (last > new.first).then(|| last.min(new.last))
+            };
             let new = periods.into_iter().filter(|period| !period.period.is_older);
-            found.extend(new.map(|period| (ip, period)));
+            let new = new.map(|new| (until(&new.period), new));
+            let mut new: Vec<_> = new.map(|(until, new)| (ip, new, until)).collect();
+            keep_latest(history, &mut new, most / SHARE);
+            found.append(&mut new);
             // Those that name a MAC of no host are in no change, and most of them are not read here.
             let of_address = left_out.into_iter().zip(uncounted);
             let mut of_address: Vec<_> =
@@ -304,8 +336,14 @@ fn new_periods(
                 of_address.drain(FORGED..).for_each(|(one, _)| omitted.add(&one));
             }
             forged.extend(of_address.into_iter().map(|(one, period)| (ip, one, period)));
+            if found.len() + forged.len() > most {
+                history.cut();
+                break 'all;
+            }
         }
     }
+    omitted.is_unchanged = !addresses.is_empty()
+        || found.is_empty() && forged.is_empty() && !history.addresses(range)?.is_empty();
     if forged.len() > ALL_FORGED {
         let known = first_claims(history, range, &mut known)?;
         forged.sort_by_key(|(ip, one, _)| (*ip, forged_order(one, known)));
@@ -324,12 +362,20 @@ fn new_periods(
         ranked.drain(ALL_FORGED..).for_each(|(_, (_, one, _))| omitted.add(&one));
         forged = ranked.into_iter().map(|(_, forged)| forged).collect();
     }
-    found.extend(forged.into_iter().map(|(ip, _, period)| (ip, period)));
-    found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. })| {
+    found.extend(forged.into_iter().map(|(ip, _, period)| (ip, period, None)));
+    found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. }, _)| {
         let first = times.map(|(first, _)| first);
         (first, *ip, network(history, period.network), period.mac)
     });
     Ok(found)
+}
+
+/// Cuts a list in the order of time.
+fn keep_latest<T>(history: &mut dyn HistoryReader, rows: &mut Vec<T>, most: usize) {
+    if rows.len() > most {
+        history.cut();
+        drop(rows.drain(..rows.len() - most));
+    }
 }
 
 /// When MACs claimed an address in frames of their own, the first time in the range; none: already before it.
@@ -369,7 +415,7 @@ fn forged_order(one: &LeftOut, known: &FirstClaims) -> ForgedOrder {
 }
 
 /// Whether each MAC that was seen in the time range was the only one in its network, and the last one before.
-fn is_unchanged(nearest: &[NearestSightings], range: TimeRange, clocks: &Clocks) -> bool {
+pub fn is_unchanged(nearest: &[NearestSightings], range: TimeRange, clocks: &Clocks) -> bool {
     let nearest = NearestSightings::merged(nearest);
     let is_seen = |one: &NearestSightings| {
         let life = one.after.sign_of_life.filter(|_| one.is_known());

@@ -165,6 +165,11 @@ impl ResultTable {
         at.and_then(|at| row.get(at)).unwrap_or(&Cell::None)
     }
 
+    /// Where the column with MACs is, if there is one.
+    pub(crate) fn mac_column(&self) -> Option<usize> {
+        self.columns.iter().position(|column| matches!(*column, "mac" | "+mac"))
+    }
+
     fn csv(&self, to: &mut impl Write, zone: &TimeZone) -> io::Result<()> {
         let names: Vec<_> =
             self.columns.iter().map(|name| name.trim_start_matches(MARKS)).collect();
@@ -204,6 +209,11 @@ fn cell_text(value: &Cell, zone: &TimeZone) -> String {
 fn zoned(time: UnixTime, zone: &TimeZone) -> Zoned {
     // Every i64 of nanoseconds is within jiff's range.
     Timestamp::from_nanosecond(time.as_nanos().into()).unwrap_or_default().to_zoned(zone.clone())
+}
+
+/// The day of a time, for a cell that has more than the time.
+pub fn day_text(time: UnixTime, zone: &TimeZone) -> String {
+    zoned(time, zone).strftime("%Y-%m-%d").to_string()
 }
 
 /// A time for messages, with seconds only if it has some.

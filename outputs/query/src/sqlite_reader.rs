@@ -4,15 +4,20 @@
 mod export;
 mod failure;
 mod recent;
+mod seen_around;
 mod spans;
 mod summary;
 
 use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, path::Path, time::Instant};
 
-use aw_database::{HistoryRows, Snapshot};
+use aw_database::{CLAIMED, CLAIMED_COLUMNS, HistoryRows, Snapshot};
+use aw_output::{ClaimedName, NameSource};
 use aw_service::{Error, failed};
-use rusqlite::{Connection, OptionalExtension, Row, params, types::ValueRef};
-use shm_layout::{Evidence, MacAddr, UnixTime};
+use rusqlite::{
+    Connection, OptionalExtension, Row, Rows, params,
+    types::{Value, ValueRef},
+};
+use shm_layout::{Evidence, MacAddr, NameText, UnixTime};
 
 use self::failure::failure;
 use self::recent::{Recent, RecentRow};
@@ -20,8 +25,8 @@ use self::spans::{SpanEnd, Spans};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, Nearer, Nearest,
-    NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange, evidence,
+    AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, NamesOfMacs, Nearer,
+    Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange, evidence,
     evidence_in_frame, parse_ip, parse_mac,
 };
 use crate::holders::near;
@@ -39,6 +44,11 @@ const COLUMNS: [(&str, &[&str]); 3] = [
 ];
 const CHANGES: &[&str] = &["time", "place", "user", "lines_added", "lines_removed"];
 
+/// Names of a MAC that are read: aw-sqlite stores fewer.
+const NAMES_OF_DEVICE: i64 = 64;
+/// Pairings whose sightings are merged.
+const MERGED: usize = 8;
+
 /// Steps of a statement between two looks at the clock.
 const STEPS: i32 = 10_000;
 
@@ -50,6 +60,7 @@ pub struct SqliteReader {
     source: &'static str,
     recent: Recent,
     spans: Spans,
+    has_names: bool,
     /// Rows of an answer, and whether one has fewer than there are.
     most: usize,
     is_cut: bool,
@@ -78,6 +89,7 @@ impl SqliteReader {
                 source: "-1",
                 recent: Recent::default(),
                 spans: Spans::default(),
+                has_names: false,
                 most: usize::MAX,
                 is_cut: false,
                 remarks: Vec::new(),
@@ -148,6 +160,9 @@ impl SqliteReader {
             )));
         }
         (self.recent, self.spans) = (Recent::new(rows), Spans::new(rows));
+        self.has_names = self.read(|history| {
+            aw_database::has_columns(&history.snapshot.database, CLAIMED, &CLAIMED_COLUMNS)
+        })?;
         let old = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%\\_old' ESCAPE '\\'";
         if self.read(|history| history.snapshot.database.query_row(old, [], |row| row.get(0)))? {
             self.remarks.push(
@@ -206,6 +221,27 @@ impl SqliteReader {
             }
         }
         Ok(first)
+    }
+
+    /// The addresses that were seen in a time range with a pairing, in SQL `one`, for which this condition does not hold.
+    fn addresses_unless(&mut self, not: &str, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        self.read(|history| {
+            let select = format!(
+                "SELECT DISTINCT address FROM pairing AS one WHERE CASE WHEN {not} THEN 0 ELSE (EXISTS (
+                    SELECT 1 FROM sighting WHERE pairing = one.id AND time >= ?1 AND time < ?2)
+                OR one.id IN (SELECT pairing FROM {} WHERE time >= ?1 AND time < ?2)
+                OR EXISTS (SELECT 1 FROM {} WHERE pairing = one.id AND {})) END LIMIT ?3",
+                history.recent.source,
+                history.spans.source,
+                history.spans.in_range("?1", "?2")
+            );
+            let mut statement = history.snapshot.database.prepare_cached(&select)?;
+            let row = [range.from.as_nanos(), range.to.as_nanos(), history.one_more()];
+            let rows = statement.query_map(row, |row| ip(row, 0))?;
+            let found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            drop(statement);
+            Ok(history.cut(found).into_iter().flatten().collect())
+        })
     }
 
     /// The pairings of an address, without those that are not valid.
@@ -272,23 +308,26 @@ impl HistoryReader for SqliteReader {
     }
 
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
-        self.read(|history| {
-            let select = format!(
-                "SELECT DISTINCT address FROM pairing WHERE EXISTS (
-                    SELECT 1 FROM sighting WHERE pairing = id AND time >= ?1 AND time < ?2)
-                OR id IN (SELECT pairing FROM {} WHERE time >= ?1 AND time < ?2)
-                OR EXISTS (SELECT 1 FROM {} WHERE pairing = id AND {}) LIMIT ?3",
-                history.recent.source,
-                history.spans.source,
-                history.spans.in_range("?1", "?2")
-            );
-            let mut statement = history.snapshot.database.prepare_cached(&select)?;
-            let row = [range.from.as_nanos(), range.to.as_nanos(), history.one_more()];
-            let rows = statement.query_map(row, |row| ip(row, 0))?;
-            let found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-            drop(statement);
-            Ok(history.cut(found).into_iter().flatten().collect())
-        })
+        self.addresses_unless("0", range)
+    }
+
+    fn changed_addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        let [one, other] = self.places.clocks().asked(range).limits();
+        let set = one.max(other);
+        if range.from < set {
+            return self.addresses(range);
+        }
+        // It is so for most addresses, and reads one page of each.
+        let is_known = format!(
+            "{source} < 0 AND ((SELECT origin NOT IN ({NO_CLAIM}) FROM sighting
+                    WHERE pairing = one.id AND time >= {set} AND time < ?1 ORDER BY time DESC LIMIT 1) = 1
+                OR EXISTS (SELECT 1 FROM {spans} WHERE pairing = one.id AND first >= {set} AND first < ?1))
+            AND NOT EXISTS (SELECT 1 FROM pairing WHERE address = one.address AND id <> one.id)",
+            source = self.source,
+            spans = self.spans.source,
+            set = set.as_nanos()
+        );
+        self.addresses_unless(&is_known, range)
     }
 
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
@@ -396,11 +435,24 @@ impl HistoryReader for SqliteReader {
             }
             others.sort_by_key(|other| other.time);
             let mut others = others.into_iter().peekable();
-            let select = "SELECT time, pairing, origin FROM sighting
-                WHERE pairing IN (SELECT id FROM pairing WHERE address = ?)
-                AND time >= ? AND time < ? ORDER BY time";
-            let mut statement = database.prepare_cached(select)?;
-            let mut rows = statement.query(params![bytes(&ip), from, to])?;
+            let mut ids: Vec<i64> = known.keys().copied().collect();
+            ids.sort_unstable();
+            // Those of a pairing are in the order of time already: of a few pairings they are merged, which is faster than to sort all.
+            let (of, keys) = match ids.len() {
+                ..=MERGED => ("= ?", ids.into_iter().map(Value::Integer).collect()),
+                _ => ("IN (SELECT id FROM pairing WHERE address = ?)", vec![Value::Blob(bytes(&ip))]),
+            };
+            let select = format!(
+                "SELECT time, pairing, origin FROM sighting WHERE pairing {of} AND time >= ? AND time < ? ORDER BY time"
+            );
+            let statements = keys.iter().map(|_| database.prepare_cached(&select));
+            let mut statements = statements.collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut sources = Vec::new();
+            for (statement, key) in statements.iter_mut().zip(keys) {
+                let mut rows = statement.query(params![key, from, to])?;
+                let first = next_of(&mut rows)?;
+                sources.push((rows, first));
+            }
             let mut add = |SpanEnd { time, pairing, origin, more, until }: SpanEnd| {
                 let Some(Pairing { network, mac, source, .. }) = known.get(&pairing) else {
                     return;
@@ -412,16 +464,17 @@ impl HistoryReader for SqliteReader {
                 each(AddressSighting { time, network, mac, evidence, source, more, until });
             };
             loop {
-                let next = match rows.next()? {
-                    Some(row) => Some((row.get(0)?, row.get(1)?, row.get(2)?)),
-                    None => None,
-                };
-                let time = next.map_or(i64::MAX, |(time, ..)| time);
+                let next = sources.iter().enumerate();
+                let next = next.filter_map(|(at, (_, first))| Some((first.as_ref()?.0, at))).min();
+                let time = next.map_or(i64::MAX, |(time, _)| time);
                 while let Some(other) = others.next_if(|other| other.time <= time) {
                     add(other);
                 }
-                let Some((time, pairing, origin)) = next else { return Ok(()) };
-                add(SpanEnd { time, pairing, origin, more: 0, until: None });
+                let Some((_, at)) = next else { return Ok(()) };
+                let (rows, first) = &mut sources[at];
+                if let Some((time, pairing, origin)) = std::mem::replace(first, next_of(rows)?) {
+                    add(SpanEnd { time, pairing, origin, more: 0, until: None });
+                }
             }
         })
     }
@@ -488,6 +541,37 @@ impl HistoryReader for SqliteReader {
         self.read(|history| history.summaries(range, is_counted))
     }
 
+    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+        self.read(|history| {
+            let mut found = NamesOfMacs::new();
+            if !history.has_names {
+                return Ok(found);
+            }
+            let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
+            let select = "SELECT place, source, name, CAST(first AS INTEGER), CAST(last AS INTEGER)
+                FROM claimed_name WHERE mac = ? AND typeof(place) = 'integer' AND typeof(source) = 'integer'
+                ORDER BY last DESC LIMIT ?";
+            let mut select = database.prepare_cached(select)?;
+            for mac in macs {
+                let mut rows = select.query([mac.number() as i64, NAMES_OF_DEVICE])?;
+                while let Some(row) = rows.next()? {
+                    let ValueRef::Text(name) = row.get_ref(2)? else { continue };
+                    let name = NameText::cut(&String::from_utf8_lossy(name));
+                    let source = NameSource::from_number(row.get(1)?);
+                    let network = places.network_of(database, row.get(0)?)?;
+                    let Some((source, network)) = source.zip(network) else { continue };
+                    let [first, last] = [row.get(3)?, row.get(4)?].map(UnixTime::from_nanos);
+                    if !name.is_empty() {
+                        let name = name.to_string();
+                        let claimed = ClaimedName { source, name, first, last };
+                        found.entry(*mac).or_default().push((network, claimed));
+                    }
+                }
+            }
+            Ok(found)
+        })
+    }
+
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
         self.read(|history| {
             let SqliteReader { snapshot: Snapshot { database, .. }, source, recent, spans, .. } =
@@ -507,6 +591,22 @@ impl HistoryReader for SqliteReader {
         self.read(|history| {
             let SqliteReader { snapshot, places, recent, spans, .. } = history;
             places.is_clock_set(&snapshot.database, network, (&recent.source, spans.source))
+        })
+    }
+
+    fn seen_around(
+        &mut self,
+        network: usize,
+        at: UnixTime,
+    ) -> Result<Option<[Option<UnixTime>; 2]>, Error> {
+        self.read(|history| {
+            let SqliteReader { snapshot: Snapshot { database, .. }, places, recent, spans, .. } =
+                history;
+            let Some((network, other)) = places.rings_of(database, network)? else {
+                return Ok(None);
+            };
+            let rings = [network.ring.as_str(), other.as_str()];
+            seen_around::seen_around(database, (&network, rings), at, (&recent.source, *spans))
         })
     }
 
@@ -530,6 +630,11 @@ impl HistoryReader for SqliteReader {
             Ok(changes)
         })
     }
+}
+
+/// A time, a pairing, and an origin.
+fn next_of(rows: &mut Rows) -> rusqlite::Result<Option<(i64, i64, i64)>> {
+    rows.next()?.map(|row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).transpose()
 }
 
 fn bytes(ip: &IpAddr) -> Vec<u8> {

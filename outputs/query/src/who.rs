@@ -84,6 +84,14 @@ pub fn rows(
             *known = (known.0.min(first), known.1.max(last));
         }
     }
+    // Whether anything was captured there, if the MAC was not seen near the time.
+    let mut silences: HashMap<usize, String> = HashMap::new();
+    for Holder { network, .. } in holders.iter().filter(|holder| !holder.is_near(at)) {
+        if !silences.contains_key(network) {
+            let silence = silence(history.seen_around(*network, at)?, at).unwrap_or_default();
+            silences.insert(*network, silence);
+        }
+    }
     let rows = holders.iter().map(|holder| {
         let Holder { network, mac, mut before, mut after, certainty, others, .. } = *holder;
         let seconds = [before, after].map(|time| distance(time, at).into());
@@ -98,6 +106,9 @@ pub fn rows(
         if doubted.contains(&(holder.network, mac)) {
             why += ", which has addresses itself: it forwards, or forges";
         }
+        if !holder.is_near(at) {
+            why += silences.get(&holder.network).map_or("", String::as_str);
+        }
         let [how_sure, why] = [certainty.name().into(), why].map(Cell::Text);
         let mut cells = vec![Cell::text(mac), before.into(), after.into(), how_sure, why];
         cells.extend([Cell::text(ip), at.into()].into_iter().chain(seconds));
@@ -105,6 +116,18 @@ pub fn rows(
         (mac, row(history, network, cells))
     });
     Ok(rows.collect())
+}
+
+/// What is said if nothing at all was seen in a network near a time; `seen`: when anything was, if that is known.
+fn silence(seen: Option<[Option<UnixTime>; 2]>, at: UnixTime) -> Option<String> {
+    let seen = seen.filter(|seen| !seen.iter().any(|time| holders::near(*time, at)))?;
+    let times = match seen.map(|time| distance(time, at).map(duration)) {
+        [Some(before), Some(after)] => format!("from {before} before to {after} after"),
+        [Some(before), None] => format!("since {before} before"),
+        [None, Some(after)] => format!("until {after} after"),
+        [None, None] => return None,
+    };
+    Some(format!("; nothing at all was seen in this network {times}"))
 }
 
 /// The distance of two times in whole seconds.

@@ -22,7 +22,7 @@ const STEP_FILING_PAIRINGS: usize = 2_000;
 /// At rest, the database is asked whether there is work so much later.
 const ASKED_EVERY: Duration = Duration::from_secs(10);
 /// After a fault, a task is tried again so much later.
-const PAUSE: Duration = Duration::from_secs(3_600);
+pub const PAUSE: Duration = Duration::from_secs(3_600);
 
 /// What may fail for itself.
 #[derive(Clone, Copy)]
@@ -267,7 +267,7 @@ impl Background {
 }
 
 /// Whether an error is not one of the rows that a task works on: then events cannot be stored either.
-fn is_of_all(error: &Error) -> bool {
+pub fn is_of_all(error: &Error) -> bool {
     use ErrorCode::*;
     matches!(
         error.sqlite_error_code(),

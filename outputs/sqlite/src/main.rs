@@ -11,6 +11,7 @@ mod filing;
 mod history_target;
 mod legacy_file;
 mod legacy_import;
+mod name_rows;
 mod retention;
 mod row_writer;
 mod schema;
@@ -24,7 +25,8 @@ use std::{
 };
 
 use aw_output::{
-    Access, Plan, RingOptions, SpoolOptions, check, import, parse, run, state_directory,
+    Access, NameFollower, Plan, RingOptions, SpoolOptions, check, import, parse, run,
+    state_directory,
 };
 use aw_service::TimeSpan;
 use clap::{Parser, Subcommand};
@@ -157,7 +159,10 @@ fn main() -> ExitCode {
     if rings.check {
         return check("aw-sqlite", &rings, &plan, || SqliteSink::check(settings));
     }
-    run("aw-sqlite", &rings, &plan, || SqliteSink::new(settings))
+    run("aw-sqlite", &rings, &plan, || {
+        let names = NameFollower::new(&rings, &plan)?;
+        Ok(SqliteSink::new(settings)?.with_names(names, commit_interval))
+    })
 }
 
 /// The database that is named, or that of the service if no directory of state is named, or else the usual one.

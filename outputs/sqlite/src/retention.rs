@@ -1,4 +1,4 @@
-//! Deletes sightings and configuration changes that are older than `--retention`: pairing by pairing, in
+//! Deletes sightings, names and configuration changes that are older than `--retention`: pairing by pairing, in
 //! small steps. The age of those whose clock was not set is not known: it is counted from the first pass that
 //! finds them. Without `--retention`, pairings whose sightings another program has deleted are deleted.
 
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     clock_check::{CLOCK_SET, CLOCK_SET_WITHOUT_RING, ClockState, nanos},
+    name_rows::delete_names,
     row_writer::RowWriter,
     unreadable::Unreadable,
 };
@@ -118,6 +119,7 @@ impl Retention {
             let next = database.prepare_cached(next)?.query_row([pass.pairing], |row| row.get(0));
             let Some(pairing) = next.optional()? else {
                 let more = delete_changes(database, pass, left)? == left
+                    || delete_names(database, pass.before, left)? == left
                     || delete_places(database, writer, left)? == left;
                 self.pass = self.pass.filter(|_| more);
                 return Ok(more);
@@ -248,7 +250,8 @@ fn delete_places(
 ) -> rusqlite::Result<usize> {
     let delete = "DELETE FROM place WHERE id IN (SELECT id FROM place
         WHERE NOT EXISTS (SELECT 1 FROM pairing WHERE pairing.place = place.id)
-        AND id NOT IN (SELECT place FROM config_change) LIMIT ?)";
+        AND id NOT IN (SELECT place FROM config_change)
+        AND id NOT IN (SELECT place FROM claimed_name) LIMIT ?)";
     let deleted = database.prepare_cached(delete)?.execute([rows as i64])?;
     if deleted > 0 {
         writer.clear_places();

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use aw_output::{Entry, warn};
+use aw_output::{Entry, NameEntry, warn};
 use rusqlite::{Connection, OptionalExtension, params};
 use shm_layout::{ConfigChange, Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
 
@@ -51,10 +51,13 @@ pub struct RowWriter {
     pub has_late: bool,
 }
 
+/// What is distinguished in a ring: interface, VLANs, and the router that reported the pairing.
+type PlaceKey = (InterfaceName, VlanId, VlanId, Ipv4Addr);
+
 struct RingPlaces {
     name: RingName,
     host: String,
-    places: HashMap<(InterfaceName, VlanId, VlanId, Ipv4Addr), i64>,
+    places: HashMap<PlaceKey, i64>,
     /// How many stacks of VLANs an interface has in the database.
     stacks: HashMap<InterfaceName, usize>,
 }
@@ -99,7 +102,8 @@ impl RowWriter {
         ring: usize,
         event: &Event,
     ) -> rusqlite::Result<()> {
-        let place = self.place_of(database, ring, event)?;
+        let Event { interface, vlan, outer_vlan, router, .. } = *event;
+        let place = self.place_of(database, ring, (interface, vlan, outer_vlan, router))?;
         let origin = match event.kind {
             Kind::Pairing(origin) => origin as u8,
             Kind::MacUpd => MACUPD,
@@ -194,15 +198,25 @@ impl RowWriter {
         })
     }
 
+    /// The id of the place where a device named itself, which is created if it does not exist.
+    pub fn place_of_name(
+        &mut self,
+        database: &Connection,
+        NameEntry { host, ring, record }: &NameEntry,
+    ) -> rusqlite::Result<i64> {
+        let ring = self.ring_index(host, ring);
+        let none = Ipv4Addr::UNSPECIFIED;
+        self.place_of(database, ring, (record.interface, record.vlan, record.outer_vlan, none))
+    }
+
     fn place_of(
         &mut self,
         database: &Connection,
         ring: usize,
-        event: &Event,
+        key: PlaceKey,
     ) -> rusqlite::Result<i64> {
         let RingPlaces { name, host, places, stacks } = &mut self.rings[ring];
-        let Event { interface, vlan, outer_vlan, router, .. } = *event;
-        let key = (interface, vlan, outer_vlan, router);
+        let (interface, vlan, outer_vlan, router) = key;
         if let Some(place) = places.get(&key) {
             return Ok(*place);
         }
@@ -328,8 +342,8 @@ mod tests {
         let mut place_of = |(vlan, outer_vlan): (u16, u16), router: u8| {
             let [vlan, outer_vlan] = [vlan, outer_vlan].map(VlanId::from_tag);
             let router = if router == 0 { event.router } else { [192, 0, 2, router].into() };
-            let event = Event { vlan, outer_vlan, router, ..event };
-            let place = writer.place_of(&database, ring, &event).unwrap();
+            let key = (event.interface, vlan, outer_vlan, router);
+            let place = writer.place_of(&database, ring, key).unwrap();
             (place, writer.rings[0].places.len())
         };
         let (first, _) = place_of((1, 1), 0);

@@ -8,7 +8,10 @@
 
 use std::str::FromStr;
 
-use aw_database::{FILING, FILING_COLUMNS, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN, SPAN_COLUMNS};
+use aw_database::{
+    CLAIMED, CLAIMED_COLUMNS, FILING, FILING_COLUMNS, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN,
+    SPAN_COLUMNS,
+};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::{compaction, delete_trigger};
@@ -89,6 +92,15 @@ const ADDITIONS: &str = "
     CREATE TABLE IF NOT EXISTS clock_check ( -- the last time that was trusted; that of a clock which may be ahead, when it was found
         trusted INTEGER NOT NULL, doubted INTEGER
     );
+    CREATE TABLE IF NOT EXISTS claimed_name ( -- what devices call themselves
+        mac INTEGER NOT NULL,      -- 48 bits
+        place INTEGER NOT NULL REFERENCES place,
+        source INTEGER NOT NULL,   -- in which message: addrwatch-history(5)
+        name TEXT NOT NULL,
+        first INTEGER NOT NULL, last INTEGER NOT NULL, -- nanoseconds since 1970
+        count INTEGER NOT NULL,
+        PRIMARY KEY (mac, place, source, name)
+    ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS undated (
         pairing INTEGER PRIMARY KEY, -- was seen while the clock was not set; 0: configuration changes
         found INTEGER NOT NULL     -- when --retention first found such rows, nanoseconds since 1970
@@ -98,7 +110,7 @@ const ADDITIONS: &str = "
 const OLD_INDEX: &str = "CREATE INDEX pairing_of_mac ON pairing (mac)";
 
 /// The columns that this release uses, by table.
-const COLUMNS: [(&str, &[&str]); 12] = [
+const COLUMNS: [(&str, &[&str]); 13] = [
     ("place", &["id", "host", "ring", "interface", "vlan", "outer_vlan", "router"]),
     ("pairing", &["id", "address", "mac", "place", "ip", "source"]),
     ("sighting", &["pairing", "time", "origin", "again"]),
@@ -108,6 +120,7 @@ const COLUMNS: [(&str, &[&str]); 12] = [
     (RECENT, &RECENT_COLUMNS),
     (FILING, &FILING_COLUMNS),
     (SPAN, &SPAN_COLUMNS),
+    (CLAIMED, &CLAIMED_COLUMNS),
     ("span_progress", &["until", "before", "pairing", "time"]),
     ("late_pairing", &["pairing", "time"]),
     ("clock_check", &["trusted", "doubted"]),
@@ -143,7 +156,7 @@ pub const COMPACT_COLUMNS: [&str; 8] = [
 ];
 
 /// Names of our tables and indexes, which the view cannot have.
-const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress late_pairing clock_check";
+const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress late_pairing clock_check claimed_name";
 
 /// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =

@@ -9,7 +9,10 @@ use std::{
 };
 
 use aw_database::{Snapshot, index_path, wal_path};
-use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Sink, SinkResult, failed, warn};
+use aw_output::{
+    Checkpoint, CheckpointStore, Entry, Error, Fault, NameFollower, RingState, Sink, SinkResult,
+    failed, warn,
+};
 use aw_service::{
     Condition, Wanted, denied, full_disk, try_writing, unit_forbids_writing, unwritable,
 };
@@ -21,11 +24,12 @@ use rustix::{
 use shm_layout::{RingName, UnixTime};
 
 use crate::{
-    background::{Background, remedy},
+    background::{Background, PAUSE, is_of_all, remedy},
     compaction,
     database_file::{self, FileId},
     filing::Filing,
     legacy_import::LegacyImport,
+    name_rows::NameRows,
     row_writer::RowWriter,
     schema::{self, Unusable, ViewName},
 };
@@ -37,6 +41,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(200);
 /// milliseconds, and some tens of milliseconds.
 const STEP_BUSY: usize = 1000;
 const STEP_IDLE: usize = 10_000;
+/// Records of each ring of names that are taken at once.
+const NAMES: usize = 4096;
 
 /// The options of the database.
 pub struct DatabaseSettings {
@@ -59,6 +65,12 @@ pub struct SqliteSink {
     /// The file was moved away, and another program still uses it.
     moved: Condition,
     background: Background,
+    /// The rings of names; they are read between the events.
+    names: Option<NameFollower>,
+    /// The shortest time between two commits of names alone.
+    interval: Duration,
+    began: Instant,
+    committed_at: Option<Instant>,
 }
 
 /// An open database, with what is cached of it: a rollback discards both.
@@ -69,8 +81,46 @@ pub struct OpenDatabase {
     pub rows: RowWriter,
     pub import: Option<LegacyImport>,
     pub filing: Filing,
+    names: NameRows,
+    /// Names cannot be read or written, and events can.
+    names_fault: Condition,
     /// For readers of snapshots. It is closed after the connection, see `database_file::open_lock`.
     lock: File,
+}
+
+impl OpenDatabase {
+    /// Writes the names that are due, or all, in a transaction. Returns whether the positions in their rings can be stored.
+    fn write_names(&mut self, now: Instant, all: bool) -> rusqlite::Result<bool> {
+        if self.names.is_off(now) {
+            return Ok(false);
+        }
+        if !self.names.is_changed() {
+            return Ok(true);
+        }
+        self.connection.execute_batch("SAVEPOINT names")?;
+        let Err(error) = self.names.write(&self.connection, now, all) else {
+            self.names_fault.ends("names of devices can be stored again");
+            return self.connection.execute_batch("RELEASE names").map(|()| true);
+        };
+        let undone = self.connection.execute_batch("ROLLBACK TO names; RELEASE names");
+        match undone {
+            Ok(()) => self.give_up_names(error).map(|()| false),
+            Err(_) => Err(error), // a failed read of the disk may have ended the transaction
+        }
+    }
+
+    /// A fault of the rows of names, such as a damaged page, does not stop the storing of events.
+    fn give_up_names(&mut self, error: rusqlite::Error) -> rusqlite::Result<()> {
+        if is_of_all(&error) {
+            return Err(error);
+        }
+        let remedy = remedy(&error);
+        self.names_fault.begins(format_args!(
+            "store names of devices: {error}{remedy}: they are not stored, and events are; it is tried again in an hour"
+        ));
+        self.names.switch_off(Instant::now() + PAUSE);
+        Ok(())
+    }
 }
 
 impl SqliteSink {
@@ -78,14 +128,28 @@ impl SqliteSink {
     pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
         require_directory(&settings.path)?;
         let background = Background::new(settings.retention, settings.raw_days, settings.once);
-        let (database, failed_file, moved) = (None, None, Condition::default());
-        let mut sink = SqliteSink { settings, database, failed_file, moved, background };
+        let mut sink = SqliteSink {
+            settings,
+            database: None,
+            failed_file: None,
+            moved: Condition::default(),
+            background,
+            names: None,
+            interval: Duration::ZERO,
+            began: Instant::now(),
+            committed_at: None,
+        };
         match sink.open() {
             Ok(database) => sink.database = Some(database),
             Err(Unusable::Foreign(why)) => return Err(failed(sink.open_failure(&why))),
             Err(Unusable::Sqlite(_)) => {}
         }
         Ok(sink)
+    }
+
+    /// Stores what devices call themselves, too.
+    pub fn with_names(self, names: NameFollower, interval: Duration) -> SqliteSink {
+        SqliteSink { names: Some(names), interval, ..self }
     }
 
     /// Reads a database that exists, without a lock, and tries whether it can be written. Nothing is changed: the service may be
@@ -145,7 +209,8 @@ impl SqliteSink {
         self.background.opened(&connection);
         let file = database_file::file_id(path).unwrap_or_default();
         let (rows, filing) = (RowWriter::default(), Filing::new(&connection)?);
-        Ok(OpenDatabase { connection, file, rows, import, filing, lock })
+        let (names, names_fault) = (NameRows::new(Instant::now()), Condition::default());
+        Ok(OpenDatabase { connection, file, rows, import, filing, names, names_fault, lock })
     }
 
     fn open_failure(&self, why: &str) -> String {
@@ -166,14 +231,21 @@ impl SqliteSink {
         &mut self,
         operation: impl FnOnce(&mut OpenDatabase) -> rusqlite::Result<T>,
     ) -> SinkResult<T> {
-        let mut database = self.take_open()?;
-        let run = || {
+        self.in_database(|database| {
             if database.connection.is_autocommit() {
                 database.connection.execute_batch("BEGIN IMMEDIATE")?;
             }
-            operation(&mut database)
-        };
-        let done = run();
+            operation(database)
+        })
+    }
+
+    /// The same without a transaction of its own.
+    fn in_database<T>(
+        &mut self,
+        operation: impl FnOnce(&mut OpenDatabase) -> rusqlite::Result<T>,
+    ) -> SinkResult<T> {
+        let mut database = self.take_open()?;
+        let done = operation(&mut database);
         self.failed_file = done.is_err().then_some(database.file);
         match done {
             Ok(_) => self.database = Some(database),
@@ -194,7 +266,11 @@ impl SqliteSink {
         let Some(due) = due else { return Ok(false) };
         let none = Background::new(None, 0, false);
         let mut background = std::mem::replace(&mut self.background, none);
-        let result = self.in_transaction(|database| background.step(database, due, rows));
+        let result = self.in_transaction(|database| {
+            // Retention must not delete the places of names that are not written yet.
+            database.write_names(Instant::now(), false)?;
+            background.step(database, due, rows)
+        });
         self.background = background;
         if result.is_err() {
             self.background.restart();
@@ -202,14 +278,62 @@ impl SqliteSink {
         result
     }
 
-    fn commit(&mut self) -> SinkResult {
-        self.in_transaction(|database| {
+    /// Takes what the rings of names have. Returns whether there may be more.
+    fn read_names(&mut self) -> SinkResult<bool> {
+        let Some(mut follower) = self.names.take() else { return Ok(false) };
+        let all_read = self.in_database(|database| {
+            let OpenDatabase { connection, rows, names, .. } = &mut *database;
+            if names.is_off(Instant::now()) {
+                return Ok(true);
+            }
+            if !std::mem::replace(&mut names.is_resumed, true) {
+                follower.resume(|ring| checkpoint(connection, ring))?;
+            }
+            let mut added = Ok(());
+            let all_read = follower.read(NAMES, |entry| {
+                if added.is_ok() {
+                    added = names.add(connection, rows, entry);
+                }
+            });
+            match added {
+                Ok(()) => Ok(all_read),
+                Err(error) => database.give_up_names(error).map(|()| true),
+            }
+        });
+        self.names = Some(follower);
+        all_read.map(|all_read| !all_read)
+    }
+
+    /// Whether names are to be committed although there is no event. After the start, it is sooner, as for events.
+    fn has_due_names(&self, now: Instant) -> bool {
+        let Some(OpenDatabase { names, .. }) = &self.database else { return false };
+        let after_start = |last: Instant| last - self.began;
+        let interval = self.committed_at.map_or(Duration::ZERO, after_start).min(self.interval);
+        let is_due = names.is_due(now, self.committed_at, interval);
+        is_due || self.settings.once && names.is_changed()
+    }
+
+    fn commit(&mut self, all_names: bool) -> SinkResult {
+        let now = Instant::now();
+        let follower = self.names.take();
+        let committed = self.in_transaction(|database| {
             database.filing.added(database.rows.write_rows(&database.connection)?);
+            let has_names = database.write_names(now, all_names)?;
+            for (ring, checkpoint) in
+                follower.iter().filter(|_| has_names).flat_map(NameFollower::unsaved)
+            {
+                store_checkpoint(&database.connection, ring, &checkpoint)?;
+            }
             database.connection.execute_batch("COMMIT")?;
             database.import.iter_mut().for_each(LegacyImport::report_progress);
-            Ok(())
-        })?;
+            Ok(has_names)
+        });
+        self.names = follower;
+        if committed? {
+            self.names.iter_mut().for_each(NameFollower::saved);
+        }
         self.background.committed();
+        self.committed_at = Some(now);
         if let Some(OpenDatabase { connection, lock, .. }) = &self.database {
             let _ = connection.busy_timeout(Duration::ZERO); // it is tried again after the next commit
             let _ = database_file::copy_log(connection, &self.settings.path, lock);
@@ -335,20 +459,40 @@ impl Sink for SqliteSink {
     }
 
     fn flush(&mut self) -> SinkResult {
+        self.read_names()?;
         self.background_step(STEP_BUSY)?;
-        self.commit()
+        self.commit(false)
     }
 
     fn maintain(&mut self) -> SinkResult<bool> {
-        let more = self.background_step(STEP_IDLE)?;
-        if self.database.as_ref().is_some_and(|database| !database.connection.is_autocommit()) {
-            self.commit()?;
+        let more = self.background_step(STEP_IDLE)? | self.read_names()?;
+        let is_open = |database: &OpenDatabase| !database.connection.is_autocommit();
+        if self.database.as_ref().is_some_and(is_open) || self.has_due_names(Instant::now()) {
+            self.commit(self.settings.once)?;
         }
         if self.database.as_ref().is_some_and(|database| is_deleted(&database.lock)) {
             self.close_if_moved();
             self.database = Some(self.take_open()?);
         }
         Ok(more)
+    }
+
+    /// Names must not wait for the commit of events: their ring may be overrun before.
+    fn observe(&mut self, _: &RingState) -> SinkResult {
+        self.read_names().map(drop)
+    }
+
+    /// Names that were repeated are written, too.
+    fn close(&mut self) -> SinkResult {
+        if self.database.is_some() {
+            while self.read_names()? {}
+            let is_changed = self.database.as_ref().is_some_and(|one| one.names.is_changed());
+            if is_changed || self.names.iter().any(|names| names.unsaved().next().is_some()) {
+                self.commit(true)?;
+            }
+        }
+        self.names.iter().for_each(NameFollower::log);
+        Ok(())
     }
 
     fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
@@ -358,25 +502,32 @@ impl Sink for SqliteSink {
 
 impl CheckpointStore for SqliteSink {
     fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
-        let select =
-            "SELECT generation, began, delivered, lost, skipped FROM account WHERE ring = ?";
-        self.in_transaction(|database| {
-            let checkpoint = database.connection.query_row(select, [ring.as_str()], |row| {
-                let columns = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
-                Ok(Checkpoint::from_columns(columns))
-            });
-            checkpoint.optional().map(Option::flatten)
-        })
+        self.in_transaction(|database| checkpoint(&database.connection, ring))
     }
 
     fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> SinkResult {
-        let [generation, began, delivered, lost, skipped] = checkpoint.columns();
-        let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
-        let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
-        self.in_transaction(|database| {
-            database.connection.prepare_cached(replace)?.execute(row).map(drop)
-        })
+        self.in_transaction(|database| store_checkpoint(&database.connection, ring, checkpoint))
     }
+}
+
+fn checkpoint(database: &Connection, ring: &RingName) -> rusqlite::Result<Option<Checkpoint>> {
+    let select = "SELECT generation, began, delivered, lost, skipped FROM account WHERE ring = ?";
+    let checkpoint = database.query_row(select, [ring.as_str()], |row| {
+        let columns = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
+        Ok(Checkpoint::from_columns(columns))
+    });
+    checkpoint.optional().map(Option::flatten)
+}
+
+fn store_checkpoint(
+    database: &Connection,
+    ring: &RingName,
+    checkpoint: &Checkpoint,
+) -> rusqlite::Result<()> {
+    let [generation, began, delivered, lost, skipped] = checkpoint.columns();
+    let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
+    let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
+    database.prepare_cached(replace)?.execute(row).map(drop)
 }
 
 #[cfg(test)]

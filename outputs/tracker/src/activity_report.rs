@@ -44,6 +44,8 @@ pub type LogTime = (Date, HourMinute);
 pub struct DeviceActivity {
     pub mac: MacAddr,
     pub name: Option<String>,
+    /// What it calls itself, with the message, if it has no name.
+    pub claimed: Option<String>,
     pub vendor: Option<String>,
     /// The most recently seen ones, in that order.
     pub addresses: Vec<DeviceAddress>,
@@ -215,6 +217,7 @@ impl ReportBuilder {
                 devices.push(DeviceActivity {
                     mac: row.mac,
                     name: None,
+                    claimed: None,
                     vendor: None,
                     addresses: Vec::new(),
                     has_more_addresses: false,

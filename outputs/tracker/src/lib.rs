@@ -26,7 +26,7 @@ use std::{
     process::ExitCode,
 };
 
-use aw_output::{Error, FaultFile, Plan, parse, run};
+use aw_output::{Error, FaultFile, NameFollower, Plan, parse, run};
 use aw_service::ServiceOptions;
 
 use crate::{
@@ -66,7 +66,8 @@ fn track(mut options: Options) -> ExitCode {
         tracking.report_ignored_keys()?;
         let (file, faults) = FaultFile::open(&rings.state_path(), NAME);
         let faults = (file, faults.at_once(rings.once));
-        TrackerSink::open(tracking, &rings.rings, listener, faults)
+        let names = NameFollower::new(rings, &plan)?;
+        TrackerSink::open(tracking, (&rings.rings, names), listener, faults)
     })
 }
 
@@ -112,6 +113,7 @@ fn report(log_dir: &Path, common: &CommonOptions) -> Result<(), Error> {
         log_dir: config.log_dir,
         report_dir: config.report_dir,
         makers: common.makers(),
+        claimed: Default::default(),
     };
     let logs = log_dir::list_logs(&paths.log_dir)?;
     let days = || logs.iter().filter(|(kind, _)| *kind == LogKind::Tracker).map(|(_, day)| *day);

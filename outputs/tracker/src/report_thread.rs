@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Error, makers::Makers};
+use aw_output::{ClaimedNames, Error, makers::Makers};
 use aw_service::Condition;
 use jiff::{Zoned, civil::Date};
 
@@ -33,6 +33,8 @@ pub struct ReportPaths {
     pub log_dir: PathBuf,
     pub report_dir: PathBuf,
     pub makers: Makers,
+    /// What devices call themselves, as far as it was received lately.
+    pub claimed: Arc<Mutex<ClaimedNames>>,
 }
 
 impl ReportPaths {
@@ -78,7 +80,13 @@ pub fn build(
             kind => builder.add_lines(kind, &bytes),
         }
     }
-    Ok(builder.finish(&config.names, &paths.makers))
+    let mut report = builder.finish(&config.names, &paths.makers);
+    let claimed = paths.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+    for device in report.devices.iter_mut().filter(|device| device.name.is_none()) {
+        let name = claimed.of(device.mac);
+        device.claimed = name.map(|one| format!("“{}” ({})", one.name, one.source.words()));
+    }
+    Ok(report)
 }
 
 pub fn publish(path: &Path, report: &ActivityReport) -> Result<(), Error> {

@@ -8,7 +8,8 @@ use std::{
 };
 
 use aw_output::{
-    Entry, Error, Fault, FaultFile, Faults, RingState, Sink, SinkResult, info,
+    ClaimedNames, Entry, Error, Fault, FaultFile, Faults, NameFollower, RingState, Sink,
+    SinkResult, info,
     names::LiveNames,
     serve::{self, AllowedHosts},
     warn,
@@ -31,6 +32,8 @@ use crate::{
 
 /// While events arrive without a pause, due actions are carried out every so many events.
 const EVENTS_PER_TICK: u32 = 256;
+/// Records of each ring of names that are taken in a second.
+const NAMES: usize = 10_000;
 /// Seconds between two checks of the machine's time zone, and between two tries to read a log.
 const CHECK_INTERVAL: i64 = 60;
 
@@ -54,13 +57,16 @@ pub struct TrackerSink<'a> {
     fault_file: FaultFile,
     /// The address of the page, until it is logged: when the start has succeeded.
     served: Option<SocketAddr>,
+    /// The rings of names, and what they have: for the report only.
+    names: NameFollower,
+    claimed: Arc<Mutex<ClaimedNames>>,
 }
 
 impl<'a> TrackerSink<'a> {
     /// Opens the logs of events of these rings. `listener` is the socket of `--serve`.
     pub fn open(
         options: &'a TrackOptions,
-        rings: &[RingName],
+        (rings, names): (&[RingName], NameFollower),
         listener: Option<TcpListener>,
         (fault_file, faults): (FaultFile, Faults),
     ) -> Result<Self, Error> {
@@ -70,7 +76,9 @@ impl<'a> TrackerSink<'a> {
             log_dir: config.log_dir.clone(),
             report_dir: config.report_dir.clone(),
             makers: options.common.makers(),
+            claimed: Arc::default(),
         };
+        let claimed = Arc::clone(&paths.claimed);
         let live = Arc::new(Mutex::new(Live::new(config.logs.clone())));
         let mut served = None;
         if let Some(listener) = listener {
@@ -101,6 +109,8 @@ impl<'a> TrackerSink<'a> {
             faults,
             fault_file,
             served,
+            names,
+            claimed,
         };
         if let Some(names) = options.common.live_names.get() {
             names.follow();
@@ -327,7 +337,13 @@ impl Sink for TrackerSink<'_> {
         if let Some(address) = self.served.take() {
             info(format_args!("serving the report on {}", serve::url(&address)));
         }
-        lock(&self.live).observe(state);
+        let (mut claimed, mut is_new) = (lock(&self.claimed), false);
+        self.names.read(NAMES, |entry| is_new |= claimed.add(&entry.record));
+        drop(claimed);
+        let mut live = lock(&self.live);
+        live.observe(state);
+        live.version += u64::from(is_new);
+        drop(live);
         let now = UnixTime::now().seconds();
         for report in self.faults.of_ring(state, "aw-tracker", now) {
             self.logs.log_error(&format!("ring {}: {}", state.ring, report.text));

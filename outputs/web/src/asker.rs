@@ -179,7 +179,7 @@ impl Asker {
         }
     }
 
-    /// A list will be asked for soon: reads it if it is due, and is not being read.
+    /// A list will be asked for soon: reads it if it is due.
     pub fn prepare(&self) {
         self.is_asked();
         self.read_next();
@@ -189,7 +189,8 @@ impl Asker {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    fn read_next(&self) {
+    /// Reads the next list, unless it is not due, or is being read.
+    pub fn read_next(&self) {
         let names = self.devices.names();
         if matches!(self.last_list(&names), Some((_, false))) {
             return;

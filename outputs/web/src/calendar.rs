@@ -12,8 +12,8 @@ use crate::display::{time_parameter, zoned};
 pub const DAYS: usize = 35;
 
 /// The size of the picture, in its own units; the style sheet scales it.
-const LABELS: usize = 160;
-const HOUR: usize = 35;
+const LABELS: usize = 104;
+const HOUR: usize = 25;
 const ROW: usize = 22;
 const AXIS: usize = 24;
 
@@ -40,6 +40,8 @@ struct Hour {
 #[derive(Debug)]
 pub struct Day {
     y: usize,
+    /// Without the year.
+    short: String,
     pub label: String,
     pub link: String,
     /// The hours as text.
@@ -102,7 +104,7 @@ fn day(
     path: &str,
     zone: &TimeZone,
 ) -> Day {
-    let label = date.strftime("%a %Y-%m-%d").to_string();
+    let [label, short] = ["%a %Y-%m-%d", "%a %m-%d"].map(|form| date.strftime(form).to_string());
     let (mut boxes, mut spans): (Vec<HourBox>, Vec<(i8, i8)>) = (Vec::new(), Vec::new());
     for ((_, hour), quarters) in seen.range((date, 0)..=(date, 23)) {
         let opacity = ["0.3", "0.5", "0.75", "1"][quarters.len().clamp(1, 4) - 1];
@@ -122,7 +124,7 @@ fn day(
     let noon = date.at(12, 0, 0, 0).to_zoned(zone.clone());
     let noon = noon.map_or(0, |noon| noon.timestamp().as_second());
     let link = format!("{path}?at={}&zoom=day", time_parameter(UnixTime::new(noon, 0)));
-    Day { y: AXIS + row * ROW, label, link, text, boxes }
+    Day { y: AXIS + row * ROW, short, label, link, text, boxes }
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use crate::{
     NAME, asker, fault_file,
     listener::{Address, tls_config},
     options::{Options, Role},
-    secrets::LoginLink,
+    secrets::{self, LoginLink},
     service::{identity, state_path},
     users::UserFile,
 };
@@ -45,10 +45,12 @@ pub fn passwd(options: &Options, name: &str, role: Option<Role>, remove: bool) -
     let done = owner(&state).and_then(|owner| {
         let users = UserFile::of(&state);
         if remove {
-            return run_as(owner.as_ref(), || users.remove(name)).and_then(|done| done);
+            run_as(owner.as_ref(), || users.remove(name)).and_then(|done| done)?;
+            return print(&format!("{name} is removed, and logged in no more"));
         }
         let password = read_password(name)?;
-        run_as(owner.as_ref(), || users.set(name, role, &password)).and_then(|done| done)
+        run_as(owner.as_ref(), || users.set(name, role, &password)).and_then(|done| done)?;
+        print(&format!("{name} can log in with this password"))
     });
     end(done)
 }
@@ -56,11 +58,7 @@ pub fn passwd(options: &Options, name: &str, role: Option<Role>, remove: bool) -
 /// The owner of a directory, if root asks.
 fn owner(directory: &Path) -> Result<Option<Identity>, Error> {
     let found = directory.metadata().map_err(|error| {
-        failed(format_args!(
-            "open {}: {} (start aw-web, which creates it, or choose another with --state-dir)",
-            directory.display(),
-            aw_service::cause(&error)
-        ))
+        failed(format_args!("open {}: {}", directory.display(), secrets::why(&error, "passwd ...")))
     })?;
     if !geteuid().is_root() || found.uid() == 0 {
         return Ok(None);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use askama::Template;
-use aw_query::Cell;
+use aw_query::{Cell, ResultTable};
 use aw_service::{TimeSpan, plain};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::{MacAddr, UnixTime};
@@ -17,6 +17,16 @@ pub fn zoned(time: UnixTime, zone: &TimeZone) -> Zoned {
 /// A time to the second, with the offset of its zone.
 pub fn time(time: UnixTime, zone: &TimeZone) -> String {
     zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
+}
+
+/// The day of a time.
+pub fn day(time: UnixTime, zone: &TimeZone) -> String {
+    zoned(time, zone).date().to_string()
+}
+
+/// The same with the day of the week, for a heading.
+pub fn day_and_time(time: UnixTime, zone: &TimeZone) -> String {
+    zoned(time, zone).strftime("%a %Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
 /// A time to the second as the value of a parameter, which is the same in each zone.
@@ -52,6 +62,17 @@ pub fn text(cell: &Cell) -> Option<String> {
         Cell::Text(text) => Some(plain(text)),
         _ => None,
     }
+}
+
+/// What the device of a row calls itself, with its source. It is a claim, and shown as one.
+pub fn claim(table: &ResultTable, row: &[Cell]) -> Option<String> {
+    let [name, source] = ["claimed_name", "name_source"].map(|name| text(table.cell(row, name)));
+    Some(claimed(&name?, &source?))
+}
+
+/// The same of its parts.
+pub fn claimed(name: &str, source: &str) -> String {
+    format!("“{name}” ({source})")
 }
 
 /// The path of the page of a device.

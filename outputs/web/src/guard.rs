@@ -302,9 +302,11 @@ fn who(
     Ok(Some((User { name: user, role, csrf, session: Some(id) }, true)))
 }
 
-/// The user who has the token, and so may read the state directory.
+/// What the log calls the user who has the token, and so may read the state directory.
+pub const TOKEN_USER: &str = "token";
+
 pub fn token_user() -> User {
-    User { name: "token".into(), role: Role::Editor, csrf: String::new(), session: None }
+    User { name: TOKEN_USER.into(), role: Role::Editor, csrf: String::new(), session: None }
 }
 
 pub fn unreadable(error: aw_service::Error) -> Problem {

@@ -1,7 +1,7 @@
 //! What happened, in one list: changes and conflicts of addresses, alerts, and changes of configurations. No I/O and no clock.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     hash::{BuildHasher, RandomState},
 };
 
@@ -191,7 +191,8 @@ pub fn read_from(from: UnixTime) -> UnixTime {
     UnixTime::new(from.seconds().saturating_sub(BEFORE), 0)
 }
 
-/// Why a change of an address is a conflict: it goes back to a device that had it before, or another MAC claims it for a device.
+/// Why a change of an address is a conflict: it goes back to a device that had it before, the device before it goes on using it, or
+/// another MAC claims it for a device.
 /// Rows come in the order of time, and begin at [`read_from`].
 #[derive(Default)]
 pub struct Holders {
@@ -214,7 +215,10 @@ impl Holders {
         let is_recent = |last: &UnixTime| time.seconds() - last.seconds() <= BEFORE;
         let is_back = before.is_some() && self.known.get(&mac).is_some_and(is_recent);
         self.known.extend([Some(mac), before].into_iter().flatten().map(|hash| (hash, time)));
-        is_back.then_some("went back to a device that had it before")
+        let is_in_turn = matches!(table.cell(row, "shared_until"), Cell::Time(_));
+        is_in_turn
+            .then_some("is used by two devices in turn")
+            .or(is_back.then_some("went back to a device that had it before"))
     }
 }
 
@@ -270,6 +274,8 @@ impl Happened {
         // Before the work that grows with the lines of each.
         let changes = found.changes.into_iter().filter(|change| wanted.has(time_of(change)));
         let archived: Vec<Entry> = changes.map(of_configuration).collect();
+        let identity = |entry: &Entry| (entry.lines.clone(), entry.time.seconds());
+        let copies: HashSet<(String, i64)> = archived.iter().map(identity).collect();
         let mut holders = Holders::default();
         let conflicts: Vec<_> = table.rows.iter().map(|row| holders.conflict(table, row)).collect();
         drop(holders);
@@ -284,8 +290,7 @@ impl Happened {
                 is_of_network.then(|| of_row(table, row, (time, network.clone(), conflict)));
             happened.networks.insert(network);
             let entry = entry.flatten().filter(|entry| {
-                let is_copy = || archived.iter().any(|other| is_same_change(other, entry));
-                entry.kind != Kind::Configuration || wanted.with_copies || !is_copy()
+                entry.kind != Kind::Configuration || wanted.with_copies || !is_in(&copies, entry)
             });
             if let Some(entry) = entry {
                 happened.add(entry, wanted, ENTRIES);
@@ -317,11 +322,10 @@ impl Happened {
     }
 }
 
-fn is_same_change(archived: &Entry, of_history: &Entry) -> bool {
-    let seconds = archived.time.seconds() - of_history.time.seconds();
-    archived.kind == Kind::Configuration
-        && seconds.abs() <= SAME
-        && archived.lines == of_history.lines
+/// Whether the archive has a change of as many lines at about the same time.
+fn is_in(archive: &HashSet<(String, i64)>, change: &Entry) -> bool {
+    let near = |seconds: i64| (change.lines.clone(), change.time.seconds().saturating_add(seconds));
+    (-SAME..=SAME).any(|seconds| archive.contains(&near(seconds)))
 }
 
 fn of_row(

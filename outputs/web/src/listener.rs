@@ -13,7 +13,7 @@ use std::{
 };
 
 use aw_output::{serve, this_host};
-use aw_service::{Error, FileKind, Identity, explain, failed, read_file};
+use aw_service::{Error, FileKind, Identity, explain, explain_or, failed, read_file};
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -122,7 +122,7 @@ fn open_socket(path: &Path, identity: Option<&Identity>) -> Result<UnixListener,
 
 /// TLS for clients: a chain of certificates and its key.
 pub fn tls_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
-    let bytes = read_pem(certificate, FileKind::Settings)?;
+    let bytes = read_pem(certificate, FileKind::Settings, "--tls-cert")?;
     let chain = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
     let chain =
         chain.map_err(|error| Error::new(format_args!("read {}", certificate.display()), error))?;
@@ -138,8 +138,8 @@ pub fn tls_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, E
             key.display()
         ))
     };
-    let private =
-        PrivateKeyDer::from_pem_slice(&read_pem(key, FileKind::Secret)?).map_err(of_key)?;
+    let private = PrivateKeyDer::from_pem_slice(&read_pem(key, FileKind::Secret, "--tls-key")?)
+        .map_err(of_key)?;
     let failure = |error: rustls::Error| {
         failed(format_args!(
             "prepare TLS with {} and {}: {error} (do both belong together?)",
@@ -156,9 +156,11 @@ pub fn tls_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, E
     Ok(Arc::new(config))
 }
 
-fn read_pem(path: &Path, kind: FileKind) -> Result<Vec<u8>, Error> {
-    let read = read_file(path, kind, MAX_PEM);
-    read.map_err(|error| Error::io(format_args!("read {}", path.display()), error))
+fn read_pem(path: &Path, kind: FileKind, option: &str) -> Result<Vec<u8>, Error> {
+    read_file(path, kind, MAX_PEM).map_err(|error| {
+        let remedy = format!("(name the file with {option})");
+        failed(format_args!("read {}: {}", path.display(), explain_or(&error, &remedy)))
+    })
 }
 
 impl Listener {

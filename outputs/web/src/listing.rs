@@ -1,7 +1,7 @@
 //! Lists of devices: from the rows of an answer, filtered, sorted, and cut into pages. No I/O and no clock.
 
 use std::{
-    cmp::Reverse,
+    cmp::{Ordering, Reverse},
     collections::{HashMap, HashSet},
     net::IpAddr,
     str::FromStr,
@@ -29,6 +29,8 @@ pub struct Device {
     pub mac: MacAddr,
     pub name: Option<Arc<str>>,
     pub maker: Option<Arc<str>>,
+    /// What it calls itself, in which message, and since when.
+    pub claimed: Option<(Arc<str>, Arc<str>, Option<UnixTime>)>,
     /// The latest first.
     pub addresses: Arc<[IpAddr]>,
     /// Other MACs whose frames had claims of this one.
@@ -50,6 +52,11 @@ impl Device {
     pub fn is_here(&self, within: usize, now: UnixTime) -> bool {
         let away = |last: UnixTime| last.seconds().abs_diff(now.seconds());
         self.last.is_some_and(|last| away(last) <= 60 * within as u64)
+    }
+
+    /// What it calls itself, as a page shows it.
+    fn claim(&self) -> Option<String> {
+        self.claimed.as_ref().map(|(name, source, _)| display::claimed(name, source))
     }
 
     /// Adds an earlier network of the same device.
@@ -76,6 +83,8 @@ pub struct DeviceList {
     pub no_match: Option<String>,
     pub remarks: Vec<String>,
     pub is_complete: bool,
+    /// The first sighting of all.
+    pub begin: Option<UnixTime>,
 }
 
 impl DeviceList {
@@ -95,7 +104,8 @@ impl DeviceList {
                 }
             }
         }
-        DeviceList { columns, networks, of_networks, of_all, no_match, remarks, is_complete }
+        let begin = of_networks.iter().filter_map(|device| device.first).min();
+        DeviceList { columns, networks, of_networks, of_all, no_match, remarks, is_complete, begin }
     }
 
     /// The devices of all networks, each once for each of its networks; or else each once.
@@ -123,15 +133,19 @@ impl DeviceList {
 
     fn row(&self, device: &Device) -> Vec<Cell> {
         let macs = device.frame_sources.iter().map(MacAddr::to_string).collect();
-        let label = |label: &Option<Arc<str>>| label.as_ref().map(Cell::text).into();
+        let label = |label: Option<&Arc<str>>| label.map(Cell::text).into();
+        let claimed = device.claimed.as_ref();
         let of_column = |column: &&str| match column.trim_start_matches(['+', '?']) {
             "mac" => Cell::text(device.mac),
             "first_seen" => device.first.into(),
             "last_seen" => device.last.into(),
             "addresses" => Cell::List(device.addresses.iter().map(IpAddr::to_string).collect()),
             "frame_sources" => Cell::List(Vec::clone(&macs)),
-            "name" => label(&device.name),
-            "maker" => label(&device.maker),
+            "name" => label(device.name.as_ref()),
+            "maker" => label(device.maker.as_ref()),
+            "claimed_name" => label(claimed.map(|(name, ..)| name)),
+            "name_source" => label(claimed.map(|(_, source, _)| source)),
+            "name_since" => claimed.and_then(|(.., since)| *since).into(),
             column => device.network.cell(column),
         };
         self.columns.iter().map(of_column).collect()
@@ -186,7 +200,9 @@ impl Devices {
         };
         let (first, last) = (time("first_seen"), time("last_seen"));
         let (addresses, frame_sources) = (list(at("addresses")), list(at("frame_sources")));
-        let labels = ["name", "maker"].map(|name| display::text(at(name)));
+        let labels = ["name", "maker", "claimed_name", "name_source"];
+        let labels = labels.map(|name| display::text(at(name)));
+        let since = time("name_since");
         let id = NetworkId::of_cells(at);
         let network = self.networks.get(&id).cloned();
         let network = network.unwrap_or_else(|| {
@@ -194,10 +210,12 @@ impl Devices {
             self.networks.insert(id, Arc::clone(&shared));
             shared
         });
-        let [name, maker] = labels.map(|label| label.map(|label| self.text(&label)));
+        let [name, maker, claimed, source] =
+            labels.map(|label| label.map(|label| self.text(&label)));
+        let claimed = claimed.zip(source).map(|(name, source)| (name, source, since));
         let frame_sources =
             if frame_sources.is_empty() { Arc::clone(&self.no_macs) } else { frame_sources };
-        Some(Device { mac, name, maker, addresses, frame_sources, network, first, last })
+        Some(Device { mac, name, maker, claimed, addresses, frame_sources, network, first, last })
     }
 
     fn text(&mut self, text: &str) -> Arc<str> {
@@ -207,6 +225,51 @@ impl Devices {
         let shared: Arc<str> = text.into();
         self.texts.insert(Arc::clone(&shared));
         shared
+    }
+}
+
+/// The order of two texts, in which numbers count as such: 2 before 10.
+pub fn natural_order(mut one: &str, mut other: &str) -> Ordering {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    loop {
+        let order = match (digits(one), digits(other)) {
+            (of_one @ 1.., of_other @ 1..) => {
+                let (number, rest) = one.split_at(of_one);
+                let (other_number, other_rest) = other.split_at(of_other);
+                (one, other) = (rest, other_rest);
+                let [number, other_number] =
+                    [number, other_number].map(|digits| digits.trim_start_matches('0'));
+                number.len().cmp(&other_number.len()).then(number.cmp(other_number))
+            }
+            _ => {
+                let (mut chars, mut other_chars) = (one.chars(), other.chars());
+                let firsts = (chars.next(), other_chars.next());
+                (one, other) = (chars.as_str(), other_chars.as_str());
+                match firsts {
+                    (None, None) => return Ordering::Equal,
+                    (first, other_first) => first.cmp(&other_first),
+                }
+            }
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+/// A text in that order, in lower case.
+#[derive(PartialEq, Eq)]
+struct Natural(String);
+
+impl Ord for Natural {
+    fn cmp(&self, other: &Natural) -> Ordering {
+        natural_order(&self.0, &other.0).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Natural {
+    fn partial_cmp(&self, other: &Natural) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -259,11 +322,14 @@ impl Sort {
     /// Sorts: times with the latest first, texts with the first one first, and what is missing last; or all of it reversed.
     pub fn sort(self, devices: &mut [&Device], is_reversed: bool) {
         let missing_last = |text: &Option<Arc<str>>| {
-            (text.is_none(), text.as_deref().unwrap_or_default().to_lowercase())
+            (text.is_none(), Natural(text.as_deref().unwrap_or_default().to_lowercase()))
         };
         let address = |one: &Device| one.addresses.first().copied();
         match self {
-            Sort::Name => devices.sort_by_cached_key(|one| (missing_last(&one.name), one.mac)),
+            Sort::Name => devices.sort_by_cached_key(|one| {
+                let claimed = one.claimed.as_ref().map(|(name, ..)| Arc::clone(name));
+                (one.name.is_none(), missing_last(&one.name.clone().or(claimed)), one.mac)
+            }),
             Sort::Mac => devices.sort_by_key(|one| one.mac),
             Sort::Maker => devices.sort_by_cached_key(|one| (missing_last(&one.maker), one.mac)),
             Sort::Address => devices.sort_by_cached_key(|one| {
@@ -317,7 +383,12 @@ impl Shown {
         Shown {
             link: format!("/mac/{}", encoded(&mac)),
             mac,
-            name: device.name.as_deref().unwrap_or_default().into(),
+            name: device
+                .name
+                .as_deref()
+                .map(str::to_owned)
+                .or_else(|| device.claim())
+                .unwrap_or_default(),
             maker: device.maker.as_deref().map_or_else(maker, str::to_owned),
             addresses: addresses.join(" "),
             network: device.network.label(),
@@ -371,6 +442,7 @@ mod tests {
             mac: MacAddr::new([2, 0, 0, 0, 0, mac]),
             name: name.map(Into::into),
             maker: None,
+            claimed: None,
             addresses: address.parse().into_iter().collect(),
             frame_sources: Arc::default(),
             network: Arc::default(),
@@ -382,9 +454,9 @@ mod tests {
     #[test]
     fn orders() {
         let all = [
-            device(1, Some("printer"), "10.0.0.10", 5),
+            device(1, Some("camera 10"), "10.0.0.10", 5),
             device(2, None, "10.0.0.9", 0),
-            device(3, Some("Camera"), "", 9),
+            device(3, Some("Camera 9"), "", 9),
         ];
         let mut all = all.each_ref();
         let mut order = |sort: Sort, is_reversed| {
@@ -435,6 +507,9 @@ mod tests {
             "?host",
             "?router",
             "?ring",
+            "+claimed_name",
+            "+name_source",
+            "+name_since",
             "name",
             "maker",
         ];
@@ -452,7 +527,15 @@ mod tests {
                 Cell::None,
                 Cell::text("/r"),
             ]);
-            cells.extend([name.map(Cell::text).into(), Cell::None]);
+            match name {
+                Some(name) => cells.extend([Cell::None, Cell::None, Cell::None, Cell::text(name)]),
+                None => {
+                    let claim = ["nas", "mDNS host name"].map(Cell::text);
+                    cells.extend(claim);
+                    cells.extend([UnixTime::new(2, 0).into(), Cell::None]);
+                }
+            }
+            cells.push(Cell::None);
             cells
         };
         table.rows = vec![
@@ -472,6 +555,10 @@ mod tests {
         let one = row(1, [3, 90], &["10.0.0.2", "10.0.0.1", "10.0.0.3"], 7, Some("printer"));
         assert_eq!(of(&[0, 1], false), [one, rows[1].clone()]);
         assert_eq!(list.devices(false).len(), 2);
+        let shown = |at: usize| {
+            Shown::new(&list.devices(false)[at], UnixTime::new(100, 0), &TimeZone::UTC).name
+        };
+        assert_eq!([shown(0), shown(1)], ["printer", "“nas” (mDNS host name)"]);
         let vlans: Vec<_> = list.networks.iter().map(|one| one.cell("vlan")).collect();
         assert_eq!(vlans, [Cell::Number(0), Cell::Number(7)]);
     }

@@ -1,18 +1,37 @@
 //! A network as a parameter and as a link: what distinguishes it in the rows of an answer.
 
+use std::cmp::Ordering;
+
 use aw_output::Entry;
 use aw_query::{Cell, ResultTable};
 use aw_service::plain;
 use shm_layout::Event;
 
-use crate::{display::encoded, parameters::Parameters, problem::Problem};
+use crate::{display::encoded, listing::natural_order, parameters::Parameters, problem::Problem};
 
 /// The columns, in the order of the text.
 const COLUMNS: [&str; 6] = ["interface", "vlan", "outer_vlan", "host", "router", "ring"];
 
 /// The network of a row; a value that it does not have is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NetworkId([String; COLUMNS.len()]);
+
+/// VLAN 101 comes before VLAN 1000, and eth2 before eth10.
+impl Ord for NetworkId {
+    fn cmp(&self, other: &NetworkId) -> Ordering {
+        let pairs = self.0.iter().zip(&other.0);
+        let natural = pairs.fold(Ordering::Equal, |order, (one, other)| {
+            order.then_with(|| natural_order(one, other))
+        });
+        natural.then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for NetworkId {
+    fn partial_cmp(&self, other: &NetworkId) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl NetworkId {
     pub fn of(table: &ResultTable, row: &[Cell]) -> NetworkId {
@@ -130,6 +149,18 @@ mod tests {
 
     fn id(values: [&str; COLUMNS.len()]) -> NetworkId {
         NetworkId(values.map(str::to_owned))
+    }
+
+    #[test]
+    fn order() {
+        let of = |vlan| id(["eth0", vlan, "", "", "", ""]);
+        let mut all = ["1000", "101", "", "7", "0007", "70"].map(of);
+        all.sort();
+        assert_eq!(all, ["", "0007", "7", "70", "101", "1000"].map(of));
+        let of = |interface| id([interface, "7", "", "", "", ""]);
+        let mut all = ["wlan0", "eth10", "eth2", "eth2.x", "é", "eth"].map(of);
+        all.sort();
+        assert_eq!(all, ["eth", "eth2", "eth2.x", "eth10", "wlan0", "é"].map(of));
     }
 
     /// A link names the same network again, whatever is in its name.

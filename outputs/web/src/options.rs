@@ -81,7 +81,7 @@ pub struct Options {
     #[arg(help_heading = "Server", long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 
-    /// Private key of the certificate (PEM)
+    /// Private key of the certificate (PEM), a file that other users may not read
     #[arg(help_heading = "Server", long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 

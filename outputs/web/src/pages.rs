@@ -170,6 +170,7 @@ pub fn problem(problem: &Problem, user: Option<&User>) -> Response {
     let heading = match problem.status {
         StatusCode::NOT_FOUND => "There is no such page",
         StatusCode::BAD_REQUEST => "This cannot be answered",
+        StatusCode::MISDIRECTED_REQUEST => "This server has another name",
         StatusCode::SERVICE_UNAVAILABLE => "There is no answer now",
         status => status.canonical_reason().unwrap_or("There is no answer"),
     };

@@ -51,7 +51,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .fallback(async || {
             Problem::new(
                 StatusCode::NOT_FOUND,
-                "no page has this path (the search box leads to all of them)",
+                "no page has this path (the links above lead to the lists, and the search box to an address or a device)",
             )
         })
         .layer(from_fn_with_state(Arc::clone(&app), guard))

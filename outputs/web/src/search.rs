@@ -100,18 +100,17 @@ fn mac(word: &str) -> Option<MacAddr> {
     word.trim_end_matches([',', ';']).parse().ok()
 }
 
-/// Whether a device has this text in its name, its maker, or its MAC (in any notation).
-pub fn matches(text: &str) -> impl Fn(MacAddr, Option<&str>, Option<&str>) -> bool + use<> {
+/// Whether a device has this text in one of its labels (its name, its maker, what it calls itself), or in its MAC (in any notation).
+pub fn matches(text: &str) -> impl Fn(MacAddr, [Option<&str>; 3]) -> bool + use<> {
     let wanted = text.to_lowercase();
     let digits = |text: &str| -> String {
         text.chars().filter(|c| !":-.".contains(*c)).collect::<String>().to_lowercase()
     };
     let part = digits(text);
     let is_part = part.len() >= 4 && part.chars().all(|c| c.is_ascii_hexdigit());
-    move |mac, name, maker| {
-        let has =
-            |label: Option<&str>| label.is_some_and(|label| label.to_lowercase().contains(&wanted));
-        has(name) || has(maker) || is_part && digits(&mac.to_string()).contains(&part)
+    move |mac, labels| {
+        let has = |label: &str| label.to_lowercase().contains(&wanted);
+        labels.into_iter().flatten().any(has) || is_part && digits(&mac.to_string()).contains(&part)
     }
 }
 
@@ -172,13 +171,14 @@ mod tests {
     #[test]
     fn parts() {
         let mac: MacAddr = "02:ab:cd:00:00:01".parse().unwrap();
-        let is = |text| matches(text)(mac, Some("Kitchen Radio"), Some("Example GmbH"));
-        for text in ["radio", "KITCHEN", "example", "02:ab:cd", "2abc", "ABCD-00"] {
+        let labels = [Some("Kitchen Radio"), Some("Example GmbH"), Some("esp-radio-7")];
+        let is = |text| matches(text)(mac, labels);
+        for text in ["ESP-", "radio", "KITCHEN", "example", "02:ab:cd", "2abc", "ABCD-00"] {
             assert!(is(text), "{text}");
         }
         for text in ["oven", "02:ac", "ab"] {
             assert!(!is(text), "{text}");
         }
-        assert!(!matches("radio")(mac, None, None));
+        assert!(!matches("radio")(mac, [None; 3]));
     }
 }

@@ -1,6 +1,9 @@
 //! Random secrets, and the link with the token that logs in: a file that only its owner can read, as Jupyter has it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
 
 use aw_service::{Error, FileKind, explain_or, failed, read_file_text, replace};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -38,10 +41,9 @@ impl LoginLink {
     /// The link that a running aw-web wrote.
     pub fn read(&self) -> Result<String, Error> {
         let read = read_file_text(&self.0, FileKind::Secret, MAX_FILE);
-        let text = read.map_err(|error| {
-            let remedy = "(start aw-web with the same --state-dir, which writes it; as the user of aw-web, or with sudo)";
-            failed(format_args!("read {}: {}", self.0.display(), explain_or(&error, remedy)))
-        })?;
+        let failure =
+            |error| failed(format_args!("read {}: {}", self.0.display(), why(&error, "login")));
+        let text = read.map_err(failure)?;
         Ok(text.trim().into())
     }
 
@@ -59,6 +61,17 @@ impl LoginLink {
         let link = format!("{server}{PARAMETER}{token}\n");
         replace(&self.0, Path::new(&new), 0o600, link.as_bytes())?;
         Ok(token)
+    }
+}
+
+/// Why the state directory, or a file in it, cannot be read, and what to do. Who may read it may do all: no group helps.
+pub fn why(error: &io::Error, command: &str) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied => format!(
+            "permission denied: it is for the administrator (sudo aw-web {command}; another person gets a password: sudo aw-web passwd NAME)"
+        ),
+        ErrorKind::NotFound => "no such file or directory (start aw-web, which creates it: sudo systemctl enable --now aw-web; or name its --state-dir)".into(),
+        _ => explain_or(error, "(try it with sudo)"),
     }
 }
 
@@ -80,6 +93,15 @@ mod tests {
         // A file that others could have read is replaced, with another token.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert_ne!(link.write("https://h:2").unwrap(), token);
+    }
+
+    /// A user is sent to no group, whose members could not read it, either.
+    #[test]
+    fn the_remedy_helps() {
+        let of = |kind| why(&io::Error::from(kind), "login");
+        let denied = of(ErrorKind::PermissionDenied);
+        assert!(denied.contains("(sudo aw-web login;") && !denied.contains("usermod"), "{denied}");
+        assert!(of(ErrorKind::NotFound).contains("systemctl enable --now aw-web"));
     }
 
     #[test]

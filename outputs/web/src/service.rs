@@ -16,7 +16,7 @@ use aw_output::{
 };
 use aw_query::{Devices, History};
 use aw_service::{
-    Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, info, warn,
+    Access, CapabilitySet, Condition, Error, Identity, Signals, Startup, SystemCalls, info, warn,
 };
 use jiff::tz::TimeZone;
 use rustix::net::AddressFamily;
@@ -47,6 +47,8 @@ use crate::{
 const USERS: [&str; 2] = [NAME, "addrwatch"];
 /// After a stop signal, questions that are still read have this time.
 const ENDING: Duration = Duration::from_secs(1);
+/// How often it looks whether aw-sqlite has another database.
+const MOVED: Duration = Duration::from_secs(20);
 /// How often it asks the history itself, for --health: there may be no other question.
 const CHECKED: Duration = Duration::from_secs(60);
 
@@ -87,6 +89,10 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let mut files = vec![Access::Write(state.clone())];
     files.extend([Access::Read("/etc/group".into()), Access::Read("/etc/passwd".into())]); // for the texts of errors
     files.extend(history.access());
+    let is_of_service = options.database.is_none() && options.config.is_none();
+    if is_of_service {
+        files.extend(History::access_to_options());
+    }
     files.extend((!rings.is_empty()).then(|| Access::Read("/dev/shm".into())));
     files.extend([&options.outputs, &options.archive].map(|path| Access::Read(absolute(path))));
     files.extend(names.access());
@@ -117,6 +123,8 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         warn(format_args!("{why}; no device can be named until then"));
     }
     let devices = Devices::new(names, makers);
+    // Unless what is read now differs from what root read: then nothing follows from it.
+    let followed = (is_of_service && history.moved().is_none()).then(|| history.clone());
     let asker = Asker::new(
         (history, FaultFile::create(&state)?),
         devices,
@@ -136,13 +144,13 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         client: options.proxy_client_header.clone(),
     };
     let app = App::new(asker, (live, records), hosts, (token, users), proxy, options.edit)?;
-    serve(listener, Arc::new(app), &url, &signals, startup)
+    serve(listener, Arc::new(app), (&url, followed), &signals, startup)
 }
 
 fn serve(
     listener: Listener,
     app: Arc<App>,
-    url: &str,
+    (url, followed): (&str, Option<History>),
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
@@ -157,6 +165,8 @@ fn serve(
         let (stop, stopped) = watch::channel(false);
         let asked = Arc::clone(&app);
         let live = Arc::clone(&app.live);
+        // So that the first page that needs it finds it.
+        app.asker.read_next();
         tokio::spawn(async move {
             let [mut check, mut ahead] = [CHECKED, READ_AHEAD].map(interval);
             for ticks in [&mut check, &mut ahead] {
@@ -177,10 +187,21 @@ fn serve(
         let wake = UnixStream::from_std(wake.into()).map_err(failure)?;
         let mut watchdog = interval(Duration::from_secs(1));
         watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut look, mut moved) = (interval(MOVED), Condition::default());
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut server = std::pin::pin!(server);
         while !signals.stopped() {
             tokio::select! {
                 _ = watchdog.tick() => startup.alive(),
+                _ = look.tick() => {
+                    let Some(path) = followed.as_ref().and_then(History::moved) else { continue };
+                    let path = path.display();
+                    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+                        warn(format_args!("the options of aw-sqlite name {path} now: ending, for systemd starts this service with it"));
+                        break;
+                    }
+                    moved.begins(format_args!("the options of aw-sqlite name {path} now (restart aw-web, which then reads it)"));
+                }
                 ready = wake.readable() => {
                     ready.map_err(failure)?;
                     let _ = wake.try_read(&mut [0; 16]);

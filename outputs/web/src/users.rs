@@ -9,7 +9,7 @@ use std::{
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
 use aw_service::{Error, FileKind, explain_or, failed, read_file_text, replace};
 
-use crate::options::Role;
+use crate::{guard::TOKEN_USER, options::Role};
 
 /// Bytes of the file, at most.
 const MAX_FILE: u64 = 256 << 10;
@@ -22,6 +22,11 @@ const MIN_PASSWORD: usize = 8;
 /// Parses the name of a user.
 pub fn parse_name(text: &str) -> Result<String, &'static str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
+    if text == TOKEN_USER {
+        return Err(
+            "is what the log calls the user who has the link of aw-web login (choose another one)",
+        );
+    }
     match !text.is_empty() && text.len() <= MAX_NAME && text.chars().all(is_part) {
         true => Ok(text.into()),
         false => Err("must be letters, digits, dots, hyphens and underscores"),
@@ -193,7 +198,7 @@ mod tests {
     #[test]
     fn names() {
         assert!(parse_name("alice.b-c_d@example.org").is_ok());
-        for bad in ["", "a:b", "a b", "a\n", &*"x".repeat(65), "é"] {
+        for bad in ["", "token", "a:b", "a b", "a\n", &*"x".repeat(65), "é"] {
             assert!(parse_name(bad).is_err(), "{bad:?}");
         }
     }

@@ -59,13 +59,12 @@
   const networkLink = (event) =>
     element("a", event.network_label, { href: "/network?" + event.network });
 
-  // The latest address first; of more than three, the others are a number.
+  // The latest address first, and three at most. Of those that are not shown, some may be seen now: their number is not known then.
   const addAddress = (cell, ip) => {
     const known = cell.textContent.split(" ").filter((word) => /[.:]/.test(word));
     if (!ip || /^(0\.0\.0\.0|::)$/.test(ip) || known.includes(ip)) return;
-    const hidden = Number((/and (\d+) more/.exec(cell.textContent) || [0, 0])[1]);
-    const more = hidden || Math.max(known.length - 2, 0);
-    cell.textContent = [ip, ...known].slice(0, 3).join(" ") + (more ? ` and ${more} more` : "");
+    const hasMore = cell.textContent.endsWith("more") || known.length > 2;
+    cell.textContent = [ip, ...known].slice(0, 3).join(" ") + (hasMore ? " and more" : "");
   };
 
   // One row a device: what is known is changed, what is new comes first.
@@ -83,10 +82,11 @@
       const mac = element("td");
       mac.append(element("a", event.mac, { href: link, class: "mac" }));
       const maker = element("td", event.maker || (isPrivate(event.mac) ? "private MAC" : ""));
-      const network = element("td");
+      const labelled = (label, text) => element("td", text, { "data-label": label });
+      const network = labelled("Network");
       network.append(networkLink(event));
       row = element("tr");
-      row.append(name, mac, maker, element("td"), network, element("td", "not in the history yet"), element("td"));
+      row.append(name, mac, maker, labelled("Addresses"), network, labelled("First seen", "not in the history yet"), labelled("Last seen"));
       rows.set(key(event), row);
       list.hidden = false;
       document.getElementById("none")?.remove();

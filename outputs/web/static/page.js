@@ -11,6 +11,12 @@
     if (shown && shown.dataset.zone !== zone && document.cookie.includes("aw-zone=")) location.reload();
   }
 
+  // A timeline that is wider than the screen of a phone begins at the time that was asked for, or at its newest end.
+  for (const wide of document.querySelectorAll(".wide")) {
+    const mark = wide.querySelector(".at")?.getBoundingClientRect();
+    wide.scrollLeft = mark ? mark.x - wide.getBoundingClientRect().x - wide.clientWidth / 2 : wide.scrollWidth;
+  }
+
   const copy = async (text) => {
     try {
       await navigator.clipboard.writeText(text.textContent);

@@ -49,7 +49,7 @@ impl Credentials {
         let Some(path) = &router.key_file else { return Ok(Credentials::Agent) };
         let passphrase = router.passphrase_file.as_deref().map(read_secret).transpose()?;
         let passphrase = passphrase.as_ref().map(Secret::reveal);
-        let text = read_file_text(path, FileKind::Settings, MAX_KEY);
+        let text = read_file_text(path, FileKind::Secret, MAX_KEY);
         let text = text.map_err(|error| unreadable(path, &error))?;
         let key = decode_secret_key(&text, passphrase)
             .map_err(|error| SshFault::Credentials(format!("read {}: {error}", path.display())))?;

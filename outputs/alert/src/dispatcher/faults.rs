@@ -73,7 +73,9 @@ impl Dispatcher {
     /// What is missing among the events, and which limits are reached.
     pub(super) fn report_faults(&mut self, state: &RingState) -> SinkResult {
         let now = UnixTime::now().seconds();
-        let mut alerts = sensor::of_ring(&mut self.faults, state, now);
+        let followed = self.options.followed.as_ref();
+        let losses = followed.and_then(|followed| followed.losses(&state.ring));
+        let mut alerts = sensor::of_ring(&mut self.faults, state, losses.as_ref(), now);
         let forgotten = self.store.memory.take_forgotten();
         alerts.extend(sensor::of_memory(&mut self.faults, forgotten, now));
         for (channel, queue) in self.config.channel.iter().zip(&self.queues) {

@@ -42,11 +42,11 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Applies names that changed, and ends the first day when it is over.
+    /// Applies names that changed, ends the first day when it is over, and reads the rings of names.
     pub(super) fn do_what_is_due(&mut self) -> SinkResult {
         let now = Instant::now();
         if self.last_due.is_some_and(|last| now.saturating_duration_since(last) < DUE_INTERVAL) {
-            return Ok(());
+            return if self.names_left { self.read_names() } else { Ok(()) };
         }
         self.last_due = Some(now);
         self.apply_changed_names()?;
@@ -54,7 +54,7 @@ impl Dispatcher {
         if self.first_day.ends(now, &mut self.store)? {
             self.report_first_day()?;
         }
-        Ok(())
+        self.read_names()
     }
 
     /// Whether it is the first day, which begins with an alert about a new device.

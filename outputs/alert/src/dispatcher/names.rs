@@ -117,6 +117,7 @@ mod tests {
             once: false,
             learn: Some(0),
             names,
+            followed: None,
             config_file,
             queue_file,
             reported_file,

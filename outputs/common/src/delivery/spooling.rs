@@ -198,6 +198,7 @@ impl<S: Sink> Delivery<'_, S> {
         self.pending_since = Some(Instant::now());
         if self.plan.keeps_batches && !outage.down.is_present() {
             outage.retry_at = Instant::now(); // the sink gets them without it, also before the interval is over
+            self.unkept.begins(unkept(spool));
             return Ok(());
         }
         // Reported once for each outage, even if there is room for a while.
@@ -334,7 +335,10 @@ impl<S: Sink> Delivery<'_, S> {
             }
         }
         if let Some(spool) = &mut self.files.spool {
-            spool.keep_batch(&kept)?;
+            match spool.keep_batch(&kept)? {
+                true => self.unkept.ends("batches are kept in the spool again"),
+                false => self.unkept.begins(unkept(spool)),
+            }
         }
         Ok(kept)
     }
@@ -377,6 +381,13 @@ impl<S: Sink> Delivery<'_, S> {
 fn batch_before_restart<'a>(mut items: impl Iterator<Item = &'a StreamItem>) -> Option<usize> {
     let restart = items.position(|item| item.kind == ItemKind::Restart);
     restart.map(|before| before.max(1))
+}
+
+fn unkept(spool: &Spool) -> String {
+    format!(
+        "{} has no room: batches are sent and not kept, and the server may have the events of one whose answer is lost twice (raise --spool-size, or free space on its disk)",
+        spool.path().display()
+    )
 }
 
 fn full(spool: &Spool) -> String {

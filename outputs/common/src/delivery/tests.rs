@@ -252,8 +252,14 @@ fn a_full_spool_waits_for_no_interval() {
     }
     delivery.hurry().unwrap();
     while delivery.work(true, false).unwrap() {}
+    assert!(delivery.unkept.is_present(), "it is reported, once");
+    delivery.files.spool.as_ref().unwrap().have_room(true);
+    let next = (0..).filter(|sequence| is_event(*sequence)).nth(500).unwrap();
+    delivery.take(0, item(next)).unwrap();
+    delivery.finish().unwrap();
+    assert!(!delivery.unkept.is_present());
     drop(delivery);
-    assert_eq!(sink.rows, events);
+    assert_eq!(sink.rows, [events, vec![next]].concat());
 }
 
 /// After a kill, a batch is sent again as it was, whatever the collector has published meanwhile, and with the same host.

@@ -38,10 +38,10 @@ fn a_batch_without_room() {
     let hosts = (0..1000).map(|at| (name("/a"), at, "a-long-name-of-a-host".to_owned())).collect();
     let mut batch = KeptBatch { last: 1, hosts };
     spool.have_room(false);
-    spool.keep_batch(&batch).unwrap();
+    assert!(!spool.keep_batch(&batch).unwrap());
     assert_eq!(spool.kept_batch().unwrap(), None);
     spool.have_room(true);
-    spool.keep_batch(&batch).unwrap();
+    assert!(spool.keep_batch(&batch).unwrap());
     batch.hosts.sort();
     let mut kept = spool.kept_batch().unwrap().unwrap();
     kept.hosts.sort();

@@ -254,6 +254,9 @@ fn device_cell(
         page.push_str("<span class=\"badge unknown\">sent by others</span>");
     }
     write!(page, "<span class=\"mac mono\">{}</span>", device.mac)?;
+    if let Some(claimed) = &device.claimed {
+        write!(page, "<bdi class=vendor>calls itself {}</bdi> ", Escaped(claimed))?;
+    }
     match &device.vendor {
         Some(vendor) => write!(page, "<bdi class=vendor>{}</bdi>", Escaped(vendor)),
         None => Ok(()),

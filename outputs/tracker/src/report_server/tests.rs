@@ -11,6 +11,7 @@ fn maker(directory: &Path) -> PageMaker {
         log_dir: directory.into(),
         report_dir: directory.into(),
         makers: aw_output::makers::Makers::new(directory),
+        claimed: Arc::default(),
     };
     let config = LogConfig { names: Arc::default(), max_logs: 31 };
     PageMaker::new(paths, Arc::new(Mutex::new(Live::new(config))), 10)
@@ -59,6 +60,21 @@ fn pages_are_made_when_something_changed() {
     let later = at.checked_add(20.minutes()).unwrap();
     assert!(text(&maker.page(begun + hour * 10, &later).unwrap()).contains("<b>0 online</b>"));
     assert_eq!(number(), 4);
+}
+
+/// What a device without a name calls itself is there as its claim.
+#[test]
+fn a_device_that_names_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let maker = maker(directory.path());
+    write_row(directory.path(), 1);
+    let (kind, time) = (shm_layout::NameKind::Lldp, UnixTime::new(7, 0));
+    let mut record = shm_layout::NameRecord::new(kind, time, "eth0".parse().unwrap());
+    record.mac = "02:00:00:00:00:01".parse().unwrap();
+    record.name = shm_layout::NameText::cut("<nas>");
+    assert!(lock(&maker.paths.claimed).add(&record));
+    let page = text(&maker.page(Instant::now(), &noon()).unwrap());
+    assert!(page.contains("calls itself “&lt;nas&gt;” (LLDP system name)</bdi>"), "{page}");
 }
 
 /// A page of the same minute says that the collector went silent, and that it is back.

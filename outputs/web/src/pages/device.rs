@@ -31,7 +31,10 @@ const QUARTERS: usize = DAYS * 96 * 4;
 struct DevicePage {
     frame: Frame,
     mac: String,
-    /// Name, maker, and what they mean.
+    /// There is no form even for an editor.
+    is_not_edited: bool,
+    name: Option<String>,
+    /// Its maker, or why it has none.
     labels: Vec<String>,
     /// What the first and the last sighting are of, if not all addresses are listed.
     only: &'static str,
@@ -123,8 +126,9 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
             networks.push(network);
         }
     }
-    let labels = periods::labels(&visit, mac);
+    let mut labels = periods::labels(&visit, mac, &addresses);
     let (own_name, _) = asker.devices.of(mac);
+    let is_named = own_name.is_some();
     let same = own_name.map_or_else(Vec::new, |own| asker.devices.others_named(mac, &own));
     let same = same.iter().take(SAME).map(MacAddr::to_string);
     let same = same.map(|other| (device_link(&other), other)).collect();
@@ -144,6 +148,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
         table.rows.iter().map(|row| address(table, row, now, &zone)).collect();
     let calendar = Calendar::new(title, quarters, to, &path, &zone);
     let heading = [&[mac.to_string()], &*labels].concat().join(", ");
+    let name = is_named.then(|| labels.remove(0));
     let evidence = evidence(
         (&heading, [first, last].map(shown)),
         (addresses.no_match.as_deref(), &rows),
@@ -153,8 +158,10 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     pages::page(&DevicePage {
         frame: Frame::new(&visit, &mac.to_string()).at(&of_day(to)),
         form: NameForm::new(&visit.app, &visit.user, mac),
+        is_not_edited: visit.app.names.is_none() && visit.user.role == crate::options::Role::Editor,
         same,
         mac: mac.to_string(),
+        name,
         labels,
         evidence,
         only: only(table.rows.len()),

@@ -33,13 +33,20 @@ struct Collector {
     interfaces: Vec<Interface>,
 }
 
+/// The counters of an interface, with the headings of their columns.
+const COUNTS: [(&str, Counter); 4] = [
+    ("Frames", Counter::Seen),
+    ("Published", Counter::Published),
+    ("Dropped by the kernel", Counter::KernelDropped),
+    ("Forgotten pairings", Counter::Forgotten),
+];
+
 struct Interface {
     name: String,
     state: &'static str,
     is_failing: bool,
     last_frame: String,
-    /// Seen, published, dropped by the kernel, forgotten.
-    counts: [u64; 4],
+    counts: [(&'static str, u64); COUNTS.len()],
 }
 
 struct Output {
@@ -84,7 +91,6 @@ pub async fn health(visit: Visit) -> Result<Response, Problem> {
 }
 
 fn interface(one: &aw_output::InterfaceHealth, now: UnixTime, zone: &TimeZone) -> Interface {
-    let count = |counter| one.counters.get(counter);
     Interface {
         name: aw_service::plain(one.counters.name.as_str()),
         state: state_name(one.state),
@@ -92,8 +98,7 @@ fn interface(one: &aw_output::InterfaceHealth, now: UnixTime, zone: &TimeZone) -
             .state
             .is_some_and(|state| capture_fault(one.counters.name, state).is_some()),
         last_frame: when(one.last_frame, now, zone),
-        counts: [Counter::Seen, Counter::Published, Counter::KernelDropped, Counter::Forgotten]
-            .map(count),
+        counts: COUNTS.map(|(label, counter)| (label, one.counters.get(counter))),
     }
 }
 

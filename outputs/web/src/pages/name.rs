@@ -69,7 +69,7 @@ pub async fn name(
     let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
     let name = (!is_removed && !name.is_empty()).then_some(name);
     if name.is_none() && !is_removed {
-        return Err(Problem::bad("write a name (Forget removes it)".into()));
+        return Err(Problem::bad("write a name (\"Forget the name\" removes it)".into()));
     }
     if let Some(name) = &name {
         check_name(mac, name).map_err(|error| Problem::bad(error.to_string()))?;

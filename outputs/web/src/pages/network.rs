@@ -23,8 +23,7 @@ use crate::{
 const DEVICES: usize = 50;
 /// Changes of the network that a list has.
 const CHANGES: usize = 10_000;
-const NO_CONFLICT: &str =
-    "No address went back to a device that had it before, and no MAC sent claims of another one";
+const NO_CONFLICT: &str = "No address was used by two devices in turn or went back to a device that had it before, and no MAC sent claims of another one";
 /// Days of changes: without `days`, and at most.
 const DAYS: (usize, usize) = (7, 366);
 
@@ -351,7 +350,7 @@ mod tests {
     /// Nothing is stated of what was not searched.
     #[test]
     fn an_incomplete_answer_says_so() {
-        assert!(nothing(NO_CONFLICT, true, None).starts_with("No address went back"));
+        assert!(nothing(NO_CONFLICT, true, None).starts_with("No address was used"));
         assert!(nothing(NO_CONFLICT, false, None).starts_with("Not known: not all changes"));
         let late = nothing("None", true, Some("no changes; its last sighting is of 2020-01-01"));
         assert_eq!(late, "None (no changes; its last sighting is of 2020-01-01).");

@@ -57,10 +57,14 @@ impl State {
         }
     }
 
-    /// What the list has, for a number of minutes, and for a user who may name devices or may not.
-    fn meaning(self, within: usize, may_name: bool) -> String {
+    /// What the list has, for a number of minutes, for a user who may name devices or may not, and for a history that begins today.
+    fn meaning(self, within: usize, may_name: bool, begins_today: bool) -> String {
         match self {
             State::Here => format!("Seen in the last {within} minutes."),
+            State::New if begins_today => {
+                "The history begins today: tomorrow, this list has the devices that are new then."
+                    .into()
+            }
             State::New => "Seen for the first time today.".into(),
             State::Unknown if may_name => "Without a name: the page of a device gives one.".into(),
             State::Unknown => "Without a name: aw-query name MAC NAME gives one.".into(),
@@ -69,10 +73,18 @@ impl State {
         }
     }
 
-    fn has(self, device: &Device, within: usize, (now, midnight): (UnixTime, UnixTime)) -> bool {
+    /// Whether a device is in the list. With a midnight before which there is no history, none is new: all would be, as in the report
+    /// of aw-tracker.
+    fn has(
+        self,
+        device: &Device,
+        within: usize,
+        (now, midnight): (UnixTime, Option<UnixTime>),
+    ) -> bool {
+        let is_since = |midnight| device.first.is_some_and(|first| first >= midnight);
         match self {
             State::Here => device.is_here(within, now),
-            State::New => device.first.is_some_and(|first| first >= midnight),
+            State::New => midnight.is_some_and(is_since),
             State::Unknown => device.name.is_none(),
             State::Silent => !device.is_here(within, now),
             State::All => true,
@@ -286,7 +298,9 @@ fn answer(
     list: &Arc<DeviceList>,
 ) -> Result<Response, Problem> {
     let zone = &visit.app.asker.zone;
-    let times @ (now, _) = (UnixTime::now(), midnight(&visit.zone));
+    let midnight = Some(midnight(&visit.zone));
+    let midnight = midnight.filter(|midnight| list.begin.is_none_or(|begin| begin < *midnight));
+    let times @ (now, _) = (UnixTime::now(), midnight);
     // A device of several networks is in the list of each of them, and once in the list of all.
     let devices = list.devices(view.network.is_some());
     let is_admitted = view.filter();
@@ -309,7 +323,7 @@ fn answer(
     pages::page(&NowPage {
         frame: Frame::new(visit, ""),
         title: view.state.label(),
-        meaning: view.state.meaning(view.within, may_name),
+        meaning: view.state.meaning(view.within, may_name, midnight.is_none()),
         states: states.into(),
         filters: Filters::new(view, &list.networks),
         headings: view.headings(),
@@ -354,7 +368,7 @@ mod tests {
 
     #[test]
     fn who_names_a_device() {
-        let of = |may_name| State::Unknown.meaning(1, may_name);
+        let of = |may_name| State::Unknown.meaning(1, may_name, false);
         assert!(of(false).contains("aw-query name MAC NAME"));
         assert_eq!(of(true), "Without a name: the page of a device gives one.");
     }

@@ -109,7 +109,8 @@ fn spans(answer: &Answer, lane: &str) -> Vec<Span> {
     let of_row = |row: &Vec<Cell>| {
         let times = [table.cell(row, "first_seen"), table.cell(row, "last_seen")];
         let [Cell::Time(first), Cell::Time(last)] = times else { return None };
-        let name = display::text(table.cell(row, "name")).filter(|_| lane == "mac");
+        let name = display::text(table.cell(row, "name")).or_else(|| display::claim(table, row));
+        let name = name.filter(|_| lane == "mac");
         let lane = display::text(table.cell(row, lane))?;
         Some(Span { first: *first, last: *last, lane, name })
     };
@@ -203,16 +204,24 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     };
     let picture = Picture::of_mac(mac, &answer, (window, None), &visit.zone);
     let device = Some(subject.path.clone());
-    let labels = labels(&visit, mac);
+    let labels = labels(&visit, mac, &answer);
     page(&visit, (subject, window), (device, labels), answer, picture)
 }
 
-/// Name and maker of a device, and what they mean.
-pub fn labels(visit: &Visit, mac: MacAddr) -> Vec<String> {
+/// Name and maker of a device, what it calls itself in an answer about it, and what they mean.
+pub fn labels(visit: &Visit, mac: MacAddr, answer: &Answer) -> Vec<String> {
     let (name, maker) = visit.app.asker.devices.of(mac);
+    let table = &answer.table;
+    let claim = table.rows.iter().find_map(|row| {
+        let since = match table.cell(row, "name_since") {
+            Cell::Time(since) => format!(" since {}", display::day(*since, &visit.zone)),
+            _ => String::new(),
+        };
+        Some(format!("calls itself {}{since}", display::claim(table, row)?))
+    });
     let private = "a private MAC, which the device chose itself: it has no maker, and may change";
     let private = is_local(mac).then(|| private.to_owned());
-    let labels = [name, maker, private].into_iter().flatten();
+    let labels = [name, claim, maker, private].into_iter().flatten();
     labels.map(|label| aw_service::plain(&label)).collect()
 }
 
@@ -283,7 +292,11 @@ fn rows(answer: &Answer, column: &str, link: &str, zone: &TimeZone) -> Vec<Perio
             link: if is_device { path } else { timeline.clone() },
             timeline: is_device.then_some(timeline),
             other,
-            name: text("name").or_else(|| text("maker")).filter(|_| is_device).unwrap_or_default(),
+            name: text("name")
+                .or_else(|| display::claim(table, row))
+                .or_else(|| text("maker"))
+                .filter(|_| is_device)
+                .unwrap_or_default(),
             first: cell("first_seen"),
             last: cell("last_seen"),
             count: cell("count"),

@@ -52,6 +52,10 @@ pub async fn search(mut visit: Visit) -> Result<Response, Problem> {
     if typed.trim().is_empty() {
         return Ok(redirect("/"));
     }
+    let words = typed.trim().trim_end_matches('?').to_lowercase();
+    if ["now", "who is here", "who is here now"].contains(&&*words) {
+        return Ok(redirect("/now"));
+    }
     let now = Zoned::now().with_time_zone(zone);
     let to = match parse(&typed, &now).map_err(Problem::bad)? {
         Searched::Address(ip, None) => format!("/ip/{}", encoded(&ip.to_string())),
@@ -109,7 +113,10 @@ fn devices(
     list: &Arc<DeviceList>,
 ) -> Result<Response, Problem> {
     let matches = matches(text);
-    let is_found = |one: &&Device| matches(one.mac, one.name.as_deref(), one.maker.as_deref());
+    let is_found = |one: &&Device| {
+        let claimed = one.claimed.as_ref().map(|(name, ..)| &**name);
+        matches(one.mac, [one.name.as_deref(), one.maker.as_deref(), claimed])
+    };
     let found: Vec<&Device> = list.devices(false).iter().filter(is_found).collect();
     if let Some(file) = file {
         let rows = list.rows(&found);

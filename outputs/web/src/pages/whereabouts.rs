@@ -92,7 +92,7 @@ pub async fn whereabouts(mut visit: Visit) -> Result<Response, Problem> {
         mac,
         name,
         device: device_link(&mac.to_string()),
-        at: shown,
+        at: display::day_and_time(at, &zone),
         verdict,
         addresses,
         remarks,

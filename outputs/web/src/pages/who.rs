@@ -107,7 +107,7 @@ pub async fn who(mut visit: Visit) -> Result<Response, Problem> {
         frame,
         ip,
         ip_link,
-        at: shown,
+        at: display::day_and_time(at, &zone),
         holders,
         no_match,
         remarks,
@@ -127,7 +127,7 @@ fn holders(answer: &Answer, at: UnixTime, zone: &TimeZone) -> Vec<Holder> {
         Holder {
             link: device_link(&mac),
             timeline: format!("{}?at={}&zoom=day", device_link(&mac), time_parameter(at)),
-            name: text("name"),
+            name: text("name").or_else(|| display::claim(table, row)),
             maker: text("maker"),
             meaning: meaning(&how_sure),
             before: seen("seen_before"),

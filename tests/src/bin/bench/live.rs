@@ -29,6 +29,7 @@ pub fn all(options: &Options) -> Outcome<()> {
     let Some(lan) = Lan::new() else { return Ok(()) };
     rates(options, &lan)?;
     at_once(options, &lan)?;
+    wake_ups(options)?;
     idle(options, &lan)
 }
 
@@ -90,6 +91,26 @@ fn at_once(options: &Options, lan: &Lan) -> Outcome<()> {
     let name =
         format!("live, {} frames/s: CPU over that of tcpdump --immediate-mode", options.rate);
     row(&name, &results[0], 1.0, "");
+    Ok(())
+}
+
+/// What a wake-up costs on this machine if nothing is done in it: the CPU of the rows below is no lower than this, times the
+/// number of wake-ups.
+fn wake_ups(options: &Options) -> Outcome<()> {
+    for rate in [1, 10, 50, 300] {
+        let results = measure(options.runs, || {
+            let own = || -> Outcome<f64> {
+                let times = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+                Ok(times.split(' ').next().ok_or("no times")?.parse()?)
+            };
+            let (before, number) = (own()?, rate * options.seconds);
+            for _ in 0..number {
+                sleep(Duration::from_secs(1) / rate as u32);
+            }
+            Ok(vec![(own()? - before) / number as f64])
+        })?;
+        row(&format!("a wake-up for nothing, {rate} a second"), &results[0], 1e-3, "µs");
+    }
     Ok(())
 }
 

@@ -55,7 +55,7 @@ pub fn pages(options: &Options, large @ Large { history, end, addresses }: &Larg
     for _ in 0..options.runs {
         seconds.push(page(&server(large, &[])?, "/now")?.0);
     }
-    row("  /now, the first request", &seconds, 1e3, "ms");
+    row("  /now, the first request (goal: 50)", &seconds, 1e3, "ms");
     let server = server(large, &[])?;
     memory(&server, "  memory at the start")?;
     let mut random = Random::new(2);
@@ -99,10 +99,15 @@ pub fn pages(options: &Options, large @ Large { history, end, addresses }: &Larg
             seconds.push(time);
             bytes.push(size);
         }
-        row(&format!("  {name}"), &seconds, 1e3, "ms");
-        row(&format!("  {name}: size"), &bytes, 1e-3, "kB");
+        let (time, size) = match name {
+            "/ip, a year" | "/mac, a year" => (" (goal: 100)", " (goal: 100)"),
+            name if name.contains("format") || name.starts_with("/api") => ("", ""),
+            _ => (" (goal: 50)", " (goal: 100)"),
+        };
+        row(&format!("  {name}{time}"), &seconds, 1e3, "ms");
+        row(&format!("  {name}: size{size}"), &bytes, 1e-3, "kB");
     }
-    memory(&server, "  peak memory")
+    memory(&server, "  peak memory (goal: 64)")
 }
 
 /// Pages beside live viewers, each of which is a thread here, and takes all: so this program and a collector for each batch of events have
@@ -146,7 +151,7 @@ pub fn viewers(options: &Options, large @ Large { addresses, .. }: &Large) -> Ou
         publish(ring, 1..2); // so that each of them gets something, and ends
         measured
     })?;
-    memory(server, "  peak memory")
+    memory(server, "  peak memory (goal: 64)")
 }
 
 /// Pages with so many viewers, while so many events a second are published.

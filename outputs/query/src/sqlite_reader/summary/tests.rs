@@ -4,7 +4,7 @@ use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
 
 use super::*;
-use crate::history_reader::HistoryReader;
+use crate::{address_rows::just_before, history_reader::HistoryReader, queries::is_unchanged};
 
 const TABLES: &str = "
     PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
@@ -105,6 +105,47 @@ proptest! {
         expected.iter_mut().for_each(|one| one.count = None);
         prop_assert_eq!(&history.pairings(range, false).unwrap(), &expected);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// An address that is omitted has no change; of the pairings here, some have one address.
+    #[test]
+    fn no_change_is_omitted(
+        sightings in vec(sighting(), 0..60),
+        from in 1_700_000_000..1_700_001_000_i64,
+    ) {
+        let (_directory, path) = database(&sightings);
+        let shared = "UPDATE pairing SET address = x'0a000001' WHERE id > 5";
+        Connection::open(&path).unwrap().execute_batch(shared).unwrap();
+        let mut history = SqliteReader::open(&path, None).unwrap();
+        let range = TimeRange { from: UnixTime::new(from, 0), to: TimeRange::ALL.to };
+        let all = history.addresses(range).unwrap();
+        let changed = history.changed_addresses(range).unwrap();
+        prop_assert!(changed.iter().all(|ip| all.contains(ip)));
+        let omitted: Vec<_> = all.into_iter().filter(|ip| !changed.contains(ip)).collect();
+        let nearest = history.nearest_of_each(&omitted, just_before(range)).unwrap();
+        let clocks = history.clocks().asked(range);
+        for (ip, nearest) in omitted.iter().zip(nearest) {
+            prop_assert!(is_unchanged(&nearest, range, &clocks), "{} {:?}", ip, nearest);
+        }
+    }
+}
+
+/// What takes most of the time is not asked of an address that one device has had all the time.
+#[test]
+fn most_addresses_are_omitted() {
+    let seen = |pairing| (0..3).map(move |at| (pairing, 1_710_000_000 + 3600 * at, 1));
+    let sightings: Vec<Sighting> = [1, 3, 4].into_iter().flat_map(seen).collect();
+    let (_directory, path) = database(&sightings);
+    let late = "INSERT INTO sighting VALUES (4, 1720000000000000000, 1, 0);
+        DELETE FROM sighting WHERE pairing = 3 AND time < 1710007200000000000;";
+    Connection::open(&path).unwrap().execute_batch(late).unwrap();
+    let mut history = SqliteReader::open(&path, None).unwrap();
+    let range = TimeRange { from: UnixTime::new(1_710_003_000, 0), to: TimeRange::ALL.to };
+    assert_eq!(history.addresses(range).unwrap().len(), 3);
+    assert_eq!(history.changed_addresses(range).unwrap(), [std::net::IpAddr::from([10, 0, 0, 3])]);
 }
 
 /// A thousand times the rows take the same steps, also of pairings that begin with a probe: the claim behind it is searched.

@@ -48,6 +48,7 @@ fn report(last: Option<LogTime>) -> ActivityReport {
     let device = last.map(|last| DeviceActivity {
         mac: "02:00:00:00:00:01".parse().unwrap(),
         name: None,
+        claimed: None,
         vendor: None,
         addresses: Vec::new(),
         has_more_addresses: false,

@@ -1,0 +1,149 @@
+//! What is known of a network's routers and servers: what the rules about rogue ones compare with.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use shm_layout::MacAddr;
+
+use crate::{device::span, rules::Memory};
+
+/// After so many seconds, what was reported as new is known: what changes it is reported, too.
+const KNOWN_AFTER: i64 = 86_400;
+
+macro_rules! parts {
+    ($($(#[$doc:meta])* $part:ident $name:literal)*) => {
+        /// What is stored under a key, for each network.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Part {
+            $($(#[$doc])* $part,)*
+        }
+
+        impl Part {
+            /// Its name in the database.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Part::$part => $name,)*
+                }
+            }
+
+            /// The part with this name.
+            pub fn named(name: &str) -> Option<Part> {
+                [$(Part::$part),*].into_iter().find(|part| part.name() == name)
+            }
+        }
+    };
+}
+
+parts! {
+    /// A DHCP server: its address, its DUID, or `mac` and its MAC.
+    DhcpServer "dhcp_server"
+    /// A DHCP server, and a MAC that answered for it.
+    DhcpServerMac "dhcp_server_mac"
+    /// A router's address.
+    Router "router"
+    /// A router, and a MAC that announced it.
+    RouterMac "router_mac"
+    /// A router, and something that it announced.
+    Setting "setting"
+    /// A DNS server's address.
+    Dns "dns"
+    /// A router, and where it redirected to.
+    Redirect "redirect"
+    /// An address that a DHCP client found in use.
+    Conflict "conflict"
+    /// A kind of message that was refused, its source and its MAC.
+    Refused "refused"
+    /// Of an interface: alerts of a kind within an hour.
+    Limit "limit"
+    /// Of an interface: when it began to learn.
+    Period "period"
+}
+
+/// Why it is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// The learning period saw it, or the configuration names it.
+    #[default]
+    Learned,
+    /// It was reported.
+    Reported,
+    /// It was in the digest, because it is harmless by what it announces.
+    Harmless,
+}
+
+/// What is stored of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// When it was first seen.
+    pub first: i64,
+    /// When it was last seen, to an hour.
+    pub last: i64,
+    /// Why it is stored.
+    pub trust: Trust,
+    /// Its first MAC.
+    pub mac: Option<MacAddr>,
+    /// Of a router: 1 while it announces itself. Of a limit: how many were reported. Of a period: 1 once it is over.
+    pub number: i64,
+    /// Of a router: when its withdrawal was last reported. Of a limit: how many were not reported.
+    pub further: i64,
+    /// Of a router: what it announced last.
+    pub text: String,
+}
+
+impl Known {
+    /// Something that is seen for the first time.
+    pub(crate) fn new(time: i64, trust: Trust) -> Known {
+        Known { first: time, last: time, trust, ..Known::default() }
+    }
+
+    /// Whether what changes it is to be reported: an attacker's own is reported once.
+    pub(crate) fn is_known(&self, time: i64) -> bool {
+        match self.trust {
+            Trust::Learned => true,
+            Trust::Reported => span(self.first, time).is_some_and(|age| age >= KNOWN_AFTER),
+            Trust::Harmless => false,
+        }
+    }
+}
+
+/// The memory of routers and servers.
+pub trait InfrastructureMemory: Memory {
+    /// What is known of it in a network, by its full name.
+    fn known(&mut self, network: &str, part: Part, key: &str)
+    -> Result<Option<Known>, Self::Error>;
+    /// Stores it. Where too many are stored, one that was not learned goes; if all were learned, this one is not stored.
+    fn store_known(
+        &mut self,
+        network: &str,
+        part: Part,
+        key: &str,
+        known: &Known,
+    ) -> Result<(), Self::Error>;
+    /// All keys of a network.
+    fn keys(&mut self, network: &str, part: Part) -> Result<Vec<String>, Self::Error>;
+}
+
+/// A server that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedServer {
+    /// Its address, or a block of them.
+    Addresses(IpNet),
+    /// The DUID of a DHCPv6 server, in lower case without separators.
+    Duid(String),
+}
+
+/// Whether the list has this address.
+pub(crate) fn includes(list: &[NamedServer], ip: IpAddr) -> bool {
+    list.iter().any(|one| matches!(one, NamedServer::Addresses(block) if block.contains(&ip)))
+}
+
+/// Whether a host can have it: some servers name 255.255.255.255.
+pub(crate) fn usable(ip: Option<IpAddr>) -> Option<IpAddr> {
+    ip.filter(|ip| {
+        let is_of_none = match ip {
+            IpAddr::V4(ip) => ip.is_broadcast() || matches!(ip.octets()[0], 0 | 240..),
+            IpAddr::V6(_) => false,
+        };
+        !(is_of_none || ip.is_unspecified() || ip.is_multicast() || ip.is_loopback())
+    })
+}

@@ -1,0 +1,293 @@
+//! The rules about rogue routers and servers: from a record of the ring of names to alerts. What a network has is learned for a
+//! while; what is new after that is reported once. What a message says of itself lowers no alert: that depends on what was learned,
+//! on what the configuration names, and on what the message can do.
+
+mod dhcp;
+mod gateways;
+mod routers;
+
+use std::net::IpAddr;
+
+use aw_output::NameEntry;
+use shm_layout::{MacAddr, NameKind, NameRecord, UnixTime};
+
+use super::{Rules, latest, past_time};
+use crate::{
+    alert::{Alert, AlertKind},
+    device::span,
+    infrastructure::{InfrastructureMemory, Known, Part, Trust},
+    network::{full_name, interface_of, network_name},
+    rules::Dialect,
+};
+
+/// Seconds in which alerts are counted, and how many of each kind are sent in them for an interface: a host can name any number of
+/// servers and routers.
+const LIMIT_SECONDS: i64 = 3600;
+const LIMIT: i64 = 5;
+/// How exact the time is at which something was last seen.
+const LAST_SECONDS: i64 = 3600;
+/// Seconds that a record may be older than the one before.
+const TOLERANCE: i64 = 60;
+
+/// What a record causes.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// The alerts.
+    pub alerts: Vec<Alert>,
+    /// The full name of the interface whose learning period is over with this record.
+    pub learned: Option<String>,
+}
+
+/// A record, and where it was captured.
+struct Seen<'a, 'b> {
+    entry: &'a NameEntry<'b>,
+    record: &'a NameRecord,
+    /// Interface and VLANs, and the full name of that network.
+    short: String,
+    network: String,
+    time: i64,
+    learning: bool,
+}
+
+impl Rules {
+    /// Records what a message names in the memory, and returns the alerts that it causes. `period`: how many seconds each interface
+    /// learns, from its first record on. A time after `now` counts as now.
+    pub fn observe_name<M: InfrastructureMemory>(
+        &self,
+        entry: &NameEntry,
+        now: UnixTime,
+        period: i64,
+        memory: &mut M,
+    ) -> Result<Observed, M::Error> {
+        let record = &entry.record;
+        if self.dialect == Dialect::Arpwatch || !is_of_infrastructure(record.kind) {
+            return Ok(Observed::default());
+        }
+        let short = network_name(record.interface, record.outer_vlan, record.vlan);
+        let network = full_name(entry.host, entry.ring.as_str(), &short);
+        let time = past_time(record.time, now).seconds();
+        let mut seen = Seen { entry, record, short, network, time, learning: false };
+        let (learning, learned) = learns(&seen, latest(now).seconds(), period, memory)?;
+        seen.learning = learning;
+        let seen = &seen;
+        use NameKind::*;
+        let alerts = match record.kind {
+            DhcpOffer | DhcpAck | DhcpNak => self.dhcp_answer(seen, memory)?,
+            DhcpRequest => self.dhcp_claim(seen, memory)?,
+            DhcpDecline | Dhcp6Decline => self.dhcp_conflict(seen, memory)?,
+            Dhcp6Request | Dhcp6Renew | Dhcp6Release => self.dhcpv6_claim(seen, memory)?,
+            DhcpRouter | DhcpRoute => self.named_router(seen, memory)?,
+            DhcpDns => self.dns_of_server(seen, memory)?,
+            Router => self.advertisement(seen, memory)?,
+            RouterDns => self.dns_of_router(seen, memory)?,
+            RouterPrefix | RouterRoute | RouterNat64 | RouterDomain | RouterPortal => {
+                self.announced(seen, memory)?
+            }
+            Redirect => self.redirect(seen, memory)?,
+            _ => self.refused(seen, memory)?,
+        };
+        Ok(Observed { alerts: alerts.into_iter().collect(), learned })
+    }
+
+    /// What is known of it, which counts as seen now; none if it is new. What the learning period sees, or the configuration names, is
+    /// known.
+    fn look<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (part, key): (Part, &str),
+        is_named: bool,
+    ) -> Result<Option<Known>, M::Error> {
+        let known = memory.known(&seen.network, part, key)?;
+        let trusted = seen.learning || is_named;
+        let Some(mut known) = known else {
+            if !trusted {
+                return Ok(None);
+            }
+            let known = Known::new(seen.time, Trust::Learned);
+            memory.store_known(&seen.network, part, key, &known)?;
+            return Ok(Some(known));
+        };
+        let is_old = (seen.time - known.last).abs() >= LAST_SECONDS;
+        if is_old || trusted && known.trust != Trust::Learned {
+            known.last = seen.time;
+            known.trust = if trusted { Trust::Learned } else { known.trust };
+            memory.store_known(&seen.network, part, key, &known)?;
+        }
+        Ok(Some(known))
+    }
+
+    /// Stores something that no alert of its own reports.
+    fn note<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (part, key): (Part, &str),
+        trust: Trust,
+    ) -> Result<(), M::Error> {
+        let trust = if seen.learning { Trust::Learned } else { trust };
+        memory.store_known(&seen.network, part, key, &Known::new(seen.time, trust))
+    }
+
+    /// An alert about what is stored with it, unless there were too many: then it is not stored, and reported when it is seen again.
+    fn report<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (part, key): (Part, &str),
+        known: Known,
+        alert: Alert,
+    ) -> Result<Option<Alert>, M::Error> {
+        let alert = admit(seen, memory, alert)?;
+        if alert.is_some() {
+            memory.store_known(&seen.network, part, key, &known)?;
+        }
+        Ok(alert)
+    }
+
+    /// An alert about this record.
+    fn rogue(
+        &self,
+        seen: &Seen,
+        kind: AlertKind,
+        ip: Option<IpAddr>,
+        mac: Option<MacAddr>,
+        note: String,
+    ) -> Alert {
+        Alert {
+            host: seen.entry.host.to_owned(),
+            ring: seen.entry.ring.to_string(),
+            show_ring: self.show_ring,
+            network: seen.short.clone(),
+            ip: ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
+            name: mac.and_then(|mac| self.name(mac).cloned()),
+            note: Some(note),
+            ..Alert::new(kind, seen.time)
+        }
+    }
+
+    /// Whether a MAC may be another one of a router or server at this address: it uses the address as the events show, which reports
+    /// that itself where it is new, or both are of one failover group.
+    fn is_same_device<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        ip: IpAddr,
+        (mac, old): (MacAddr, Option<MacAddr>),
+    ) -> Result<bool, M::Error> {
+        let station = memory.station(&seen.network, ip)?;
+        Ok(station.has(mac) || old.is_some_and(|old| self.is_in_group(mac, old)))
+    }
+}
+
+/// The client of a message, with the name that it gives itself.
+fn client(record: &NameRecord) -> String {
+    match record.name.as_str() {
+        "" => record.mac.to_string(),
+        name => format!("{} ({name:?})", record.mac),
+    }
+}
+
+/// Where a host is found whose MAC is known.
+const FIND: &str =
+    "find the port of that MAC in the MAC address table of the switch, and unplug it";
+
+/// Whether the rules look at records of this kind.
+fn is_of_infrastructure(kind: NameKind) -> bool {
+    use NameKind::*;
+    matches!(
+        kind,
+        DhcpOffer
+            | DhcpAck
+            | DhcpNak
+            | DhcpRequest
+            | DhcpDecline
+            | Dhcp6Decline
+            | Dhcp6Request
+            | Dhcp6Renew
+            | Dhcp6Release
+            | DhcpRouter
+            | DhcpRoute
+            | DhcpDns
+            | Router
+            | RouterDns
+            | RouterPrefix
+            | RouterRoute
+            | RouterNat64
+            | RouterDomain
+            | RouterPortal
+            | Redirect
+            | Refused
+    )
+}
+
+/// Whether a client sends it, so that what it names is its claim.
+fn is_claim(kind: NameKind) -> bool {
+    use NameKind::*;
+    matches!(kind, DhcpRequest | DhcpDecline)
+        || (kind as u8 >= Dhcp6Solicit as u8 && kind as u8 <= Dhcp6Decline as u8)
+}
+
+/// Whether the interface learns, and its name if that is over now. Not of the VLAN: a frame can have any tag.
+fn learns<M: InfrastructureMemory>(
+    seen: &Seen,
+    latest: i64,
+    period: i64,
+    memory: &mut M,
+) -> Result<(bool, Option<String>), M::Error> {
+    let interface = interface_of(&seen.network);
+    let known = memory.known(interface, Part::Period, "")?;
+    let is_new = known.is_none();
+    let mut known = known.unwrap_or_else(|| Known::new(seen.time, Trust::Learned));
+    if known.number != 0 {
+        return Ok((false, None));
+    }
+    let mut changed = is_new;
+    // The clock was set since, or set back.
+    let age = span(known.first, seen.time).filter(|age| *age > -TOLERANCE && known.first <= latest);
+    if age.is_none() {
+        (known.first, changed) = (seen.time, true);
+    }
+    let is_over = age.unwrap_or(0) >= period;
+    if is_over {
+        (known.number, changed) = (1, true);
+    }
+    if changed {
+        memory.store_known(interface, Part::Period, "", &known)?;
+    }
+    let ends = is_over && !is_new;
+    Ok((!is_over, ends.then(|| interface.to_owned())))
+}
+
+/// The alert, unless its interface had too many of its kind within an hour: then it is counted, and the next one has the number.
+fn admit<M: InfrastructureMemory>(
+    seen: &Seen,
+    memory: &mut M,
+    mut alert: Alert,
+) -> Result<Option<Alert>, M::Error> {
+    let interface = interface_of(&seen.network);
+    // A host that forges requests of clients, or harmless routers, hides no server that answers and no router that is used.
+    let is_minor = alert.digest || is_claim(seen.record.kind);
+    let key = alert.kind.name() + if is_minor { " minor" } else { "" };
+    let known = memory.known(interface, Part::Limit, &key)?;
+    let new = || Known::new(seen.time, Trust::Learned);
+    let is_recent = |known: &Known| (seen.time - known.first).abs() < LIMIT_SECONDS;
+    let further = known.as_ref().map_or(0, |known| known.further);
+    let mut limit = known.filter(is_recent).unwrap_or_else(|| Known { further, ..new() });
+    let is_admitted = limit.number < LIMIT;
+    if is_admitted {
+        limit.number += 1;
+        let further = std::mem::take(&mut limit.further);
+        if further > 0 {
+            let note = alert.note.get_or_insert_default();
+            *note += &format!(
+                "; {further} further ones of this kind were not reported since the last message (a host forges them, or aw-stdout --names shows what changed)"
+            );
+        }
+    } else {
+        limit.further += 1;
+    }
+    memory.store_known(interface, Part::Limit, &key, &limit)?;
+    Ok(is_admitted.then_some(alert))
+}

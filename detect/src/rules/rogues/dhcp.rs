@@ -1,0 +1,279 @@
+//! DHCP: servers that are new, whether they answer or a client names them, and addresses that a client finds in use.
+
+use std::net::IpAddr;
+
+use shm_layout::{MacAddr, NameKind, NameRecord};
+
+use super::{FIND, Rules, Seen, client};
+use crate::{
+    alert::{Alert, AlertKind},
+    device::span,
+    infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust, includes, usable},
+};
+
+/// An address that clients find in use is reported once in so many seconds.
+const CONFLICT_SECONDS: i64 = 86_400;
+/// Who has an address for so many seconds has not taken it for an attack.
+const HELD_SECONDS: i64 = 86_400;
+
+/// The server of an answer: as it names itself, or else the packet's source.
+fn server_of(record: &NameRecord) -> Option<IpAddr> {
+    usable(record.other_ip()).or(usable(record.source_ip()))
+}
+
+/// Its key; of a server without an address, its MAC.
+fn server_key(record: &NameRecord) -> String {
+    server_of(record).map_or_else(|| format!("mac {}", record.sender), |ip| ip.to_string())
+}
+
+/// Whether it is on its way to a relay, which sends its client a message of its own: what is only forwarded, no host of this link
+/// accepts.
+fn is_for_relay(record: &NameRecord) -> bool {
+    record.relay_ip().is_some() && record.relay == record.destination
+}
+
+impl Rules {
+    /// A server answers.
+    pub(super) fn dhcp_answer<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let record = seen.record;
+        if is_for_relay(record) {
+            return Ok(None);
+        }
+        let (server, key, mac) = (server_of(record), server_key(record), record.sender);
+        let with_mac = format!("{key} {mac}");
+        let with_mac = (Part::DhcpServerMac, &*with_mac);
+        let is_named = server.is_some_and(|ip| includes(&self.dhcp_servers, ip));
+        let deed = match record.ip() {
+            Some(ip) => format!("it offers {ip} to {}", client(record)),
+            None => format!(
+                "it answers {} without an address, as servers of boot files do",
+                client(record)
+            ),
+        };
+        let remedy = format!(
+            "(if it is yours, add its address to dhcp_servers in the configuration of aw-alert; if not, {FIND})"
+        );
+        let Some(mut known) = self.look(seen, memory, (Part::DhcpServer, &key), is_named)? else {
+            let known = Known { mac: Some(mac), ..Known::new(seen.time, Trust::Reported) };
+            let note = format!("{deed} {remedy}");
+            let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
+            let alert = self.report(seen, memory, (Part::DhcpServer, &key), known, alert)?;
+            if alert.is_some() {
+                self.note(seen, memory, with_mac, Trust::Reported)?;
+            }
+            return Ok(alert);
+        };
+        if self.look(seen, memory, with_mac, false)?.is_some() && known.mac.is_some() {
+            return Ok(None);
+        }
+        let old = known.mac;
+        if old.is_none() {
+            known.mac = Some(mac);
+        }
+        let is_first = old.is_none() && (is_named || self.is_relayed(seen, memory)?);
+        let is_same = match server {
+            Some(ip) => self.is_same_device(seen, memory, ip, (mac, old))?,
+            None => true,
+        };
+        let is_fresh = !known.is_known(seen.time);
+        if seen.learning || is_first || is_same || is_fresh {
+            let trust = if is_fresh { Trust::Reported } else { Trust::Learned };
+            self.note(seen, memory, with_mac, trust)?;
+            memory.store_known(&seen.network, Part::DhcpServer, &key, &known)?;
+            return Ok(None);
+        }
+        let note =
+            format!("it answers in the name of a known server, from another MAC: {deed} {remedy}");
+        let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
+        let owner = match server {
+            Some(ip) => memory.station(&seen.network, ip)?.owner(),
+            None => None,
+        };
+        let old_mac = old.or(owner).map(|mac| mac.to_string());
+        let reported = Known::new(seen.time, Trust::Reported);
+        self.report(seen, memory, with_mac, reported, Alert { old_mac, ..alert })
+    }
+
+    /// Whether the sender has had the relay's address of this answer for long: it is the relay.
+    fn is_relayed<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+    ) -> Result<bool, M::Error> {
+        let Some(relay) = seen.record.relay_ip() else { return Ok(false) };
+        let station = memory.station(&seen.network, relay)?;
+        Ok(station.held(seen.record.sender, seen.time) >= HELD_SECONDS)
+    }
+
+    /// A client names the server that it chose: on a port that gets broadcasts only, nothing else shows it.
+    pub(super) fn dhcp_claim<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let record = seen.record;
+        let Some(server) = usable(record.other_ip()) else { return Ok(None) };
+        let (key, is_named) = (server.to_string(), includes(&self.dhcp_servers, server));
+        if self.look(seen, memory, (Part::DhcpServer, &key), is_named)?.is_some() {
+            return Ok(None);
+        }
+        let mac = memory.station(&seen.network, server)?.owner();
+        let find = match mac {
+            Some(_) => FIND,
+            None => "ask that client for the MAC of its server, such as with arp -n",
+        };
+        let note = format!(
+            "{} asks it for an address. Only this client names it, and a client can name any server: its own messages do not reach this port (if it is yours, add its address to dhcp_servers in the configuration of aw-alert; if not, {find})",
+            client(record)
+        );
+        let alert = self.rogue(seen, AlertKind::NewDhcpServer, Some(server), mac, note);
+        let known = Known::new(seen.time, Trust::Reported);
+        self.report(seen, memory, (Part::DhcpServer, &key), known, alert)
+    }
+
+    /// A client of DHCPv6 names the server that it chose.
+    pub(super) fn dhcpv6_claim<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let record = seen.record;
+        let key = format!("{}{}", record.detail, record.third);
+        let Some(duid) = key.strip_prefix("DUID ").filter(|duid| !duid.is_empty()) else {
+            return Ok(None);
+        };
+        let is_this = |one: &NamedServer| matches!(one, NamedServer::Duid(named) if named == duid);
+        let is_named = self.dhcp_servers.iter().any(is_this);
+        if self.look(seen, memory, (Part::DhcpServer, &key), is_named)?.is_some() {
+            return Ok(None);
+        }
+        let mac = mac_of_duid(duid);
+        let contained = if mac.is_some() { ", which contains this MAC" } else { "" };
+        let note = format!(
+            "{} asks the DHCPv6 server with the {key}{contained}. Only this client names it, and a client can name any server (if it is yours, add \"{key}\" to dhcp_servers in the configuration of aw-alert; if not, find the port of that MAC, or ask the client for its server)",
+            client(record)
+        );
+        let alert = self.rogue(seen, AlertKind::NewDhcpServer, None, None, note);
+        let alert = Alert { mac: mac.map(|mac| mac.to_string()).unwrap_or_default(), ..alert };
+        let known = Known::new(seen.time, Trust::Reported);
+        self.report(seen, memory, (Part::DhcpServer, &key), known, alert)
+    }
+
+    /// A client found that another host uses the address that it was given.
+    pub(super) fn dhcp_conflict<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let record = seen.record;
+        let Some(ip) = record.ip().filter(|_| !seen.learning) else { return Ok(None) };
+        let key = ip.to_string();
+        let known = memory.known(&seen.network, Part::Conflict, &key)?;
+        let age = known.and_then(|known| span(known.first, seen.time));
+        if age.is_some_and(|age| age.abs() < CONFLICT_SECONDS) {
+            return Ok(None);
+        }
+        let owner = memory.station(&seen.network, ip)?.owner().filter(|mac| *mac != record.mac);
+        let server = match usable(record.other_ip()) {
+            Some(server) => format!(" of the server {server}"),
+            None => String::new(),
+        };
+        let by = match owner {
+            Some(mac) => format!("{mac} uses it"),
+            None => "its MAC was not seen".into(),
+        };
+        let note = format!(
+            "{} declines this address{server}, because another host uses it: {by} (give that host another address, or take this one out of the server's range; aw-query who {ip} shows who had it)",
+            client(record)
+        );
+        let alert = self.rogue(seen, AlertKind::DhcpConflict, Some(ip), Some(record.mac), note);
+        let alert = Alert { old_mac: owner.map(|mac| mac.to_string()), ..alert };
+        let known = Known::new(seen.time, Trust::Reported);
+        self.report(seen, memory, (Part::Conflict, &key), known, alert)
+    }
+
+    /// A server names a router (option 3), or one for a route (options 121 and 249).
+    pub(super) fn named_router<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let record = seen.record;
+        let (router, way) = match record.relay_ip() {
+            Some(router) if record.kind == NameKind::DhcpRoute => {
+                let to = record.ip().map_or("0.0.0.0".into(), |ip| ip.to_string());
+                (Some(router), format!("as router to {to}/{}", record.prefix))
+            }
+            _ if record.kind == NameKind::DhcpRoute => (None, String::new()),
+            _ => (record.ip(), "as router".into()),
+        };
+        let Some(router) = usable(router) else { return Ok(None) };
+        let (key, is_named) = (router.to_string(), includes(&self.routers, router));
+        if self.look(seen, memory, (Part::Router, &key), is_named)?.is_some() {
+            return Ok(None);
+        }
+        let mac = memory.station(&seen.network, router)?.owner();
+        let what = (AlertKind::NewRouter, Part::Router, "routers");
+        self.of_server(seen, memory, what, (router, mac), &way)
+    }
+
+    /// A server names a server of the DNS (option 6).
+    pub(super) fn dns_of_server<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let Some(dns) = usable(seen.record.ip()) else { return Ok(None) };
+        let (key, is_named) = (dns.to_string(), includes(&self.dns_servers, dns));
+        if self.look(seen, memory, (Part::Dns, &key), is_named)?.is_some() {
+            return Ok(None);
+        }
+        let mac = memory.station(&seen.network, dns)?.owner();
+        let what = (AlertKind::ForeignDns, Part::Dns, "dns_servers");
+        self.of_server(seen, memory, what, (dns, mac), "as DNS server")
+    }
+
+    /// What a server names is new. Of a server that was reported itself, that is enough.
+    fn of_server<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (kind, part, list): (AlertKind, Part, &str),
+        (ip, mac): (IpAddr, Option<MacAddr>),
+        way: &str,
+    ) -> Result<Option<Alert>, M::Error> {
+        let (server, key) = (server_key(seen.record), ip.to_string());
+        if is_for_relay(seen.record) {
+            return Ok(None);
+        }
+        let Some(known) = memory.known(&seen.network, Part::DhcpServer, &server)? else {
+            return Ok(None); // too many were reported
+        };
+        let sender = seen.record.sender;
+        let with_mac = format!("{server} {sender}");
+        let with_mac = memory.known(&seen.network, Part::DhcpServerMac, &with_mac)?;
+        let Some(with_mac) = with_mac else { return Ok(None) };
+        if !known.is_known(seen.time) || !with_mac.is_known(seen.time) {
+            self.note(seen, memory, (part, &key), Trust::Reported)?;
+            return Ok(None);
+        }
+        let note = format!(
+            "the DHCP server {server} (message from {sender}) names it {way}, and did not before (if that is right, add it to {list} in the configuration of aw-alert; if not, look at that server's configuration, and for who else has its address)"
+        );
+        let alert = self.rogue(seen, kind, Some(ip), mac, note);
+        let reported = Known::new(seen.time, Trust::Reported);
+        self.report(seen, memory, (part, &key), reported, alert)
+    }
+}
+
+/// The MAC in a DUID of the types 1 and 3 (RFC 8415, 11.2 and 11.4).
+fn mac_of_duid(duid: &str) -> Option<MacAddr> {
+    let hex = duid.strip_prefix("00030001").or_else(|| duid.strip_prefix("00010001")?.get(8..))?;
+    let octets = u64::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 12)?;
+    let [_, _, octets @ ..] = octets.to_be_bytes();
+    Some(MacAddr::new(octets))
+}

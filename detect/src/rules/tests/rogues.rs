@@ -1,0 +1,645 @@
+//! Rogue routers and servers.
+
+use std::net::Ipv6Addr;
+
+use aw_output::NameEntry;
+use shm_layout::{NameCounter, NameKind, NameRecord, NameText};
+
+use super::*;
+use crate::infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust};
+
+const DAY: i64 = 86_400;
+/// When the tests begin, and when an interface has learned.
+const BEGIN: i64 = 1_800_000_000;
+const LATER: i64 = BEGIN + DAY;
+
+const SERVER: &str = "00:08:e1:00:00:01";
+const ROUTER: &str = "00:08:e1:00:00:02";
+const CLIENT: &str = "00:08:e1:00:00:03";
+const ROGUE: &str = "00:08:e1:00:00:66";
+
+/// A memory of routers and servers, too.
+#[derive(Default)]
+struct Both {
+    memory: TestMemory,
+    known: BTreeMap<(String, &'static str, String), Known>,
+}
+
+impl Memory for Both {
+    type Error = Infallible;
+    fn station(&mut self, network: &str, ip: IpAddr) -> Result<Station, Infallible> {
+        self.memory.station(network, ip)
+    }
+    fn store_station(
+        &mut self,
+        network: &str,
+        ip: IpAddr,
+        state: &Station,
+    ) -> Result<(), Infallible> {
+        self.memory.store_station(network, ip, state)
+    }
+    fn device(&mut self, mac: MacAddr) -> Result<Option<Device>, Infallible> {
+        self.memory.device(mac)
+    }
+    fn store_device(&mut self, mac: MacAddr, state: &Device) -> Result<(), Infallible> {
+        self.memory.store_device(mac, state)
+    }
+    fn network(&mut self, network: &str) -> Result<Option<NetworkState>, Infallible> {
+        self.memory.network(network)
+    }
+    fn store_network(&mut self, network: &str, state: &NetworkState) -> Result<(), Infallible> {
+        self.memory.store_network(network, state)
+    }
+}
+
+impl InfrastructureMemory for Both {
+    fn known(&mut self, network: &str, part: Part, key: &str) -> Result<Option<Known>, Infallible> {
+        Ok(self.known.get(&(network.into(), part.name(), key.into())).cloned())
+    }
+    fn store_known(
+        &mut self,
+        network: &str,
+        part: Part,
+        key: &str,
+        known: &Known,
+    ) -> Result<(), Infallible> {
+        self.known.insert((network.into(), part.name(), key.into()), known.clone());
+        Ok(())
+    }
+    fn keys(&mut self, network: &str, part: Part) -> Result<Vec<String>, Infallible> {
+        let keys = self.known.keys().filter(|(of, name, _)| of == network && *name == part.name());
+        Ok(keys.map(|(.., key)| key.clone()).collect())
+    }
+}
+
+/// A network with what was observed in it.
+struct Scene {
+    rules: Rules,
+    memory: Both,
+    time: i64,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        Scene { rules: Rules::default(), memory: Both::default(), time: BEGIN }
+    }
+
+    /// After the learning period, which saw these.
+    fn learned(records: &[NameRecord]) -> Scene {
+        let mut scene = Scene::new();
+        assert_eq!(scene.kinds(records), []);
+        scene.time = LATER;
+        scene
+    }
+
+    fn alerts(&mut self, records: &[NameRecord]) -> Vec<Alert> {
+        records.iter().flat_map(|record| self.observe(record, DAY).alerts).collect()
+    }
+
+    fn observe(&mut self, record: &NameRecord, period: i64) -> crate::Observed {
+        self.time += 1;
+        let ring: RingName = "/addrwatch".parse().unwrap();
+        let record = NameRecord { time: UnixTime::new(self.time, 0), ..*record };
+        let entry = NameEntry { ring: &ring, host: "sensor", record };
+        self.rules
+            .observe_name(&entry, NOW, period, &mut self.memory)
+            .unwrap_or_else(|never| match never {})
+    }
+
+    fn kinds(&mut self, records: &[NameRecord]) -> Vec<AlertKind> {
+        self.alerts(records).into_iter().map(|alert| alert.kind).collect()
+    }
+
+    /// The alerts of an event, after the rules about gateways.
+    fn event(&mut self, mac: &str, ip: &str, origin: Origin) -> Vec<Alert> {
+        self.time += 100; // no duplicate
+        let ring: RingName = "/addrwatch".parse().unwrap();
+        let position = Position { generation: 1, sequence: 0 };
+        let event = event(self.time, mac, ip, origin);
+        let entry = Entry { ring: &ring, host: "sensor", position, event };
+        let observed = self.rules.observe(&entry, NOW, false, &mut self.memory);
+        let mut alerts = observed.unwrap_or_else(|never| match never {});
+        let named = self.rules.name_gateways(&mut alerts, &mut self.memory);
+        named.unwrap_or_else(|never| match never {});
+        alerts.retain(|alert| alert.kind.is_takeover());
+        alerts
+    }
+}
+
+fn v6(ip: &str) -> Ipv6Addr {
+    match ip.parse().unwrap() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    }
+}
+
+fn mac(text: &str) -> MacAddr {
+    text.parse().unwrap()
+}
+
+fn record(kind: NameKind, from: &str) -> NameRecord {
+    let record = NameRecord::new(kind, UnixTime::new(0, 0), "eth0".parse().unwrap());
+    NameRecord { mac: mac(from), sender: mac(from), ..record }
+}
+
+/// What a server says to a client.
+fn answer(kind: NameKind, from: &str, server: &str) -> NameRecord {
+    let (source, destination) = (v6(server), v6("255.255.255.255"));
+    let (other, address) = (v6(server), v6("192.0.2.77"));
+    NameRecord { mac: mac(CLIENT), other, address, source, destination, ..record(kind, from) }
+}
+
+fn offer(from: &str, server: &str) -> NameRecord {
+    answer(NameKind::DhcpOffer, from, server)
+}
+
+/// What else it names.
+fn of_server(kind: NameKind, from: &str, server: &str, ip: &str) -> NameRecord {
+    NameRecord { mac: mac(from), address: v6(ip), ..answer(kind, from, server) }
+}
+
+/// A client asks this server.
+fn request(client: &str, server: &str) -> NameRecord {
+    let (other, name) = (v6(server), NameText::cut("printer"));
+    NameRecord { other, name, ..record(NameKind::DhcpRequest, client) }
+}
+
+fn duid(client: &str, duid: &str) -> NameRecord {
+    let detail = NameText::cut(&format!("DUID {duid}"));
+    NameRecord { detail, ..record(NameKind::Dhcp6Request, client) }
+}
+
+fn router(from: &str, ip: &str, lifetime: u32) -> NameRecord {
+    let (address, source) = (v6(ip), v6(ip));
+    NameRecord { address, source, lifetime, hops: 64, ..record(NameKind::Router, from) }
+}
+
+/// What a router announces beside itself.
+fn of_router(kind: NameKind, from: &str, router: &str, ip: &str, prefix: u8) -> NameRecord {
+    let (other, address) = (v6(router), v6(ip));
+    let (lifetime, preferred, flags) = (600, 600, 0xc0);
+    NameRecord { other, address, prefix, lifetime, preferred, flags, ..record(kind, from) }
+}
+
+fn redirect(from: &str, router: &str, to: &str, destination: &str) -> NameRecord {
+    let (relay, address, other) = (v6(router), v6(to), v6(destination));
+    let destination = v6("2001:db8:7::77");
+    NameRecord { relay, address, other, destination, ..record(NameKind::Redirect, from) }
+}
+
+/// A network with a router and a DHCP server.
+fn usual() -> Vec<NameRecord> {
+    use NameKind::*;
+    vec![
+        offer(SERVER, "192.0.2.1"),
+        of_server(DhcpRouter, SERVER, "192.0.2.1", "192.0.2.254"),
+        of_server(DhcpDns, SERVER, "192.0.2.1", "192.0.2.53"),
+        router(ROUTER, "fe80::1", 1800),
+        of_router(RouterPrefix, ROUTER, "fe80::1", "2001:db8:7::", 64),
+        of_router(RouterDns, ROUTER, "fe80::1", "2001:db8:7::53", 0),
+    ]
+}
+
+#[test]
+fn what_was_learned_is_normal() {
+    let mut scene = Scene::learned(&usual());
+    for _ in 0..3 {
+        assert_eq!(scene.kinds(&usual()), []);
+        scene.time += 40 * DAY;
+    }
+}
+
+/// An interface learns for a time of its own, whatever the VLAN, and the end of that is passed on once.
+#[test]
+fn an_interface_learns_once() {
+    let mut scene = Scene::new();
+    let one = request(CLIENT, "192.0.2.1");
+    assert!(scene.observe(&one, DAY).alerts.is_empty());
+    scene.time = LATER;
+    let other = request(CLIENT, "192.0.2.2");
+    let observed = scene.observe(&other, DAY);
+    assert_eq!(observed.learned.as_deref(), Some("sensor/addrwatch/eth0"));
+    assert_eq!(observed.alerts.len(), 1);
+    assert!(scene.observe(&one, DAY).learned.is_none());
+    // Of another VLAN it is new, and does not learn.
+    let tagged = NameRecord { vlan: VlanId::from_tag(7), ..one };
+    let [alert] = &*scene.alerts(&[tagged]) else { panic!() };
+    assert_eq!((alert.network.as_str(), alert.kind), ("eth0.7", AlertKind::NewDhcpServer));
+    // Another interface learns; without a learning time, none does.
+    let elsewhere = NameRecord { interface: "eth1".parse().unwrap(), ..other };
+    assert!(scene.alerts(&[elsewhere]).is_empty());
+    let mut scene = Scene::new();
+    let observed = scene.observe(&one, 0);
+    assert_eq!((observed.alerts.len(), observed.learned), (1, None));
+    // A clock that was not set.
+    let mut scene = Scene::new();
+    scene.time = 100;
+    assert!(scene.alerts(&[one]).is_empty());
+    scene.time = BEGIN;
+    assert!(scene.alerts(&[other]).is_empty(), "the time begins again");
+    scene.time = LATER + 10;
+    assert_eq!(scene.kinds(&[request(CLIENT, "192.0.2.3")]), [AlertKind::NewDhcpServer]);
+}
+
+/// Seen itself, or by a client's request only; once, with what it does.
+#[test]
+fn a_new_dhcp_server() {
+    for (seen, certain) in
+        [(offer(ROGUE, "192.0.2.66"), true), (request(CLIENT, "192.0.2.66"), false)]
+    {
+        let mut scene = Scene::learned(&usual());
+        let [alert] = &*scene.alerts(&[seen]) else { panic!() };
+        assert_eq!((alert.kind, &*alert.ip), (AlertKind::NewDhcpServer, "192.0.2.66"));
+        assert!(!alert.digest);
+        let note = alert.note.as_deref().unwrap();
+        match certain {
+            true => {
+                assert_eq!(alert.mac, ROGUE);
+                assert!(note.contains("it offers 192.0.2.77 to 00:08:e1:00:00:03"), "{note}");
+            }
+            false => {
+                assert_eq!(alert.mac, "");
+                assert!(note.contains("00:08:e1:00:00:03 (\"printer\") asks it"), "{note}");
+                assert!(note.contains("a client can name any server"), "{note}");
+            }
+        }
+        // What it names itself is part of this attack.
+        use NameKind::*;
+        let attack = [
+            answer(DhcpAck, ROGUE, "192.0.2.66"),
+            of_server(DhcpRouter, ROGUE, "192.0.2.66", "192.0.2.66"),
+            of_server(DhcpDns, ROGUE, "192.0.2.66", "192.0.2.66"),
+            request(CLIENT, "192.0.2.66"),
+            request(SERVER, "192.0.2.66"),
+            seen,
+        ];
+        assert_eq!(scene.kinds(&attack), []);
+        assert_eq!(scene.kinds(&usual()), [], "the others are as before");
+    }
+    // Its MAC is known from its ARP.
+    let mut scene = Scene::learned(&usual());
+    scene.event(ROGUE, "192.0.2.66", Origin::ArpRequest);
+    assert_eq!(scene.alerts(&[request(CLIENT, "192.0.2.66")])[0].mac, ROGUE);
+}
+
+/// What is no rogue server.
+#[test]
+fn dhcp_without_a_rogue() {
+    // A failover pair, of which a client names either one.
+    let pair = [offer(SERVER, "192.0.2.1"), offer(ROUTER, "192.0.2.2")];
+    let mut scene = Scene::learned(&pair);
+    let both = [request(CLIENT, "192.0.2.1"), request(CLIENT, "192.0.2.2"), pair[1], pair[0]];
+    assert_eq!(scene.kinds(&both), []);
+    // 255.255.255.255 is no server: its packet's source is.
+    let none = NameRecord { other: v6("255.255.255.255"), ..offer(SERVER, "192.0.2.1") };
+    let claim = request(CLIENT, "255.255.255.255");
+    assert_eq!(scene.kinds(&[none, claim, request(CLIENT, "0.0.0.0")]), []);
+    let rogue = NameRecord { other: v6("255.255.255.255"), ..offer(ROGUE, "192.0.2.66") };
+    let [alert] = &*scene.alerts(&[rogue, rogue]) else { panic!() };
+    assert_eq!((&*alert.ip, &*alert.mac), ("192.0.2.66", ROGUE));
+    // On its way to a relay; and what the relay hands on, in the name of the known server, is of the relay's MAC.
+    let relay = v6("192.0.2.254");
+    let far = offer(ROUTER, "198.51.100.1");
+    let way = NameRecord { relay, destination: relay, ..far };
+    let handed = NameRecord { relay, ..far };
+    assert_eq!(scene.kinds(&[way]), []);
+    let mut scene = Scene::learned(&[request(CLIENT, "198.51.100.1"), handed]);
+    assert_eq!(scene.kinds(&[handed, request(CLIENT, "198.51.100.1")]), []);
+    // Where only requests were learned: the relay has had its address for a day.
+    let mut scene = Scene::new();
+    scene.event(ROUTER, "192.0.2.254", Origin::ArpReply);
+    assert_eq!(scene.kinds(&[request(CLIENT, "198.51.100.1")]), []);
+    scene.time = LATER + 200;
+    assert_eq!(scene.kinds(&[handed]), []);
+    let forged = NameRecord { sender: mac(ROGUE), ..handed };
+    assert_eq!(scene.kinds(&[forged, forged]), [AlertKind::NewDhcpServer], "another MAC");
+    // Servers that the configuration names.
+    let mut scene = Scene::learned(&[]);
+    scene.rules.dhcp_servers = vec![
+        NamedServer::Addresses("192.0.2.0/28".parse().unwrap()),
+        NamedServer::Duid("00030001020000000001".into()),
+    ];
+    let named = [
+        offer(SERVER, "192.0.2.1"),
+        request(CLIENT, "192.0.2.2"),
+        duid(CLIENT, "00030001020000000001"),
+    ];
+    assert_eq!(Scene::kinds(&mut scene, &[request(CLIENT, "192.0.2.3")]), []);
+    scene.time = LATER;
+    assert_eq!(scene.kinds(&named), []);
+    // A server of boot files that was learned; a new one is reported.
+    let pxe = NameRecord { address: Ipv6Addr::UNSPECIFIED, ..offer(SERVER, "192.0.2.9") };
+    let mut scene = Scene::learned(&[pxe]);
+    assert_eq!(scene.kinds(&[pxe]), []);
+    let other = NameRecord { address: Ipv6Addr::UNSPECIFIED, ..offer(ROGUE, "192.0.2.66") };
+    let [alert] = &*scene.alerts(&[other]) else { panic!() };
+    assert!(alert.note.as_deref().unwrap().contains("without an address"), "{alert}");
+}
+
+/// A rogue in the name of a known server.
+#[test]
+fn a_forged_dhcp_server() {
+    let mut scene = Scene::learned(&usual());
+    let forged = [
+        offer(ROGUE, "192.0.2.1"),
+        of_server(NameKind::DhcpDns, ROGUE, "192.0.2.1", "192.0.2.66"),
+        offer(ROGUE, "192.0.2.1"),
+    ];
+    let [alert] = &*scene.alerts(&forged) else { panic!() };
+    let expected = (AlertKind::NewDhcpServer, "192.0.2.1", ROGUE, Some(SERVER));
+    assert_eq!((alert.kind, &*alert.ip, &*alert.mac, alert.old_mac.as_deref()), expected);
+    // Another MAC that has the address is reported as such.
+    let mut scene = Scene::learned(&usual());
+    scene.event(SERVER, "192.0.2.1", Origin::ArpReply);
+    let [alert] = &*scene.event(ROGUE, "192.0.2.1", Origin::ArpReply) else { panic!() };
+    assert_eq!(alert.kind, AlertKind::Changed);
+    assert_eq!(scene.kinds(&[offer(ROGUE, "192.0.2.1")]), []);
+    // A pair that the configuration names.
+    let mut scene = Scene::learned(&usual());
+    scene.rules.failovers = vec![vec![SERVER.parse().unwrap(), ROGUE.parse().unwrap()]];
+    assert_eq!(scene.kinds(&[offer(ROGUE, "192.0.2.1")]), []);
+}
+
+#[test]
+fn a_new_dhcpv6_server() {
+    let mut scene = Scene::learned(&[duid(CLIENT, "00030001000000000001")]);
+    let rogue = duid(CLIENT, "0001000112345678000000000066");
+    let [alert] = &*scene.alerts(&[duid(CLIENT, "00030001000000000001"), rogue, rogue]) else {
+        panic!()
+    };
+    assert_eq!((alert.kind, &*alert.mac), (AlertKind::NewDhcpServer, "00:00:00:00:00:66"));
+    // One whose server does not contain a MAC.
+    let [alert] = &*scene.alerts(&[duid(CLIENT, "0002abcdef")]) else { panic!() };
+    assert_eq!((&*alert.mac, &*alert.ip), ("", ""));
+}
+
+#[test]
+fn a_conflict() {
+    let mut scene = Scene::learned(&usual());
+    scene.event(ROGUE, "192.0.2.77", Origin::ArpReply);
+    let (address, other) = (v6("192.0.2.77"), v6("192.0.2.1"));
+    let decline = NameRecord { address, other, ..record(NameKind::DhcpDecline, CLIENT) };
+    let [alert] = &*scene.alerts(&[decline, decline]) else { panic!() };
+    assert_eq!((alert.kind, &*alert.ip), (AlertKind::DhcpConflict, "192.0.2.77"));
+    assert_eq!((&*alert.mac, alert.old_mac.as_deref()), (CLIENT, Some(ROGUE)));
+    scene.time += DAY;
+    assert_eq!(scene.kinds(&[decline, decline]), [AlertKind::DhcpConflict], "on another day");
+}
+
+#[test]
+fn a_new_router() {
+    let mut scene = Scene::learned(&usual());
+    let rogue = router(ROGUE, "fe80::66", 1800);
+    let attack = [
+        rogue,
+        of_router(NameKind::RouterPrefix, ROGUE, "fe80::66", "2001:db8:66::", 64),
+        of_router(NameKind::RouterDns, ROGUE, "fe80::66", "2001:db8:66::53", 0),
+        NameRecord { lifetime: 0, ..rogue },
+        NameRecord { hops: 255, ..rogue },
+        rogue,
+    ];
+    let [alert] = &*scene.alerts(&attack) else { panic!() };
+    assert_eq!((alert.kind, &*alert.ip, &*alert.mac), (AlertKind::NewRouter, "fe80::66", ROGUE));
+    assert!(!alert.digest && alert.note.as_deref().unwrap().contains("default router for 1800 s"));
+    // After a day it is known as others are.
+    scene.time += DAY;
+    assert_eq!(scene.kinds(&[NameRecord { lifetime: 0, ..rogue }]), [AlertKind::RouterWithdrawn]);
+    // What a known server names as router, or for a route.
+    let named = of_server(NameKind::DhcpRouter, SERVER, "192.0.2.1", "192.0.2.66");
+    let [alert] = &*scene.alerts(&[named, named]) else { panic!() };
+    assert_eq!((alert.kind, &*alert.ip), (AlertKind::NewRouter, "192.0.2.66"));
+    let route = of_server(NameKind::DhcpRoute, SERVER, "192.0.2.1", "0.0.0.0");
+    let route = NameRecord { relay: v6("192.0.2.67"), prefix: 1, ..route };
+    let [alert] = &*scene.alerts(&[route, route]) else { panic!() };
+    assert!(alert.note.as_deref().unwrap().contains("as router to "), "{alert}");
+    // Hidden from guards and malformed.
+    let detail = NameText::cut("RA");
+    let (source, reason) = (v6("fe80::67"), Some(NameCounter::Hidden));
+    let hidden = NameRecord { detail, source, reason, ..record(NameKind::Refused, ROGUE) };
+    let [alert] = &*scene.alerts(&[hidden, hidden]) else { panic!() };
+    assert_eq!((alert.kind, &*alert.ip), (AlertKind::NewRouter, "fe80::67"));
+    assert!(alert.note.as_deref().unwrap().contains("(hidden)"), "{alert}");
+    // One that the configuration names.
+    let mut scene = Scene::learned(&usual());
+    scene.rules.routers = vec![NamedServer::Addresses("fe80::66/128".parse().unwrap())];
+    assert_eq!(scene.kinds(&[rogue]), []);
+}
+
+/// A router of a stub network is in the digest as long as it takes no traffic from others: whatever flag it sets.
+#[test]
+fn a_stub_router() {
+    use NameKind::*;
+    for flags in [0, 0x02] {
+        let stub = NameRecord { flags, ..router(ROGUE, "fe80::66", 0) };
+        let harmless = [
+            stub,
+            of_router(RouterPrefix, ROGUE, "fe80::66", "fd00:66::", 64),
+            of_router(RouterRoute, ROGUE, "fe80::66", "fd00:67::", 64),
+            stub,
+        ];
+        for (harm, kind) in [
+            (NameRecord { lifetime: 1800, ..stub }, AlertKind::NewRouter),
+            (of_router(RouterRoute, ROGUE, "fe80::66", "::", 0), AlertKind::NewRouter),
+            (of_router(RouterRoute, ROGUE, "fe80::66", "fc00::", 7), AlertKind::NewRouter),
+            (of_router(RouterRoute, ROGUE, "fe80::66", "fd00:7::", 64), AlertKind::NewRouter),
+            (of_router(RouterPrefix, ROGUE, "fe80::66", "2001:db8:66::", 64), AlertKind::NewRouter),
+            (of_router(RouterNat64, ROGUE, "fe80::66", "64:ff9b::", 96), AlertKind::NewRouter),
+            (of_router(RouterDns, ROGUE, "fe80::66", "fd00:66::53", 0), AlertKind::ForeignDns),
+        ] {
+            let own = of_router(RouterPrefix, ROUTER, "fe80::1", "fd00:7::", 56);
+            let mut scene = Scene::learned(&[&*usual(), &[own]].concat());
+            let [alert] = &*scene.alerts(&harmless) else { panic!() };
+            assert!(alert.digest && alert.kind == AlertKind::NewRouter, "{alert}");
+            assert_eq!(alert.note.as_deref().unwrap().contains("stub network"), flags != 0);
+            let [alert] = &*scene.alerts(&[harm, harm]) else { panic!("{harm:?}") };
+            assert!(!alert.digest && alert.kind == kind, "{alert}");
+        }
+    }
+}
+
+#[test]
+fn a_router_that_changes() {
+    use NameKind::*;
+    let own = router(ROUTER, "fe80::1", 1800);
+    for (change, what) in [
+        (NameRecord { flags: 0x80, ..own }, "addresses by DHCPv6 yes"),
+        (NameRecord { hops: 255, ..own }, "hop_limit=255, before 64"),
+        (NameRecord { number: 1280, ..own }, "mtu=1280"),
+        (of_router(RouterRoute, ROUTER, "fe80::1", "::", 0), "route ::/0"),
+        (of_router(RouterNat64, ROUTER, "fe80::1", "64:ff9b::", 96), "NAT64 prefix 64:ff9b::/96"),
+    ] {
+        let mut scene = Scene::learned(&usual());
+        let [alert] = &*scene.alerts(&[change, own, change]) else { panic!("{change:?}") };
+        assert!(alert.kind == AlertKind::RouterChanged && !alert.digest);
+        assert!(alert.note.as_deref().unwrap().contains(what), "{alert}");
+    }
+    let mut scene = Scene::learned(&usual());
+    // What it leaves to hosts, and lifetimes that count down, are no changes (RFC 4861, 6.2.7).
+    let unset = NameRecord { hops: 0, lifetime: 1799, ..own };
+    let prefix = of_router(RouterPrefix, ROUTER, "fe80::1", "2001:db8:7::", 64);
+    let later = NameRecord { lifetime: 599, preferred: 299, ..prefix };
+    assert_eq!(scene.kinds(&[unset, own, later]), []);
+    // A new prefix, as some providers give each day, is in the digest.
+    let other = NameRecord { address: v6("2001:db8:8::"), ..prefix };
+    let ended = NameRecord { preferred: 0, ..prefix };
+    let alerts = scene.alerts(&[other, ended, other]);
+    assert!(alerts.len() == 2 && alerts.iter().all(|alert| alert.digest), "{alerts:?}");
+}
+
+/// Once for each withdrawal, and once in `quiet` seconds if another host forges it.
+#[test]
+fn a_router_that_is_withdrawn() {
+    let own = router(ROUTER, "fe80::1", 1800);
+    let last = NameRecord { lifetime: 0, ..own };
+    let mut scene = Scene::learned(&[own]);
+    let [alert] = &*scene.alerts(&[last, last]) else { panic!() };
+    assert_eq!((alert.kind, &*alert.ip), (AlertKind::RouterWithdrawn, "fe80::1"));
+    assert!(alert.held >= DAY);
+    assert_eq!(scene.kinds(&[own, last, own, last]), []);
+    scene.time += 3600;
+    assert_eq!(scene.kinds(&[last, own, last]), [AlertKind::RouterWithdrawn]);
+}
+
+#[test]
+fn a_foreign_dns_server() {
+    let mut scene = Scene::learned(&usual());
+    let of_router = of_router(NameKind::RouterDns, ROUTER, "fe80::1", "2001:db8:66::53", 0);
+    let of_server = of_server(NameKind::DhcpDns, SERVER, "192.0.2.1", "192.0.2.66");
+    let ended = NameRecord { lifetime: 0, address: v6("2001:db8::54"), ..of_router };
+    let alerts = scene.alerts(&[ended, of_router, of_server, of_router, of_server]);
+    let found: Vec<_> = alerts.iter().map(|alert| (alert.kind, &*alert.ip)).collect();
+    let kind = AlertKind::ForeignDns;
+    assert_eq!(found, [(kind, "2001:db8:66::53"), (kind, "192.0.2.66")]);
+    let mut scene = Scene::learned(&usual());
+    scene.rules.dns_servers = ["2001:db8:66::/48", "192.0.2.66/32"]
+        .map(|block| NamedServer::Addresses(block.parse().unwrap()))
+        .into();
+    assert_eq!(scene.kinds(&[of_router, of_server]), []);
+}
+
+#[test]
+fn a_redirect() {
+    let to_other = redirect(ROUTER, "fe80::1", "fe80::2", "2001:db8:9::1");
+    let learned = [&*usual(), &[router(SERVER, "fe80::2", 1800)]].concat();
+    let mut scene = Scene::learned(&learned);
+    let direct = redirect(ROUTER, "fe80::1", "2001:db8:7::9", "2001:db8:7::9");
+    assert_eq!(
+        scene.kinds(&[to_other, direct]),
+        [],
+        "a known router, to one, or to the host itself"
+    );
+    for attack in [
+        redirect(ROGUE, "fe80::66", "fe80::66", "2001:db8:9::1"),
+        redirect(ROGUE, "fe80::1", "fe80::2", "2001:db8:9::1"),
+        redirect(ROUTER, "fe80::1", "fe80::66", "2001:db8:9::1"),
+        NameRecord { target: mac(ROGUE), ..direct },
+        NameRecord { target: mac(ROGUE), ..to_other },
+    ] {
+        let mut scene = Scene::learned(&learned);
+        let again = NameRecord { other: v6("2001:db8:9::2"), ..attack };
+        let again = if attack.address == attack.other { attack } else { again };
+        let [alert] = &*scene.alerts(&[attack, again]) else { panic!("{attack:?}") };
+        assert_eq!(alert.kind, AlertKind::Redirect);
+    }
+}
+
+/// As events show it, or the advertisement of another MAC in the router's name: one of them.
+#[test]
+fn a_gateway_that_is_taken() {
+    let mut scene = Scene::learned(&usual());
+    assert!(scene.event(ROUTER, "192.0.2.254", Origin::ArpReply).is_empty());
+    let [alert] = &*scene.event(RANDOM, "192.0.2.254", Origin::ArpReply) else { panic!() };
+    assert!(alert.kind == AlertKind::GatewayTaken && !alert.digest);
+    assert_eq!(alert.old_mac.as_deref(), Some(ROUTER));
+    assert!(alert.note.as_deref().unwrap().contains("changed ethernet address: "), "{alert}");
+    let again = scene.event(RANDOM, "192.0.2.254", Origin::ArpReply);
+    assert!(again.is_empty(), "{again:?}");
+    // Of another address, and in another network, it is what it was.
+    assert!(scene.event(ROUTER, "192.0.2.9", Origin::ArpReply).is_empty());
+    let [alert] = &*scene.event(ROGUE, "192.0.2.9", Origin::ArpReply) else { panic!() };
+    assert_eq!(alert.kind, AlertKind::Changed);
+
+    let forged = router(ROGUE, "fe80::1", 1800);
+    let withdrawn = NameRecord { lifetime: 0, hops: 255, ..forged };
+    let mut scene = Scene::learned(&usual());
+    scene.event(ROUTER, "fe80::1", Origin::NdAdvertisement);
+    let dns = of_router(NameKind::RouterDns, ROGUE, "fe80::1", "2001:db8:66::53", 0);
+    let [alert] = &*scene.alerts(&[withdrawn, forged, dns, usual()[3]]) else { panic!() };
+    assert_eq!((alert.kind, &*alert.mac), (AlertKind::GatewayTaken, ROGUE));
+    assert_eq!(alert.old_mac.as_deref(), Some(ROUTER));
+    let event = scene.event(ROGUE, "fe80::1", Origin::NdAdvertisement);
+    assert!(event.is_empty(), "it was reported: {event:?}");
+    // The other way round.
+    let mut scene = Scene::learned(&usual());
+    scene.event(ROUTER, "fe80::1", Origin::NdAdvertisement);
+    let [alert] = &*scene.event(ROGUE, "fe80::1", Origin::NdAdvertisement) else { panic!() };
+    assert_eq!(alert.kind, AlertKind::GatewayTaken);
+    assert_eq!(scene.kinds(&[forged, withdrawn]), []);
+    // A group of routers that the configuration names.
+    let mut scene = Scene::learned(&usual());
+    scene.rules.failovers = vec![vec![ROUTER.parse().unwrap(), ROGUE.parse().unwrap()]];
+    assert_eq!(scene.kinds(&[forged]), []);
+    // A virtual router with two MACs that were learned.
+    let mut scene = Scene::learned(&[&*usual(), &[forged]].concat());
+    assert_eq!(scene.kinds(&[forged, usual()[3], forged]), []);
+}
+
+/// A flood of one kind sends a few messages in an hour, and neither hides what is certain nor another kind.
+#[test]
+fn floods() {
+    let mut scene = Scene::learned(&usual());
+    let address = |number: u32| Ipv4Addr::from(0x0a00_0000 + number).to_string();
+    let claims: Vec<_> = (1..500).map(|number| request(CLIENT, &address(number))).collect();
+    assert_eq!(scene.alerts(&claims).len(), 5);
+    let certain = [offer(ROGUE, "192.0.2.66"), router(ROGUE, "fe80::66", 1800)];
+    let kinds = [AlertKind::NewDhcpServer, AlertKind::NewRouter];
+    assert_eq!(scene.kinds(&certain), kinds);
+    let stubs: Vec<_> =
+        (1..500).map(|number| router(ROGUE, &format!("fe80::1:{number}"), 0)).collect();
+    assert_eq!(scene.alerts(&stubs).len(), 5);
+    assert_eq!(scene.kinds(&[router(ROGUE, "fe80::67", 1800)]), [AlertKind::NewRouter]);
+    scene.time += 3600;
+    let [alert] = &*scene.alerts(&[request(CLIENT, "192.0.2.99")]) else { panic!() };
+    assert!(alert.note.as_deref().unwrap().contains("494 further ones of this kind"), "{alert}");
+}
+
+/// The database: what is known survives, and a flood displaces nothing that was learned.
+#[test]
+fn infrastructure_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || crate::SqliteMemory::open(directory.path(), "aw-test", "").unwrap();
+    let learned = Known {
+        mac: Some(mac(ROUTER)),
+        number: 1,
+        further: 2,
+        text: "flags=0x00".into(),
+        ..Known::new(5, Trust::Learned)
+    };
+    let mut memory = open();
+    let store = |memory: &mut crate::SqliteMemory, network: &str, key: &str, known: &Known| {
+        memory.store_known(network, Part::Router, key, known).unwrap();
+    };
+    store(&mut memory, "s/r/eth0", "fe80::1", &learned);
+    store(&mut memory, "s/r/eth0.7", "fe80::2", &learned);
+    store(&mut memory, "s/r/eth01", "fe80::3", &learned);
+    for number in 0..500 {
+        let reported = Known::new(number, Trust::Reported);
+        store(&mut memory, "s/r/eth0", &format!("fe80::1:{number}"), &reported);
+    }
+    memory.commit(std::time::Instant::now()).unwrap();
+    drop(memory);
+    let mut memory = open();
+    assert_eq!(memory.known("s/r/eth0", Part::Router, "fe80::1").unwrap(), Some(learned.clone()));
+    assert_eq!(memory.known("s/r/eth0", Part::Dns, "fe80::1").unwrap(), None);
+    assert_eq!(memory.keys("s/r/eth0", Part::Router).unwrap().len(), 64);
+    let newest = memory.known("s/r/eth0", Part::Router, "fe80::1:499").unwrap().unwrap();
+    assert_eq!((newest.trust, newest.first), (Trust::Reported, 499));
+    let found = memory.learned_infrastructure("s/r/eth0").unwrap();
+    let found: Vec<_> = found.iter().map(|(network, _, key, _)| (&**network, &**key)).collect();
+    assert_eq!(found, [("s/r/eth0", "fe80::1"), ("s/r/eth0.7", "fe80::2")]);
+    // All of a part are learned: further ones are not stored.
+    for number in 0..100 {
+        store(&mut memory, "s/r/eth9", &format!("fe80::1:{number}"), &learned);
+    }
+    assert_eq!(memory.keys("s/r/eth9", Part::Router).unwrap().len(), 64);
+}

@@ -1,0 +1,114 @@
+//! Routers and servers as rows of the database.
+
+use aw_output::SinkResult;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{SqliteMemory, mac_from, mac_number};
+use crate::infrastructure::{InfrastructureMemory, Known, Part, Trust};
+
+/// Rows of a part in a network, and rows in all: few are real, and a host can invent any number, and any VLAN.
+const MAX_OF_PART: i64 = 64;
+const MAX_ROWS: i64 = 20_000;
+
+pub(super) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS infrastructure (network TEXT, part TEXT, key TEXT,
+    first INTEGER, last INTEGER, trust INTEGER, mac INTEGER, number INTEGER, further INTEGER, text TEXT,
+    PRIMARY KEY (network, part, key)) WITHOUT ROWID;";
+
+impl InfrastructureMemory for SqliteMemory {
+    fn known(&mut self, network: &str, part: Part, key: &str) -> SinkResult<Option<Known>> {
+        let select = "SELECT first, last, trust, mac, number, further, text FROM infrastructure
+            WHERE network = ? AND part = ? AND key = ?";
+        self.with(|database| {
+            let mut select = database.prepare_cached(select)?;
+            select.query_row([network, part.name(), key], known_from).optional()
+        })
+    }
+
+    fn store_known(&mut self, network: &str, part: Part, key: &str, known: &Known) -> SinkResult {
+        let max = (self.max_rows as i64).min(MAX_ROWS);
+        self.with(|database| {
+            let exists = "SELECT EXISTS (SELECT 1 FROM infrastructure WHERE network = ? AND part = ? AND key = ?)";
+            let mut exists = database.prepare_cached(exists)?;
+            if !exists.query_row([network, part.name(), key], |row| row.get(0))?
+                && !make_room(database, network, part, max)?
+            {
+                return Ok(());
+            }
+            let Known { first, last, trust, mac, number, further, text } = known;
+            let (mac, trust) = (mac.map(mac_number), *trust as i64);
+            let row = params![network, part.name(), key, first, last, trust, mac, number, further, text];
+            let replace = "REPLACE INTO infrastructure (network, part, key, first, last, trust, mac, number, further, text)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            database.prepare_cached(replace)?.execute(row).map(drop)
+        })
+    }
+
+    fn keys(&mut self, network: &str, part: Part) -> SinkResult<Vec<String>> {
+        self.with(|database| {
+            let select = "SELECT key FROM infrastructure WHERE network = ? AND part = ?";
+            let mut select = database.prepare_cached(select)?;
+            select.query_map([network, part.name()], |row| row.get(0))?.collect()
+        })
+    }
+}
+
+impl SqliteMemory {
+    /// What an interface and its VLANs have of these parts, as it was learned: network, part, key and MAC.
+    pub fn learned_infrastructure(
+        &mut self,
+        interface: &str,
+    ) -> SinkResult<Vec<(String, Part, String, Known)>> {
+        // A VLAN follows a dot; the next character after that is a slash.
+        let (from, to) = (format!("{interface}."), format!("{interface}/"));
+        let learned = Trust::Learned as i64;
+        self.with(|database| {
+            let select = "SELECT first, last, trust, mac, number, further, text, network, part, key FROM infrastructure
+                WHERE (network = ? OR network >= ? AND network < ?) AND trust = ?
+                AND part IN ('dhcp_server', 'router', 'dns') ORDER BY network, part DESC, first, key";
+            let mut select = database.prepare_cached(select)?;
+            let row = |row: &Row| {
+                let part = Part::named(&row.get::<_, String>(8)?).unwrap_or(Part::Router);
+                Ok((row.get(7)?, part, row.get(9)?, known_from(row)?))
+            };
+            select.query_map(params![interface, from, to, learned], row)?.collect()
+        })
+    }
+}
+
+fn known_from(row: &Row) -> rusqlite::Result<Known> {
+    Ok(Known {
+        first: row.get(0)?,
+        last: row.get(1)?,
+        trust: match row.get(2)? {
+            0 => Trust::Learned,
+            1 => Trust::Reported,
+            _ => Trust::Harmless,
+        },
+        mac: row.get::<_, Option<i64>>(3)?.map(mac_from),
+        number: row.get(4)?,
+        further: row.get(5)?,
+        text: row.get(6)?,
+    })
+}
+
+/// Whether there is room for another row. The one that was seen longest ago goes, if it was not learned.
+fn make_room(database: &Connection, network: &str, part: Part, max: i64) -> rusqlite::Result<bool> {
+    let trust = Trust::Learned as i64;
+    let count = |select: &str, of: &[&str]| -> rusqlite::Result<i64> {
+        let of = rusqlite::params_from_iter(of);
+        database.prepare_cached(select)?.query_row(of, |row| row.get(0))
+    };
+    let of_part = "SELECT count(*) FROM infrastructure WHERE network = ? AND part = ?";
+    if count(of_part, &[network, part.name()])? >= MAX_OF_PART {
+        let delete = "DELETE FROM infrastructure WHERE network = ?1 AND part = ?2 AND key IN (SELECT key FROM infrastructure
+            WHERE network = ?1 AND part = ?2 AND trust <> ?3 ORDER BY last, key LIMIT 1)";
+        return Ok(database.execute(delete, params![network, part.name(), trust])? > 0);
+    }
+    if count("SELECT count(*) FROM infrastructure", &[])? < max {
+        return Ok(true);
+    }
+    // A part of them, so that a flood is not slow.
+    let delete = "DELETE FROM infrastructure WHERE (network, part, key) IN (SELECT network, part, key FROM infrastructure
+        WHERE trust <> ?1 ORDER BY last LIMIT max(1, ?2 / 20))";
+    Ok(database.execute(delete, params![trust, max])? > 0)
+}

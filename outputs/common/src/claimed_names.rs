@@ -1,0 +1,281 @@
+//! What devices call themselves: which texts of a record are a name, and which of several is shown. All of it is a claim.
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord, UnixTime};
+
+/// The message in which a device names itself. The numbers are stored in databases; in their order, the first one that a device
+/// uses is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum NameSource {
+    /// Option 12 of a DHCP client.
+    DhcpHostName = 1,
+    /// Option 81 of a DHCP client, with a domain.
+    DhcpFullName = 2,
+    /// Option 39 of a DHCPv6 client, also when it registers an address.
+    Dhcp6FullName = 3,
+    /// The host of an address record in multicast DNS.
+    MdnsHost = 4,
+    /// The system name of LLDP.
+    Lldp = 5,
+    /// The model in multicast DNS.
+    MdnsModel = 6,
+    /// Option 60 of a DHCP client.
+    DhcpVendor = 7,
+}
+
+impl NameSource {
+    /// All of them.
+    pub const ALL: [NameSource; 7] = [
+        NameSource::DhcpHostName,
+        NameSource::DhcpFullName,
+        NameSource::Dhcp6FullName,
+        NameSource::MdnsHost,
+        NameSource::Lldp,
+        NameSource::MdnsModel,
+        NameSource::DhcpVendor,
+    ];
+
+    /// The one with a number, if there is one.
+    pub fn from_number(number: i64) -> Option<NameSource> {
+        NameSource::ALL.into_iter().find(|one| *one as i64 == number)
+    }
+
+    /// In words, for answers and pages.
+    pub const fn words(self) -> &'static str {
+        match self {
+            NameSource::DhcpHostName => "DHCP host name",
+            NameSource::DhcpFullName => "DHCP full name",
+            NameSource::Dhcp6FullName => "DHCPv6 full name",
+            NameSource::MdnsHost => "mDNS host name",
+            NameSource::Lldp => "LLDP system name",
+            NameSource::MdnsModel => "mDNS model",
+            NameSource::DhcpVendor => "DHCP vendor class",
+        }
+    }
+}
+
+/// What the device of a record calls itself in it. What a server says of its client, and what comes from behind a relay, where any
+/// host can send it, is no name; neither is what a host takes back.
+pub fn names_of(record: &NameRecord) -> impl Iterator<Item = (NameSource, &str)> {
+    use NameKind::*;
+    let full_name = record.marks.has(NameMarks::FULL_NAME);
+    let (name, detail) = match record.kind {
+        DhcpDiscover | DhcpRequest | DhcpDecline | DhcpRelease | DhcpInform => {
+            let source =
+                if full_name { NameSource::DhcpFullName } else { NameSource::DhcpHostName };
+            (Some(source), Some(NameSource::DhcpVendor))
+        }
+        DhcpFullName if record.sender == record.mac => (Some(NameSource::DhcpFullName), None),
+        AddrReg | Dhcp6Solicit | Dhcp6Request | Dhcp6Renew | Dhcp6Rebind | Dhcp6Release
+        | Dhcp6Decline => (Some(NameSource::Dhcp6FullName), None),
+        MdnsHost if record.lifetime > 0 => (Some(NameSource::MdnsHost), None),
+        MdnsModel if record.lifetime > 0 => (None, Some(NameSource::MdnsModel)),
+        Lldp => (Some(NameSource::Lldp), None),
+        _ => (None, None),
+    };
+    let is_own = record.relay_ip().is_none() && !record.mac.is_no_host();
+    let texts = [(name, record.name.as_str()), (detail, record.detail.as_str())];
+    let claimed = texts.into_iter().filter_map(|(source, text)| Some((source?, text)));
+    claimed.filter(move |(_, text)| is_own && !text.is_empty())
+}
+
+/// A name that a device gives itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedName {
+    /// In which message.
+    pub source: NameSource,
+    /// The name.
+    pub name: String,
+    /// When it was first and last received.
+    pub first: UnixTime,
+    /// The last time; it may be an hour older than that.
+    pub last: UnixTime,
+}
+
+impl ClaimedName {
+    /// The one that is shown: the first source that the device still uses, and there the latest name.
+    pub fn shown<'a>(
+        all: impl IntoIterator<Item = &'a ClaimedName, IntoIter: Clone>,
+    ) -> Option<&'a ClaimedName> {
+        let all = all.into_iter();
+        let newest = all.clone().map(|one| one.last.as_nanos()).max()?;
+        let is_used = |one: &&ClaimedName| one.last.as_nanos() >= newest.saturating_sub(DISUSED);
+        let rank = |one: &&ClaimedName| (one.source, Reverse(one.last), Reverse(one.first));
+        all.filter(is_used).min_by_key(rank)
+    }
+}
+
+/// What devices call themselves, in memory, for a program without a database of names: of each device the latest name of each source.
+#[derive(Debug)]
+pub struct ClaimedNames {
+    devices: HashMap<MacAddr, Vec<ClaimedName>>,
+    most: usize,
+}
+
+impl Default for ClaimedNames {
+    fn default() -> ClaimedNames {
+        ClaimedNames { devices: HashMap::new(), most: DEVICES }
+    }
+}
+
+/// Devices in [`ClaimedNames`]: at most 10 MB.
+const DEVICES: usize = 16_384;
+/// A device that has used names for so long makes no room for others: who invents MACs would have to do so for a day.
+const KNOWN_AFTER: i64 = 86_400_000_000_000;
+
+impl ClaimedNames {
+    /// Adds the names in a record. Returns whether one is new.
+    pub fn add(&mut self, record: &NameRecord) -> bool {
+        let mut is_new = false;
+        for (source, name) in names_of(record) {
+            if self.devices.len() >= self.most && !self.devices.contains_key(&record.mac) {
+                self.make_room();
+            }
+            if self.devices.len() >= self.most && !self.devices.contains_key(&record.mac) {
+                return is_new;
+            }
+            let (first, last) = (record.time, record.time);
+            let claims = self.devices.entry(record.mac).or_default();
+            match claims.iter_mut().find(|one| one.source == source) {
+                Some(one) if one.name == name => one.last = one.last.max(last),
+                Some(one) if one.last > last => {} // of another ring, and older
+                Some(one) => {
+                    *one = ClaimedName { source, name: name.into(), first, last };
+                    is_new = true;
+                }
+                None => {
+                    claims.push(ClaimedName { source, name: name.into(), first, last });
+                    is_new = true;
+                }
+            }
+        }
+        is_new
+    }
+
+    /// What a device calls itself.
+    pub fn of(&self, mac: MacAddr) -> Option<&ClaimedName> {
+        ClaimedName::shown(self.devices.get(&mac)?)
+    }
+
+    /// A sixteenth of the devices go at once: those that named themselves longest ago.
+    fn make_room(&mut self) {
+        let time = |claims: &[ClaimedName]| claims.iter().map(|one| one.last.as_nanos()).max();
+        let is_known = |claims: &[ClaimedName]| {
+            let first = claims.iter().map(|one| one.first.as_nanos()).min();
+            time(claims).zip(first).is_some_and(|(last, first)| last - first >= KNOWN_AFTER)
+        };
+        let all = self.devices.iter().filter(|(_, claims)| !is_known(claims));
+        let mut all: Vec<_> = all.map(|(mac, claims)| (time(claims), *mac)).collect();
+        all.sort_unstable();
+        all.iter().take(self.most / 16 + 1).for_each(|(_, mac)| drop(self.devices.remove(mac)));
+    }
+}
+
+/// A source that a device has not used for so long while it used others, is not one of its names any more: 30 days.
+const DISUSED: i64 = 30 * 86_400_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use shm_layout::{MacAddr, NameText};
+
+    use super::*;
+
+    fn record(kind: NameKind) -> NameRecord {
+        let mut record = NameRecord::new(kind, UnixTime::new(7, 0), "eth0".parse().unwrap());
+        record.mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        (record.sender, record.lifetime) = (record.mac, 120);
+        (record.name, record.detail) = (NameText::cut("nas"), NameText::cut("udhcp 1.35"));
+        record
+    }
+
+    #[test]
+    fn what_is_a_name() {
+        let shown = |record: &NameRecord| {
+            let all = names_of(record).map(|(source, text)| format!("{}: {text}", source.words()));
+            all.collect::<Vec<_>>().join(", ")
+        };
+        let of = |kind| shown(&record(kind));
+        assert_eq!(of(NameKind::DhcpRequest), "DHCP host name: nas, DHCP vendor class: udhcp 1.35");
+        assert_eq!(of(NameKind::DhcpFullName), "DHCP full name: nas");
+        assert_eq!(of(NameKind::Dhcp6Request), "DHCPv6 full name: nas");
+        assert_eq!(of(NameKind::AddrReg), "DHCPv6 full name: nas");
+        assert_eq!(of(NameKind::MdnsHost), "mDNS host name: nas");
+        assert_eq!(of(NameKind::MdnsModel), "mDNS model: udhcp 1.35");
+        assert_eq!(of(NameKind::Lldp), "LLDP system name: nas");
+        for kind in [NameKind::DhcpAck, NameKind::DhcpOffer, NameKind::DhcpDomain, NameKind::Router]
+        {
+            assert_eq!(of(kind), "", "{kind}");
+        }
+        let changed = |kind, change: fn(&mut NameRecord)| {
+            let mut record = record(kind);
+            change(&mut record);
+            shown(&record)
+        };
+        let relayed = |kind| changed(kind, |one| one.relay = "2001:db8::1".parse().unwrap());
+        assert_eq!(relayed(NameKind::DhcpRequest), "");
+        assert_eq!(relayed(NameKind::AddrReg), "");
+        let of_server = changed(NameKind::DhcpFullName, |one| one.sender = MacAddr::BROADCAST);
+        assert_eq!(of_server, "");
+        assert_eq!(changed(NameKind::MdnsHost, |one| one.lifetime = 0), "", "it leaves");
+        assert_eq!(changed(NameKind::Lldp, |one| one.mac = MacAddr::BROADCAST), "");
+        let full = changed(NameKind::DhcpInform, |one| {
+            one.marks.set(NameMarks::FULL_NAME);
+            one.detail = NameText::EMPTY;
+        });
+        assert_eq!(full, "DHCP full name: nas");
+    }
+
+    /// A host that makes up MACs pushes out none that has used its name for a day.
+    #[test]
+    fn names_in_memory() {
+        let mut names = ClaimedNames { most: 100, ..ClaimedNames::default() };
+        let mut add = |mac: u16, name: &str, seconds: i64| {
+            let [a, b] = mac.to_be_bytes();
+            let time = UnixTime::new(seconds, 0);
+            let mut record = NameRecord::new(NameKind::Lldp, time, "eth0".parse().unwrap());
+            (record.mac, record.name) = (MacAddr::new([2, 0, 0, 0, a, b]), NameText::cut(name));
+            let is_new = names.add(&record);
+            (is_new, names.devices.len(), names.of(record.mac).map(|one| one.name.clone()))
+        };
+        let nas = Some("nas".to_owned());
+        assert_eq!(add(1, "nas", 0), (true, 1, nas.clone()));
+        assert_eq!(add(1, "nas", 86_400), (false, 1, nas.clone()));
+        for mac in 2..1_000 {
+            let (is_new, devices, name) = add(mac, "made-up", 86_400 + i64::from(mac));
+            assert!(is_new && devices <= 100 && name.is_some());
+        }
+        assert_eq!(add(1, "nas", 90_000).2, nas);
+        assert_eq!(add(1, "nas-2", 90_001).2.as_deref(), Some("nas-2"));
+        assert_eq!(add(1, "old", 80_000).2.as_deref(), Some("nas-2"));
+    }
+
+    #[test]
+    fn the_name_that_is_shown() {
+        let claim = |source, name: &str, [first, last]: [i64; 2]| ClaimedName {
+            source,
+            name: name.into(),
+            first: UnixTime::new(first * 86_400, 0),
+            last: UnixTime::new(last * 86_400, 0),
+        };
+        let mut all = vec![claim(NameSource::DhcpVendor, "MSFT 5.0", [1, 100])];
+        let shown = |all: &[ClaimedName]| ClaimedName::shown(all).map(|one| one.name.clone());
+        assert_eq!(shown(&[]), None);
+        assert_eq!(shown(&all).as_deref(), Some("MSFT 5.0"));
+        all.push(claim(NameSource::MdnsHost, "nas", [1, 100]));
+        assert_eq!(shown(&all).as_deref(), Some("nas"));
+        all.push(claim(NameSource::DhcpHostName, "NAS", [1, 71]));
+        assert_eq!(shown(&all).as_deref(), Some("NAS"));
+        all.push(claim(NameSource::DhcpHostName, "NAS-2", [60, 72]));
+        assert_eq!(shown(&all).as_deref(), Some("NAS-2"), "the latest of a source");
+        all.push(claim(NameSource::MdnsHost, "nas-3", [103, 103]));
+        assert_eq!(shown(&all).as_deref(), Some("nas-3"), "it names itself otherwise now");
+        assert!(NameSource::ALL.is_sorted() && NameSource::from_number(8).is_none());
+        assert!(
+            NameSource::ALL
+                .iter()
+                .all(|one| { NameSource::from_number(*one as i64) == Some(*one) })
+        );
+    }
+}

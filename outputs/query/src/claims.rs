@@ -1,0 +1,63 @@
+//! What devices call themselves, in answers. It is a claim: any host can send any name, for any MAC.
+
+use aw_output::ClaimedName;
+use aw_service::Error;
+use shm_layout::{MacAddr, UnixTime};
+
+use crate::{
+    history_reader::{HistoryReader, Network},
+    result_table::{Cell, ResultTable},
+};
+
+/// The columns of a claim: the name, the message that has it, in words, and since when the device uses it.
+pub const COLUMNS: [&str; 3] = ["+claimed_name", "+name_source", "+name_since"];
+
+/// Adds what each row's MAC calls itself: in the network of the row, or if it has no name there, in another one.
+pub fn add(history: &mut dyn HistoryReader, table: &mut ResultTable) -> Result<(), Error> {
+    let Some(at) = table.mac_column() else { return Ok(()) };
+    let mac = |row: &[Cell]| match &row[at] {
+        Cell::Text(text) => text.parse::<MacAddr>().ok(),
+        _ => None,
+    };
+    let mut macs: Vec<MacAddr> = table.rows.iter().filter_map(|row| mac(row)).collect();
+    macs.sort_unstable();
+    macs.dedup();
+    let names = history.claimed_names(&macs)?;
+    let networks = history.networks();
+    let claims = table.rows.iter().map(|row| {
+        let names = names.get(&mac(row)?)?;
+        let is_here = |network: usize| {
+            networks.get(network).is_some_and(|network| is_network_of(table, row, network))
+        };
+        let here = names.iter().filter(|(network, _)| is_here(*network)).map(|(_, name)| name);
+        let shown = ClaimedName::shown(here);
+        shown.or_else(|| ClaimedName::shown(names.iter().map(|(_, name)| name)))
+    });
+    let claims: Vec<Option<ClaimedName>> = claims.map(Option::<&_>::cloned).collect();
+    for (row, claim) in table.rows.iter_mut().zip(claims) {
+        row.extend(match claim {
+            Some(ClaimedName { source, name, first, .. }) => {
+                let since = Some(first).filter(|first| *first >= UnixTime::CLOCK_SET);
+                [Cell::Text(name), Cell::text(source.words()), since.into()]
+            }
+            None => [Cell::None, Cell::None, Cell::None],
+        });
+    }
+    table.columns.extend(COLUMNS);
+    Ok(())
+}
+
+/// Whether a row is of a network. A router reports pairings, and no names.
+fn is_network_of(table: &ResultTable, row: &[Cell], network: &Network) -> bool {
+    let Network { host, ring, interface, vlan, outer_vlan, router: _ } = network;
+    let text = |name| match table.cell(row, name) {
+        Cell::Text(text) => text.as_str(),
+        _ => "",
+    };
+    let number = |name, number: i64| *table.cell(row, name) == Cell::Number(number);
+    text("host") == host
+        && text("ring") == ring
+        && text("interface") == interface
+        && number("vlan", *vlan)
+        && number("outer_vlan", *outer_vlan)
+}

@@ -1,0 +1,551 @@
+//! The rows of what devices call themselves: one for each MAC, place, message and text, with its first and last time. The developer
+//! documentation of the history's schema has the limits and their reasons.
+//!
+//! What is repeated changes rows in memory only, and is written once an hour: a thousand devices that repeat their names each minute
+//! would otherwise write as many pages.
+
+use std::{
+    collections::{HashMap, hash_map::Entry as MapEntry},
+    time::{Duration, Instant},
+};
+
+use aw_output::{NameEntry, NameSource, names_of};
+use aw_service::Condition;
+use rusqlite::{Connection, params, types::ValueRef};
+use shm_layout::{MacAddr, UnixTime};
+
+use crate::{clock_check::CLOCK_SET, row_writer::RowWriter};
+
+/// Rows of a MAC: it, or who forges it, can invent any number of names and VLANs.
+const OF_DEVICE: usize = 32;
+/// Rows in all: about 8 MB.
+const OF_ALL: usize = 1 << 16;
+/// Further rows for which room is made at once: to search them reads all rows.
+const ROOM: usize = 1 << 10;
+/// A MAC that has used names for so long is not forgotten for others; nor is a name of a MAC for other names.
+const KNOWN_AFTER: i64 = 86_400_000_000_000;
+/// Devices whose rows are in memory. At most 5 MB.
+const CACHED: usize = 1 << 12;
+/// How often rows that were only repeated are written.
+const REPEATS_EVERY: Duration = Duration::from_secs(3_600);
+
+/// The names of devices that named themselves lately, and which of them are to be written.
+pub struct NameRows {
+    devices: HashMap<MacAddr, Vec<Claim>>,
+    /// A name is new, or another one than before.
+    is_urgent: bool,
+    /// Names were repeated.
+    is_changed: bool,
+    /// Rows that made room for others of their MAC.
+    removed: Vec<(MacAddr, Claim)>,
+    /// Rows in the database, if they are counted.
+    stored: Option<usize>,
+    written_at: Instant,
+    full: Condition,
+    most: usize,
+    /// Nothing is read or written before: rows could not be.
+    off_until: Option<Instant>,
+    /// The saved positions in the rings of names are loaded.
+    pub is_resumed: bool,
+}
+
+/// A row.
+#[derive(Clone, Debug)]
+struct Claim {
+    place: i64,
+    source: NameSource,
+    name: String,
+    first: i64,
+    last: i64,
+    count: i64,
+    is_stored: bool,
+    /// The first time, and the number, of those that are not written yet.
+    new: Option<(i64, i64)>,
+    is_urgent: bool,
+}
+
+impl Claim {
+    fn add(&mut self, time: i64, count: i64) {
+        // A time before the clock was set counts only if there is no other.
+        let is_set = |time: i64| time >= CLOCK_SET;
+        if time < self.first && is_set(time) || is_set(time) && !is_set(self.first) {
+            self.first = time;
+        }
+        self.last = self.last.max(time);
+        self.count = self.count.saturating_add(count);
+        let (since, new) = self.new.unwrap_or((time, 0));
+        self.new = Some((since, new.saturating_add(count)));
+    }
+
+    fn is_known(&self) -> bool {
+        self.last.saturating_sub(self.first) >= KNOWN_AFTER
+    }
+
+    fn is_of(&self, place: i64, source: NameSource) -> bool {
+        (self.place, self.source) == (place, source)
+    }
+}
+
+impl NameRows {
+    /// Of a database that was opened now.
+    pub fn new(now: Instant) -> NameRows {
+        NameRows {
+            devices: HashMap::new(),
+            is_urgent: false,
+            is_changed: false,
+            removed: Vec::new(),
+            stored: None,
+            written_at: now,
+            full: Condition::default(),
+            most: OF_ALL,
+            off_until: None,
+            is_resumed: false,
+        }
+    }
+
+    /// To be called after a fault of its rows: what is not written is forgotten, and read again from the saved positions later.
+    pub fn switch_off(&mut self, until: Instant) {
+        *self = NameRows { off_until: Some(until), ..NameRows::new(until) };
+    }
+
+    /// Whether nothing is to be read or written.
+    pub fn is_off(&self, now: Instant) -> bool {
+        self.off_until.is_some_and(|until| now < until)
+    }
+
+    /// Adds what a device calls itself in a record. Only the rows of its MAC are read, and its place is written if that is new.
+    pub fn add(
+        &mut self,
+        database: &Connection,
+        places: &mut RowWriter,
+        entry: &NameEntry,
+    ) -> rusqlite::Result<()> {
+        let record = &entry.record;
+        let time = match record.repeats {
+            0 => record.time,
+            _ => record.time.max(record.repeated),
+        };
+        let count = i64::from(record.repeats) + 1;
+        let mut place = None;
+        for (source, name) in names_of(record) {
+            let place = match place {
+                Some(place) => place,
+                None => *place.insert(places.place_of_name(database, entry)?),
+            };
+            self.add_name(database, record.mac, (place, source, name), (time, count))?;
+        }
+        Ok(())
+    }
+
+    fn add_name(
+        &mut self,
+        database: &Connection,
+        mac: MacAddr,
+        (place, source, name): (i64, NameSource, &str),
+        (time, count): (UnixTime, i64),
+    ) -> rusqlite::Result<()> {
+        let time = time.as_nanos();
+        let claims = match self.devices.entry(mac) {
+            MapEntry::Occupied(known) => known.into_mut(),
+            MapEntry::Vacant(unknown) => unknown.insert(stored_claims(database, mac)?),
+        };
+        self.is_changed = true;
+        let of_source = || claims.iter().filter(|one| one.is_of(place, source));
+        let latest = of_source().map(|one| one.last).max();
+        let found = claims.iter_mut().find(|one| one.is_of(place, source) && one.name == name);
+        if let Some(claim) = found {
+            claim.is_urgent |= latest > Some(claim.last);
+            claim.add(time, count);
+            self.is_urgent |= claim.is_urgent;
+            return Ok(());
+        }
+        if claims.len() >= OF_DEVICE
+            && let Some((at, _)) =
+                claims.iter().enumerate().min_by_key(|(_, one)| (one.is_known(), one.last))
+        {
+            let removed = claims.swap_remove(at);
+            self.removed.extend(removed.is_stored.then_some((mac, removed)));
+        }
+        let (name, new) = (name.to_owned(), Some((time, count)));
+        let (first, last) = (time, time);
+        let (is_stored, is_urgent) = (false, true);
+        claims.push(Claim { place, source, name, first, last, count, is_stored, new, is_urgent });
+        self.is_urgent = true;
+        Ok(())
+    }
+
+    /// Whether there is something to write: what is new, once the interval between two commits is over; what is repeated, once an
+    /// hour.
+    pub fn is_due(&self, now: Instant, committed: Option<Instant>, interval: Duration) -> bool {
+        let may_commit = committed.is_none_or(|committed| now - committed >= interval);
+        self.is_urgent && may_commit || self.devices.len() > 2 * CACHED || self.has_repeats(now)
+    }
+
+    /// Whether the names of an hour are to be written that were only repeated.
+    fn has_repeats(&self, now: Instant) -> bool {
+        self.is_changed && now - self.written_at >= REPEATS_EVERY
+    }
+
+    /// Whether anything is not written.
+    pub fn is_changed(&self) -> bool {
+        self.is_changed
+    }
+
+    /// Writes what is due, or `all` that changed, in the transaction of the caller.
+    pub fn write(
+        &mut self,
+        database: &Connection,
+        now: Instant,
+        all: bool,
+    ) -> rusqlite::Result<()> {
+        if !self.is_changed {
+            return Ok(());
+        }
+        for (mac, claim) in std::mem::take(&mut self.removed) {
+            let delete =
+                "DELETE FROM claimed_name WHERE mac = ? AND place = ? AND source = ? AND name = ?";
+            let row = params![mac.number() as i64, claim.place, claim.source as u8, claim.name];
+            let deleted = database.prepare_cached(delete)?.execute(row)?;
+            self.stored = self.stored.map(|stored| stored.saturating_sub(deleted));
+        }
+        let new = self.devices.values().flatten().filter(|one| one.is_urgent && !one.is_stored);
+        let new = new.count();
+        let stored = match self.stored {
+            Some(stored) => stored,
+            None => count(database)?,
+        };
+        let lacks_room = stored + new > self.most; // what makes room must not have an old time
+        let all =
+            all || self.has_repeats(now) || self.devices.len() > CACHED || lacks_room && new > 0;
+        let mut due: Vec<(bool, MacAddr, &mut Claim)> = Vec::new();
+        for (mac, claims) in &mut self.devices {
+            let is_named = claims.iter().any(|claim| claim.is_stored);
+            let is_due = |claim: &&mut Claim| claim.is_urgent || all && claim.new.is_some();
+            due.extend(claims.iter_mut().filter(is_due).map(|claim| (!is_named, *mac, claim)));
+        }
+        // In the order of the table.
+        due.sort_by_key(|(_, mac, claim)| (*mac, claim.place, claim.source));
+        let mut missing = Vec::new();
+        for (is_new, mac, claim) in due {
+            match claim.is_stored && claim.update(database, mac)? {
+                true => {}
+                false => missing.push((is_new, mac, claim)),
+            }
+        }
+        // Devices that have names already come first.
+        missing.sort_by_key(|(is_new, ..)| *is_new);
+        let mut room = self.most.saturating_sub(stored);
+        if missing.len() > room {
+            room = make_room(database, self.most, missing.len())?;
+            self.stored = None;
+        }
+        let is_full = missing.len() > room;
+        let added = missing.len().min(room);
+        for (at, (_, mac, claim)) in missing.into_iter().enumerate() {
+            match at < room {
+                true => claim.insert(database, mac)?,
+                false => (claim.new, claim.is_urgent) = (None, false), // until it is repeated
+            }
+        }
+        self.stored = match self.stored {
+            Some(stored) => Some(stored + added),
+            None => Some(count(database)?),
+        };
+        match is_full {
+            true => self.full.begins(format_args!(
+                "{} names that devices give themselves are stored, and no more: those of further devices are not (does a host invent MACs? rows of claimed_name can be deleted)",
+                self.most
+            )),
+            false if added > 0 => self.full.ends("names of further devices are stored again"),
+            false => {}
+        }
+        self.is_urgent = false;
+        if all {
+            (self.is_changed, self.written_at) = (false, now);
+            if self.devices.len() > CACHED {
+                self.devices.clear();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Claim {
+    /// Returns whether its row was still there. If another program deleted it, it is to be forgotten: only what came later counts.
+    fn update(&mut self, database: &Connection, mac: MacAddr) -> rusqlite::Result<bool> {
+        let update = "UPDATE claimed_name SET first = ?, last = ?, count = ?
+            WHERE mac = ? AND place = ? AND source = ? AND name = ?";
+        let Claim { place, source, ref name, first, last, count, .. } = *self;
+        let row = params![first, last, count, mac.number() as i64, place, source as u8, name];
+        if database.prepare_cached(update)?.execute(row)? > 0 {
+            (self.new, self.is_urgent) = (None, false);
+            return Ok(true);
+        }
+        (self.first, self.count) = self.new.unwrap_or((last, 1));
+        self.is_stored = false;
+        Ok(false)
+    }
+
+    fn insert(&mut self, database: &Connection, mac: MacAddr) -> rusqlite::Result<()> {
+        let insert = "REPLACE INTO claimed_name (mac, place, source, name, first, last, count)
+            VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let Claim { place, source, ref name, first, last, count, .. } = *self;
+        let row = params![mac.number() as i64, place, source as u8, name, first, last, count];
+        database.prepare_cached(insert)?.execute(row)?;
+        (self.is_stored, self.new, self.is_urgent) = (true, None, false);
+        Ok(())
+    }
+}
+
+/// The rows of a MAC. Another program may have written any of them: what is not as it should be is left out.
+fn stored_claims(database: &Connection, mac: MacAddr) -> rusqlite::Result<Vec<Claim>> {
+    let select = "SELECT place, source, name, CAST(first AS INTEGER), CAST(last AS INTEGER), CAST(count AS INTEGER)
+        FROM claimed_name WHERE mac = ? AND typeof(place) = 'integer' AND typeof(source) = 'integer' AND typeof(name) = 'text'
+        ORDER BY last DESC LIMIT ?";
+    let mut statement = database.prepare_cached(select)?;
+    let mut rows = statement.query([mac.number() as i64, OF_DEVICE as i64])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some(source) = NameSource::from_number(row.get(1)?) else { continue };
+        let ValueRef::Text(name) = row.get_ref(2)? else { continue };
+        let Ok(name) = str::from_utf8(name) else { continue };
+        found.push(Claim {
+            place: row.get(0)?,
+            source,
+            name: name.into(),
+            first: row.get(3)?,
+            last: row.get(4)?,
+            count: row.get(5)?,
+            is_stored: true,
+            new: None,
+            is_urgent: false,
+        });
+    }
+    Ok(found)
+}
+
+fn count(database: &Connection) -> rusqlite::Result<usize> {
+    let count = "SELECT count(*) FROM claimed_name";
+    let count = database.prepare_cached(count)?.query_row([], |row| row.get::<_, i64>(0));
+    Ok(usize::try_from(count?).unwrap_or(0))
+}
+
+/// Makes room for so many rows, and some more. A MAC that has used names for a day keeps its rows: who invents MACs would have to do so
+/// for a day to push out others, and then only further ones of that day. Returns for how many there is room.
+fn make_room(database: &Connection, most: usize, wanted: usize) -> rusqlite::Result<usize> {
+    let superfluous = (count(database)? + wanted.max(ROOM)).saturating_sub(most);
+    let delete = "DELETE FROM claimed_name WHERE (mac, place, source, name) IN (
+        SELECT mac, place, source, name FROM claimed_name WHERE mac NOT IN (
+            SELECT mac FROM claimed_name GROUP BY mac HAVING max(last) - min(first) >= ?)
+        ORDER BY last LIMIT ?)";
+    database.prepare_cached(delete)?.execute(params![KNOWN_AFTER, superfluous as i64])?;
+    Ok(most.saturating_sub(count(database)?))
+}
+
+/// Deletes names that were last used before a time, and those of MACs without a pairing that are a day older than the newest name:
+/// their sightings were deleted, or they never had one. At most `rows`.
+pub fn delete_names(database: &Connection, before: i64, rows: usize) -> rusqlite::Result<usize> {
+    let delete = "DELETE FROM claimed_name WHERE (mac, place, source, name) IN (
+        SELECT mac, place, source, name FROM claimed_name
+        WHERE last < ?1 OR (last < (SELECT max(last) FROM claimed_name) - ?2
+            AND NOT EXISTS (SELECT 1 FROM pairing WHERE pairing.mac = claimed_name.mac)) LIMIT ?3)";
+    database.prepare_cached(delete)?.execute(params![before, KNOWN_AFTER, rows as i64])
+}
+
+#[cfg(test)]
+mod tests {
+    use shm_layout::{NameKind, NameRecord, NameText};
+
+    use super::*;
+    use crate::schema;
+
+    const DAY: i64 = 86_400;
+    const BEGIN: i64 = 1_795_132_800;
+
+    fn database() -> Connection {
+        let mut database = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        database.execute_batch("PRAGMA foreign_keys = off").unwrap();
+        database
+    }
+
+    /// Names that are added at a time in seconds, and written at once or not.
+    struct Writer {
+        database: Connection,
+        rows: NameRows,
+        places: RowWriter,
+        begin: Instant,
+    }
+
+    impl Writer {
+        fn new(most: usize) -> Writer {
+            let begin = Instant::now();
+            let rows = NameRows { most, ..NameRows::new(begin) };
+            Writer { database: database(), rows, places: RowWriter::default(), begin }
+        }
+
+        fn add(&mut self, mac: u32, name: &str, vlan: u16, seconds: i64) {
+            let [a, b, c, d] = mac.to_be_bytes();
+            let time = UnixTime::new(seconds, 0);
+            let mut record = NameRecord::new(NameKind::Lldp, time, "eth0".parse().unwrap());
+            (record.mac, record.name) = (MacAddr::new([2, 0, a, b, c, d]), NameText::cut(name));
+            record.vlan = shm_layout::VlanId::from_tag(vlan);
+            let entry = NameEntry { ring: &"test".parse().unwrap(), host: "here", record };
+            self.rows.add(&self.database, &mut self.places, &entry).unwrap();
+        }
+
+        /// So many seconds after the beginning.
+        fn write(&mut self, seconds: u64, all: bool) {
+            let now = self.begin + Duration::from_secs(seconds);
+            self.rows.write(&self.database, now, all).unwrap();
+        }
+
+        fn number(&self, select: &str) -> i64 {
+            self.database.query_row(select, [], |row| row.get(0)).unwrap()
+        }
+
+        fn names(&self, mac: u32) -> Vec<(String, i64, i64, i64)> {
+            let [a, b, c, d] = mac.to_be_bytes();
+            let mac = MacAddr::new([2, 0, a, b, c, d]).number() as i64;
+            let select =
+                "SELECT name, first / 1000000000, last / 1000000000, count FROM claimed_name
+                WHERE mac = ? ORDER BY first, name";
+            let mut select = self.database.prepare(select).unwrap();
+            let row =
+                |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            select.query_map([mac], row).unwrap().map(Result::unwrap).collect()
+        }
+    }
+
+    /// A thousand devices repeat their names each minute: that is written once an hour, and a new name with the next commit.
+    #[test]
+    fn repeats_write_once_an_hour() {
+        let mut writer = Writer::new(OF_ALL);
+        let changes = |writer: &Writer| writer.number("SELECT total_changes()");
+        let (begin, mut written) = (changes(&writer), Vec::new());
+        for minute in 0..=120 {
+            (0..1000).for_each(|mac| writer.add(mac, "nas", 0, BEGIN + minute * 60));
+            writer.write(minute as u64 * 60, false);
+            written.push(changes(&writer) - begin);
+        }
+        assert_eq!((written[0], written[59]), (1001, 1001), "with a place");
+        assert_eq!((written[60], written[119], written[120]), (2001, 2001, 3001));
+        assert_eq!(writer.names(7), [("nas".into(), BEGIN, BEGIN + 7200, 121)]);
+        writer.add(7, "nas-2", 0, BEGIN + 7201);
+        assert!(writer.rows.is_urgent);
+        writer.write(7201, false);
+        assert_eq!(writer.names(7).len(), 2);
+        assert_eq!(changes(&writer) - begin, 3002);
+        // The name before is back: that is a change, too.
+        writer.add(7, "nas-2", 0, BEGIN + 7202);
+        assert!(!writer.rows.is_urgent);
+        writer.add(7, "nas", 0, BEGIN + 7203);
+        assert!(writer.rows.is_urgent);
+        writer.write(7203, false);
+        assert_eq!(writer.names(7)[0].2, BEGIN + 7203);
+    }
+
+    /// A host that makes up MACs pushes out none that has used its name for a day, also when the first is forgotten in memory.
+    #[test]
+    fn a_flood_of_macs() {
+        let mut writer = Writer::new(4_000);
+        for (mac, name) in [(1, "nas"), (2, "printer")] {
+            writer.add(mac, name, 0, BEGIN);
+            writer.write(0, true);
+            writer.add(mac, name, 0, BEGIN + DAY);
+            writer.write(0, true);
+        }
+        writer.add(3, "new", 0, BEGIN + DAY);
+        for mac in 0..20_000 {
+            writer.add(1_000 + mac, "made-up", 0, BEGIN + DAY + i64::from(mac) / 20);
+            if mac % 500 == 0 {
+                writer.write(0, false);
+                assert!(writer.number("SELECT count(*) FROM claimed_name") <= 4_000);
+                assert!(writer.rows.devices.len() <= CACHED + 500);
+            }
+        }
+        writer.write(0, false);
+        assert_eq!(writer.names(1), [("nas".into(), BEGIN, BEGIN + DAY, 2)]);
+        assert_eq!(writer.names(2).len(), 1);
+        assert_eq!(writer.names(20_999).len(), 1, "who is new has a name, too");
+        // A known device has its new name during the flood.
+        writer.add(1, "nas-2", 0, BEGIN + DAY + 2_000);
+        writer.write(0, false);
+        assert_eq!(writer.names(1).len(), 2);
+        // All that are there have used their names for days.
+        let old = "UPDATE claimed_name SET first = first - 2 * 86400000000000";
+        writer.database.execute_batch(old).unwrap();
+        for mac in 0..10_000 {
+            writer.add(50_000 + mac, "made-up", 0, BEGIN + 3 * DAY);
+        }
+        writer.write(0, false);
+        assert!(writer.number("SELECT count(*) FROM claimed_name") <= 4_000);
+        assert!(writer.rows.full.is_present());
+        assert_eq!((writer.names(1).len(), writer.names(2).len()), (2, 1));
+    }
+
+    /// Who forges a MAC, with any name and VLAN, does not push out the name that it has used for a day.
+    #[test]
+    fn a_flood_of_names() {
+        let mut writer = Writer::new(OF_ALL);
+        writer.add(1, "nas", 0, BEGIN);
+        writer.add(1, "nas", 0, BEGIN + DAY);
+        for number in 0..1_000 {
+            writer.add(1, &format!("forged-{number}"), number % 50, BEGIN + DAY + 1);
+            if number % 10 == 0 {
+                writer.write(0, false);
+            }
+        }
+        writer.write(0, false);
+        let names = writer.names(1);
+        assert_eq!((names.len(), &names[0].0[..]), (OF_DEVICE, "nas"));
+        assert_eq!(writer.number("SELECT count(*) FROM claimed_name"), OF_DEVICE as i64);
+        // The same after a restart.
+        writer.rows = NameRows::new(writer.begin);
+        writer.add(1, "other", 0, BEGIN + DAY + 2);
+        writer.write(0, false);
+        let names = writer.names(1);
+        assert_eq!((names.len(), &names[0].0[..]), (OF_DEVICE, "nas"));
+    }
+
+    /// What is deleted is forgotten: a later message begins again.
+    #[test]
+    fn deleted_names() {
+        let mut writer = Writer::new(OF_ALL);
+        writer.add(1, "nas", 0, BEGIN);
+        writer.write(0, false);
+        writer.database.execute_batch("DELETE FROM claimed_name").unwrap();
+        writer.add(1, "nas", 0, BEGIN + 60);
+        writer.write(0, true);
+        assert_eq!(writer.names(1), [("nas".into(), BEGIN + 60, BEGIN + 60, 1)]);
+        // Retention: by age; and those of MACs without a pairing a day after the newest name.
+        let add = |writer: &mut Writer, mac, time| {
+            writer.add(mac, "nas", 0, time);
+            writer.write(0, true);
+        };
+        let pairing =
+            "INSERT INTO pairing VALUES (1, x'0a000001', 0x020000000002, 1, '10.0.0.1', -1)";
+        writer.database.execute_batch(pairing).unwrap();
+        add(&mut writer, 2, BEGIN + 60);
+        add(&mut writer, 3, BEGIN + 2 * DAY);
+        assert_eq!(delete_names(&writer.database, i64::MIN, 10), Ok(1));
+        let lens = |writer: &Writer| [1, 2, 3].map(|mac| writer.names(mac).len());
+        assert_eq!(lens(&writer), [0, 1, 1]);
+        let before = (BEGIN + DAY) * 1_000_000_000;
+        assert_eq!(delete_names(&writer.database, before, 10), Ok(1));
+        assert_eq!(lens(&writer), [0, 0, 1]);
+    }
+
+    /// Before the clock was set, times count only if there are no others.
+    #[test]
+    fn a_clock_that_was_not_set() {
+        let mut writer = Writer::new(OF_ALL);
+        writer.add(1, "nas", 0, 100);
+        writer.write(0, true);
+        assert_eq!(writer.names(1), [("nas".into(), 100, 100, 1)]);
+        writer.add(1, "nas", 0, BEGIN);
+        writer.add(1, "nas", 0, 200);
+        writer.write(0, true);
+        assert_eq!(writer.names(1), [("nas".into(), BEGIN, BEGIN, 3)]);
+    }
+}
