@@ -319,14 +319,12 @@ fn dhcp_without_a_rogue() {
         NamedServer::Addresses("192.0.2.0/28".parse().unwrap()),
         NamedServer::Duid("00030001020000000001".into()),
     ];
-    let named = [
-        offer(SERVER, "192.0.2.1"),
-        request(CLIENT, "192.0.2.2"),
-        duid(CLIENT, "00030001020000000001"),
-    ];
-    assert_eq!(Scene::kinds(&mut scene, &[request(CLIENT, "192.0.2.3")]), []);
-    scene.time = LATER;
+    let named = [request(CLIENT, "192.0.2.2"), duid(CLIENT, "00030001020000000001")];
+    assert_eq!(scene.kinds(&[request(CLIENT, "198.51.100.1")]), []);
+    scene.time = LATER + 10;
     assert_eq!(scene.kinds(&named), []);
+    scene.rules.dhcp_servers.clear();
+    assert_eq!(scene.kinds(&named).len(), 2, "without the configuration");
     // A server of boot files that was learned; a new one is reported.
     let pxe = NameRecord { address: Ipv6Addr::UNSPECIFIED, ..offer(SERVER, "192.0.2.9") };
     let mut scene = Scene::learned(&[pxe]);
