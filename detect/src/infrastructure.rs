@@ -86,7 +86,7 @@ pub struct Known {
     pub mac: Option<MacAddr>,
     /// Of a router: 1 while it announces itself. Of a limit: how many were reported. Of a period: 1 once it is over.
     pub number: i64,
-    /// Of a router: when its withdrawal was last reported. Of a DHCP server: when it answered first. Of a limit: how many were not
+    /// Of a router: when its withdrawal was last reported. Of a DHCP server: the number of its first answer. Of a limit: how many were not
     /// reported.
     pub further: i64,
     /// Of a router: what it announced last.

@@ -76,7 +76,7 @@ impl Rules {
         }
         let (is_first, is_fresh) = (old.is_none(), !known.is_known(seen.time));
         if is_first {
-            (known.mac, known.further) = (Some(mac), seen.time);
+            (known.mac, known.further) = (Some(mac), record.message.into());
         }
         let is_same = match server {
             Some(ip) => self.is_same_device(seen, memory, ip, (mac, old))?,
@@ -312,7 +312,8 @@ impl Rules {
         );
         let alert = self.rogue(seen, kind, Some(ip), mac, note);
         // On a port that mirrors nothing, the first answer may come long after the requests.
-        let is_first = (0..=1).contains(&(seen.time - known.further));
+        let message = i64::from(seen.record.message);
+        let is_first = message != 0 && message == known.further;
         let alert = Alert { digest: is_first, ..alert };
         let reported = Known::new(seen.time, Trust::Reported);
         self.report(seen, memory, (part, &key), reported, alert)
