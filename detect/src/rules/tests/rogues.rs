@@ -672,7 +672,7 @@ fn an_answer_that_looks_forwarded() {
 fn a_quiet_interface() {
     let mut scene = Scene::new();
     let place = ("sensor", "/addrwatch", "eth0");
-    let mut observe = |scene: &mut Scene, time| {
+    let observe = |scene: &mut Scene, time| {
         let now = UnixTime::new(time, 0);
         let observed = scene.rules.observe_interface(place, now, DAY, &mut scene.memory);
         observed.unwrap_or_else(|never| match never {}).learned
