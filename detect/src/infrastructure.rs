@@ -62,13 +62,15 @@ parts! {
 /// Why it is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// The learning period saw it, or the configuration names it.
+    /// The learning period saw it.
     #[default]
     Learned,
     /// It was reported.
     Reported,
     /// It was in the digest, because it is harmless by what it announces.
     Harmless,
+    /// The configuration names it, or the first answer of a known server did: it gives way to what was learned.
+    Named,
 }
 
 /// What is stored of it.
@@ -84,7 +86,8 @@ pub struct Known {
     pub mac: Option<MacAddr>,
     /// Of a router: 1 while it announces itself. Of a limit: how many were reported. Of a period: 1 once it is over.
     pub number: i64,
-    /// Of a router: when its withdrawal was last reported. Of a limit: how many were not reported.
+    /// Of a router: when its withdrawal was last reported. Of a DHCP server: the number of its first answer. Of a limit: how many were not
+    /// reported.
     pub further: i64,
     /// Of a router: what it announced last.
     pub text: String,
@@ -99,7 +102,7 @@ impl Known {
     /// Whether what changes it is to be reported: an attacker's own is reported once.
     pub(crate) fn is_known(&self, time: i64) -> bool {
         match self.trust {
-            Trust::Learned => true,
+            Trust::Learned | Trust::Named => true,
             Trust::Reported => span(self.first, time).is_some_and(|age| age >= KNOWN_AFTER),
             Trust::Harmless => false,
         }

@@ -261,6 +261,7 @@ fn forged_messages() {
             "foreign_dns 2001:db8::66",
             "gateway_taken 192.0.2.254",
             "gateway_taken fe80::1",
+            "new_dhcp_server 192.0.2.1", // its first answer, in the digest
             "new_dhcp_server 192.0.2.66",
             "new_router fe80::66",
             "redirect fe80::66",

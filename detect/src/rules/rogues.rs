@@ -26,8 +26,8 @@ const LIMIT_SECONDS: i64 = 3600;
 const LIMIT: i64 = 5;
 /// How exact the time is at which something was last seen.
 const LAST_SECONDS: i64 = 3600;
-/// Seconds that a record may be older than the one before.
-const TOLERANCE: i64 = 60;
+/// What was not reported, in the message about it.
+const LISTED: usize = 20;
 
 /// What a record causes.
 #[derive(Debug, Default)]
@@ -67,7 +67,8 @@ impl Rules {
         let network = full_name(entry.host, entry.ring.as_str(), &short);
         let time = past_time(record.time, now).seconds();
         let mut seen = Seen { entry, record, short, network, time, learning: false };
-        let (learning, learned) = learns(&seen, latest(now).seconds(), period, memory)?;
+        let times = (time, latest(now).seconds());
+        let (learning, learned) = learns(&seen.network, times, period, memory)?;
         seen.learning = learning;
         let seen = &seen;
         use NameKind::*;
@@ -89,6 +90,47 @@ impl Rules {
         Ok(Observed { alerts: alerts.into_iter().collect(), learned })
     }
 
+    /// Lets an interface learn that is captured now, also while nothing is received: what comes first may be an attack. Returns its
+    /// alerts that are due without a record, and its name if its learning period is over now.
+    pub fn observe_interface<M: InfrastructureMemory>(
+        &self,
+        (host, ring, interface): (&str, &str, &str),
+        now: UnixTime,
+        period: i64,
+        memory: &mut M,
+    ) -> Result<Observed, M::Error> {
+        if self.dialect == Dialect::Arpwatch {
+            return Ok(Observed::default());
+        }
+        let full = full_name(host, ring, interface);
+        let time = now.seconds();
+        let (_, learned) = learns(&full, (time, latest(now).seconds()), period, memory)?;
+        let mut alerts = Vec::new();
+        let full = interface_of(&full);
+        for key in memory.keys(full, Part::Limit)? {
+            let known = memory.known(full, Part::Limit, &key)?;
+            let is_due =
+                |known: &Known| known.further > 0 && (time - known.first).abs() >= LIMIT_SECONDS;
+            let Some(mut known) = known.filter(is_due) else { continue };
+            let name = key.split(' ').next().unwrap_or_default();
+            let kind = serde_json::from_value(name.into()).unwrap_or(AlertKind::NewRouter);
+            let note = format!("{}: {}", further(known.further), known.text);
+            alerts.push(Alert {
+                host: host.to_owned(),
+                ring: ring.to_owned(),
+                show_ring: self.show_ring,
+                network: interface.to_owned(),
+                note: Some(note),
+                digest: true,
+                ..Alert::new(kind, time)
+            });
+            (known.further, known.number, known.first) = (0, 0, time);
+            known.text.clear();
+            memory.store_known(full, Part::Limit, &key, &known)?;
+        }
+        Ok(Observed { alerts, learned })
+    }
+
     /// What is known of it, which counts as seen now; none if it is new. What the learning period sees, or the configuration names, is
     /// known.
     fn look<M: InfrastructureMemory>(
@@ -99,20 +141,24 @@ impl Rules {
         is_named: bool,
     ) -> Result<Option<Known>, M::Error> {
         let known = memory.known(&seen.network, part, key)?;
-        let trusted = seen.learning || is_named;
-        let Some(mut known) = known else {
-            if !trusted {
-                return Ok(None);
-            }
-            let known = Known::new(seen.time, Trust::Learned);
-            memory.store_known(&seen.network, part, key, &known)?;
-            return Ok(Some(known));
+        // No learning period makes these normal.
+        let learns = seen.learning && !matches!(part, Part::Redirect | Part::Refused);
+        let trust = match known.as_ref().map(|known| known.trust) {
+            Some(Trust::Learned) => Trust::Learned,
+            _ if learns => Trust::Learned,
+            _ if is_named => Trust::Named,
+            Some(trust) => trust,
+            None => return Ok(None),
         };
+        let is_new = known.is_none();
+        let mut known = known.unwrap_or_else(|| Known::new(seen.time, trust));
         let is_old = (seen.time - known.last).abs() >= LAST_SECONDS;
-        if is_old || trusted && known.trust != Trust::Learned {
-            known.last = seen.time;
-            known.trust = if trusted { Trust::Learned } else { known.trust };
-            memory.store_known(&seen.network, part, key, &known)?;
+        if is_new || is_old || known.trust != trust {
+            (known.last, known.trust) = (seen.time, trust);
+            // What is named is known without it: a claim of it leaves nothing behind.
+            if trust != Trust::Named || !is_new || !is_claim(seen.record.kind) {
+                memory.store_known(&seen.network, part, key, &known)?;
+            }
         }
         Ok(Some(known))
     }
@@ -167,8 +213,8 @@ impl Rules {
         }
     }
 
-    /// Whether a MAC may be another one of a router or server at this address: it uses the address as the events show, which reports
-    /// that itself where it is new, or both are of one failover group.
+    /// Whether a MAC may be another one of a router or server at this address: it has had the address for a day, or has taken it from
+    /// another one, which was reported, or both are of one failover group.
     fn is_same_device<M: InfrastructureMemory>(
         &self,
         seen: &Seen,
@@ -177,7 +223,9 @@ impl Rules {
         (mac, old): (MacAddr, Option<MacAddr>),
     ) -> Result<bool, M::Error> {
         let station = memory.station(&seen.network, ip)?;
-        Ok(station.has(mac) || old.is_some_and(|old| self.is_in_group(mac, old)))
+        let was_taken = station.has(mac) && station.first.is_some_and(|first| first.mac != mac);
+        let is_held = station.held(mac, seen.time) >= dhcp::HELD_SECONDS;
+        Ok(was_taken || is_held || old.is_some_and(|old| self.is_in_group(mac, old)))
     }
 }
 
@@ -222,6 +270,25 @@ fn is_of_infrastructure(kind: NameKind) -> bool {
     )
 }
 
+/// Whether something was learned in this network.
+fn has_learned<M: InfrastructureMemory>(seen: &Seen, memory: &mut M) -> Result<bool, M::Error> {
+    for part in [Part::Router, Part::DhcpServer] {
+        for key in memory.keys(&seen.network, part)? {
+            let known = memory.known(&seen.network, part, &key)?;
+            if known.is_some_and(|known| known.trust == Trust::Learned) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn further(number: i64) -> String {
+    format!(
+        "{number} further ones of this kind were not reported, because there were too many within an hour (a host forges them, or aw-stdout --names shows what changed)"
+    )
+}
+
 /// Whether a client sends it, so that what it names is its claim.
 fn is_claim(kind: NameKind) -> bool {
     use NameKind::*;
@@ -229,35 +296,34 @@ fn is_claim(kind: NameKind) -> bool {
         || (kind as u8 >= Dhcp6Solicit as u8 && kind as u8 <= Dhcp6Decline as u8)
 }
 
-/// Whether the interface learns, and its name if that is over now. Not of the VLAN: a frame can have any tag.
+/// Whether the interface learns at this time, and its name if that is over now. Not of the VLAN: a frame can have any tag.
 fn learns<M: InfrastructureMemory>(
-    seen: &Seen,
-    latest: i64,
+    network: &str,
+    (time, latest): (i64, i64),
     period: i64,
     memory: &mut M,
 ) -> Result<(bool, Option<String>), M::Error> {
-    let interface = interface_of(&seen.network);
+    if period == 0 {
+        return Ok((false, None));
+    }
+    let interface = interface_of(network);
     let known = memory.known(interface, Part::Period, "")?;
     let is_new = known.is_none();
-    let mut known = known.unwrap_or_else(|| Known::new(seen.time, Trust::Learned));
+    let mut known = known.unwrap_or_else(|| Known::new(time, Trust::Learned));
     if known.number != 0 {
         return Ok((false, None));
     }
-    let mut changed = is_new;
-    // The clock was set since, or set back.
-    let age = span(known.first, seen.time).filter(|age| *age > -TOLERANCE && known.first <= latest);
+    // The clock was set since.
+    let age = span(known.first, time).filter(|_| known.first <= latest);
     if age.is_none() {
-        (known.first, changed) = (seen.time, true);
+        known.first = time;
     }
     let is_over = age.unwrap_or(0) >= period;
-    if is_over {
-        (known.number, changed) = (1, true);
-    }
-    if changed {
+    known.number = is_over.into();
+    if is_new || is_over || age.is_none() {
         memory.store_known(interface, Part::Period, "", &known)?;
     }
-    let ends = is_over && !is_new;
-    Ok((!is_over, ends.then(|| interface.to_owned())))
+    Ok((!is_over, is_over.then(|| interface.to_owned())))
 }
 
 /// The alert, unless its interface had too many of its kind within an hour: then it is counted, and the next one has the number.
@@ -267,26 +333,40 @@ fn admit<M: InfrastructureMemory>(
     mut alert: Alert,
 ) -> Result<Option<Alert>, M::Error> {
     let interface = interface_of(&seen.network);
-    // A host that forges requests of clients, or harmless routers, hides no server that answers and no router that is used.
+    // A host that forges requests of clients, harmless routers or refused messages hides no server that answers and no router that is
+    // used; and in a VLAN with own limits, because something was learned there, none of another VLAN.
     let is_minor = alert.digest || is_claim(seen.record.kind);
-    let key = alert.kind.name() + if is_minor { " minor" } else { "" };
+    let is_refused = seen.record.kind == NameKind::Refused;
+    let mut key = alert.kind.name();
+    key += if is_minor { " minor" } else { "" };
+    key += if is_refused { " refused" } else { "" };
+    if seen.network != interface && has_learned(seen, memory)? {
+        key += &format!(" {}", seen.short);
+    }
     let known = memory.known(interface, Part::Limit, &key)?;
-    let new = || Known::new(seen.time, Trust::Learned);
+    let new = Known::new(seen.time, Trust::Learned);
     let is_recent = |known: &Known| (seen.time - known.first).abs() < LIMIT_SECONDS;
-    let further = known.as_ref().map_or(0, |known| known.further);
-    let mut limit = known.filter(is_recent).unwrap_or_else(|| Known { further, ..new() });
+    let mut limit = match known {
+        Some(known) if is_recent(&known) => known,
+        Some(Known { further, text, .. }) => Known { further, text, ..new },
+        None => new,
+    };
     let is_admitted = limit.number < LIMIT;
     if is_admitted {
         limit.number += 1;
-        let further = std::mem::take(&mut limit.further);
-        if further > 0 {
+        let number = std::mem::take(&mut limit.further);
+        let listed = std::mem::take(&mut limit.text);
+        if number > 0 {
             let note = alert.note.get_or_insert_default();
-            *note += &format!(
-                "; {further} further ones of this kind were not reported since the last message (a host forges them, or aw-stdout --names shows what changed)"
-            );
+            *note += &format!("; {}: {listed}", further(number));
         }
     } else {
         limit.further += 1;
+        let what = [&alert.ip, &alert.mac].map(|text| text.as_str()).join(" ");
+        if limit.text.split(", ").count() < LISTED && !limit.text.contains(what.trim()) {
+            limit.text += if limit.text.is_empty() { "" } else { ", " };
+            limit.text += what.trim();
+        }
     }
     memory.store_known(interface, Part::Limit, &key, &limit)?;
     Ok(is_admitted.then_some(alert))

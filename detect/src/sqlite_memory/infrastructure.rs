@@ -82,7 +82,8 @@ fn known_from(row: &Row) -> rusqlite::Result<Known> {
         trust: match row.get(2)? {
             0 => Trust::Learned,
             1 => Trust::Reported,
-            _ => Trust::Harmless,
+            2 => Trust::Harmless,
+            _ => Trust::Named,
         },
         mac: row.get::<_, Option<i64>>(3)?.map(mac_from),
         number: row.get(4)?,
@@ -93,6 +94,9 @@ fn known_from(row: &Row) -> rusqlite::Result<Known> {
 
 /// Whether there is room for another row. The one that was seen longest ago goes, if it was not learned.
 fn make_room(database: &Connection, network: &str, part: Part, max: i64) -> rusqlite::Result<bool> {
+    if matches!(part, Part::Limit | Part::Period) {
+        return Ok(true); // few of each interface
+    }
     let trust = Trust::Learned as i64;
     let count = |select: &str, of: &[&str]| -> rusqlite::Result<i64> {
         let of = rusqlite::params_from_iter(of);

@@ -233,6 +233,9 @@ impl Dispatcher {
         }
         if (is_held_back || is_digested && !is_sent) && !arpwatch {
             self.rules.was_digested(&alert, &mut self.store.memory)?;
+            if alert.kind == AlertKind::GatewayTaken {
+                self.rules.gateway_was_digested(&alert, &mut self.store.memory)?;
+            }
         }
         Ok(())
     }

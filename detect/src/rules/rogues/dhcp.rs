@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use shm_layout::{MacAddr, NameKind, NameRecord};
+use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord};
 
 use super::{FIND, Rules, Seen, client};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 /// An address that clients find in use is reported once in so many seconds.
 const CONFLICT_SECONDS: i64 = 86_400;
 /// Who has an address for so many seconds has not taken it for an attack.
-const HELD_SECONDS: i64 = 86_400;
+pub(super) const HELD_SECONDS: i64 = 86_400;
 
 /// The server of an answer: as it names itself, or else the packet's source.
 fn server_of(record: &NameRecord) -> Option<IpAddr> {
@@ -29,7 +29,9 @@ fn server_key(record: &NameRecord) -> String {
 /// Whether it is on its way to a relay, which sends its client a message of its own: what is only forwarded, no host of this link
 /// accepts.
 fn is_for_relay(record: &NameRecord) -> bool {
-    record.relay_ip().is_some() && record.relay == record.destination
+    let NameRecord { relay, destination, receiver, mac, .. } = *record;
+    let is_forwarded = !receiver.is_no_host() && receiver != mac;
+    record.relay_ip().is_some() && relay == destination && is_forwarded
 }
 
 impl Rules {
@@ -67,44 +69,86 @@ impl Rules {
             }
             return Ok(alert);
         };
-        if self.look(seen, memory, with_mac, false)?.is_some() && known.mac.is_some() {
-            return Ok(None);
-        }
+        let has_mac = self.look(seen, memory, with_mac, false)?.is_some();
         let old = known.mac;
-        if old.is_none() {
-            known.mac = Some(mac);
+        if has_mac && old.is_some() {
+            return self.incomplete_answer(seen, memory, (&key, server), &known);
         }
-        let is_first = old.is_none() && (is_named || self.is_relayed(seen, memory)?);
+        let (is_first, is_fresh) = (old.is_none(), !known.is_known(seen.time));
+        if is_first {
+            (known.mac, known.further) = (Some(mac), record.message.into());
+        }
         let is_same = match server {
             Some(ip) => self.is_same_device(seen, memory, ip, (mac, old))?,
             None => true,
         };
-        let is_fresh = !known.is_known(seen.time);
-        if seen.learning || is_first || is_same || is_fresh {
+        if seen.learning || has_mac || is_fresh || is_same || self.is_relayed(seen, memory)? {
             let trust = if is_fresh { Trust::Reported } else { Trust::Learned };
             self.note(seen, memory, with_mac, trust)?;
             memory.store_known(&seen.network, Part::DhcpServer, &key, &known)?;
             return Ok(None);
         }
-        let note =
-            format!("it answers in the name of a known server, from another MAC: {deed} {remedy}");
+        let what = match is_first {
+            true => {
+                "it is the first to answer in the name of this known server since aw-alert sees this network"
+            }
+            false => "it answers in the name of a known server, from another MAC",
+        };
+        let note = format!("{what}: {deed} {remedy}");
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
         let owner = match server {
             Some(ip) => memory.station(&seen.network, ip)?.owner(),
             None => None,
         };
         let old_mac = old.or(owner).map(|mac| mac.to_string());
-        let reported = Known::new(seen.time, Trust::Reported);
-        self.report(seen, memory, with_mac, reported, Alert { old_mac, ..alert })
+        let alert = Alert { old_mac, digest: is_first, ..alert };
+        // What the first one names is reported, too.
+        let trust = if is_first { Trust::Named } else { Trust::Reported };
+        let alert = self.report(seen, memory, with_mac, Known::new(seen.time, trust), alert)?;
+        if is_first && alert.is_some() {
+            memory.store_known(&seen.network, Part::DhcpServer, &key, &known)?;
+        }
+        Ok(alert)
     }
 
-    /// Whether the sender has had the relay's address of this answer for long: it is the relay.
+    /// An answer of a known server of which not all was read, and that was complete before: a client may take what is left out.
+    fn incomplete_answer<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (server, ip): (&str, Option<IpAddr>),
+        known: &Known,
+    ) -> Result<Option<Alert>, M::Error> {
+        let marks = seen.record.marks;
+        let key = format!("{server} not all read");
+        let is_incomplete = marks.has(NameMarks::INCOMPLETE) || marks.has(NameMarks::BAD_OPTION);
+        if !is_incomplete
+            || !known.is_known(seen.time)
+            || self.look(seen, memory, (Part::Setting, &key), false)?.is_some()
+        {
+            return Ok(None);
+        }
+        let mac = seen.record.sender;
+        let note = format!(
+            "the DHCP server {server} (message from {mac}) sends more than addrwatch reads, or an option twice or malformed, and did not before: DNS servers and routes may be hidden there (look at that server's configuration, and for who else has its address)"
+        );
+        let alert = self.rogue(seen, AlertKind::ForeignDns, ip, Some(mac), note);
+        let reported = Known::new(seen.time, Trust::Reported);
+        self.report(seen, memory, (Part::Setting, &key), reported, alert)
+    }
+
+    /// Whether the sender has had the relay's address of this answer for long, and that is a known router: it is the relay.
     fn is_relayed<M: InfrastructureMemory>(
         &self,
         seen: &Seen,
         memory: &mut M,
     ) -> Result<bool, M::Error> {
         let Some(relay) = seen.record.relay_ip() else { return Ok(false) };
+        let known = memory.known(&seen.network, Part::Router, &relay.to_string())?;
+        let is_router = known.is_some_and(|known| known.is_known(seen.time));
+        if !is_router && !includes(&self.routers, relay) {
+            return Ok(false);
+        }
         let station = memory.station(&seen.network, relay)?;
         Ok(station.held(seen.record.sender, seen.time) >= HELD_SECONDS)
     }
@@ -116,8 +160,13 @@ impl Rules {
         memory: &mut M,
     ) -> Result<Option<Alert>, M::Error> {
         let record = seen.record;
-        let Some(server) = usable(record.other_ip()) else { return Ok(None) };
-        let (key, is_named) = (server.to_string(), includes(&self.dhcp_servers, server));
+        let Some(server) = record.other_ip().filter(|ip| !ip.is_unspecified()) else {
+            return Ok(None);
+        };
+        // A server that names itself so is asked so: nothing else shows it here.
+        let is_usable = usable(Some(server)).is_some();
+        let key = if is_usable { server.to_string() } else { format!("unusable {server}") };
+        let is_named = includes(&self.dhcp_servers, server);
         if self.look(seen, memory, (Part::DhcpServer, &key), is_named)?.is_some() {
             return Ok(None);
         }
@@ -247,9 +296,6 @@ impl Rules {
         way: &str,
     ) -> Result<Option<Alert>, M::Error> {
         let (server, key) = (server_key(seen.record), ip.to_string());
-        if is_for_relay(seen.record) {
-            return Ok(None);
-        }
         let Some(known) = memory.known(&seen.network, Part::DhcpServer, &server)? else {
             return Ok(None); // too many were reported
         };
@@ -265,6 +311,10 @@ impl Rules {
             "the DHCP server {server} (message from {sender}) names it {way}, and did not before (if that is right, add it to {list} in the configuration of aw-alert; if not, look at that server's configuration, and for who else has its address)"
         );
         let alert = self.rogue(seen, kind, Some(ip), mac, note);
+        // On a port that mirrors nothing, the first answer may come long after the requests.
+        let message = i64::from(seen.record.message);
+        let is_first = message != 0 && message == known.further;
+        let alert = Alert { digest: is_first, ..alert };
         let reported = Known::new(seen.time, Trust::Reported);
         self.report(seen, memory, (part, &key), reported, alert)
     }

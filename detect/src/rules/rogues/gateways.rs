@@ -28,6 +28,23 @@ impl Rules {
         Ok(())
     }
 
+    /// Lets the next alert of this gateway through: this one was in a digest only, as [`Rules::was_digested`] of others.
+    pub fn gateway_was_digested<M: InfrastructureMemory>(
+        &self,
+        alert: &Alert,
+        memory: &mut M,
+    ) -> Result<(), M::Error> {
+        let network = full_name(&alert.host, &alert.ring, &alert.network);
+        let key = format!("{} {}", alert.ip, alert.mac);
+        match memory.known(&network, Part::RouterMac, &key)? {
+            Some(known) if known.first == alert.time && known.trust == Trust::Reported => {
+                let known = Known { first: 0, ..known };
+                memory.store_known(&network, Part::RouterMac, &key, &known)
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn name_gateway<M: InfrastructureMemory>(
         &self,
         mut alert: Alert,

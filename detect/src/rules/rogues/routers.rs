@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
-use shm_layout::{MacAddr, NameKind, NameRecord};
+use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord};
 
 use super::{FIND, Rules, Seen, gateways::GATEWAY};
 use crate::{
@@ -318,7 +318,12 @@ impl Rules {
         };
         let is_direct = record.address == record.other;
         let to_router = memory.known(&seen.network, Part::Router, &to.to_string())?;
-        if by_router && has_target && (is_direct || is_known(to_router)) {
+        let is_right = match is_direct {
+            // Hosts find it on this link: another host would answer for what is not there.
+            true => self.is_on_link(seen, memory, &router.to_string())?,
+            false => is_known(to_router),
+        };
+        if by_router && has_target && is_right {
             return Ok(None);
         }
         let key = if is_direct { format!("{router} direct") } else { format!("{router} {to}") };
@@ -342,6 +347,29 @@ impl Rules {
         let alert = self.rogue(seen, AlertKind::Redirect, Some(to), mac, note);
         let reported = Known::new(seen.time, Trust::Reported);
         self.report(seen, memory, (Part::Redirect, &key), reported, alert)
+    }
+
+    /// Whether the destination of a redirect is in a prefix that the router announces for this link.
+    fn is_on_link<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        router: &str,
+    ) -> Result<bool, M::Error> {
+        let begin = format!("{router} prefix ");
+        for key in memory.keys(&seen.network, Part::Setting)? {
+            let Some(rest) = key.strip_prefix(&begin).filter(|rest| rest.contains(" on this link"))
+            else {
+                continue;
+            };
+            let net = rest.split(' ').next().and_then(|net| net.parse::<Ipv6Net>().ok());
+            let known = memory.known(&seen.network, Part::Setting, &key)?;
+            let is_known = known.is_some_and(|known| known.is_known(seen.time));
+            if is_known && net.is_some_and(|net| net.contains(&seen.record.other)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A message of a router or server that is malformed or hidden, and that hosts may accept.
@@ -391,6 +419,9 @@ fn settings(record: &NameRecord) -> Vec<String> {
         ("reachable_time", u64::from(record.preferred)),
         ("retransmission_time", record.id),
         ("more_flags", record.more_flags),
+        // What was not read may be there for hosts.
+        ("not_all_read", record.marks.has(NameMarks::INCOMPLETE).into()),
+        ("bad_option", record.marks.has(NameMarks::BAD_OPTION).into()),
     ];
     let set = numbers.into_iter().filter(|(_, number)| *number != 0);
     all.extend(set.map(|(name, number)| format!("{name}={number}")));

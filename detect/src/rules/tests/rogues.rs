@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use aw_output::NameEntry;
-use shm_layout::{NameCounter, NameKind, NameRecord, NameText};
+use shm_layout::{NameCounter, NameKind, NameMarks, NameRecord, NameText};
 
 use super::*;
 use crate::infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust};
@@ -292,21 +292,21 @@ fn dhcp_without_a_rogue() {
     assert_eq!(scene.kinds(&both), []);
     // 255.255.255.255 is no server: its packet's source is.
     let none = NameRecord { other: v6("255.255.255.255"), ..offer(SERVER, "192.0.2.1") };
-    let claim = request(CLIENT, "255.255.255.255");
-    assert_eq!(scene.kinds(&[none, claim, request(CLIENT, "0.0.0.0")]), []);
+    assert_eq!(scene.kinds(&[none, request(CLIENT, "0.0.0.0")]), []);
     let rogue = NameRecord { other: v6("255.255.255.255"), ..offer(ROGUE, "192.0.2.66") };
     let [alert] = &*scene.alerts(&[rogue, rogue]) else { panic!() };
     assert_eq!((&*alert.ip, &*alert.mac), ("192.0.2.66", ROGUE));
     // On its way to a relay; and what the relay hands on, in the name of the known server, is of the relay's MAC.
     let relay = v6("192.0.2.254");
     let far = offer(ROUTER, "198.51.100.1");
-    let way = NameRecord { relay, destination: relay, ..far };
+    let way = NameRecord { relay, destination: relay, receiver: mac(ROUTER), ..far };
     let handed = NameRecord { relay, ..far };
     assert_eq!(scene.kinds(&[way]), []);
     let mut scene = Scene::learned(&[request(CLIENT, "198.51.100.1"), handed]);
     assert_eq!(scene.kinds(&[handed, request(CLIENT, "198.51.100.1")]), []);
     // Where only requests were learned: the relay has had its address for a day.
     let mut scene = Scene::new();
+    scene.rules.routers = vec![NamedServer::Addresses("192.0.2.254/32".parse().unwrap())];
     scene.event(ROUTER, "192.0.2.254", Origin::ArpReply);
     assert_eq!(scene.kinds(&[request(CLIENT, "198.51.100.1")]), []);
     scene.time = LATER + 200;
@@ -314,19 +314,17 @@ fn dhcp_without_a_rogue() {
     let forged = NameRecord { sender: mac(ROGUE), ..handed };
     assert_eq!(scene.kinds(&[forged, forged]), [AlertKind::NewDhcpServer], "another MAC");
     // Servers that the configuration names.
-    let mut scene = Scene::learned(&[]);
+    let mut scene = Scene::new();
     scene.rules.dhcp_servers = vec![
         NamedServer::Addresses("192.0.2.0/28".parse().unwrap()),
         NamedServer::Duid("00030001020000000001".into()),
     ];
-    let named = [
-        offer(SERVER, "192.0.2.1"),
-        request(CLIENT, "192.0.2.2"),
-        duid(CLIENT, "00030001020000000001"),
-    ];
-    assert_eq!(Scene::kinds(&mut scene, &[request(CLIENT, "192.0.2.3")]), []);
-    scene.time = LATER;
+    let named = [request(CLIENT, "192.0.2.2"), duid(CLIENT, "00030001020000000001")];
+    assert_eq!(scene.kinds(&[request(CLIENT, "198.51.100.1")]), []);
+    scene.time = LATER + 10;
     assert_eq!(scene.kinds(&named), []);
+    scene.rules.dhcp_servers.clear();
+    assert_eq!(scene.kinds(&named).len(), 2, "without the configuration");
     // A server of boot files that was learned; a new one is reported.
     let pxe = NameRecord { address: Ipv6Addr::UNSPECIFIED, ..offer(SERVER, "192.0.2.9") };
     let mut scene = Scene::learned(&[pxe]);
@@ -642,4 +640,183 @@ fn infrastructure_on_disk() {
         store(&mut memory, "s/r/eth9", &format!("fe80::1:{number}"), &learned);
     }
     assert_eq!(memory.keys("s/r/eth9", Part::Router).unwrap().len(), 64);
+}
+
+/// An identifier that no host can have is what a client then asks, and nothing else is seen of that server.
+#[test]
+fn a_server_without_a_usable_address() {
+    for server in ["255.255.255.255", "127.0.0.1", "0.1.2.3", "224.0.0.1"] {
+        let claim = request(CLIENT, server);
+        let mut scene = Scene::learned(&usual());
+        let [alert] = &*scene.alerts(&[claim, claim]) else { panic!("{server}") };
+        assert_eq!((alert.kind, &*alert.ip), (AlertKind::NewDhcpServer, server));
+        let mut scene = Scene::learned(&[claim]);
+        assert_eq!(scene.kinds(&[claim]), []);
+    }
+}
+
+/// A relay's address in an answer to a client, or to all, hides nothing.
+#[test]
+fn an_answer_that_looks_forwarded() {
+    for receiver in ["ff:ff:ff:ff:ff:ff", CLIENT, "00:00:00:00:00:00"] {
+        let (relay, receiver) = (v6("192.0.2.77"), mac(receiver));
+        let answer = offer(ROGUE, "192.0.2.66");
+        let answer = NameRecord { relay, destination: relay, receiver, ..answer };
+        let mut scene = Scene::learned(&usual());
+        assert_eq!(scene.kinds(&[answer]), [AlertKind::NewDhcpServer], "{receiver}");
+    }
+}
+
+/// An interface learns from when it is captured, not from when an attack begins.
+#[test]
+fn a_quiet_interface() {
+    let mut scene = Scene::new();
+    let place = ("sensor", "/addrwatch", "eth0");
+    let observe = |scene: &mut Scene, time| {
+        let now = UnixTime::new(time, 0);
+        let observed = scene.rules.observe_interface(place, now, DAY, &mut scene.memory);
+        observed.unwrap_or_else(|never| match never {}).learned
+    };
+    assert_eq!(observe(&mut scene, BEGIN), None);
+    assert_eq!(observe(&mut scene, LATER - 1), None);
+    assert_eq!(observe(&mut scene, LATER).as_deref(), Some("sensor/addrwatch/eth0"));
+    assert_eq!(observe(&mut scene, LATER + 1), None);
+    scene.time = LATER + 1;
+    let attack = [offer(ROGUE, "192.0.2.66"), router(ROGUE, "fe80::66", 1800)];
+    assert_eq!(scene.kinds(&attack), [AlertKind::NewDhcpServer, AlertKind::NewRouter]);
+}
+
+/// A known router's redirect to the destination itself is right on this link only.
+#[test]
+fn a_redirect_off_this_link() {
+    let mut scene = Scene::learned(&usual());
+    let far = redirect(ROUTER, "fe80::1", "2001:db8:9::1", "2001:db8:9::1");
+    assert_eq!(scene.kinds(&[far, far]), [AlertKind::Redirect]);
+    let near = redirect(ROUTER, "fe80::1", "2001:db8:7::9", "2001:db8:7::9");
+    assert_eq!(scene.kinds(&[near]), []);
+    // No learning period makes one normal.
+    let attack = redirect(ROGUE, "fe80::66", "fe80::66", "2001:db8:9::1");
+    assert_eq!(Scene::new().kinds(&[attack, attack]), [AlertKind::Redirect]);
+}
+
+/// The first answer in the name of a server that only requests or the configuration named is in the digest, with what it names.
+#[test]
+fn a_first_answer() {
+    let mut named = Scene::learned(&[router(ROUTER, "fe80::1", 1800)]);
+    named.rules.dhcp_servers = vec![NamedServer::Addresses("192.0.2.1/32".parse().unwrap())];
+    let asked = Scene::learned(&[request(CLIENT, "192.0.2.1")]);
+    for mut scene in [named, asked] {
+        let first = NameRecord { message: 7, ..offer(SERVER, "192.0.2.1") };
+        let dns = of_server(NameKind::DhcpDns, SERVER, "192.0.2.1", "192.0.2.53");
+        let dns = NameRecord { message: 7, ..dns };
+        let alerts = scene.alerts(&[first, dns, first, dns]);
+        let found: Vec<_> = alerts.iter().map(|alert| (alert.kind, alert.digest)).collect();
+        assert_eq!(found, [(AlertKind::NewDhcpServer, true), (AlertKind::ForeignDns, true)]);
+        let later = of_server(NameKind::DhcpDns, SERVER, "192.0.2.1", "192.0.2.66");
+        let [alert] = &*scene.alerts(&[later]) else { panic!() };
+        assert!(alert.kind == AlertKind::ForeignDns && !alert.digest);
+        let [alert] = &*scene.alerts(&[offer(ROGUE, "192.0.2.1")]) else { panic!() };
+        assert!(alert.kind == AlertKind::NewDhcpServer && !alert.digest, "another MAC");
+    }
+    // An own address as relay, and a claim of the address of a server that is behind a relay, do not make it the server.
+    let mut scene = Scene::learned(&[request(CLIENT, "198.51.100.1")]);
+    scene.event(ROGUE, "192.0.2.66", Origin::ArpReply);
+    scene.event(ROGUE, "198.51.100.1", Origin::ArpReply);
+    scene.time += 2 * DAY;
+    scene.event(ROGUE, "192.0.2.66", Origin::ArpReply);
+    let relayed = NameRecord { relay: v6("192.0.2.66"), ..offer(ROGUE, "198.51.100.9") };
+    assert_eq!(scene.kinds(&[request(CLIENT, "198.51.100.9")]), [AlertKind::NewDhcpServer]);
+    scene.time += 2 * DAY;
+    assert_eq!(scene.kinds(&[relayed]), [AlertKind::NewDhcpServer]);
+    let mut scene = Scene::learned(&[request(CLIENT, "198.51.100.1")]);
+    scene.event(ROGUE, "198.51.100.1", Origin::ArpReply);
+    assert_eq!(scene.kinds(&[offer(ROGUE, "198.51.100.1")]), [AlertKind::NewDhcpServer]);
+}
+
+/// What is not read of a known router's or server's message may be there for hosts.
+#[test]
+fn what_is_not_read() {
+    for mark in [NameMarks::INCOMPLETE, NameMarks::BAD_OPTION] {
+        let mut scene = Scene::learned(&usual());
+        let marked = |record: NameRecord| {
+            let mut marks = record.marks;
+            marks.set(mark);
+            NameRecord { marks, ..record }
+        };
+        let (advertised, answered) = (marked(usual()[3]), marked(usual()[0]));
+        let found = scene.kinds(&[advertised, answered, usual()[3], advertised, answered]);
+        assert_eq!(found, [AlertKind::RouterChanged, AlertKind::ForeignDns]);
+        assert_eq!(
+            Scene::learned(&[&*usual(), &[advertised, answered]].concat())
+                .kinds(&[advertised, answered]),
+            []
+        );
+    }
+}
+
+/// What was too much is reported at the end of the hour, without another message; a VLAN that learned has limits of its own.
+#[test]
+fn what_was_not_reported() {
+    let tagged = |record: NameRecord| NameRecord { vlan: VlanId::from_tag(7), ..record };
+    let learned: Vec<_> = usual().into_iter().map(tagged).collect();
+    let mut scene = Scene::learned(&[&*usual(), &learned].concat());
+    let claims: Vec<_> =
+        (1..9).map(|last| request(CLIENT, &format!("198.51.100.{last}"))).collect();
+    assert_eq!(scene.alerts(&claims).len(), 5);
+    let in_vlan = tagged(request(CLIENT, "198.51.100.99"));
+    assert_eq!(scene.kinds(&[in_vlan]), [AlertKind::NewDhcpServer]);
+    let place = ("sensor", "/addrwatch", "eth0");
+    let mut due = |time| {
+        let now = UnixTime::new(time, 0);
+        let observed = scene.rules.observe_interface(place, now, DAY, &mut scene.memory);
+        observed.unwrap_or_else(|never| match never {}).alerts
+    };
+    assert!(due(LATER + 60).is_empty());
+    let [alert] = &*due(LATER + 3700) else { panic!() };
+    assert!(alert.digest && alert.kind == AlertKind::NewDhcpServer && alert.network == "eth0");
+    let note = alert.note.as_deref().unwrap();
+    assert!(note.starts_with("3 further ones ") && note.contains("198.51.100.8"), "{note}");
+    assert!(due(LATER + 3701).is_empty());
+}
+
+/// Claims of a server that the configuration names, in made-up VLANs, leave nothing behind; periods and limits have a place always.
+#[test]
+fn what_is_named_displaces_nothing() {
+    let mut scene = Scene::learned(&usual());
+    scene.rules.dhcp_servers = vec![NamedServer::Addresses("198.51.100.0/24".parse().unwrap())];
+    let before = scene.memory.known.len();
+    for vlan in 1..100 {
+        let claim = NameRecord { vlan: VlanId::from_tag(vlan), ..request(CLIENT, "198.51.100.1") };
+        assert_eq!(scene.kinds(&[claim]), []);
+    }
+    assert_eq!(scene.memory.known.len(), before);
+    let directory = tempfile::tempdir().unwrap();
+    let mut memory = crate::SqliteMemory::open(directory.path(), "aw-test", "").unwrap();
+    memory.max_rows = 10;
+    let learned = Known::new(5, Trust::Learned);
+    for number in 0..20 {
+        memory.store_known(&format!("s/r/eth{number}"), Part::Router, "fe80::1", &learned).unwrap();
+    }
+    assert_eq!(memory.known("s/r/eth19", Part::Router, "fe80::1").unwrap(), None);
+    memory.store_known("s/r/eth19", Part::Period, "", &learned).unwrap();
+    assert_eq!(memory.known("s/r/eth19", Part::Period, "").unwrap(), Some(learned));
+}
+
+/// A taken gateway that was only in a digest is reported again.
+#[test]
+fn a_gateway_in_a_digest() {
+    let mut scene = Scene::learned(&usual());
+    scene.event(ROUTER, "192.0.2.254", Origin::ArpReply);
+    let [alert] = &*scene.event(ROGUE, "192.0.2.254", Origin::ArpReply) else { panic!() };
+    let again = |scene: &mut Scene| {
+        let mut alerts =
+            vec![Alert { kind: AlertKind::Changed, time: alert.time + 10, ..alert.clone() }];
+        let named = scene.rules.name_gateways(&mut alerts, &mut scene.memory);
+        named.unwrap_or_else(|never| match never {});
+        alerts.len()
+    };
+    assert_eq!(again(&mut scene), 0);
+    let digested = scene.rules.gateway_was_digested(alert, &mut scene.memory);
+    digested.unwrap_or_else(|never| match never {});
+    assert_eq!(again(&mut scene), 1);
 }

@@ -76,6 +76,9 @@ impl Dispatcher {
         let followed = self.options.followed.as_ref();
         let losses = followed.and_then(|followed| followed.losses(&state.ring));
         let mut alerts = sensor::of_ring(&mut self.faults, state, losses.as_ref(), now);
+        if losses.is_some() {
+            self.observe_interfaces(state)?;
+        }
         let forgotten = self.store.memory.take_forgotten();
         alerts.extend(sensor::of_memory(&mut self.faults, forgotten, now));
         for (channel, queue) in self.config.channel.iter().zip(&self.queues) {

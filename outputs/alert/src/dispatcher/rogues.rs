@@ -1,8 +1,8 @@
 //! The rings of names: routers and servers that are new, change or are forged.
 
 use aw_detect::{Alert, Dialect, Observed};
-use aw_output::{NameEntry, NameFollower, SinkResult};
-use shm_layout::UnixTime;
+use aw_output::{NameEntry, NameFollower, RingState, SinkResult};
+use shm_layout::{CaptureState, UnixTime};
 
 use super::Dispatcher;
 use crate::learned_infrastructure::learned_infrastructure;
@@ -49,15 +49,37 @@ impl Dispatcher {
     }
 
     fn observe_name(&mut self, entry: &NameEntry) -> SinkResult {
-        let now = UnixTime::now();
-        let default = if self.options.once { 0 } else { DAY };
-        let period = self.options.learn.unwrap_or(default);
+        let (now, period) = (UnixTime::now(), self.period());
         let memory = &mut self.store.memory;
-        let Observed { alerts, learned } = self.rules.observe_name(entry, now, period, memory)?;
-        if let Some(interface) = learned {
+        let observed = self.rules.observe_name(entry, now, period, memory)?;
+        self.report_observed(observed, now)
+    }
+
+    /// How long an interface learns.
+    fn period(&self) -> i64 {
+        let default = if self.options.once { 0 } else { DAY };
+        self.options.learn.unwrap_or(default)
+    }
+
+    /// Lets the interfaces of a ring with names learn, also while nothing is received, and reports what is due.
+    pub(super) fn observe_interfaces(&mut self, state: &RingState) -> SinkResult {
+        let now = UnixTime::now();
+        let captured = |found: &CaptureState| *found == CaptureState::Captured;
+        for (interface, _) in state.interfaces.iter().filter(|(_, found)| captured(found)) {
+            let place = (&*state.host, state.ring.as_str(), interface.as_str());
+            let (period, memory) = (self.period(), &mut self.store.memory);
+            let observed = self.rules.observe_interface(place, now, period, memory)?;
+            self.report_observed(observed, now)?;
+        }
+        Ok(())
+    }
+
+    fn report_observed(&mut self, observed: Observed, now: UnixTime) -> SinkResult {
+        if let Some(interface) = observed.learned {
             self.report_infrastructure(&interface, now.seconds())?;
         }
-        alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now.seconds()))
+        let mut alerts = observed.alerts.into_iter();
+        alerts.try_for_each(|alert| self.dispatch(alert, now.seconds()))
     }
 
     /// One message to each channel about the routers and servers that an interface has learned.
