@@ -89,7 +89,7 @@ fn a_dhcp_server() {
         history.value::<i64>(named) == Some(1) && history.value::<i64>(used) > Some(0)
     });
     output.stop().ok();
-    let says = "printer (DHCP host name since ";
+    let says = "\"printer\" (DHCP host name since ";
     let devices = run(history.query(&["devices"])).ok().stdout;
     let row = devices.lines().find(|line| line.starts_with(HERE)).unwrap();
     assert!(devices.contains("CLAIMED NAME") && row.contains(says), "{devices}");
@@ -333,7 +333,7 @@ fn names_in_the_history() {
         devices.arg("--names").arg(names);
         run(devices).ok().stdout
     };
-    let claim = "nas (LLDP system name since 2026-11-20)";
+    let claim = "\"nas\" (LLDP system name since 2026-11-20)";
     assert!(shown(Path::new("/dev/null")).contains(claim));
     let names = history.path().join("names");
     fs::write(&names, format!("{nas} Cellar\n")).unwrap();

@@ -95,23 +95,40 @@ pub struct ClaimedName {
 }
 
 impl ClaimedName {
-    /// The one that is shown: the first source that the device still uses, and there the latest name.
+    /// The one that is shown: the first source that the device still uses, and there the latest name. A source that it has not used for a
+    /// day comes after those that it has: one forged message does not replace a name that is repeated for long.
     pub fn shown<'a>(
         all: impl IntoIterator<Item = &'a ClaimedName, IntoIter: Clone>,
     ) -> Option<&'a ClaimedName> {
         let all = all.into_iter();
         let newest = all.clone().map(|one| one.last.as_nanos()).max()?;
         let is_used = |one: &&ClaimedName| one.last.as_nanos() >= newest.saturating_sub(DISUSED);
-        let rank = |one: &&ClaimedName| (one.source, Reverse(one.last), Reverse(one.first));
-        all.filter(is_used).min_by_key(rank)
+        let used = all.filter(is_used);
+        let is_new = |source| !used.clone().any(|one| one.source == source && one.is_known());
+        let rank = |one: &&ClaimedName| {
+            (is_new(one.source), one.source, Reverse(one.last), Reverse(one.first))
+        };
+        used.clone().min_by_key(rank)
+    }
+
+    fn is_known(&self) -> bool {
+        self.last.as_nanos().saturating_sub(self.first.as_nanos()) >= KNOWN_AFTER
     }
 }
 
 /// What devices call themselves, in memory, for a program without a database of names: of each device the latest name of each source.
 #[derive(Debug)]
 pub struct ClaimedNames {
-    devices: HashMap<MacAddr, Vec<ClaimedName>>,
+    devices: HashMap<MacAddr, Named>,
     most: usize,
+}
+
+#[derive(Debug)]
+struct Named {
+    /// When it named itself, in any way.
+    first: UnixTime,
+    last: UnixTime,
+    claims: Vec<ClaimedName>,
 }
 
 impl Default for ClaimedNames {
@@ -120,7 +137,7 @@ impl Default for ClaimedNames {
     }
 }
 
-/// Devices in [`ClaimedNames`]: at most 10 MB.
+/// Devices in [`ClaimedNames`]: at most 20 MB.
 const DEVICES: usize = 16_384;
 /// A device that has used names for so long makes no room for others: who invents MACs would have to do so for a day.
 const KNOWN_AFTER: i64 = 86_400_000_000_000;
@@ -137,7 +154,10 @@ impl ClaimedNames {
                 return is_new;
             }
             let (first, last) = (record.time, record.time);
-            let claims = self.devices.entry(record.mac).or_default();
+            let none = || Named { first, last, claims: Vec::new() };
+            let device = self.devices.entry(record.mac).or_insert_with(none);
+            device.last = device.last.max(last);
+            let claims = &mut device.claims;
             match claims.iter_mut().find(|one| one.source == source) {
                 Some(one) if one.name == name => one.last = one.last.max(last),
                 Some(one) if one.last > last => {} // of another ring, and older
@@ -156,18 +176,15 @@ impl ClaimedNames {
 
     /// What a device calls itself.
     pub fn of(&self, mac: MacAddr) -> Option<&ClaimedName> {
-        ClaimedName::shown(self.devices.get(&mac)?)
+        ClaimedName::shown(&self.devices.get(&mac)?.claims)
     }
 
     /// A sixteenth of the devices go at once: those that named themselves longest ago.
     fn make_room(&mut self) {
-        let time = |claims: &[ClaimedName]| claims.iter().map(|one| one.last.as_nanos()).max();
-        let is_known = |claims: &[ClaimedName]| {
-            let first = claims.iter().map(|one| one.first.as_nanos()).min();
-            time(claims).zip(first).is_some_and(|(last, first)| last - first >= KNOWN_AFTER)
-        };
-        let all = self.devices.iter().filter(|(_, claims)| !is_known(claims));
-        let mut all: Vec<_> = all.map(|(mac, claims)| (time(claims), *mac)).collect();
+        let is_known =
+            |one: &Named| one.last.as_nanos().saturating_sub(one.first.as_nanos()) >= KNOWN_AFTER;
+        let all = self.devices.iter().filter(|(_, one)| !is_known(one));
+        let mut all: Vec<_> = all.map(|(mac, one)| (one.last, *mac)).collect();
         all.sort_unstable();
         all.iter().take(self.most / 16 + 1).for_each(|(_, mac)| drop(self.devices.remove(mac)));
     }
@@ -242,10 +259,16 @@ mod tests {
         let nas = Some("nas".to_owned());
         assert_eq!(add(1, "nas", 0), (true, 1, nas.clone()));
         assert_eq!(add(1, "nas", 86_400), (false, 1, nas.clone()));
+        assert_eq!(add(1, "forged", 86_401).2.as_deref(), Some("forged"));
         for mac in 2..1_000 {
             let (is_new, devices, name) = add(mac, "made-up", 86_400 + i64::from(mac));
             assert!(is_new && devices <= 100 && name.is_some());
         }
+        assert_eq!(
+            add(1, "forged", 90_000),
+            (false, 100, Some("forged".into())),
+            "it was not pushed out"
+        );
         assert_eq!(add(1, "nas", 90_000).2, nas);
         assert_eq!(add(1, "nas-2", 90_001).2.as_deref(), Some("nas-2"));
         assert_eq!(add(1, "old", 80_000).2.as_deref(), Some("nas-2"));
@@ -265,6 +288,9 @@ mod tests {
         assert_eq!(shown(&all).as_deref(), Some("MSFT 5.0"));
         all.push(claim(NameSource::MdnsHost, "nas", [1, 100]));
         assert_eq!(shown(&all).as_deref(), Some("nas"));
+        all.push(claim(NameSource::DhcpHostName, "forged", [100, 100]));
+        assert_eq!(shown(&all).as_deref(), Some("nas"), "one message of a new source");
+        all.pop();
         all.push(claim(NameSource::DhcpHostName, "NAS", [1, 71]));
         assert_eq!(shown(&all).as_deref(), Some("NAS"));
         all.push(claim(NameSource::DhcpHostName, "NAS-2", [60, 72]));

@@ -57,6 +57,7 @@ const METRICS: &[(&str, &str)] = &[
         "Messages with names by result, with collector --names; the sum is all of them.",
     ),
     ("names_seen_total", "Messages with names that the collector processed."),
+    ("names_parts_total", "Options, texts and records of these messages that were left out."),
     ("events_total", "Events that aw-metrics read since its start, by origin."),
     ("output_next_event", "Saved position of the output: the event that it delivers next."),
     ("output_behind_events", "Events of the ring after the saved position of the output."),
@@ -131,7 +132,10 @@ impl Samples {
                 let (value, reason) = (interface.get(*counter), ("reason", counter.name()));
                 match counter {
                     NameCounter::Seen => self.add("names_seen_total", &labels, value),
-                    _ => self.add("names_total", &[labels[0], labels[1], reason], value),
+                    _ if counter.is_outcome() => {
+                        self.add("names_total", &[labels[0], labels[1], reason], value);
+                    }
+                    _ => self.add("names_parts_total", &[labels[0], labels[1], reason], value),
                 }
             }
         }

@@ -121,7 +121,7 @@ fn claim(table: &ResultTable, row: &[Cell], zone: &TimeZone) -> Option<String> {
         Cell::Time(since) => format!(" since {}", day_text(*since, zone)),
         _ => String::new(),
     };
-    Some(format!("{} ({source}{since})", shortened(name, SHOWN)))
+    Some(format!("\"{}\" ({source}{since})", shortened(&name.replace('"', "'"), SHOWN)))
 }
 
 fn shortened(text: &str, most: usize) -> String {

@@ -69,6 +69,13 @@ pub struct Due {
     delete_before: Option<i64>,
 }
 
+impl Due {
+    /// Whether retention deletes rows.
+    pub fn deletes(&self) -> bool {
+        self.delete_before.is_some()
+    }
+}
+
 impl Background {
     pub fn new(retention_days: Option<u32>, raw_days: u32, once: bool) -> Background {
         let (retention, compaction) = (Retention::new(retention_days), Compaction::new(raw_days));

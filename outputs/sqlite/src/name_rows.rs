@@ -24,16 +24,24 @@ const OF_ALL: usize = 1 << 16;
 const ROOM: usize = 1 << 10;
 /// A MAC that has used names for so long is not forgotten for others; nor is a name of a MAC for other names.
 const KNOWN_AFTER: i64 = 86_400_000_000_000;
-/// Devices whose rows are in memory. At most 5 MB.
+/// Devices whose rows are in memory, apart from those with repeats that are not written yet. With these, it is as much as the table has: 15 MB.
 const CACHED: usize = 1 << 12;
+/// New names that are committed before the interval is over.
+const URGENT: usize = 1 << 13;
 /// How often rows that were only repeated are written.
 const REPEATS_EVERY: Duration = Duration::from_secs(3_600);
+/// A name that was not used for so long, while another one was, is written at once: nanoseconds.
+const BACK_AFTER: i64 = 3_600_000_000_000;
+/// For so long after there was no room, none is made.
+const FULL_FOR: Duration = Duration::from_secs(60);
+/// Names that were not used for so long make room although they were used for a day: nanoseconds, 30 days.
+const DISUSED: i64 = 30 * 86_400_000_000_000;
 
 /// The names of devices that named themselves lately, and which of them are to be written.
 pub struct NameRows {
     devices: HashMap<MacAddr, Vec<Claim>>,
-    /// A name is new, or another one than before.
-    is_urgent: bool,
+    /// How many names are new, or were not used for an hour while others were.
+    urgent: usize,
     /// Names were repeated.
     is_changed: bool,
     /// Rows that made room for others of their MAC.
@@ -42,6 +50,8 @@ pub struct NameRows {
     stored: Option<usize>,
     written_at: Instant,
     full: Condition,
+    /// When there was no room. To find that reads all rows.
+    full_at: Option<Instant>,
     most: usize,
     /// Nothing is read or written before: rows could not be.
     off_until: Option<Instant>,
@@ -59,9 +69,11 @@ struct Claim {
     last: i64,
     count: i64,
     is_stored: bool,
-    /// The first time, and the number, of those that are not written yet.
-    new: Option<(i64, i64)>,
+    /// It was used since it was written.
+    is_used: bool,
     is_urgent: bool,
+    /// Its row was deleted.
+    is_gone: bool,
 }
 
 impl Claim {
@@ -73,8 +85,14 @@ impl Claim {
         }
         self.last = self.last.max(time);
         self.count = self.count.saturating_add(count);
-        let (since, new) = self.new.unwrap_or((time, 0));
-        self.new = Some((since, new.saturating_add(count)));
+        self.is_used = true;
+    }
+
+    /// What makes room first is least: names that were not used for a day, those first that were used longest ago; of the others, the latest
+    /// ones. So who forges a MAC, for however long, does not push out the name that it had before.
+    fn importance(&self) -> (bool, i64) {
+        let is_known = self.is_known();
+        (is_known, if is_known { self.first.saturating_neg() } else { self.last })
     }
 
     fn is_known(&self) -> bool {
@@ -91,12 +109,13 @@ impl NameRows {
     pub fn new(now: Instant) -> NameRows {
         NameRows {
             devices: HashMap::new(),
-            is_urgent: false,
+            urgent: 0,
             is_changed: false,
             removed: Vec::new(),
             stored: None,
             written_at: now,
             full: Condition::default(),
+            full_at: None,
             most: OF_ALL,
             off_until: None,
             is_resumed: false,
@@ -154,23 +173,33 @@ impl NameRows {
         let latest = of_source().map(|one| one.last).max();
         let found = claims.iter_mut().find(|one| one.is_of(place, source) && one.name == name);
         if let Some(claim) = found {
-            claim.is_urgent |= latest > Some(claim.last);
+            // A device that alternates between two names repeats both.
+            let is_back =
+                latest > Some(claim.last) && time.saturating_sub(claim.last) >= BACK_AFTER;
+            self.urgent += usize::from(is_back && !claim.is_urgent);
+            claim.is_urgent |= is_back;
             claim.add(time, count);
-            self.is_urgent |= claim.is_urgent;
             return Ok(());
         }
         if claims.len() >= OF_DEVICE
-            && let Some((at, _)) =
-                claims.iter().enumerate().min_by_key(|(_, one)| (one.is_known(), one.last))
+            && let Some((at, _)) = claims.iter().enumerate().min_by_key(|(_, one)| one.importance())
         {
             let removed = claims.swap_remove(at);
             self.removed.extend(removed.is_stored.then_some((mac, removed)));
         }
-        let (name, new) = (name.to_owned(), Some((time, count)));
-        let (first, last) = (time, time);
-        let (is_stored, is_urgent) = (false, true);
-        claims.push(Claim { place, source, name, first, last, count, is_stored, new, is_urgent });
-        self.is_urgent = true;
+        claims.push(Claim {
+            place,
+            source,
+            name: name.to_owned(),
+            first: time,
+            last: time,
+            count,
+            is_stored: false,
+            is_used: true,
+            is_urgent: true,
+            is_gone: false,
+        });
+        self.urgent += 1;
         Ok(())
     }
 
@@ -178,7 +207,7 @@ impl NameRows {
     /// hour.
     pub fn is_due(&self, now: Instant, committed: Option<Instant>, interval: Duration) -> bool {
         let may_commit = committed.is_none_or(|committed| now - committed >= interval);
-        self.is_urgent && may_commit || self.devices.len() > 2 * CACHED || self.has_repeats(now)
+        self.urgent > 0 && may_commit || self.urgent > URGENT || self.has_repeats(now)
     }
 
     /// Whether the names of an hour are to be written that were only repeated.
@@ -214,37 +243,41 @@ impl NameRows {
             Some(stored) => stored,
             None => count(database)?,
         };
-        let lacks_room = stored + new > self.most; // what makes room must not have an old time
-        let all =
-            all || self.has_repeats(now) || self.devices.len() > CACHED || lacks_room && new > 0;
+        let was_full = self.full_at.is_some_and(|at| now.saturating_duration_since(at) < FULL_FOR);
+        // What makes room must not have an old time.
+        let lacks_room = new > 0 && stored + new > self.most && !was_full;
+        let all = all || self.has_repeats(now) || lacks_room;
         let mut due: Vec<(bool, MacAddr, &mut Claim)> = Vec::new();
         for (mac, claims) in &mut self.devices {
             let is_named = claims.iter().any(|claim| claim.is_stored);
-            let is_due = |claim: &&mut Claim| claim.is_urgent || all && claim.new.is_some();
+            let is_due = |claim: &&mut Claim| claim.is_urgent || all && claim.is_used;
             due.extend(claims.iter_mut().filter(is_due).map(|claim| (!is_named, *mac, claim)));
         }
         // In the order of the table.
         due.sort_by_key(|(_, mac, claim)| (*mac, claim.place, claim.source));
         let mut missing = Vec::new();
         for (is_new, mac, claim) in due {
-            match claim.is_stored && claim.update(database, mac)? {
-                true => {}
+            match claim.is_stored {
+                true => claim.update(database, mac)?,
                 false => missing.push((is_new, mac, claim)),
             }
         }
         // Devices that have names already come first.
         missing.sort_by_key(|(is_new, ..)| *is_new);
         let mut room = self.most.saturating_sub(stored);
-        if missing.len() > room {
+        if missing.len() > room && !was_full {
             room = make_room(database, self.most, missing.len())?;
             self.stored = None;
         }
         let is_full = missing.len() > room;
+        if is_full != was_full {
+            self.full_at = is_full.then_some(now);
+        }
         let added = missing.len().min(room);
         for (at, (_, mac, claim)) in missing.into_iter().enumerate() {
             match at < room {
                 true => claim.insert(database, mac)?,
-                false => (claim.new, claim.is_urgent) = (None, false), // until it is repeated
+                false => (claim.is_used, claim.is_urgent) = (false, false), // until it is repeated
             }
         }
         self.stored = match self.stored {
@@ -259,31 +292,36 @@ impl NameRows {
             false if added > 0 => self.full.ends("names of further devices are stored again"),
             false => {}
         }
-        self.is_urgent = false;
+        self.urgent = 0;
+        for claims in self.devices.values_mut() {
+            claims.retain(|claim| !claim.is_gone);
+        }
         if all {
             (self.is_changed, self.written_at) = (false, now);
-            if self.devices.len() > CACHED {
-                self.devices.clear();
-            }
+        }
+        if self.devices.len() > CACHED {
+            self.devices.retain(|_, claims| claims.iter().any(|claim| claim.is_used));
         }
         Ok(())
+    }
+
+    /// To be called after all names were written, and before places are deleted: what is not stored must not have the place of another one.
+    pub fn forget_places(&mut self) {
+        self.devices.retain(|_, claims| claims.iter().any(|claim| claim.is_used));
     }
 }
 
 impl Claim {
-    /// Returns whether its row was still there. If another program deleted it, it is to be forgotten: only what came later counts.
-    fn update(&mut self, database: &Connection, mac: MacAddr) -> rusqlite::Result<bool> {
+    /// If its row is not there any more, another program deleted it, or it made room: it is forgotten, with what is not written. The next
+    /// message begins again.
+    fn update(&mut self, database: &Connection, mac: MacAddr) -> rusqlite::Result<()> {
         let update = "UPDATE claimed_name SET first = ?, last = ?, count = ?
             WHERE mac = ? AND place = ? AND source = ? AND name = ?";
         let Claim { place, source, ref name, first, last, count, .. } = *self;
         let row = params![first, last, count, mac.number() as i64, place, source as u8, name];
-        if database.prepare_cached(update)?.execute(row)? > 0 {
-            (self.new, self.is_urgent) = (None, false);
-            return Ok(true);
-        }
-        (self.first, self.count) = self.new.unwrap_or((last, 1));
-        self.is_stored = false;
-        Ok(false)
+        self.is_gone = database.prepare_cached(update)?.execute(row)? == 0;
+        (self.is_used, self.is_urgent) = (false, false);
+        Ok(())
     }
 
     fn insert(&mut self, database: &Connection, mac: MacAddr) -> rusqlite::Result<()> {
@@ -292,7 +330,7 @@ impl Claim {
         let Claim { place, source, ref name, first, last, count, .. } = *self;
         let row = params![mac.number() as i64, place, source as u8, name, first, last, count];
         database.prepare_cached(insert)?.execute(row)?;
-        (self.is_stored, self.new, self.is_urgent) = (true, None, false);
+        (self.is_stored, self.is_used, self.is_urgent) = (true, false, false);
         Ok(())
     }
 }
@@ -304,7 +342,7 @@ fn stored_claims(database: &Connection, mac: MacAddr) -> rusqlite::Result<Vec<Cl
         ORDER BY last DESC LIMIT ?";
     let mut statement = database.prepare_cached(select)?;
     let mut rows = statement.query([mac.number() as i64, OF_DEVICE as i64])?;
-    let mut found = Vec::new();
+    let (mut found, now) = (Vec::new(), UnixTime::now().as_nanos());
     while let Some(row) = rows.next()? {
         let Some(source) = NameSource::from_number(row.get(1)?) else { continue };
         let ValueRef::Text(name) = row.get_ref(2)? else { continue };
@@ -314,11 +352,12 @@ fn stored_claims(database: &Connection, mac: MacAddr) -> rusqlite::Result<Vec<Cl
             source,
             name: name.into(),
             first: row.get(3)?,
-            last: row.get(4)?,
+            last: row.get::<_, i64>(4)?.min(now), // it may have been stored while the clock was ahead
             count: row.get(5)?,
             is_stored: true,
-            new: None,
+            is_used: false,
             is_urgent: false,
+            is_gone: false,
         });
     }
     Ok(found)
@@ -330,26 +369,32 @@ fn count(database: &Connection) -> rusqlite::Result<usize> {
     Ok(usize::try_from(count?).unwrap_or(0))
 }
 
-/// Makes room for so many rows, and some more. A MAC that has used names for a day keeps its rows: who invents MACs would have to do so
-/// for a day to push out others, and then only further ones of that day. Returns for how many there is room.
+/// Makes room for so many rows, and some more. A name that a MAC has used for a day stays, unless it was not used for 30 days: who invents
+/// MACs or names would have to repeat each of them after a day to push out others. Returns for how many there is room.
 fn make_room(database: &Connection, most: usize, wanted: usize) -> rusqlite::Result<usize> {
-    let superfluous = (count(database)? + wanted.max(ROOM)).saturating_sub(most);
-    let delete = "DELETE FROM claimed_name WHERE (mac, place, source, name) IN (
-        SELECT mac, place, source, name FROM claimed_name WHERE mac NOT IN (
-            SELECT mac FROM claimed_name GROUP BY mac HAVING max(last) - min(first) >= ?)
-        ORDER BY last LIMIT ?)";
-    database.prepare_cached(delete)?.execute(params![KNOWN_AFTER, superfluous as i64])?;
+    let now = UnixTime::now().as_nanos();
+    for (condition, limit) in [("last - first < ?1", KNOWN_AFTER), ("last < ?1", now - DISUSED)] {
+        let superfluous = (count(database)? + wanted.max(ROOM)).saturating_sub(most);
+        let delete = format!(
+            "DELETE FROM claimed_name WHERE (mac, place, source, name) IN (
+                SELECT mac, place, source, name FROM claimed_name WHERE {condition} ORDER BY last LIMIT ?2)"
+        );
+        database.prepare_cached(&delete)?.execute(params![limit, superfluous as i64])?;
+    }
     Ok(most.saturating_sub(count(database)?))
 }
 
 /// Deletes names that were last used before a time, and those of MACs without a pairing that are a day older than the newest name:
-/// their sightings were deleted, or they never had one. At most `rows`.
+/// their sightings were deleted, or they never had one. At most `rows`. A time of a clock that was not set, or was ahead, is no age.
 pub fn delete_names(database: &Connection, before: i64, rows: usize) -> rusqlite::Result<usize> {
     let delete = "DELETE FROM claimed_name WHERE (mac, place, source, name) IN (
         SELECT mac, place, source, name FROM claimed_name
-        WHERE last < ?1 OR (last < (SELECT max(last) FROM claimed_name) - ?2
+        WHERE last < ?1 AND last >= ?4
+        OR (last < (SELECT max(last) FROM claimed_name WHERE last <= ?5) - ?2
             AND NOT EXISTS (SELECT 1 FROM pairing WHERE pairing.mac = claimed_name.mac)) LIMIT ?3)";
-    database.prepare_cached(delete)?.execute(params![before, KNOWN_AFTER, rows as i64])
+    let now = UnixTime::now().as_nanos();
+    let row = params![before, KNOWN_AFTER, rows as i64, CLOCK_SET, now];
+    database.prepare_cached(delete)?.execute(row)
 }
 
 #[cfg(test)]
@@ -360,7 +405,7 @@ mod tests {
     use crate::schema;
 
     const DAY: i64 = 86_400;
-    const BEGIN: i64 = 1_795_132_800;
+    const BEGIN: i64 = 1_600_000_000; // no clock is before it
 
     fn database() -> Connection {
         let mut database = Connection::open_in_memory().unwrap();
@@ -432,51 +477,68 @@ mod tests {
         assert_eq!((written[60], written[119], written[120]), (2001, 2001, 3001));
         assert_eq!(writer.names(7), [("nas".into(), BEGIN, BEGIN + 7200, 121)]);
         writer.add(7, "nas-2", 0, BEGIN + 7201);
-        assert!(writer.rows.is_urgent);
+        assert_eq!(writer.rows.urgent, 1);
         writer.write(7201, false);
         assert_eq!(writer.names(7).len(), 2);
         assert_eq!(changes(&writer) - begin, 3002);
-        // The name before is back: that is a change, too.
-        writer.add(7, "nas-2", 0, BEGIN + 7202);
-        assert!(!writer.rows.is_urgent);
+        // A device with two names repeats both; one that is back after an hour is a change.
         writer.add(7, "nas", 0, BEGIN + 7203);
-        assert!(writer.rows.is_urgent);
-        writer.write(7203, false);
-        assert_eq!(writer.names(7)[0].2, BEGIN + 7203);
+        writer.add(7, "nas-2", 0, BEGIN + 7204);
+        assert_eq!(writer.rows.urgent, 0);
+        writer.add(7, "nas", 0, BEGIN + 7203 + 3_600);
+        assert_eq!(writer.rows.urgent, 1);
+        writer.write(7205, false);
+        assert_eq!(writer.names(7)[0].2, BEGIN + 7203 + 3_600);
+        assert_eq!(changes(&writer) - begin, 3003);
+    }
+
+    /// However many devices there are, what they repeat is written once an hour.
+    #[test]
+    fn repeats_of_many_devices() {
+        let mut writer = Writer::new(OF_ALL);
+        let changes = |writer: &Writer| writer.number("SELECT total_changes()");
+        for minute in 0..60 {
+            (0..9_000).for_each(|mac| writer.add(mac, "nas", 0, BEGIN + minute * 60));
+            writer.write(minute as u64 * 60, false);
+            assert!(!writer.rows.is_due(writer.begin, None, Duration::ZERO));
+        }
+        let (begin, all) = (9_000 + 1, changes(&writer));
+        assert!(all <= begin + 50, "{all}"); // with the tables
     }
 
     /// A host that makes up MACs pushes out none that has used its name for a day, also when the first is forgotten in memory.
     #[test]
     fn a_flood_of_macs() {
+        let begin = UnixTime::now().seconds() - 5 * DAY;
         let mut writer = Writer::new(4_000);
         for (mac, name) in [(1, "nas"), (2, "printer")] {
-            writer.add(mac, name, 0, BEGIN);
+            writer.add(mac, name, 0, begin);
             writer.write(0, true);
-            writer.add(mac, name, 0, BEGIN + DAY);
+            writer.add(mac, name, 0, begin + DAY);
             writer.write(0, true);
         }
-        writer.add(3, "new", 0, BEGIN + DAY);
+        writer.add(3, "new", 0, begin + DAY);
         for mac in 0..20_000 {
-            writer.add(1_000 + mac, "made-up", 0, BEGIN + DAY + i64::from(mac) / 20);
+            writer.add(1_000 + mac, "made-up", 0, begin + DAY + i64::from(mac) / 20);
             if mac % 500 == 0 {
                 writer.write(0, false);
                 assert!(writer.number("SELECT count(*) FROM claimed_name") <= 4_000);
-                assert!(writer.rows.devices.len() <= CACHED + 500);
+                assert!(writer.rows.devices.len() <= CACHED + 500, "those that are written go");
             }
         }
         writer.write(0, false);
-        assert_eq!(writer.names(1), [("nas".into(), BEGIN, BEGIN + DAY, 2)]);
+        assert_eq!(writer.names(1), [("nas".into(), begin, begin + DAY, 2)]);
         assert_eq!(writer.names(2).len(), 1);
         assert_eq!(writer.names(20_999).len(), 1, "who is new has a name, too");
         // A known device has its new name during the flood.
-        writer.add(1, "nas-2", 0, BEGIN + DAY + 2_000);
+        writer.add(1, "nas-2", 0, begin + DAY + 2_000);
         writer.write(0, false);
         assert_eq!(writer.names(1).len(), 2);
         // All that are there have used their names for days.
         let old = "UPDATE claimed_name SET first = first - 2 * 86400000000000";
         writer.database.execute_batch(old).unwrap();
         for mac in 0..10_000 {
-            writer.add(50_000 + mac, "made-up", 0, BEGIN + 3 * DAY);
+            writer.add(50_000 + mac, "made-up", 0, begin + 3 * DAY);
         }
         writer.write(0, false);
         assert!(writer.number("SELECT count(*) FROM claimed_name") <= 4_000);
@@ -500,21 +562,33 @@ mod tests {
         let names = writer.names(1);
         assert_eq!((names.len(), &names[0].0[..]), (OF_DEVICE, "nas"));
         assert_eq!(writer.number("SELECT count(*) FROM claimed_name"), OF_DEVICE as i64);
+        // Also if each forged one is repeated after a day.
+        for day in 2..5 {
+            for number in 0..100 {
+                writer.add(1, &format!("again-{number}"), 0, BEGIN + day * DAY);
+                writer.add(1, &format!("again-{number}"), 0, BEGIN + (day + 1) * DAY + number);
+            }
+            writer.write(0, true);
+        }
+        assert_eq!(&writer.names(1)[0].0[..], "nas");
         // The same after a restart.
         writer.rows = NameRows::new(writer.begin);
-        writer.add(1, "other", 0, BEGIN + DAY + 2);
+        writer.add(1, "other", 0, BEGIN + 9 * DAY);
         writer.write(0, false);
         let names = writer.names(1);
         assert_eq!((names.len(), &names[0].0[..]), (OF_DEVICE, "nas"));
     }
 
-    /// What is deleted is forgotten: a later message begins again.
+    /// What is deleted is forgotten, with what was repeated before and is not written: the next message begins again.
     #[test]
     fn deleted_names() {
         let mut writer = Writer::new(OF_ALL);
         writer.add(1, "nas", 0, BEGIN);
         writer.write(0, false);
+        writer.add(1, "nas", 0, BEGIN + 30);
         writer.database.execute_batch("DELETE FROM claimed_name").unwrap();
+        writer.write(0, true);
+        assert_eq!(writer.names(1), []);
         writer.add(1, "nas", 0, BEGIN + 60);
         writer.write(0, true);
         assert_eq!(writer.names(1), [("nas".into(), BEGIN + 60, BEGIN + 60, 1)]);
@@ -534,6 +608,44 @@ mod tests {
         let before = (BEGIN + DAY) * 1_000_000_000;
         assert_eq!(delete_names(&writer.database, before, 10), Ok(1));
         assert_eq!(lens(&writer), [0, 0, 1]);
+    }
+
+    /// Many names of each of some MACs, of which one is repeated after a day, do not fill the table for good; nor do those that are not used any more.
+    #[test]
+    fn a_table_that_is_full() {
+        let mut writer = Writer::new(3_200);
+        for mac in 0..100 {
+            (0..32).for_each(|name| writer.add(mac, &format!("made-up-{name}"), 0, BEGIN));
+        }
+        writer.write(0, true);
+        (0..100).for_each(|mac| writer.add(mac, "made-up-0", 0, BEGIN + DAY));
+        writer.write(0, true);
+        writer.add(7_000, "nas", 0, BEGIN + DAY);
+        writer.write(0, true);
+        assert_eq!(writer.names(7_000).len(), 1);
+        let known =
+            "UPDATE claimed_name SET last = first + 86400000000000 WHERE mac != 0x020000001b58";
+        writer.database.execute_batch(known).unwrap();
+        for mac in 0..3_200 {
+            writer.add(10_000 + mac, "new", 0, BEGIN + 2 * DAY);
+        }
+        writer.write(0, true);
+        assert!(!writer.rows.full.is_present(), "they were not used for 30 days");
+    }
+
+    /// What was stored while the clock was ahead makes no other name old.
+    #[test]
+    fn a_clock_that_was_ahead() {
+        let mut writer = Writer::new(OF_ALL);
+        writer.add(1, "nas", 0, BEGIN);
+        writer.add(2, "ahead", 0, 4_000_000_000);
+        writer.write(0, true);
+        assert_eq!(delete_names(&writer.database, i64::MIN, 10), Ok(0));
+        writer.rows = NameRows::new(writer.begin);
+        writer.add(2, "now", 0, UnixTime::now().seconds() + 10);
+        writer.add(2, "now", 0, UnixTime::now().seconds() + 20);
+        let claims = writer.rows.devices.values().flatten();
+        assert_eq!(claims.max_by_key(|claim| claim.last).unwrap().name, "now");
     }
 
     /// Before the clock was set, times count only if there are no others.

@@ -104,14 +104,14 @@ impl OpenDatabase {
         };
         let undone = self.connection.execute_batch("ROLLBACK TO names; RELEASE names");
         match undone {
-            Ok(()) => self.give_up_names(error).map(|()| false),
+            Ok(()) => self.give_up_names(error, true).map(|()| false),
             Err(_) => Err(error), // a failed read of the disk may have ended the transaction
         }
     }
 
-    /// A fault of the rows of names, such as a damaged page, does not stop the storing of events.
-    fn give_up_names(&mut self, error: rusqlite::Error) -> rusqlite::Result<()> {
-        if is_of_all(&error) {
+    /// A fault of the rows of names, such as a damaged page, does not stop the storing of events; unless it has ended their transaction.
+    fn give_up_names(&mut self, error: rusqlite::Error, was_open: bool) -> rusqlite::Result<()> {
+        if is_of_all(&error) || was_open && self.connection.is_autocommit() {
             return Err(error);
         }
         let remedy = remedy(&error);
@@ -267,8 +267,11 @@ impl SqliteSink {
         let none = Background::new(None, 0, false);
         let mut background = std::mem::replace(&mut self.background, none);
         let result = self.in_transaction(|database| {
-            // Retention must not delete the places of names that are not written yet.
-            database.write_names(Instant::now(), false)?;
+            // Retention must not delete the places of names that are not written yet, nor rows that were used since.
+            database.write_names(Instant::now(), due.deletes())?;
+            if due.deletes() {
+                database.names.forget_places();
+            }
             background.step(database, due, rows)
         });
         self.background = background;
@@ -286,6 +289,7 @@ impl SqliteSink {
             if names.is_off(Instant::now()) {
                 return Ok(true);
             }
+            let was_open = !connection.is_autocommit();
             if !std::mem::replace(&mut names.is_resumed, true) {
                 follower.resume(|ring| checkpoint(connection, ring))?;
             }
@@ -297,7 +301,7 @@ impl SqliteSink {
             });
             match added {
                 Ok(()) => Ok(all_read),
-                Err(error) => database.give_up_names(error).map(|()| true),
+                Err(error) => database.give_up_names(error, was_open).map(|()| true),
             }
         });
         self.names = Some(follower);
@@ -485,10 +489,13 @@ impl Sink for SqliteSink {
     /// Names that were repeated are written, too.
     fn close(&mut self) -> SinkResult {
         if self.database.is_some() {
-            while self.read_names()? {}
+            while self.read_names().unwrap_or(false) {}
             let is_changed = self.database.as_ref().is_some_and(|one| one.names.is_changed());
-            if is_changed || self.names.iter().any(|names| names.unsaved().next().is_some()) {
-                self.commit(true)?;
+            let is_unsaved = self.names.iter().any(|names| names.unsaved().next().is_some());
+            if (is_changed || is_unsaved)
+                && let Err(Fault::Down(why)) = self.commit(true)
+            {
+                warn(format_args!("{why}: names are read again, or stored when they are repeated"));
             }
         }
         self.names.iter().for_each(NameFollower::log);
