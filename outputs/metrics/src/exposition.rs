@@ -244,3 +244,43 @@ pub fn serve(
         Ok(serve::Page { kind, body: Box::new(Cursor::new(text)), length })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use shm_layout::{NamesWriter, Writer, WriterOptions};
+
+    use super::*;
+
+    /// What became of messages with names adds up to all of them.
+    #[test]
+    fn the_sum_of_names() {
+        let ring: RingName = format!("/aw-test-metrics-{}", std::process::id()).parse().unwrap();
+        let options = |name: RingName| WriterOptions { name, slots: 64, group: None, host: None };
+        let events = Writer::create(&options(ring.clone())).unwrap();
+        let mut names = NamesWriter::create(&options(ring.names())).unwrap();
+        let interface = names.interface("eth0".parse().unwrap());
+        NameCounter::ALL.iter().for_each(|counter| match counter {
+            NameCounter::Seen => {}
+            counter => {
+                names.add(interface, *counter, 3);
+                names.add(interface, NameCounter::Seen, 3 * u64::from(counter.is_outcome()));
+            }
+        });
+        let sources = MetricSources::new(&[ring.clone()], Vec::new(), "/nonexistent".into());
+        let text = sources.text();
+        let sum = |name: &str| {
+            let begin = format!("addrwatch_{name}{{");
+            let samples = text.lines().filter(|line| line.starts_with(&begin));
+            samples
+                .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+                .sum::<u64>()
+        };
+        assert!(sum("names_total") > 0 && sum("names_parts_total") > 0, "{text}");
+        assert_eq!(sum("names_total"), sum("names_seen_total"));
+        drop((events, names));
+        for path in [ring.path(), ring.names().path()] {
+            std::fs::remove_file(&path).unwrap();
+            let _ = std::fs::remove_file(format!("{}.lock", path.display()));
+        }
+    }
+}

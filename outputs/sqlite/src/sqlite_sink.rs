@@ -691,6 +691,37 @@ mod tests {
         assert_eq!(number(sink, all), 0);
     }
 
+    /// A fault of the rows of names does not stop events, unless it has ended their transaction: the position of the events was in it.
+    #[test]
+    fn faults_of_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, view) = (directory.path().join("names.db"), ViewName::default());
+        let settings = DatabaseSettings { path, view, retention: None, raw_days: 0, once: false };
+        let mut sink = SqliteSink::new(settings).unwrap();
+        for (end, stops) in [("ABORT", false), ("ROLLBACK", true)] {
+            let refuse = format!(
+                "DROP TRIGGER IF EXISTS refuse; CREATE TRIGGER refuse BEFORE INSERT ON place
+                BEGIN SELECT RAISE({end}, 'it is damaged'); END; BEGIN IMMEDIATE"
+            );
+            with_triggers(&mut sink).execute_batch(&refuse).unwrap();
+            let Some(database) = &mut sink.database else { panic!("it is open") };
+            let (kind, time) = (shm_layout::NameKind::Lldp, UnixTime::now());
+            let mut record = shm_layout::NameRecord::new(kind, time, "eth0".parse().unwrap());
+            record.mac = "02:00:00:00:00:01".parse().unwrap();
+            record.name = shm_layout::NameText::cut("nas");
+            let entry =
+                aw_output::NameEntry { ring: &"test".parse().unwrap(), host: "here", record };
+            let OpenDatabase { connection, rows, names, .. } = &mut *database;
+            let error = names.add(connection, rows, &entry).unwrap_err();
+            assert_eq!(database.give_up_names(error, true).is_err(), stops, "{end}");
+            assert_eq!(database.connection.is_autocommit(), stops);
+            if !stops {
+                assert!(database.names.is_off(Instant::now()));
+                database.connection.execute_batch("ROLLBACK").unwrap();
+            }
+        }
+    }
+
     /// What fails in one pairing does not stop the task at others; and what fails otherwise does not stop other tasks.
     #[test]
     fn faults_of_a_task() {
