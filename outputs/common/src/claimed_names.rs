@@ -78,7 +78,19 @@ pub fn names_of(record: &NameRecord) -> impl Iterator<Item = (NameSource, &str)>
     let is_own = record.relay_ip().is_none() && !record.mac.is_no_host();
     let texts = [(name, record.name.as_str()), (detail, record.detail.as_str())];
     let claimed = texts.into_iter().filter_map(|(source, text)| Some((source?, text)));
-    claimed.filter(move |(_, text)| is_own && !text.is_empty())
+    claimed.filter(move |(source, text)| {
+        let is_random = *source == NameSource::MdnsHost && is_uuid(text);
+        is_own && !text.is_empty() && !is_random
+    })
+}
+
+/// Browsers announce a random name for each of their own addresses in multicast DNS.
+fn is_uuid(text: &str) -> bool {
+    let is_right = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    text.len() == 36 && text.bytes().enumerate().all(is_right)
 }
 
 /// A name that a device gives itself.
@@ -236,6 +248,10 @@ mod tests {
         let of_server = changed(NameKind::DhcpFullName, |one| one.sender = MacAddr::BROADCAST);
         assert_eq!(of_server, "");
         assert_eq!(changed(NameKind::MdnsHost, |one| one.lifetime = 0), "", "it leaves");
+        let of_browser = |one: &mut NameRecord| {
+            one.name = NameText::cut("1f4712db-ea17-4bcf-a596-105139dfd8bf");
+        };
+        assert_eq!(changed(NameKind::MdnsHost, of_browser), "");
         assert_eq!(changed(NameKind::Lldp, |one| one.mac = MacAddr::BROADCAST), "");
         let full = changed(NameKind::DhcpInform, |one| {
             one.marks.set(NameMarks::FULL_NAME);
@@ -264,11 +280,8 @@ mod tests {
             let (is_new, devices, name) = add(mac, "made-up", 86_400 + i64::from(mac));
             assert!(is_new && devices <= 100 && name.is_some());
         }
-        assert_eq!(
-            add(1, "forged", 90_000),
-            (false, 100, Some("forged".into())),
-            "it was not pushed out"
-        );
+        let (is_new, _, name) = add(1, "forged", 90_000);
+        assert_eq!((is_new, name.as_deref()), (false, Some("forged")), "it was not pushed out");
         assert_eq!(add(1, "nas", 90_000).2, nas);
         assert_eq!(add(1, "nas-2", 90_001).2.as_deref(), Some("nas-2"));
         assert_eq!(add(1, "old", 80_000).2.as_deref(), Some("nas-2"));
