@@ -543,7 +543,7 @@ impl HistoryReader for SqliteReader {
 
     fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
         self.read(|history| {
-            let mut found = NamesOfMacs::new();
+            let (mut found, now) = (NamesOfMacs::new(), UnixTime::now());
             if !history.has_names {
                 return Ok(found);
             }
@@ -561,6 +561,7 @@ impl HistoryReader for SqliteReader {
                     let network = places.network_of(database, row.get(0)?)?;
                     let Some((source, network)) = source.zip(network) else { continue };
                     let [first, last] = [row.get(3)?, row.get(4)?].map(UnixTime::from_nanos);
+                    let last = last.min(now); // it may have been stored while the clock was ahead
                     if !name.is_empty() {
                         let name = name.to_string();
                         let claimed = ClaimedName { source, name, first, last };
