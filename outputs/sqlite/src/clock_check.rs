@@ -259,7 +259,7 @@ pub fn recent_times(database: &Connection, wall: i64) -> rusqlite::Result<Option
 }
 
 /// A sighting after this time is of a clock that was ahead.
-fn latest(wall: i64) -> i64 {
+pub fn latest(wall: i64) -> i64 {
     wall.saturating_add(nanos(MAX_AHEAD))
 }
 

@@ -7,11 +7,18 @@
 use std::collections::VecDeque;
 
 use aw_database::LONGEST_SHIFT;
+use aw_output::warn;
 use rusqlite::{Connection, OptionalExtension, params};
+use shm_layout::UnixTime;
+
+use crate::clock_check::latest;
 
 /// Recent rows that begin a pass. With a thousand pairings, a page gets hundreds of rows; a reader goes through so many in some
 /// milliseconds. A pass has at most so many, 10 MB in memory.
 const ROWS: usize = 250_000;
+
+/// Rows from which on a warning is logged: questions take longer.
+const MANY: usize = 1_000_000;
 
 /// A row: pairing, time, origin.
 type Row = (i64, i64, i64);
@@ -43,6 +50,8 @@ pub struct Filing {
     wanted: i64,
     /// Rows that were added since the last step, while there are enough to begin a pass.
     added: usize,
+    /// Whether the log has that there are many.
+    is_reported: bool,
     /// The rows of the current pass that are left, sorted.
     left: Option<Left>,
 }
@@ -55,7 +64,14 @@ impl Filing {
     fn with_limit(database: &Connection, limit: usize) -> rusqlite::Result<Filing> {
         let count = "SELECT count(*) FROM recent_sighting";
         let rows = database.query_row(count, [], |row| row.get::<_, i64>(0))?;
-        Ok(Filing { rows: rows as usize, limit, wanted: i64::MIN, added: 0, left: None })
+        Ok(Filing {
+            rows: rows as usize,
+            limit,
+            wanted: i64::MIN,
+            added: 0,
+            is_reported: false,
+            left: None,
+        })
     }
 
     /// To be called after a step was rolled back.
@@ -69,6 +85,13 @@ impl Filing {
             self.added += rows;
         }
         self.rows += rows;
+        if self.rows < MANY {
+            self.is_reported = false;
+        } else if !std::mem::replace(&mut self.is_reported, true) {
+            warn(format_args!(
+                "more than {MANY} new sightings are not filed by pairing, because that fails or too many new ones come: questions take longer, and with four million, aw-query refuses those about many addresses (see the messages before, or find the host that makes up addresses)"
+            ));
+        }
     }
 
     /// Files rows from before a time, if there are any, before more of them is done. Returns whether there are.
@@ -140,9 +163,10 @@ impl Filing {
         let before = match (before.optional()?, self.wanted) {
             (Some(before), _) => before,
             (None, i64::MIN) => {
-                // The newest one stays: from which time on older ones are compacted depends on it.
-                let newest = "SELECT coalesce(max(slot), 0) FROM recent_sighting";
-                database.query_row(newest, [], |row| row.get(0))?
+                // The newest one that is not of the future stays: from which time on older ones are compacted depends on it.
+                let newest = "SELECT coalesce((SELECT max(slot) FROM recent_sighting WHERE slot <= ?), max(slot), 0) FROM recent_sighting";
+                let wall = UnixTime::now().as_nanos();
+                database.query_row(newest, [latest(wall)], |row| row.get(0))?
             }
             (None, wanted) => wanted.saturating_add(LONGEST_SHIFT),
         };
@@ -190,7 +214,8 @@ impl Filing {
             return Ok(true);
         }
         database.execute("DELETE FROM recent_filing", [])?;
-        *self = Filing::with_limit(database, self.limit)?;
+        let is_reported = self.is_reported;
+        *self = Filing { is_reported, ..Filing::with_limit(database, self.limit)? };
         self.is_due(database)
     }
 }
@@ -313,20 +338,21 @@ mod tests {
         assert!(!filing.want(&database, 550 * SECOND).unwrap());
     }
 
-    /// Also where all rows begin a pass, the newest one stays.
+    /// Also where all rows begin a pass, the newest one stays, and one of a clock that was ahead.
     #[test]
     fn the_newest_row_stays() {
         let mut database = Connection::open_in_memory().unwrap();
         assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
         database.execute_batch("PRAGMA foreign_keys = off").unwrap();
-        (0..100).for_each(|n| insert_recent(&database, (n % 3, n * SECOND, 0)).unwrap());
+        (0..99).for_each(|n| insert_recent(&database, (n % 3, n * SECOND, 0)).unwrap());
+        insert_recent(&database, (1, i64::MAX / 2, 0)).unwrap();
         let mut filing = Filing::with_limit(&database, 100).unwrap();
         while filing.is_due(&database).unwrap() {
             filing.step(&database, (30, 5)).unwrap();
         }
-        assert_eq!(count(&database, "sighting"), 99);
-        let newest = "SELECT slot FROM recent_sighting";
-        assert_eq!(database.query_row(newest, [], |row| row.get(0)), Ok(99 * SECOND));
+        assert_eq!(count(&database, "sighting"), 98);
+        let newest = "SELECT min(slot) FROM recent_sighting";
+        assert_eq!(database.query_row(newest, [], |row| row.get(0)), Ok(98 * SECOND));
     }
 
     /// A step writes to few pairings, of which each has a page, and to more if more are added.
@@ -337,12 +363,15 @@ mod tests {
         database.execute_batch("PRAGMA foreign_keys = off").unwrap();
         (0..5_000).for_each(|n| insert_recent(&database, (n, n * SECOND, 0)).unwrap());
         let mut filing = Filing::with_limit(&database, 5_000).unwrap();
+        assert!(!filing.is_reported);
         for (added, filed) in [(0, 300), (20, 325), (400, 800)] {
             let before = count(&database, "sighting");
             filing.added(added);
             assert!(filing.step(&database, (30_000, 300)).unwrap());
             assert_eq!(count(&database, "sighting") - before, filed);
         }
+        filing.added(MANY);
+        assert!(filing.is_reported);
     }
 
     /// In a flood in which each event has a new pairing and events never pause, pass after pass, there are at most twice as many rows as begin a

@@ -365,13 +365,14 @@ fn add_span(
     {
         return Ok(0);
     }
-    // A span has two at least, or is one sighting if all others are there. If its ends are there, that one is between, and the span is, too. Three
-    // equal ones within a span of three are not all of it.
+    // A span has two at least, or is one sighting if all others are there. If its ends are there, that one is between, and the span is, too. Equal
+    // ones, at one end or between, are not all others of three or more.
+    let is_rest_known = count == 2 || count > 2 && from < to;
     match (missing, lacks) {
-        (1, (false, true)) if count > 1 => {
+        (1, (false, true)) if is_rest_known => {
             (new.first, new.first_origin, new.count) = (last, last_origin, 1);
         }
-        (1, (lacks_first, false)) if lacks_first && count > 1 || count == 2 => {
+        (1, (lacks_first, false)) if lacks_first && is_rest_known || count == 2 => {
             (new.last, new.last_origin, new.count) = (first, first_origin, 1);
         }
         _ => {
@@ -606,6 +607,11 @@ mod tests {
         let single = "INSERT INTO sighting VALUES (1, ?1 + 2000000000000, 0, 0), (1, ?1 + 2030000000000, 0, 0)";
         database.execute(single, [LATE * SECOND]).unwrap();
         assert_eq!((add(2_000, 2_060, 3), add(2_000, 2_060, 3)), (1, 0));
+        // Equal ones at one of its ends.
+        let single = "INSERT INTO sighting VALUES (1, ?1 + 10000000000000, 0, 0), (1, ?1 + 10000000000000, 0, 1), (1, ?1 + 11060000000000, 0, 0), (1, ?1 + 11060000000000, 0, 1)";
+        database.execute(single, [LATE * SECOND]).unwrap();
+        assert_eq!((add(10_000, 10_060, 3), add(10_000, 10_060, 3)), (1, 0));
+        assert_eq!((add(11_000, 11_060, 3), add(11_000, 11_060, 3)), (1, 0));
         // What is known twice, with a ring and without one, may be copies: what is between the ends of a span is not known, and is within it.
         let ringless = HistorySighting { span: None, ..line("", (LATE + 3_000, 0), 1) };
         assert_eq!(Cache::default().add_sighting(&database, &ringless).unwrap(), 1);
@@ -621,6 +627,8 @@ mod tests {
             (2_060, 2_060, 1),
             (3_000, 4_200, 2),
             (5_000, 6_200, 2),
+            (10_000, 10_060, 2),
+            (11_000, 11_060, 2),
         ];
         let known =
             known.map(|(from, to, count)| format!("1:{}-{}={count}", LATE + from, LATE + to));
