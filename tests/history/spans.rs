@@ -127,7 +127,8 @@ fn store(ring: &Ring, rows: &[Row]) -> History {
 }
 
 /// The day is over for which old sightings wait.
-const ANNOUNCED: &str = "UPDATE span_progress SET time = 1 WHERE until < 0 AND before = until";
+const ANNOUNCED: &str = "UPDATE span_progress SET time = 1 WHERE until < 0 AND before = until;
+    DELETE FROM raw_days; INSERT INTO raw_days VALUES (1)";
 
 /// The time when the tests began.
 fn now() -> i64 {
@@ -979,7 +980,7 @@ fn tables_of_version_1() {
     let view = view.split("UNION ALL").next().unwrap();
     history.open().unwrap().execute_batch(&format!(
         "DROP VIEW addrwatch; DROP TABLE recent_sighting; DROP TABLE recent_filing; DROP TABLE sighting_span;
-        DROP TABLE span_progress; DROP TABLE late_pairing; DROP TABLE clock_check; {view}; PRAGMA user_version = 1"
+        DROP TABLE span_progress; DROP TABLE raw_days; DROP TABLE late_pairing; DROP TABLE clock_check; {view}; PRAGMA user_version = 1"
     )).unwrap();
     // Questions are answered before, too.
     assert_eq!([ask(&history, &ip), ask(&history, &mac[..2])], before);

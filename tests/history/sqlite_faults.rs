@@ -100,7 +100,7 @@ fn a_full_disk_during_compaction() {
         WITH RECURSIVE n(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n + 1 < {ALL} / 100)
         INSERT INTO sighting SELECT pairing.id, (1700000000 + 30 * n) * 1000000000, 1, 0
             FROM pairing CROSS JOIN n WHERE ip LIKE '10.1.0.%';
-        UPDATE span_progress SET time = 1; -- it was announced
+        UPDATE span_progress SET time = 1; DELETE FROM raw_days; INSERT INTO raw_days VALUES (1); -- it was announced
         PRAGMA wal_checkpoint(truncate)"
     );
     history.open().unwrap().execute_batch(&fill).unwrap();

@@ -46,6 +46,8 @@ const PAIRINGS_PER_STEP: usize = 1000;
 /// Decides when sightings are compacted.
 #[derive(Default)]
 pub struct Compaction {
+    /// `--raw-days`; 0: never.
+    days: u32,
     /// The age from which on; none: never.
     keep: Option<Duration>,
     /// When the last pass began, and what it was to examine: the database has less if that was rolled back.
@@ -54,8 +56,6 @@ pub struct Compaction {
     next: Option<Instant>,
     /// Whether the database has spans, which were committed.
     has_spans: bool,
-    /// When the program ran last, as the database had it; none after the first pass since it was opened.
-    last_run: Option<i64>,
     /// The time of the first pass that was logged last.
     announced: i64,
     /// What is logged after the commit.
@@ -119,7 +119,7 @@ impl Compaction {
     pub fn new(days: u32) -> Compaction {
         let keep = Some(days).filter(|days| *days > 0);
         let keep = keep.map(|days| DAY * days);
-        Compaction { keep, together: MOST_TOGETHER, ..Compaction::default() }
+        Compaction { days, keep, together: MOST_TOGETHER, ..Compaction::default() }
     }
 
     pub fn is_on(&self) -> bool {
@@ -133,7 +133,10 @@ impl Compaction {
         state: ClockState,
         now: Instant,
     ) -> rusqlite::Result<bool> {
-        let Some(keep) = self.keep.filter(|_| is_trusted(state)) else { return Ok(false) };
+        let Some(keep) = self.keep else { return Ok(raw_days(database)? != Some(0)) };
+        if !is_trusted(state) {
+            return Ok(false);
+        }
         let progress = progress(database)?;
         Ok(progress.is_under_way() || self.may_begin(pause(keep), &progress, now))
     }
@@ -153,12 +156,14 @@ impl Compaction {
         (wall, state): (i64, ClockState),
         now: Instant,
     ) -> rusqlite::Result<bool> {
-        let Some(keep) = self.keep else { return Ok(false) };
+        let Some(keep) = self.keep else {
+            store_raw_days(database, 0)?;
+            return Ok(false);
+        };
         self.unreadable.examine(None);
         let mut progress = progress(database)?;
         let before = wall.saturating_sub(nanos(keep));
         if progress.is_under_way() {
-            self.last_run = None; // what it examines was announced
             if !is_trusted(state) || progress.before <= before {
                 return Ok(is_trusted(state));
             }
@@ -170,7 +175,7 @@ impl Compaction {
         if !is_trusted(state) || !self.may_begin(pause(keep), &progress, now) {
             return Ok(false);
         }
-        if self.waits(&progress, (wall, keep), database)? {
+        if self.waits(&mut progress, (wall, keep), database)? {
             self.next = Some(now + HOUR);
             return Ok(false);
         }
@@ -187,7 +192,7 @@ impl Compaction {
         if before <= progress.until {
             return Ok(false);
         }
-        (self.neighbours, self.last_run) = (None, None);
+        self.neighbours = None;
         store(database, Progress { before, pairing: 0, time: i64::MIN, ..progress })?;
         Ok(true)
     }
@@ -271,7 +276,6 @@ impl Compaction {
     pub fn opened(&mut self, database: &Connection) {
         self.restart_pass();
         self.has_spans = has_spans(database).unwrap_or(true);
-        self.last_run = last_run(database).unwrap_or_default();
     }
 
     /// To be called after a commit.
@@ -294,17 +298,18 @@ impl Compaction {
     /// Whether a pass over old sightings is still to wait, for a day after it was logged. Each start logs it.
     fn waits(
         &mut self,
-        progress: &Progress,
+        progress: &mut Progress,
         (wall, keep): (i64, Duration),
         database: &Connection,
     ) -> rusqlite::Result<bool> {
-        let mut time = progress.time;
         // Or the clock was ahead.
         let longest = wall.saturating_add(DAY_NANOS);
-        if time > longest || is_to_announce(database, progress, (wall, keep), self.last_run)? {
-            time = longest;
-            store(database, Progress { time, ..*progress })?;
+        if progress.time > longest || is_to_announce(database, progress, wall, self.days)? {
+            progress.time = longest;
+            store(database, *progress)?;
         }
+        store_raw_days(database, self.days)?;
+        let time = progress.time;
         if wall >= time {
             return Ok(false);
         }
@@ -443,31 +448,41 @@ fn store(database: &Connection, progress: Progress) -> rusqlite::Result<()> {
 
 /// Whether the next pass begins a day after a start, or is to wait for the end of that day.
 pub fn waits_for_a_day(database: &Connection, wall: i64, days: u32) -> rusqlite::Result<bool> {
-    let (progress, keep) = (progress(database)?, DAY * days);
-    let last_run = last_run(database).unwrap_or_default();
+    let progress = progress(database)?;
     Ok(!progress.is_under_way()
-        && (progress.time > wall || is_to_announce(database, &progress, (wall, keep), last_run)?))
+        && (progress.time > wall || is_to_announce(database, &progress, wall, days)?))
 }
 
-/// When the program ran last, about.
-fn last_run(database: &Connection) -> rusqlite::Result<Option<i64>> {
-    let trusted = "SELECT CAST(trusted AS INTEGER) FROM clock_check";
-    database.query_row(trusted, [], |row| row.get(0)).optional()
+/// `--raw-days` of the last run, if it is known: also of one that waits for its first pass.
+fn raw_days(database: &Connection) -> rusqlite::Result<Option<u32>> {
+    let days = "SELECT CAST(days AS INTEGER) FROM raw_days";
+    let days = database.prepare_cached(days)?.query_row([], |row| row.get::<_, i64>(0));
+    Ok(days.optional()?.and_then(|days| days.try_into().ok()))
 }
 
-/// Whether a pass is to be logged a day before: it would compact more than the days since the last one, because an earlier release made the
-/// database, or an import, or sightings were kept for longer when the program ran last. Those that are not filed yet count only for a first
-/// pass: others wait for them.
+fn store_raw_days(database: &Connection, days: u32) -> rusqlite::Result<()> {
+    if raw_days(database)? == Some(days) {
+        return Ok(());
+    }
+    database.execute("DELETE FROM raw_days", [])?;
+    database.execute("INSERT INTO raw_days VALUES (?)", [days]).map(drop)
+}
+
+/// Whether a pass is to be logged a day before: an earlier release made the database, or an import, or the last run kept sightings for longer,
+/// or for ever, or it is not known; and there are sightings to compact that are more than two days older than the days. Those that are not filed
+/// yet count only for a first pass: others wait for them.
 fn is_to_announce(
     database: &Connection,
     progress: &Progress,
-    (wall, keep): (i64, Duration),
-    last_run: Option<i64>,
+    wall: i64,
+    days: u32,
 ) -> rusqlite::Result<bool> {
     let is_first = progress.until == i64::MIN;
-    let until = if is_first { wall } else { last_run.unwrap_or(i64::MIN).min(wall) };
-    let before = until.saturating_sub(nanos(keep + 2 * DAY));
-    if progress.time > 0 || before <= progress.until {
+    // What is not known, or cannot be read, permits nothing.
+    let last = raw_days(database).unwrap_or_default().unwrap_or(0);
+    let is_shorter = last == 0 || days < last;
+    let before = wall.saturating_sub(nanos(DAY * (days + 2)));
+    if !is_shorter && (!is_first || progress.time > 0) || before <= progress.until {
         return Ok(false);
     }
     if is_first && recent_times(database, wall)?.is_some_and(|(oldest, _)| oldest < before) {

@@ -86,6 +86,9 @@ const ADDITIONS: &str = "
     CREATE TABLE IF NOT EXISTS span_progress ( -- how far the compaction of old sightings is; time: without a pass, none begins before
         until INTEGER NOT NULL, before INTEGER NOT NULL, pairing INTEGER NOT NULL, time INTEGER NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS raw_days ( -- one row: --raw-days of the last run; none: not known
+        days INTEGER NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS late_pairing ( -- has sightings from before `before` of span_progress, from this time on, to be examined
         pairing INTEGER PRIMARY KEY, time INTEGER NOT NULL
     );
@@ -110,7 +113,7 @@ const ADDITIONS: &str = "
 const OLD_INDEX: &str = "CREATE INDEX pairing_of_mac ON pairing (mac)";
 
 /// The columns that this release uses, by table.
-const COLUMNS: [(&str, &[&str]); 13] = [
+const COLUMNS: [(&str, &[&str]); 14] = [
     ("place", &["id", "host", "ring", "interface", "vlan", "outer_vlan", "router"]),
     ("pairing", &["id", "address", "mac", "place", "ip", "source"]),
     ("sighting", &["pairing", "time", "origin", "again"]),
@@ -122,6 +125,7 @@ const COLUMNS: [(&str, &[&str]); 13] = [
     (SPAN, &SPAN_COLUMNS),
     (CLAIMED, &CLAIMED_COLUMNS),
     ("span_progress", &["until", "before", "pairing", "time"]),
+    ("raw_days", &["days"]),
     ("late_pairing", &["pairing", "time"]),
     ("clock_check", &["trusted", "doubted"]),
 ];
@@ -156,7 +160,7 @@ pub const COMPACT_COLUMNS: [&str; 8] = [
 ];
 
 /// Names of our tables and indexes, which the view cannot have.
-const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress late_pairing clock_check claimed_name";
+const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress raw_days late_pairing clock_check claimed_name";
 
 /// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =

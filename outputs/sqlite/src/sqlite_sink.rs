@@ -562,7 +562,7 @@ mod tests {
             "INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, '');
             WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300)
             INSERT INTO sighting SELECT n % 3 + 1, {begin} + n * 60000000000, 0, 0 FROM numbers;
-            UPDATE span_progress SET time = 1; -- it was announced
+            UPDATE span_progress SET time = 1; INSERT INTO raw_days VALUES (7); -- it was announced
             INSERT INTO pairing SELECT DISTINCT pairing, CAST('abc' || pairing AS BLOB), pairing, 1, '', -1 FROM sighting;
             CREATE TRIGGER refuse BEFORE {what}"
         );

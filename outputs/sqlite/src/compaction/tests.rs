@@ -20,7 +20,7 @@ fn database() -> Connection {
     assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
     database
         .execute_batch(
-            "PRAGMA foreign_keys = off; UPDATE span_progress SET until = until + 1; -- it was announced
+            "PRAGMA foreign_keys = off; UPDATE span_progress SET until = until + 1; INSERT INTO raw_days VALUES (1); -- it was announced
             INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, ''), (2, 'here', '', 'eth0', 0, 0, '')",
         )
         .unwrap();
@@ -196,8 +196,8 @@ fn old_sightings_wait_for_a_day() {
     }
 }
 
-/// Fewer days than before are announced like a first pass: also after a time in which all was kept. Days in which the program did not run
-/// change nothing, nor does what is filed while it runs.
+/// Fewer days than before are announced like a first pass: also after a time in which all was kept, or if the days of the last run are not known.
+/// The same days are not, whatever was filed meanwhile, and however long the program did not run.
 #[test]
 fn fewer_days_are_announced() {
     let ago = |days: i64| NOW - days * DAY_NANOS;
@@ -209,46 +209,85 @@ fn fewer_days_are_announced() {
         }
         begins
     };
-    // Days until which all is examined, since when the program did not run, of the last sighting.
-    for (until, last_run, sighting, waits) in [
-        (90, 0, 20, true),
-        (11, 0, 10, true),
-        (9, 0, 8, false),
-        (38, 30, 33, false),
-        (90, 0, 8, false),
+    // `--raw-days` of the last run, days until which all is examined, of the last sighting.
+    for (last, until, sighting, waits) in [
+        (Some(0), 90, 20, true),
+        (Some(30), 90, 20, true),
+        (None, 90, 20, true),
+        (Some(30), 11, 10, true),
+        (Some(30), 9, 8, false),
+        (Some(30), 90, 8, false),
+        (Some(7), 90, 20, false),
+        (Some(3), 90, 20, false),
     ] {
         let database = database();
         pairing(&database, 1, (1, 1, 1));
         filing::insert(&database, (1, ago(sighting), 0)).unwrap();
         let until = ago(until) + SECOND;
         store(&database, Progress { until, before: until, ..Progress::NONE }).unwrap();
-        database.execute("INSERT INTO clock_check VALUES (?, NULL)", [ago(last_run)]).unwrap();
+        database.execute("DELETE FROM raw_days", []).unwrap();
+        if let Some(days) = last {
+            store_raw_days(&database, days).unwrap();
+        }
         let mut compaction = Compaction::new(7);
-        compaction.opened(&database);
-        assert_eq!(waits_for_a_day(&database, NOW, 7), Ok(waits), "{until}");
-        assert_eq!(begins(&database, &mut compaction, NOW), !waits, "{until}");
+        assert_eq!(waits_for_a_day(&database, NOW, 7), Ok(waits), "{last:?} {until}");
+        assert_eq!(begins(&database, &mut compaction, NOW), !waits, "{last:?} {until}");
         let mut compaction = Compaction::new(7);
-        compaction.opened(&database);
         if waits {
             assert!(!begins(&database, &mut compaction, NOW + DAY_NANOS - 1));
             compaction.next = None; // an hour later
             assert!(begins(&database, &mut compaction, NOW + DAY_NANOS));
         }
         assert_eq!(progress(&database).unwrap().time, i64::MIN);
+        assert_eq!(raw_days(&database), Ok(Some(7)));
     }
-    // While it runs, old ones are filed.
+    // A table that cannot be read.
     let database = database();
     pairing(&database, 1, (1, 1, 1));
-    [ago(29), NOW].iter().for_each(|time| insert_recent(&database, (1, *time, 0)).unwrap());
-    store(&database, Progress { until: ago(40), before: ago(40), ..Progress::NONE }).unwrap();
-    database.execute("INSERT INTO clock_check VALUES (?, NULL)", [NOW]).unwrap();
-    let mut compaction = Compaction::new(7);
-    compaction.opened(&database);
-    assert!(begins(&database, &mut compaction, NOW));
-    database.execute("DELETE FROM recent_sighting WHERE slot < ?", [NOW]).unwrap();
-    filing::insert(&database, (1, ago(29), 0)).unwrap();
-    compaction.began = None;
-    assert!(begins(&database, &mut compaction, NOW));
+    filing::insert(&database, (1, ago(20), 0)).unwrap();
+    store(&database, Progress { until: ago(90), before: ago(90), ..Progress::NONE }).unwrap();
+    database.execute_batch("DROP TABLE raw_days").unwrap();
+    assert_eq!(waits_for_a_day(&database, NOW, 7), Ok(true));
+}
+
+/// An announcement counts for the days that it names, until all is to be kept, or for longer: also where a pass is under way then.
+#[test]
+fn all_is_kept_after_an_announcement() {
+    use ClockState::Trusted;
+    let later = NOW + 365 * DAY_NANOS;
+    for (is_under_way, days) in [(false, 0), (true, 0), (false, 30)] {
+        let database = database();
+        database.execute("DELETE FROM raw_days", []).unwrap();
+        store(&database, Progress::NONE).unwrap();
+        pairing(&database, 1, (1, 1, 1));
+        rows(&database, 1, [0, 30, 60], 0);
+        let start = Instant::now();
+        let begins = |days: u32, wall: i64| {
+            Compaction::new(days).begin(&database, (wall, Trusted), start).unwrap()
+        };
+        assert!(!begins(7, NOW));
+        if is_under_way {
+            assert!(begins(7, NOW + DAY_NANOS));
+        }
+        let kept = Compaction::new(days);
+        if days == 0 {
+            for state in [ClockState::Unset, Trusted] {
+                assert!(kept.may_be_due(&database, state, start).unwrap());
+            }
+        }
+        assert!(!begins(days, NOW + 2));
+        assert!(days > 0 || !kept.may_be_due(&database, Trusted, start).unwrap());
+        rows(&database, 1, [300 * 86_400], 0);
+        if is_under_way {
+            let mut compaction = Compaction::new(7);
+            assert!(compaction.begin(&database, (later, Trusted), start).unwrap());
+            while compaction.step(&database, &mut RowWriter::default(), 1_000).unwrap() {}
+        }
+        assert!(waits_for_a_day(&database, later, 7).unwrap());
+        assert!(!begins(7, later));
+        assert!(!begins(7, later + DAY_NANOS - 1));
+        assert!(begins(7, later + DAY_NANOS));
+    }
 }
 
 /// What a failure rolled back is not logged, and a pass that it rolled back begins again; one that was committed is not due again.
@@ -360,7 +399,7 @@ fn another_mac_comes_during_a_pass() {
         database
             .execute_batch(
                 "PRAGMA synchronous = off; PRAGMA journal_mode = wal; UPDATE span_progress SET until = until + 1;
-                INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, '')",
+                INSERT INTO raw_days VALUES (7); INSERT INTO place VALUES (1, 'here', 'ring', 'eth0', 0, 0, '')",
             )
             .unwrap();
         pairing(&database, 1, (1, 1, 1));
