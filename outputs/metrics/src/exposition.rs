@@ -266,7 +266,8 @@ mod tests {
                 names.add(interface, NameCounter::Seen, 3 * u64::from(counter.is_outcome()));
             }
         });
-        let sources = MetricSources::new(&[ring.clone()], Vec::new(), "/nonexistent".into());
+        let sources =
+            MetricSources::new(std::slice::from_ref(&ring), Vec::new(), "/nonexistent".into());
         let text = sources.text();
         let sum = |name: &str| {
             let begin = format!("addrwatch_{name}{{");
