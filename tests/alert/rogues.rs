@@ -37,7 +37,7 @@ impl Scene {
         let (hub, alert) = (Hub::new(&[SENSOR, SERVER, ROGUE, CLIENT])?, Alert::new());
         // It learns where each MAC is: what is sent to one host does not reach the sensor.
         hub.sensor.ip("link set hub0 type bridge ageing_time 30000");
-        alert.config(&(config.to_owned() + &alert.appending_channel()));
+        alert.config(&(config.to_owned() + &alert.appending_channel() + "burst = 100\n"));
         let mut collector = hub.hosts[0].command(binary("collector"));
         collector.args(["-q", "--names", "--ring", alert.ring.name(), "eth0"]);
         let collector = Run::start(collector);
