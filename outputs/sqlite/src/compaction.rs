@@ -469,8 +469,7 @@ fn store_raw_days(database: &Connection, days: u32) -> rusqlite::Result<()> {
 }
 
 /// Whether a pass is to be logged a day before: an earlier release made the database, or an import, or the last run kept sightings for longer,
-/// or for ever, or it is not known; and there are sightings to compact that are more than two days older than the days. Those that are not filed
-/// yet count only for a first pass: others wait for them.
+/// or for ever, or it is not known; and there are sightings to compact that are more than two days older than the days, filed or not.
 fn is_to_announce(
     database: &Connection,
     progress: &Progress,
@@ -485,7 +484,7 @@ fn is_to_announce(
     if !is_shorter && (!is_first || progress.time > 0) || before <= progress.until {
         return Ok(false);
     }
-    if is_first && recent_times(database, wall)?.is_some_and(|(oldest, _)| oldest < before) {
+    if recent_times(database, wall)?.is_some_and(|(oldest, _)| oldest < before) {
         return Ok(true);
     }
     let any = "SELECT EXISTS (SELECT 1 FROM pairing WHERE EXISTS (

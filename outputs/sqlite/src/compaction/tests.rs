@@ -222,7 +222,7 @@ fn fewer_days_are_announced() {
     ] {
         let database = database();
         pairing(&database, 1, (1, 1, 1));
-        filing::insert(&database, (1, ago(sighting), 0)).unwrap();
+        insert_recent(&database, (1, ago(sighting), 0)).unwrap();
         let until = ago(until) + SECOND;
         store(&database, Progress { until, before: until, ..Progress::NONE }).unwrap();
         database.execute("DELETE FROM raw_days", []).unwrap();
@@ -231,6 +231,9 @@ fn fewer_days_are_announced() {
         }
         let mut compaction = Compaction::new(7);
         assert_eq!(waits_for_a_day(&database, NOW, 7), Ok(waits), "{last:?} {until}");
+        database.execute("DELETE FROM recent_sighting", []).unwrap();
+        filing::insert(&database, (1, ago(sighting), 0)).unwrap();
+        assert_eq!(waits_for_a_day(&database, NOW, 7), Ok(waits), "{last:?} {until}, filed");
         assert_eq!(begins(&database, &mut compaction, NOW), !waits, "{last:?} {until}");
         let mut compaction = Compaction::new(7);
         if waits {
