@@ -108,18 +108,16 @@ impl History {
         (named != *path && named.exists()).then_some(named)
     }
 
-    /// Whether it is the database of the service aw-sqlite.
-    pub fn is_of_service(&self) -> bool {
-        matches!(self, History::Sqlite(path) if *path == Path::new(&options::database_of_service()))
-    }
-
-    /// That no process has the database open, as aw-sqlite has while it runs; none if it is not known.
+    /// That no process has the database of the service open, as aw-sqlite has while it runs and can write it; none if it is not known.
     pub fn writer_fault(&self) -> Option<String> {
         let History::Sqlite(path) = self else { return None };
+        if self.moved().is_some() {
+            return None;
+        }
         let is_closed = matches!(aw_database::is_in_use(path), Ok(false));
         is_closed.then(|| {
             format!(
-                "aw-sqlite is not running: no process has locked {}, and what is seen now is not in the history (sudo systemctl start aw-sqlite; journalctl -u aw-sqlite has the reason)",
+                "no process has {} open, and what is seen now is not in the history: aw-sqlite does not run, or cannot write it (sudo systemctl start aw-sqlite; journalctl -u aw-sqlite has the reason)",
                 path.display()
             )
         })
@@ -591,6 +589,19 @@ mod tests {
         reader.most_rows = 100;
         let all = Query::Changes(TimeRange::ALL).run(&mut reader).unwrap();
         assert_eq!((all.rows.len(), reader.is_cut()), (100, true));
+        // A flood of many addresses hides no later change of one that follows them.
+        let more = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 3000)
+                INSERT INTO pairing SELECT 70000 + n, unhex(printf('0a01%04x', n / 2)), 70000 + n, 1, -1 FROM n;
+            INSERT INTO sighting SELECT id, 1795190000000000000 + id * 1000000000, 1, 0 FROM pairing WHERE id > 70000;
+            INSERT INTO pairing VALUES (80000, x'fe000001', 80000, 1, -1);
+            INSERT INTO sighting VALUES (80000, 1795290000000000000, 1, 0);";
+        Connection::open(path).unwrap().execute_batch(more).unwrap();
+        let mut reader = LimitedReader::open(&history, Instant::now() + minute).unwrap();
+        reader.most_rows = 1000;
+        let all = Query::Changes(range).run(&mut reader).unwrap();
+        let last = all.cell(&all.rows[all.rows.len() - 1], "address");
+        assert_eq!((all.rows.len(), reader.is_cut()), (1000, true));
+        assert_eq!(*last, Cell::text("254.0.0.1"));
     }
 
     /// Two devices that use an address in turn have one change, which says until when both do, and the table shows it; of one that is
@@ -620,12 +631,36 @@ mod tests {
         assert!(table.columns.contains(&"shared_until"), "{:?}", table.columns);
     }
 
-    /// A database that its writer has closed is noticed at once.
+    /// A database that its writer has closed is noticed at once. The writer is this test in another process: locks of the own one are not seen.
     #[test]
     fn a_writer_that_is_gone() {
+        const OPEN: &str = "AW_QUERY_TEST_OPEN";
+        if let Some(path) = std::env::var_os(OPEN) {
+            let database = Connection::open(path).unwrap();
+            let mode = database.query_row("PRAGMA journal_mode = wal", [], |row| row.get(0));
+            let mode: String = mode.unwrap();
+            println!("\n{mode}: {database:?}");
+            std::io::stdin().read_line(&mut String::new()).unwrap();
+            return;
+        }
         let (directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let mut writer = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "asked::tests::a_writer_that_is_gone", "--nocapture"])
+            .env(OPEN, path)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufReader::new(writer.stdout.take().unwrap());
+        let mut lines = std::io::BufRead::lines(lines).map_while(Result::ok);
+        assert!(lines.any(|line| line.starts_with("wal: ")));
+        assert_eq!(history.writer_fault(), None);
+        drop(writer.stdin.take());
+        assert!(writer.wait().unwrap().success());
         let closed = history.writer_fault().unwrap();
-        assert!(closed.starts_with("aw-sqlite is not running: no process has locked "), "{closed}");
+        assert!(closed.starts_with("no process has /"), "{closed}");
+        assert!(closed.contains(": aw-sqlite does not run, or cannot write it ("), "{closed}");
         assert_eq!(History::Sqlite(directory.path().join("none")).writer_fault(), None);
     }
 

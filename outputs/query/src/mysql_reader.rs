@@ -240,6 +240,10 @@ impl HistoryReader for MysqlReader {
         Ok(found)
     }
 
+    fn changed_addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        self.changed(range)
+    }
+
     fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
         let (log, mac, times, source) = (&self.log, mac.number(), times(range), self.source);
         let select = format!(

@@ -301,7 +301,7 @@ fn new_periods(
     let (mut found, mut forged, mut known) = (Vec::new(), Vec::new(), None);
     let addresses = history.changed_addresses(range)?;
     let most = history.most_rows();
-    'all: for addresses in addresses.chunks(TOGETHER) {
+    for addresses in addresses.chunks(TOGETHER) {
         let all = history.nearest_of_each(addresses, just_before(range))?;
         for (ip, nearest) in addresses.iter().copied().zip(all) {
             let clocks = history.clocks().asked(range);
@@ -343,9 +343,14 @@ fn new_periods(
                 of_address.drain(FORGED..).for_each(|(one, _)| omitted.add(&one));
             }
             forged.extend(of_address.into_iter().map(|(one, period)| (ip, one, period)));
-            if found.len() + forged.len() > most {
-                history.cut();
-                break 'all;
+            // The latest ones of all addresses, wherever in the order of addresses a flood is.
+            if found.len() > most.saturating_mul(2) {
+                found.sort_by_key(|(_, one, _): &NewPeriod| one.times.map(|(first, _)| first));
+                keep_latest(history, &mut found, most);
+            }
+            if forged.len() > 4 * ALL_FORGED {
+                let known = first_claims(history, range, &mut known)?;
+                forged = keep_forged(forged, known, omitted);
             }
         }
     }
@@ -353,21 +358,7 @@ fn new_periods(
         || found.is_empty() && forged.is_empty() && !history.addresses(range)?.is_empty();
     if forged.len() > ALL_FORGED {
         let known = first_claims(history, range, &mut known)?;
-        forged.sort_by_key(|(ip, one, _)| (*ip, forged_order(one, known)));
-        // The first one of each address stands before the second one of another.
-        let (mut rank, mut before) = (0, None);
-        let rank_of = |forged: (IpAddr, LeftOut, DatedPeriod)| {
-            let is_same = before.replace(forged.0) == Some(forged.0);
-            rank = if is_same { rank + 1 } else { 0 };
-            (rank, forged)
-        };
-        let mut ranked: Vec<_> = forged.into_iter().map(rank_of).collect();
-        ranked.sort_by_key(|(rank, (ip, one, _))| {
-            let order @ (is_unknown, ..) = forged_order(one, known);
-            (is_unknown, *rank, order, *ip)
-        });
-        ranked.drain(ALL_FORGED..).for_each(|(_, (_, one, _))| omitted.add(&one));
-        forged = ranked.into_iter().map(|(_, forged)| forged).collect();
+        forged = keep_forged(forged, known, omitted);
     }
     found.extend(forged.into_iter().map(|(ip, _, period)| (ip, period, None)));
     found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. }, _)| {
@@ -375,6 +366,27 @@ fn new_periods(
         (first, *ip, network(history, period.network), period.mac)
     });
     Ok(found)
+}
+
+/// A claim in a frame of another MAC.
+type Forged = (IpAddr, LeftOut, DatedPeriod);
+
+/// Those that are listed: the first one of each address stands before the second one of another.
+fn keep_forged(mut forged: Vec<Forged>, known: &FirstClaims, omitted: &mut Omitted) -> Vec<Forged> {
+    forged.sort_by_key(|(ip, one, _)| (*ip, forged_order(one, known)));
+    let (mut rank, mut before) = (0, None);
+    let rank_of = |forged: Forged| {
+        let is_same = before.replace(forged.0) == Some(forged.0);
+        rank = if is_same { rank + 1 } else { 0 };
+        (rank, forged)
+    };
+    let mut ranked: Vec<_> = forged.into_iter().map(rank_of).collect();
+    ranked.sort_by_key(|(rank, (ip, one, _))| {
+        let order @ (is_unknown, ..) = forged_order(one, known);
+        (is_unknown, *rank, order, *ip)
+    });
+    ranked.drain(ALL_FORGED.min(ranked.len())..).for_each(|(_, (_, one, _))| omitted.add(&one));
+    ranked.into_iter().map(|(_, forged)| forged).collect()
 }
 
 /// Cuts a list in the order of time.

@@ -23,7 +23,7 @@ use crate::{
 /// Senders of a MAC's frames that are looked up.
 const SOURCES: usize = 16;
 /// Networks in which it is searched whether anything was seen: a host can invent VLANs.
-pub const NETWORKS: usize = 16;
+pub const NETWORKS: usize = 4;
 
 /// Which MAC had an address at a time.
 pub fn who(

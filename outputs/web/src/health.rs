@@ -82,6 +82,9 @@ impl Health {
         (now, commit_interval): (UnixTime, i64),
     ) -> Health {
         let mut health = Health { at: Some(now), rings, outputs, faults: Vec::new() };
+        // It says itself why it cannot write.
+        let has_outage = health.outputs.get(COMMITS).is_some_and(|saved| saved.outage.is_some());
+        let unwritten = unwritten.filter(|_| !has_outage);
         let mut faults = Vec::new();
         for ring in &health.rings {
             let of = format!("ring {}", ring.ring);

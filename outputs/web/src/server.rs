@@ -177,7 +177,7 @@ async fn refuse_plain(mut stream: TcpStream) {
     );
     let answered = async {
         // What is not read would reset the connection before the answer is.
-        let read = stream.read(&mut [0; HEAD_BYTES]).await;
+        let read = stream.read(&mut vec![0; HEAD_BYTES]).await;
         if read.is_ok() && stream.write_all(answer.as_bytes()).await.is_ok() {
             let _ = stream.shutdown().await;
         }

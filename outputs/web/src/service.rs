@@ -127,7 +127,7 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let devices = Devices::new(names, makers);
     // Unless what is read now differs from what root read: then nothing follows from it.
     let followed = (is_of_service && history.moved().is_none()).then(|| history.clone());
-    let written = history.is_of_service().then(|| history.clone());
+    let written = is_of_service.then(|| history.clone());
     let asker = Asker::new(
         (history, FaultFile::create(&state)?),
         devices,

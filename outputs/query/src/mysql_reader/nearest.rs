@@ -15,7 +15,7 @@ use crate::history_reader::{Nearer, NearestSightings, TimeRange, parse_ip};
 
 /// The most rows that a query about several addresses may have for each of them. More than that is of other addresses in
 /// between, or of MACs that a host has made up: then each address has its own `SELECT`.
-const ROWS_OF_EACH: usize = 8;
+pub(super) const ROWS_OF_EACH: usize = 8;
 /// So many of them are one query.
 const SELECTS: usize = 50;
 

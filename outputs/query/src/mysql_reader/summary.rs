@@ -2,15 +2,17 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
+use aw_mysql::hex_ip;
 use aw_service::Error;
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use super::{
     MysqlReader, PAIRING,
     columns::{bytes, mac_address, number, time, times},
+    nearest::ROWS_OF_EACH,
     pairing,
 };
-use crate::history_reader::{PairingSummary, TimeRange, evidence, parse_ip};
+use crate::history_reader::{HistoryReader, PairingSummary, TimeRange, evidence, parse_ip};
 
 /// The earlier of two times. One since the clock was `set` comes before one that has no date.
 fn earlier(one: UnixTime, other: UnixTime, set: UnixTime) -> UnixTime {
@@ -20,7 +22,56 @@ fn earlier(one: UnixTime, other: UnixTime, set: UnixTime) -> UnixTime {
 
 type Key = (IpAddr, usize, MacAddr, Option<MacAddr>);
 
+/// An address in the whole history.
+struct Known {
+    /// Its first pairing: network and MAC, and the MAC that sent the frames.
+    pairing: (Option<(usize, MacAddr)>, Option<MacAddr>),
+    has_others: bool,
+    is_claimed_before: bool,
+}
+
 impl MysqlReader {
+    /// See [`HistoryReader::changed_addresses`]. For the many addresses that have one MAC for ever, one step in the index for each
+    /// origin shows it, in place of two.
+    pub(super) fn changed(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        let mut addresses = self.addresses(range)?;
+        let [one, other] = self.clocks.asked(range).limits();
+        let set = one.max(other);
+        let keys = addresses.iter().map(|ip| hex_ip(*ip));
+        let (Some(from), Some(to)) = (keys.clone().min(), keys.max()) else {
+            return Ok(addresses);
+        };
+        if range.from < set || !self.has_pairing_index {
+            return Ok(addresses);
+        }
+        let most = addresses.len() * ROWS_OF_EACH;
+        let (log, source, by_source) = (&self.log, self.source, self.by_source());
+        let select = format!(
+            "SELECT {PAIRING}, ip_address, unix_timestamp(min(tstamp)), origin_id, {source}
+            FROM {log} WHERE ip_address BETWEEN {from} AND {to}
+            GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {by_source}origin_id LIMIT {}",
+            most + 1
+        );
+        let (mut known, mut rows) = (HashMap::<IpAddr, Known>::new(), 0);
+        self.query(&select, &mut |networks, row| {
+            rows += 1;
+            let Some(ip) = parse_ip(bytes(row, 4)) else { return };
+            let source = mac_address(row, 7);
+            let pairing = (pairing(networks, row), source);
+            let is_claim = evidence(number(row, 6).unwrap_or(i64::MAX)) == Evidence::Claim;
+            let is_before = time(row, 5).is_some_and(|time| time >= set && time < range.from);
+            let one = Known { pairing, has_others: false, is_claimed_before: false };
+            let one = known.entry(ip).or_insert(one);
+            one.has_others |= one.pairing != pairing;
+            one.is_claimed_before |= is_claim && is_before && source.is_none();
+        })?;
+        if rows <= most {
+            let is_unchanged = |one: &Known| one.is_claimed_before && !one.has_others;
+            addresses.retain(|ip| !known.get(ip).is_some_and(is_unchanged));
+        }
+        Ok(addresses)
+    }
+
     pub(super) fn summaries(
         &mut self,
         range: TimeRange,

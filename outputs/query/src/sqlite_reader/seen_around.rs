@@ -11,7 +11,7 @@ use crate::{
     periods::KEPT_WITHIN,
 };
 
-/// Pairings that are looked at, with four searches each: who makes up more of them makes no answer late, but unknown.
+/// Pairings that are looked at, with four searches each: if there are more, which a host can make up, it is not known.
 const MOST: usize = 5_000;
 
 /// The pairings of a network: those of `ring`, and of no ring, if that belongs to it.
