@@ -14,6 +14,9 @@ use crate::{
 
 /// How often a missing ring is looked for, and an idle ring is checked for a replacement.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// If no descriptor is free, a ring is opened so often again, with a pause before each.
+const DESCRIPTOR_TRIES: u32 = 20;
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(100);
 /// The shortest time between two reports of lost events.
 const LOSS_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// A collector updates its heartbeat once a second; after this time without one it is dead or hangs.
@@ -106,7 +109,18 @@ impl<'a> Source<'a> {
             (None, StartFrom::Now) => Start::Now,
             (None, StartFrom::Oldest | StartFrom::Resume) => Start::Oldest,
         };
-        match self.attach_at(start) {
+        let mut attached = self.attach_at(start);
+        // Clients of this program may have all descriptors before it reads anything: they go.
+        for _ in 0..DESCRIPTOR_TRIES {
+            match &attached {
+                Err(AttachError::Io(error)) if !self.once && is_short_of_descriptors(error) => {
+                    std::thread::sleep(DESCRIPTOR_PAUSE);
+                    attached = self.attach_at(start);
+                }
+                _ => break,
+            }
+        }
+        match attached {
             Ok(reader) => {
                 if self.verbose || self.waiting {
                     info(format_args!(
