@@ -111,9 +111,20 @@ fn all_readers_agree() {
             // The server has no ring.
             let ours =
                 ours.replace(&format!("\"{}\"", ring.name()), "null").replace(ring.name(), "");
-            assert_eq!(ours, theirs.ok().stdout, "{seconds} {format}");
+            assert_eq!(without(&ours), without(&theirs.ok().stdout), "{seconds} {format}");
         }
     }
+}
+
+/// An answer without the times in which nothing at all was seen, which a server does not search, and without the width of columns.
+fn without(answer: &str) -> String {
+    let mut parts = answer.split("; nothing at all was seen in this network");
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    parts.for_each(|part| {
+        let end = ["\"", ",", "  "].iter().filter_map(|end| part.find(end)).min();
+        all += &part[end.expect("it is a column")..];
+    });
+    all.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A machine whose clock does not run begins in 1970 with each boot: who claims the address then was not first for that.
