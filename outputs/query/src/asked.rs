@@ -639,7 +639,9 @@ mod tests {
             let database = Connection::open(path).unwrap();
             let mode = database.query_row("PRAGMA journal_mode = wal", [], |row| row.get(0));
             let mode: String = mode.unwrap();
-            println!("\n{mode}: {database:?}");
+            let read = database.query_row("SELECT count(*) FROM pairing", [], |row| row.get(0));
+            let number: i64 = read.unwrap(); // from the first one on, it has the lock
+            println!("\n{mode}: {number}");
             std::io::stdin().read_line(&mut String::new()).unwrap();
             return;
         }

@@ -247,12 +247,14 @@ impl Live {
                 let health =
                     Health::new(rings_now, &outputs, [history, unwritten], commit_interval);
                 // Or viewers were sent the fault that it was not looked at.
-                if last.elapsed() > UNWATCHED || !health.has_faults_of(&known) {
-                    let text = message("health", &health.summary(&zone));
-                    self.publish(Batch { text, ..Batch::default() });
-                }
+                let is_news = last.elapsed() > UNWATCHED || !health.has_faults_of(&known);
+                let news = is_news.then(|| message("health", &health.summary(&zone)));
+                // First for pages: who is sent the news may ask for one.
                 let looked = (Instant::now(), Arc::new(health));
                 *self.health.lock().unwrap_or_else(PoisonError::into_inner) = looked;
+                if let Some(text) = news {
+                    self.publish(Batch { text, ..Batch::default() });
+                }
             }
             window.1 += batch.sent;
             self.publish(batch);
