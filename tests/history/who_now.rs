@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use aw_tests::frames::{Arp, Ethernet, station};
-use aw_tests::history::History;
+use aw_tests::history::{History, without_silence};
 use aw_tests::lan::Lan;
 use aw_tests::listening::quiet;
 use aw_tests::mariadb::MariaDb;
@@ -111,20 +111,10 @@ fn all_readers_agree() {
             // The server has no ring.
             let ours =
                 ours.replace(&format!("\"{}\"", ring.name()), "null").replace(ring.name(), "");
-            assert_eq!(without(&ours), without(&theirs.ok().stdout), "{seconds} {format}");
+            let [ours, theirs] = without_silence(&ours, &theirs.ok().stdout);
+            assert_eq!(ours, theirs, "{seconds} {format}");
         }
     }
-}
-
-/// An answer without the times in which nothing at all was seen, which a server does not search, and without the width of columns.
-fn without(answer: &str) -> String {
-    let mut parts = answer.split("; nothing at all was seen in this network");
-    let mut all = parts.next().unwrap_or_default().to_owned();
-    parts.for_each(|part| {
-        let end = ["\"", ",", "  "].iter().filter_map(|end| part.find(end)).min();
-        all += &part[end.expect("it is a column")..];
-    });
-    all.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A machine whose clock does not run begins in 1970 with each boot: who claims the address then was not first for that.

@@ -171,3 +171,22 @@ pub fn addrwatch_database(path: &Path, rows: impl IntoIterator<Item = Row>) {
     }
     transaction.commit().expect("room for it");
 }
+
+/// The answers of a file and of a server, to compare to the last byte. If that of the file says when nothing at all was seen, which a
+/// server does not search, both are without that, and without the width of columns, which depends on it.
+pub fn without_silence(file: &str, server: &str) -> [String; 2] {
+    const SILENCE: &str = "; nothing at all was seen in this network";
+    let is_said = file.contains(SILENCE);
+    [file, server].map(|answer| {
+        if !is_said {
+            return answer.to_owned();
+        }
+        let mut parts = answer.split(SILENCE);
+        let mut all = parts.next().unwrap_or_default().to_owned();
+        parts.for_each(|part| {
+            let end = ["\"", ",", "  "].iter().filter_map(|end| part.find(end)).min();
+            all += &part[end.expect("it is a column")..];
+        });
+        all.split_whitespace().collect::<Vec<_>>().join(" ")
+    })
+}

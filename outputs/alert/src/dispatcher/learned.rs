@@ -32,6 +32,10 @@ impl Dispatcher {
     /// One message to each channel about what is normal from now on.
     fn report_learned(&mut self, time: i64) -> SinkResult {
         let learned = Learned::load(&mut self.store, &self.rules, time)?;
+        self.send_learned(learned)
+    }
+
+    pub(super) fn send_learned(&mut self, learned: Option<Learned>) -> SinkResult {
         let Some(learned) = learned else { return Ok(()) };
         for channel in &self.config.channel {
             for message in learned.notifications(channel.max_bytes()) {

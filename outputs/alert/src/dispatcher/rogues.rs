@@ -88,14 +88,7 @@ impl Dispatcher {
         let (rules, store) = (&self.rules, &mut self.store);
         let learned =
             learned_infrastructure(interface, &known, rules, now, |mac| store.vendor(mac))?;
-        let Some(learned) = learned else { return Ok(()) };
-        for channel in &self.config.channel {
-            for message in learned.notifications(channel.max_bytes()) {
-                self.store.enqueue(&channel.name, &message)?;
-            }
-        }
-        self.printer.lines.extend(self.options.print.then_some(learned.line));
-        Ok(())
+        self.send_learned(learned)
     }
 
     /// What the rings of names add to the alerts of an event.
