@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// A period whose times may be unknown, or messages that count for none.
+#[derive(Clone)]
 pub struct DatedPeriod {
     pub times: Option<(UnixTime, UnixTime)>,
     pub period: Period,
@@ -91,8 +92,7 @@ pub fn periods(
     let uncounted = left_out.iter().map(|one| {
         let LeftOut { network, mac, source, why, first, last, count } = *one;
         let is_right = clocks.is_set(network, first) || !set.contains_key(&network);
-        let (is_older, previous) = (false, None);
-        let period = Period { network, mac, first, last, count, is_older, previous };
+        let period = Period { count, ..Period::new((network, mac), first, last) };
         let frame_sources = source.into_iter().collect();
         let times = is_right.then_some((first, last));
         DatedPeriod { times, period, frame_sources, left_out: Some(why) }

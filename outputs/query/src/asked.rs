@@ -604,31 +604,155 @@ mod tests {
         assert_eq!(*last, Cell::text("254.0.0.1"));
     }
 
+    /// An hour of the sightings of an address that tests add, and its changes from a time on: what it is, the last octet of the MAC
+    /// and of the one before, and until when both use it. Times are seconds.
+    const BEGIN: i64 = 1_795_190_000;
+    const HOUR: i64 = 3600;
+
+    type Shared<'a> = (&'a str, u8, Option<u8>, Option<i64>);
+
+    fn changes_of(
+        seen: &[(u8, i64, i64)],
+        from: i64,
+    ) -> Vec<(i64, String, u8, Option<u8>, Option<i64>)> {
+        let (_directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let mut more = "BEGIN;".to_owned();
+        for last in [1, 2, 3] {
+            more +=
+                &format!("INSERT INTO pairing VALUES (6000{last}, x'0a020001', {last}, 1, -1);");
+        }
+        for (last, time, origin) in seen {
+            let time = BEGIN + time;
+            more +=
+                &format!("INSERT INTO sighting VALUES (6000{last}, {time}000000000, {origin}, 0);");
+        }
+        Connection::open(path).unwrap().execute_batch(&(more + "COMMIT")).unwrap();
+        let range = TimeRange { from: UnixTime::new(BEGIN + from, 0), to: TimeRange::ALL.to };
+        let limits = (Duration::from_secs(60), usize::MAX);
+        let answer = history.ask(&Question::Changes(range), &devices(), &TimeZone::UTC, limits);
+        let Ok(Answer { table, .. }) = answer else { panic!("no answer") };
+        let is_shown = table.columns.contains(&"shared_until");
+        let of = |row: &Vec<Cell>| {
+            let time = |name| match table.cell(row, name) {
+                Cell::Time(time) => Some(time.seconds() - BEGIN),
+                _ => None,
+            };
+            let mac = |name| match table.cell(row, name) {
+                Cell::Text(text) => Some(text.parse::<MacAddr>().unwrap().octets()[5]),
+                _ => None,
+            };
+            let Cell::Text(change) = table.cell(row, "change") else { panic!("no change") };
+            (
+                time("time").unwrap(),
+                change.clone(),
+                mac("mac").unwrap(),
+                mac("before"),
+                time("shared_until"),
+            )
+        };
+        let rows: Vec<_> = table.rows.iter().map(of).collect();
+        assert_eq!(is_shown, rows.iter().any(|row| row.4.is_some()), "{:?}", table.columns);
+        rows
+    }
+
+    /// Claims of a MAC from a time on: so many, so many seconds apart.
+    fn claims(last: u8, from: i64, (times, apart): (i64, i64)) -> Vec<(u8, i64, i64)> {
+        (0..times).map(|at| (last, from + at * apart, 1)).collect()
+    }
+
+    fn row(
+        time: i64,
+        (change, mac, before, until): Shared,
+    ) -> (i64, String, u8, Option<u8>, Option<i64>) {
+        (time, change.into(), mac, before, until)
+    }
+
     /// Two devices that use an address in turn have one change, which says until when both do, and the table shows it; of one that is
     /// gone it says nothing.
     #[test]
     fn an_address_in_turn() {
-        let (_directory, history) = history();
-        let History::Sqlite(path) = &history else { panic!("a file") };
-        let begin = 1_795_190_000;
-        let mut more = "INSERT INTO pairing VALUES (60000, x'0a020001', 60000, 1, -1), (60001, x'0a020001', 60001, 1, -1),
-            (60002, x'0a020001', 60002, 1, -1);".to_owned();
-        for (pairing, from, times) in [(60000, 0, 20), (60001, 900, 5), (60002, 9000, 5)] {
-            for at in (0..times).map(|at| begin + from + 300 * at) {
-                more += &format!("INSERT INTO sighting VALUES ({pairing}, {at}000000000, 1, 0);");
-            }
-        }
-        Connection::open(path).unwrap().execute_batch(&more).unwrap();
-        let range = TimeRange { from: UnixTime::new(begin, 0), to: TimeRange::ALL.to };
-        let limits = (Duration::from_secs(60), usize::MAX);
-        let answer = history.ask(&Question::Changes(range), &devices(), &TimeZone::UTC, limits);
-        let Ok(Answer { table, .. }) = answer else { panic!("no answer") };
-        let of = |row: &Vec<Cell>| match table.cell(row, "shared_until") {
-            Cell::Time(time) => Some(time.seconds() - begin),
-            _ => None,
+        let seen = [claims(1, 0, (20, 300)), claims(2, 900, (5, 300)), claims(3, 9000, (5, 300))];
+        assert_eq!(
+            changes_of(&seen.concat(), 0),
+            [
+                row(0, ("new", 1, None, None)),
+                row(900, ("changed", 2, Some(1), Some(2100))),
+                row(9000, ("changed", 3, Some(1), None)),
+            ]
+        );
+    }
+
+    /// Two devices that have used an address in turn since before the times that are read are in each list, also after weeks: with
+    /// the first time in it at which both were seen. One that went before is in none.
+    #[test]
+    fn an_address_in_turn_since_before() {
+        const DAY: i64 = 24 * HOUR;
+        let first = claims(1, 0, (20 * 24 * 12, 300));
+        let seen = [first, claims(2, 100, (20 * 24 * 12, 300)), claims(3, 200, (12, 300))].concat();
+        let week = changes_of(&seen, 13 * DAY);
+        assert_eq!(week, [row(13 * DAY + 100, ("shared", 2, Some(1), Some(20 * DAY - 300)))]);
+        let all = changes_of(&seen, 0);
+        assert_eq!(
+            all.iter().map(|row| &*row.1).collect::<Vec<_>>(),
+            ["new", "changed", "changed"]
+        );
+        let gone = [claims(1, 0, (24, 300)), claims(2, 100, (100, 300))].concat();
+        assert_eq!(changes_of(&gone, HOUR).len(), 1);
+        assert_eq!(changes_of(&gone, 2 * HOUR), [], "the first one is gone");
+    }
+
+    /// One message that comes late is no use in turn; two are, and a claim is.
+    #[test]
+    fn a_late_message() {
+        let until = |late: &[(u8, i64, i64)]| {
+            let owner = claims(1, 0, (20, 300)); // until 5700
+            let seen = [&owner, late, &claims(2, 5750, (20, 300))].concat();
+            changes_of(&seen, 0)[1].4
         };
-        assert_eq!(table.rows.iter().map(of).collect::<Vec<_>>(), [None, Some(2100), None]);
-        assert!(table.columns.contains(&"shared_until"), "{:?}", table.columns);
+        const ANSWER: i64 = 7; // of the MAC that has claimed the address
+        assert_eq!(until(&[]), None);
+        assert_eq!(until(&[(1, 5751, 0)]), Some(5751), "a claim");
+        let owner_answers = |times: &[i64]| {
+            // A MAC that only answers is overruled by claims, so the other one answers, too.
+            let first = (0..20).map(|at| (1, at * 300, ANSWER));
+            let second = (0..20).map(|at| (2, 5750 + at * 300, ANSWER));
+            let late = times.iter().map(|time| (1, *time, ANSWER));
+            let seen: Vec<_> = first.chain(late).chain(second).collect();
+            changes_of(&seen, 0)[1].4
+        };
+        assert_eq!(owner_answers(&[]), None);
+        assert_eq!(owner_answers(&[5751]), None, "it may be a frame that another one overtook");
+        assert_eq!(owner_answers(&[5751, 5800]), Some(5800));
+    }
+
+    /// A device that is quiet for hours at times was not gone when another one took its address for a moment. One that was never
+    /// silent for so long before was: a lease returns.
+    #[test]
+    fn a_quiet_device() {
+        const QUIET: i64 = 3 * HOUR;
+        let takeover = |apart: i64, back: i64| {
+            let owner = claims(1, 0, (30 * QUIET / apart, apart));
+            let last = owner[owner.len() - 1].1;
+            let other = claims(2, last + 5000, (1, 1));
+            let seen = [owner, other, claims(1, last + back, (5, 300))].concat();
+            let rows: Vec<_> = changes_of(&seen, 0)
+                .into_iter()
+                .map(|row| (row.0 - last, row.4.map(|at| at - last)))
+                .collect();
+            rows[1..].to_vec()
+        };
+        assert_eq!(takeover(QUIET, QUIET), [(5000, Some(5000)), (QUIET, None)]);
+        assert_eq!(takeover(QUIET, QUIET + 1), [(5000, None), (QUIET + 1, None)]);
+        assert_eq!(takeover(HOUR, QUIET), [(5000, None), (QUIET, None)], "a lease");
+        // A silence that was longer ago than a week is no measure.
+        let late = |ago: i64| {
+            let owner = [claims(1, 0, (2, QUIET)), claims(1, 2 * QUIET, (ago / 300, 300))].concat();
+            let last = owner[owner.len() - 1].1;
+            let seen = [owner, claims(2, last + 5000, (1, 1)), claims(1, last + QUIET, (1, 1))];
+            changes_of(&seen.concat(), 0)[1].4.is_some()
+        };
+        assert_eq!([2, 8].map(|days| late(days * 24 * HOUR)), [true, false]);
     }
 
     /// A database that its writer has closed is noticed at once. The writer is this test in another process: locks of the own one are not seen.

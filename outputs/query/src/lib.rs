@@ -28,6 +28,7 @@ mod places;
 mod queries;
 mod read_limit;
 mod result_table;
+mod shared;
 mod sqlite_reader;
 mod who;
 

@@ -12,13 +12,14 @@ use crate::{
     clocks::Clocks,
     counted::{self, Counted},
     device, devices,
-    history_reader::{HistoryReader, NearestSightings, Network, RouterChange, TimeRange},
+    history_reader::{HistoryReader, Nearest, NearestSightings, Network, RouterChange, TimeRange},
     left_out::{LeftOut, Why},
     mac_at::mac_at,
     names::NameChange,
     omitted::Omitted,
     periods::Period,
     result_table::{Cell, ResultTable, time_text},
+    shared::Shared,
     who::who,
 };
 
@@ -236,7 +237,11 @@ pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> V
     cells
 }
 
-/// Addresses that are new or have another MAC, and configuration changes of routers.
+/// What `changes` calls two MACs that used an address in turn already before its time range, and go on. The time is the first one
+/// in the range at which both were seen.
+pub const SHARED: &str = "shared";
+
+/// Addresses that are new, have another MAC or are shared by two, and configuration changes of routers.
 fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut rows: Vec<(Option<UnixTime>, Vec<Cell>)> = Vec::new();
     let mut omitted = Omitted::default();
@@ -246,9 +251,11 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
         let Period { network, mac, previous, .. } = period;
         let first = times.map(|(first, _)| first);
         let before = previous.map(|(mac, _)| Cell::text(mac));
-        let before_last_seen = previous.map(|(_, time)| time);
+        // Of two that were there before the range, it is not known which one came last.
+        let before_last_seen = previous.map(|(_, time)| time).filter(|_| !period.is_older);
         let change = Cell::text(match (left_out, &before) {
             (Some(_), _) => "forged or forwarded",
+            (None, Some(_)) if period.is_older => SHARED,
             (None, Some(_)) => "changed",
             (None, None) => "new",
         });
@@ -291,7 +298,7 @@ pub const TOGETHER: usize = 500;
 /// A period of an address; and until when the MAC before it and this one both used the address, if they did so in turn.
 type NewPeriod = (IpAddr, DatedPeriod, Option<UnixTime>);
 
-/// The periods of all addresses that begin in this time range, and the claims in frames of other MACs that are left out, in
+/// The periods of all addresses that begin in this time range or go on beside another one, and the claims in frames of other MACs that are left out, in
 /// order.
 fn new_periods(
     history: &mut dyn HistoryReader,
@@ -314,23 +321,25 @@ fn new_periods(
                 true => history.nearest(ip, just_before(range))?,
                 false => nearest,
             };
+            let (range, nearest) = match first_change(&nearest, range, &clocks) {
+                Some(first) => without_return(history, ip, (range, first), nearest)?,
+                None => (range, nearest),
+            };
             let Found { periods, left_out, undated, uncounted, .. } =
                 periods(history, ip, range, &clocks, &nearest)?;
             omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
-            let mut of_mac: HashMap<_, Vec<Period>> = HashMap::new();
-            for DatedPeriod { period, .. } in &periods {
-                of_mac.entry((period.network, period.mac)).or_default().push(*period);
-            }
-            // The last period of the MAC before that had begun by then.
-            let until = |new: &Period| {
-                let before = of_mac.get(&(new.network, new.previous?.0))?;
-                let begun = |one: &Period| one.is_older || one.first <= new.first;
-                let last = before[..before.partition_point(begun)].last()?.last;
-                (last > new.first).then(|| last.min(new.last))
-            };
-            let new = periods.into_iter().filter(|period| !period.period.is_older);
-            let new = new.map(|new| (until(&new.period), new));
-            let mut new: Vec<_> = new.map(|(until, new)| (ip, new, until)).collect();
+            let shared = Shared::new(&periods);
+            let both = shared.going_on(&periods).map(|(one, other, until)| {
+                let period = Period { previous: Some((other, one.period.first)), ..one.period };
+                (ip, DatedPeriod { period, ..one.clone() }, Some(until))
+            });
+            let mut new: Vec<_> = both.collect();
+            let of_range = periods.into_iter().filter(|period| !period.period.is_older);
+            new.extend(of_range.map(|one| {
+                let until = shared.until(&one.period);
+                (ip, one, until)
+            }));
+            new.sort_by_key(|(_, one, _): &NewPeriod| one.times.map(|(first, _)| first));
             keep_latest(history, &mut new, most / SHARE);
             found.append(&mut new);
             // Those that name a MAC of no host are in no change, and most of them are not read here.
@@ -366,6 +375,40 @@ fn new_periods(
         (first, *ip, network(history, period.network), period.mac)
     });
     Ok(found)
+}
+
+/// A day, in nanoseconds.
+const DAY: i64 = 86_400_000_000_000;
+
+/// When the first change can be, if that is more than a day after the begin of the range: until then one MAC was seen alone, which had
+/// the address already before.
+fn first_change(
+    nearest: &[NearestSightings],
+    range: TimeRange,
+    clocks: &Clocks,
+) -> Option<UnixTime> {
+    let mut first: Vec<UnixTime> =
+        nearest.iter().filter_map(|one| one.after.all().into_iter().flatten().min()).collect();
+    first.sort_unstable();
+    let to = first.get(1).copied().filter(|first| *first < range.to)?;
+    let is_long = to.as_nanos().saturating_sub(range.from.as_nanos()) > DAY;
+    let is_set = || nearest.iter().all(|one| clocks.is_set(one.network, range.from));
+    (is_long && is_set() && is_unchanged(nearest, TimeRange { to, ..range }, clocks)).then_some(to)
+}
+
+/// The range from the first change on, and what is nearest to it: of a device that does not come back, how long it was silent at times
+/// does not count, so its sightings need not be read.
+fn without_return(
+    history: &mut dyn HistoryReader,
+    ip: IpAddr,
+    (range, from): (TimeRange, UnixTime),
+    nearest: Vec<NearestSightings>,
+) -> Result<(TimeRange, Vec<NearestSightings>), Error> {
+    let later = TimeRange { from, ..range };
+    let at_change = history.nearest(ip, just_before(later))?;
+    let is_seen = |side: &Nearest| side.all().iter().any(Option::is_some);
+    let is_back = at_change.iter().any(|one| is_seen(&one.before) && is_seen(&one.after));
+    Ok(if is_back { (range, nearest) } else { (later, at_change) })
 }
 
 /// A claim in a frame of another MAC.
