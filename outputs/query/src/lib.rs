@@ -58,6 +58,7 @@ pub use crate::{
     asked::{Answer, Devices, History, Question, Unanswered},
     history_reader::TimeRange,
     names::{Named, check_name},
+    queries::SHARED,
     result_table::{Cell, OutputFormat, ResultTable},
 };
 pub use aw_mysql::TablePrefix;

@@ -25,8 +25,8 @@ impl Shared {
         self.until_with(new.previous?.0, new)
     }
 
-    /// The same with another MAC. It goes on with the address as far as it claims it afterwards, or sends two messages, of which
-    /// one may be late; also after a silence, if it was quiet and not gone.
+    /// The same with another MAC. That still uses the address if it claims it afterwards, or sends two messages, of which one may be
+    /// late; also after a silence, if it was quiet and not gone.
     fn until_with(&self, other: MacAddr, new: &Period) -> Option<UnixTime> {
         let all = self.of_mac.get(&(new.network, other))?;
         let begun = all.partition_point(|one| one.is_older || one.first <= new.first);

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use aw_query::{Cell, ResultTable, TimeRange};
+use aw_query::{Cell, ResultTable, SHARED, TimeRange};
 use aw_routeros::ReportedChange;
 use aw_service::{plain, plain_lines};
 use jiff::tz::TimeZone;
@@ -77,6 +77,8 @@ pub struct Entry {
     pub what: String,
     /// A conflict goes on from `time` until then.
     pub until: Option<UnixTime>,
+    /// It began before what was read: its time is that of what was read.
+    is_older: bool,
     pub address: Option<String>,
     pub mac: Option<String>,
     pub before: Option<String>,
@@ -111,6 +113,7 @@ impl Entry {
             kind,
             what,
             until: None,
+            is_older: false,
             address: None,
             mac: None,
             before: None,
@@ -135,6 +138,12 @@ impl Entry {
     pub fn time_of(id: &str) -> Option<UnixTime> {
         let (nanos, _) = id.rsplit_once('-')?;
         nanos.parse().ok().map(UnixTime::from_nanos)
+    }
+
+    /// Whether a link to this id leads to it, from a list that may begin later: then a conflict that is older has a later time.
+    pub fn is(&self, id: &str) -> bool {
+        let is_later = |time| self.is_older && id.ends_with(&self.hash) && self.time <= time;
+        self.id() == id || Entry::time_of(id).is_some_and(is_later)
     }
 
     /// Whether it has this text, which is in lower case.
@@ -184,8 +193,8 @@ pub const COLUMNS: [&str; 14] = [
     "diff", "id", "until",
 ];
 
-/// So many seconds before and after a list are read, too: a conflict that began before it goes on in it, and whether a change is one
-/// may be known after its end.
+/// So many seconds before and after a list are read, too: what began before it may go on in it, and whether a change is a conflict may
+/// be known after its end.
 const AROUND: i64 = 7 * 86_400;
 /// An address that goes back to a device is a conflict if the other one was seen with it at most so many seconds before; later, a lease
 /// returned.
@@ -338,8 +347,9 @@ impl Happened {
         for (row, conflict) in table.rows.iter().zip(conflicts).rev() {
             let is_first = conflict.is_none_or(|conflict| conflict.of.is_none());
             let is_own = is_first || wanted.with_copies;
-            // What began before and goes on is wanted, too.
-            let until = conflict.filter(|_| !wanted.with_copies).map(|conflict| conflict.until);
+            // What began before and goes on is wanted, too; a link to it, if no row has its begin.
+            let conflict_goes_on = !wanted.with_copies || is_older(table, row);
+            let until = conflict.filter(|_| conflict_goes_on).map(|conflict| conflict.until);
             let has = |time: &UnixTime| {
                 wanted.has(*time)
                     || *time < wanted.from && until.is_some_and(|until| wanted.from <= until)
@@ -385,6 +395,11 @@ impl Happened {
     }
 }
 
+/// Two devices have used an address in turn since before what was read.
+fn is_older(table: &ResultTable, row: &[Cell]) -> bool {
+    *table.cell(row, "change") == Cell::text(SHARED)
+}
+
 /// Whether the archive has a change of as many lines at about the same time.
 fn is_in(archive: &HashSet<(String, i64)>, change: &Entry) -> bool {
     let near = |seconds: i64| (change.lines.clone(), change.time.seconds().saturating_add(seconds));
@@ -399,9 +414,11 @@ fn of_row(
     let text = |name| display::text(table.cell(row, name));
     let (address, mac, before, change) =
         (text("address"), text("mac"), text("before"), text("change")?);
+    let is_older = is_older(table, row);
+    // Which of two that are older comes first depends on what was read.
     let some = |text: &Option<String>| text.clone().unwrap_or_default();
-    let identity =
-        ["history", &*some(&address), &*some(&mac), &*some(&before), &network.text(), &change];
+    let [new, other] = [&mac, &before].map(|mac| if is_older { String::new() } else { some(mac) });
+    let identity = ["history", &*some(&address), &*new, &*other, &network.text(), &change];
     let configuration = change.strip_prefix("configuration ");
     let kind = match (configuration, conflict) {
         (Some(_), _) => Kind::Configuration,
@@ -411,10 +428,12 @@ fn of_row(
     let mut entry = Entry::new(time, kind, &identity);
     entry.what = match (kind, conflict, &before) {
         (Kind::Configuration, ..) => change.clone(),
+        (_, Some(conflict), _) if is_older => format!("{}, since before this time", conflict.why),
         (_, Some(conflict), _) => conflict.why.into(),
         (_, None, Some(_)) => "has another device".into(),
         (_, None, None) => "is new".into(),
     };
+    entry.is_older = is_older;
     entry.until = conflict.map(|conflict| conflict.until).filter(|until| *until > time);
     if let Some((lines, user)) = configuration.and_then(|text| text.split_once(" by ")) {
         (entry.lines, entry.user) = (lines.into(), Some(user.into()));
@@ -491,6 +510,8 @@ pub struct Shown {
     pub kind_name: &'static str,
     pub what: String,
     pub until: Option<String>,
+    /// What the second MAC is to the first one.
+    pub other: &'static str,
     /// Text and link.
     pub address: Option<(String, String)>,
     pub mac: Option<(String, String)>,
@@ -541,7 +562,11 @@ impl Shown {
             kind: entry.kind.label(),
             kind_name: entry.kind.name(),
             what: entry.what.clone(),
-            until: entry.until.map(|until| display::time(until, zone)),
+            until: entry.until.map(|until| {
+                let begin = if entry.is_older { "" } else { "from then " };
+                format!("{begin}until {}", display::time(until, zone))
+            }),
+            other: if entry.is_older { "and" } else { "before:" },
             address: entry.address.as_ref().map(address),
             mac: entry.mac.as_ref().map(mac),
             before: entry.before.as_ref().map(mac),
@@ -565,6 +590,7 @@ mod tests {
 
     const FROM: UnixTime = UnixTime::new(0, 0);
     const TO: UnixTime = UnixTime::new(1000, 0);
+    const TO_ALL: UnixTime = TimeRange::ALL.to;
 
     /// Time, address, change, MAC and the one before.
     type Row<'a> = (i64, &'a str, &'a str, Option<&'a str>, Option<&'a str>);
@@ -728,6 +754,38 @@ mod tests {
         let wanted = Wanted { with_copies: true, ..Wanted::of(UnixTime::new(3_000, 0), to) };
         let linked = Happened::new(&table, Found::default(), &wanted).entries;
         assert_eq!(short(linked)[2], (3_000, Kind::Conflict, Some(4_000)), "each link is kept");
+    }
+
+    /// Two devices that have used an address since before what is read are a conflict of each list in which they do; and each link leads
+    /// to it, also one of a list that began later.
+    #[test]
+    fn a_conflict_since_before() {
+        const DAY: i64 = 86_400;
+        // What a history has that is read from a day on.
+        let read = |day: i64| {
+            let (mac, before) = if day == 6 { ("a", "b") } else { ("b", "a") };
+            let mut table =
+                table(&[(day * DAY + 100, "10.0.0.1", SHARED, Some(mac), Some(before))]);
+            table.columns.push("shared_until");
+            table.rows[0].push(Cell::Time(UnixTime::new(20 * DAY, 0)));
+            table
+        };
+        let of = |from: i64, wanted: Wanted| {
+            Happened::new(&read(from), Found::default(), &wanted).entries
+        };
+        let list = |from: i64| of(from - 7, Wanted::of(UnixTime::new(from * DAY, 0), TO_ALL));
+        let entry = list(13).remove(0);
+        assert_eq!((entry.kind, entry.until), (Kind::Conflict, Some(UnixTime::new(20 * DAY, 0))));
+        assert_eq!(entry.what, "is used by two devices in turn, since before this time");
+        assert_eq!(list(21).len(), 0, "it has ended");
+        // Its page reads a week before its time.
+        let time = Entry::time_of(&entry.id()).unwrap();
+        let alone = Wanted { with_copies: true, ..Wanted::of(time, TO_ALL) };
+        let found = of(-1, alone);
+        assert!(found[0].is(&entry.id()) && found[0].id() != entry.id(), "{found:?}");
+        let before = format!("{}-{}", UnixTime::new(-2 * DAY, 0).as_nanos(), entry.hash);
+        assert!(!found[0].is("1-0000000000") && !found[0].is(&before));
+        assert!(!entry.is(&found[0].id()), "it is earlier than what was read");
     }
 
     /// A link to a change of the history leads to it also when the archive has its lines.

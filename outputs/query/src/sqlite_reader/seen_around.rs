@@ -44,7 +44,11 @@ pub fn seen_around(
     }
     let mut found = [None, None];
     let mut pairings = database.prepare_cached(PAIRINGS)?;
-    let mut pairings = pairings.query(of_network)?;
+    let pairings = pairings.query_map(of_network, |row| row.get(0))?;
+    let pairings: Vec<i64> = pairings.take(MOST + 1).collect::<rusqlite::Result<_>>()?;
+    if pairings.len() > MOST {
+        return Ok(None);
+    }
     let spans = spans.source;
     let searches = [
         "SELECT time FROM sighting WHERE pairing = ? AND time <= ? ORDER BY time DESC LIMIT 1",
@@ -56,15 +60,10 @@ pub fn seen_around(
             "SELECT first FROM {spans} WHERE pairing = ? AND first > ? ORDER BY first LIMIT 1"
         ),
     ];
-    let mut number = 0;
-    while let Some(pairing) = pairings.next()? {
-        number += 1;
-        if number > MOST {
-            return Ok(None);
-        }
-        let pairing: i64 = pairing.get(0)?;
-        for (index, search) in searches.into_iter().enumerate() {
-            let mut search = database.prepare_cached(search)?;
+    let searches = searches.map(|search| database.prepare_cached(search));
+    let mut searches = searches.into_iter().collect::<rusqlite::Result<Vec<_>>>()?;
+    for pairing in pairings {
+        for (index, search) in searches.iter_mut().enumerate() {
             let one = search.query_row([pairing, at_nanos], |row| row.get(0)).optional()?;
             let one: Option<UnixTime> = one.map(time);
             match index % 2 {

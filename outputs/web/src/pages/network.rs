@@ -73,7 +73,8 @@ struct ConflictRow {
     link: String,
     why: &'static str,
     macs: Vec<(String, String)>,
-    times: usize,
+    /// Changes in the days of the page; none: it only goes on in them.
+    times: Option<usize>,
     last: String,
 }
 
@@ -327,7 +328,7 @@ fn conflicts(table: &ResultTable, from: UnixTime, zone: &TimeZone) -> Vec<Confli
             address,
             why,
             macs: macs.into_iter().filter_map(mac_link).collect(),
-            times: times.max(1),
+            times: Some(times).filter(|times| *times > 0),
             last: display::cell(&time, zone),
         }
     };
@@ -379,8 +380,8 @@ mod tests {
         assert_eq!(
             short,
             [
-                ("10.0.0.3", 1, 1, "another MAC sent a claim of it"),
-                ("10.0.0.1", 2, 2, "went back to a device that had it before"),
+                ("10.0.0.3", Some(1), 1, "another MAC sent a claim of it"),
+                ("10.0.0.1", Some(2), 2, "went back to a device that had it before"),
             ]
         );
         assert_eq!(found[1].link, "/ip/10.0.0.1?at=1970-01-01T00%3A00%3A05Z&zoom=day");
@@ -389,7 +390,24 @@ mod tests {
         let of = |one: &ConflictRow| (one.address.clone(), one.times);
         assert_eq!(
             late.iter().map(of).collect::<Vec<_>>(),
-            [("10.0.0.3".into(), 1), ("10.0.0.1".into(), 1)]
+            [("10.0.0.3".into(), Some(1)), ("10.0.0.1".into(), Some(1))]
         );
+    }
+
+    /// A conflict that goes on in the days of the page, without a change in them, has a last time, and no number of times.
+    #[test]
+    fn a_conflict_without_a_change() {
+        let mut table = changes(&[(1, "10.0.0.1", "shared", "b", Some("a"))]);
+        table.columns.push("shared_until");
+        table.rows[0].push(Cell::Time(UnixTime::new(9, 0)));
+        let found = |from| conflicts(&table, UnixTime::new(from, 0), &TimeZone::UTC);
+        let short = |all: Vec<ConflictRow>| {
+            all.into_iter().map(|one| (one.times, one.why, one.last)).collect::<Vec<_>>()
+        };
+        let last = "1970-01-01 00:00:09 +00:00".to_owned();
+        let why = "is used by two devices in turn";
+        assert_eq!(short(found(0)), [(Some(1), why, last.clone())]);
+        assert_eq!(short(found(5)), [(None, why, last)]);
+        assert_eq!(short(found(10)), []);
     }
 }
