@@ -727,7 +727,7 @@ mod tests {
     }
 
     /// A device that is quiet for hours at times was not gone when another one took its address for a moment. One that was never
-    /// silent for so long before was: a lease returns.
+    /// silent for so long before was, and one that is away in each night: a lease returns.
     #[test]
     fn a_quiet_device() {
         const QUIET: i64 = 3 * HOUR;
@@ -745,6 +745,7 @@ mod tests {
         assert_eq!(takeover(QUIET, QUIET), [(5000, Some(5000)), (QUIET, None)]);
         assert_eq!(takeover(QUIET, QUIET + 1), [(5000, None), (QUIET + 1, None)]);
         assert_eq!(takeover(HOUR, QUIET), [(5000, None), (QUIET, None)], "a lease");
+        assert_eq!(takeover(5 * QUIET, 5 * QUIET), [(5000, None), (5 * QUIET, None)], "a night");
         // A silence that was longer ago than a week is no measure.
         let late = |ago: i64| {
             let owner = [claims(1, 0, (2, QUIET)), claims(1, 2 * QUIET, (ago / 300, 300))].concat();

@@ -19,6 +19,10 @@ pub const KEPT_WITHIN: i64 = 600_000_000_000;
 /// How long a MAC is silent at times is known of its last week, in nanoseconds.
 const WEEK: i64 = 7 * 86_400_000_000_000;
 
+/// A MAC that is silent for longer than this is gone, in nanoseconds: then a server may give its address to another one, as in each
+/// night in which a device is at home. A quiet printer or camera claims its address each few hours.
+const QUIET: i64 = 6 * 3_600_000_000_000;
+
 /// A time in which a MAC had an address, as far as sightings show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period {
@@ -33,7 +37,8 @@ pub struct Period {
     pub last_but_one: Option<UnixTime>,
     /// It began before the time range.
     pub is_older: bool,
-    /// The MAC was silent since its period before, but no longer than within periods of the week before: it was quiet, and not gone.
+    /// The MAC was silent since its period before, but for six hours at most, and no longer than within periods of the week before: it
+    /// was quiet, and not gone.
     pub was_quiet: bool,
     /// The MAC that was seen last before this period, and when.
     pub previous: Option<(MacAddr, UnixTime)>,
@@ -356,7 +361,7 @@ impl PeriodBuilder {
                 if let Some(before) = known {
                     silences = self.silences[before].clone();
                     let silence = silences.since(self.all[before].last, first);
-                    period.was_quiet = silence <= silences.longest(first);
+                    period.was_quiet = silence <= silences.longest(first).min(QUIET);
                 }
                 silences.until = Some(until);
                 self.all.push(period);
