@@ -604,17 +604,14 @@ mod tests {
         assert_eq!(*last, Cell::text("254.0.0.1"));
     }
 
-    /// An hour of the sightings of an address that tests add, and its changes from a time on: what it is, the last octet of the MAC
-    /// and of the one before, and until when both use it. Times are seconds.
     const BEGIN: i64 = 1_795_190_000;
     const HOUR: i64 = 3600;
 
-    type Shared<'a> = (&'a str, u8, Option<u8>, Option<i64>);
+    /// The time of a change in seconds, what it is, the last octet of the MAC and of the one before, and until when both use the address.
+    type Row = (i64, String, u8, Option<u8>, Option<i64>);
 
-    fn changes_of(
-        seen: &[(u8, i64, i64)],
-        from: i64,
-    ) -> Vec<(i64, String, u8, Option<u8>, Option<i64>)> {
+    /// Those of an address, from a time on, of which these were seen: the last octet of a MAC, a time, and an origin.
+    fn changes_of(seen: &[(u8, i64, i64)], from: i64) -> Vec<Row> {
         let (_directory, history) = history();
         let History::Sqlite(path) = &history else { panic!("a file") };
         let mut more = "BEGIN;".to_owned();
@@ -661,10 +658,7 @@ mod tests {
         (0..times).map(|at| (last, from + at * apart, 1)).collect()
     }
 
-    fn row(
-        time: i64,
-        (change, mac, before, until): Shared,
-    ) -> (i64, String, u8, Option<u8>, Option<i64>) {
+    fn row(time: i64, (change, mac, before, until): (&str, u8, Option<u8>, Option<i64>)) -> Row {
         (time, change.into(), mac, before, until)
     }
 

@@ -108,7 +108,8 @@ fn day(
 ) -> Day {
     let [label, short] = ["%a %Y-%m-%d", "%a %m-%d"].map(|form| date.strftime(form).to_string());
     // From an hour to another one; and those of them with so many quarters in each.
-    let (mut spans, mut equal): (Vec<(i8, i8)>, Vec<(i8, i8, usize)>) = (Vec::new(), Vec::new());
+    let mut spans: Vec<(i8, i8)> = Vec::new();
+    let mut equal: Vec<(i8, i8, usize)> = Vec::new();
     for ((_, hour), quarters) in seen.range((date, 0)..=(date, 23)) {
         let quarters = quarters.len().clamp(1, 4);
         match spans.last_mut() {
