@@ -382,7 +382,7 @@ const DAY: i64 = 86_400_000_000_000;
 
 /// When the first change can be, if that is more than a day after the begin of the range: until then one MAC was seen alone, which had
 /// the address already before.
-fn first_change(
+pub fn first_change(
     nearest: &[NearestSightings],
     range: TimeRange,
     clocks: &Clocks,
@@ -398,7 +398,7 @@ fn first_change(
 
 /// The range from the first change on, and what is nearest to it: of a device that does not come back, how long it was silent at times
 /// does not count, so its sightings need not be read.
-fn without_return(
+pub fn without_return(
     history: &mut dyn HistoryReader,
     ip: IpAddr,
     (range, from): (TimeRange, UnixTime),
