@@ -184,13 +184,36 @@ impl Entry {
             Cell::text(self.id()),
             self.until.into(),
         ]
+        .into_iter()
+        .chain(NETWORK.map(|name| self.network.as_ref().map(|network| network.cell(name)).into()))
+        .collect()
     }
 }
 
+/// Those of the network, as other files have them, but for the router of a report: `router` is one that was configured.
+const NETWORK: [&str; 5] = ["interface", "vlan", "outer_vlan", "host", "ring"];
+
 /// The columns of a file.
-pub const COLUMNS: [&str; 14] = [
-    "time", "kind", "what", "address", "mac", "before", "name", "user", "router", "network", "log",
-    "diff", "id", "until",
+pub const COLUMNS: [&str; 19] = [
+    "time",
+    "kind",
+    "what",
+    "address",
+    "mac",
+    "before",
+    "name",
+    "user",
+    "router",
+    "network",
+    "log",
+    "diff",
+    "id",
+    "until",
+    "interface",
+    "vlan",
+    "outer_vlan",
+    "host",
+    "ring",
 ];
 
 /// So many seconds before and after a list are read, too: what began before it may go on in it, and whether a change is a conflict may

@@ -47,6 +47,9 @@ struct NetworkPage {
     other_days: Vec<(usize, String)>,
     conflicts: Vec<ConflictRow>,
     no_conflict: String,
+    /// The same in the list of what happened, and as files.
+    conflict_list: String,
+    conflict_files: [(&'static str, String); 2],
     changes: Vec<Change>,
     /// Changes that are not shown.
     hidden: usize,
@@ -108,8 +111,8 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
         }
         let zone = &visit.app.asker.zone;
         if let Some(file) = file.filter(|_| part == Part::Devices) {
-            let (name, rows) = ("network-devices", list.rows(&devices));
-            let file = file.rows(name, (list.answer(), rows), zone, size_of::<Device>())?;
+            let (name, rows) = (file_name(&id, "devices"), list.rows(&devices));
+            let file = file.rows(&name, (list.answer(), rows), zone, size_of::<Device>())?;
             return Ok(Found::File(file));
         }
         let found = OfDevices::new(&devices, list.remarks.clone(), &visit.zone);
@@ -145,12 +148,19 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
         match file {
             Some(file) => {
                 answer.is_complete &= answer.left_off == 0;
-                file.file("network-changes", answer, &visit.app.asker.zone)
+                file.file(&file_name(&id, "changes"), answer, &visit.app.asker.zone)
             }
             None => page(&visit, (&id, days), of_devices, (answer, conflicts, no_conflict)),
         }
     };
     app.asker.ask_and(Question::Changes(read), (usize::MAX, &zone), page).await
+}
+
+/// The name of a file about a network: what a name of a file may have of the network's.
+fn file_name(id: &NetworkId, what: &str) -> String {
+    let place = id.place().replace(' ', "-");
+    let is_kept = |letter: &char| letter.is_ascii_alphanumeric() || "-._".contains(*letter);
+    format!("network-{}-{what}", place.chars().filter(is_kept).collect::<String>())
 }
 
 /// No device of the network is known.
@@ -222,6 +232,8 @@ fn page(
             "addresses with a conflict are not shown (choose fewer days)",
         ),
     ];
+    let network = encoded(&id.text());
+    let conflict_list = format!("/happened?kind=conflict&network={network}&from={days}d");
     let OfDevices { in_all, here, addresses, first, last, shown, remarks: mut all } = of_devices;
     all.extend(of_changes);
     pages::page(&NetworkPage {
@@ -240,6 +252,8 @@ fn page(
         other_days: [1, 7, 31].into_iter().filter(|n| *n != days).map(|n| (n, link(n))).collect(),
         conflicts: conflicts.into_iter().take(ROWS).collect(),
         no_conflict,
+        conflict_files: download::links(&conflict_list),
+        conflict_list,
         changes: latest.map(|row| change(&table, row, zone)).collect(),
         hidden,
         no_change,
@@ -349,6 +363,16 @@ mod tests {
         };
         table.rows = rows.iter().map(of).collect();
         table
+    }
+
+    /// A file says of which network it is, and has a name that each system takes.
+    #[test]
+    fn names_of_files() {
+        let id = |text: &str| NetworkId::parse(text).unwrap();
+        let vlan = id("interface=eth0&vlan=20&host=gate");
+        assert_eq!(file_name(&vlan, "devices"), "network-eth0.20-of-gate-devices");
+        let hostile = id("interface=..%2F%22%0Aa&host=%C3%A9%5Cb");
+        assert_eq!(file_name(&hostile, "changes"), "network-..a-of-b-changes");
     }
 
     /// Nothing is stated of what was not searched.
