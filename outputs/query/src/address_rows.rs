@@ -13,6 +13,7 @@ use shm_layout::{MacAddr, UnixTime};
 use crate::{
     clocks::{Clocks, with_clock},
     history_reader::{AddressOfMac, AddressSighting, HistoryReader, NearestSightings, TimeRange},
+    in_turn::Shared,
     left_out::{LeftOut, Why},
     omitted::Omitted,
     periods::{Period, PeriodBuilder},
@@ -22,7 +23,6 @@ use crate::{
 };
 
 /// A period whose times may be unknown, or messages that count for none.
-#[derive(Clone)]
 pub struct DatedPeriod {
     pub times: Option<(UnixTime, UnixTime)>,
     pub period: Period,
@@ -37,6 +37,8 @@ pub struct Found {
     pub left_out: Vec<LeftOut>,
     /// Periods that are left out, because the clock was not set and there are others of the MAC.
     pub undated: Vec<Period>,
+    /// When MACs claimed it in turn, by network.
+    pub shared: Vec<(usize, Shared)>,
     /// The same messages as `left_out`, as rows.
     pub uncounted: Vec<DatedPeriod>,
     /// How many sightings of a pairing were read that other MACs sent, by their sender: counted or left out.
@@ -61,6 +63,7 @@ pub fn periods(
         }
         builder.add(sighting);
     })?;
+    let shared = builder.shared();
     let periods = builder.finish();
     let left_out: Vec<LeftOut> = builder.left_out.all().copied().collect();
     let has_date = |one: &Period| clocks.is_set(one.network, one.last);
@@ -92,13 +95,14 @@ pub fn periods(
     let uncounted = left_out.iter().map(|one| {
         let LeftOut { network, mac, source, why, first, last, count } = *one;
         let is_right = clocks.is_set(network, first) || !set.contains_key(&network);
-        let period = Period { count, ..Period::new((network, mac), first, last) };
+        let (is_older, previous) = (false, None);
+        let period = Period { network, mac, first, last, count, is_older, previous };
         let frame_sources = source.into_iter().collect();
         let times = is_right.then_some((first, last));
         DatedPeriod { times, period, frame_sources, left_out: Some(why) }
     });
     let uncounted = uncounted.collect();
-    Ok(Found { periods: found, left_out, undated, uncounted, forwarded })
+    Ok(Found { periods: found, left_out, undated, shared, uncounted, forwarded })
 }
 
 fn sort(history: &dyn HistoryReader, periods: &mut [DatedPeriod]) {

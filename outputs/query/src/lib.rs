@@ -15,6 +15,7 @@ mod established;
 mod export;
 mod history_reader;
 mod holders;
+mod in_turn;
 mod left_out;
 mod mac_at;
 mod mysql_reader;
@@ -28,7 +29,6 @@ mod places;
 mod queries;
 mod read_limit;
 mod result_table;
-mod shared;
 mod sqlite_reader;
 mod who;
 

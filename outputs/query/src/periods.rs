@@ -9,19 +9,13 @@ use crate::{
     counted,
     established::is_established,
     history_reader::{AddressSighting, NearestSightings},
+    in_turn::{InTurn, Shared},
     left_out::{LeftOuts, Why},
 };
 
 /// A MAC that is seen again within this time, in nanoseconds, has kept the address: two MACs that share an
 /// address (failover, a conflict) have one period each, and not one for each packet.
 pub const KEPT_WITHIN: i64 = 600_000_000_000;
-
-/// How long a MAC is silent at times is known of its last week, in nanoseconds.
-const WEEK: i64 = 7 * 86_400_000_000_000;
-
-/// A MAC that is silent for longer than this is gone, in nanoseconds: then a server may give its address to another one, as in each
-/// night in which a device is at home. A quiet printer or camera claims its address each few hours.
-const QUIET: i64 = 6 * 3_600_000_000_000;
 
 /// A time in which a MAC had an address, as far as sightings show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,109 +26,10 @@ pub struct Period {
     pub last: UnixTime,
     /// Sightings in the time range; 0 if all are before it.
     pub count: u64,
-    /// The last claim of them; and the last one but one of all.
-    pub last_claim: Option<UnixTime>,
-    pub last_but_one: Option<UnixTime>,
     /// It began before the time range.
     pub is_older: bool,
-    /// The MAC was silent since its period before, but for six hours at most, and no longer than within periods of the week before: it
-    /// was quiet, and not gone.
-    pub was_quiet: bool,
     /// The MAC that was seen last before this period, and when.
     pub previous: Option<(MacAddr, UnixTime)>,
-}
-
-impl Period {
-    /// Without a sighting.
-    pub fn new((network, mac): (usize, MacAddr), first: UnixTime, last: UnixTime) -> Period {
-        let (last_claim, last_but_one, previous) = (None, None, None);
-        let (count, is_older, was_quiet) = (0, false, false);
-        Period {
-            network,
-            mac,
-            first,
-            last,
-            count,
-            last_claim,
-            last_but_one,
-            is_older,
-            was_quiet,
-            previous,
-        }
-    }
-
-    fn add(&mut self, counted: Counted) {
-        let Counted { first, last_but_one, last, count, is_claim, .. } = counted;
-        let is_begun = self.count > 0;
-        if count > 0 {
-            let both = is_begun.then(|| self.last.min(last));
-            self.last_but_one = self.last_but_one.max(both).max(last_but_one);
-            self.last_claim = self.last_claim.max(is_claim.then_some(last));
-        }
-        self.first = if is_begun { self.first } else { first };
-        self.last = self.last.max(last);
-        self.count += count;
-    }
-}
-
-/// Sightings that are counted together.
-#[derive(Clone, Copy)]
-struct Counted {
-    first: UnixTime,
-    last_but_one: Option<UnixTime>,
-    last: UnixTime,
-    count: u64,
-    is_claim: bool,
-    /// There are others until then, of which the last one is not read yet.
-    until: UnixTime,
-}
-
-impl Counted {
-    fn one(time: UnixTime, count: u64) -> Counted {
-        Counted { first: time, last_but_one: None, last: time, count, is_claim: false, until: time }
-    }
-
-    fn claim(sighting: &AddressSighting) -> Counted {
-        let AddressSighting { time, more, until, .. } = *sighting;
-        Counted { is_claim: true, until: until.unwrap_or(time), ..Counted::one(time, 1 + more) }
-    }
-}
-
-/// The longest times without a sighting within periods of a MAC, with their ends: each is longer than those after it.
-#[derive(Clone, Debug, Default)]
-struct Silences {
-    longest: VecDeque<(UnixTime, i64)>,
-    /// There are sightings until then.
-    until: Option<UnixTime>,
-}
-
-impl Silences {
-    fn add(&mut self, last: UnixTime, counted: &Counted) {
-        let Counted { first, until, .. } = *counted;
-        let silence = self.since(last, first);
-        if silence > KEPT_WITHIN {
-            while self.longest.back().is_some_and(|(_, other)| *other <= silence) {
-                self.longest.pop_back();
-            }
-            while self.longest.front().is_some_and(|(end, _)| !is_within(*end, first, WEEK)) {
-                self.longest.pop_front();
-            }
-            self.longest.push_back((first, silence));
-        }
-        self.until = self.until.max(Some(until));
-    }
-
-    /// How long there was no sighting before a time, since the last one of a period.
-    fn since(&self, last: UnixTime, time: UnixTime) -> i64 {
-        let last = self.until.map_or(last, |until| until.max(last));
-        time.as_nanos().saturating_sub(last.as_nanos())
-    }
-
-    /// The longest one of the week before a time.
-    fn longest(&self, time: UnixTime) -> i64 {
-        let of_week = self.longest.iter().find(|(end, _)| is_within(*end, time, WEEK));
-        of_week.map_or(0, |(_, silence)| *silence)
-    }
 }
 
 /// The periods of one address, in the order in which they begin.
@@ -142,8 +37,6 @@ impl Silences {
 pub struct PeriodBuilder {
     clocks: Clocks,
     all: Vec<Period>,
-    /// Of each period, with those before it of the same MAC.
-    silences: Vec<Silences>,
     networks: BTreeMap<usize, NetworkState>,
     /// Pairings of which a sign of life counts.
     known: HashSet<(usize, MacAddr)>,
@@ -163,8 +56,9 @@ struct NetworkState {
     /// The period of the last sighting, and the last period of each MAC.
     last: Option<usize>,
     of_mac: HashMap<MacAddr, usize>,
-    /// The last claim.
+    /// The last claim, and which MACs claim in turn.
     owner: Option<(MacAddr, UnixTime)>,
+    in_turn: InTurn,
     /// What counts only depending on the next claim, and the order in which that began.
     pending: HashMap<MacAddr, Pending>,
     order: VecDeque<(UnixTime, MacAddr)>,
@@ -176,28 +70,17 @@ struct NetworkState {
 #[derive(Debug)]
 struct Pending {
     first: UnixTime,
-    last_but_one: Option<UnixTime>,
     last: UnixTime,
     messages: LeftOuts,
-}
-
-impl Pending {
-    /// Of so many of its messages that count.
-    fn counted(&self, count: u64) -> Counted {
-        let Pending { first, last_but_one, last, .. } = *self;
-        Counted { first, last_but_one, last, count, is_claim: false, until: last }
-    }
 }
 
 impl PeriodBuilder {
     /// Begins with what is known from before a time range.
     pub fn new(nearest: &[NearestSightings], clocks: Clocks) -> PeriodBuilder {
-        let (all, silences) = (Vec::new(), Vec::new());
-        let (networks, known) = (BTreeMap::new(), HashSet::new());
+        let (all, networks, known) = (Vec::new(), BTreeMap::new(), HashSet::new());
         let (left_out, sources) = (LeftOuts::default(), HashMap::new());
         let first = nearest.iter().filter_map(|one| Some((one.of_source(), one.first?))).collect();
-        let mut builder =
-            PeriodBuilder { clocks, all, silences, networks, known, first, left_out, sources };
+        let mut builder = PeriodBuilder { clocks, all, networks, known, first, left_out, sources };
         let nearest = NearestSightings::merged(nearest);
         let mut networks: HashMap<usize, Vec<&NearestSightings>> = HashMap::new();
         nearest.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
@@ -210,11 +93,14 @@ impl PeriodBuilder {
                 .collect();
             before.sort_unstable();
             for (time, mac) in &before {
-                builder.record(network, *mac, Counted::one(*time, 0));
+                builder.record(network, *mac, (*time, *time), 0);
             }
-            let claims = all.iter().filter_map(|one| Some((one.before.claim?, one.mac))).max();
+            let claims = all.iter().filter_map(|one| Some((one.before.claim?, one.mac)));
+            let mut claims: Vec<_> = claims.collect();
+            claims.sort_unstable();
             let state = builder.networks.entry(network).or_default();
-            state.owner = claims.map(|(time, mac)| (mac, time));
+            claims.iter().for_each(|(time, mac)| state.in_turn.known(*mac, *time));
+            state.owner = claims.last().map(|(time, mac)| (*mac, *time));
             state.has_date = before.iter().any(|(time, _)| builder.clocks.is_set(network, *time));
         }
         builder.all.iter_mut().for_each(|period| period.is_older = true);
@@ -255,7 +141,7 @@ impl PeriodBuilder {
             Evidence::NoHost | Evidence::Ignored | Evidence::Lease => self.left_out.add(&sighting),
             Evidence::SignOfLife if !is_known => self.left_out.add(&sighting),
             Evidence::Probe => state.wait(&sighting),
-            _ if is_owner => self.record(network, mac, Counted::one(time, 1 + more)),
+            _ if is_owner => self.record(network, mac, (time, time), 1 + more),
             _ if claimed.is_some_and(|claimed| is_soon(claimed, time)) => {
                 self.left_out.add(&sighting);
             }
@@ -265,13 +151,9 @@ impl PeriodBuilder {
 
     /// Adds what most sightings are: the next claim of the MAC that was seen last and has claimed the address, while nothing waits.
     fn continues(&mut self, sighting: &AddressSighting) -> bool {
-        let AddressSighting { time, network, mac, evidence, source, .. } = *sighting;
+        let AddressSighting { time, network, mac, evidence, source, more, .. } = *sighting;
         let Some(state) = self.networks.get_mut(&network) else { return false };
-        let Some(last) = state.last else { return false };
-        let (Some(period), Some(silences)) = (self.all.get_mut(last), self.silences.get_mut(last))
-        else {
-            return false;
-        };
+        let Some(period) = state.last.and_then(|last| self.all.get_mut(last)) else { return false };
         let is_next = evidence == Evidence::Claim
             && source.is_none()
             && period.mac == mac
@@ -280,11 +162,11 @@ impl PeriodBuilder {
             && state.order.is_empty()
             && state.pending.is_empty()
             && (state.has_date || !self.clocks.is_set(network, time))
-            && period.last_claim.is_some();
+            && state.in_turn.is_next(mac, sighting.until);
         if is_next {
-            let claim = Counted::claim(sighting);
-            silences.add(period.last, &claim);
-            period.add(claim);
+            state.in_turn.next(time);
+            period.last = period.last.max(time);
+            period.count += 1 + more;
             state.owner = Some((mac, time));
         }
         is_next
@@ -306,18 +188,19 @@ impl PeriodBuilder {
     }
 
     fn claim(&mut self, sighting: &AddressSighting) {
-        let AddressSighting { network, mac, time, .. } = *sighting;
+        let AddressSighting { network, mac, time, more, until, .. } = *sighting;
         let state = self.networks.entry(network).or_default();
+        state.in_turn.claim(mac, (time, until));
         let own = state.pending.remove(&mac);
         state.owner = Some((mac, time));
         state.order.clear();
         for (_, Pending { messages, .. }) in state.pending.drain() {
             self.left_out.extend(messages);
         }
-        if let Some(own) = own {
-            self.record(network, mac, own.counted(own.messages.count(|_| true)));
+        if let Some(Pending { first, last, messages }) = own {
+            self.record(network, mac, (first, last), messages.count(|_| true));
         }
-        self.record(network, mac, Counted::claim(sighting));
+        self.record(network, mac, (time, time), 1 + more);
     }
 
     /// Decides on what has waited for ten minutes.
@@ -334,42 +217,44 @@ impl PeriodBuilder {
     }
 
     /// No claim has followed: answers count, probes do not.
-    fn count_answers(&mut self, network: usize, mac: MacAddr, mut pending: Pending) {
-        self.left_out.extend(pending.messages.take(|why| why == Why::Probe));
-        let answers = pending.messages.count(|_| true);
+    fn count_answers(&mut self, network: usize, mac: MacAddr, pending: Pending) {
+        let Pending { first, last, mut messages } = pending;
+        self.left_out.extend(messages.take(|why| why == Why::Probe));
+        let answers = messages.count(|_| true);
         if answers > 0 {
-            self.record(network, mac, pending.counted(answers));
+            self.record(network, mac, (first, last), answers);
         }
     }
 
     /// Counts sightings that belong together.
-    fn record(&mut self, network: usize, mac: MacAddr, counted: Counted) {
-        let Counted { first, last, until, .. } = counted;
+    fn record(
+        &mut self,
+        network: usize,
+        mac: MacAddr,
+        (first, last): (UnixTime, UnixTime),
+        count: u64,
+    ) {
         let state = self.networks.entry(network).or_default();
         let known = state.of_mac.get(&mac).copied();
         let continues =
             |index: &usize| Some(*index) == state.last || is_soon(self.all[*index].last, first);
         let index = match known.filter(continues) {
             Some(index) => {
-                self.silences[index].add(self.all[index].last, &counted);
+                let period = &mut self.all[index];
+                if period.count == 0 {
+                    period.first = first;
+                }
+                period.last = period.last.max(last);
+                period.count += count;
                 index
             }
             None => {
-                let mut period = Period::new((network, mac), first, last);
-                period.previous = state.last.map(|last| (self.all[last].mac, self.all[last].last));
-                let mut silences = Silences::default();
-                if let Some(before) = known {
-                    silences = self.silences[before].clone();
-                    let silence = silences.since(self.all[before].last, first);
-                    period.was_quiet = silence <= silences.longest(first).min(QUIET);
-                }
-                silences.until = Some(until);
-                self.all.push(period);
-                self.silences.push(silences);
+                let previous = state.last.map(|last| (self.all[last].mac, self.all[last].last));
+                let is_older = false;
+                self.all.push(Period { network, mac, first, last, count, is_older, previous });
                 self.all.len() - 1
             }
         };
-        self.all[index].add(counted);
         state.of_mac.insert(mac, index);
         state.last = Some(index);
     }
@@ -377,6 +262,15 @@ impl PeriodBuilder {
     /// Other MACs that sent the frames of a MAC's sightings.
     pub fn frame_sources(&self, network: usize, mac: MacAddr) -> &[MacAddr] {
         self.sources.get(&(network, mac)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Which MACs claimed the address in turn, by network.
+    pub fn shared(&mut self) -> Vec<(usize, Shared)> {
+        let of = |(network, state): (&usize, &mut NetworkState)| {
+            let shared = state.in_turn.finish();
+            shared.into_iter().map(|one| (*network, one)).collect::<Vec<_>>()
+        };
+        self.networks.iter_mut().flat_map(of).collect()
     }
 
     /// The periods, without those that have no sighting in the time range.
@@ -393,12 +287,9 @@ impl PeriodBuilder {
 impl NetworkState {
     fn wait(&mut self, sighting: &AddressSighting) {
         let AddressSighting { mac, time, .. } = *sighting;
-        let pending = self.pending.entry(mac);
-        let pending = pending.and_modify(|one| one.last_but_one = Some(one.last));
-        let pending = pending.or_insert_with(|| {
+        let pending = self.pending.entry(mac).or_insert_with(|| {
             self.order.push_back((time, mac));
-            let messages = LeftOuts::default();
-            Pending { first: time, last_but_one: None, last: time, messages }
+            Pending { first: time, last: time, messages: LeftOuts::default() }
         });
         pending.last = pending.last.max(time);
         pending.messages.add(sighting);
@@ -407,12 +298,7 @@ impl NetworkState {
 
 /// Whether a time is at most ten minutes after another one.
 fn is_soon(time: UnixTime, later: UnixTime) -> bool {
-    is_within(time, later, KEPT_WITHIN)
-}
-
-/// The same with another number of nanoseconds.
-fn is_within(time: UnixTime, later: UnixTime, most: i64) -> bool {
-    later.as_nanos().saturating_sub(time.as_nanos()) <= most
+    later.as_nanos().saturating_sub(time.as_nanos()) <= KEPT_WITHIN
 }
 
 #[cfg(test)]

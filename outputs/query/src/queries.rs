@@ -13,13 +13,13 @@ use crate::{
     counted::{self, Counted},
     device, devices,
     history_reader::{HistoryReader, Nearest, NearestSightings, Network, RouterChange, TimeRange},
+    in_turn::{Shared, pair},
     left_out::{LeftOut, Why},
     mac_at::mac_at,
     names::NameChange,
     omitted::Omitted,
-    periods::Period,
+    periods::{KEPT_WITHIN, Period},
     result_table::{Cell, ResultTable, time_text},
-    shared::Shared,
     who::who,
 };
 
@@ -237,8 +237,8 @@ pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> V
     cells
 }
 
-/// What `changes` calls two MACs that used an address in turn already before its time range, and go on. The time is the first one
-/// in the range at which both were seen.
+/// What `changes` calls two MACs that have claimed an address in turn since before its time range. The time is the first one in the
+/// range at which both did.
 pub const SHARED: &str = "shared";
 
 /// Addresses that are new, have another MAC or are shared by two, and configuration changes of routers.
@@ -325,20 +325,25 @@ fn new_periods(
                 Some(first) => without_return(history, ip, (range, first), nearest)?,
                 None => (range, nearest),
             };
-            let Found { periods, left_out, undated, uncounted, .. } =
+            let Found { periods, left_out, undated, uncounted, shared, .. } =
                 periods(history, ip, range, &clocks, &nearest)?;
             omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
-            let shared = Shared::new(&periods);
-            let both = shared.going_on(&periods).map(|(one, other, until)| {
-                let period = Period { previous: Some((other, one.period.first)), ..one.period };
-                (ip, DatedPeriod { period, ..one.clone() }, Some(until))
-            });
-            let mut new: Vec<_> = both.collect();
+            let mut shared = by_pair(shared);
             let of_range = periods.into_iter().filter(|period| !period.period.is_older);
-            new.extend(of_range.map(|one| {
-                let until = shared.until(&one.period);
+            let with_end = |one: DatedPeriod| {
+                let until = until(&one.period, &mut shared);
                 (ip, one, until)
-            }));
+            };
+            let mut new: Vec<_> = of_range.map(with_end).collect();
+            // Those that began before the range, and are in no row of it.
+            for ((network, _), times) in shared {
+                let older = times.into_iter().filter(|(one, is_listed)| {
+                    !is_listed && one.last >= range.from && clocks.is_set(network, one.last)
+                });
+                new.extend(
+                    older.map(|(one, _)| (ip, shared_row((network, one), range), Some(one.last))),
+                );
+            }
             new.sort_by_key(|(_, one, _): &NewPeriod| one.times.map(|(first, _)| first));
             keep_latest(history, &mut new, most / SHARE);
             found.append(&mut new);
@@ -375,6 +380,37 @@ fn new_periods(
         (first, *ip, network(history, period.network), period.mac)
     });
     Ok(found)
+}
+
+/// The times in which two MACs of a network claim an address in turn, in order, and whether each is in a row.
+pub type SharedTimes = HashMap<(usize, [MacAddr; 2]), Vec<(Shared, bool)>>;
+
+pub fn by_pair(shared: Vec<(usize, Shared)>) -> SharedTimes {
+    let mut all = SharedTimes::new();
+    for (network, one) in shared {
+        all.entry((network, one.macs)).or_default().push((one, false));
+    }
+    all
+}
+
+/// Until when a MAC that is new and the one before claim the address in turn.
+pub fn until(new: &Period, shared: &mut SharedTimes) -> Option<UnixTime> {
+    let times = shared.get_mut(&(new.network, pair(new.mac, new.previous?.0)))?;
+    // A period may begin with a probe before the first claim.
+    let begin = UnixTime::from_nanos(new.first.as_nanos().saturating_add(KEPT_WITHIN));
+    let from = times.partition_point(|(one, _)| one.last < new.first);
+    let (one, is_listed) = times.get_mut(from).filter(|(one, _)| one.first <= begin)?;
+    *is_listed = true;
+    Some(one.last)
+}
+
+/// Two MACs that claim an address in turn since before a range: the first time in it at which both do.
+fn shared_row((network, one): (usize, Shared), range: TimeRange) -> DatedPeriod {
+    let Shared { macs: [other, mac], first, next, last, .. } = one;
+    let first = if first < range.from { next } else { first };
+    let (count, is_older, previous) = (0, true, Some((other, first)));
+    let period = Period { network, mac, first, last, count, is_older, previous };
+    DatedPeriod { times: Some((first, last)), period, frame_sources: Vec::new(), left_out: None }
 }
 
 /// A day, in nanoseconds.

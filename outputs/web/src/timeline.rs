@@ -371,7 +371,7 @@ mod tests {
         for (zoom, first, number) in [
             (Zoom::Hour, "15:30", 6),
             (Zoom::Day, "06:00", 8),
-            (Zoom::Week, "Sat 22", 6),
+            (Zoom::Week, "Sat 22", 7),
             (Zoom::Month, "11-12", 10),
             (Zoom::Year, "2025-06", 12),
         ] {

@@ -13,6 +13,8 @@ use crate::{
 
 /// Pairings that are looked at, with four searches each: if there are more, which a host can make up, it is not known.
 const MOST: usize = 5_000;
+/// Of more, so many are looked at: a device that has been there for long may have been near.
+const OF_MORE: usize = 500;
 
 /// The pairings of a network: those of `ring`, and of no ring, if that belongs to it.
 const PAIRINGS: &str = "SELECT pairing.id FROM place JOIN pairing ON pairing.place = place.id
@@ -45,10 +47,9 @@ pub fn seen_around(
     let mut found = [None, None];
     let mut pairings = database.prepare_cached(PAIRINGS)?;
     let pairings = pairings.query_map(of_network, |row| row.get(0))?;
-    let pairings: Vec<i64> = pairings.take(MOST + 1).collect::<rusqlite::Result<_>>()?;
-    if pairings.len() > MOST {
-        return Ok(None);
-    }
+    let mut pairings: Vec<i64> = pairings.take(MOST + 1).collect::<rusqlite::Result<_>>()?;
+    let is_more = pairings.len() > MOST;
+    pairings.truncate(if is_more { OF_MORE } else { MOST });
     let spans = spans.source;
     let searches = [
         "SELECT time FROM sighting WHERE pairing = ? AND time <= ? ORDER BY time DESC LIMIT 1",
@@ -74,6 +75,9 @@ pub fn seen_around(
         if found.into_iter().any(|one| near(one, at)) {
             return Ok(Some(found));
         }
+    }
+    if is_more {
+        return Ok(None);
     }
     let recent = format!(
         "SELECT max(time) FILTER (WHERE time <= ?8), min(time) FILTER (WHERE time > ?8) FROM {} WHERE pairing IN ({PAIRINGS})",

@@ -312,19 +312,22 @@ fn change(table: &ResultTable, row: &[Cell], zone: &TimeZone) -> Change {
     }
 }
 
-/// Addresses about which devices disagree. The rows are in the order of time, and some are from before the times of the page;
+/// Addresses about which devices disagree, or that went back to one. The rows are in the order of time, and some are from before the times of the page;
 /// the latest conflict is the first one.
 fn conflicts(table: &ResultTable, from: UnixTime, zone: &TimeZone) -> Vec<ConflictRow> {
     /// Of an address and a reason: the MACs, the number, and the last time.
     type Found<'a> = (Vec<&'a Cell>, usize, UnixTime);
-    let mut found: BTreeMap<(String, &str), Found> = BTreeMap::new();
+    let mut found: BTreeMap<(bool, String, &str), Found> = BTreeMap::new();
     for (row, conflict) in table.rows.iter().zip(Holders::conflicts(table)) {
-        let Some(Conflict { why, until, .. }) = conflict.filter(|one| one.until >= from) else {
+        let Some(Conflict { why, until, back_after, .. }) =
+            conflict.filter(|one| one.until >= from)
+        else {
             continue;
         };
         let address = display::text(table.cell(row, "address")).unwrap_or_default();
         let none = || (Vec::new(), 0, until);
-        let (macs, times, last) = found.entry((address, why)).or_insert_with(none);
+        let key = (back_after.is_some(), address, why);
+        let (macs, times, last) = found.entry(key).or_insert_with(none);
         for cell in ["mac", "before"].map(|name| table.cell(row, name)) {
             if *cell != Cell::None && !macs.contains(&cell) && macs.len() < 8 {
                 macs.push(cell);
@@ -334,13 +337,19 @@ fn conflicts(table: &ResultTable, from: UnixTime, zone: &TimeZone) -> Vec<Confli
         (*times, *last) = (*times + usize::from(is_of_page), until.max(*last));
     }
     let mut found: Vec<_> = found.into_iter().collect();
-    found.sort_by_key(|(_, (_, _, last))| std::cmp::Reverse(*last));
-    let of = |((address, why), (macs, times, last)): ((String, &'static str), Found)| {
+    // What may be a lease comes last.
+    found.sort_by_key(|((is_back, ..), (_, _, last))| (*is_back, std::cmp::Reverse(*last)));
+    type Key = (bool, String, &'static str);
+    let of = |((is_back, address, why), (macs, times, last)): (Key, Found)| {
         let time = Cell::Time(last);
         ConflictRow {
             link: address_link(&address, &time),
             address,
-            why,
+            why: if is_back {
+                "went back to a device that had it before: a lease that was given back, or a takeover of a device that is quiet"
+            } else {
+                why
+            },
             macs: macs.into_iter().filter_map(mac_link).collect(),
             times: Some(times).filter(|times| *times > 0),
             last: display::cell(&time, zone),
@@ -405,7 +414,12 @@ mod tests {
             short,
             [
                 ("10.0.0.3", Some(1), 1, "another MAC sent a claim of it"),
-                ("10.0.0.1", Some(2), 2, "went back to a device that had it before"),
+                (
+                    "10.0.0.1",
+                    Some(2),
+                    2,
+                    "went back to a device that had it before: a lease that was given back, or a takeover of a device that is quiet"
+                ),
             ]
         );
         assert_eq!(found[1].link, "/ip/10.0.0.1?at=1970-01-01T00%3A00%3A05Z&zoom=day");

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use proptest::{collection::vec, prelude::*};
 use rusqlite::Connection;
@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     address_rows::{just_before, periods},
     history_reader::{HistoryReader, TimeRange},
-    queries::{Query, first_change, without_return},
+    queries::{Query, by_pair, first_change, until, without_return},
     result_table::Cell,
     sqlite_reader::SqliteReader,
 };
@@ -53,7 +53,11 @@ fn since(from: i64) -> TimeRange {
 /// Its changes from a time on.
 fn changes_of(seen: &[Seen], from: i64) -> Vec<Row> {
     let (_directory, path) = history(seen);
-    let mut reader = SqliteReader::open(&path, None).unwrap();
+    rows(&path, from)
+}
+
+fn rows(path: &Path, from: i64) -> Vec<Row> {
+    let mut reader = SqliteReader::open(path, None).unwrap();
     let table = Query::Changes(since(from)).run(&mut reader).unwrap();
     let is_shown = table.columns.contains(&"shared_until");
     let of = |row: &Vec<Cell>| {
@@ -99,73 +103,69 @@ fn an_address_in_turn() {
 }
 
 /// Two devices that have used an address in turn since before the times that are read are in each list, also after weeks: with
-/// the first time in it at which both were seen. One that went before is in none.
+/// the first time in it at which both did. One that went before is in none.
 #[test]
 fn an_address_in_turn_since_before() {
     const DAY: i64 = 24 * HOUR;
     let first = claims(1, 0, (20 * 24 * 12, 300));
     let seen = [first, claims(2, 100, (20 * 24 * 12, 300)), claims(3, 200, (12, 300))].concat();
+    let last = 20 * DAY - 300;
     let week = changes_of(&seen, 13 * DAY);
-    assert_eq!(week, [row(13 * DAY + 100, ("shared", 2, Some(1), Some(20 * DAY - 300)))]);
+    assert_eq!(week, [row(13 * DAY, ("shared", 2, Some(1), Some(last)))]);
     let all = changes_of(&seen, 0);
     assert_eq!(all.iter().map(|row| &*row.1).collect::<Vec<_>>(), ["new", "changed", "changed"]);
+    assert_eq!(all[1].4, Some(last));
     let gone = [claims(1, 0, (24, 300)), claims(2, 100, (100, 300))].concat();
     assert_eq!(changes_of(&gone, HOUR).len(), 1);
     assert_eq!(changes_of(&gone, 2 * HOUR), [], "the first one is gone");
 }
 
-/// One message that comes late is no use in turn; two are, and a claim is.
+/// One claim that comes late is no use in turn; two are, and one that does not come soon.
 #[test]
-fn a_late_message() {
-    let until = |late: &[Seen]| {
-        let owner = claims(1, 0, (20, 300)); // until 5700
-        let seen = [&owner, late, &claims(2, 5750, (20, 300))].concat();
-        changes_of(&seen, 0)[1].4
+fn a_late_claim() {
+    let until = |late: &[i64]| {
+        let late: Vec<_> = late.iter().map(|time| (1, *time, 1)).collect();
+        // The first one until 5700.
+        let seen = [&claims(1, 0, (20, 300)), &*late, &claims(2, 5750, (20, 300))].concat();
+        let rows = changes_of(&seen, 0);
+        assert_eq!(rows.len(), 2, "{rows:?}");
+        rows[1].4
     };
-    const ANSWER: i64 = 7; // of the MAC that has claimed the address
     assert_eq!(until(&[]), None);
-    assert_eq!(until(&[(1, 5751, 0)]), Some(5751), "a claim");
-    let owner_answers = |times: &[i64]| {
-        // A MAC that only answers is overruled by claims, so the other one answers, too.
-        let first = (0..20).map(|at| (1, at * 300, ANSWER));
-        let second = (0..20).map(|at| (2, 5750 + at * 300, ANSWER));
-        let late = times.iter().map(|time| (1, *time, ANSWER));
-        let seen: Vec<_> = first.chain(late).chain(second).collect();
-        changes_of(&seen, 0)[1].4
-    };
-    assert_eq!(owner_answers(&[]), None);
-    assert_eq!(owner_answers(&[5751]), None, "it may be a frame that another one overtook");
-    assert_eq!(owner_answers(&[5751, 5800]), Some(5800));
+    assert_eq!(until(&[5751]), None, "it may be a frame that another one overtook");
+    assert_eq!(until(&[5751, 5752]), Some(5752));
+    assert_eq!(until(&[5760]), Some(5760));
+    assert_eq!(until(&[5751, 6100]), Some(6100));
+    // A device that claims it once among those of another one, and right after each of them.
+    let once = [claims(1, 0, (20, 300)), claims(2, 1000, (1, 1))].concat();
+    assert_eq!(changes_of(&once, 0)[1].4, Some(1000));
+    let after = [claims(1, 0, (20, 300)), claims(2, 1, (20, 300))].concat();
+    assert_eq!(changes_of(&after, 0)[1].4, Some(5700));
 }
 
-/// A device that is quiet for hours at times was not gone when another one took its address for a moment. One that was never
-/// silent for so long before was, and one that is away in each night: a lease returns.
+/// Who claims the address of a device that is silent for hours is not there at the same time, however often it does so.
 #[test]
 fn a_quiet_device() {
-    const QUIET: i64 = 3 * HOUR;
-    let takeover = |apart: i64, back: i64| {
-        let owner = claims(1, 0, (30 * QUIET / apart, apart));
-        let last = owner[owner.len() - 1].1;
-        let other = claims(2, last + 5000, (1, 1));
-        let seen = [owner, other, claims(1, last + back, (5, 300))].concat();
-        let rows: Vec<_> = changes_of(&seen, 0)
-            .into_iter()
-            .map(|row| (row.0 - last, row.4.map(|at| at - last)))
-            .collect();
-        rows[1..].to_vec()
-    };
-    assert_eq!(takeover(QUIET, QUIET), [(5000, Some(5000)), (QUIET, None)]);
-    assert_eq!(takeover(QUIET, QUIET + 1), [(5000, None), (QUIET + 1, None)]);
-    assert_eq!(takeover(HOUR, QUIET), [(5000, None), (QUIET, None)], "a lease");
-    assert_eq!(takeover(5 * QUIET, 5 * QUIET), [(5000, None), (5 * QUIET, None)], "a night");
-    // A silence that was longer ago than a week is no measure.
-    let late = |ago: i64| {
-        let owner = [claims(1, 0, (2, QUIET)), claims(1, 2 * QUIET, (ago / 300, 300))].concat();
-        let last = owner[owner.len() - 1].1;
-        let seen = [owner, claims(2, last + 5000, (1, 1)), claims(1, last + QUIET, (1, 1))];
-        changes_of(&seen.concat(), 0)[1].4.is_some()
-    };
-    assert_eq!([2, 8].map(|days| late(days * 24 * HOUR)), [true, false]);
+    let owner = claims(1, 0, (20, 3 * HOUR));
+    let rows = changes_of(&[owner, claims(2, 2 * HOUR, (19, 3 * HOUR))].concat(), 0);
+    assert_eq!(rows.len(), 39);
+    assert!(rows.iter().all(|row| row.4.is_none()), "{rows:?}");
+}
+
+/// Old sightings that the history has together are claims without a gap: one of another device lies between them.
+#[test]
+fn old_sightings_together() {
+    let (_directory, path) = history(&[(2, 5 * HOUR, 1)]);
+    let nanos = |seconds: i64| (BEGIN + seconds) * 1_000_000_000;
+    let span = format!(
+        "CREATE TABLE sighting_span (pairing, first, last, count, first_origin, last_origin, PRIMARY KEY (pairing, first)) WITHOUT ROWID;
+        INSERT INTO sighting_span VALUES (1, {}, {}, 200, 1, 1)",
+        nanos(0),
+        nanos(20 * HOUR)
+    );
+    Connection::open(&path).unwrap().execute_batch(&span).unwrap();
+    let rows = rows(&path, 0);
+    assert_eq!(rows[1], row(5 * HOUR, ("changed", 2, Some(1), Some(5 * HOUR))));
 }
 
 /// The same from all sightings, also those before the first change.
@@ -175,14 +175,14 @@ fn all_changes_of(seen: &[Seen], from: i64) -> Vec<Row> {
     let (ip, range) = ([10, 2, 0, 1].into(), since(from));
     let nearest = reader.nearest(ip, just_before(range)).unwrap();
     let clocks = reader.clocks().asked(range);
-    let found = periods(&mut reader, ip, range, &clocks, &nearest).unwrap().periods;
-    let shared = Shared::new(&found);
+    let found = periods(&mut reader, ip, range, &clocks, &nearest).unwrap();
+    let mut shared = by_pair(found.shared);
     let number = |mac: MacAddr| mac.octets()[5];
     let seconds = |time: UnixTime| time.seconds() - BEGIN;
-    let new = found.iter().map(|one| &one.period).filter(|one| !one.is_older).map(|one| {
+    let new = found.periods.iter().map(|one| &one.period).filter(|one| !one.is_older).map(|one| {
         let before = one.previous.map(|(mac, _)| number(mac));
         let change = if before.is_some() { "changed" } else { "new" };
-        let until = shared.until(one).map(seconds);
+        let until = until(one, &mut shared).map(seconds);
         (seconds(one.first), change.to_owned(), number(one.mac), before, until)
     });
     new.collect()
