@@ -240,6 +240,20 @@ impl Question {
         matches!(self, Question::Changes(_) | Question::Devices(_) | Question::DevicesOfNetworks(_))
     }
 
+    /// The end of the time that it asks about.
+    pub fn until(&self) -> UnixTime {
+        match *self {
+            Question::Who(_, at) | Question::MacAt(_, at) => at,
+            Question::Ip(_, range, _)
+            | Question::Mac(_, range, _)
+            | Question::Changes(range)
+            | Question::Devices(range)
+            | Question::DevicesOfNetworks(range)
+            | Question::Presence(_, range) => range.to,
+            Question::AddressesOf(_) => TimeRange::ALL.to,
+        }
+    }
+
     fn query(&self) -> Query {
         match *self {
             Question::Who(ip, at) => Query::Who(ip, at),
