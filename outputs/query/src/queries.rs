@@ -237,8 +237,8 @@ pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> V
     cells
 }
 
-/// What `changes` calls two MACs that have claimed an address in turn since before its time range. The time is the first one in the
-/// range at which both did.
+/// What `changes` calls two MACs that claim an address in turn while no change has both: they began before its time range, or beside a
+/// third one. The time is the first one in the range at which both did.
 pub const SHARED: &str = "shared";
 
 /// Addresses that are new, have another MAC or are shared by two, and configuration changes of routers.
@@ -335,7 +335,7 @@ fn new_periods(
                 (ip, one, until)
             };
             let mut new: Vec<_> = of_range.map(with_end).collect();
-            // Those that began before the range, and are in no row of it.
+            // Those of which no row has both MACs, as they began before the range, or beside a third one.
             for ((network, _), times) in shared {
                 let older = times.into_iter().filter(|(one, is_listed)| {
                     !is_listed && one.last >= range.from && clocks.is_set(network, one.last)
@@ -404,7 +404,7 @@ pub fn until(new: &Period, shared: &mut SharedTimes) -> Option<UnixTime> {
     Some(one.last)
 }
 
-/// Two MACs that claim an address in turn since before a range: the first time in it at which both do.
+/// Two MACs that claim an address in turn, from the first time in the range on at which both do.
 fn shared_row((network, one): (usize, Shared), range: TimeRange) -> DatedPeriod {
     let Shared { macs: [other, mac], first, next, last, .. } = one;
     let first = if first < range.from { next } else { first };

@@ -477,7 +477,9 @@ fn of_row(
                 "went back to {new} after {after}: a lease that was given back, or a takeover of a device that is quiet"
             )
         }
-        (_, Some(conflict), _) if is_older => format!("{}, since before this time", conflict.why),
+        (_, Some(conflict), _) if is_older => {
+            format!("{}, since this time or before", conflict.why)
+        }
         (_, Some(conflict), _) => conflict.why.into(),
         (_, None, Some(_)) => "has another device".into(),
         (_, None, None) => "is new".into(),
@@ -830,7 +832,7 @@ mod tests {
         let list = |from: i64| of(from - 7, Wanted::of(UnixTime::new(from * DAY, 0), TO_ALL));
         let entry = list(13).remove(0);
         assert_eq!((entry.kind, entry.until), (Kind::Conflict, Some(UnixTime::new(20 * DAY, 0))));
-        assert_eq!(entry.what, "is used by two devices in turn, since before this time");
+        assert_eq!(entry.what, "is used by two devices in turn, since this time or before");
         assert_eq!(list(21).len(), 0, "it has ended");
         // Its page reads a week before its time.
         let time = Entry::time_of(&entry.id()).unwrap();

@@ -113,8 +113,9 @@ fn an_address_in_turn_since_before() {
     let week = changes_of(&seen, 13 * DAY);
     assert_eq!(week, [row(13 * DAY, ("shared", 2, Some(1), Some(last)))]);
     let all = changes_of(&seen, 0);
-    assert_eq!(all.iter().map(|row| &*row.1).collect::<Vec<_>>(), ["new", "changed", "changed"]);
-    assert_eq!(all[1].4, Some(last));
+    let changes: Vec<_> = all.iter().map(|row| &*row.1).collect();
+    assert_eq!(changes, ["new", "changed", "changed", "shared"], "the third one and the first one");
+    assert_eq!((all[1].4, all[3].2, all[3].3), (Some(last), 3, Some(1)));
     let gone = [claims(1, 0, (24, 300)), claims(2, 100, (100, 300))].concat();
     assert_eq!(changes_of(&gone, HOUR).len(), 1);
     assert_eq!(changes_of(&gone, 2 * HOUR), [], "the first one is gone");
