@@ -700,7 +700,7 @@ mod tests {
                 (
                     3,
                     Kind::Return,
-                    "went back to a after 1s: a lease that was given back, or a takeover of a device that is quiet"
+                    "went back to a after 1 s: a lease that was given back, or a takeover of a device that is quiet"
                 ),
                 (2, Kind::Change, "has another device"),
                 (1, Kind::Change, "is new"),
@@ -741,7 +741,7 @@ mod tests {
         let late = Wanted { kind: Some(Kind::Return), ..Wanted::of(UnixTime::new(4, 0), TO) };
         let found = of(late);
         assert_eq!((found.counts, found.left_off), ([ENTRIES + 7, 0, 1, 0, 0], 0));
-        assert!(found.entries[0].what.starts_with("went back to a after 4s: a lease"));
+        assert!(found.entries[0].what.starts_with("went back to a after 4 s: a lease"));
         let text = Wanted { text: Some("10.0.0.1"), ..Wanted::of(FROM, TO) };
         assert_eq!(of(text).entries.len(), 2);
         let all = of(Wanted::of(FROM, TO));
