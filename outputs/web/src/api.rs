@@ -82,7 +82,7 @@ async fn answer(mut visit: Visit, question: Question) -> Result<Response, Proble
     let limit = visit.parameters.take_number("limit", LIMIT)?;
     visit.parameters.finish()?;
     let asker = &visit.app.asker;
-    let answer = asker.ask(question, limit).await?;
+    let answer = visit.ask_in(question, limit, &asker.zone).await?;
     let mut response = rows::of_answer(answer, RowFormat::Json, &asker.zone);
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, kind);

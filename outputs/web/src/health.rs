@@ -188,6 +188,12 @@ impl Health {
         health
     }
 
+    /// Why aw-sqlite does not write the history, and since when.
+    pub fn unwritten(&self) -> Option<(String, Option<UnixTime>)> {
+        let fault = self.faults.iter().find(|fault| fault.of == COMMITS)?;
+        Some((fault.text.clone(), fault.since))
+    }
+
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
