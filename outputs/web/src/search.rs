@@ -1,16 +1,17 @@
-//! What the search box means: an address or a MAC, with or without a time, or a part of a name, a maker or a MAC. No I/O and no
-//! clock.
+//! What the search box means: an address, a block of them or a MAC, with or without a time; a VLAN; or a part of a name, a maker
+//! or a MAC. No I/O and no clock.
 
 use std::{net::IpAddr, ops::Range};
 
-use aw_service::parse_time;
+use aw_service::{parse_network, parse_time};
+use ipnet::IpNet;
 use jiff::{Timestamp, Zoned};
 use shm_layout::MacAddr;
 
 /// Words of a question that are no part of an answer: `who had 10.1.2.3 at 14:05?`
-const FILLERS: [&str; 18] = [
-    "who", "had", "has", "was", "is", "the", "which", "what", "where", "mac", "ip", "address",
-    "at", "on", "here", "there", "online", "device",
+const FILLERS: [&str; 19] = [
+    "who", "in", "had", "has", "was", "is", "the", "which", "what", "where", "mac", "ip",
+    "address", "at", "on", "here", "there", "online", "device",
 ];
 /// Words before and after a name in a question: `was kitchen radio here at 14:05?`
 const BEFORE_NAME: [&str; 3] = ["where", "was", "is"];
@@ -18,37 +19,68 @@ const AFTER_NAME: [&str; 3] = ["here", "there", "online"];
 /// Words before a time.
 const BEFORE_TIME: [&str; 2] = ["at", "on"];
 
+/// The list of devices that are here, as people ask for it.
+const NOW: [&str; 7] = [
+    "now",
+    "who is here",
+    "who is here now",
+    "who is online",
+    "who is online now",
+    "here now",
+    "online now",
+];
+
 /// What is searched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Searched {
+    /// The devices that are here.
+    Now,
     Address(IpAddr, Option<Range<Timestamp>>),
+    /// Devices with an address of this block.
+    Block(IpNet, Option<Range<Timestamp>>),
     Mac(MacAddr, Option<Range<Timestamp>>),
+    Vlan(u16),
     /// A part of a name, a maker or a MAC.
     Text(String, Option<Range<Timestamp>>),
 }
 
-/// Parses the text of the search box. The error names what is wrong with the time.
+/// Parses the text of the search box. The error names what is wrong.
 pub fn parse(text: &str, now: &Zoned) -> Result<Searched, String> {
-    let text = text.trim().trim_end_matches('?');
+    let text = text.trim().trim_end_matches(['?', '!']);
     let words: Vec<&str> = text.split_whitespace().collect();
     if words.is_empty() {
         return Err("write an address, a MAC, or a part of a name".into());
     }
-    let ip = words.iter().position(|word| ip(word).is_some());
-    let mac = || words.iter().position(|word| mac(word).is_some());
-    let Some(at) = ip.or_else(mac) else { return Ok(named(&words, now)) };
-    let others = words[..at].iter().chain(&words[at + 1..]);
+    let text = words.join(" ").to_lowercase();
+    if NOW.contains(&&*text) {
+        return Ok(Searched::Now);
+    }
+    if let Some(vlan) = text.strip_prefix("vlan").and_then(|vlan| vlan.trim().parse().ok()) {
+        return Ok(Searched::Vlan(vlan));
+    }
+    let one = |found: fn(&str) -> bool| words.iter().position(|word| found(word));
+    let of_ip = one(|word| ip(word).is_some()).or_else(|| one(|word| block(word).is_some()));
+    let found = of_ip.or_else(|| one(|word| mac(word).is_some())).map(|at| at..at + 1);
+    let Some(subject) = found.or_else(|| mac_of_words(&words)) else {
+        if let Some(why) = words.iter().find_map(|word| no_address(word, now)) {
+            return Err(why);
+        }
+        return Ok(named(&words, now));
+    };
+    let others = words[..subject.start].iter().chain(&words[subject.end..]);
     let others = others.filter(|word| !FILLERS.contains(&&*word.to_lowercase()));
     let time = others.copied().collect::<Vec<_>>().join(" ");
     let time = match &*time {
         "" => None,
-        time => Some(parse_time(time, now).map_err(|why| format!("the time {time:?} {why}"))?),
+        time => Some(parse_time(time, now).map_err(|why| format!("the time {time:?}: {why}"))?),
     };
-    match (self::ip(words[at]), self::mac(words[at])) {
-        (Some(ip), _) => Ok(Searched::Address(ip, time)),
-        (None, Some(mac)) => Ok(Searched::Mac(mac, time)),
-        (None, None) => Err("write an address, a MAC, or a part of a name".into()),
-    }
+    let subject = words[subject].concat();
+    Ok(match (ip(&subject), block(&subject), mac(&subject)) {
+        (Some(ip), ..) => Searched::Address(ip, time),
+        (_, Some(block), _) => Searched::Block(block, time),
+        (.., Some(mac)) => Searched::Mac(mac, time),
+        _ => return Err("write an address, a MAC, or a part of a name".into()),
+    })
 }
 
 /// A name, which may have several words, and after it a time, if there is one.
@@ -100,17 +132,65 @@ fn mac(word: &str) -> Option<MacAddr> {
     word.trim_end_matches([',', ';']).parse().ok()
 }
 
+/// A block of addresses: `192.0.2.0/24`.
+fn block(word: &str) -> Option<IpNet> {
+    let word = word.trim_end_matches([',', ';']);
+    word.contains('/').then(|| parse_network(word).ok())?
+}
+
+/// The words that are a MAC together, as in `b827eb aabb01`.
+fn mac_of_words(words: &[&str]) -> Option<Range<usize>> {
+    let is_part =
+        |word: &&str| word.bytes().all(|byte| byte.is_ascii_hexdigit() || b":-.".contains(&byte));
+    let all =
+        (0..words.len()).flat_map(|start| (start + 2..=words.len()).map(move |end| start..end));
+    let mut all = all.filter(|range| words[range.clone()].iter().all(is_part));
+    all.find(|range| {
+        let digits = words[range.clone()].concat().replace([':', '-', '.'], "");
+        digits.len() == 12
+    })
+}
+
+/// Why a word is no address, if it was meant as one: not a time, and not a part of a MAC.
+fn no_address(word: &str, now: &Zoned) -> Option<String> {
+    let word = word.trim_end_matches([',', ';']);
+    let (address, length) =
+        word.split_once('/').map_or((word, None), |(address, length)| (address, Some(length)));
+    let dots = address.matches('.').count();
+    let is_v4 = dots >= 2 && address.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_v6 = address.contains("::")
+        && address.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte));
+    if !(is_v4 || is_v6) || parse_time(word, now).is_ok() {
+        return None;
+    }
+    Some(match (ip(address), length) {
+        (Some(_), Some(_)) => {
+            format!("{word:?} is no block of addresses (write it as 192.0.2.0/24 or 2001:db8::/64)")
+        }
+        _ if is_v4 && dots < 3 => format!(
+            "{word:?} is no address, which has four numbers (write {address}.0/{} for all devices there)",
+            8 * (dots + 1)
+        ),
+        _ if is_v4 => format!(
+            "{word:?} is no address: it has four numbers of 0 to 255 (write it as 192.0.2.30)"
+        ),
+        _ => format!("{word:?} is no address (write it as fe80::1)"),
+    })
+}
+
 /// Whether a device has this text in one of its labels (its name, its maker, what it calls itself), or in its MAC (in any notation).
+/// A label is compared without blanks and hyphens, too: `pihole` finds `Pi-hole`.
 pub fn matches(text: &str) -> impl Fn(MacAddr, [Option<&str>; 3]) -> bool + use<> {
     let wanted = text.to_lowercase();
-    let digits = |text: &str| -> String {
-        text.chars().filter(|c| !":-.".contains(*c)).collect::<String>().to_lowercase()
-    };
-    let part = digits(text);
+    let bare = |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).collect() };
+    let part = bare(&wanted);
     let is_part = part.len() >= 4 && part.chars().all(|c| c.is_ascii_hexdigit());
     move |mac, labels| {
-        let has = |label: &str| label.to_lowercase().contains(&wanted);
-        labels.into_iter().flatten().any(has) || is_part && digits(&mac.to_string()).contains(&part)
+        let has = |label: &str| {
+            let label = label.to_lowercase();
+            label.contains(&wanted) || !part.is_empty() && bare(&label).contains(&part)
+        };
+        labels.into_iter().flatten().any(has) || is_part && bare(&mac.to_string()).contains(&part)
     }
 }
 
@@ -158,12 +238,42 @@ mod tests {
             ("was here", text("was here", "")),
             ("radio here", text("radio here", "")),
             ("<script>alert(1)</script>", text("<script>alert(1)</script>", "")),
+            ("10.1.2.3 yesterday at 2pm", address("10.1.2.3", "2026-11-26 14:00")),
+            ("10.1.2.3 24.11.2026 14:05", address("10.1.2.3", "2026-11-24 14:05")),
+            ("kitchen radio 2:05 pm", text("kitchen radio", "14:05")),
+            ("020000 000001", mac("")),
+            ("where was 02 00 00 00 00 01 at 2pm?", mac("14:00")),
+            ("0200 0000 0001 yesterday", mac("2026-11-26")),
+            ("020000 00000", text("020000 00000", "")),
+            ("192.0.2.0/24", Searched::Block("192.0.2.0/24".parse().unwrap(), None)),
+            (
+                "who is in 2001:db8::/64 yesterday",
+                Searched::Block("2001:db8::/64".parse().unwrap(), times("2026-11-26")),
+            ),
+            ("VLAN 20", Searched::Vlan(20)),
+            ("vlan20", Searched::Vlan(20)),
+            ("vlan guests", text("vlan guests", "")),
+            ("Now", Searched::Now),
+            ("Who is here now?", Searched::Now),
+            ("0200.0000", text("0200.0000", "")),
+            ("24.11.2026", text("24.11.2026", "")),
         ] {
             assert_eq!(parse(typed, &now()), Ok(expected), "{typed}");
         }
-        for (typed, why) in
-            [("", "write an address"), (" ? ", "write an address"), ("10.1.2.3 25:00", "23:59")]
-        {
+        for (typed, why) in [
+            ("", "write an address"),
+            (" ? ", "write an address"),
+            (
+                "10.1.2.3 25:00",
+                "the time \"25:00\": there is no time of day 25:00 (write 00:00 to 23:59",
+            ),
+            ("10.1.2.3 yesterday 2qm", "the time \"yesterday 2qm\": it must be a time such as"),
+            ("192.0.2.300", "\"192.0.2.300\" is no address: "),
+            ("who had 192.0.2.300 yesterday", "\"192.0.2.300\" is no address: "),
+            ("10.1.2", "(write 10.1.2.0/24 for all devices there)"),
+            ("192.0.2.0/33", "is no block of addresses"),
+            ("fe80::12345", "\"fe80::12345\" is no address (write it as fe80::1)"),
+        ] {
             assert!(parse(typed, &now()).unwrap_err().contains(why), "{typed}");
         }
     }
@@ -173,10 +283,21 @@ mod tests {
         let mac: MacAddr = "02:ab:cd:00:00:01".parse().unwrap();
         let labels = [Some("Kitchen Radio"), Some("Example GmbH"), Some("esp-radio-7")];
         let is = |text| matches(text)(mac, labels);
-        for text in ["ESP-", "radio", "KITCHEN", "example", "02:ab:cd", "2abc", "ABCD-00"] {
+        for text in [
+            "ESP-",
+            "radio",
+            "KITCHEN",
+            "example",
+            "02:ab:cd",
+            "2abc",
+            "ABCD-00",
+            "kitchenradio",
+            "esp radio",
+            "-",
+        ] {
             assert!(is(text), "{text}");
         }
-        for text in ["oven", "02:ac", "ab"] {
+        for text in ["oven", "02:ac", "ab", "--"] {
             assert!(!is(text), "{text}");
         }
         assert!(!matches("radio")(mac, [None; 3]));

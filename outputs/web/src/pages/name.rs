@@ -35,7 +35,8 @@ impl NameForm {
     }
 }
 
-fn may_name(app: &App, user: &User) -> Result<(), Problem> {
+/// Whether a user may name devices; why not.
+pub fn may_name(app: &App, user: &User) -> Result<(), Problem> {
     let refused = |why| Err(Problem::new(StatusCode::FORBIDDEN, why));
     match (&app.names, user.role) {
         (None, _) => refused(
