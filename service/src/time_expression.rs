@@ -78,7 +78,8 @@ fn read(text: &str, now: &Zoned) -> Option<Range<Timestamp>> {
 /// A time of day, and how long it is: `14:05`, `7:05:09`, `2pm`, `2:05 pm`.
 fn clock_of(text: &str) -> Option<(civil::Time, jiff::Span)> {
     let halves = [("am", 0), ("a.m.", 0), ("pm", 12), ("p.m.", 12)];
-    let half = halves.iter().find_map(|(half, hours)| Some((text.trim().strip_suffix(half)?, hours)));
+    let half =
+        halves.iter().find_map(|(half, hours)| Some((text.trim().strip_suffix(half)?, hours)));
     let (time, half) = half.map_or((text, None), |(time, hours)| (time, Some(hours)));
     let time = time.trim();
     let (hour, rest) = time.split_at(time.find(':').unwrap_or(time.len()));
@@ -121,7 +122,9 @@ fn fault(text: &str) -> String {
         let clock = numbers(number, ':').filter(|numbers| numbers.len() <= 3);
         let time = half.map_or((*word).into(), |half| format!("{word} {half}"));
         if clock.is_some_and(|clock| is_half || clock.len() > 1) && clock_of(&time).is_none() {
-            return format!("there is no time of day {time} (write 00:00 to 23:59, or 1am to 12pm)");
+            return format!(
+                "there is no time of day {time} (write 00:00 to 23:59, or 1am to 12pm)"
+            );
         }
     }
     if let Some(clock) = numbers(&text, '.').filter(|numbers| numbers.len() == 2)

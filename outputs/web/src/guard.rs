@@ -61,6 +61,13 @@ const HEADERS: [(&str, &str); 6] = [
 #[derive(Clone, Debug)]
 pub struct LoggedIn(pub String);
 
+/// In the extensions of the answer to a login that failed: what was wrong, for the log.
+#[derive(Clone, Debug)]
+pub struct NotLoggedIn(pub String);
+
+const WRONG_TOKEN: &str =
+    "wrong token (aw-web login prints the link that is valid, which ends with it)";
+
 /// What is answered without a login.
 fn is_public(path: &str) -> bool {
     path == "/login" || pages::is_file(path)
@@ -90,8 +97,10 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
     if !pages::is_file(uri.path()) {
         let client = connection.and_then(|connection| connection.client);
         let client = client_name(client);
-        let line =
-            format!("from {client}: {method} {} {}", logged(&uri), response.status().as_u16());
+        let wrong = response.extensions().get::<NotLoggedIn>();
+        let wrong = wrong.map_or_else(String::new, |NotLoggedIn(what)| format!(": {what}"));
+        let status = response.status().as_u16();
+        let line = format!("from {client}: {method} {} {status}{wrong}", logged(&uri));
         match (found, response.extensions().get::<LoggedIn>()) {
             (_, Some(LoggedIn(name))) => info(format_args!("{name} logged in {line}")),
             (Some(user), None) => info(format_args!("{} {line}", user.name)),
@@ -137,7 +146,12 @@ async fn checked(
     };
     let user = match who(app, connection, &parts.headers) {
         Ok(user) => user,
-        Err(problem) => return refused(problem),
+        Err(problem) => {
+            let wrong = (problem.why == WRONG_TOKEN).then(|| NotLoggedIn("wrong token".into()));
+            let mut response = problem.into_response();
+            wrong.into_iter().for_each(|wrong| drop(response.extensions_mut().insert(wrong)));
+            return (None, response);
+        }
     };
     let path = parts.uri.path();
     match &user {
@@ -273,8 +287,7 @@ fn who(
         }
         app.may_try(connection.client, None)?;
         app.failed_try(connection.client, None, "the token");
-        let why = "wrong token (aw-web login prints the link that is valid, which ends with it)";
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, why));
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, WRONG_TOKEN));
     }
     if let Some(name) = &app.proxy.user {
         let header = HeaderName::from_bytes(name.as_bytes());
@@ -283,6 +296,7 @@ fn who(
         if let Some(name) = only(headers, &header)?.filter(|name| !name.is_empty()) {
             let name = users::parse_name(name)
                 .map_err(|why| Problem::bad(format!("the user of the proxy {why}")))?;
+            users::check_new_name(&name).map_err(Problem::bad)?;
             let known = app.users.find(&name).map_err(unreadable)?;
             let role = known.map_or(Role::Reader, |user| user.role);
             let csrf = digest(&[&app.secret, &name]);

@@ -44,6 +44,8 @@ const STYLE: &str = include_str!("../templates/style.css");
 /// What helps on a page that works without it.
 const SCRIPT: &str = concat!(include_str!("../static/live.js"), include_str!("../static/page.js"));
 pub const SCRIPT_PATH: &str = "/script.js";
+const ICON: &str = include_str!("../static/icon.svg");
+pub const ICON_PATH: &str = "/favicon.ico";
 
 /// The path of the style sheet, with its hash: browsers keep it until there is another one.
 pub static STYLE_PATH: LazyLock<String> = LazyLock::new(|| format!("/style-{}.css", hash(STYLE)));
@@ -217,7 +219,12 @@ fn kept(kind: &'static str, text: &'static str) -> Response {
     (headers, text).into_response()
 }
 
-/// Whether a path is of the style sheet or the script, which are the same for all.
+/// The icon, also for browsers that ask for it without a look at the page.
+pub async fn icon() -> Response {
+    kept("image/svg+xml", ICON)
+}
+
+/// Whether a path is of the style sheet, the script or the icon, which are the same for all.
 pub fn is_file(path: &str) -> bool {
-    path == STYLE_PATH.as_str() || path == SCRIPT_PATH
+    path == STYLE_PATH.as_str() || [SCRIPT_PATH, ICON_PATH].contains(&path)
 }

@@ -10,8 +10,8 @@ use crate::{
     events,
     guard::{guard, redirect},
     pages::{
-        self, SCRIPT_PATH, STYLE_PATH, device, happened, health, home, login, name, network,
-        networks, now, periods, search, whereabouts, who, zone,
+        self, ICON_PATH, SCRIPT_PATH, STYLE_PATH, device, happened, health, home, login, name,
+        network, networks, now, periods, search, whereabouts, who, zone,
     },
     problem::Problem,
 };
@@ -48,6 +48,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/zone", get(zone::choose).post(zone::chosen))
         .route(&STYLE_PATH, get(pages::style))
         .route(SCRIPT_PATH, get(pages::script))
+        .route(ICON_PATH, get(pages::icon))
         .fallback(async || {
             Problem::new(
                 StatusCode::NOT_FOUND,

@@ -14,7 +14,8 @@ use axum::{
 use crate::{
     app::{App, User},
     guard::{
-        self, LoggedIn, cookie_name, is_link_of_another_site, redirect, token_user, unreadable,
+        self, LoggedIn, NotLoggedIn, cookie_name, is_link_of_another_site, redirect, token_user,
+        unreadable,
     },
     local_path::local_path,
     options::Role,
@@ -55,7 +56,8 @@ pub async fn form(
     }
     app.may_try(connection.client, None)?;
     app.failed_try(connection.client, None, "the token");
-    refused(next, "The token of this link is wrong: aw-web login prints the link that is valid.")
+    let why = "The token of this link is wrong: aw-web login prints the link that is valid.";
+    refused(next, why, "wrong token".into())
 }
 
 /// The form with name and password.
@@ -82,7 +84,7 @@ pub async fn submit(
             let is_known = app.users.find(&name).map_err(unreadable)?.is_some();
             let of = if is_known { &name } else { "an unknown user" };
             app.failed_try(connection.client, Some(&name), of);
-            refused(next, "Name or password is wrong.")
+            refused(next, "Name or password is wrong.", format!("wrong password for {of}"))
         }
     }
 }
@@ -124,8 +126,9 @@ fn set_cookie(response: &mut Response, connection: Connection, value: &str, last
     }
 }
 
-fn refused(next: String, why: &str) -> Result<Response, Problem> {
+fn refused(next: String, why: &str, logged: String) -> Result<Response, Problem> {
     let mut response = login_page(next, Some(why.into()))?;
+    response.extensions_mut().insert(NotLoggedIn(logged));
     *response.status_mut() = StatusCode::FORBIDDEN;
     Ok(response)
 }
