@@ -43,7 +43,8 @@ fn read(text: &str, now: &Zoned) -> Option<Range<Timestamp>> {
     let after_digit = |at: &usize| text[..*at].ends_with(|c: char| c.is_ascii_digit());
     let cut = text.match_indices('t').map(|(at, _)| at).find(after_digit);
     let (before, after) = cut.map_or((&*text, None), |at| (&text[..at], Some(&text[at + 1..])));
-    let words = before.split_whitespace().filter(|word| !["at", "on"].contains(word));
+    let words = before.split_whitespace().map(|word| word.trim_end_matches(','));
+    let words = words.filter(|word| !["at", "on", ""].contains(word));
     let words: Vec<&str> = words.chain(after).collect();
     let words = match &*words {
         ["last", rest @ ..] if rest.first().is_some_and(|day| weekday(day).is_some()) => rest,
@@ -255,6 +256,7 @@ mod tests {
             ("14:05 yesterday", "2026-11-21T13:05:00Z 60"),
             ("2 pm on 2026-11-20", "2026-11-20T13:00:00Z 60"),
             ("2:05pm last Tuesday", "2026-11-17T13:05:00Z 60"),
+            ("last Tuesday, 7:05", "2026-11-17T06:05:00Z 60"),
             ("on tuesday at 7:05", "2026-11-17T06:05:00Z 60"),
         ] {
             assert_eq!(parsed(text), Ok(expected.into()), "{text}");

@@ -89,6 +89,7 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
         }
         Some(connection) => checked(&app, connection, request, next).await,
     };
+    let wrong = response.extensions().get::<NotLoggedIn>().cloned();
     let response = rendered(response, &uri, found.as_ref());
     let response = app
         .sending
@@ -97,7 +98,6 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
     if !pages::is_file(uri.path()) {
         let client = connection.and_then(|connection| connection.client);
         let client = client_name(client);
-        let wrong = response.extensions().get::<NotLoggedIn>();
         let wrong = wrong.map_or_else(String::new, |NotLoggedIn(what)| format!(": {what}"));
         let status = response.status().as_u16();
         let line = format!("from {client}: {method} {} {status}{wrong}", logged(&uri));
@@ -428,7 +428,11 @@ fn rendered(response: Response, uri: &Uri, user: Option<&User>) -> Response {
                     let kind = HeaderValue::from_static("application/json");
                     (problem.status, [(CONTENT_TYPE, kind)], format!("{text}\n")).into_response()
                 }
-                false => pages::problem(&problem, user),
+                false => {
+                    let parameters = Parameters::parse(uri.query().unwrap_or_default()).ok();
+                    let question = parameters.and_then(|mut all| all.take("q"));
+                    pages::problem(&problem, user, &question.unwrap_or_default())
+                }
             };
             if problem.status == StatusCode::LENGTH_REQUIRED {
                 // What follows may be of its body, as a proxy reads it.

@@ -33,7 +33,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     app::{User, Visit},
-    display::{self, encoded},
+    display::{self, Linked, encoded},
     health::{Fault, Health},
     local_path::local_path,
     problem::Problem,
@@ -164,19 +164,21 @@ pub fn page(template: &impl Template) -> Result<Response, Problem> {
 struct ProblemPage<'a> {
     frame: Frame,
     heading: &'a str,
-    why: &'a str,
+    why: Linked,
 }
 
 /// The page of a problem.
-pub fn problem(problem: &Problem, user: Option<&User>) -> Response {
+pub fn problem(problem: &Problem, user: Option<&User>, question: &str) -> Response {
     let heading = match problem.status {
         StatusCode::NOT_FOUND => "There is no such page",
         StatusCode::BAD_REQUEST => "This cannot be answered",
         StatusCode::MISDIRECTED_REQUEST => "This server has another name",
+        StatusCode::CONFLICT => "The name is not saved",
         StatusCode::SERVICE_UNAVAILABLE => "There is no answer now",
         status => status.canonical_reason().unwrap_or("There is no answer"),
     };
-    let template = ProblemPage { frame: Frame::of(user), heading, why: &problem.why };
+    let frame = Frame { question: question.into(), ..Frame::of(user) };
+    let template = ProblemPage { frame, heading, why: display::linked(&problem.why) };
     let mut response = match page(&template) {
         Ok(response) => response,
         Err(problem) => problem.why.into_response(),

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Router, http::StatusCode, middleware::from_fn_with_state, routing::get};
+use axum::{
+    Router,
+    http::{StatusCode, Uri},
+    middleware::from_fn_with_state,
+    routing::get,
+};
 
 use crate::{
     api,
@@ -49,11 +54,14 @@ pub fn routes(app: Arc<App>) -> Router {
         .route(&STYLE_PATH, get(pages::style))
         .route(SCRIPT_PATH, get(pages::script))
         .route(ICON_PATH, get(pages::icon))
-        .fallback(async || {
-            Problem::new(
-                StatusCode::NOT_FOUND,
-                "no page has this path (the links above lead to the lists, and the search box to an address or a device)",
-            )
+        .fallback(async |uri: Uri| {
+            let why = match uri.path().starts_with("/api/") {
+                true => "no such path (/api/v1/openapi.json describes all of them)",
+                false => {
+                    "no page has this path (the links above lead to the lists, and the search box to an address or a device)"
+                }
+            };
+            Problem::new(StatusCode::NOT_FOUND, why)
         })
         .layer(from_fn_with_state(Arc::clone(&app), guard))
         .with_state(app)

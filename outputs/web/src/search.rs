@@ -1,7 +1,10 @@
 //! What the search box means: an address, a block of them or a MAC, with or without a time; a VLAN; or a part of a name, a maker
 //! or a MAC. No I/O and no clock.
 
-use std::{net::IpAddr, ops::Range};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+};
 
 use aw_service::{parse_network, parse_time};
 use ipnet::IpNet;
@@ -30,11 +33,16 @@ const NOW: [&str; 7] = [
     "online now",
 ];
 
+/// And that of the new ones.
+const NEW: [&str; 5] = ["new", "new today", "new devices", "who is new", "who is new today"];
+
 /// What is searched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Searched {
     /// The devices that are here.
     Now,
+    /// Those that are new today.
+    New,
     Address(IpAddr, Option<Range<Timestamp>>),
     /// Devices with an address of this block.
     Block(IpNet, Option<Range<Timestamp>>),
@@ -55,6 +63,9 @@ pub fn parse(text: &str, now: &Zoned) -> Result<Searched, String> {
     if NOW.contains(&&*text) {
         return Ok(Searched::Now);
     }
+    if NEW.contains(&&*text) {
+        return Ok(Searched::New);
+    }
     if let Some(vlan) = text.strip_prefix("vlan").and_then(|vlan| vlan.trim().parse().ok()) {
         return Ok(Searched::Vlan(vlan));
     }
@@ -64,6 +75,15 @@ pub fn parse(text: &str, now: &Zoned) -> Result<Searched, String> {
     let Some(subject) = found.or_else(|| mac_of_words(&words)) else {
         if let Some(why) = words.iter().find_map(|word| no_address(word, now)) {
             return Err(why);
+        }
+        let rest = words.iter().filter(|word| !FILLERS.contains(&&*word.to_lowercase()));
+        let rest = rest.copied().collect::<Vec<_>>().join(" ");
+        // A part of a MAC may look like a time: 14:05.
+        let is_hex = |c: char| c.is_ascii_hexdigit() || c == ':';
+        if parse_time(&rest, now).is_ok() && !rest.chars().all(is_hex) {
+            return Err(format!(
+                "{rest:?} is a time only: write an address, a MAC or a name before it (10.1.2.3 {rest}); /now?state=new has the devices that are new today, and /happened what happened"
+            ));
         }
         return Ok(named(&words, now));
     };
@@ -122,9 +142,12 @@ fn name<'a>(words: &'a [&'a str]) -> &'a [&'a str] {
 fn ip(word: &str) -> Option<IpAddr> {
     let word = word.trim_end_matches([',', ';']);
     let word = word.strip_prefix('[').and_then(|word| word.strip_suffix(']')).unwrap_or(word);
+    // Of a URL, or with a port.
+    let word = word.split_once("://").map_or(word, |(_, rest)| rest.trim_end_matches('/'));
+    let with_port = || Some(word.parse::<SocketAddr>().ok()?.ip());
     match word.split_once('%') {
         Some((address, _)) if address.contains(':') => address.parse().ok(),
-        _ => word.parse().ok(),
+        _ => word.parse().ok().or_else(with_port),
     }
 }
 
@@ -225,7 +248,12 @@ mod tests {
             ("kitchen radio", text("kitchen radio", "")),
             ("kitchen radio last tuesday 14:05", text("kitchen radio", "2026-11-24 14:05")),
             ("The radio at 14:05", text("The radio", "14:05")),
-            ("today", text("today", "")),
+            ("New today?", Searched::New),
+            ("14:05", text("14:05", "")),
+            ("10.1.2.3:80", address("10.1.2.3", "")),
+            ("http://10.1.2.3/ yesterday", address("10.1.2.3", "2026-11-26")),
+            ("10.1.2.3 Last Tuesday, 14:05", address("10.1.2.3", "2026-11-24 14:05")),
+            ("was Kitchen here Yesterday at 14:05?", text("Kitchen", "2026-11-26 14:05")),
             (
                 "was kitchen radio here last tuesday at 14:05?",
                 text("kitchen radio", "2026-11-24 14:05"),
@@ -256,7 +284,6 @@ mod tests {
             ("Now", Searched::Now),
             ("Who is here now?", Searched::Now),
             ("0200.0000", text("0200.0000", "")),
-            ("24.11.2026", text("24.11.2026", "")),
         ] {
             assert_eq!(parse(typed, &now()), Ok(expected), "{typed}");
         }
@@ -268,6 +295,8 @@ mod tests {
                 "the time \"25:00\": there is no time of day 25:00 (write 00:00 to 23:59",
             ),
             ("10.1.2.3 yesterday 2qm", "the time \"yesterday 2qm\": it must be a time such as"),
+            ("today", "\"today\" is a time only: "),
+            ("who was here last tuesday 14:05", "\"last tuesday 14:05\" is a time only: "),
             ("192.0.2.300", "\"192.0.2.300\" is no address: "),
             ("who had 192.0.2.300 yesterday", "\"192.0.2.300\" is no address: "),
             ("10.1.2", "(write 10.1.2.0/24 for all devices there)"),

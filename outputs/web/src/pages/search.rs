@@ -72,6 +72,7 @@ pub async fn search(mut visit: Visit) -> Result<Response, Problem> {
         },
         Searched::Mac(mac, time) => then(&mac.to_string(), time.as_ref()),
         Searched::Now => "/now".into(),
+        Searched::New => "/now?state=new".into(),
         of_list => {
             let app = Arc::clone(&visit.app);
             let page = move |list: &Arc<DeviceList>| found(&visit, of_list, (&typed, file), list);
@@ -135,7 +136,9 @@ fn found(
     list: &Arc<DeviceList>,
 ) -> Result<Response, Problem> {
     let (heading, time) = match &wanted {
-        Searched::Text(text, time) => (format!("Devices with “{text}”"), time.as_ref()),
+        Searched::Text(text, time) => {
+            (format!("Devices and networks with “{text}”"), time.as_ref())
+        }
         Searched::Block(block, time) => (format!("Devices in {block}"), time.as_ref()),
         Searched::Vlan(vlan) => (format!("Networks in VLAN {vlan}"), None),
         _ => (String::new(), None),
