@@ -31,12 +31,13 @@ pub fn parse_time(text: &str, now: &Zoned) -> Result<Range<Timestamp>, String> {
 }
 
 fn read(text: &str, now: &Zoned) -> Option<Range<Timestamp>> {
-    let text = text.trim().to_lowercase();
+    let (typed, text) = (text.trim(), text.trim().to_lowercase());
     if let Some(seconds) = text.strip_prefix('@') {
         let time = Timestamp::from_second(seconds.parse().ok()?);
         return time.map(|time| range(time, 1.second())).ok();
     }
-    if let Some(then) = ago(&text, now) {
+    // 1M is no minute: in other notations it is a month.
+    if let Some(then) = ago(typed, now) {
         return Some(range(then.timestamp(), 0.seconds()));
     }
     // The T of 2026-11-20T14:05, not that of Tuesday.
@@ -191,7 +192,7 @@ fn whole_day(day: civil::Date, now: &Zoned) -> Option<Range<Timestamp>> {
 
 /// `1h30m`, `1h30m ago`, `-1h30m`: a time span before now. A number without a unit is not one here.
 fn ago(text: &str, now: &Zoned) -> Option<Zoned> {
-    if text == "now" {
+    if text.eq_ignore_ascii_case("now") {
         return Some(now.clone());
     }
     let span = text.strip_suffix("ago").unwrap_or(text).trim_end();
@@ -219,6 +220,7 @@ mod tests {
     fn times() {
         for (text, expected) in [
             ("now", "2026-11-22T14:05:30Z 0"),
+            ("Now", "2026-11-22T14:05:30Z 0"),
             ("2026-11-20 14:05", "2026-11-20T13:05:00Z 60"),
             ("2026-11-20T14:05:07", "2026-11-20T13:05:07Z 1"),
             ("2026-11-20 14:05:07.25", "2026-11-20T13:05:07.25Z 0"),
@@ -267,7 +269,7 @@ mod tests {
     fn nonsense() {
         let texts = "| |never|14|1405|2026-11-20 noon|@|@x|1y|h|0s|ago|\
             99999999999999999999d|9999999999999d|14:05 CET|2026-11-20T|é|1hé|today yesterday|last|\
-            last 14:05|last today|tuesdays 14:05|tuesday noon|@99999999999999|25.10|pm|at|on|2:05 pm pm|\
+            last 14:05|last today|tuesdays 14:05|tuesday noon|@99999999999999|25.10|pm|at|on|2:05 pm pm|1M|3M ago|\
             14:05 last|yesterday 14:05 today";
         for text in texts.split('|') {
             assert_eq!(parsed(text), Err(BAD.into()), "{text}");

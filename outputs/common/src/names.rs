@@ -16,7 +16,7 @@ use shm_layout::MacAddr;
 
 pub use edit::{Written, check_writable, is_name, write_name};
 pub use live::LiveNames;
-pub use networks::NetworkNames;
+pub use networks::{NetworkNames, network_line};
 
 /// The file that is read unless an option gives another one.
 pub const NAMES_FILE: &str = "/etc/addrwatch/names";
@@ -62,7 +62,7 @@ impl NameList {
             let read = match text.as_deref() {
                 None => Some(Err("it is longer than 64 KiB, or is not valid UTF-16".into())),
                 Some(text) if text.trim_start().starts_with('[') => None, // a section of macupd_tracker.conf
-                Some(text) => match networks::network_line(text) {
+                Some(text) => match network_line(text) {
                     Some(network) => {
                         let added =
                             network.and_then(|(network, name)| list.networks.add(network, name));

@@ -199,25 +199,29 @@ fn port(options: &Options, unit: Option<&UnitFiles>) -> Trial {
     }
     match serve::listen(address, "--listen") {
         Ok(_) => Ok(Some(format!("{address} can be served"))),
-        Err(_) if serve::is_in_use(address) && is_own(&state_path(options), *address) => {
-            Ok(Some(format!("the running {NAME} serves port {}", address.port())))
-        }
-        Err(error) => Err(text(error)),
+        Err(error) => match is_own(&state_path(options), *address) {
+            own if own == Some(false) || !serve::is_in_use(address) => Err(text(error)),
+            Some(_) => Ok(Some(format!("the running {NAME} serves port {}", address.port()))),
+            None => Ok(Some(format!(
+                "{NAME} runs; whether it is what has port {} is in its link, which user {} cannot read (sudo {NAME} --check)",
+                address.port(),
+                user_name()
+            ))),
+        },
     }
 }
 
-/// Whether a running service of this program serves the address, as its link says. Without the link, which this user may not be able
-/// to read, it is taken for that.
-fn is_own(state: &Path, address: SocketAddr) -> bool {
-    let is_of_link = || {
-        let Some(server) = LoginLink::of(state).server() else { return true };
-        let place = server.split("//").last().unwrap_or_default();
-        // A name stands for any address.
-        let is_same = |of: SocketAddr| of == address || address.ip().is_unspecified();
-        let has_port = place.ends_with(&format!(":{}", address.port()));
-        has_port && place.parse().map_or(true, is_same)
-    };
-    is_locked(state, NAME).unwrap_or(false) && is_of_link()
+/// Whether a running service of this program serves the address, as its link says; none if the link cannot be read.
+fn is_own(state: &Path, address: SocketAddr) -> Option<bool> {
+    if !is_locked(state, NAME).unwrap_or(false) {
+        return Some(false);
+    }
+    let server = LoginLink::of(state).server()?;
+    let place = server.split("//").last().unwrap_or_default();
+    // A name stands for any address.
+    let is_same = |of: SocketAddr| of == address || address.ip().is_unspecified();
+    let has_port = place.ends_with(&format!(":{}", address.port()));
+    Some(has_port && place.parse().map_or(true, is_same))
 }
 
 /// None if another trial reports why.
@@ -239,7 +243,8 @@ fn history(options: &Options, unit: Option<&UnitFiles>) -> Trial {
     };
     let (history, devices) = tried().map_err(|error: Error| error.to_string())?;
     if let (History::Sqlite(path), Some(unit)) = (&history, unit)
-        && let Some(why) = unit.hides_history(path)
+        && let Some(why) =
+            unit.hides_history(&std::path::absolute(path).unwrap_or_else(|_| path.clone()))
     {
         return Err(why);
     }
@@ -308,7 +313,8 @@ mod tests {
         assert!(!serve::is_in_use(&SocketAddr::new([192, 0, 2, 50].into(), number)));
         // Also where the link was deleted, or is not for this user.
         std::fs::remove_file(state.join("aw-web.login")).unwrap();
-        assert!(tried(&at.to_string()).is_ok());
+        let note = tried(&at.to_string()).unwrap().unwrap();
+        assert!(note.contains("whether it is what has port"), "{note}");
         for other in ["http://127.0.0.1:1".into(), format!("http://127.0.0.2:{number}")] {
             LoginLink::of(state).write(&other).unwrap();
             let why = tried(&at.to_string()).unwrap_err();

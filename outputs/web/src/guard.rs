@@ -98,13 +98,15 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
     if !pages::is_file(uri.path()) {
         let client = connection.and_then(|connection| connection.client);
         let client = client_name(client);
-        let wrong = wrong.map_or_else(String::new, |NotLoggedIn(what)| format!(": {what}"));
         let status = response.status().as_u16();
-        let line = format!("from {client}: {method} {} {status}{wrong}", logged(&uri));
+        let line = format!("from {client}: {method} {} {status}", logged(&uri));
         match (found, response.extensions().get::<LoggedIn>()) {
             (_, Some(LoggedIn(name))) => info(format_args!("{name} logged in {line}")),
             (Some(user), None) => info(format_args!("{} {line}", user.name)),
-            (None, None) => app.log_stranger(&line),
+            (None, None) => match wrong {
+                Some(NotLoggedIn(what)) => app.log_wrong_login(&format!("{line}: {what}")),
+                None => app.log_stranger(&line),
+            },
         }
     }
     response

@@ -1,12 +1,6 @@
 //! What pages call a network: its name in the file of names, and what distinguishes it.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aw_output::names::LiveNames;
 use aw_query::Cell;
@@ -15,8 +9,8 @@ use aw_service::plain;
 use crate::network::NetworkId;
 
 static NAMES: OnceLock<LiveNames> = OnceLock::new();
-/// The rows of all networks are of one host, which then need not be in each.
-static ONE_HOST: AtomicBool = AtomicBool::new(false);
+/// The host of all networks of the history, if it is one: it need not be in each label.
+static ONLY_HOST: Mutex<Option<String>> = Mutex::new(None);
 
 /// Sets the file of names.
 pub fn read_from(names: &LiveNames) {
@@ -25,8 +19,13 @@ pub fn read_from(names: &LiveNames) {
 
 /// Notes the networks of the history.
 pub fn set_known(networks: &[Arc<NetworkId>], is_complete: bool) {
-    let hosts: HashSet<_> = networks.iter().map(|one| text(one, "host")).collect();
-    ONE_HOST.store(is_complete && hosts.len() == 1, Relaxed);
+    let host = only_host(networks).filter(|_| is_complete);
+    *ONLY_HOST.lock().unwrap_or_else(PoisonError::into_inner) = host;
+}
+
+fn only_host(networks: &[Arc<NetworkId>]) -> Option<String> {
+    let host = text(networks.first()?, "host");
+    networks.iter().all(|one| text(one, "host") == host).then_some(host)
 }
 
 /// The name of a network, if it has one.
@@ -38,7 +37,8 @@ pub fn name(network: &NetworkId) -> Option<String> {
 
 /// What a page calls a network: `guests (eth0, VLAN 30, of sensor)`, without the host if there is one only.
 pub fn label(network: &NetworkId) -> String {
-    with(network, name(network), !ONE_HOST.load(Relaxed))
+    let only = ONLY_HOST.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    with(network, name(network), only.is_none_or(|host| host != text(network, "host")))
 }
 
 fn with(network: &NetworkId, name: Option<String>, has_host: bool) -> String {
@@ -87,21 +87,14 @@ mod tests {
         assert_eq!(with(&id("ring=/addrwatch"), None, false), "no network is known");
     }
 
-    /// Of several hosts, or if there may be more of them, each is named.
     #[test]
     fn one_host() {
-        let of = |host: &str| {
+        let of = |host: &&str| {
             Arc::new(NetworkId::parse(&format!("interface=eth0&host={host}")).unwrap())
         };
-        for (hosts, is_complete, is_one) in [
-            (vec!["a", "a"], true, true),
-            (vec!["a"], false, false),
-            (vec!["a", "b"], true, false),
-            (vec![], true, false),
-        ] {
-            let all: Vec<_> = hosts.into_iter().map(of).collect();
-            set_known(&all, is_complete);
-            assert_eq!(ONE_HOST.load(Relaxed), is_one);
+        for (hosts, only) in [(&["a", "a"][..], Some("a")), (&["a", "b"], None), (&[], None)] {
+            let all: Vec<_> = hosts.iter().map(of).collect();
+            assert_eq!(only_host(&all).as_deref(), only, "{hosts:?}");
         }
     }
 }

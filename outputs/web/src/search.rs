@@ -73,7 +73,11 @@ pub fn parse(text: &str, now: &Zoned) -> Result<Searched, String> {
     let of_ip = one(|word| ip(word).is_some()).or_else(|| one(|word| block(word).is_some()));
     let found = of_ip.or_else(|| one(|word| mac(word).is_some())).map(|at| at..at + 1);
     let Some(subject) = found.or_else(|| mac_of_words(&words)) else {
-        if let Some(why) = words.iter().find_map(|word| no_address(word, now)) {
+        let is_filler = |word: &&&str| FILLERS.contains(&&*word.to_lowercase());
+        let first = words.iter().position(|word| !is_filler(&word));
+        let mut numbered = words.iter().enumerate();
+        if let Some(why) = numbered.find_map(|(at, word)| no_address(word, Some(at) == first, now))
+        {
             return Err(why);
         }
         let rest = words.iter().filter(|word| !FILLERS.contains(&&*word.to_lowercase()));
@@ -161,44 +165,54 @@ fn block(word: &str) -> Option<IpNet> {
     word.contains('/').then(|| parse_network(word).ok())?
 }
 
-/// The words that are a MAC together, as in `b827eb aabb01`.
+/// The words that are a MAC together, as in `b827eb aabb01`: two, three or six groups of digits.
 fn mac_of_words(words: &[&str]) -> Option<Range<usize>> {
-    let is_part =
-        |word: &&str| word.bytes().all(|byte| byte.is_ascii_hexdigit() || b":-.".contains(&byte));
-    let all =
-        (0..words.len()).flat_map(|start| (start + 2..=words.len()).map(move |end| start..end));
-    let mut all = all.filter(|range| words[range.clone()].iter().all(is_part));
-    all.find(|range| {
-        let digits = words[range.clone()].concat().replace([':', '-', '.'], "");
-        digits.len() == 12
+    const DIGITS: usize = 12;
+    (0..words.len()).find_map(|start| {
+        let group = Some(words[start].len()).filter(|group| [2, 4, 6].contains(group))?;
+        let range = start..start + DIGITS / group;
+        let of_mac = words.get(range.clone())?;
+        let is_group =
+            |word: &&str| word.len() == group && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let has_digit = |word: &&str| word.bytes().any(|byte| byte.is_ascii_digit());
+        (of_mac.iter().all(is_group) && of_mac.iter().any(has_digit)).then_some(range)
     })
 }
 
-/// Why a word is no address, if it was meant as one: not a time, and not a part of a MAC.
-fn no_address(word: &str, now: &Zoned) -> Option<String> {
+/// Why a word is no address, if it was meant as one, or no day: not a time, and not a part of a MAC or a name.
+fn no_address(word: &str, is_first: bool, now: &Zoned) -> Option<String> {
     let word = word.trim_end_matches([',', ';']);
-    let (address, length) =
-        word.split_once('/').map_or((word, None), |(address, length)| (address, Some(length)));
-    let dots = address.matches('.').count();
-    let is_v4 = dots >= 2 && address.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let why = parse_time(word, now).err()?;
+    let (address, length) = match word.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (word, None),
+    };
+    let numbers: Option<Vec<u32>> = address.split('.').map(|part| part.parse().ok()).collect();
+    let numbers = numbers.unwrap_or_default();
+    if numbers.len() == 3 && numbers.iter().any(|number| *number > 999) {
+        return Some(format!("{word:?}: {why}"));
+    }
+    let is_padded = |part: &str| part.len() > 1 && part.starts_with('0');
     let is_v6 = address.contains("::")
         && address.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte));
-    if !(is_v4 || is_v6) || parse_time(word, now).is_ok() {
-        return None;
-    }
-    Some(match (ip(address), length) {
-        (Some(_), Some(_)) => {
-            format!("{word:?} is no block of addresses (write it as 192.0.2.0/24 or 2001:db8::/64)")
+    match (numbers.len(), ip(address)) {
+        _ if !is_first => None,
+        (_, Some(_)) if length.is_some() => Some(format!(
+            "{word:?} is no block of addresses (write it as 192.0.2.0/24 or 2001:db8::/64)"
+        )),
+        (3, _)
+            if numbers.iter().all(|number| *number < 256) && !address.split('.').any(is_padded) =>
+        {
+            Some(format!(
+                "{word:?} is no address, which has four numbers (write {address}.0/24 for all devices there)"
+            ))
         }
-        _ if is_v4 && dots < 3 => format!(
-            "{word:?} is no address, which has four numbers (write {address}.0/{} for all devices there)",
-            8 * (dots + 1)
-        ),
-        _ if is_v4 => format!(
+        (4, _) => Some(format!(
             "{word:?} is no address: it has four numbers of 0 to 255 (write it as 192.0.2.30)"
-        ),
-        _ => format!("{word:?} is no address (write it as fe80::1)"),
-    })
+        )),
+        _ if is_v6 => Some(format!("{word:?} is no address (write it as fe80::1)")),
+        _ => None,
+    }
 }
 
 /// Whether a device has this text in one of its labels (its name, its maker, what it calls itself), or in its MAC (in any notation).
@@ -273,6 +287,13 @@ mod tests {
             ("where was 02 00 00 00 00 01 at 2pm?", mac("14:00")),
             ("0200 0000 0001 yesterday", mac("2026-11-26")),
             ("020000 00000", text("020000 00000", "")),
+            ("cafe 2026-11-20", text("cafe", "2026-11-20")),
+            ("ab:cd 2026-11-20", text("ab:cd", "2026-11-20")),
+            ("facade 14:05:30", text("facade", "14:05:30")),
+            ("02:ab:cd:00 14:05", text("02:ab:cd:00", "14:05")),
+            ("decade facade", text("decade facade", "")),
+            ("fw 1.2.3", text("fw 1.2.3", "")),
+            ("00.11.22", text("00.11.22", "")),
             ("192.0.2.0/24", Searched::Block("192.0.2.0/24".parse().unwrap(), None)),
             (
                 "who is in 2001:db8::/64 yesterday",
@@ -299,12 +320,23 @@ mod tests {
             ("who was here last tuesday 14:05", "\"last tuesday 14:05\" is a time only: "),
             ("192.0.2.300", "\"192.0.2.300\" is no address: "),
             ("who had 192.0.2.300 yesterday", "\"192.0.2.300\" is no address: "),
+            ("printer 30.02.2026", "\"30.02.2026\": there is no day 30.02.2026 (write"),
             ("10.1.2", "(write 10.1.2.0/24 for all devices there)"),
             ("192.0.2.0/33", "is no block of addresses"),
             ("fe80::12345", "\"fe80::12345\" is no address (write it as fe80::1)"),
         ] {
             assert!(parse(typed, &now()).unwrap_err().contains(why), "{typed}");
         }
+    }
+
+    /// The longest text, of words that are nothing, is read at once: the thread that serves does so.
+    #[test]
+    fn many_words() {
+        for word in ["- ", "ab ", "0 ", "1.2.3 "] {
+            let text = word.repeat(1024 / word.len());
+            let _ = parse(&text, &now());
+        }
+        assert_eq!(mac_of_words(&["ab"; 512]), None);
     }
 
     #[test]

@@ -244,7 +244,10 @@ impl Shared {
         match self.load() {
             Ok(true) => {
                 self.changed.store(true, Relaxed);
-                let count = count_of(self.lock().names.len() as u64, "name", "names");
+                let state = self.lock();
+                let names = (state.names.len() + state.networks.len()) as u64;
+                drop(state);
+                let count = count_of(names, "name", "names");
                 info(format_args!("{} is read again: {count}", self.path.display()));
             }
             Ok(false) => {}

@@ -20,6 +20,11 @@ const FORM: &str = "write network eth0.30 NAME, with the interface and the VLAN,
 pub struct NetworkNames(BTreeMap<String, String>);
 
 impl NetworkNames {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether no network has a name.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -52,7 +57,7 @@ impl NetworkNames {
 }
 
 /// Reads a line that names a network; none if it is another one.
-pub(super) fn network_line(line: &str) -> Option<Result<(String, String), String>> {
+pub fn network_line(line: &str) -> Option<Result<(String, String), String>> {
     let (word, _) = split_name_line(line)?;
     let is_vlan = word.eq_ignore_ascii_case("vlan");
     if !is_vlan && !word.eq_ignore_ascii_case(WORD) {
@@ -74,8 +79,25 @@ fn network_and_name(network: &str, name: &str) -> Result<(String, String), Strin
     let stars = network.matches('*').count();
     let of_ring = network.rsplit('/').next().unwrap_or_default();
     let is_known = stars == 0 || stars == 1 && of_ring.starts_with("*.");
+    let is_vlan = |tag: &str| tag.parse().is_ok_and(|tag: u16| (1..4096).contains(&tag));
+    let parts: Vec<&str> = of_ring.split('@').next().unwrap_or_default().split('.').collect();
+    let digits = |tag: &&&str| tag.bytes().all(|byte| byte.is_ascii_digit());
+    let are_vlans = match stars {
+        0 => parts[1..].iter().filter(digits).all(|tag| is_vlan(tag)),
+        _ => parts[1..].iter().all(|tag| is_vlan(tag)),
+    };
+    // As pages show a network.
+    let mut words = name.split(' ');
+    let is_label = words.next().is_some_and(|word| word.eq_ignore_ascii_case("vlan"))
+        && words.next().is_some_and(is_vlan);
     match () {
-        () if is_number || !is_known || network.chars().count() > MAX_NETWORK => {
+        () if is_label => Err(format!("a VLAN belongs to the network, not to its name ({FORM})")),
+        () if is_number
+            || !is_known
+            || !are_vlans
+            || of_ring.ends_with(':')
+            || network.chars().count() > MAX_NETWORK =>
+        {
             Err(format!("{:?} is not a network ({FORM})", shown()))
         }
         () if name.is_empty() => Err(format!("network {:?} has no name ({FORM})", shown())),
@@ -130,6 +152,12 @@ mod tests {
             "network eth0.* guests",
             "network * all",
             "vlan 30 guests",
+            "network eth0 VLAN 30 guests",
+            "network eth0, VLAN 30 guests",
+            "network *.guests x",
+            "network eth0: x",
+            "network eth0. x",
+            "network eth0.99999 x",
             "network \u{1b}[2J*",
             &*long,
         ] {

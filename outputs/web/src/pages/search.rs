@@ -139,7 +139,9 @@ fn found(
         Searched::Text(text, time) => {
             (format!("Devices and networks with “{text}”"), time.as_ref())
         }
-        Searched::Block(block, time) => (format!("Devices in {block}"), time.as_ref()),
+        Searched::Block(block, time) => {
+            (format!("Devices that have had an address in {block}"), time.as_ref())
+        }
         Searched::Vlan(vlan) => (format!("Networks in VLAN {vlan}"), None),
         _ => (String::new(), None),
     };
@@ -148,7 +150,14 @@ fn found(
         _ => None,
     };
     let is_found = |one: &&Device| match (&wanted, &matches) {
-        (Searched::Block(block, _), _) => one.addresses.iter().any(|ip| block.contains(ip)),
+        (Searched::Block(block, _), _) => {
+            let range = time.cloned().map(TimeRange::of);
+            let was_there = range.is_none_or(|range| {
+                one.first.is_none_or(|first| first < range.to)
+                    && one.last.is_none_or(|last| last >= range.from)
+            });
+            was_there && one.addresses.iter().any(|ip| block.contains(ip))
+        }
         (_, Some(matches)) => {
             let claimed = one.claimed.as_ref().map(|(name, ..)| &**name);
             matches(one.mac, [one.name.as_deref(), one.maker.as_deref(), claimed])
@@ -158,6 +167,9 @@ fn found(
     let found: Vec<&Device> = list.devices(false).iter().filter(is_found).collect();
     let networks = list.networks.iter().filter(|one| is_network(one, &wanted));
     let networks: Vec<_> = networks.take(ROWS).map(|one| (one.label(), one.link())).collect();
+    if let (Some(file), Searched::Vlan(_)) = (file, &wanted) {
+        return Ok(redirect(&download::link("/networks", file)));
+    }
     if let Some(file) = file {
         let rows = list.rows(&found);
         let zone = &visit.app.asker.zone;
