@@ -66,6 +66,11 @@ pub fn unit_forbids_writing(directory: &Path) -> Option<String> {
     unit_files()?.why_not_written(&std::path::absolute(directory).ok()?)
 }
 
+/// Why the unit of this process hides a history from it, with the remedy; none if it does not, or if there is no unit.
+pub fn unit_hides_history(file: &Path) -> Option<String> {
+    unit_files()?.hides_history(&std::path::absolute(file).ok()?)
+}
+
 /// By the text of /proc/self/cgroup: `0::/system.slice/NAME.service`, or in a slice below that, as units with an instance.
 fn unit_of(groups: &str) -> Option<&str> {
     let path =

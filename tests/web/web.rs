@@ -247,6 +247,36 @@ fn openapi_describes_the_server() {
     }
 }
 
+/// Requests that schemathesis makes of `openapi.json`, valid and invalid ones, are answered as it says.
+#[test]
+fn schemathesis_holds_the_description() {
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let program = format!("{ROOT}/target/schemathesis/bin/schemathesis");
+    if !std::path::Path::new(&program).exists() {
+        return skip("there is no schemathesis (run contrib/setup.sh test)");
+    }
+    let (history, directory) = (handover(), tempfile::tempdir().unwrap());
+    let server = Server::start(&history, &[]);
+    let mut command = Command::new(program);
+    command
+        .args(["--no-color", "--config-file"])
+        .arg(format!("{ROOT}/tests/web/schemathesis.toml"))
+        .arg("run")
+        .arg(format!("{ROOT}/outputs/web/openapi.json"))
+        .arg(format!("--url=http://127.0.0.1:{}/api/v1", server.port))
+        .arg(format!("--header=Authorization: Bearer {}", server.token))
+        .args(["--phases=examples,coverage,fuzzing", "--max-examples=10", "--seed=1"])
+        .args(["--workers=1", "--request-timeout=100", "--suppress-health-check=all"])
+        // It leaves what it tried in both, and asks no proxy.
+        .current_dir(&directory)
+        .env("HOME", directory.path())
+        .env("NO_PROXY", "127.0.0.1");
+    let report = run(command).ok().stdout;
+    for line in ["8 selected / 9 total", "Tested: 8", "No issues found"] {
+        assert!(report.contains(line), "{line}: {report}");
+    }
+}
+
 /// The options of the service aw-sqlite name another database: the service ends, and systemd starts it with that one.
 #[test]
 fn a_database_that_moves() {

@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{fault_file::FaultFile, listing::DeviceList, problem::Problem};
+use crate::{fault_file::FaultFile, listing::DeviceList, network_label, problem::Problem};
 
 /// Questions that are answered at a time, and those that wait. Of both, so many are kept for questions about one address or one
 /// device: those about all devices and all changes take longer.
@@ -233,6 +233,9 @@ impl Asker {
         self.queue.run(true, move || {
             let _held = reading;
             let list = ask().map(|answer| Arc::new(DeviceList::new(answer)));
+            if let Ok(list) = &list {
+                network_label::set_known(&list.networks, list.is_complete);
+            }
             let took = begun.elapsed();
             let until = Instant::now() + took.max(LIST_AGE);
             let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -218,6 +218,11 @@ impl Health {
         count(&self.rings) != count(rings)
     }
 
+    /// Whether events can arrive: a collector runs, or no ring is followed.
+    pub fn is_live(&self) -> bool {
+        self.rings.is_empty() || self.rings.iter().any(|ring| ring.is_running)
+    }
+
     /// The faults, for a banner.
     pub fn summary(&self, zone: &TimeZone) -> Json {
         let fault = |fault: &Fault| {
@@ -225,8 +230,7 @@ impl Health {
             json!({ "of": fault.of, "fault": fault.text, "since": since })
         };
         let faults: Vec<_> = self.faults.iter().map(fault).collect();
-        let is_live = self.rings.is_empty() || self.rings.iter().any(|ring| ring.is_running);
-        json!({ "well": self.faults.is_empty(), "faults": faults, "live": is_live })
+        json!({ "well": self.faults.is_empty(), "faults": faults, "live": self.is_live() })
     }
 
     /// All of it.
