@@ -200,7 +200,7 @@ impl Visit {
         name: &str,
     ) -> Result<Response, Problem> {
         let asker = &self.app.asker;
-        let answer = asker.ask(question, FILE_ROWS).await?;
+        let answer = asker.ask(question, None, FILE_ROWS).await?;
         file.file(name, answer, &asker.zone)
     }
 }
