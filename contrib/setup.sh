@@ -109,6 +109,7 @@ for purpose in "$@"; do
       need podman command_exists podman
       need runc test -x /usr/sbin/runc
       need python3-yaml /usr/bin/python3 -c 'import yaml'
+      need python3-venv python3 -c 'import ensurepip, venv'
       ;;
     deb)
       need binutils command_exists strip
@@ -204,6 +205,21 @@ if [[ " $* " == *" test "* ]]; then
       echo "setup: axe-core $axe could not be fetched from npm: the pages of aw-web are not checked with it"
     fi
     rm -rf "$directory"
+  fi
+fi
+
+# What holds openapi.json of aw-web against the server: packages of PyPI, checked by their hashes. Its test is skipped without it, and
+# fails in CI.
+if [[ " $* " == *" test "* ]]; then
+  packages=contrib/schemathesis.txt venv=target/schemathesis
+  if ! cmp -s "$packages" "$venv/installed.txt"; then
+    rm -rf "$venv"
+    if (python3 -m venv "$venv" && timeout 300 "$venv/bin/pip" install --no-input --only-binary :all: --require-hashes -r "$packages") >/dev/null 2>&1; then
+      cp "$packages" "$venv/installed.txt"
+    else
+      rm -rf "$venv"
+      echo "setup: schemathesis could not be installed from PyPI: openapi.json is not held against the server"
+    fi
   fi
 fi
 

@@ -41,7 +41,7 @@ mod values;
 pub use {
     access::{
         Wanted, denied, drops_clients, explained, ignored_options, join_group, start_remedy, unit,
-        unit_forbids_writing, unit_of_process, user_name,
+        unit_forbids_writing, unit_hides_history, unit_of_process, user_name,
     },
     backoff::Backoff,
     condition::Condition,

@@ -357,12 +357,25 @@ impl UnitFiles {
         Some(format!("read {}: {why}", file.display()))
     }
 
+    fn hidden(&self, file: &Path) -> Option<String> {
+        let top = self.hiding(file).filter(|_| !self.loads(file))?;
+        Some(format!("the unit {} hides {top} from its service", self.unit))
+    }
+
+    /// Why the service cannot read a history, which another service may be writing: a copy of the file alone is none.
+    pub fn hides_history(&self, file: &Path) -> Option<String> {
+        let (why, file) = (self.hidden(file)?, file.display());
+        Some(format!(
+            "read {file}: {why} (let aw-sqlite write to /var/lib/addrwatch; or sudo aw-query --database {file} copy /var/lib/addrwatch/copy.db, then chgrp addrwatch and chmod 640 the copy, and name it)"
+        ))
+    }
+
     /// The same without the file at its begin.
     pub(crate) fn why_hidden(&self, file: &Path) -> Option<String> {
-        let top = self.hiding(file).filter(|_| !self.loads(file))?;
-        let (unit, user) = (&self.unit, self.user.as_deref().unwrap_or("root"));
+        let why = self.hidden(file)?;
+        let user = self.user.as_deref().unwrap_or("root");
         Some(format!(
-            "the unit {unit} hides {top} from its service (copy it to /etc/addrwatch under a name that is free there, chown {user} and chmod 600 the copy, and name the copy in its place)"
+            "{why} (copy it to /etc/addrwatch under a name that is free there, chown {user} and chmod 600 the copy, and name the copy in its place)"
         ))
     }
 
@@ -504,8 +517,13 @@ fn is_masked(path: &Path) -> bool {
 
 /// The lines without comments; one that ends with a backslash continues on the next.
 pub(crate) fn logical_lines(text: &str) -> Vec<String> {
-    let (mut lines, mut continues) = (Vec::<String>::new(), false);
-    for line in text.lines().map(str::trim) {
+    numbered_lines(text).into_iter().map(|(_, line)| line).collect()
+}
+
+/// The same, each with its number in the file.
+pub(crate) fn numbered_lines(text: &str) -> Vec<(usize, String)> {
+    let (mut lines, mut continues) = (Vec::<(usize, String)>::new(), false);
+    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
         if line.starts_with(['#', ';']) {
             continue;
         }
@@ -514,8 +532,8 @@ pub(crate) fn logical_lines(text: &str) -> Vec<String> {
             None => (line, false),
         };
         match lines.last_mut().filter(|_| continues) {
-            Some(last) => last.extend([" ", part]),
-            None => lines.push(part.into()),
+            Some((_, last)) => last.extend([" ", part]),
+            None => lines.push((number, part.into())),
         }
         continues = more;
     }

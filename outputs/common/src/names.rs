@@ -1,8 +1,9 @@
-//! Names of devices: one file for all programs, with a MAC address and a name in each line. Users who can write the file are
+//! Names of devices and networks: one file for all programs, with a MAC address and a name in each line, or `network eth0.30 NAME`. Users who can write the file are
 //! trusted as far as names go: a name is text, and a line that is damaged costs no other one.
 
 mod edit;
 mod live;
+mod networks;
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +16,7 @@ use shm_layout::MacAddr;
 
 pub use edit::{Written, check_writable, is_name, write_name};
 pub use live::LiveNames;
+pub use networks::{NetworkNames, network_line};
 
 /// The file that is read unless an option gives another one.
 pub const NAMES_FILE: &str = "/etc/addrwatch/names";
@@ -43,6 +45,8 @@ const SETTINGS: [&str; 6] = ["host", "port", "pidfile", "logdir", "reportdir", "
 pub struct NameList {
     /// The names; an empty one if the line has only a MAC. Of two names of a MAC, the last one counts.
     pub names: Names,
+    /// The names of networks.
+    pub networks: NetworkNames,
     /// Lines that have no name: number, and what is wrong; of the first ones.
     pub damaged: Vec<(usize, String)>,
     /// How many there are of these.
@@ -58,7 +62,14 @@ impl NameList {
             let read = match text.as_deref() {
                 None => Some(Err("it is longer than 64 KiB, or is not valid UTF-16".into())),
                 Some(text) if text.trim_start().starts_with('[') => None, // a section of macupd_tracker.conf
-                Some(text) => name_line(text),
+                Some(text) => match network_line(text) {
+                    Some(network) => {
+                        let added =
+                            network.and_then(|(network, name)| list.networks.add(network, name));
+                        added.err().map(Err)
+                    }
+                    None => name_line(text),
+                },
             };
             match read {
                 None => {}

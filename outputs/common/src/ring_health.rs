@@ -73,6 +73,7 @@ impl RingHealth {
             Some(reader) => (Vec::new(), reader.last_frames()),
             None => Default::default(),
         };
+        let names: Vec<_> = counters.iter().map(|one| one.name).collect();
         let last = |name: InterfaceName| last_frames.iter().find(|(one, _)| *one == name);
         let interfaces = counters.into_iter().map(|counters| {
             let found = states.iter().find(|(one, _)| *one == counters.name);
@@ -94,7 +95,7 @@ impl RingHealth {
         let faults = match (denied.or(blind), reader) {
             (Some(text), _) => {
                 let since = heartbeat.or((reader.is_none()).then_some(waiting_since));
-                vec![HealthFault { text: with_units(text, &interfaces), since }]
+                vec![HealthFault { text: with_unit(text, &names), since }]
             }
             (None, Some(reader)) if is_running => capture_faults(reader, MAX_SILENCE),
             (None, _) => Vec::new(),
@@ -113,16 +114,16 @@ impl RingHealth {
     }
 }
 
-/// A remedy with the units of the interfaces, where they are known: a placeholder would be started as a unit.
-fn with_units(text: String, interfaces: &[InterfaceHealth]) -> String {
+/// A remedy with the unit of the interface, if only one has ever had counters: a placeholder would be started as a unit. Of several,
+/// which may be ghosts of a typing error or of a name of before, it is not known which one is meant.
+fn with_unit(text: String, names: &[InterfaceName]) -> String {
     const UNIT: &str = "addrwatch-collector@";
+    let mut names = names.iter().map(|name| name.as_str()).filter(|name| !name.is_empty());
     let is_name =
         |name: &&str| name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c));
-    let names = interfaces.iter().map(|one| one.counters.name.as_str()).filter(is_name);
-    let units: Vec<_> = names.map(|name| format!("{UNIT}{name}")).collect();
-    match units.is_empty() {
-        true => text,
-        false => text.replace(&format!("{UNIT}INTERFACE"), &units.join(" ")),
+    match (names.next().filter(is_name), names.next()) {
+        (Some(name), None) => text.replace(&format!("{UNIT}INTERFACE"), &format!("{UNIT}{name}")),
+        _ => text,
     }
 }
 
@@ -193,6 +194,26 @@ impl fmt::Display for Age {
         match self {
             Age::Known(age) => write!(f, "{} s ago", age.as_secs()),
             Age::Future => write!(f, "at an unknown time, because the clock was set back"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_names_the_only_unit() {
+        let text = "start it (systemctl start addrwatch-collector@INTERFACE)";
+        for (names, unit) in [
+            (&["eth0"][..], "@eth0)"),
+            (&[], "@INTERFACE)"),
+            (&["eth0", "eth1"], "@INTERFACE)"),
+            (&["eth0;$(x)"], "@INTERFACE)"),
+        ] {
+            let names: Vec<_> = names.iter().map(|name| name.parse().unwrap()).collect();
+            let text = with_unit(text.into(), &names);
+            assert!(text.ends_with(unit), "{names:?}: {text}");
         }
     }
 }

@@ -94,7 +94,12 @@ pub fn check_port(
 /// Whether another socket has the port. Only then can it be that of the running service: an address that no interface has cannot be
 /// served by it, either, and may be that of another machine.
 pub fn is_in_use(address: &SocketAddr) -> bool {
-    matches!(TcpListener::bind(address), Err(error) if error.kind() == ErrorKind::AddrInUse)
+    TcpListener::bind(address).is_err_and(|error| may_be_in_use(error.kind()))
+}
+
+/// A user who may not have the port at all does not learn whether it is in use.
+fn may_be_in_use(error: ErrorKind) -> bool {
+    matches!(error, ErrorKind::AddrInUse | ErrorKind::PermissionDenied)
 }
 
 /// Whether this program runs already, and so has the port: its page, which contains `mark`, shows that.

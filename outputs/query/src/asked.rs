@@ -25,7 +25,7 @@ use crate::{
     },
     mysql_reader::MysqlReader,
     names::{Labels, Named},
-    options,
+    one_network, options,
     queries::{AT_REMEDY, Query},
     result_table::{OutputFormat, ResultTable},
     sqlite_reader::SqliteReader,
@@ -143,6 +143,18 @@ impl History {
         question: &Question,
         labels: &Devices,
         zone: &TimeZone,
+        limits: (Duration, usize),
+    ) -> Result<Answer, Unanswered> {
+        self.ask_of_network(question, None, labels, zone, limits)
+    }
+
+    /// The same with the rows of one network only, in the notation of `--network`.
+    pub fn ask_of_network(
+        &self,
+        question: &Question,
+        network: Option<&str>,
+        labels: &Devices,
+        zone: &TimeZone,
         (time, limit): (Duration, usize),
     ) -> Result<Answer, Unanswered> {
         let end = Instant::now() + time;
@@ -153,6 +165,8 @@ impl History {
             false => Unanswered::TooLong(time),
         })?;
         let Answer { mut table, no_match, remarks: of_history, is_complete, .. } = answer;
+        let others = network.and_then(|name| one_network::keep(&mut table, name));
+        let no_match = no_match.or(others);
         let rows = table.rows.len();
         let left_off = rows.saturating_sub(limit);
         match question {

@@ -4,7 +4,7 @@ use std::{io::Write, path::Path, sync::Arc};
 
 use aw_output::{
     makers::Makers,
-    names::{LiveNames, NAMES_FILE, NameList, Names, Written, is_name, write_name},
+    names::{LiveNames, NAMES_FILE, NameList, Names, NetworkNames, Written, is_name, write_name},
 };
 use aw_service::{Error, failed, info, plain, warn};
 use jiff::tz::TimeZone;
@@ -12,6 +12,7 @@ use shm_layout::MacAddr;
 
 use crate::{
     omitted::{Omitted, listed},
+    one_network::network_of,
     options::Options,
     result_table::{Cell, OutputFormat, ResultTable, day_text},
 };
@@ -65,9 +66,18 @@ impl Labels {
         others_named(&self.names.names(), mac, name)
     }
 
+    /// Adds what the files call the devices and networks of the rows.
+    pub fn add_to(&self, table: &mut ResultTable, format: OutputFormat, zone: &TimeZone) {
+        self.add_devices(table, format, zone);
+        let networks = self.names.networks();
+        if !networks.is_empty() {
+            add_network_names(&networks, table, format);
+        }
+    }
+
     /// Adds name and maker of each row's MAC: two columns, or in a table one with the name, or else the maker in brackets, if
     /// a row has one. Where there is no name, a table has another column with what the device calls itself.
-    pub fn add_to(&self, table: &mut ResultTable, format: OutputFormat, zone: &TimeZone) {
+    fn add_devices(&self, table: &mut ResultTable, format: OutputFormat, zone: &TimeZone) {
         let Some(at) = table.mac_column() else { return };
         let names: &Names = &self.names.names();
         let labels = table.rows.iter().map(|row| {
@@ -107,6 +117,30 @@ impl Labels {
                 row.insert(beside, cell.map(Cell::Text).into());
             }
         }
+    }
+}
+
+/// Adds the name of each row's network, where networks have names: a column at the end, or in a table, if a row has one, beside the
+/// VLAN.
+fn add_network_names(names: &NetworkNames, table: &mut ResultTable, format: OutputFormat) {
+    let Some(at) = table.columns.iter().position(|column| *column == "vlan") else { return };
+    let of_row = |row: &Vec<Cell>| {
+        let [host, ring] = ["host", "ring"].map(|column| match table.cell(row, column) {
+            Cell::Text(text) => text.as_str(),
+            _ => "",
+        });
+        names.of(host, ring, &network_of(table, row)).map(str::to_owned)
+    };
+    let found: Vec<_> = table.rows.iter().map(of_row).collect();
+    let is_table = format == OutputFormat::Table;
+    if is_table && found.iter().all(Option::is_none) {
+        return;
+    }
+    let at = if is_table { at + 1 } else { table.columns.len() };
+    table.columns.insert(at, "network");
+    for (row, name) in table.rows.iter_mut().zip(found) {
+        let shown = |name: String| if is_table { shortened(&name, SHOWN) } else { name };
+        row.insert(at, name.map(shown).map(Cell::Text).into());
     }
 }
 
@@ -251,4 +285,43 @@ fn show(
     };
     printed.and_then(|()| out.flush()).map_err(|error| Error::write("standard output", error))?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queries::columns;
+
+    /// In JSON and CSV, the column is behind all others; a table has it if a row has a name.
+    #[test]
+    fn networks_have_names() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "network eth0.7 guests\n").unwrap();
+        let names = LiveNames::read(Some(file.path())).unwrap();
+        let labels = Labels::new(names, Makers::new(Path::new("/nonexistent")));
+        let row = |vlan: i64| {
+            let text = |text: &str| Cell::Text(text.into());
+            let cells = [text("02:00:00:00:00:01"), text("eth0"), vlan.into(), 0.into()];
+            cells.into_iter().chain([text("h"), Cell::None, text("/r")]).collect::<Vec<_>>()
+        };
+        let table = |vlans: &[i64]| ResultTable {
+            columns: columns("mac"),
+            rows: vlans.iter().map(|vlan| row(*vlan)).collect(),
+            ..ResultTable::default()
+        };
+        let named = |vlans: &[i64], format| {
+            let mut table = table(vlans);
+            labels.add_to(&mut table, format, &TimeZone::UTC);
+            table
+        };
+        for (vlans, is_shown) in [(&[7, 8][..], true), (&[8], false)] {
+            let shown = named(vlans, OutputFormat::Table);
+            let at = shown.columns.iter().position(|column| *column == "network");
+            assert_eq!(at, is_shown.then_some(3), "{:?}", shown.columns);
+        }
+        let json = named(&[7, 8], OutputFormat::Json);
+        assert_eq!(json.columns[7..], ["name", "maker", "network"]);
+        assert_eq!(json.rows[0][9], Cell::text("guests"));
+        assert_eq!((json.rows[1].len(), &json.rows[1][9]), (10, &Cell::None));
+    }
 }

@@ -33,7 +33,7 @@ pub fn keep(table: &mut ResultTable, name: &str) -> Option<String> {
 }
 
 /// As filters of alerts have it: `eth0.7`, `eth0@192.0.2.1`.
-fn network_of(table: &ResultTable, row: &[Cell]) -> String {
+pub fn network_of(table: &ResultTable, row: &[Cell]) -> String {
     let text = |column| match table.cell(row, column) {
         Cell::Text(text) => text.clone(),
         Cell::Number(number) if *number != 0 => number.to_string(),

@@ -341,7 +341,7 @@ impl RangeOptions {
 fn time(option: &str, text: &str, now: &Zoned) -> Result<TimeRange, Error> {
     parse_time(text, now)
         .map(TimeRange::of)
-        .map_err(|why| failed(format_args!("{option}: {text:?} {why}")))
+        .map_err(|why| failed(format_args!("{option}: {text:?}: {why}")))
 }
 
 /// Refuses what is not a time as a wrong option, before the query begins.

@@ -7,7 +7,10 @@ pub mod text;
 
 use std::{collections::HashMap, net::IpAddr};
 
-use aw_output::makers::{Makers, is_local};
+use aw_output::{
+    makers::{Makers, is_local},
+    names::NetworkNames,
+};
 use jiff::{ToSpan, civil::Date};
 use shm_layout::MacAddr;
 
@@ -293,6 +296,17 @@ impl ReportBuilder {
 }
 
 impl ActivityReport {
+    /// Adds the names of networks to their interfaces.
+    pub fn name_networks(&mut self, names: &NetworkNames) {
+        for address in self.devices.iter_mut().flat_map(|device| &mut device.addresses) {
+            let (ring, network) =
+                address.interface.rsplit_once('/').unwrap_or(("", &address.interface));
+            if let Some(name) = names.of("", ring, network) {
+                address.interface = format!("{} ({name})", address.interface);
+            }
+        }
+    }
+
     /// The days, the oldest first.
     pub fn days(&self) -> impl Iterator<Item = Date> {
         let (day, span) = (self.day, self.span as i64);

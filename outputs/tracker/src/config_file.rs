@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
+use aw_output::names::network_line;
 use aw_service::{decode_text, split_name_line};
 use shm_layout::MacAddr;
 
@@ -37,6 +38,9 @@ impl ConfigFile {
         let Some((mac, _)) = split_name_line(text).filter(|_| !text.starts_with('[')) else {
             return Ok(());
         };
+        if network_line(text).is_some() {
+            return Ok(()); // the same file can be that of --names, which has names of networks
+        }
         let has_mac = mac.parse::<MacAddr>().is_ok();
         // A name may contain `=`, but a key contains no `|`.
         match text.split_once('=') {
@@ -219,6 +223,9 @@ AA:BB:CC:DD:EE:02|windows
             assert_eq!(config.names, names(&[(1, "Kitchen radio")]), "{text}");
             assert_eq!(parse_name(text).unwrap().1, "Kitchen radio");
         }
+        // Names of networks are of the common file of names, which can be this one.
+        let text = b"[MACLIST]\nnetwork eth0.30 guests\nnetwork eth0=x\n2:0:0:0:0:1|a\n";
+        assert_eq!(ConfigFile::parse(text).unwrap().names, names(&[(1, "a")]));
         let config = ConfigFile::parse(b"02-00-00-00-00-01 LOGDIR=/a #1").unwrap();
         assert_eq!(config.names, names(&[(1, "LOGDIR=/a")]));
         for bad in ["02:00:00:00:00:01", "02:00:00:00:00 short", "02:00:00:00:00:01 a|b", "", "|a"]

@@ -5,6 +5,7 @@ mod interface_names;
 
 use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
+use aw_output::names::NetworkNames;
 use aw_service::plain;
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
 use shm_layout::{ConfigChange, Event, Evidence, RingName, UnixTime};
@@ -48,6 +49,8 @@ pub struct Clocks {
 #[derive(Clone, Debug)]
 pub struct LogConfig {
     pub names: Arc<DeviceNames>,
+    /// For the report.
+    pub networks: Arc<NetworkNames>,
     /// Days before today whose logs are kept.
     pub max_logs: u16,
 }

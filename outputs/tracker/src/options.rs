@@ -221,11 +221,12 @@ impl CommonOptions {
         let mut names = self.common_names();
         names.extend(file.names.clone());
         names.extend(self.names.iter().cloned());
+        let networks = self.live_names.get().map(LiveNames::networks).unwrap_or_default();
         let max_logs = self.max_logs.map(NonZeroU16::get).or(file.max_logs).unwrap_or(MAX_LOGS);
         Ok(EffectiveConfig {
             report_dir: self.start_dir.join(report_dir),
             log_dir: self.start_dir.join(log_dir),
-            logs: LogConfig { names: Arc::new(names), max_logs },
+            logs: LogConfig { names: Arc::new(names), networks, max_logs },
         })
     }
 }

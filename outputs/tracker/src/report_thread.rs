@@ -81,6 +81,7 @@ pub fn build(
         }
     }
     let mut report = builder.finish(&config.names, &paths.makers);
+    report.name_networks(&config.networks);
     let claimed = paths.claimed.lock().unwrap_or_else(PoisonError::into_inner);
     for device in report.devices.iter_mut().filter(|device| device.name.is_none()) {
         let name = claimed.of(device.mac);

@@ -68,6 +68,7 @@ pub struct App {
     sessions: Mutex<Sessions>,
     attempts: Mutex<Attempts>,
     strangers: Mutex<LogGate>,
+    wrong: Mutex<LogGate>,
     locks: Mutex<LogGate>,
 }
 
@@ -95,6 +96,7 @@ impl App {
             sessions: Mutex::default(),
             attempts: Mutex::default(),
             strangers: Mutex::default(),
+            wrong: Mutex::default(),
             locks: Mutex::default(),
         })
     }
@@ -121,13 +123,12 @@ impl App {
 
     /// Logs a request without a login, of which there may be any number.
     pub fn log_stranger(&self, line: &str) {
-        let mut gate = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(omitted) = gate.admit(Instant::now()) else { return };
-        drop(gate);
-        if omitted > 0 {
-            info(format_args!("{omitted} more requests without a login are not in this log"));
-        }
-        info(format_args!("- {line}"));
+        log_bounded(&self.strangers, "requests without a login", line);
+    }
+
+    /// Logs a wrong password or token: other requests leave no such line out.
+    pub fn log_wrong_login(&self, line: &str) {
+        log_bounded(&self.wrong, "wrong logins", line);
     }
 
     /// Counts a wrong password or token; `of` is what it was for. The line about a client that may try no more is not among
@@ -147,6 +148,15 @@ impl App {
         };
         warn(locked(client, of, wait) + &others);
     }
+}
+
+fn log_bounded(gate: &Mutex<LogGate>, of: &str, line: &str) {
+    let admitted = gate.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
+    let Some(omitted) = admitted else { return };
+    if omitted > 0 {
+        info(format_args!("{omitted} more {of} are not in this log"));
+    }
+    info(format_args!("- {line}"));
 }
 
 fn locked(client: Option<IpAddr>, of: &str, wait: Duration) -> String {
@@ -191,17 +201,17 @@ pub struct Visit {
 impl Visit {
     /// The answer to a question, with times in the zone of the viewer.
     pub async fn ask(&self, question: Question, limit: usize) -> Result<Answer, Problem> {
-        self.ask_in(question, limit, &self.zone).await
+        self.ask_in(question, None, (limit, &self.zone)).await
     }
 
-    /// The same in another zone. What the history may lack of it is a remark.
+    /// The same of one network, or in another zone. What the history may lack of it is a remark.
     pub async fn ask_in(
         &self,
         question: Question,
-        limit: usize,
-        zone: &TimeZone,
+        network: Option<String>,
+        (limit, zone): (usize, &TimeZone),
     ) -> Result<Answer, Problem> {
-        let mut answer = self.app.asker.ask_in(question, limit, zone).await?;
+        let mut answer = self.app.asker.ask(question, network, (limit, zone)).await?;
         let fault = self.app.live.health().unwritten();
         let is_empty = answer.no_match.is_some();
         let lacking = lacking((question.until(), is_empty), fault, (UnixTime::now(), zone));
@@ -217,7 +227,7 @@ impl Visit {
         name: &str,
     ) -> Result<Response, Problem> {
         let zone = &self.app.asker.zone;
-        let answer = self.ask_in(question, FILE_ROWS, zone).await?;
+        let answer = self.ask_in(question, None, (FILE_ROWS, zone)).await?;
         file.file(name, answer, zone)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write, stdin, stdout},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::MetadataExt,
     path::Path,
     process::ExitCode,
@@ -31,7 +31,7 @@ use crate::{
     options::{Options, Role},
     secrets::{self, LoginLink},
     service::{identity, state_path},
-    users::UserFile,
+    users::{MIN_PASSWORD, UserFile, check_new_name, check_password},
 };
 
 /// Prints the link that logs in.
@@ -67,9 +67,11 @@ pub fn passwd(options: &Options, name: &str, role: Option<Role>, remove: bool) -
             run_as(owner.as_ref(), || users.remove(name)).and_then(|done| done)?;
             return print(&format!("{name} is removed, and logged in no more"));
         }
+        check_new_name(name).map_err(failed)?;
         let password = read_password(name)?;
         run_as(owner.as_ref(), || users.set(name, role, &password)).and_then(|done| done)?;
-        print(&format!("{name} can log in with this password"))
+        let at = LoginLink::of(&state).server().map_or(String::new(), |at| format!(" at {at}/"));
+        print(&format!("{name} can log in with this password{at}"))
     });
     end(done)
 }
@@ -104,7 +106,8 @@ fn read_password(name: &str) -> Result<String, Error> {
         let _ = writeln!(io::stderr());
         read
     };
-    let password = read(&format!("Password of {name}: "))?;
+    let password = read(&format!("Password of {name} (at least {MIN_PASSWORD} characters): "))?;
+    check_password(&password)?;
     match read("Again: ")? == password {
         true => Ok(password),
         false => Err(failed("password: the two are not the same (try again)")),
@@ -151,8 +154,12 @@ pub fn check(options: &Options) -> ExitCode {
         run_as(identity.as_ref(), || {
             let (mut notes, mut faults) = check_rings(NAME, &rings, &owners);
             let unit = unit.as_ref();
-            let trials =
-                [port(options, unit), history(options), names(options, unit), state(options, unit)];
+            let trials = [
+                port(options, unit),
+                history(options, unit),
+                names(options, unit),
+                state(options, unit),
+            ];
             for trial in trials {
                 match trial {
                     Ok(note) => notes.extend(note),
@@ -192,20 +199,29 @@ fn port(options: &Options, unit: Option<&UnitFiles>) -> Trial {
     }
     match serve::listen(address, "--listen") {
         Ok(_) => Ok(Some(format!("{address} can be served"))),
-        Err(_)
-            if serve::is_in_use(address) && is_own_port(&state_path(options), address.port()) =>
-        {
-            Ok(Some(format!("the running {NAME} serves port {}", address.port())))
-        }
-        Err(error) => Err(text(error)),
+        Err(error) => match is_own(&state_path(options), *address) {
+            own if own == Some(false) || !serve::is_in_use(address) => Err(text(error)),
+            Some(_) => Ok(Some(format!("the running {NAME} serves port {}", address.port()))),
+            None => Ok(Some(format!(
+                "{NAME} runs; whether it is what has port {} is in its link, which user {} cannot read (sudo {NAME} --check)",
+                address.port(),
+                user_name()
+            ))),
+        },
     }
 }
 
-/// Whether a running service of this program has the port, as its link says.
-fn is_own_port(state: &Path, port: u16) -> bool {
-    let port = format!(":{port}/");
-    let is_of_link = || LoginLink::of(state).read().is_ok_and(|link| link.contains(&port));
-    is_locked(state, NAME).unwrap_or(false) && is_of_link()
+/// Whether a running service of this program serves the address, as its link says; none if the link cannot be read.
+fn is_own(state: &Path, address: SocketAddr) -> Option<bool> {
+    if !is_locked(state, NAME).unwrap_or(false) {
+        return Some(false);
+    }
+    let server = LoginLink::of(state).server()?;
+    let place = server.split("//").last().unwrap_or_default();
+    // A name stands for any address.
+    let is_same = |of: SocketAddr| of == address || address.ip().is_unspecified();
+    let has_port = place.ends_with(&format!(":{}", address.port()));
+    Some(has_port && place.parse().map_or(true, is_same))
 }
 
 /// None if another trial reports why.
@@ -215,7 +231,7 @@ fn rings(options: &Options) -> Vec<RingName> {
     named.map(|history| options.rings(&history)).unwrap_or_default()
 }
 
-fn history(options: &Options) -> Trial {
+fn history(options: &Options, unit: Option<&UnitFiles>) -> Trial {
     let tried = || {
         let history = History::named(
             options.database.as_deref(),
@@ -226,6 +242,12 @@ fn history(options: &Options) -> Trial {
         Ok((history, Devices::new(names, Makers::new(&options.vendors))))
     };
     let (history, devices) = tried().map_err(|error: Error| error.to_string())?;
+    if let (History::Sqlite(path), Some(unit)) = (&history, unit)
+        && let Some(why) =
+            unit.hides_history(&std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+    {
+        return Err(why);
+    }
     asker::check(&history, &devices, options.timeout.0).map(|()| None)
 }
 
@@ -268,7 +290,7 @@ fn end(done: Result<(), Error>) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::Ipv4Addr;
 
     use super::*;
 
@@ -289,9 +311,17 @@ mod tests {
         let note = format!("the running {NAME} serves port {number}");
         assert_eq!(tried(&at.to_string()), Ok(Some(note)));
         assert!(!serve::is_in_use(&SocketAddr::new([192, 0, 2, 50].into(), number)));
-        LoginLink::of(state).write("http://127.0.0.1:1").unwrap();
-        let why = tried(&at.to_string()).unwrap_err();
-        assert!(why.contains("choose another port"), "{why}");
+        // Also where the link was deleted, or is not for this user.
+        std::fs::remove_file(state.join("aw-web.login")).unwrap();
+        let note = tried(&at.to_string()).unwrap().unwrap();
+        assert!(note.contains("whether it is what has port"), "{note}");
+        for other in ["http://127.0.0.1:1".into(), format!("http://127.0.0.2:{number}")] {
+            LoginLink::of(state).write(&other).unwrap();
+            let why = tried(&at.to_string()).unwrap_err();
+            assert!(why.contains("choose another port"), "{other}: {why}");
+        }
+        LoginLink::of(state).write(&format!("https://sensor:{number}")).unwrap();
+        assert!(tried(&at.to_string()).is_ok());
     }
 
     #[test]

@@ -61,6 +61,13 @@ const HEADERS: [(&str, &str); 6] = [
 #[derive(Clone, Debug)]
 pub struct LoggedIn(pub String);
 
+/// In the extensions of the answer to a login that failed: what was wrong, for the log.
+#[derive(Clone, Debug)]
+pub struct NotLoggedIn(pub String);
+
+const WRONG_TOKEN: &str =
+    "wrong token (aw-web login prints the link that is valid, which ends with it)";
+
 /// What is answered without a login.
 fn is_public(path: &str) -> bool {
     path == "/login" || pages::is_file(path)
@@ -82,6 +89,7 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
         }
         Some(connection) => checked(&app, connection, request, next).await,
     };
+    let wrong = response.extensions().get::<NotLoggedIn>().cloned();
     let response = rendered(response, &uri, found.as_ref());
     let response = app
         .sending
@@ -90,12 +98,15 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
     if !pages::is_file(uri.path()) {
         let client = connection.and_then(|connection| connection.client);
         let client = client_name(client);
-        let line =
-            format!("from {client}: {method} {} {}", logged(&uri), response.status().as_u16());
+        let status = response.status().as_u16();
+        let line = format!("from {client}: {method} {} {status}", logged(&uri));
         match (found, response.extensions().get::<LoggedIn>()) {
             (_, Some(LoggedIn(name))) => info(format_args!("{name} logged in {line}")),
             (Some(user), None) => info(format_args!("{} {line}", user.name)),
-            (None, None) => app.log_stranger(&line),
+            (None, None) => match wrong {
+                Some(NotLoggedIn(what)) => app.log_wrong_login(&format!("{line}: {what}")),
+                None => app.log_stranger(&line),
+            },
         }
     }
     response
@@ -137,7 +148,12 @@ async fn checked(
     };
     let user = match who(app, connection, &parts.headers) {
         Ok(user) => user,
-        Err(problem) => return refused(problem),
+        Err(problem) => {
+            let wrong = (problem.why == WRONG_TOKEN).then(|| NotLoggedIn("wrong token".into()));
+            let mut response = problem.into_response();
+            wrong.into_iter().for_each(|wrong| drop(response.extensions_mut().insert(wrong)));
+            return (None, response);
+        }
     };
     let path = parts.uri.path();
     match &user {
@@ -273,8 +289,7 @@ fn who(
         }
         app.may_try(connection.client, None)?;
         app.failed_try(connection.client, None, "the token");
-        let why = "wrong token (aw-web login prints the link that is valid, which ends with it)";
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, why));
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, WRONG_TOKEN));
     }
     if let Some(name) = &app.proxy.user {
         let header = HeaderName::from_bytes(name.as_bytes());
@@ -283,6 +298,7 @@ fn who(
         if let Some(name) = only(headers, &header)?.filter(|name| !name.is_empty()) {
             let name = users::parse_name(name)
                 .map_err(|why| Problem::bad(format!("the user of the proxy {why}")))?;
+            users::check_new_name(&name).map_err(Problem::bad)?;
             let known = app.users.find(&name).map_err(unreadable)?;
             let role = known.map_or(Role::Reader, |user| user.role);
             let csrf = digest(&[&app.secret, &name]);
@@ -414,7 +430,11 @@ fn rendered(response: Response, uri: &Uri, user: Option<&User>) -> Response {
                     let kind = HeaderValue::from_static("application/json");
                     (problem.status, [(CONTENT_TYPE, kind)], format!("{text}\n")).into_response()
                 }
-                false => pages::problem(&problem, user),
+                false => {
+                    let parameters = Parameters::parse(uri.query().unwrap_or_default()).ok();
+                    let question = parameters.and_then(|mut all| all.take("q"));
+                    pages::problem(&problem, user, &question.unwrap_or_default())
+                }
             };
             if problem.status == StatusCode::LENGTH_REQUIRED {
                 // What follows may be of its body, as a proxy reads it.

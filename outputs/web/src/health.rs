@@ -218,20 +218,24 @@ impl Health {
         count(&self.rings) != count(rings)
     }
 
+    /// Whether events can arrive: a collector runs, or no ring is followed.
+    pub fn is_live(&self) -> bool {
+        self.rings.is_empty() || self.rings.iter().any(|ring| ring.is_running)
+    }
+
     /// The faults, for a banner.
     pub fn summary(&self, zone: &TimeZone) -> Json {
         let fault = |fault: &Fault| {
-            let since = fault.since.map(|since| display::time(since, zone));
+            let since = fault.since.map(|since| display::rfc3339(since, zone));
             json!({ "of": fault.of, "fault": fault.text, "since": since })
         };
         let faults: Vec<_> = self.faults.iter().map(fault).collect();
-        let is_live = self.rings.is_empty() || self.rings.iter().any(|ring| ring.is_running);
-        json!({ "well": self.faults.is_empty(), "faults": faults, "live": is_live })
+        json!({ "well": self.faults.is_empty(), "faults": faults, "live": self.is_live() })
     }
 
     /// All of it.
     pub fn json(&self, zone: &TimeZone) -> Json {
-        let time = |time: Option<UnixTime>| time.map(|time| display::time(time, zone));
+        let time = |time: Option<UnixTime>| time.map(|time| display::rfc3339(time, zone));
         let interface = |one: &aw_output::InterfaceHealth| {
             json!({
                 "interface": one.counters.name.as_str(),
@@ -359,7 +363,7 @@ mod tests {
         assert_eq!(
             json["faults"],
             json!([
-                { "of": "ring /lan", "fault": "eth1 is down", "since": "1970-01-01 00:00:00 +00:00" },
+                { "of": "ring /lan", "fault": "eth1 is down", "since": "1970-01-01T00:00:00+00:00" },
                 { "of": "history", "fault": "gone", "since": null },
             ])
         );

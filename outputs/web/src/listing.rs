@@ -16,6 +16,7 @@ use shm_layout::{MacAddr, UnixTime};
 use crate::{
     display::{self, encoded},
     network::NetworkId,
+    network_label,
 };
 
 /// Devices that a page of a list shows.
@@ -146,6 +147,7 @@ impl DeviceList {
             "claimed_name" => label(claimed.map(|(name, ..)| name)),
             "name_source" => label(claimed.map(|(_, source, _)| source)),
             "name_since" => claimed.and_then(|(.., since)| *since).into(),
+            "network" => network_label::name(&device.network).map(Cell::Text).into(),
             column => device.network.cell(column),
         };
         self.columns.iter().map(of_column).collect()

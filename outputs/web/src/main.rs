@@ -22,6 +22,7 @@ mod live;
 mod local_path;
 mod log_gate;
 mod network;
+mod network_label;
 mod options;
 mod pages;
 mod parameters;

@@ -4,10 +4,12 @@ use std::cmp::Ordering;
 
 use aw_output::Entry;
 use aw_query::{Cell, ResultTable};
-use aw_service::plain;
 use shm_layout::Event;
 
-use crate::{display::encoded, listing::natural_order, parameters::Parameters, problem::Problem};
+use crate::{
+    display::encoded, listing::natural_order, network_label, parameters::Parameters,
+    problem::Problem,
+};
 
 /// The columns, in the order of the text.
 const COLUMNS: [&str; 6] = ["interface", "vlan", "outer_vlan", "host", "router", "ring"];
@@ -96,28 +98,23 @@ impl NetworkId {
 
     /// What a page calls it.
     pub fn label(&self) -> String {
-        let [interface, vlan, outer_vlan, host, router, _] = &self.0;
-        let parts = [
-            ("", interface),
-            ("VLAN ", vlan),
-            ("in VLAN ", outer_vlan),
-            ("router ", router),
-            ("of ", host),
-        ];
-        let parts = parts.into_iter().filter(|(_, value)| !value.is_empty());
-        let label = parts.map(|(word, value)| format!("{word}{}", plain(value)));
-        let label = label.collect::<Vec<_>>().join(", ");
-        if label.is_empty() { "no network is known".into() } else { label }
+        network_label::label(self)
     }
 
     /// What an alert calls it: `eth0.7 of host`.
     pub fn place(&self) -> String {
-        let [interface, vlan, outer_vlan, host, router, _] = &self.0;
+        let host = &self.0[3];
+        let host = if host.is_empty() { String::new() } else { format!(" of {host}") };
+        self.local_place() + &host
+    }
+
+    /// The same without the host: `eth0.7`, `eth0@192.0.2.1`.
+    pub fn local_place(&self) -> String {
+        let [interface, vlan, outer_vlan, _, router, _] = &self.0;
         let tags = [outer_vlan, vlan].into_iter().filter(|tag| !tag.is_empty());
         let tags: String = tags.map(|tag| format!(".{tag}")).collect();
-        let host = if host.is_empty() { String::new() } else { format!(" of {host}") };
         let router = if router.is_empty() { String::new() } else { format!("@{router}") };
-        format!("{interface}{tags}{router}{host}")
+        format!("{interface}{tags}{router}")
     }
 
     /// Its cells, in the order of [`NetworkId::columns`].
@@ -174,8 +171,6 @@ mod tests {
             assert_eq!(NetworkId::parse(&known.text()).unwrap(), known);
             assert!(known.link().is_ascii() && !known.link().contains('<'), "{}", known.link());
         }
-        let found = id(["eth0\u{1b}", "7", "", "here", "", "/ring"]);
-        assert_eq!(found.label(), "eth0?, VLAN 7, of here");
         assert_eq!(id(["eth0", "7", "100", "here", "", ""]).place(), "eth0.100.7 of here");
         for bad in ["", "eth0", "interface=eth0&port=1"] {
             assert!(NetworkId::parse(bad).is_err(), "{bad}");

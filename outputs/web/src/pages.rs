@@ -33,7 +33,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     app::{User, Visit},
-    display::{self, encoded},
+    display::{self, Linked, encoded},
     health::{Fault, Health},
     local_path::local_path,
     problem::Problem,
@@ -44,6 +44,8 @@ const STYLE: &str = include_str!("../templates/style.css");
 /// What helps on a page that works without it.
 const SCRIPT: &str = concat!(include_str!("../static/live.js"), include_str!("../static/page.js"));
 pub const SCRIPT_PATH: &str = "/script.js";
+const ICON: &str = include_str!("../static/icon.svg");
+pub const ICON_PATH: &str = "/favicon.ico";
 
 /// The path of the style sheet, with its hash: browsers keep it until there is another one.
 pub static STYLE_PATH: LazyLock<String> = LazyLock::new(|| format!("/style-{}.css", hash(STYLE)));
@@ -162,19 +164,21 @@ pub fn page(template: &impl Template) -> Result<Response, Problem> {
 struct ProblemPage<'a> {
     frame: Frame,
     heading: &'a str,
-    why: &'a str,
+    why: Linked,
 }
 
 /// The page of a problem.
-pub fn problem(problem: &Problem, user: Option<&User>) -> Response {
+pub fn problem(problem: &Problem, user: Option<&User>, question: &str) -> Response {
     let heading = match problem.status {
         StatusCode::NOT_FOUND => "There is no such page",
         StatusCode::BAD_REQUEST => "This cannot be answered",
         StatusCode::MISDIRECTED_REQUEST => "This server has another name",
+        StatusCode::CONFLICT => "The name is not saved",
         StatusCode::SERVICE_UNAVAILABLE => "There is no answer now",
         status => status.canonical_reason().unwrap_or("There is no answer"),
     };
-    let template = ProblemPage { frame: Frame::of(user), heading, why: &problem.why };
+    let frame = Frame { question: question.into(), ..Frame::of(user) };
+    let template = ProblemPage { frame, heading, why: display::linked(&problem.why) };
     let mut response = match page(&template) {
         Ok(response) => response,
         Err(problem) => problem.why.into_response(),
@@ -217,7 +221,12 @@ fn kept(kind: &'static str, text: &'static str) -> Response {
     (headers, text).into_response()
 }
 
-/// Whether a path is of the style sheet or the script, which are the same for all.
+/// The icon, also for browsers that ask for it without a look at the page.
+pub async fn icon() -> Response {
+    kept("image/svg+xml", ICON)
+}
+
+/// Whether a path is of the style sheet, the script or the icon, which are the same for all.
 pub fn is_file(path: &str) -> bool {
-    path == STYLE_PATH.as_str() || path == SCRIPT_PATH
+    path == STYLE_PATH.as_str() || [SCRIPT_PATH, ICON_PATH].contains(&path)
 }

@@ -75,7 +75,7 @@ impl Parameters {
         let parsed = parse_time(&text, &now);
         match parsed {
             Ok(times) => Ok(Some(TimeRange::of(times))),
-            Err(why) => Err(Problem::bad(format!("{name}: {text:?} {why}"))),
+            Err(why) => Err(Problem::bad(format!("{name}: {text:?}: {why}"))),
         }
     }
 

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Router, http::StatusCode, middleware::from_fn_with_state, routing::get};
+use axum::{
+    Router,
+    http::{StatusCode, Uri},
+    middleware::from_fn_with_state,
+    routing::get,
+};
 
 use crate::{
     api,
@@ -10,8 +15,8 @@ use crate::{
     events,
     guard::{guard, redirect},
     pages::{
-        self, SCRIPT_PATH, STYLE_PATH, device, happened, health, home, login, name, network,
-        networks, now, periods, search, whereabouts, who, zone,
+        self, ICON_PATH, SCRIPT_PATH, STYLE_PATH, device, happened, health, home, login, name,
+        network, networks, now, periods, search, whereabouts, who, zone,
     },
     problem::Problem,
 };
@@ -48,11 +53,15 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/zone", get(zone::choose).post(zone::chosen))
         .route(&STYLE_PATH, get(pages::style))
         .route(SCRIPT_PATH, get(pages::script))
-        .fallback(async || {
-            Problem::new(
-                StatusCode::NOT_FOUND,
-                "no page has this path (the links above lead to the lists, and the search box to an address or a device)",
-            )
+        .route(ICON_PATH, get(pages::icon))
+        .fallback(async |uri: Uri| {
+            let why = match uri.path().starts_with("/api/") {
+                true => "no such path (/api/v1/openapi.json describes all of them)",
+                false => {
+                    "no page has this path (the links above lead to the lists, and the search box to an address or a device)"
+                }
+            };
+            Problem::new(StatusCode::NOT_FOUND, why)
         })
         .layer(from_fn_with_state(Arc::clone(&app), guard))
         .with_state(app)

@@ -55,6 +55,11 @@ impl LoginLink {
         Ok(text.trim().into())
     }
 
+    /// The begin of its links, without a path, if the link can be read.
+    pub fn server(&self) -> Option<String> {
+        Some(self.read().ok()?.split_once(PARAMETER)?.0.to_owned())
+    }
+
     /// Writes the link of this server, with the token of the file, or else with a new one. Returns the token.
     pub fn write(&self, server: &str) -> Result<String, Error> {
         let is_digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);

@@ -112,16 +112,19 @@ pub async fn serve(
                         let _held = permit;
                         let own = guest.clone();
                         let answered = async {
-                            match tls {
-                                None => answer(stream, (connection, own), router, stop).await,
-                                Some(_) if is_plain(&stream).await => refuse_plain(stream).await,
-                                Some(tls) => {
-                                    if let Ok(Ok(stream)) =
-                                        timeout(HANDSHAKE, tls.accept(stream)).await
-                                    {
-                                        answer(stream, (connection, own), router, stop).await;
-                                    }
+                            let Some(tls) = tls else {
+                                return answer(stream, (connection, own), router, stop).await;
+                            };
+                            // One time limit for all that comes before a request.
+                            let begun = async {
+                                match is_plain(&stream).await {
+                                    true => refuse_plain(stream).await,
+                                    false => return tls.accept(stream).await.ok(),
                                 }
+                                None
+                            };
+                            if let Ok(Some(stream)) = timeout(HANDSHAKE, begun).await {
+                                answer(stream, (connection, own), router, stop).await;
                             }
                         };
                         guest.until_closed(answered).await;
@@ -164,8 +167,7 @@ pub async fn serve(
 /// Whether a client speaks HTTP where TLS is spoken, as a browser does after an address without https://.
 async fn is_plain(stream: &TcpStream) -> bool {
     let mut first = [0];
-    let peeked = timeout(HANDSHAKE, stream.peek(&mut first)).await;
-    matches!(peeked, Ok(Ok(1))) && first[0].is_ascii_uppercase()
+    matches!(stream.peek(&mut first).await, Ok(1)) && first[0].is_ascii_uppercase()
 }
 
 /// Answers in plain text, without a look at the request.
@@ -175,14 +177,11 @@ async fn refuse_plain(mut stream: TcpStream) {
         "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{WHY}",
         WHY.len()
     );
-    let answered = async {
-        // What is not read would reset the connection before the answer is.
-        let read = stream.read(&mut vec![0; HEAD_BYTES]).await;
-        if read.is_ok() && stream.write_all(answer.as_bytes()).await.is_ok() {
-            let _ = stream.shutdown().await;
-        }
-    };
-    let _ = timeout(HANDSHAKE, answered).await;
+    // What is not read would reset the connection before the answer is.
+    let read = stream.read(&mut vec![0; HEAD_BYTES]).await;
+    if read.is_ok() && stream.write_all(answer.as_bytes()).await.is_ok() {
+        let _ = stream.shutdown().await;
+    }
 }
 
 fn log_too_many(client: IpAddr, of: TooMany, gate: &mut LogGate) {

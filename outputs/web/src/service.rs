@@ -36,6 +36,7 @@ use crate::{
     health::commit_interval,
     listener::{self, Listener},
     live::{Live, LiveSources},
+    network_label,
     options::Options,
     records::Records,
     routes::routes,
@@ -85,6 +86,7 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let names = LiveNames::read(options.names.as_deref())?;
     let makers = Makers::new(&options.vendors);
     display::read_own_macs();
+    network_label::read_from(&names);
     let listener = listener::open(options, identity.as_ref())?;
     let state = state_path(options);
     make_directory(&state, identity.as_ref())?;
@@ -135,7 +137,9 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         options.timeout.0,
     );
     let users = UserFile::of(&state);
-    users.read()?;
+    if let Some(why) = users.warning()? {
+        warn(why);
+    }
     let live = Arc::new(Live::new(rings, secrets::random()?));
     let (devices, zone) = (Arc::clone(&asker.devices), asker.zone.clone());
     let outputs = absolute(&options.outputs);

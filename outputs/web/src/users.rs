@@ -17,19 +17,34 @@ const MAX_FILE: u64 = 256 << 10;
 const MAX_NAME: usize = 64;
 const MAX_PASSWORD: usize = 1024;
 /// The shortest password.
-const MIN_PASSWORD: usize = 8;
+pub const MIN_PASSWORD: usize = 8;
 
 /// Parses the name of a user.
 pub fn parse_name(text: &str) -> Result<String, &'static str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
-    if text == TOKEN_USER {
-        return Err(
-            "is what the log calls the user who has the link of aw-web login (choose another one)",
-        );
-    }
     match !text.is_empty() && text.len() <= MAX_NAME && text.chars().all(is_part) {
         true => Ok(text.into()),
         false => Err("must be letters, digits, dots, hyphens and underscores"),
+    }
+}
+
+const IS_TOKEN_USER: &str = "the log calls the user so who has the link of aw-web login";
+
+/// Refuses the name of the user who has the link: one of an earlier version may only be removed.
+pub fn check_new_name(name: &str) -> Result<(), String> {
+    match name == TOKEN_USER {
+        true => Err(format!("user {name}: {IS_TOKEN_USER} (choose another name)")),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a password that is too short or too long.
+pub fn check_password(password: &str) -> Result<(), Error> {
+    match password.len() {
+        MIN_PASSWORD..=MAX_PASSWORD => Ok(()),
+        _ => Err(failed(format_args!(
+            "password: it must have {MIN_PASSWORD} to {MAX_PASSWORD} characters (choose another one)"
+        ))),
     }
 }
 
@@ -71,6 +86,16 @@ impl UserFile {
         UserFile(state.join("aw-web.users"))
     }
 
+    /// Why a user of an earlier version cannot log in any more.
+    pub fn warning(&self) -> Result<Option<String>, Error> {
+        let is_there = self.read()?.iter().any(|user| user.name == TOKEN_USER);
+        Ok(is_there.then(|| {
+            format!(
+                "user {TOKEN_USER} cannot log in: {IS_TOKEN_USER} (aw-web passwd {TOKEN_USER} --remove, and add a user of another name)"
+            )
+        }))
+    }
+
     /// All users. The file of another user, or one that others can read, is refused.
     pub fn read(&self) -> Result<Vec<UserRecord>, Error> {
         let text = match read_file_text(&self.0, FileKind::Secret, MAX_FILE) {
@@ -89,9 +114,10 @@ impl UserFile {
         text.lines().enumerate().map(parse).collect()
     }
 
-    /// The user of this name.
+    /// The user of this name, who may log in.
     pub fn find(&self, name: &str) -> Result<Option<UserRecord>, Error> {
-        Ok(self.read()?.into_iter().find(|user| user.name == name))
+        let mut all = self.read()?.into_iter();
+        Ok(all.find(|user| user.name == name && name != TOKEN_USER))
     }
 
     /// The user, if it is the password. It takes as long for a user who does not exist. This blocks, and needs 19 MiB.
@@ -113,14 +139,8 @@ impl UserFile {
 
     /// Adds a user, or changes the password, and the role if there is one.
     pub fn set(&self, name: &str, role: Option<Role>, password: &str) -> Result<(), Error> {
-        match password.len() {
-            MIN_PASSWORD..=MAX_PASSWORD => {}
-            _ => {
-                return Err(failed(format_args!(
-                    "password: it must have {MIN_PASSWORD} to {MAX_PASSWORD} characters (choose another one)"
-                )));
-            }
-        }
+        check_new_name(name).map_err(failed)?;
+        check_password(password)?;
         let hash = Argon2::default().hash_password(password.as_bytes());
         let hash = hash.map_err(|error| Error::new("hash the password", error))?.to_string();
         let mut all = self.read()?;
@@ -195,10 +215,28 @@ mod tests {
         assert!(users.read().unwrap_err().to_string().contains("other users may read"));
     }
 
+    /// A user of an earlier version with the name of the link's user costs no other user the login, and can be removed.
+    #[test]
+    fn the_name_of_the_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let users = UserFile::of(directory.path());
+        assert!(users.set("token", None, "correct horse").is_err());
+        users.set("alice", None, "correct horse").unwrap();
+        assert_eq!(users.warning().unwrap(), None);
+        let path = directory.path().join("aw-web.users");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("alice:", "token:") + &text).unwrap();
+        assert!(users.log_in("alice", "correct horse").unwrap().is_some());
+        assert_eq!(users.log_in("token", "correct horse").unwrap(), None);
+        assert!(users.warning().unwrap().unwrap().contains("aw-web passwd token --remove"));
+        users.remove("token").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+
     #[test]
     fn names() {
         assert!(parse_name("alice.b-c_d@example.org").is_ok());
-        for bad in ["", "token", "a:b", "a b", "a\n", &*"x".repeat(65), "é"] {
+        for bad in ["", "a:b", "a b", "a\n", &*"x".repeat(65), "é"] {
             assert!(parse_name(bad).is_err(), "{bad:?}");
         }
     }

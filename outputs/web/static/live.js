@@ -7,7 +7,9 @@
   const banner = document.getElementById("banner");
   const [status, count] = ["live", "live-count"].map((id) => document.getElementById(id));
   const filter = list.dataset;
-  const LIVE = "Live: devices are shown as they are seen, before the history has them.";
+  const LIVE = ["here", "unknown", "all"].includes(filter.state)
+    ? "Live: devices are shown as they are seen, before the history has them."
+    : "This list is not live: load the page again to see what is new in it.";
   const NOT_LIVE = "Not live: no collector runs, and no events arrive. The list has what was seen before.";
   const MOST = 200;
   const rows = new Map();
@@ -31,7 +33,7 @@
     const own = offset.formatToParts(time).find((part) => part.type === "timeZoneName").value.slice(3);
     return `${day.format(time)} ${clock.format(time)} ${own || "+00:00"}`;
   };
-  let source, seen = 0, lost = 0, failed = 0, isLive = true;
+  let source, seen = 0, lost = 0, failed = 0, isLive = filter.captured === "true";
 
   const element = (name, text, attributes = {}) => {
     const made = document.createElement(name);

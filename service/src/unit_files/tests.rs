@@ -32,6 +32,12 @@ fn what_a_unit_forbids() {
     assert!(why.contains("systemctl edit aw-x: [Service] and ReadWritePaths=/srv/c"), "{why}");
     assert!(why.contains("(install -d -m 750 -o root /srv/c; "), "{why}");
     let hides = |path: &str| unit().hides(Path::new(path)).is_some();
+    let history = unit().hides_history(Path::new("/root/x.db")).unwrap();
+    assert!(
+        history.starts_with("read /root/x.db: the unit ") && history.contains(" copy "),
+        "{history}"
+    );
+    assert_eq!(unit().hides_history(Path::new("/var/lib/addrwatch/addrwatch.db")), None);
     assert!(hides("/root/secret") && hides("/tmp/secret") && !hides("/etc/addrwatch/x"));
     fs::write(edits.join("c.conf"), "[Service]\nProtectSystem=full\nProtectHome=read-only\n")
         .unwrap();

@@ -23,7 +23,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{NAMES_FILE, NameList, Names, edit::resolved, is_config_directory};
+use super::{NAMES_FILE, NameList, Names, NetworkNames, edit::resolved, is_config_directory};
 
 /// Changes within so long are read together; at least so many times as long as reading took.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -47,6 +47,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     names: Arc<Names>,
+    networks: Arc<NetworkNames>,
     /// Damaged lines that are reported, without their numbers.
     reported: BTreeSet<String>,
     /// Why the file cannot be read, if that is reported.
@@ -109,6 +110,11 @@ impl LiveNames {
     /// The names as they are now.
     pub fn names(&self) -> Arc<Names> {
         Arc::clone(&self.shared.lock().names)
+    }
+
+    /// The names of networks as they are now.
+    pub fn networks(&self) -> Arc<NetworkNames> {
+        Arc::clone(&self.shared.lock().networks)
     }
 
     /// Whether the names changed since the last call.
@@ -238,7 +244,10 @@ impl Shared {
         match self.load() {
             Ok(true) => {
                 self.changed.store(true, Relaxed);
-                let count = count_of(self.lock().names.len() as u64, "name", "names");
+                let state = self.lock();
+                let names = (state.names.len() + state.networks.len()) as u64;
+                drop(state);
+                let count = count_of(names, "name", "names");
                 info(format_args!("{} is read again: {count}", self.path.display()));
             }
             Ok(false) => {}
@@ -267,9 +276,9 @@ impl Shared {
         if state.failure.take().is_some() {
             info(format_args!("{} can be read again", self.path.display()));
         }
-        let is_new = *state.names != list.names;
+        let is_new = *state.names != list.names || *state.networks != list.networks;
         if is_new {
-            state.names = Arc::new(list.names);
+            (state.names, state.networks) = (Arc::new(list.names), Arc::new(list.networks));
         }
         Ok(is_new)
     }

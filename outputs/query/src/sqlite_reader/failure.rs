@@ -2,10 +2,15 @@
 
 use std::{fs, io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
 
-use aw_service::{Error, FileKind, cause, failed, join_group, open_file};
+use aw_service::{Error, FileKind, cause, failed, join_group, open_file, unit_hides_history};
 use rusqlite::ErrorCode;
 
 pub fn failure(path: &str, error: rusqlite::Error) -> Error {
+    if error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+        && let Some(why) = unit_hides_history(Path::new(path))
+    {
+        return failed(why);
+    }
     let (cause, remedy) = match error.sqlite_error_code() {
         _ if Path::new(path).is_dir() => {
             ("it is a directory".into(), "choose a file with --database".into())

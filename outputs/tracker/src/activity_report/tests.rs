@@ -1,5 +1,7 @@
 use std::{fmt::Write, path::Path};
 
+use aw_output::names::NameList;
+
 use super::*;
 use crate::local_time::parse_date;
 
@@ -85,4 +87,19 @@ fn hours_of_other_days() {
     ));
     assert!(page.contains("<li>Sat 21 Nov <span>none</span></ul></details>"), "a week");
     assert_eq!(page.matches("days before").count(), 1, "of the device that was there");
+}
+
+/// A network has its name beside its interface; one of another ring, too.
+#[test]
+fn names_of_networks() {
+    let log = rows(1, 1, 12)
+        + &rows(2, 1, 12).replace("eth0", "site-b/eth0.30")
+        + &rows(3, 1, 12).replace("eth0", "eth1");
+    let mut report = report(&[log]);
+    let list = NameList::parse(&b"network eth0 home <1>\nnetwork *.30 guests\n"[..]).unwrap();
+    report.name_networks(&list.networks);
+    let page = html::to_html(&report);
+    for shown in ["eth0 (home &lt;1&gt;)", "site-b/eth0.30 (guests)", "<bdi>eth1</bdi>"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
 }

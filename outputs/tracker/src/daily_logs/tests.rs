@@ -43,7 +43,7 @@ fn event(mac: u32, time: UnixTime) -> Event {
 
 fn config() -> LogConfig {
     let names = [(MacAddr::new([2, 0, 0, 0, 0, 1]), "router".to_owned())];
-    LogConfig { names: Arc::new(names.into()), max_logs: 31 }
+    LogConfig { names: Arc::new(names.into()), networks: Arc::default(), max_logs: 31 }
 }
 
 fn key_of(line: &log_format::ParsedRow) -> RowKey {

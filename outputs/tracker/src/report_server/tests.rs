@@ -13,7 +13,7 @@ fn maker(directory: &Path) -> PageMaker {
         makers: aw_output::makers::Makers::new(directory),
         claimed: Arc::default(),
     };
-    let config = LogConfig { names: Arc::default(), max_logs: 31 };
+    let config = LogConfig { names: Arc::default(), networks: Arc::default(), max_logs: 31 };
     PageMaker::new(paths, Arc::new(Mutex::new(Live::new(config))), 10)
 }
 

@@ -111,11 +111,11 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     let name = download::name("mac", &mac);
     // A file has the zone of the server.
     let of_texts = if file.is_some() { &asker.zone } else { &zone };
-    let addresses = asker.ask_in(Question::AddressesOf(mac), ADDRESSES, of_texts).await?;
+    let addresses = asker.ask(Question::AddressesOf(mac), None, (ADDRESSES, of_texts)).await?;
     if let Some(file) = file.filter(|_| part == Part::Addresses) {
         return file.file(&format!("{name}-addresses"), addresses, of_texts);
     }
-    let presence = asker.ask_in(Question::Presence(mac, range), QUARTERS, of_texts).await?;
+    let presence = asker.ask(Question::Presence(mac, range), None, (QUARTERS, of_texts)).await?;
     if let Some(file) = file {
         return file.file(&format!("{name}-presence"), presence, of_texts);
     }

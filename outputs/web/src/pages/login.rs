@@ -14,7 +14,8 @@ use axum::{
 use crate::{
     app::{App, User},
     guard::{
-        self, LoggedIn, cookie_name, is_link_of_another_site, redirect, token_user, unreadable,
+        self, LoggedIn, NotLoggedIn, cookie_name, is_link_of_another_site, redirect, token_user,
+        unreadable,
     },
     local_path::local_path,
     options::Role,
@@ -30,6 +31,7 @@ use crate::{
 struct LoginPage {
     frame: Frame,
     next: String,
+    name: String,
     why: Option<String>,
 }
 
@@ -43,7 +45,7 @@ pub async fn form(
     let mut parameters = Parameters::parse(uri.query().unwrap_or_default())?;
     let (token, next) = (parameters.take("token"), local(parameters.take("next")));
     parameters.finish()?;
-    let Some(token) = token else { return login_page(next, None) };
+    let Some(token) = token else { return login_page(next, String::new(), None) };
     if secrets::is_same(token.trim(), &app.token) {
         let user = token_user();
         // The link may be in a mail that another site shows.
@@ -55,7 +57,8 @@ pub async fn form(
     }
     app.may_try(connection.client, None)?;
     app.failed_try(connection.client, None, "the token");
-    refused(next, "The token of this link is wrong: aw-web login prints the link that is valid.")
+    let why = "The token of this link is wrong: aw-web login prints the link that is valid.";
+    refused((next, String::new()), why, "wrong token".into())
 }
 
 /// The form with name and password.
@@ -82,7 +85,8 @@ pub async fn submit(
             let is_known = app.users.find(&name).map_err(unreadable)?.is_some();
             let of = if is_known { &name } else { "an unknown user" };
             app.failed_try(connection.client, Some(&name), of);
-            refused(next, "Name or password is wrong.")
+            let logged = format!("wrong password for {of}");
+            refused((next, name), "Name or password is wrong.", logged)
         }
     }
 }
@@ -124,14 +128,15 @@ fn set_cookie(response: &mut Response, connection: Connection, value: &str, last
     }
 }
 
-fn refused(next: String, why: &str) -> Result<Response, Problem> {
-    let mut response = login_page(next, Some(why.into()))?;
+fn refused((next, name): (String, String), why: &str, logged: String) -> Result<Response, Problem> {
+    let mut response = login_page(next, name, Some(why.into()))?;
+    response.extensions_mut().insert(NotLoggedIn(logged));
     *response.status_mut() = StatusCode::FORBIDDEN;
     Ok(response)
 }
 
-fn login_page(next: String, why: Option<String>) -> Result<Response, Problem> {
-    pages::page(&LoginPage { frame: Frame::of(None), next, why })
+fn login_page(next: String, name: String, why: Option<String>) -> Result<Response, Problem> {
+    pages::page(&LoginPage { frame: Frame::of(None), next, name, why })
 }
 
 /// Where to go after the login: a path of this server, and not the login again.

@@ -35,7 +35,8 @@ impl NameForm {
     }
 }
 
-fn may_name(app: &App, user: &User) -> Result<(), Problem> {
+/// Whether a user may name devices; why not.
+pub fn may_name(app: &App, user: &User) -> Result<(), Problem> {
     let refused = |why| Err(Problem::new(StatusCode::FORBIDDEN, why));
     match (&app.names, user.role) {
         (None, _) => refused(
@@ -48,9 +49,14 @@ fn may_name(app: &App, user: &User) -> Result<(), Problem> {
     }
 }
 
-/// After a login that the form led to: its page again.
-pub async fn again(Path(text): Path<String>) -> Result<Response, Problem> {
-    Ok(redirect(&device_link(&parse_mac(&text)?.to_string())))
+/// After a login that the form led to: the browser does not have what was written any more.
+pub async fn again(visit: Visit, Path(text): Path<String>) -> Result<Response, Problem> {
+    visit.parameters.finish()?;
+    let why = format!(
+        "{} has no new name, because its form was sent after the session had ended (open it, and save the name again)",
+        parse_mac(&text)?
+    );
+    Err(Problem::new(StatusCode::CONFLICT, why))
 }
 
 /// Sets the name, or removes it with the button for that; then leads to the device.
@@ -69,15 +75,15 @@ pub async fn name(
     let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
     let name = (!is_removed && !name.is_empty()).then_some(name);
     if name.is_none() && !is_removed {
-        return Err(Problem::bad("write a name (\"Forget the name\" removes it)".into()));
+        return Err(Problem::bad(format!("{mac}: write a name (\"Forget the name\" removes it)")));
     }
     if let Some(name) = &name {
-        check_name(mac, name).map_err(|error| Problem::bad(error.to_string()))?;
+        check_name(mac, name).map_err(|error| Problem::bad(format!("{mac}: {error}")))?;
     }
     let Some(queue) = &visit.app.names else { return Err(Problem::bad("no names".into())) };
     let (devices, new) = (visit.app.asker.devices.clone(), name.clone());
     let written = queue.run(true, move || devices.set_name(mac, new.as_deref())).await?;
-    let Named { before, .. } = written.map_err(|error| not_written(&error))?;
+    let Named { before, .. } = written.map_err(|error| not_written(mac, &error))?;
     info(logged(&visit.user.name, mac, name.as_deref(), before.as_deref()));
     Ok(redirect(&device_link(&mac.to_string())))
 }
@@ -92,9 +98,10 @@ fn logged(user: &str, mac: MacAddr, name: Option<&str>, before: Option<&str>) ->
 }
 
 /// The file cannot be written: the name was checked before.
-fn not_written(error: &Error) -> Problem {
+fn not_written(mac: MacAddr, error: &Error) -> Problem {
     warn(error);
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the name is not saved: {error}"))
+    let why = format!("the name of {mac} is not saved: {error}");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
 #[cfg(test)]
@@ -105,9 +112,12 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_is_no_wrong_name() {
         let error = Error::Failed("lock names: no locks available".into());
-        let problem = not_written(&error);
+        let problem = not_written(MacAddr::new([2, 0, 0, 0, 0, 1]), &error);
         assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(problem.why, "the name is not saved: lock names: no locks available");
+        assert_eq!(
+            problem.why,
+            "the name of 02:00:00:00:00:01 is not saved: lock names: no locks available"
+        );
     }
 
     #[test]

@@ -224,6 +224,10 @@ struct NowPage {
     is_complete: bool,
     /// What is seen is shown at once, if it is of this network, or of any.
     is_live: bool,
+    /// A collector runs.
+    is_captured: bool,
+    /// The history has no device.
+    is_new_history: bool,
     network: String,
 }
 
@@ -336,6 +340,8 @@ fn answer(
         remarks: remarks(list.remarks.clone(), &[]),
         is_complete: list.is_complete,
         is_live: !visit.app.live.rings.is_empty(),
+        is_captured: visit.app.live.health().is_live(),
+        is_new_history: list.begin.is_none(),
         network: view.network.as_ref().map_or_else(String::new, NetworkId::text),
     })
 }

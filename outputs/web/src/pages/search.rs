@@ -1,7 +1,8 @@
-//! The search box: to the page of an address or a device, or a list of devices whose name, maker or MAC has the text.
+//! The search box: to the page of an address, a device or a network, or a list of devices whose name, maker or MAC has the text, and
+//! of networks.
 
 use askama::Template;
-use aw_query::TimeRange;
+use aw_query::{Cell, TimeRange};
 use axum::response::Response;
 use jiff::{Timestamp, Zoned};
 use shm_layout::UnixTime;
@@ -13,7 +14,9 @@ use crate::{
     download::{self, Download},
     guard::redirect,
     listing::{Device, DeviceList, Shown},
-    pages::{self, Frame, ROWS, remarks::remarks, whereabouts},
+    network::NetworkId,
+    network_label,
+    pages::{self, Frame, ROWS, name::may_name, remarks::remarks, whereabouts},
     problem::Problem,
     search::{Searched, matches, parse},
     zones,
@@ -23,8 +26,13 @@ use crate::{
 #[template(path = "search.html")]
 struct SearchPage {
     frame: Frame,
-    text: String,
+    /// What was searched.
+    heading: String,
+    is_text: bool,
+    /// The user may name devices on their pages.
+    can_name: bool,
     has_time: bool,
+    networks: Vec<(String, String)>,
     devices: Vec<Found>,
     left_off: usize,
     /// All devices were searched.
@@ -52,10 +60,6 @@ pub async fn search(mut visit: Visit) -> Result<Response, Problem> {
     if typed.trim().is_empty() {
         return Ok(redirect("/"));
     }
-    let words = typed.trim().trim_end_matches('?').to_lowercase();
-    if ["now", "who is here", "who is here now"].contains(&&*words) {
-        return Ok(redirect("/now"));
-    }
     let now = Zoned::now().with_time_zone(zone);
     let to = match parse(&typed, &now).map_err(Problem::bad)? {
         Searched::Address(ip, None) => format!("/ip/{}", encoded(&ip.to_string())),
@@ -67,11 +71,11 @@ pub async fn search(mut visit: Visit) -> Result<Response, Problem> {
             }
         },
         Searched::Mac(mac, time) => then(&mac.to_string(), time.as_ref()),
-        Searched::Text(text, time) => {
+        Searched::Now => "/now".into(),
+        Searched::New => "/now?state=new".into(),
+        of_list => {
             let app = Arc::clone(&visit.app);
-            let page = move |list: &Arc<DeviceList>| {
-                devices(&visit, (&text, time.as_ref()), (&typed, file), list)
-            };
+            let page = move |list: &Arc<DeviceList>| found(&visit, of_list, (&typed, file), list);
             return app.asker.list(page).await;
         }
     };
@@ -106,18 +110,66 @@ fn then(mac: &str, time: Option<&Range<Timestamp>>) -> String {
     }
 }
 
-fn devices(
+/// Whether the network is in this VLAN, or has this text in its name or as its interface.
+fn is_network(network: &NetworkId, wanted: &Searched) -> bool {
+    match wanted {
+        Searched::Vlan(vlan) => ["vlan", "outer_vlan"]
+            .into_iter()
+            .any(|column| network.cell(column) == Cell::Number(i64::from(*vlan))),
+        Searched::Text(text, None) => {
+            let has = |name: String| name.to_lowercase().contains(&text.to_lowercase());
+            let place = network.local_place();
+            let interface = network.cell("interface");
+            let is_interface = matches!(interface, Cell::Text(it) if it.eq_ignore_ascii_case(text));
+            is_interface
+                || place.eq_ignore_ascii_case(text)
+                || network_label::name(network).is_some_and(has)
+        }
+        _ => false,
+    }
+}
+
+fn found(
     visit: &Visit,
-    (text, time): (&str, Option<&Range<Timestamp>>),
+    wanted: Searched,
     (typed, file): (&str, Option<Download>),
     list: &Arc<DeviceList>,
 ) -> Result<Response, Problem> {
-    let matches = matches(text);
-    let is_found = |one: &&Device| {
-        let claimed = one.claimed.as_ref().map(|(name, ..)| &**name);
-        matches(one.mac, [one.name.as_deref(), one.maker.as_deref(), claimed])
+    let (heading, time) = match &wanted {
+        Searched::Text(text, time) => {
+            (format!("Devices and networks with “{text}”"), time.as_ref())
+        }
+        Searched::Block(block, time) => {
+            (format!("Devices that have had an address in {block}"), time.as_ref())
+        }
+        Searched::Vlan(vlan) => (format!("Networks in VLAN {vlan}"), None),
+        _ => (String::new(), None),
+    };
+    let matches = match &wanted {
+        Searched::Text(text, _) => Some(matches(text)),
+        _ => None,
+    };
+    let is_found = |one: &&Device| match (&wanted, &matches) {
+        (Searched::Block(block, _), _) => {
+            let range = time.cloned().map(TimeRange::of);
+            let was_there = range.is_none_or(|range| {
+                one.first.is_none_or(|first| first < range.to)
+                    && one.last.is_none_or(|last| last >= range.from)
+            });
+            was_there && one.addresses.iter().any(|ip| block.contains(ip))
+        }
+        (_, Some(matches)) => {
+            let claimed = one.claimed.as_ref().map(|(name, ..)| &**name);
+            matches(one.mac, [one.name.as_deref(), one.maker.as_deref(), claimed])
+        }
+        _ => false,
     };
     let found: Vec<&Device> = list.devices(false).iter().filter(is_found).collect();
+    let networks = list.networks.iter().filter(|one| is_network(one, &wanted));
+    let networks: Vec<_> = networks.take(ROWS).map(|one| (one.label(), one.link())).collect();
+    if let (Some(file), Searched::Vlan(_)) = (file, &wanted) {
+        return Ok(redirect(&download::link("/networks", file)));
+    }
     if let Some(file) = file {
         let rows = list.rows(&found);
         let zone = &visit.app.asker.zone;
@@ -135,10 +187,12 @@ fn devices(
     let devices: Vec<Found> = found.iter().take(ROWS).map(of).collect();
     // Only if no other one can be meant.
     let is_complete = list.is_complete;
-    if let [one] = &*devices
-        && is_complete
-    {
-        let to = one.then.as_ref().unwrap_or(&one.link);
+    let only = match (&*devices, &*networks) {
+        ([one], []) => Some(one.then.as_ref().unwrap_or(&one.link)),
+        ([], [(_, link)]) => Some(link),
+        _ => None,
+    };
+    if let Some(to) = only.filter(|_| is_complete) {
         return Ok(redirect(&in_zone(to, visit.zone_of_link.as_deref())));
     }
     let frame = Frame::new(visit, typed);
@@ -146,7 +200,10 @@ fn devices(
     let files = download::links(&format!("/search?q={}", encoded(typed)));
     pages::page(&SearchPage {
         frame,
-        text: text.into(),
+        heading,
+        is_text: matches.is_some(),
+        can_name: may_name(&visit.app, &visit.user).is_ok(),
+        networks,
         has_time: time.is_some(),
         devices,
         left_off,

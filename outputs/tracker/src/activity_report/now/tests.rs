@@ -16,7 +16,7 @@ fn noon() -> Zoned {
 }
 
 fn live() -> Live {
-    Live::new(LogConfig { names: Arc::default(), max_logs: 31 })
+    Live::new(LogConfig { names: Arc::default(), networks: Arc::default(), max_logs: 31 })
 }
 
 fn before_noon(seconds: i64) -> UnixTime {
