@@ -237,8 +237,8 @@ pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> V
     cells
 }
 
-/// What `changes` calls two MACs that claim an address in turn while no change has both: they began before its time range, or beside a
-/// third one. The time is the first one in the range at which both did.
+/// What `changes` calls two MACs that have claimed an address in turn since before its time range. The time is the first one in the
+/// range at which both did.
 pub const SHARED: &str = "shared";
 
 /// Addresses that are new, have another MAC or are shared by two, and configuration changes of routers.
@@ -406,9 +406,11 @@ pub fn until(new: &Period, shared: &mut SharedTimes) -> Option<UnixTime> {
 
 /// Two MACs that claim an address in turn, from the first time in the range on at which both do.
 fn shared_row((network, one): (usize, Shared), range: TimeRange) -> DatedPeriod {
-    let Shared { macs: [other, mac], first, next, last, .. } = one;
-    let first = if first < range.from { next } else { first };
-    let (count, is_older, previous) = (0, true, Some((other, first)));
+    let Shared { macs: [one, other], new: mac, first, next, last, .. } = one;
+    let other = if mac == one { other } else { one };
+    let is_older = first < range.from;
+    let first = if is_older { next } else { first };
+    let (count, previous) = (0, Some((other, first)));
     let period = Period { network, mac, first, last, count, is_older, previous };
     DatedPeriod { times: Some((first, last)), period, frame_sources: Vec::new(), left_out: None }
 }

@@ -318,7 +318,7 @@ impl Holders {
             let back = |_| Conflict { why, back_after, until: time, of: None };
             return back_after.map(back);
         }
-        let until = in_turn.unwrap_or(time);
+        let until = in_turn.or(going.map(|(_, until)| *until)).unwrap_or(time);
         let latest = going.map_or(until, |(_, before)| until.max(*before));
         self.going.insert(pair, (of.unwrap_or(number), latest));
         Some(Conflict { why: "is used by two devices in turn", back_after: None, until, of })
