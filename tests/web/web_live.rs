@@ -419,7 +419,7 @@ fn what_happened() {
     let page = |path: &str| server.get(path).expect(200).body;
     let all = page("/happened?from=2026-11-20");
     for wanted in [
-        "went back to 02:00:00:00:00:01 after 2h: a lease that was given back, or a takeover of a device that is quiet",
+        "went back to 02:00:00:00:00:01 after 2 h 0 min: a lease that was given back, or a takeover of a device that is quiet",
         "is new",
         "has another device",
         "configuration +1 -0 by alice",

@@ -63,7 +63,10 @@ pub fn periods(
         }
         builder.add(sighting);
     })?;
-    let shared = builder.shared();
+    let (shared, is_cut) = builder.shared();
+    if is_cut {
+        history.cut();
+    }
     let periods = builder.finish();
     let left_out: Vec<LeftOut> = builder.left_out.all().copied().collect();
     let has_date = |one: &Period| clocks.is_set(one.network, one.last);

@@ -8,7 +8,7 @@ use shm_layout::{MacAddr, UnixTime};
 const APART: i64 = 3_600_000_000_000;
 /// A single claim so soon after the first one of the next MAC may be a frame that came late, in nanoseconds.
 const LATE: i64 = 5_000_000_000;
-/// Other MACs that a claim is compared with, the latest ones; and pairs that are kept. Who makes up more makes a conflict of it, too.
+/// Other MACs that a claim is compared with, the latest ones; and pairs that are kept.
 const OTHERS: usize = 4;
 const PAIRS: usize = 1000;
 
@@ -17,6 +17,8 @@ const PAIRS: usize = 1000;
 pub struct Shared {
     /// In order.
     pub macs: [MacAddr; 2],
+    /// The one of them whose claims lay between those of the other one first.
+    pub new: MacAddr,
     /// The first claim that lies between two of the other MAC, and the one after it.
     pub first: UnixTime,
     pub next: UnixTime,
@@ -48,6 +50,8 @@ pub struct InTurn {
     /// The pair of which the next claim decides.
     open: Option<[MacAddr; 2]>,
     found: Vec<Shared>,
+    /// Pairs were too many, and some of which nothing was decided are not known any more.
+    pub is_cut: bool,
 }
 
 impl InTurn {
@@ -74,7 +78,7 @@ impl InTurn {
     pub fn claim(&mut self, mac: MacAddr, (time, until): (UnixTime, Option<UnixTime>)) {
         self.together.retain(|(_, until)| *until > time);
         for (other, end) in self.together.clone().into_iter().filter(|(other, _)| *other != mac) {
-            self.add(pair(mac, other), [time, time, until.map_or(time, |until| until.min(end))], 2);
+            self.add([other, mac], [time, time, until.map_or(time, |until| until.min(end))], 2);
         }
         if let Some(until) = until.filter(|until| *until > time)
             && self.together.len() < OTHERS
@@ -112,27 +116,40 @@ impl InTurn {
                 && other.number == 1
                 && own_run.is_some_and(|own| within(own.first, other.first, LATE));
             let weight = if is_late { 0 } else { 1 + u32::from(other.number > 1) };
-            self.add(pair, [other.last, time, other.last], weight);
+            self.add([mac, other.mac], [other.first, time, other.last], weight);
             if other.mac == before.mac && !is_late {
                 self.open = Some(pair);
             }
         }
     }
 
-    fn add(&mut self, macs: [MacAddr; 2], [first, next, last]: [UnixTime; 3], weight: u32) {
+    /// The claims of the second MAC lie between those of the first one.
+    fn add(&mut self, [mac, new]: [MacAddr; 2], [first, next, last]: [UnixTime; 3], weight: u32) {
+        let macs = pair(mac, new);
         match self.pairs.get_mut(&macs) {
             Some(known) if within(known.last, first, APART) => {
                 known.last = known.last.max(last);
                 known.weight = known.weight.saturating_add(weight);
             }
             known => {
-                let is_known = known.is_some();
                 self.found.extend(known.filter(|known| known.weight > 1).map(|known| *known));
-                if is_known || self.pairs.len() < PAIRS {
-                    self.pairs.insert(macs, Shared { macs, first, next, last, weight });
+                self.pairs.insert(macs, Shared { macs, new, first, next, last, weight });
+                if self.pairs.len() > PAIRS {
+                    self.make_room(next);
                 }
             }
         }
+    }
+
+    /// Half of the pairs go: first those that have ended, and of the others the oldest ones of which nothing is decided.
+    fn make_room(&mut self, now: UnixTime) {
+        let mut all: Vec<Shared> = self.pairs.drain().map(|(_, one)| one).collect();
+        all.sort_by_key(|one| (within(one.last, now, APART), one.weight > 1, one.last, one.macs));
+        let kept = all.split_off(PAIRS / 2);
+        let is_open = |one: &Shared| one.weight < 2 && within(one.last, now, APART);
+        self.is_cut |= all.iter().any(is_open);
+        self.found.extend(all.into_iter().filter(|one| one.weight > 1));
+        self.pairs = kept.into_iter().map(|one| (one.macs, one)).collect();
     }
 
     /// In the order of time.

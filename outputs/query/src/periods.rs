@@ -264,13 +264,14 @@ impl PeriodBuilder {
         self.sources.get(&(network, mac)).map_or(&[], Vec::as_slice)
     }
 
-    /// Which MACs claimed the address in turn, by network.
-    pub fn shared(&mut self) -> Vec<(usize, Shared)> {
+    /// Which MACs claimed the address in turn, by network; and whether these are not all.
+    pub fn shared(&mut self) -> (Vec<(usize, Shared)>, bool) {
+        let is_cut = self.networks.values().any(|state| state.in_turn.is_cut);
         let of = |(network, state): (&usize, &mut NetworkState)| {
             let shared = state.in_turn.finish();
             shared.into_iter().map(|one| (*network, one)).collect::<Vec<_>>()
         };
-        self.networks.iter_mut().flat_map(of).collect()
+        (self.networks.iter_mut().flat_map(of).collect(), is_cut)
     }
 
     /// The periods, without those that have no sighting in the time range.

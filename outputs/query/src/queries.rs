@@ -335,7 +335,7 @@ fn new_periods(
                 (ip, one, until)
             };
             let mut new: Vec<_> = of_range.map(with_end).collect();
-            // Those that began before the range, and are in no row of it.
+            // Those of which no row has both MACs, as they began before the range, or beside a third one.
             for ((network, _), times) in shared {
                 let older = times.into_iter().filter(|(one, is_listed)| {
                     !is_listed && one.last >= range.from && clocks.is_set(network, one.last)
@@ -404,11 +404,13 @@ pub fn until(new: &Period, shared: &mut SharedTimes) -> Option<UnixTime> {
     Some(one.last)
 }
 
-/// Two MACs that claim an address in turn since before a range: the first time in it at which both do.
+/// Two MACs that claim an address in turn, from the first time in the range on at which both do.
 fn shared_row((network, one): (usize, Shared), range: TimeRange) -> DatedPeriod {
-    let Shared { macs: [other, mac], first, next, last, .. } = one;
-    let first = if first < range.from { next } else { first };
-    let (count, is_older, previous) = (0, true, Some((other, first)));
+    let Shared { macs: [one, other], new: mac, first, next, last, .. } = one;
+    let other = if mac == one { other } else { one };
+    let is_older = first < range.from;
+    let first = if is_older { next } else { first };
+    let (count, previous) = (0, Some((other, first)));
     let period = Period { network, mac, first, last, count, is_older, previous };
     DatedPeriod { times: Some((first, last)), period, frame_sources: Vec::new(), left_out: None }
 }

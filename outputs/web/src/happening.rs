@@ -318,7 +318,7 @@ impl Holders {
             let back = |_| Conflict { why, back_after, until: time, of: None };
             return back_after.map(back);
         }
-        let until = in_turn.unwrap_or(time);
+        let until = in_turn.or(going.map(|(_, until)| *until)).unwrap_or(time);
         let latest = going.map_or(until, |(_, before)| until.max(*before));
         self.going.insert(pair, (of.unwrap_or(number), latest));
         Some(Conflict { why: "is used by two devices in turn", back_after: None, until, of })
@@ -477,7 +477,9 @@ fn of_row(
                 "went back to {new} after {after}: a lease that was given back, or a takeover of a device that is quiet"
             )
         }
-        (_, Some(conflict), _) if is_older => format!("{}, since before this time", conflict.why),
+        (_, Some(conflict), _) if is_older => {
+            format!("{}, since this time or before", conflict.why)
+        }
         (_, Some(conflict), _) => conflict.why.into(),
         (_, None, Some(_)) => "has another device".into(),
         (_, None, None) => "is new".into(),
@@ -698,7 +700,7 @@ mod tests {
                 (
                     3,
                     Kind::Return,
-                    "went back to a after 1s: a lease that was given back, or a takeover of a device that is quiet"
+                    "went back to a after 1 s: a lease that was given back, or a takeover of a device that is quiet"
                 ),
                 (2, Kind::Change, "has another device"),
                 (1, Kind::Change, "is new"),
@@ -739,7 +741,7 @@ mod tests {
         let late = Wanted { kind: Some(Kind::Return), ..Wanted::of(UnixTime::new(4, 0), TO) };
         let found = of(late);
         assert_eq!((found.counts, found.left_off), ([ENTRIES + 7, 0, 1, 0, 0], 0));
-        assert!(found.entries[0].what.starts_with("went back to a after 4s: a lease"));
+        assert!(found.entries[0].what.starts_with("went back to a after 4 s: a lease"));
         let text = Wanted { text: Some("10.0.0.1"), ..Wanted::of(FROM, TO) };
         assert_eq!(of(text).entries.len(), 2);
         let all = of(Wanted::of(FROM, TO));
@@ -830,7 +832,7 @@ mod tests {
         let list = |from: i64| of(from - 7, Wanted::of(UnixTime::new(from * DAY, 0), TO_ALL));
         let entry = list(13).remove(0);
         assert_eq!((entry.kind, entry.until), (Kind::Conflict, Some(UnixTime::new(20 * DAY, 0))));
-        assert_eq!(entry.what, "is used by two devices in turn, since before this time");
+        assert_eq!(entry.what, "is used by two devices in turn, since this time or before");
         assert_eq!(list(21).len(), 0, "it has ended");
         // Its page reads a week before its time.
         let time = Entry::time_of(&entry.id()).unwrap();

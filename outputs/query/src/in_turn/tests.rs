@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     address_rows::{just_before, periods},
-    history_reader::{HistoryReader, TimeRange},
+    history_reader::{HistoryReader, TimeRange, parse_mac},
     queries::{Query, by_pair, first_change, until, without_return},
     result_table::Cell,
     sqlite_reader::SqliteReader,
@@ -113,8 +113,13 @@ fn an_address_in_turn_since_before() {
     let week = changes_of(&seen, 13 * DAY);
     assert_eq!(week, [row(13 * DAY, ("shared", 2, Some(1), Some(last)))]);
     let all = changes_of(&seen, 0);
-    assert_eq!(all.iter().map(|row| &*row.1).collect::<Vec<_>>(), ["new", "changed", "changed"]);
-    assert_eq!(all[1].4, Some(last));
+    let changes: Vec<_> = all.iter().map(|row| &*row.1).collect();
+    assert_eq!(
+        changes,
+        ["new", "changed", "changed", "changed"],
+        "the third one and the first one"
+    );
+    assert_eq!((all[1].4, all[3].2, all[3].3), (Some(last), 3, Some(1)));
     let gone = [claims(1, 0, (24, 300)), claims(2, 100, (100, 300))].concat();
     assert_eq!(changes_of(&gone, HOUR).len(), 1);
     assert_eq!(changes_of(&gone, 2 * HOUR), [], "the first one is gone");
@@ -139,8 +144,36 @@ fn a_late_claim() {
     // A device that claims it once among those of another one, and right after each of them.
     let once = [claims(1, 0, (20, 300)), claims(2, 1000, (1, 1))].concat();
     assert_eq!(changes_of(&once, 0)[1].4, Some(1000));
+    // Half an hour, and the first one again.
+    let half = [claims(1, 0, (13, 300)), claims(2, 3610, (30, 60)), claims(1, 5800, (5, 300))];
+    let half: Vec<_> =
+        changes_of(&half.concat(), 0).into_iter().map(|row| (row.1, row.4)).collect();
+    let last = Some(3610 + 29 * 60);
+    let row = |change: &str, until| (change.to_owned(), until);
+    assert_eq!(half, [row("new", None), row("changed", last), row("changed", None)]);
     let after = [claims(1, 0, (20, 300)), claims(2, 1, (20, 300))].concat();
     assert_eq!(changes_of(&after, 0)[1].4, Some(5700));
+}
+
+/// A flood of made-up MACs hides no later conflict.
+#[test]
+fn made_up_pairs() {
+    let mac = |number: u64| parse_mac(number as i64).unwrap();
+    let mut in_turn = InTurn::default();
+    let mut time = 0;
+    let mut claim = |in_turn: &mut InTurn, number: u64, seconds: i64| {
+        time += seconds;
+        in_turn.claim(mac(number), (UnixTime::new(time, 0), None));
+    };
+    for number in (10..3000 + 10).step_by(2) {
+        [number, number + 1, number].into_iter().for_each(|one| claim(&mut in_turn, one, 1));
+    }
+    assert!(in_turn.pairs.len() <= PAIRS && in_turn.is_cut);
+    for _ in 0..10 {
+        [1, 2].into_iter().for_each(|one| claim(&mut in_turn, one, 300));
+    }
+    let found = in_turn.finish();
+    assert!(found.iter().any(|one| one.macs == [mac(1), mac(2)]), "{found:?}");
 }
 
 /// Who claims the address of a device that is silent for hours is not there at the same time, however often it does so.

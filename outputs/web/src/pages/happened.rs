@@ -359,6 +359,6 @@ mod tests {
             assert_eq!(view.link(), format!("/happened{text}"));
         }
         let mut bad = Parameters::parse("kind=x").unwrap();
-        assert!(View::take(&mut bad).unwrap_err().why.contains("change, conflict, alert"));
+        assert!(View::take(&mut bad).unwrap_err().why.contains("change, conflict, return, alert"));
     }
 }

@@ -23,7 +23,9 @@ use crate::{
 const DEVICES: usize = 50;
 /// Changes of the network that a list has.
 const CHANGES: usize = 10_000;
-const NO_CONFLICT: &str = "No address was used by two devices in turn or went back to a device that had it before, and no MAC sent claims of another one";
+const NOTHING_BACK: &str = "No address that was searched went back to a device that had it before.";
+const NO_CONFLICT: &str =
+    "No address was used by two devices in turn, and no MAC sent claims of another one";
 /// Days of changes: without `days`, and at most.
 const DAYS: (usize, usize) = (7, 366);
 
@@ -45,11 +47,7 @@ struct NetworkPage {
     days: usize,
     /// Other numbers of days, with links.
     other_days: Vec<(usize, String)>,
-    conflicts: Vec<ConflictRow>,
-    no_conflict: String,
-    /// The same in the list of what happened, and as files.
-    conflict_list: String,
-    conflict_files: [(&'static str, String); 2],
+    conflicts: [ConflictList; 2],
     changes: Vec<Change>,
     /// Changes that are not shown.
     hidden: usize,
@@ -69,12 +67,25 @@ struct Change {
     before: Option<(String, String)>,
 }
 
+/// Addresses of one kind.
+struct ConflictList {
+    heading: &'static str,
+    /// What is said without a row.
+    nothing: String,
+    rows: Vec<ConflictRow>,
+    /// The same in the list of what happened, and as files.
+    list: String,
+    files: [(&'static str, String); 2],
+}
+
 /// An address about which devices disagree.
 #[derive(Debug, PartialEq, Eq)]
 struct ConflictRow {
     address: String,
     link: String,
     why: &'static str,
+    /// It went back to a device, which may be a lease.
+    is_back: bool,
     macs: Vec<(String, String)>,
     /// Changes in the days of the page; none: it only goes on in them.
     times: Option<usize>,
@@ -222,18 +233,23 @@ fn page(
     let Answer { table, no_match: no_change, left_off, remarks: of_changes, .. } = changes;
     let hidden = table.rows.len().saturating_sub(ROWS);
     let latest = table.rows.iter().rev().take(ROWS);
+    let network = encoded(&id.text());
+    let (returns, conflicts): (Vec<_>, Vec<_>) = conflicts.into_iter().partition(|one| one.is_back);
+    let of_kind = |heading, kind: &str, nothing, rows: Vec<ConflictRow>| {
+        let list = format!("/happened?kind={kind}&network={network}&from={days}d");
+        let files = download::links(&list);
+        ConflictList { heading, nothing, rows: rows.into_iter().take(ROWS).collect(), list, files }
+    };
     let left_off = [
         (
             left_off,
             "changes, the first ones, are not in the list (choose fewer days; aw-query changes has all of them)",
         ),
         (
-            conflicts.len().saturating_sub(ROWS),
+            conflicts.len().saturating_sub(ROWS) + returns.len().saturating_sub(ROWS),
             "addresses with a conflict are not shown (choose fewer days)",
         ),
     ];
-    let network = encoded(&id.text());
-    let conflict_list = format!("/happened?kind=conflict&network={network}&from={days}d");
     let OfDevices { in_all, here, addresses, first, last, shown, remarks: mut all } = of_devices;
     all.extend(of_changes);
     pages::page(&NetworkPage {
@@ -250,10 +266,10 @@ fn page(
         device_files: download::links(&format!("{}&part=devices", id.link())),
         days,
         other_days: [1, 7, 31].into_iter().filter(|n| *n != days).map(|n| (n, link(n))).collect(),
-        conflicts: conflicts.into_iter().take(ROWS).collect(),
-        no_conflict,
-        conflict_files: download::links(&conflict_list),
-        conflict_list,
+        conflicts: [
+            of_kind("Conflicts", "conflict", no_conflict, conflicts),
+            of_kind("Went back", "return", NOTHING_BACK.into(), returns),
+        ],
         changes: latest.map(|row| change(&table, row, zone)).collect(),
         hidden,
         no_change,
@@ -350,6 +366,7 @@ fn conflicts(table: &ResultTable, from: UnixTime, zone: &TimeZone) -> Vec<Confli
             } else {
                 why
             },
+            is_back,
             macs: macs.into_iter().filter_map(mac_link).collect(),
             times: Some(times).filter(|times| *times > 0),
             last: display::cell(&time, zone),
