@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use aw_output::FaultKind;
+use aw_output::{ClaimedName, FaultKind};
 use aw_service::{plain, plain_lines};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -250,6 +250,12 @@ pub struct Alert {
     pub old_mac: Option<String>,
     /// The name of `old_mac`.
     pub old_name: Option<String>,
+    /// What the MAC calls itself, if it has no name.
+    #[serde(default)]
+    pub claimed: Option<Claim>,
+    /// What `old_mac` calls itself, if it has no name.
+    #[serde(default)]
+    pub old_claimed: Option<Claim>,
     /// The MAC that sent the frame, if the message names another one: it may be a forgery in that one's name.
     pub frame_source: Option<String>,
     /// When the device, or `old_mac` at this address, was last seen.
@@ -260,6 +266,30 @@ pub struct Alert {
     pub note: Option<String>,
     /// Whether it goes into the next digest instead of a message of its own.
     pub digest: bool,
+}
+
+/// What a device calls itself: any host can claim any name, so it is shown as a quotation, and decides nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The name.
+    pub name: String,
+    /// In which message, in words.
+    pub source: String,
+}
+
+impl From<&ClaimedName> for Claim {
+    fn from(claimed: &ClaimedName) -> Claim {
+        // It must not end the quotation.
+        let name = plain(&claimed.name).replace(['“', '”', '„', '‟', '"'], "'");
+        Claim { name, source: claimed.source.words().into() }
+    }
+}
+
+/// `calls itself “nas” (DHCP host name)`
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "calls itself “{}” ({})", self.name, self.source)
+    }
 }
 
 impl Alert {
@@ -280,6 +310,8 @@ impl Alert {
             old_vendor: None,
             old_mac: None,
             old_name: None,
+            claimed: None,
+            old_claimed: None,
             frame_source: None,
             previous: None,
             held: 0,
@@ -318,27 +350,32 @@ impl Alert {
     }
 
     fn line(&self, network: &str) -> String {
-        self.line_with(network, None)
+        self.line_with(network, "")
     }
 
-    /// With the name of the MAC that had the address before.
-    fn line_with(&self, network: &str, old_name: Option<&str>) -> String {
+    /// With what is known of the MAC that had the address before.
+    fn line_with(&self, network: &str, of_old: &str) -> String {
         let Alert { kind, ip, mac, old_mac, .. } = self;
         let old = old_mac.as_ref().filter(|old| *old != mac);
-        let name = old_name.map(|name| format!(" [{}]", plain(name))).unwrap_or_default();
-        let old = old.map(|old| format!(" ({old}{name})")).unwrap_or_default();
-        format!("{} {ip} {mac}{old} {network}", kind.label())
+        let old = old.map(|old| format!("({old}{of_old})")).unwrap_or_default();
+        let parts = [kind.label(), ip, mac, &old, network].into_iter();
+        parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// arpwatch's line with names, maker and note: `<message> <ip> <mac> (<old mac> [old name]) <network> [name] (maker): note`; about the
-/// sensor itself, `<message> <ring>: note`. Hosts may have chosen names and notes.
+/// arpwatch's line with names, maker and note: `<message> <ip> <mac> (<old mac> [old name]) <network> [name] (maker): note`; without a
+/// name, `calls itself “nas” (DHCP host name)`, if it does. About the sensor itself, `<message> <ring>: note`. Hosts may have chosen names
+/// and notes.
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind.is_sensor() {
             false => {
-                let old_name = self.old_name.as_deref();
-                f.write_str(&self.line_with(&self.shown_network(), old_name))?
+                let old = match (&self.old_name, &self.old_claimed) {
+                    (Some(name), _) => format!(" [{}]", plain(name)),
+                    (None, Some(claim)) => format!(" {claim}"),
+                    (None, None) => String::new(),
+                };
+                f.write_str(&self.line_with(&self.shown_network(), &old))?
             }
             true => f.write_str(format!("{} {}", self.kind.label(), self.ring).trim_end())?,
         }
@@ -347,6 +384,9 @@ impl fmt::Display for Alert {
         }
         if let Some(vendor) = &self.vendor {
             write!(f, " ({})", plain(vendor))?;
+        }
+        if let Some(claim) = &self.claimed {
+            write!(f, " {claim}")?;
         }
         self.note.as_ref().map_or(Ok(()), |note| write!(f, ": {}", plain_lines(note)))
     }

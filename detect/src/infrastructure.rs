@@ -51,6 +51,8 @@ parts! {
     Redirect "redirect"
     /// An address that a DHCP client found in use.
     Conflict "conflict"
+    /// A DHCP server, and something that it set.
+    DhcpSetting "dhcp_setting"
     /// A kind of message that was refused, its source and its MAC.
     Refused "refused"
     /// Of an interface: alerts of a kind within an hour.
@@ -84,10 +86,11 @@ pub struct Known {
     pub trust: Trust,
     /// Its first MAC.
     pub mac: Option<MacAddr>,
-    /// Of a router: 1 while it announces itself. Of a limit: how many were reported. Of a period: 1 once it is over.
+    /// Of a router: 1 while it announces itself. Of what it announces: 1 once that is withdrawn. Of a limit: how many were reported. Of a
+    /// period: 1 once it is over.
     pub number: i64,
-    /// Of a router: when its withdrawal was last reported. Of a DHCP server: the number of its first answer. Of a limit: how many were not
-    /// reported.
+    /// Of a router and of what it announces: when its withdrawal was last reported. Of a DHCP server: the number of its first answer. Of
+    /// a limit: how many were not reported.
     pub further: i64,
     /// Of a router: what it announced last.
     pub text: String,

@@ -20,11 +20,11 @@ mod station;
 
 pub use aw_output::names::Names;
 pub use {
-    alert::{Alert, AlertKind},
+    alert::{Alert, AlertKind, Claim},
     device::{Device, MacClass, MacPolicy},
     infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust},
     mac_pattern::MacPattern,
-    network::{NetworkState, full_name, matches_network, network_of, split_network},
+    network::{NetworkState, full_name, matches_network, network_name, network_of, split_network},
     rules::{ALL_NETWORKS, Dialect, Memory, Observed, Rules, past_time},
     sqlite_memory::{LearnedDevice, Place, SharedAddress, SqliteMemory, mac_from, mac_number},
     station::{MAX_CLAIMS, MacClaim, Station, Transition},

@@ -2,6 +2,7 @@
 //! user lacks, and what its systemd unit forbids.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, Metadata},
     io::{self, ErrorKind},
     os::unix::fs::MetadataExt,
@@ -20,7 +21,7 @@ use uzers::os::unix::GroupExt;
 
 use crate::{
     FileKind, UnitFiles, nearest, read_file_text,
-    unit_files::{SHARED, logical_lines, may_be_given},
+    unit_files::{SHARED, may_be_given, numbered_lines},
 };
 
 /// The variables of the units that have options.
@@ -352,8 +353,9 @@ fn is_ours(name: &str) -> bool {
     name == "addrwatch" || name.starts_with("aw-")
 }
 
-/// A line of a file of a unit's options without effect, with the remedy: systemd ignores it, because no NAME= is before it, or
-/// it sets another variable than OPTIONS to options, and the unit does not start its program with that.
+/// A line of a file of a unit's options without effect, with the remedy: systemd ignores it, because no NAME= is before it; a
+/// later line sets the same variable; or it sets another variable than OPTIONS to options, and the unit does not start its
+/// program with that.
 pub fn ignored_options(file: &Path, unit: &str) -> Option<String> {
     let unit = UnitFiles::of(unit);
     ignored_options_of(file, unit.as_ref().and_then(|unit| unit.exec_start.as_deref()))
@@ -362,10 +364,26 @@ pub fn ignored_options(file: &Path, unit: &str) -> Option<String> {
 /// The same of a unit that has this ExecStart=.
 pub(crate) fn ignored_options_of(file: &Path, exec_start: Option<&str>) -> Option<String> {
     let text = read_file_text(file, FileKind::Settings, MAX_OPTIONS).ok()?;
-    let lines = logical_lines(&text);
-    let mut lines = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty());
-    let fault = lines.find_map(|line| without_effect(line, exec_start.unwrap_or_default()))?;
+    let lines = numbered_lines(&text);
+    let written = lines.iter().map(|(number, line)| (number, line.trim()));
+    let fault = written
+        .filter(|(_, line)| !line.is_empty())
+        .find_map(|(_, line)| without_effect(line, exec_start.unwrap_or_default()))
+        .or_else(|| set_again(&lines))?;
     Some(format!("{}: {fault}", file.display()))
+}
+
+/// Of two lines that set one variable, only the later one counts.
+fn set_again(lines: &[(usize, String)]) -> Option<String> {
+    let mut first = BTreeMap::new();
+    lines.iter().find_map(|(again, line)| {
+        let (name, _) = line.split_once('=')?;
+        let name = name.trim();
+        let unused = first.insert(name, again)?;
+        Some(format!(
+            "line {again} sets {name}= again, and line {unused} is not used (write what both have in one line, then restart)"
+        ))
+    })
 }
 
 /// Whether a line that starts a program has this variable.

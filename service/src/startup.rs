@@ -158,7 +158,7 @@ pub fn run(
 ) -> ExitCode {
     log::set_name(name);
     let mut ignored: Vec<String> = Vec::new();
-    if access::unit() == Some(name) && std::env::var("OPTIONS").is_ok_and(|it| it.is_empty()) {
+    if access::unit() == Some(name) {
         let file = Path::new("/etc/default").join(name);
         ignored.extend(access::ignored_options(&file, name));
         ignored.iter().for_each(warn);

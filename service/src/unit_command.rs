@@ -423,6 +423,14 @@ mod tests {
         let place = options.display();
         let fault = format!("{place}: no program reads the variable OPTION (write OPTIONS=");
         assert!(found.ignored[0].starts_with(&fault), "{found:?}");
+        // Two recipes, each of which wrote a line.
+        let found =
+            command(shipped, "#\nOPTIONS=-q \\\n -v\n\nTZ=UTC\n OPTIONS = --learn 0\n").unwrap();
+        assert_eq!(found.arguments[4..], ["--learn", "0"]);
+        let fault = format!(
+            "{place}: line 6 sets OPTIONS= again, and line 2 is not used (write what both have in one line, then restart)"
+        );
+        assert_eq!(found.ignored, [fault]);
         let found = command(
             "-/usr/bin/aw-x -c${DIR}/a%%b --db=1 $OPTIONS $NONE",
             "OPTIONS=--db=2\nDIR=/a b",

@@ -517,8 +517,13 @@ fn is_masked(path: &Path) -> bool {
 
 /// The lines without comments; one that ends with a backslash continues on the next.
 pub(crate) fn logical_lines(text: &str) -> Vec<String> {
-    let (mut lines, mut continues) = (Vec::<String>::new(), false);
-    for line in text.lines().map(str::trim) {
+    numbered_lines(text).into_iter().map(|(_, line)| line).collect()
+}
+
+/// The same, each with its number in the file.
+pub(crate) fn numbered_lines(text: &str) -> Vec<(usize, String)> {
+    let (mut lines, mut continues) = (Vec::<(usize, String)>::new(), false);
+    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
         if line.starts_with(['#', ';']) {
             continue;
         }
@@ -527,8 +532,8 @@ pub(crate) fn logical_lines(text: &str) -> Vec<String> {
             None => (line, false),
         };
         match lines.last_mut().filter(|_| continues) {
-            Some(last) => last.extend([" ", part]),
-            None => lines.push(part.into()),
+            Some((_, last)) => last.extend([" ", part]),
+            None => lines.push((number, part.into())),
         }
         continues = more;
     }

@@ -792,7 +792,7 @@ fn a_probe_claims_nothing() {
     let printed = alert.once(&["--print", "-c", &config]).stdout;
     assert!(printed.lines().all(|line| line.contains(" new device ")), "{printed}");
     assert_eq!(printed.lines().count(), 41);
-    let scanner = format!("1700000001 new device  {} pcap: probed 192.0.2.1", text(device(1)));
+    let scanner = format!("1700000001 new device {} pcap: probed 192.0.2.1", text(device(1)));
     assert_eq!(printed.lines().next(), Some(&*scanner));
     // The filter of addresses looks at the probed address of a device that has none.
     let alerts = alert.alerts();

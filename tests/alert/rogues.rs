@@ -4,9 +4,10 @@
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use aw_tests::alerting::Alert;
-use aw_tests::collect::held;
+use aw_tests::collect::{collect, held};
 use aw_tests::hub::Hub;
 use aw_tests::lan::Host;
 use aw_tests::rig::{Run, binary, program, run, skip, wait_until};
@@ -22,7 +23,7 @@ const CLIENT: &str = "00:08:e1:00:00:03";
 struct Scene {
     hub: Hub,
     alert: Alert,
-    _collector: Run,
+    collector: Run,
     names: Run,
     asked: Cell<u32>,
 }
@@ -30,6 +31,11 @@ struct Scene {
 impl Scene {
     /// `servers`: what must be installed.
     fn new(servers: &[&str], config: &str) -> Option<Scene> {
+        Self::with(servers, config, "burst = 100\n")
+    }
+
+    /// `channel`: further keys of the channel.
+    fn with(servers: &[&str], config: &str, channel: &str) -> Option<Scene> {
         if let Some(missing) = servers.iter().find(|path| !Path::new(path).exists()) {
             skip(&format!("{missing} is not installed (contrib/setup.sh test)"));
             return None;
@@ -37,14 +43,19 @@ impl Scene {
         let (hub, alert) = (Hub::new(&[SENSOR, SERVER, ROGUE, CLIENT])?, Alert::new());
         // It learns where each MAC is: what is sent to one host does not reach the sensor.
         hub.sensor.ip("link set hub0 type bridge ageing_time 30000");
-        alert.config(&(config.to_owned() + &alert.appending_channel() + "burst = 100\n"));
-        let mut collector = hub.hosts[0].command(binary("collector"));
-        collector.args(["-q", "--names", "--ring", alert.ring.name(), "eth0"]);
-        let collector = Run::start(collector);
-        collector.stderr.wait_for("listening on eth0");
+        alert.config(&(config.to_owned() + &alert.appending_channel() + channel));
+        let collector = Self::collector(&hub, &alert, &["--names"]);
         let names = program("aw-stdout", &["--names", "--replay", "--ring", alert.ring.name()]);
         let (names, asked) = (Run::start(names), Cell::new(0));
-        Some(Scene { hub, alert, _collector: collector, names, asked })
+        Some(Scene { hub, alert, collector, names, asked })
+    }
+
+    fn collector(hub: &Hub, alert: &Alert, options: &[&str]) -> Run {
+        let mut collector = hub.hosts[0].command(binary("collector"));
+        collector.args(["-q", "--ring", alert.ring.name(), "eth0"]).args(options);
+        let collector = Run::start(collector);
+        collector.stderr.wait_for("listening on eth0");
+        collector
     }
 
     fn server(&self) -> &Host {
@@ -82,6 +93,13 @@ impl Scene {
         assert_eq!(database.execute(update, []).unwrap(), 1, "it has begun");
     }
 
+    /// Lines of the ring of names.
+    fn lines(&self) -> String {
+        let mut shown = program("aw-stdout", &["--names", "--once"]);
+        shown.args(["--ring", self.alert.ring.name()]);
+        run(shown).ok().stdout
+    }
+
     /// A DHCP server with this address.
     fn dnsmasq(&self, host: &Host, name: &str, address: &str, pool: &str) -> Run {
         host.ip("address flush dev eth0"); // it names the first one
@@ -103,9 +121,7 @@ impl Scene {
         self.client().run(&["chmod", "755", script.to_str().unwrap()]);
         let named = format!("server={server}");
         let asks = || {
-            let mut shown = program("aw-stdout", &["--names", "--once"]);
-            shown.args(["--ring", self.alert.ring.name()]);
-            let shown = run(shown).ok().stdout;
+            let shown = self.lines();
             let asks = |line: &&str| {
                 line.contains("DHCP_REQUEST") && line.split(' ').any(|word| word == named)
             };
@@ -141,6 +157,12 @@ impl Scene {
         server.stderr.wait_for("polling for"); // it handles signals from now on
         server
     }
+}
+
+/// Whether frames can be made.
+fn has_scapy() -> bool {
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", "import scapy"]).output().is_ok_and(|output| output.status.success())
 }
 
 const DNSMASQ: &str = "/usr/sbin/dnsmasq";
@@ -214,6 +236,108 @@ fn routers() {
     rogue.stop();
     scene.names.stdout.wait_for(" fe80::66 RA lifetime=0 ");
     assert_eq!(scene.once(learn), ["router_withdrawn fe80::1"]);
+}
+
+/// A collector that is started again without names: that is reported once.
+#[test]
+fn names_that_stop() {
+    let Some(mut scene) = Scene::new(&[], "") else { return };
+    if !has_scapy() {
+        return skip("scapy is not installed (contrib/setup.sh test)");
+    }
+    let frame = format!(
+        "send(Ether(src='{SERVER}',dst='33:33:00:00:00:01')/IPv6(src='fe80::1',dst='ff02::1',hlim=255)/ICMPv6ND_RA(routerlifetime=1800))"
+    );
+    scene.server().scapy("eth0", &frame);
+    scene.names.stdout.wait_for(" fe80::1 RA ");
+    let learn = &["--learn", "1d"];
+    assert_eq!(scene.once(learn), [""; 0]);
+    scene.collector.stop().ok();
+    scene.collector = Scene::collector(&scene.hub, &scene.alert, &[]);
+    assert_eq!(scene.once(learn), ["blind "]);
+    let alerts = scene.alert.alerts();
+    let note = alerts.last().unwrap()["note"].as_str().unwrap();
+    assert!(note.contains("records names no longer (start it with --names)"), "{note}");
+    assert_eq!(scene.once(learn), [""; 0]);
+}
+
+/// A record and an event of one second are judged in their order: who takes a server's address first, which is reported, may answer in
+/// its name then.
+#[test]
+fn both_rings_in_their_order() {
+    if !has_scapy() {
+        return skip("scapy is not installed (contrib/setup.sh test)");
+    }
+    let found = [[0.0, 0.001], [0.001, 0.0]].map(|[claim, answer]| {
+        let alert = Alert::new();
+        alert.config(&(alert.appending_channel() + "burst = 100\n"));
+        let capture = alert.path("both.pcap");
+        let script = format!(
+            "from scapy.all import *\n\
+             def at(time, packet):\n \
+               packet.time = 1717200000 + time\n \
+               return packet\n\
+             def all(mac): return Ether(src=mac,dst='ff:ff:ff:ff:ff:ff')\n\
+             def claim(time, mac): return at(time, all(mac)/ARP(op=1,hwsrc=mac,psrc='192.0.2.1',pdst='192.0.2.1'))\n\
+             def answer(time, mac): return at(time, all(mac)/IP(src='192.0.2.1',dst='255.255.255.255')/UDP(sport=67,dport=68)/BOOTP(op=2,yiaddr='192.0.2.77',chaddr=bytes.fromhex('0008e1000003'))/DHCP(options=[('message-type','offer'),('server_id','192.0.2.1'),('lease_time',600),'end']))\n\
+             S,X,D='{SERVER}','{ROGUE}',2*86400\n\
+             wrpcap('{}', sorted([claim(0,S), answer(1,S), claim(90000,S), claim(D+{claim},X), answer(D+{answer},X)], key=lambda packet: packet.time))",
+            capture.display()
+        );
+        run({
+            let mut scapy = Command::new("/usr/bin/python3");
+            scapy.args(["-c", &script]);
+            scapy
+        })
+        .ok();
+        let capture = fs::read(capture).unwrap();
+        collect(&alert.ring, &capture, &["-q", "--names", "--as", "eth0"]).ok();
+        let config = alert.path("alert.toml").display().to_string();
+        run(alert.command(&["--once", "--learn", "1d", "-c", &config])).ok();
+        let kinds = alert.alerts().into_iter().map(|alert| alert["kind"].as_str().unwrap_or("-").to_owned());
+        kinds.filter(|kind| kind != "learned" && kind != "new_device").collect::<Vec<_>>()
+    });
+    assert_eq!(found, [vec!["changed"], vec!["new_dhcp_server", "changed"]]);
+}
+
+/// Two days with relays, failover pairs, VRRP, servers of boot files, Thread border routers and a new prefix: outside of the digest, no
+/// alert.
+#[test]
+fn a_day_without_a_rogue() {
+    let alert = Alert::new();
+    alert.config(&(alert.appending_channel() + "burst = 1000\n"));
+    let script = alert.secret("day.py", include_str!("rogues/day.py"));
+    let capture = alert.path("day.pcap");
+    let mut scapy = Command::new("/usr/bin/python3");
+    scapy.arg(script).arg(&capture);
+    if !has_scapy() {
+        return skip("scapy is not installed (contrib/setup.sh test)");
+    }
+    run(scapy).ok();
+    let capture = fs::read(capture).unwrap();
+    collect(&alert.ring, &capture, &["-q", "--names", "--as", "eth0"]).ok();
+    let config = alert.path("alert.toml").display().to_string();
+    let options = ["--once", "--learn", "1d", "-c", &config];
+    run(alert.command(&options)).ok();
+    let all = alert.alerts();
+    let text = |alert: &Value, key: &str| alert[key].as_str().unwrap_or_default().to_owned();
+    let learned =
+        all.iter().find(|one| one["kind"] == "learned" && text(one, "summary").contains("DHCP"));
+    let summary = learned.map(|one| text(one, "summary")).unwrap_or_default();
+    assert_eq!(summary, "learned: 3 routers, 5 DHCP servers, 2 DNS servers on eth0");
+    let message = learned.map(|one| text(one, "message")).unwrap_or_default();
+    assert!(
+        message.contains("router fe80::1 00:08:e1:00:00:02 00:08:e1:00:00:03 on eth0"),
+        "{message}"
+    );
+    let alone = all.iter().filter(|one| one["kind"] != "learned" && one["kind"] != "digest");
+    let alone: Vec<_> = alone.map(|one| text(one, "message")).collect();
+    assert_eq!(alone, [""; 0]);
+    let digest = all.iter().find(|one| one["kind"] == "digest").expect("a digest");
+    let digest = text(digest, "message");
+    for part in ["1 new router", "router changed"] {
+        assert!(digest.contains(part), "{part}: {digest}");
+    }
 }
 
 /// Forged messages, each sent twice and reported once; the same of what is named, or harmless, is none.

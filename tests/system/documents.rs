@@ -197,6 +197,29 @@ fn links_of_what_is_installed_lead_somewhere() {
     assert!(followed > 20, "{followed}");
 }
 
+/// The commands of the documents can be typed in any order: none replaces a file of options, and none adds a second line
+/// OPTIONS= with other options than those of another document, of which systemd would take only the later one.
+#[test]
+fn commands_keep_options_of_others() {
+    let mut added = BTreeMap::<String, BTreeSet<String>>::new();
+    for page in documents() {
+        let text = read(&page);
+        for block in blocks(&text, "sh") {
+            let block = block.replace("|\n", "|");
+            for line in block.lines().filter(|line| line.contains("OPTIONS")) {
+                assert!(!line.contains(">/etc") && !line.contains("> /etc"), "{line}");
+                let Some((options, file)) = line.split_once("tee ") else { continue };
+                let file = file.strip_prefix("-a ").unwrap_or_else(|| panic!("replaces: {line}"));
+                added.entry(file.trim().into()).or_default().insert(options.trim().into());
+            }
+        }
+    }
+    assert!(added.len() > 3, "{added:?}");
+    for (file, options) in added {
+        assert_eq!(options.len(), 1, "{file}: {options:#?}");
+    }
+}
+
 /// Options in `code`, after the name of a program of this project, in every document.
 #[test]
 fn options_that_are_named_exist() {

@@ -155,6 +155,8 @@ fn the_api_has_the_rows_of_aw_query() {
         (&format!("ip/10.1.2.3?{of_range}"), [&["ip", ADDRESS][..], &range].concat()),
         (&format!("changes?{of_range}"), [&["changes"][..], &range].concat()),
         ("devices?since=2026-11-20+15:00", vec!["devices", "--since", "2026-11-20 15:00"]),
+        ("changes?since=2026-11-20+14:10", vec!["changes", "--from", "2026-11-20 14:10"]),
+        ("ip/10.1.2.3?network=here/eth0", vec!["ip", ADDRESS, "--network", "here/eth0"]),
     ] {
         let answer = server.get(&format!("/api/v1/{path}")).expect(200);
         assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -168,6 +170,11 @@ fn the_api_has_the_rows_of_aw_query() {
     assert_eq!(last["left_off"], 2);
     let none = server.get("/api/v1/ip/192.0.2.9").expect(200).json();
     assert_eq!(none["no_match"], "no sightings of 192.0.2.9 in the whole history");
+    let other = "who?ip=10.1.2.3&at=2026-11-20+14:32&network=eth0.20";
+    let other = server.get(&format!("/api/v1/{other}")).expect(200).json();
+    let why = "no row of the network \"eth0.20\" (there are rows of eth0; ";
+    assert!(other["no_match"].as_str().unwrap().starts_with(why), "{other}");
+    assert_eq!(other["rows"], Value::Array(Vec::new()));
     for (path, status, why) in [
         ("who", 400, "ip is missing"),
         ("ip/x", 400, "must be an IPv4 or IPv6 address"),
@@ -202,20 +209,34 @@ fn openapi_describes_the_server() {
         let name = reference["$ref"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
         described["components"]["schemas"][name].clone()
     };
+    let mut patterns = Vec::new();
     for (path, item) in paths {
-        let (mut path, mut query) = (path.clone(), Vec::new());
+        let (mut path, mut query, mut forms) = (path.clone(), Vec::new(), Vec::new());
         let get = &item["get"];
         for parameter in get["parameters"].as_array().unwrap_or(&Vec::new()) {
             let name = parameter["name"].as_str().unwrap();
-            let example = &parameter["example"];
-            let example = example.as_str().map_or_else(|| example.to_string(), str::to_owned);
+            let text = |example: &Value| {
+                example.as_str().map_or_else(|| example.to_string(), str::to_owned)
+            };
+            let pair = |example: &str| format!("{name}={}", example.replace(' ', "+"));
+            // Each form of a time, by itself.
+            let examples =
+                parameter["examples"].as_object().into_iter().flat_map(|all| all.values());
+            for example in examples.map(|example| text(&example["value"])) {
+                forms.push(pair(&example));
+                patterns.push(Value::Array(vec![parameter["schema"].clone(), example.into()]));
+            }
+            let Some(example) = parameter.get("example").map(text) else { continue };
             match parameter["in"].as_str() {
                 Some("path") => path = path.replace(&format!("{{{name}}}"), &example),
-                _ => query.push(format!("{name}={}", example.replace(' ', "+"))),
+                _ => query.push(pair(&example)),
             }
         }
         let base = described["servers"][0]["url"].as_str().unwrap();
         let url = format!("{base}{path}?{}", query.join("&"));
+        for form in &forms {
+            server.get(&format!("{url}&{form}")).expect(200);
+        }
         let content = &get["responses"]["200"]["content"];
         if content["text/event-stream"].is_object() {
             continue; // without an end: tests/web/web_live.rs
@@ -245,6 +266,17 @@ fn openapi_describes_the_server() {
             assert!(get["responses"][status].is_object(), "{path}: {status}");
         }
     }
+    // A client that validates lets them pass.
+    assert!(patterns.len() > 60, "{patterns:?}");
+    const MATCH: &str = "import json, re, sys
+for schema, text in json.load(sys.stdin):
+    forms = [form['pattern'] for form in schema['anyOf'] if 'pattern' in form]
+    if 'T' not in text and not any(re.search(form, text) for form in forms):
+        print(text)";
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", MATCH]);
+    let unmatched = run_with(python, Value::Array(patterns).to_string().as_bytes()).ok().stdout;
+    assert_eq!(unmatched, "");
 }
 
 /// Requests that schemathesis makes of `openapi.json`, valid and invalid ones, are answered as it says.
@@ -488,6 +520,9 @@ fn the_database_comes_later() {
     let server = Server::start(&history, &[]);
     let missing = server.get("/api/v1/health").expect(503).json();
     assert!(missing["error"].as_str().unwrap().contains("no such file"), "{missing}");
+    assert_eq!((&missing["well"], &missing["history"]), (&false.into(), &"unreadable".into()));
+    assert_eq!(missing["faults"][0]["of"], "history", "{missing}");
+    assert!(missing["collectors"].is_array() && missing["outputs"].is_array(), "{missing}");
     let fault = server.state().join("aw-web.fault");
     assert!(fs::read_to_string(&fault).unwrap().contains("no such file"));
     assert!(server.get("/ip/10.1.2.3").expect(503).body.contains("start aw-sqlite"));

@@ -423,7 +423,7 @@ fn what_happened() {
     let page = |path: &str| server.get(path).expect(200).body;
     let all = page("/happened?from=2026-11-20");
     for wanted in [
-        "went back to a device that had it before",
+        "went back to 02:00:00:00:00:01 after 2h: a lease that was given back, or a takeover of a device that is quiet",
         "is new",
         "has another device",
         "configuration +1 -0 by alice",
@@ -441,9 +441,9 @@ fn what_happened() {
     assert_eq!(rows(&configurations), 1, "{configurations}");
     let alerts = page("/happened?from=2026-11-20&kind=alert");
     assert_eq!(rows(&alerts), alert.alerts().len(), "{alerts}");
-    assert_eq!(rows(&page("/happened?from=2026-11-20&kind=conflict")), 1);
+    assert_eq!(rows(&page("/happened?from=2026-11-20&kind=return")), 1);
     // Also in a list that begins after the address was taken.
-    assert_eq!(rows(&page("/happened?from=2026-11-20+16:30&kind=conflict")), 1);
+    assert_eq!(rows(&page("/happened?from=2026-11-20+16:30&kind=return")), 1);
     // A link to the list has its times.
     let link = all.split("rel=\"bookmark\"").next().and_then(|text| text.rsplit("href=\"").next());
     let link = link.expect("a permanent link");
@@ -480,7 +480,7 @@ fn what_happened() {
     let has =
         |text: &str| diff.iter().any(|line| line.as_str().is_some_and(|it| it.contains(text)));
     assert!(has("password=***") && !has("geheim"), "{diff:?}");
-    let csv = server.get("/happened?from=2026-11-20&kind=conflict&format=csv").expect(200);
+    let csv = server.get("/happened?from=2026-11-20&kind=return&format=csv").expect(200);
     assert_eq!(csv.body.split_terminator("\r\n").count(), 2, "{}", csv.body);
     assert!(csv.body.starts_with("time,kind,what,address,mac,before,name,user,router,"));
 }

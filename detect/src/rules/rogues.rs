@@ -79,6 +79,7 @@ impl Rules {
             Dhcp6Request | Dhcp6Renew | Dhcp6Release => self.dhcpv6_claim(seen, memory)?,
             DhcpRouter | DhcpRoute => self.named_router(seen, memory)?,
             DhcpDns => self.dns_of_server(seen, memory)?,
+            DhcpProxy | DhcpBoot | DhcpPortal | DhcpDomain => self.set_by_server(seen, memory)?,
             Router => self.advertisement(seen, memory)?,
             RouterDns => self.dns_of_router(seen, memory)?,
             RouterPrefix | RouterRoute | RouterNat64 | RouterDomain | RouterPortal => {
@@ -237,6 +238,11 @@ fn client(record: &NameRecord) -> String {
     }
 }
 
+/// A text that goes on in further fields.
+fn text_of(record: &NameRecord) -> String {
+    format!("{}{}{}{}", record.name, record.detail, record.third, record.circuit)
+}
+
 /// Where a host is found whose MAC is known.
 const FIND: &str =
     "find the port of that MAC in the MAC address table of the switch, and unplug it";
@@ -258,6 +264,10 @@ fn is_of_infrastructure(kind: NameKind) -> bool {
             | DhcpRouter
             | DhcpRoute
             | DhcpDns
+            | DhcpProxy
+            | DhcpBoot
+            | DhcpPortal
+            | DhcpDomain
             | Router
             | RouterDns
             | RouterPrefix
@@ -287,6 +297,13 @@ fn further(number: i64) -> String {
     format!(
         "{number} further ones of this kind were not reported, because there were too many within an hour (a host forges them, or aw-stdout --names shows what changed)"
     )
+}
+
+/// Whether the client of a message was seen long before.
+fn is_old_client<M: InfrastructureMemory>(seen: &Seen, memory: &mut M) -> Result<bool, M::Error> {
+    let device = memory.device(seen.record.mac)?;
+    let age = device.and_then(|device| span(device.first, seen.time));
+    Ok(age.is_some_and(|age| age >= dhcp::HELD_SECONDS))
 }
 
 /// Whether a client sends it, so that what it names is its claim.
@@ -335,10 +352,13 @@ fn admit<M: InfrastructureMemory>(
     let interface = interface_of(&seen.network);
     // A host that forges requests of clients, harmless routers or refused messages hides no server that answers and no router that is
     // used; and in a VLAN with own limits, because something was learned there, none of another VLAN.
-    let is_minor = alert.digest || is_claim(seen.record.kind);
+    let is_claim = is_claim(seen.record.kind);
+    let is_minor = alert.digest || is_claim;
     let is_refused = seen.record.kind == NameKind::Refused;
     let mut key = alert.kind.name();
     key += if is_minor { " minor" } else { "" };
+    // Who invents clients does not hide what the known ones name.
+    key += if is_claim && is_old_client(seen, memory)? { " known" } else { "" };
     key += if is_refused { " refused" } else { "" };
     if seen.network != interface && has_learned(seen, memory)? {
         key += &format!(" {}", seen.short);

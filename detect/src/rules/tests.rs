@@ -278,7 +278,7 @@ fn unknown_once_a_day_silent_and_back() {
     assert!(silent(600).is_empty());
     assert_eq!(
         silent(601)[0].to_string(),
-        "silent device  00:08:e1:00:00:0a  [nas]: not seen for 601 s"
+        "silent device 00:08:e1:00:00:0a [nas]: not seen for 601 s"
     );
     assert!(silent(602).is_empty(), "reported once");
     let back = kinds_of(&rules, &mut memory, &[event(700, A, "10.0.0.1", Origin::ArpReply)]);

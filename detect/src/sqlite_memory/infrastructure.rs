@@ -4,11 +4,17 @@ use aw_output::SinkResult;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{SqliteMemory, mac_from, mac_number};
-use crate::infrastructure::{InfrastructureMemory, Known, Part, Trust};
+use crate::{
+    infrastructure::{InfrastructureMemory, Known, Part, Trust},
+    network::full_name,
+};
 
 /// Rows of a part in a network, and rows in all: few are real, and a host can invent any number, and any VLAN.
 const MAX_OF_PART: i64 = 64;
 const MAX_ROWS: i64 = 20_000;
+/// What was learned and seen for less than this time only, and not again for that, may be an invention.
+const BRIEF_SECONDS: i64 = 3600;
+const FORGET_SECONDS: i64 = 86_400;
 
 pub(super) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS infrastructure (network TEXT, part TEXT, key TEXT,
     first INTEGER, last INTEGER, trust INTEGER, mac INTEGER, number INTEGER, further INTEGER, text TEXT,
@@ -30,7 +36,7 @@ impl InfrastructureMemory for SqliteMemory {
             let exists = "SELECT EXISTS (SELECT 1 FROM infrastructure WHERE network = ? AND part = ? AND key = ?)";
             let mut exists = database.prepare_cached(exists)?;
             if !exists.query_row([network, part.name(), key], |row| row.get(0))?
-                && !make_room(database, network, part, max)?
+                && !make_room(database, (network, part), known, max)?
             {
                 return Ok(());
             }
@@ -53,7 +59,19 @@ impl InfrastructureMemory for SqliteMemory {
 }
 
 impl SqliteMemory {
-    /// What an interface and its VLANs have of these parts, as it was learned: network, part, key and MAC.
+    /// The interfaces of a ring that learn, or whose alerts are counted.
+    pub fn limited_interfaces(&mut self, host: &str, ring: &str) -> SinkResult<Vec<String>> {
+        let from = full_name(host, ring, "");
+        self.with(|database| {
+            let select = "SELECT DISTINCT network FROM infrastructure
+                WHERE part IN ('period', 'limit') AND substr(network, 1, length(?1)) = ?1";
+            let mut select = database.prepare_cached(select)?;
+            let name = |row: &Row| Ok(row.get::<_, String>(0)?.split_off(from.len()));
+            select.query_map([&from], name)?.collect()
+        })
+    }
+
+    /// Routers and servers of an interface and its VLANs, and their MACs, as they were learned: network, part, key and what is known.
     pub fn learned_infrastructure(
         &mut self,
         interface: &str,
@@ -64,7 +82,7 @@ impl SqliteMemory {
         self.with(|database| {
             let select = "SELECT first, last, trust, mac, number, further, text, network, part, key FROM infrastructure
                 WHERE (network = ? OR network >= ? AND network < ?) AND trust = ?
-                AND part IN ('dhcp_server', 'router', 'dns') ORDER BY network, part DESC, first, key";
+                AND part IN ('dhcp_server', 'dhcp_server_mac', 'router', 'router_mac', 'dns') ORDER BY network, part DESC, first, key";
             let mut select = database.prepare_cached(select)?;
             let row = |row: &Row| {
                 let part = Part::named(&row.get::<_, String>(8)?).unwrap_or(Part::Router);
@@ -92,27 +110,39 @@ fn known_from(row: &Row) -> rusqlite::Result<Known> {
     })
 }
 
-/// Whether there is room for another row. The one that was seen longest ago goes, if it was not learned.
-fn make_room(database: &Connection, network: &str, part: Part, max: i64) -> rusqlite::Result<bool> {
+/// Whether there is room for another row. The one that was seen longest ago goes, if it was not learned. Else one that was learned, and
+/// was seen for less than an hour: while this one is learned, too, or if it was not seen for a day. Who invents servers on the first
+/// day does not take their places for good.
+fn make_room(
+    database: &Connection,
+    (network, part): (&str, Part),
+    new: &Known,
+    max: i64,
+) -> rusqlite::Result<bool> {
     if matches!(part, Part::Limit | Part::Period) {
         return Ok(true); // few of each interface
     }
-    let trust = Trust::Learned as i64;
     let count = |select: &str, of: &[&str]| -> rusqlite::Result<i64> {
         let of = rusqlite::params_from_iter(of);
         database.prepare_cached(select)?.query_row(of, |row| row.get(0))
     };
     let of_part = "SELECT count(*) FROM infrastructure WHERE network = ? AND part = ?";
-    if count(of_part, &[network, part.name()])? >= MAX_OF_PART {
+    let (learned, name) = (Trust::Learned as i64, part.name());
+    let idle = if new.trust == Trust::Learned { 0 } else { FORGET_SECONDS };
+    let unseen = new.last.saturating_sub(idle);
+    if count(of_part, &[network, name])? >= MAX_OF_PART {
         let delete = "DELETE FROM infrastructure WHERE network = ?1 AND part = ?2 AND key IN (SELECT key FROM infrastructure
-            WHERE network = ?1 AND part = ?2 AND trust <> ?3 ORDER BY last, key LIMIT 1)";
-        return Ok(database.execute(delete, params![network, part.name(), trust])? > 0);
+            WHERE network = ?1 AND part = ?2 AND (trust <> ?3 OR last - first < ?4 AND last <= ?5)
+            ORDER BY trust = ?3, last, key LIMIT 1)";
+        let of = params![network, name, learned, BRIEF_SECONDS, unseen];
+        return Ok(database.execute(delete, of)? > 0);
     }
     if count("SELECT count(*) FROM infrastructure", &[])? < max {
         return Ok(true);
     }
     // A part of them, so that a flood is not slow.
     let delete = "DELETE FROM infrastructure WHERE (network, part, key) IN (SELECT network, part, key FROM infrastructure
-        WHERE trust <> ?1 ORDER BY last LIMIT max(1, ?2 / 20))";
-    Ok(database.execute(delete, params![trust, max])? > 0)
+        WHERE part NOT IN ('limit', 'period') AND (trust <> ?1 OR last - first < ?2 AND last <= ?3)
+        ORDER BY trust = ?1, last LIMIT max(1, ?4 / 20))";
+    Ok(database.execute(delete, params![learned, BRIEF_SECONDS, unseen, max])? > 0)
 }

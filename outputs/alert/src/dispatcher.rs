@@ -7,18 +7,18 @@ mod names;
 mod rogues;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use aw_detect::{Alert, AlertKind, Dialect, Rules, past_time};
 use aw_output::{
-    Checkpoint, CheckpointStore, Entry, Episode, Fault, Faults, NameFollower, QueueFile, RingState,
-    Sink, SinkResult, info, this_host, warn,
+    Checkpoint, CheckpointStore, ClaimedNames, Entry, Episode, Fault, Faults, NameFollower,
+    QueueFile, RingState, Sink, SinkResult, info, this_host, warn,
 };
 use aw_service::{LineFile, count_of};
 use jiff::tz::TimeZone;
-use shm_layout::{RingName, UnixTime};
+use shm_layout::{InterfaceName, MacAddr, RingName, UnixTime};
 
 use crate::{
     channel_queue::{ChannelQueue, Disposition},
@@ -28,6 +28,7 @@ use crate::{
     hours::Outside,
     learning::Learning,
     message_id::MessageIds,
+    multicast::Multicast,
     name_lists::NameLists,
     notification::{Notification, zoned},
     printer::Printer,
@@ -65,6 +66,13 @@ pub struct Dispatcher {
     /// Whether the rings of names have more to read, and whether their positions are those of the database.
     names_left: bool,
     names_resumed: bool,
+    /// Until when all events were read when nothing was left to read the last time.
+    drained: UnixTime,
+    /// What devices call themselves.
+    claimed: ClaimedNames,
+    multicast: Multicast,
+    /// Interfaces of events, by ring.
+    places: BTreeMap<RingName, BTreeSet<InterfaceName>>,
     /// Names of `[[watch]]` that no device has, which is reported.
     unwatched: BTreeSet<String>,
     /// The state cannot be written.
@@ -87,6 +95,8 @@ pub struct DispatchOptions {
     pub names: NameLists,
     /// The rings of names.
     pub followed: Option<NameFollower>,
+    /// The MACs of this host.
+    pub own: Vec<MacAddr>,
     /// Of the configuration.
     pub config_file: ConfigFile,
     /// For aw-metrics.
@@ -136,6 +146,10 @@ impl Dispatcher {
             faults,
             names_left: false,
             names_resumed: false,
+            drained: UnixTime::new(0, 0),
+            claimed: ClaimedNames::default(),
+            multicast: Multicast::default(),
+            places: BTreeMap::new(),
             unwatched: BTreeSet::new(),
             state_full: Episode::default(),
             queues,
@@ -154,7 +168,9 @@ impl Dispatcher {
     fn observe_event(&mut self, entry: &Entry) -> SinkResult {
         let now = UnixTime::now();
         let time = past_time(entry.event.time, now).seconds();
-        self.do_what_is_due()?;
+        self.do_what_is_due(Some(entry.event.time))?;
+        self.multicast.neighbor(entry, &self.options.own);
+        self.note_place(entry);
         let learning = self.is_learning(time, now.seconds())?;
         let mut alerts = self.rules.observe(entry, now, learning, &mut self.store.memory)?;
         if learning {
@@ -405,7 +421,7 @@ impl Sink for Dispatcher {
     }
 
     fn maintain(&mut self) -> SinkResult<bool> {
-        let result = self.do_what_is_due().and_then(|()| self.report_silent_devices());
+        let result = self.do_what_is_due(None).and_then(|()| self.report_silent_devices());
         self.or_roll_back(result).map(|()| self.names_left)
     }
 

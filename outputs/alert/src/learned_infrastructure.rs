@@ -1,9 +1,12 @@
 //! The message about the routers, DHCP servers and DNS servers that an interface has learned: from then on they are normal, so this is
 //! the only message about them, also if one of them is a rogue.
 
-use aw_detect::{Known, Part, Rules};
+use std::net::Ipv4Addr;
+
+use aw_detect::{Known, NamedServer, Part, Rules};
 use aw_output::{SinkResult, this_host};
 use aw_service::{count_of, plain};
+use ipnet::IpNet;
 use serde_json::json;
 use shm_layout::MacAddr;
 
@@ -22,20 +25,42 @@ pub fn learned_infrastructure(
     time: i64,
     mut maker: impl FnMut(MacAddr) -> SinkResult<Option<String>>,
 ) -> SinkResult<Option<Learned>> {
+    let is_mac = |part: &Part| matches!(part, Part::RouterMac | Part::DhcpServerMac);
+    let (macs, known): (Vec<_>, Vec<_>) = known.iter().partition(|(_, part, ..)| is_mac(part));
     if known.is_empty() {
         return Ok(None);
     }
     let mut each = Vec::new();
     for (network, part, key, Known { mac, .. }) in known.iter().take(MAX_LISTED) {
+        let of_part = match part {
+            Part::DhcpServer => Some(Part::DhcpServerMac),
+            Part::Router => Some(Part::RouterMac),
+            _ => None,
+        };
         let (what, _) = words(*part);
+        let of_this = macs.iter().filter_map(|(of, part, of_key, _)| {
+            let (of_key, mac) = of_key.rsplit_once(' ')?;
+            let is_its = of == network && Some(*part) == of_part && of_key == key;
+            mac.parse().ok().filter(|_| is_its)
+        });
+        let others = of_this.filter(|other| Some(*other) != *mac);
         let mut line = format!("{what} {}", plain(key));
-        if let Some(mac) = mac {
-            line += &named(*mac, &rules.names);
-            line += &maker(*mac)?.map(|maker| format!(" ({})", plain(&maker))).unwrap_or_default();
+        for mac in mac.iter().copied().chain(others).collect::<Vec<MacAddr>>() {
+            line += &named(mac, &rules.names);
+            line += &maker(mac)?.map(|maker| format!(" ({})", plain(&maker))).unwrap_or_default();
         }
         each.push(format!("{line} on {}", plain(&place(network, rules.show_ring))));
     }
     push_further(&mut each, known.len() as u64);
+    let is_ipv4 = |key: &String| key.parse::<Ipv4Addr>().is_ok();
+    let mut routers = known.iter().filter(|(_, part, ..)| *part == Part::Router);
+    let has_ipv4 = known.iter().any(|(_, _, key, _)| is_ipv4(key));
+    if has_ipv4
+        && !routers.any(|(_, _, key, _)| is_ipv4(key))
+        && !rules.routers.iter().any(is_of_ipv4)
+    {
+        each.push("no router of IPv4: none was named here by an answer of DHCP, so name yours in routers in the configuration of aw-alert: then another MAC at its address is reported as gateway_taken".into());
+    }
     let counted = [Part::Router, Part::DhcpServer, Part::Dns].into_iter().filter_map(|part| {
         let number = known.iter().filter(|(_, of, ..)| *of == part).count() as u64;
         let (one, many) = words(part);
@@ -52,10 +77,52 @@ pub fn learned_infrastructure(
     Ok(Some(Learned { line, subject, intro: INTRO, each, fields, host }))
 }
 
+fn is_of_ipv4(named: &NamedServer) -> bool {
+    matches!(named, NamedServer::Addresses(IpNet::V4(_)))
+}
+
 fn words(part: Part) -> (&'static str, &'static str) {
     match part {
         Part::DhcpServer => ("DHCP server", "DHCP servers"),
         Part::Dns => ("DNS server", "DNS servers"),
         _ => ("router", "routers"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each router and server has all MACs that were learned for it; and a missing router of IPv4 is said.
+    #[test]
+    fn what_was_learned() {
+        let mac = |last| MacAddr::new([0, 8, 0xe1, 0, 0, last]);
+        let row = |network: &str, part, key: &str, first: Option<u8>| {
+            let known = Known { mac: first.map(mac), ..Known::default() };
+            (format!("sensor/r/{network}"), part, key.to_owned(), known)
+        };
+        let with = |part, ip: &str, last| row("eth0", part, &format!("{ip} {}", mac(last)), None);
+        let known = [
+            with(Part::RouterMac, "fe80::1", 1),
+            with(Part::RouterMac, "fe80::1", 2),
+            row("eth0.7", Part::RouterMac, &format!("fe80::1 {}", mac(9)), None),
+            row("eth0", Part::Router, "fe80::1", Some(1)),
+            with(Part::DhcpServerMac, "192.0.2.1", 3),
+            row("eth0", Part::DhcpServer, "192.0.2.1", None),
+        ];
+        let learned = |known: &[_], rules: &Rules| {
+            let learned = learned_infrastructure("sensor/r/eth0", known, rules, 5, |_| Ok(None));
+            learned.unwrap().map(|learned| learned.each)
+        };
+        let mut rules = Rules::default();
+        let each = learned(&known, &rules).unwrap();
+        assert_eq!(each[0], "router fe80::1 00:08:e1:00:00:01 00:08:e1:00:00:02 on eth0");
+        assert_eq!(each[1], "DHCP server 192.0.2.1 00:08:e1:00:00:03 on eth0");
+        assert!(each[2].starts_with("no router of IPv4: ") && each.len() == 3, "{each:?}");
+        let ipv4 = row("eth0", Part::Router, "192.0.2.254", None);
+        assert_eq!(learned(&[&known[..], &[ipv4]].concat(), &rules).unwrap().len(), 3);
+        rules.routers = vec![NamedServer::Addresses("192.0.2.254/32".parse().unwrap())];
+        assert_eq!(learned(&known, &rules).unwrap().len(), 2);
+        assert_eq!(learned(&known[..3], &rules), None);
     }
 }

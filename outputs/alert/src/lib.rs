@@ -22,6 +22,7 @@ mod learned;
 mod learned_infrastructure;
 mod learning;
 mod message_id;
+mod multicast;
 mod mute;
 mod name_lists;
 mod notification;
@@ -49,7 +50,7 @@ use aw_detect::{Dialect, Rules, full_name};
 use aw_output::{
     Error, Fault, NameFollower, Plan, QueueFile, RingOptions, SpoolOptions, as_service, failed,
     makers::{IEEE_DATA, Makers},
-    parse, run,
+    own_macs, parse, run,
 };
 use aw_service::{Identity, LineFile, ServiceOptions, TimeSpan, UnitFiles};
 use clap::{Parser, Subcommand};
@@ -236,7 +237,7 @@ pub fn main() -> ExitCode {
     let files = [names.access(), makers.access(), config_file.access()].concat();
     let spool = Some(spool);
     let plan = Plan { files, watches: true, linger, batch: 1024, lacks, spool, ..Plan::default() };
-    let followed = NameFollower::new(&rings, &plan);
+    let (followed, own) = (NameFollower::new(&rings, &plan), own_macs());
     run("aw-alert", &rings, &plan, || {
         let followed = Some(followed?);
         let sender = pipes.map(SenderProcess::new).transpose()?;
@@ -251,6 +252,7 @@ pub fn main() -> ExitCode {
             learn,
             names,
             followed,
+            own,
             config_file,
             queue_file,
             reported_file,

@@ -1,6 +1,6 @@
 //! A notification: an alert in the form in which it is sent, as a mail of arpwatch's layout and as JSON fields.
 
-use aw_detect::{Alert, AlertKind, MacClass};
+use aw_detect::{Alert, AlertKind, Claim, MacClass};
 use aw_service::plain_lines;
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,13 @@ impl Notification {
 fn sensor_subject(alert: &Alert) -> String {
     let (network, kind) = (&*alert.network, alert.kind);
     let end = alert.note.as_deref().filter(|_| alert.is_over());
+    let note = alert.note.as_deref().unwrap_or_default();
+    let of = |text: &str| kind == AlertKind::Blind && note.contains(text);
     let what = match (kind, network.is_empty(), end) {
+        _ if of("IPv6 may be hidden ") => format!("IPv6 may be hidden on {network}"),
+        _ if of("IPv6 is seen ") => format!("IPv6 is seen again on {network}"),
+        _ if of("names are not read") => "names are no longer read".into(),
+        _ if of("names are read again") => "names are read again".into(),
         (AlertKind::Blind, false, None) => format!("no frames are captured on {network}"),
         (AlertKind::Blind, false, Some(end)) if end.contains(" captures no longer ") => {
             format!("{network} is no longer to be captured")
@@ -121,7 +127,9 @@ fn subject(alert: &Alert) -> String {
         Some(_) => Some(alert.mac.clone()).filter(|_| alert.ip.is_empty()),
     };
     let deed = alert.note.as_deref().filter(|_| alert.ip.is_empty());
-    let parts = [name, mac.as_deref(), Some(&*alert.ip), deed].into_iter().flatten();
+    let claim = alert.claimed.as_ref().map(|claim| format!("calls itself “{}”", claim.name));
+    let parts = [name, mac.as_deref(), claim.as_deref(), Some(&*alert.ip), deed];
+    let parts = parts.into_iter().flatten();
     let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
     let network = match alert.shown_network() {
         network if network.is_empty() => network,
@@ -151,6 +159,11 @@ fn fields(alert: &Alert, zone: &TimeZone) -> Value {
     let time = zoned(alert.time, zone);
     let hours: String = (0..24).map(|hour| if hour == time.hour() { '1' } else { '.' }).collect();
     let last = alert.previous.map(|last| zoned(last, zone).strftime("%H%M").to_string());
+    let claim = |claim: &Option<Claim>| claim.clone().map(|one| (one.name, one.source)).unzip();
+    let ((claimed_name, claimed_source), (old_claimed_name, old_claimed_source)): (
+        (Option<String>, Option<String>),
+        (Option<String>, Option<String>),
+    ) = (claim(&alert.claimed), claim(&alert.old_claimed));
     json!({
         "kind": alert.kind.name(), "message": alert.to_string(), "seconds": alert.time,
         "mac": alert.mac, "ip": alert.ip, "iface": alert.network, "name": alert.name,
@@ -158,7 +171,8 @@ fn fields(alert: &Alert, zone: &TimeZone) -> Value {
         "date": time.strftime("%Y%m%d").to_string(), "time": time.strftime("%H%M").to_string(),
         "active-hours": hours, "last": last,
         "vendor": alert.vendor, "old_vendor": alert.old_vendor, "old_mac": alert.old_mac,
-        "old_name": alert.old_name,
+        "old_name": alert.old_name, "claimed_name": claimed_name, "claimed_source": claimed_source,
+        "old_claimed_name": old_claimed_name, "old_claimed_source": old_claimed_source,
         "previous": alert.previous, "note": alert.note, "frame_source": alert.frame_source,
     })
 }
@@ -178,13 +192,19 @@ fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool, dialect: bool) -> S
     let previous = alert.previous.filter(|_| alert.kind != AlertKind::NewStation);
     let has_mac = !alert.mac.is_empty();
     let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let claim = |claim: &Option<Claim>| {
+        let claim = claim.as_ref().filter(|_| !arpwatch)?;
+        Some(format!("“{}” ({})", claim.name, claim.source))
+    };
     let lines = [
         ("hostname", Some(known(&alert.name))),
         ("ip address", filled(&alert.ip)),
         ("interface", filled(&alert.network)),
         ("ethernet address", has_mac.then(|| alert.mac.clone())),
         ("ethernet vendor", has_mac.then(|| maker(&alert.mac, &alert.vendor))),
+        ("calls itself", claim(&alert.claimed)),
         ("old hostname", alert.old_name.clone().filter(|_| !arpwatch)),
+        ("old calls itself", claim(&alert.old_claimed)),
         ("old ethernet address", alert.old_mac.clone()),
         ("old ethernet vendor", alert.old_mac.as_ref().map(|mac| maker(mac, &alert.old_vendor))),
         ("timestamp", Some(date(alert.time))),
@@ -281,6 +301,46 @@ old ethernet address: 00:08:e1:01:02:0b
             (&forged.fields["frame_source"], &fields["frame_source"]),
             (&sender.into(), &Value::Null)
         );
+    }
+
+    /// What a device calls itself is a quotation, in each form, and cannot end it.
+    #[test]
+    fn claimed_names() {
+        let claim = |name: &str| {
+            Some(Claim::from(&aw_output::ClaimedName {
+                source: aw_output::NameSource::MdnsHost,
+                name: name.into(),
+                first: shm_layout::UnixTime::new(0, 0),
+                last: shm_layout::UnixTime::new(0, 0),
+            }))
+        };
+        let hostile = "a” [gateway]\u{202e}\n\"";
+        let new = Alert { claimed: claim(hostile), old_mac: None, ..alert(AlertKind::NewDevice) };
+        let shown = "“a' [gateway]??'”";
+        let line = format!(
+            "new device 10.0.0.1 00:08:e1:01:02:0a eth0 (Maker) calls itself {shown} (mDNS host name)"
+        );
+        assert_eq!(new.to_string(), line);
+        let Notification { subject, text, fields } = Notification::of(&new, &TimeZone::UTC, false);
+        assert_eq!(subject, format!("new device: Maker, calls itself {shown}, 10.0.0.1 (eth0)"));
+        assert!(text.starts_with("            hostname: <unknown>\n"), "{text}");
+        assert!(
+            text.contains(&format!("        calls itself: {shown} (mDNS host name)\n")),
+            "{text}"
+        );
+        assert_eq!((&fields["name"], &fields["message"]), (&Value::Null, &line.into()));
+        assert_eq!(fields["claimed_name"], "a' [gateway]??'");
+        assert_eq!(fields["claimed_source"], "mDNS host name");
+        let as_arpwatch = Notification::of(&new, &TimeZone::UTC, true);
+        assert!(!as_arpwatch.text.contains("calls itself"), "{}", as_arpwatch.text);
+        let taken = Alert { old_claimed: claim("nas"), ..alert(AlertKind::Changed) };
+        assert!(
+            taken.to_string().contains(" (00:08:e1:01:02:0b calls itself “nas” (mDNS host name)) ")
+        );
+        let Notification { subject, text, fields } =
+            Notification::of(&taken, &TimeZone::UTC, false);
+        assert!(!subject.contains("nas") && fields["old_claimed_name"] == "nas", "{subject}");
+        assert!(text.contains("    old calls itself: “nas” (mDNS host name)\n"), "{text}");
     }
 
     /// What a receiver that shows one line must show.

@@ -2,6 +2,7 @@
 
 use aw_detect::Alert;
 use aw_output::{FaultKind, FaultReport, Faults, NameLosses, RingState, this_host};
+use shm_layout::MacAddr;
 
 /// The alerts that the state of a ring causes.
 pub fn of_ring(
@@ -19,6 +20,42 @@ pub fn of_ring(
     let of_names = names.map(|losses| faults.of_names(&state.ring, losses, "aw-alert", now));
     reports.extend(of_names.into_iter().flatten());
     reports.into_iter().map(alert).collect()
+}
+
+/// The alert that names are read no longer, and why, or that they are again.
+pub fn of_names(
+    faults: &mut Faults,
+    state: &RingState,
+    stopped: Option<&str>,
+    now: i64,
+) -> Option<Alert> {
+    let why = stopped.map(|why| {
+        format!("names are not read: {why}: new routers and DHCP servers are not reported")
+    });
+    let name = format!("blind {}", state.ring.names());
+    let over = "names are read again";
+    let report = faults.level_once(name, FaultKind::Blind, why.as_deref(), over, now)?;
+    Some(Alert { host: state.host.clone(), ring: state.ring.to_string(), ..alert(report, now) })
+}
+
+/// The alert that IPv6 is hidden from a network of a ring, with its querier, or that it is seen again.
+pub fn of_multicast(
+    faults: &mut Faults,
+    state: &RingState,
+    network: &str,
+    querier: Option<&MacAddr>,
+    now: i64,
+) -> Option<Alert> {
+    let why = querier.map(|mac| {
+        format!(
+            "IPv6 may be hidden on {network}: {mac} asks for multicast listeners, and within 15 minutes no other host has answered or sent Neighbor Discovery, as at a port of a switch that snoops MLD: IPv6 addresses of others and their conflicts are not seen then (capture at a mirror port, or switch MLD snooping off)"
+        )
+    });
+    let over = format!("IPv6 is seen on {network}");
+    let name = format!("multicast {} {network}", state.ring);
+    let report = faults.level_once(name, FaultKind::Blind, why.as_deref(), &over, now)?;
+    let (host, ring) = (state.host.clone(), state.ring.to_string());
+    Some(Alert { host, ring, network: network.to_owned(), ..alert(report, now) })
 }
 
 /// The alert that the memory of aw-alert has forgotten so many more addresses and devices.
@@ -89,6 +126,31 @@ mod tests {
         assert_eq!(subjects(CaptureState::Down, 300..400), [blind]);
         let end = "eth1 is no longer to be captured (ring /site)";
         assert_eq!(subjects(CaptureState::None, 400..500), [end]);
+    }
+
+    /// Names that stop are reported once, however long that lasts.
+    #[test]
+    fn names_that_stop() {
+        let (mut faults, state) = (Faults::default(), state(&[]));
+        let mut found = |stopped: Option<&str>, times: std::ops::Range<i64>| -> Vec<Alert> {
+            let each = times.step_by(10);
+            each.filter_map(|now| of_names(&mut faults, &state, stopped, now)).collect()
+        };
+        assert_eq!(found(None, 0..100), []);
+        let [stopped] = &*found(Some("gone (start it)"), 100..200_000) else { panic!() };
+        let line = "sensor blind /site: names are not read: gone (start it): new routers and DHCP servers are not reported";
+        assert_eq!(stopped.to_string(), line);
+        let [over] = &*found(None, 200_000..200_100) else { panic!() };
+        assert!(over.is_over());
+        let subject = |alert| Notification::of(alert, &TimeZone::UTC, false).subject;
+        assert_eq!(subject(stopped), "names are no longer read (ring /site)");
+        assert_eq!(subject(over), "names are read again (ring /site)");
+        let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
+        let hidden = of_multicast(&mut faults, &state, "eth0.7", Some(&mac), 9).unwrap();
+        assert_eq!(subject(&hidden), "IPv6 may be hidden on eth0.7 (ring /site)");
+        assert_eq!(of_multicast(&mut faults, &state, "eth0.7", None, 10), None);
+        let over = of_multicast(&mut faults, &state, "eth0.7", None, 30).unwrap();
+        assert_eq!(subject(&over), "IPv6 is seen again on eth0.7 (ring /site)");
     }
 
     /// What was counted before the first look is not reported.

@@ -379,6 +379,18 @@ impl Faults {
         self.level_each(HOUR, name, kind, why, over, now)
     }
 
+    /// The same, once: of what may last because the operator wants it so.
+    pub fn level_once(
+        &mut self,
+        name: String,
+        kind: FaultKind,
+        why: Option<&str>,
+        over: &str,
+        now: i64,
+    ) -> Option<FaultReport> {
+        self.level_each(i64::MAX, name, kind, why, over, now)
+    }
+
     fn level_each(
         &mut self,
         interval: i64,

@@ -1,8 +1,13 @@
 //! Reads rings of names beside the rings of events, for a program that stores both: it saves a position in each, and looks for
 //! records when it wakes up anyway. A ring that is missing is none that should be there: names are off by default.
 
+use std::time::{Duration, Instant};
+
 use aw_service::{Condition, Error};
-use shm_layout::{AttachError, InterfaceName, NameCounter, NameRecord, NextOf, RingName, Start};
+use shm_layout::{
+    AttachError, InterfaceName, NameCounter, NameRecord, NamesReader, NextOf, Position, RingName,
+    Start,
+};
 
 use crate::{Checkpoint, Plan, RingOptions, StartFrom, name_rings::NameRing, source::attach_fault};
 
@@ -47,6 +52,10 @@ struct SavedRing {
     /// It was looked for.
     is_asked: bool,
     was_there: bool,
+    /// A record that was read, and is not to be passed on yet.
+    ahead: Option<(Position, NameRecord)>,
+    /// Since when it cannot be read, and why: it cannot be opened, or records of it were read before and it is gone.
+    stopped: Option<(Instant, String)>,
 }
 
 impl SavedRing {
@@ -54,14 +63,23 @@ impl SavedRing {
         self.is_asked = true;
         let attached = self.ring.try_attach(owners);
         let name = &self.ring.name;
-        match attached {
-            Ok(()) => self.denied.ends(format_args!("ring {name} can be read")),
-            Err(AttachError::Missing | AttachError::Cut) => {}
-            Err(error) => {
-                let why = attach_fault(&error);
-                self.denied.begins(format_args!("open ring {name}: {why}: names are not stored"));
+        let why = match attached {
+            Ok(()) => {
+                self.denied.ends(format_args!("ring {name} can be read"));
+                None
             }
-        }
+            Err(AttachError::Missing | AttachError::Cut) => {
+                let why = "its collector records names no longer (start it with --names)";
+                self.saved.is_some().then(|| why.to_owned())
+            }
+            Err(error) => {
+                let why = format!("open ring {name}: {}", attach_fault(&error));
+                self.denied.begins(format_args!("{why}: names are not read"));
+                Some(why)
+            }
+        };
+        let since = self.stopped.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        self.stopped = why.map(|why| (since, why));
         let Some(reader) = &self.ring.reader else { return };
         (self.host, self.was_there) = (reader.host(), true);
         let at = reader.position();
@@ -90,6 +108,8 @@ impl NameFollower {
             denied: Condition::default(),
             is_asked: false,
             was_there: false,
+            ahead: None,
+            stopped: None,
         };
         let rings = events.into_iter().map(of).collect();
         Ok(NameFollower { owners: options.owners()?, resumes: from == StartFrom::Resume, rings })
@@ -108,26 +128,47 @@ impl NameFollower {
             if let Some(saved) = one.saved.filter(|_| one.checkpoint != one.saved) {
                 one.checkpoint = one.saved;
                 (one.ring.reader, one.ring.start) = (None, Start::At(saved.position()));
-                one.is_asked = false;
+                (one.is_asked, one.ahead) = (false, None);
             }
         }
         Ok(())
     }
 
+    /// Opens the rings that were not looked for yet.
+    pub fn open(&mut self) {
+        let new = self.rings.iter_mut().filter(|one| !one.is_asked);
+        new.for_each(|one| one.attach(&self.owners));
+    }
+
     /// Passes on what is there, at most so many records; returns whether that was all.
-    pub fn read(&mut self, most: usize, mut take: impl FnMut(&NameEntry)) -> bool {
+    pub fn read(&mut self, most: usize, take: impl FnMut(&NameEntry)) -> bool {
+        self.read_while(most, |_| true, take)
+    }
+
+    /// The same, of each ring up to the first record that is not due: it is passed on once it is. Returns whether nothing is left.
+    pub fn read_while(
+        &mut self,
+        most: usize,
+        mut is_due: impl FnMut(&NameRecord) -> bool,
+        mut take: impl FnMut(&NameEntry),
+    ) -> bool {
         let mut all_read = true;
         for one in &mut self.rings {
             if one.ring.reader.is_none() && (!one.is_asked || one.ring.is_over()) {
                 one.attach(&self.owners);
             }
             let mut left = most;
-            while left > 0
-                && let Some((at, next)) = one.ring.next()
-            {
+            while left > 0 {
+                let ahead = one.ahead.take();
+                let ahead = ahead.map(|(at, record)| (at, NextOf::Event(at.sequence, record)));
+                let Some((at, next)) = ahead.or_else(|| one.ring.next()) else { break };
                 left -= 1;
                 let checkpoint = one.checkpoint.get_or_insert_with(|| Checkpoint::begin(at));
                 match next {
+                    NextOf::Event(_, record) if !is_due(&record) => {
+                        one.ahead = Some((at, record));
+                        left = 0;
+                    }
                     NextOf::Event(_, record) => {
                         checkpoint.delivered += 1;
                         take(&NameEntry { ring: &one.events, host: &one.host, record });
@@ -155,6 +196,35 @@ impl NameFollower {
     /// To be called once they are committed.
     pub fn saved(&mut self) {
         self.rings.iter_mut().for_each(|one| one.saved = one.checkpoint);
+    }
+
+    /// Passes on what the rings have, without a change of the positions.
+    pub fn held(&self, mut take: impl FnMut(&NameRecord)) {
+        for one in &self.rings {
+            let reader = NamesReader::attach_to(&one.ring.name, &self.owners, Start::Oldest);
+            let Ok(mut reader) = reader else { continue };
+            loop {
+                match reader.next() {
+                    NextOf::Event(_, record) => take(&record),
+                    NextOf::Empty => break,
+                    NextOf::Unknown(..) | NextOf::Lapped { .. } => {}
+                }
+            }
+        }
+    }
+
+    /// The time without names beside this ring counts from now on: no collector runs.
+    pub fn wait(&mut self, events: &RingName) {
+        let of_ring = self.rings.iter_mut().filter(|one| one.events == *events);
+        let stopped = of_ring.filter_map(|one| one.stopped.as_mut());
+        stopped.for_each(|(since, _)| *since = Instant::now());
+    }
+
+    /// Why the names beside a ring of events cannot be read, for so long: none if there never were any.
+    pub fn stopped(&self, events: &RingName, longer: Duration) -> Option<&str> {
+        let one = self.rings.iter().find(|one| one.events == *events)?;
+        let (since, why) = one.stopped.as_ref()?;
+        (since.elapsed() >= longer).then_some(why)
     }
 
     /// What is missing among the names beside a ring of events; none if there are no names, or if the ring was truncated.
@@ -252,7 +322,35 @@ mod tests {
         resume(&mut follower, Some(saved)).unwrap();
         assert_eq!(read(&mut follower), ["7", "8"]);
         assert_eq!(counts(&follower), [[2, 0]]);
+        // Up to a record that is not due yet: that one is not committed, and is passed on later.
+        follower.saved();
+        write(20..24);
+        let due = |follower: &mut NameFollower, until| {
+            let mut found = Vec::new();
+            let is_due = |record: &NameRecord| record.time <= UnixTime::new(until, 0);
+            let all =
+                follower.read_while(9, is_due, |entry| found.push(entry.record.name.to_string()));
+            (found.join(" "), all, follower.rings[0].checkpoint.unwrap().delivered)
+        };
+        assert_eq!(due(&mut follower, 21), ("20 21".into(), false, 4));
+        assert_eq!(due(&mut follower, 21), (String::new(), false, 4));
+        resume(&mut follower, None).unwrap();
+        assert_eq!(due(&mut follower, 21), ("20 21".into(), false, 4), "it was not committed");
+        follower.saved();
+        resume(&mut follower, None).unwrap();
+        assert_eq!(due(&mut follower, 22), ("22".into(), false, 5));
+        assert_eq!(due(&mut follower, 99), ("23".into(), true, 6));
+        // It is gone, which is a fault only if it was read before.
+        assert_eq!(follower.stopped(&events, Duration::ZERO), None);
         std::fs::remove_file(events.names().path()).unwrap();
+        for (saved, is_stopped) in [(Some(saved), true), (None, false)] {
+            let mut follower = new();
+            resume(&mut follower, saved).unwrap();
+            follower.open();
+            let why = follower.stopped(&events, Duration::ZERO);
+            assert_eq!(why.is_some_and(|why| why.contains("--names")), is_stopped);
+            assert_eq!(follower.stopped(&events, Duration::MAX), None, "not for so long");
+        }
         let _ = std::fs::remove_file(format!("{}.lock", events.names().path().display()));
     }
 }

@@ -13,6 +13,7 @@ use shm_layout::{MacAddr, UnixTime};
 use crate::{
     clocks::{Clocks, with_clock},
     history_reader::{AddressOfMac, AddressSighting, HistoryReader, NearestSightings, TimeRange},
+    in_turn::Shared,
     left_out::{LeftOut, Why},
     omitted::Omitted,
     periods::{Period, PeriodBuilder},
@@ -36,6 +37,8 @@ pub struct Found {
     pub left_out: Vec<LeftOut>,
     /// Periods that are left out, because the clock was not set and there are others of the MAC.
     pub undated: Vec<Period>,
+    /// When MACs claimed it in turn, by network.
+    pub shared: Vec<(usize, Shared)>,
     /// The same messages as `left_out`, as rows.
     pub uncounted: Vec<DatedPeriod>,
     /// How many sightings of a pairing were read that other MACs sent, by their sender: counted or left out.
@@ -60,6 +63,7 @@ pub fn periods(
         }
         builder.add(sighting);
     })?;
+    let shared = builder.shared();
     let periods = builder.finish();
     let left_out: Vec<LeftOut> = builder.left_out.all().copied().collect();
     let has_date = |one: &Period| clocks.is_set(one.network, one.last);
@@ -98,7 +102,7 @@ pub fn periods(
         DatedPeriod { times, period, frame_sources, left_out: Some(why) }
     });
     let uncounted = uncounted.collect();
-    Ok(Found { periods: found, left_out, undated, uncounted, forwarded })
+    Ok(Found { periods: found, left_out, undated, shared, uncounted, forwarded })
 }
 
 fn sort(history: &dyn HistoryReader, periods: &mut [DatedPeriod]) {

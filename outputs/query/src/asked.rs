@@ -25,7 +25,7 @@ use crate::{
     },
     mysql_reader::MysqlReader,
     names::{Labels, Named},
-    options,
+    one_network, options,
     queries::{AT_REMEDY, Query},
     result_table::{OutputFormat, ResultTable},
     sqlite_reader::SqliteReader,
@@ -143,6 +143,18 @@ impl History {
         question: &Question,
         labels: &Devices,
         zone: &TimeZone,
+        limits: (Duration, usize),
+    ) -> Result<Answer, Unanswered> {
+        self.ask_of_network(question, None, labels, zone, limits)
+    }
+
+    /// The same with the rows of one network only, in the notation of `--network`.
+    pub fn ask_of_network(
+        &self,
+        question: &Question,
+        network: Option<&str>,
+        labels: &Devices,
+        zone: &TimeZone,
         (time, limit): (Duration, usize),
     ) -> Result<Answer, Unanswered> {
         let end = Instant::now() + time;
@@ -153,6 +165,8 @@ impl History {
             false => Unanswered::TooLong(time),
         })?;
         let Answer { mut table, no_match, remarks: of_history, is_complete, .. } = answer;
+        let others = network.and_then(|name| one_network::keep(&mut table, name));
+        let no_match = no_match.or(others);
         let rows = table.rows.len();
         let left_off = rows.saturating_sub(limit);
         match question {
@@ -238,6 +252,20 @@ impl Question {
     /// Whether it reads all pairings of the history, and not only those of one address or device.
     pub fn is_about_all(&self) -> bool {
         matches!(self, Question::Changes(_) | Question::Devices(_) | Question::DevicesOfNetworks(_))
+    }
+
+    /// The end of the time that it asks about.
+    pub fn until(&self) -> UnixTime {
+        match *self {
+            Question::Who(_, at) | Question::MacAt(_, at) => at,
+            Question::Ip(_, range, _)
+            | Question::Mac(_, range, _)
+            | Question::Changes(range)
+            | Question::Devices(range)
+            | Question::DevicesOfNetworks(range)
+            | Question::Presence(_, range) => range.to,
+            Question::AddressesOf(_) => TimeRange::ALL.to,
+        }
     }
 
     fn query(&self) -> Query {
@@ -602,33 +630,6 @@ mod tests {
         let last = all.cell(&all.rows[all.rows.len() - 1], "address");
         assert_eq!((all.rows.len(), reader.is_cut()), (1000, true));
         assert_eq!(*last, Cell::text("254.0.0.1"));
-    }
-
-    /// Two devices that use an address in turn have one change, which says until when both do, and the table shows it; of one that is
-    /// gone it says nothing.
-    #[test]
-    fn an_address_in_turn() {
-        let (_directory, history) = history();
-        let History::Sqlite(path) = &history else { panic!("a file") };
-        let begin = 1_795_190_000;
-        let mut more = "INSERT INTO pairing VALUES (60000, x'0a020001', 60000, 1, -1), (60001, x'0a020001', 60001, 1, -1),
-            (60002, x'0a020001', 60002, 1, -1);".to_owned();
-        for (pairing, from, times) in [(60000, 0, 20), (60001, 900, 5), (60002, 9000, 5)] {
-            for at in (0..times).map(|at| begin + from + 300 * at) {
-                more += &format!("INSERT INTO sighting VALUES ({pairing}, {at}000000000, 1, 0);");
-            }
-        }
-        Connection::open(path).unwrap().execute_batch(&more).unwrap();
-        let range = TimeRange { from: UnixTime::new(begin, 0), to: TimeRange::ALL.to };
-        let limits = (Duration::from_secs(60), usize::MAX);
-        let answer = history.ask(&Question::Changes(range), &devices(), &TimeZone::UTC, limits);
-        let Ok(Answer { table, .. }) = answer else { panic!("no answer") };
-        let of = |row: &Vec<Cell>| match table.cell(row, "shared_until") {
-            Cell::Time(time) => Some(time.seconds() - begin),
-            _ => None,
-        };
-        assert_eq!(table.rows.iter().map(of).collect::<Vec<_>>(), [None, Some(2100), None]);
-        assert!(table.columns.contains(&"shared_until"), "{:?}", table.columns);
     }
 
     /// A database that its writer has closed is noticed at once. The writer is this test in another process: locks of the own one are not seen.

@@ -15,6 +15,7 @@ mod established;
 mod export;
 mod history_reader;
 mod holders;
+mod in_turn;
 mod left_out;
 mod mac_at;
 mod mysql_reader;
@@ -57,6 +58,7 @@ pub use crate::{
     asked::{Answer, Devices, History, Question, Unanswered},
     history_reader::TimeRange,
     names::{Named, check_name},
+    queries::SHARED,
     result_table::{Cell, OutputFormat, ResultTable},
 };
 pub use aw_mysql::TablePrefix;

@@ -1,6 +1,6 @@
 //! From sightings to periods: which MAC had an address from when to when. No I/O and no clock.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
@@ -9,6 +9,7 @@ use crate::{
     counted,
     established::is_established,
     history_reader::{AddressSighting, NearestSightings},
+    in_turn::{InTurn, Shared},
     left_out::{LeftOuts, Why},
 };
 
@@ -36,7 +37,7 @@ pub struct Period {
 pub struct PeriodBuilder {
     clocks: Clocks,
     all: Vec<Period>,
-    networks: HashMap<usize, NetworkState>,
+    networks: BTreeMap<usize, NetworkState>,
     /// Pairings of which a sign of life counts.
     known: HashSet<(usize, MacAddr)>,
     /// The first claim of each MAC, in frames of its own and in those of each other MAC.
@@ -55,8 +56,9 @@ struct NetworkState {
     /// The period of the last sighting, and the last period of each MAC.
     last: Option<usize>,
     of_mac: HashMap<MacAddr, usize>,
-    /// The last claim.
+    /// The last claim, and which MACs claim in turn.
     owner: Option<(MacAddr, UnixTime)>,
+    in_turn: InTurn,
     /// What counts only depending on the next claim, and the order in which that began.
     pending: HashMap<MacAddr, Pending>,
     order: VecDeque<(UnixTime, MacAddr)>,
@@ -75,7 +77,7 @@ struct Pending {
 impl PeriodBuilder {
     /// Begins with what is known from before a time range.
     pub fn new(nearest: &[NearestSightings], clocks: Clocks) -> PeriodBuilder {
-        let (all, networks, known) = (Vec::new(), HashMap::new(), HashSet::new());
+        let (all, networks, known) = (Vec::new(), BTreeMap::new(), HashSet::new());
         let (left_out, sources) = (LeftOuts::default(), HashMap::new());
         let first = nearest.iter().filter_map(|one| Some((one.of_source(), one.first?))).collect();
         let mut builder = PeriodBuilder { clocks, all, networks, known, first, left_out, sources };
@@ -93,9 +95,12 @@ impl PeriodBuilder {
             for (time, mac) in &before {
                 builder.record(network, *mac, (*time, *time), 0);
             }
-            let claims = all.iter().filter_map(|one| Some((one.before.claim?, one.mac))).max();
+            let claims = all.iter().filter_map(|one| Some((one.before.claim?, one.mac)));
+            let mut claims: Vec<_> = claims.collect();
+            claims.sort_unstable();
             let state = builder.networks.entry(network).or_default();
-            state.owner = claims.map(|(time, mac)| (mac, time));
+            claims.iter().for_each(|(time, mac)| state.in_turn.known(*mac, *time));
+            state.owner = claims.last().map(|(time, mac)| (*mac, *time));
             state.has_date = before.iter().any(|(time, _)| builder.clocks.is_set(network, *time));
         }
         builder.all.iter_mut().for_each(|period| period.is_older = true);
@@ -131,8 +136,8 @@ impl PeriodBuilder {
         let is_established = is_forwarded && self.is_established(&sighting, owner);
         let state = self.networks.entry(network).or_default();
         match evidence {
-            Evidence::Claim => self.claim(network, mac, time, 1 + more),
-            _ if is_established => self.claim(network, mac, time, 1 + more),
+            Evidence::Claim => self.claim(&sighting),
+            _ if is_established => self.claim(&sighting),
             Evidence::NoHost | Evidence::Ignored | Evidence::Lease => self.left_out.add(&sighting),
             Evidence::SignOfLife if !is_known => self.left_out.add(&sighting),
             Evidence::Probe => state.wait(&sighting),
@@ -157,8 +162,9 @@ impl PeriodBuilder {
             && state.order.is_empty()
             && state.pending.is_empty()
             && (state.has_date || !self.clocks.is_set(network, time))
-            && self.first.contains_key(&(network, mac, None));
+            && state.in_turn.is_next(mac, sighting.until);
         if is_next {
+            state.in_turn.next(time);
             period.last = period.last.max(time);
             period.count += 1 + more;
             state.owner = Some((mac, time));
@@ -181,8 +187,10 @@ impl PeriodBuilder {
         is_established
     }
 
-    fn claim(&mut self, network: usize, mac: MacAddr, time: UnixTime, count: u64) {
+    fn claim(&mut self, sighting: &AddressSighting) {
+        let AddressSighting { network, mac, time, more, until, .. } = *sighting;
         let state = self.networks.entry(network).or_default();
+        state.in_turn.claim(mac, (time, until));
         let own = state.pending.remove(&mac);
         state.owner = Some((mac, time));
         state.order.clear();
@@ -192,7 +200,7 @@ impl PeriodBuilder {
         if let Some(Pending { first, last, messages }) = own {
             self.record(network, mac, (first, last), messages.count(|_| true));
         }
-        self.record(network, mac, (time, time), count);
+        self.record(network, mac, (time, time), 1 + more);
     }
 
     /// Decides on what has waited for ten minutes.
@@ -254,6 +262,15 @@ impl PeriodBuilder {
     /// Other MACs that sent the frames of a MAC's sightings.
     pub fn frame_sources(&self, network: usize, mac: MacAddr) -> &[MacAddr] {
         self.sources.get(&(network, mac)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Which MACs claimed the address in turn, by network.
+    pub fn shared(&mut self) -> Vec<(usize, Shared)> {
+        let of = |(network, state): (&usize, &mut NetworkState)| {
+            let shared = state.in_turn.finish();
+            shared.into_iter().map(|one| (*network, one)).collect::<Vec<_>>()
+        };
+        self.networks.iter_mut().flat_map(of).collect()
     }
 
     /// The periods, without those that have no sighting in the time range.

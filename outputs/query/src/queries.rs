@@ -12,12 +12,13 @@ use crate::{
     clocks::Clocks,
     counted::{self, Counted},
     device, devices,
-    history_reader::{HistoryReader, NearestSightings, Network, RouterChange, TimeRange},
+    history_reader::{HistoryReader, Nearest, NearestSightings, Network, RouterChange, TimeRange},
+    in_turn::{Shared, pair},
     left_out::{LeftOut, Why},
     mac_at::mac_at,
     names::NameChange,
     omitted::Omitted,
-    periods::Period,
+    periods::{KEPT_WITHIN, Period},
     result_table::{Cell, ResultTable, time_text},
     who::who,
 };
@@ -236,7 +237,11 @@ pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> V
     cells
 }
 
-/// Addresses that are new or have another MAC, and configuration changes of routers.
+/// What `changes` calls two MACs that have claimed an address in turn since before its time range. The time is the first one in the
+/// range at which both did.
+pub const SHARED: &str = "shared";
+
+/// Addresses that are new, have another MAC or are shared by two, and configuration changes of routers.
 fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut rows: Vec<(Option<UnixTime>, Vec<Cell>)> = Vec::new();
     let mut omitted = Omitted::default();
@@ -246,9 +251,11 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
         let Period { network, mac, previous, .. } = period;
         let first = times.map(|(first, _)| first);
         let before = previous.map(|(mac, _)| Cell::text(mac));
-        let before_last_seen = previous.map(|(_, time)| time);
+        // Of two that were there before the range, it is not known which one came last.
+        let before_last_seen = previous.map(|(_, time)| time).filter(|_| !period.is_older);
         let change = Cell::text(match (left_out, &before) {
             (Some(_), _) => "forged or forwarded",
+            (None, Some(_)) if period.is_older => SHARED,
             (None, Some(_)) => "changed",
             (None, None) => "new",
         });
@@ -291,7 +298,7 @@ pub const TOGETHER: usize = 500;
 /// A period of an address; and until when the MAC before it and this one both used the address, if they did so in turn.
 type NewPeriod = (IpAddr, DatedPeriod, Option<UnixTime>);
 
-/// The periods of all addresses that begin in this time range, and the claims in frames of other MACs that are left out, in
+/// The periods of all addresses that begin in this time range or go on beside another one, and the claims in frames of other MACs that are left out, in
 /// order.
 fn new_periods(
     history: &mut dyn HistoryReader,
@@ -314,23 +321,30 @@ fn new_periods(
                 true => history.nearest(ip, just_before(range))?,
                 false => nearest,
             };
-            let Found { periods, left_out, undated, uncounted, .. } =
+            let (range, nearest) = match first_change(&nearest, range, &clocks) {
+                Some(first) => without_return(history, ip, (range, first), nearest)?,
+                None => (range, nearest),
+            };
+            let Found { periods, left_out, undated, uncounted, shared, .. } =
                 periods(history, ip, range, &clocks, &nearest)?;
             omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
-            let mut of_mac: HashMap<_, Vec<Period>> = HashMap::new();
-            for DatedPeriod { period, .. } in &periods {
-                of_mac.entry((period.network, period.mac)).or_default().push(*period);
-            }
-            // The last period of the MAC before that had begun by then.
-            let until = |new: &Period| {
-                let before = of_mac.get(&(new.network, new.previous?.0))?;
-                let begun = |one: &Period| one.is_older || one.first <= new.first;
-                let last = before[..before.partition_point(begun)].last()?.last;
-                (last > new.first).then(|| last.min(new.last))
+            let mut shared = by_pair(shared);
+            let of_range = periods.into_iter().filter(|period| !period.period.is_older);
+            let with_end = |one: DatedPeriod| {
+                let until = until(&one.period, &mut shared);
+                (ip, one, until)
             };
-            let new = periods.into_iter().filter(|period| !period.period.is_older);
-            let new = new.map(|new| (until(&new.period), new));
-            let mut new: Vec<_> = new.map(|(until, new)| (ip, new, until)).collect();
+            let mut new: Vec<_> = of_range.map(with_end).collect();
+            // Those that began before the range, and are in no row of it.
+            for ((network, _), times) in shared {
+                let older = times.into_iter().filter(|(one, is_listed)| {
+                    !is_listed && one.last >= range.from && clocks.is_set(network, one.last)
+                });
+                new.extend(
+                    older.map(|(one, _)| (ip, shared_row((network, one), range), Some(one.last))),
+                );
+            }
+            new.sort_by_key(|(_, one, _): &NewPeriod| one.times.map(|(first, _)| first));
             keep_latest(history, &mut new, most / SHARE);
             found.append(&mut new);
             // Those that name a MAC of no host are in no change, and most of them are not read here.
@@ -366,6 +380,71 @@ fn new_periods(
         (first, *ip, network(history, period.network), period.mac)
     });
     Ok(found)
+}
+
+/// The times in which two MACs of a network claim an address in turn, in order, and whether each is in a row.
+pub type SharedTimes = HashMap<(usize, [MacAddr; 2]), Vec<(Shared, bool)>>;
+
+pub fn by_pair(shared: Vec<(usize, Shared)>) -> SharedTimes {
+    let mut all = SharedTimes::new();
+    for (network, one) in shared {
+        all.entry((network, one.macs)).or_default().push((one, false));
+    }
+    all
+}
+
+/// Until when a MAC that is new and the one before claim the address in turn.
+pub fn until(new: &Period, shared: &mut SharedTimes) -> Option<UnixTime> {
+    let times = shared.get_mut(&(new.network, pair(new.mac, new.previous?.0)))?;
+    // A period may begin with a probe before the first claim.
+    let begin = UnixTime::from_nanos(new.first.as_nanos().saturating_add(KEPT_WITHIN));
+    let from = times.partition_point(|(one, _)| one.last < new.first);
+    let (one, is_listed) = times.get_mut(from).filter(|(one, _)| one.first <= begin)?;
+    *is_listed = true;
+    Some(one.last)
+}
+
+/// Two MACs that claim an address in turn since before a range: the first time in it at which both do.
+fn shared_row((network, one): (usize, Shared), range: TimeRange) -> DatedPeriod {
+    let Shared { macs: [other, mac], first, next, last, .. } = one;
+    let first = if first < range.from { next } else { first };
+    let (count, is_older, previous) = (0, true, Some((other, first)));
+    let period = Period { network, mac, first, last, count, is_older, previous };
+    DatedPeriod { times: Some((first, last)), period, frame_sources: Vec::new(), left_out: None }
+}
+
+/// A day, in nanoseconds.
+const DAY: i64 = 86_400_000_000_000;
+
+/// When the first change can be, if that is more than a day after the begin of the range: until then one MAC was seen alone, which had
+/// the address already before.
+pub fn first_change(
+    nearest: &[NearestSightings],
+    range: TimeRange,
+    clocks: &Clocks,
+) -> Option<UnixTime> {
+    let mut first: Vec<UnixTime> =
+        nearest.iter().filter_map(|one| one.after.all().into_iter().flatten().min()).collect();
+    first.sort_unstable();
+    let to = first.get(1).copied().filter(|first| *first < range.to)?;
+    let is_long = to.as_nanos().saturating_sub(range.from.as_nanos()) > DAY;
+    let is_set = || nearest.iter().all(|one| clocks.is_set(one.network, range.from));
+    (is_long && is_set() && is_unchanged(nearest, TimeRange { to, ..range }, clocks)).then_some(to)
+}
+
+/// The range from the first change on, and what is nearest to it: of a device that does not come back, how long it was silent at times
+/// does not count, so its sightings need not be read.
+pub fn without_return(
+    history: &mut dyn HistoryReader,
+    ip: IpAddr,
+    (range, from): (TimeRange, UnixTime),
+    nearest: Vec<NearestSightings>,
+) -> Result<(TimeRange, Vec<NearestSightings>), Error> {
+    let later = TimeRange { from, ..range };
+    let at_change = history.nearest(ip, just_before(later))?;
+    let is_seen = |side: &Nearest| side.all().iter().any(Option::is_some);
+    let is_back = at_change.iter().any(|one| is_seen(&one.before) && is_seen(&one.after));
+    Ok(if is_back { (range, nearest) } else { (later, at_change) })
 }
 
 /// A claim in a frame of another MAC.

@@ -8,7 +8,13 @@ mod seen_around;
 mod spans;
 mod summary;
 
-use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, path::Path, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    ops::RangeInclusive,
+    path::Path,
+    time::Instant,
+};
 
 use aw_database::{CLAIMED, CLAIMED_COLUMNS, HistoryRows, Snapshot};
 use aw_output::{ClaimedName, NameSource};
@@ -419,7 +425,8 @@ impl HistoryReader for SqliteReader {
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {
         self.read(|history| {
             let all = history.pairings_of(ip)?;
-            let known: HashMap<i64, Pairing> = all.into_iter().map(|one| (one.id, one)).collect();
+            // Of few pairings, a tree is faster.
+            let known: BTreeMap<i64, Pairing> = all.into_iter().map(|one| (one.id, one)).collect();
             let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
             let database = &history.snapshot.database;
             let mut others = history.spans.ends(database, ip, range)?;
@@ -435,8 +442,7 @@ impl HistoryReader for SqliteReader {
             }
             others.sort_by_key(|other| other.time);
             let mut others = others.into_iter().peekable();
-            let mut ids: Vec<i64> = known.keys().copied().collect();
-            ids.sort_unstable();
+            let ids: Vec<i64> = known.keys().copied().collect();
             // Those of a pairing are in the order of time already: of a few pairings they are merged, which is faster than to sort all.
             let (of, keys) = match ids.len() {
                 ..=MERGED => ("= ?", ids.into_iter().map(Value::Integer).collect()),

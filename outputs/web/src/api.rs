@@ -1,12 +1,13 @@
 //! The API: the questions of `aw-query`, with the field names of its `--format json`. `openapi.json` describes it.
 
 use aw_query::Question;
+use aw_service::plain;
 use axum::{
     extract::Path,
     http::{HeaderValue, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::{
     app::Visit,
@@ -61,11 +62,19 @@ pub async fn changes(mut visit: Visit) -> Result<Response, Problem> {
 /// Whether this server can answer, and how the collectors and the outputs are.
 pub async fn health(visit: Visit) -> Result<Response, Problem> {
     visit.parameters.finish()?;
-    visit.app.asker.check().await?;
+    let history = visit.app.asker.check().await;
     let mut all = visit.app.live.health().json(&visit.app.asker.zone);
     all["version"] = env!("CARGO_PKG_VERSION").into();
-    all["history"] = "readable".into();
-    Ok(json_response(&all))
+    all["history"] = if history.is_ok() { "readable" } else { "unreadable" }.into();
+    let Err(problem) = history else { return Ok(json_response(&all)) };
+    if all["well"] == true {
+        // Since the last look.
+        all["well"] = false.into();
+        all["faults"] = json!([{ "of": "history", "fault": plain(&problem.why), "since": null }]);
+    }
+    all["status"] = problem.status.as_u16().into();
+    all["error"] = plain(&problem.why).into();
+    Ok((problem.status, json_response(&all)).into_response())
 }
 
 pub async fn openapi(visit: Visit) -> Result<Response, Problem> {
@@ -80,9 +89,10 @@ fn range(visit: &mut Visit) -> Result<(aw_query::TimeRange, bool), Problem> {
 
 async fn answer(mut visit: Visit, question: Question) -> Result<Response, Problem> {
     let limit = visit.parameters.take_number("limit", LIMIT)?;
+    let network = visit.parameters.take("network");
     visit.parameters.finish()?;
     let asker = &visit.app.asker;
-    let answer = asker.ask(question, limit).await?;
+    let answer = visit.ask_in(question, network, (limit, &asker.zone)).await?;
     let mut response = rows::of_answer(answer, RowFormat::Json, &asker.zone);
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -15,10 +15,12 @@ use axum::{
     response::Response,
 };
 use jiff::tz::TimeZone;
+use shm_layout::UnixTime;
 
 use crate::{
     asker::{Asker, Queue},
     attempts::Attempts,
+    display,
     download::Download,
     live::Live,
     local_path::local_path,
@@ -199,7 +201,22 @@ pub struct Visit {
 impl Visit {
     /// The answer to a question, with times in the zone of the viewer.
     pub async fn ask(&self, question: Question, limit: usize) -> Result<Answer, Problem> {
-        self.app.asker.ask_in(question, limit, &self.zone).await
+        self.ask_in(question, None, (limit, &self.zone)).await
+    }
+
+    /// The same of one network, or in another zone. What the history may lack of it is a remark.
+    pub async fn ask_in(
+        &self,
+        question: Question,
+        network: Option<String>,
+        (limit, zone): (usize, &TimeZone),
+    ) -> Result<Answer, Problem> {
+        let mut answer = self.app.asker.ask(question, network, (limit, zone)).await?;
+        let fault = self.app.live.health().unwritten();
+        let is_empty = answer.no_match.is_some();
+        let lacking = lacking((question.until(), is_empty), fault, (UnixTime::now(), zone));
+        answer.remarks.extend(lacking);
+        Ok(answer)
     }
 
     /// The answer as a file of this name, with times in the zone of the server.
@@ -209,9 +226,26 @@ impl Visit {
         file: Download,
         name: &str,
     ) -> Result<Response, Problem> {
-        let asker = &self.app.asker;
-        let answer = asker.ask(question, FILE_ROWS).await?;
-        file.file(name, answer, &asker.zone)
+        let zone = &self.app.asker.zone;
+        let answer = self.ask_in(question, None, (FILE_ROWS, zone)).await?;
+        file.file(name, answer, zone)
+    }
+}
+
+/// What an answer about the time until then may lack: what was seen while the history is not written, or in the last minute.
+fn lacking(
+    (until, is_empty): (UnixTime, bool),
+    fault: Option<(String, Option<UnixTime>)>,
+    (now, zone): (UnixTime, &TimeZone),
+) -> Option<String> {
+    const COMMIT: i64 = 60;
+    match fault {
+        Some((text, since)) => since.is_none_or(|since| until >= since).then(|| {
+            let since = since.map(|since| format!(" since {}", display::time(since, zone)));
+            format!("this answer has nothing that was seen{}: {text}", since.unwrap_or_default())
+        }),
+        None => (is_empty && until.seconds() >= now.seconds() - COMMIT)
+            .then(|| "what was seen in the last minute may not be in the history yet".to_owned()),
     }
 }
 
@@ -259,6 +293,22 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An answer about now says that the history is not written; one about last week does not.
+    #[test]
+    fn what_an_answer_may_lack() {
+        let at = |seconds| UnixTime::new(seconds, 0);
+        let of = |until, is_empty, fault: Option<i64>| {
+            let fault = fault.map(|since| ("aw-sqlite is gone".to_owned(), Some(at(since))));
+            lacking((at(until), is_empty), fault, (at(1000), &TimeZone::UTC))
+        };
+        assert_eq!(of(800, true, None), None);
+        assert_eq!(of(1000, false, None), None);
+        assert!(of(950, true, None).unwrap().starts_with("what was seen in the last minute"));
+        assert_eq!(of(800, true, Some(900)), None);
+        let text = "this answer has nothing that was seen since 1970-01-01 00:15:00 +00:00: aw-sqlite is gone";
+        assert_eq!(of(2000, false, Some(900)).as_deref(), Some(text));
+    }
 
     #[test]
     fn where_a_page_is() {

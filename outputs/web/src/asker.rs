@@ -87,19 +87,15 @@ impl Asker {
         }
     }
 
-    /// The answer to a question, with at most `limit` rows.
-    pub async fn ask(&self, question: Question, limit: usize) -> Result<Answer, Problem> {
-        self.ask_in(question, limit, &self.zone).await
-    }
-
-    /// The same, with the times in its texts in this zone.
-    pub async fn ask_in(
+    /// The answer to a question, with at most `limit` rows and the times in its texts in this zone; of one network only, if one is
+    /// named as for `aw-query --network`.
+    pub async fn ask(
         &self,
         question: Question,
-        limit: usize,
-        zone: &TimeZone,
+        network: Option<String>,
+        (limit, zone): (usize, &TimeZone),
     ) -> Result<Answer, Problem> {
-        let ask = self.question(question, limit, zone);
+        let ask = self.question(question, network, (limit, zone));
         self.queue.run(question.is_about_all(), ask).await?
     }
 
@@ -115,7 +111,7 @@ impl Asker {
         T: Send + 'static,
         W: FnOnce(Answer) -> Result<T, Problem> + Send + 'static,
     {
-        let ask = self.question(question, limit, zone);
+        let ask = self.question(question, None, (limit, zone));
         self.queue.run(question.is_about_all(), move || ask().and_then(work)).await?
     }
 
@@ -123,13 +119,15 @@ impl Asker {
     fn question(
         &self,
         question: Question,
-        limit: usize,
-        zone: &TimeZone,
+        network: Option<String>,
+        (limit, zone): (usize, &TimeZone),
     ) -> impl FnOnce() -> Result<Answer, Problem> + Send + use<> {
         let (history, devices) = (Arc::clone(&self.history), Arc::clone(&self.devices));
         let (zone, time, fault) = (zone.clone(), self.time, Arc::clone(&self.fault));
         move || {
-            let answered = history.ask(&question, &devices, &zone, (time, limit));
+            let network = network.as_deref();
+            let answered =
+                history.ask_of_network(&question, network, &devices, &zone, (time, limit));
             let mut fault = fault.lock().unwrap_or_else(PoisonError::into_inner);
             match answered {
                 Ok(answer) => {
@@ -230,8 +228,11 @@ impl Asker {
         names: Arc<Names>,
     ) -> impl Future<Output = Result<Result<Arc<DeviceList>, Problem>, Problem>> + use<> {
         let (begun, last) = (Instant::now(), Arc::clone(&self.list));
-        let ask =
-            self.question(Question::DevicesOfNetworks(TimeRange::ALL), usize::MAX, &self.zone);
+        let ask = self.question(
+            Question::DevicesOfNetworks(TimeRange::ALL),
+            None,
+            (usize::MAX, &self.zone),
+        );
         self.queue.run(true, move || {
             let _held = reading;
             let list = ask().map(|answer| Arc::new(DeviceList::new(answer)));
@@ -249,7 +250,9 @@ impl Asker {
 
     /// Whether the history can be read: a question that costs little.
     pub async fn check(&self) -> Result<(), Problem> {
-        self.ask(Question::Who(IpAddr::from([0, 0, 0, 0]), UnixTime::now()), 1).await.map(drop)
+        self.ask(Question::Who(IpAddr::from([0, 0, 0, 0]), UnixTime::now()), None, (1, &self.zone))
+            .await
+            .map(drop)
     }
 }
 

@@ -49,9 +49,11 @@ pub struct Day {
     boxes: Vec<HourBox>,
 }
 
+/// Hours one after the other in which the device was seen as often.
 #[derive(Debug)]
 struct HourBox {
     x: usize,
+    width: usize,
     /// The darker, the more quarters of the hour.
     opacity: &'static str,
     title: String,
@@ -105,17 +107,30 @@ fn day(
     zone: &TimeZone,
 ) -> Day {
     let [label, short] = ["%a %Y-%m-%d", "%a %m-%d"].map(|form| date.strftime(form).to_string());
-    let (mut boxes, mut spans): (Vec<HourBox>, Vec<(i8, i8)>) = (Vec::new(), Vec::new());
+    // From an hour to another one; and those of them with so many quarters in each.
+    let mut spans: Vec<(i8, i8)> = Vec::new();
+    let mut equal: Vec<(i8, i8, usize)> = Vec::new();
     for ((_, hour), quarters) in seen.range((date, 0)..=(date, 23)) {
-        let opacity = ["0.3", "0.5", "0.75", "1"][quarters.len().clamp(1, 4) - 1];
-        let minutes = (quarters.len() * 15).min(60);
-        let title = format!("{label} {hour:02}:00: seen in {minutes} of 60 minutes");
-        boxes.push(HourBox { x: x(*hour), opacity, title });
+        let quarters = quarters.len().clamp(1, 4);
         match spans.last_mut() {
             Some((_, to)) if to == hour => *to += 1,
             _ => spans.push((*hour, hour + 1)),
         }
+        match equal.last_mut() {
+            Some((_, to, known)) if (*to, *known) == (*hour, quarters) => *to += 1,
+            _ => equal.push((*hour, hour + 1, quarters)),
+        }
     }
+    let of_box = |(from, to, quarters): (i8, i8, usize)| {
+        let hours = match to - from {
+            1 => format!("{from:02}:00:"),
+            _ => format!("{from:02}:00 to {to:02}:00: in each hour"),
+        };
+        let title = format!("{label} {hours} seen in {} of 60 minutes", quarters * 15);
+        let opacity = ["0.3", "0.5", "0.75", "1"][quarters - 1];
+        HourBox { x: x(from), width: x(to) - x(from) - 1, opacity, title }
+    };
+    let boxes: Vec<HourBox> = equal.into_iter().map(of_box).collect();
     let spans = spans.iter().map(|(from, to)| format!("{from:02}–{to:02} h"));
     let text = match boxes.is_empty() {
         true => "not seen".into(),
@@ -159,6 +174,27 @@ mod tests {
         assert_eq!(drawn.days[1].link, "/mac/a?at=2026-11-20T12%3A00%3A00Z&zoom=day");
         let svg = drawn.render().unwrap();
         assert_eq!(svg.matches("<rect").count(), 5);
+    }
+
+    /// A day of a device that is always there is one box.
+    #[test]
+    fn few_boxes() {
+        let size = |quarters: &[i64]| {
+            let svg = calendar(quarters, &TimeZone::UTC).render().unwrap();
+            (svg.matches("<rect").count(), svg.len())
+        };
+        let always: Vec<i64> = (-40 * 96..96).collect();
+        let (boxes, bytes) = size(&always);
+        assert!(boxes == DAYS - 1 && bytes < 20_000, "{boxes} {bytes}");
+        let drawn = calendar(&always, &TimeZone::UTC);
+        assert_eq!(
+            drawn.days[1].boxes[0].title,
+            "Fri 2026-11-20 00:00 to 24:00: in each hour seen in 60 of 60 minutes"
+        );
+        // Once, then in two quarters of an hour, and so on: no hour is like the one before.
+        let all = (-40 * 24..24).flat_map(|hour| [4 * hour, 4 * hour + hour % 2]);
+        let (boxes, bytes) = size(&all.collect::<Vec<_>>());
+        assert!(boxes == 24 * (DAYS - 1) && bytes < 130_000, "{boxes} {bytes}");
     }
 
     /// The hours are those of the zone, also of one that is not a whole number of hours away.

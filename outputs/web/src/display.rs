@@ -19,6 +19,11 @@ pub fn time(time: UnixTime, zone: &TimeZone) -> String {
     zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
+/// The same in RFC 3339, for programs.
+pub fn rfc3339(time: UnixTime, zone: &TimeZone) -> String {
+    zoned(time, zone).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
 /// The day of a time.
 pub fn day(time: UnixTime, zone: &TimeZone) -> String {
     zoned(time, zone).date().to_string()

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-use aw_query::{Cell, ResultTable, TimeRange};
+use aw_query::{Cell, ResultTable, SHARED, TimeRange};
 use aw_routeros::ReportedChange;
 use aw_service::{plain, plain_lines};
 use jiff::tz::TimeZone;
@@ -27,18 +27,21 @@ const SAME: i64 = 5;
 pub enum Kind {
     Change,
     Conflict,
+    Return,
     Alert,
     Configuration,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Change, Kind::Conflict, Kind::Alert, Kind::Configuration];
+    pub const ALL: [Kind; 5] =
+        [Kind::Change, Kind::Conflict, Kind::Return, Kind::Alert, Kind::Configuration];
 
     /// As a parameter.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Change => "change",
             Kind::Conflict => "conflict",
+            Kind::Return => "return",
             Kind::Alert => "alert",
             Kind::Configuration => "configuration",
         }
@@ -48,6 +51,7 @@ impl Kind {
         match self {
             Kind::Change => "Address",
             Kind::Conflict => "Conflict",
+            Kind::Return => "Went back",
             Kind::Alert => "Alert",
             Kind::Configuration => "Configuration",
         }
@@ -58,6 +62,7 @@ impl Kind {
         match self {
             Kind::Change => "Address changes",
             Kind::Conflict => "Conflicts",
+            Kind::Return => "Went back",
             Kind::Alert => "Alerts",
             Kind::Configuration => "Configurations",
         }
@@ -66,6 +71,16 @@ impl Kind {
     pub fn parse(text: &str) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.name() == text)
     }
+}
+
+/// A short hash of these parts.
+fn hash(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+        hash.update([0]);
+    }
+    hash.finalize().iter().take(5).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Something that happened. Its texts are plain.
@@ -77,6 +92,10 @@ pub struct Entry {
     pub what: String,
     /// A conflict goes on from `time` until then.
     pub until: Option<UnixTime>,
+    /// It began before what was read: its time is that of what was read.
+    is_older: bool,
+    /// What links to this conflict end with in lists that begin within it.
+    pair: Option<String>,
     pub address: Option<String>,
     pub mac: Option<String>,
     pub before: Option<String>,
@@ -99,18 +118,15 @@ pub struct Entry {
 
 impl Entry {
     fn new(time: UnixTime, kind: Kind, identity: &[&str]) -> Entry {
-        let mut hash = Sha256::new();
-        for part in identity {
-            hash.update(part);
-            hash.update([0]);
-        }
-        let hash = hash.finalize().iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+        let hash = hash(identity);
         let (what, lines, diff, place) = Default::default();
         Entry {
             time,
             kind,
             what,
             until: None,
+            is_older: false,
+            pair: None,
             address: None,
             mac: None,
             before: None,
@@ -135,6 +151,13 @@ impl Entry {
     pub fn time_of(id: &str) -> Option<UnixTime> {
         let (nanos, _) = id.rsplit_once('-')?;
         nanos.parse().ok().map(UnixTime::from_nanos)
+    }
+
+    /// Whether a link to this id leads to it: one of a list that begins within a conflict has a later time.
+    pub fn is(&self, id: &str) -> bool {
+        let is_of_pair = self.pair.as_ref().is_some_and(|pair| id.ends_with(&format!("-{pair}")));
+        let goes_on = |time| self.time <= time && self.until.is_some_and(|until| time <= until);
+        self.id() == id || is_of_pair && Entry::time_of(id).is_some_and(goes_on)
     }
 
     /// Whether it has this text, which is in lower case.
@@ -175,21 +198,43 @@ impl Entry {
             Cell::text(self.id()),
             self.until.into(),
         ]
+        .into_iter()
+        .chain(NETWORK.map(|name| self.network.as_ref().map(|network| network.cell(name)).into()))
+        .collect()
     }
 }
 
+/// Those of the network, as other files have them, but for the router of a report: `router` is one that was configured.
+const NETWORK: [&str; 5] = ["interface", "vlan", "outer_vlan", "host", "ring"];
+
 /// The columns of a file.
-pub const COLUMNS: [&str; 14] = [
-    "time", "kind", "what", "address", "mac", "before", "name", "user", "router", "network", "log",
-    "diff", "id", "until",
+pub const COLUMNS: [&str; 19] = [
+    "time",
+    "kind",
+    "what",
+    "address",
+    "mac",
+    "before",
+    "name",
+    "user",
+    "router",
+    "network",
+    "log",
+    "diff",
+    "id",
+    "until",
+    "interface",
+    "vlan",
+    "outer_vlan",
+    "host",
+    "ring",
 ];
 
-/// So many seconds before and after a list are read, too: a conflict that began before it goes on in it, and whether a change is one
-/// may be known after its end.
+/// So many seconds before and after a list are read, too: what began before it may go on in it, and whether a change is a conflict may
+/// be known after its end.
 const AROUND: i64 = 7 * 86_400;
-/// An address that goes back to a device is a conflict if the other one was seen with it at most so many seconds before; later, a lease
-/// returned.
-const RETURN: i64 = 3600;
+/// A conflict that begins again within so many seconds is the same one.
+const SAME_CONFLICT: i64 = 3600;
 /// Entries of a list; of more, the latest ones.
 pub const ENTRIES: usize = 10_000;
 
@@ -201,20 +246,22 @@ pub fn read_range(range: TimeRange) -> TimeRange {
     TimeRange { from, to: if is_open { TimeRange::ALL.to } else { to } }
 }
 
-/// Why a change of an address is a conflict, and until when it goes on.
+/// Why a change of an address is a conflict, and until when it goes on; or that it went back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conflict {
     pub why: &'static str,
+    /// An address that went back to a device: after so many seconds. It may be a lease, so it is no conflict.
+    pub back_after: Option<i64>,
     pub until: UnixTime,
     /// It is the same one as that of an earlier row, which has this number.
     pub of: Option<usize>,
 }
 
-/// A change of an address is a conflict if the device before it goes on using it, if it goes back to a device that had it in the days
-/// before while the other one uses it, or if another MAC claims it for a device. Rows come in the order of time, and begin as [`read_range`] does.
+/// A change of an address is a conflict if the device before it goes on using it, or if another MAC claims it for a device. It may
+/// have gone back to a device that had it in the days before. Rows come in the order of time, and begin as [`read_range`] does.
 #[derive(Default)]
 pub struct Holders {
-    /// Hashes of network, address and MAC, of which there may be hundreds of thousands, and the last change of each.
+    /// Hashes of network, address and MAC, of which there may be hundreds of thousands, and when each was seen with it or lost it.
     known: HashMap<u64, UnixTime>,
     /// Conflicts of two devices, and the row of each.
     going: HashMap<u64, (usize, UnixTime)>,
@@ -247,7 +294,8 @@ impl Holders {
         let (address, mac, before) = (text("address")?, text("mac")?, text("before"));
         let time = time_of_row(table, row)?;
         if text("change").is_some_and(|change| change.starts_with("forged")) {
-            return Some(Conflict { why: "another MAC sent a claim of it", until: time, of: None });
+            let why = "another MAC sent a claim of it";
+            return Some(Conflict { why, back_after: None, until: time, of: None });
         }
         let (network, before) = (NetworkId::of(table, row), before?);
         let of = |mac: &str| self.hasher.hash_one((&network, &*address, mac));
@@ -258,23 +306,22 @@ impl Holders {
             Cell::Time(time) => Some(*time),
             _ => None,
         };
-        let is_since = |most| move |last: &UnixTime| time.seconds() - last.seconds() <= most;
-        let (is_recent, is_within) = (is_since(AROUND), is_since(RETURN));
-        let is_used = is_within(&time_in("before_last_seen").unwrap_or(time));
-        let is_back = is_used && self.known.get(&of(&mac)).is_some_and(is_recent);
+        let since = |last: UnixTime| time.seconds() - last.seconds();
+        let had = self.known.get(&of(&mac)).copied();
+        let back_after = had.map(since).filter(|since| *since <= AROUND);
         self.known.extend([of(&mac), of(&before)].map(|hash| (hash, time)));
         let in_turn = time_in("shared_until");
-        let why = match (in_turn, is_back) {
-            (Some(_), _) => "is used by two devices in turn",
-            (None, true) => "went back to a device that had it before",
-            (None, false) => return None,
-        };
-        let until = in_turn.unwrap_or(time);
-        let going = self.going.get(&pair).filter(|(_, until)| is_within(until));
+        let going = self.going.get(&pair).filter(|(_, until)| since(*until) <= SAME_CONFLICT);
         let of = going.map(|(first, _)| *first);
+        if in_turn.is_none() && of.is_none() {
+            let why = "went back to a device that had it before";
+            let back = |_| Conflict { why, back_after, until: time, of: None };
+            return back_after.map(back);
+        }
+        let until = in_turn.unwrap_or(time);
         let latest = going.map_or(until, |(_, before)| until.max(*before));
         self.going.insert(pair, (of.unwrap_or(number), latest));
-        Some(Conflict { why, until, of })
+        Some(Conflict { why: "is used by two devices in turn", back_after: None, until, of })
     }
 }
 
@@ -339,7 +386,7 @@ impl Happened {
             let is_first = conflict.is_none_or(|conflict| conflict.of.is_none());
             let is_own = is_first || wanted.with_copies;
             // What began before and goes on is wanted, too.
-            let until = conflict.filter(|_| !wanted.with_copies).map(|conflict| conflict.until);
+            let until = conflict.map(|conflict| conflict.until);
             let has = |time: &UnixTime| {
                 wanted.has(*time)
                     || *time < wanted.from && until.is_some_and(|until| wanted.from <= until)
@@ -385,6 +432,11 @@ impl Happened {
     }
 }
 
+/// Two devices have used an address in turn since before what was read.
+fn is_older(table: &ResultTable, row: &[Cell]) -> bool {
+    *table.cell(row, "change") == Cell::text(SHARED)
+}
+
 /// Whether the archive has a change of as many lines at about the same time.
 fn is_in(archive: &HashSet<(String, i64)>, change: &Entry) -> bool {
     let near = |seconds: i64| (change.lines.clone(), change.time.seconds().saturating_add(seconds));
@@ -399,23 +451,39 @@ fn of_row(
     let text = |name| display::text(table.cell(row, name));
     let (address, mac, before, change) =
         (text("address"), text("mac"), text("before"), text("change")?);
+    let is_older = is_older(table, row);
     let some = |text: &Option<String>| text.clone().unwrap_or_default();
-    let identity =
-        ["history", &*some(&address), &*some(&mac), &*some(&before), &network.text(), &change];
+    let [address_text, network_text] = [some(&address), network.text()];
+    let [new, other] = [some(&mac), some(&before)];
+    let conflict_of =
+        ["conflict", &*address_text, (&*new).min(&other), (&*new).max(&other), &network_text];
+    let changed = ["history", &*address_text, &*new, &*other, &network_text, &change];
+    let identity = if is_older { &conflict_of[..] } else { &changed[..] };
     let configuration = change.strip_prefix("configuration ");
     let kind = match (configuration, conflict) {
         (Some(_), _) => Kind::Configuration,
+        (None, Some(Conflict { back_after: Some(_), .. })) => Kind::Return,
         (None, Some(_)) => Kind::Conflict,
         (None, None) => Kind::Change,
     };
-    let mut entry = Entry::new(time, kind, &identity);
+    let mut entry = Entry::new(time, kind, identity);
+    let until = conflict.filter(|one| one.back_after.is_none()).map(|conflict| conflict.until);
+    entry.pair = until.map(|_| hash(&conflict_of));
     entry.what = match (kind, conflict, &before) {
         (Kind::Configuration, ..) => change.clone(),
+        (_, Some(Conflict { back_after: Some(after), .. }), _) => {
+            let after = display::seconds(after);
+            format!(
+                "went back to {new} after {after}: a lease that was given back, or a takeover of a device that is quiet"
+            )
+        }
+        (_, Some(conflict), _) if is_older => format!("{}, since before this time", conflict.why),
         (_, Some(conflict), _) => conflict.why.into(),
         (_, None, Some(_)) => "has another device".into(),
         (_, None, None) => "is new".into(),
     };
-    entry.until = conflict.map(|conflict| conflict.until).filter(|until| *until > time);
+    entry.is_older = is_older;
+    entry.until = until.filter(|until| *until > time);
     if let Some((lines, user)) = configuration.and_then(|text| text.split_once(" by ")) {
         (entry.lines, entry.user) = (lines.into(), Some(user.into()));
     }
@@ -491,6 +559,8 @@ pub struct Shown {
     pub kind_name: &'static str,
     pub what: String,
     pub until: Option<String>,
+    /// What the second MAC is to the first one.
+    pub other: &'static str,
     /// Text and link.
     pub address: Option<(String, String)>,
     pub mac: Option<(String, String)>,
@@ -541,7 +611,11 @@ impl Shown {
             kind: entry.kind.label(),
             kind_name: entry.kind.name(),
             what: entry.what.clone(),
-            until: entry.until.map(|until| display::time(until, zone)),
+            until: entry.until.map(|until| {
+                let begin = if entry.is_older { "" } else { "from then " };
+                format!("{begin}until {}", display::time(until, zone))
+            }),
+            other: if entry.is_older { "and" } else { "before:" },
             address: entry.address.as_ref().map(address),
             mac: entry.mac.as_ref().map(mac),
             before: entry.before.as_ref().map(mac),
@@ -565,6 +639,7 @@ mod tests {
 
     const FROM: UnixTime = UnixTime::new(0, 0);
     const TO: UnixTime = UnixTime::new(1000, 0);
+    const TO_ALL: UnixTime = TimeRange::ALL.to;
 
     /// Time, address, change, MAC and the one before.
     type Row<'a> = (i64, &'a str, &'a str, Option<&'a str>, Option<&'a str>);
@@ -609,7 +684,7 @@ mod tests {
         ];
         let found = Found { alerts, changes: vec![change(21, 1)], remarks: Vec::new() };
         let happened = Happened::new(&table, found, &Wanted::of(FROM, TO));
-        assert_eq!((happened.counts, happened.left_off), ([2, 2, 1, 2], 0));
+        assert_eq!((happened.counts, happened.left_off), ([2, 1, 1, 1, 2], 0));
         let all = happened.entries;
         let short: Vec<_> =
             all.iter().map(|one| (one.time.seconds(), one.kind, &*one.what)).collect();
@@ -620,7 +695,11 @@ mod tests {
                 (21, Kind::Configuration, "configuration +1 -0 by alice"),
                 (10, Kind::Alert, "changed?: x"),
                 (4, Kind::Conflict, "another MAC sent a claim of it"),
-                (3, Kind::Conflict, "went back to a device that had it before"),
+                (
+                    3,
+                    Kind::Return,
+                    "went back to a after 1s: a lease that was given back, or a takeover of a device that is quiet"
+                ),
                 (2, Kind::Change, "has another device"),
                 (1, Kind::Change, "is new"),
             ]
@@ -646,7 +725,7 @@ mod tests {
         assert_eq!(short.len(), 2);
     }
 
-    /// An address that went back is a conflict also if it was taken before the list begins; and a host that invents addresses hides
+    /// An address that went back is listed also if it was taken before the list begins; and a host that invents addresses hides
     /// nothing of another kind or network.
     #[test]
     fn what_is_a_conflict() {
@@ -657,16 +736,16 @@ mod tests {
         rows.extend([(9, "10.9.9.9", "new", Some("c"), None); ENTRIES + 7]);
         let table = table(&rows);
         let of = |wanted| Happened::new(&table, Found::default(), &wanted);
-        let late = Wanted { kind: Some(Kind::Conflict), ..Wanted::of(UnixTime::new(4, 0), TO) };
+        let late = Wanted { kind: Some(Kind::Return), ..Wanted::of(UnixTime::new(4, 0), TO) };
         let found = of(late);
-        assert_eq!((found.counts, found.left_off), ([ENTRIES + 7, 1, 0, 0], 0));
-        assert_eq!(found.entries[0].what, "went back to a device that had it before");
+        assert_eq!((found.counts, found.left_off), ([ENTRIES + 7, 0, 1, 0, 0], 0));
+        assert!(found.entries[0].what.starts_with("went back to a after 4s: a lease"));
         let text = Wanted { text: Some("10.0.0.1"), ..Wanted::of(FROM, TO) };
         assert_eq!(of(text).entries.len(), 2);
         let all = of(Wanted::of(FROM, TO));
         assert_eq!(
             (all.entries.len(), all.left_off, all.counts),
-            (ENTRIES, 9, [ENTRIES + 8, 1, 0, 0])
+            (ENTRIES, 9, [ENTRIES + 8, 0, 1, 0, 0])
         );
         let other = NetworkId::parse("interface=eth1").unwrap();
         let none = of(Wanted { network: Some(&other), ..Wanted::of(FROM, TO) });
@@ -691,7 +770,7 @@ mod tests {
             let entries = Happened::new(&table(&rows[first..]), Found::default(), &wanted).entries;
             entries.into_iter().map(|one| one.kind).collect::<Vec<_>>()
         });
-        let all = [Kind::Change, Kind::Conflict, Kind::Conflict, Kind::Change];
+        let all = [Kind::Change, Kind::Return, Kind::Return, Kind::Change];
         assert_eq!(lists, [&all[..], &all[..3], &all[..2], &all[..1]]);
     }
 
@@ -720,14 +799,56 @@ mod tests {
         };
         let conflict = (1_000, Kind::Conflict, Some(4_000));
         let all = of(FROM);
-        assert_eq!(all.counts, [3, 1, 0, 0]);
-        let [back, last, first] = [95_000, 90_000, 100].map(|at| (at, Kind::Change, None));
+        assert_eq!(all.counts, [2, 1, 1, 0, 0]);
+        let [last, first] = [90_000, 100].map(|at| (at, Kind::Change, None));
+        let back = (95_000, Kind::Return, None);
         assert_eq!(short(all.entries), [back, last, conflict, first]);
         assert_eq!(short(of(UnixTime::new(2_000, 0)).entries), [back, last, conflict]);
         assert_eq!(short(of(UnixTime::new(5_000, 0)).entries), [back, last]);
         let wanted = Wanted { with_copies: true, ..Wanted::of(UnixTime::new(3_000, 0), to) };
         let linked = Happened::new(&table, Found::default(), &wanted).entries;
         assert_eq!(short(linked)[2], (3_000, Kind::Conflict, Some(4_000)), "each link is kept");
+    }
+
+    /// Two devices that have used an address since before what is read are a conflict of each list in which they do; and each link leads
+    /// to it, also one of a list that began later.
+    #[test]
+    fn a_conflict_since_before() {
+        const DAY: i64 = 86_400;
+        // What a history has that is read from a day on.
+        let read = |day: i64| {
+            let (mac, before) = if day == 6 { ("a", "b") } else { ("b", "a") };
+            let mut table =
+                table(&[(day * DAY + 100, "10.0.0.1", SHARED, Some(mac), Some(before))]);
+            table.columns.push("shared_until");
+            table.rows[0].push(Cell::Time(UnixTime::new(20 * DAY, 0)));
+            table
+        };
+        let of = |from: i64, wanted: Wanted| {
+            Happened::new(&read(from), Found::default(), &wanted).entries
+        };
+        let list = |from: i64| of(from - 7, Wanted::of(UnixTime::new(from * DAY, 0), TO_ALL));
+        let entry = list(13).remove(0);
+        assert_eq!((entry.kind, entry.until), (Kind::Conflict, Some(UnixTime::new(20 * DAY, 0))));
+        assert_eq!(entry.what, "is used by two devices in turn, since before this time");
+        assert_eq!(list(21).len(), 0, "it has ended");
+        // Its page reads a week before its time.
+        let time = Entry::time_of(&entry.id()).unwrap();
+        let alone = Wanted { with_copies: true, ..Wanted::of(time, TO_ALL) };
+        let found = of(-1, alone);
+        assert!(found[0].is(&entry.id()) && found[0].id() != entry.id(), "{found:?}");
+        let before = format!("{}-{}", UnixTime::new(-2 * DAY, 0).as_nanos(), entry.hash);
+        assert!(!found[0].is("1-0000000000") && !found[0].is(&before));
+        assert!(!entry.is(&found[0].id()), "it is earlier than what was read");
+        // There, its begin is found, or a later change of it.
+        let mut begun = read(2);
+        begun.rows[0][2] = Cell::text("changed");
+        let begun = Happened::new(&begun, Found::default(), &alone).entries;
+        assert!(begun[0].is(&entry.id()) && begun[0].id() != found[0].id());
+        let mut other = read(2);
+        other.rows[0][3] = Cell::text("c");
+        let other = Happened::new(&other, Found::default(), &alone).entries;
+        assert!(!other[0].is(&entry.id()), "of other devices");
     }
 
     /// A link to a change of the history leads to it also when the archive has its lines.

@@ -188,6 +188,12 @@ impl Health {
         health
     }
 
+    /// Why aw-sqlite does not write the history, and since when.
+    pub fn unwritten(&self) -> Option<(String, Option<UnixTime>)> {
+        let fault = self.faults.iter().find(|fault| fault.of == COMMITS)?;
+        Some((fault.text.clone(), fault.since))
+    }
+
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
@@ -220,7 +226,7 @@ impl Health {
     /// The faults, for a banner.
     pub fn summary(&self, zone: &TimeZone) -> Json {
         let fault = |fault: &Fault| {
-            let since = fault.since.map(|since| display::time(since, zone));
+            let since = fault.since.map(|since| display::rfc3339(since, zone));
             json!({ "of": fault.of, "fault": fault.text, "since": since })
         };
         let faults: Vec<_> = self.faults.iter().map(fault).collect();
@@ -229,7 +235,7 @@ impl Health {
 
     /// All of it.
     pub fn json(&self, zone: &TimeZone) -> Json {
-        let time = |time: Option<UnixTime>| time.map(|time| display::time(time, zone));
+        let time = |time: Option<UnixTime>| time.map(|time| display::rfc3339(time, zone));
         let interface = |one: &aw_output::InterfaceHealth| {
             json!({
                 "interface": one.counters.name.as_str(),
@@ -357,7 +363,7 @@ mod tests {
         assert_eq!(
             json["faults"],
             json!([
-                { "of": "ring /lan", "fault": "eth1 is down", "since": "1970-01-01 00:00:00 +00:00" },
+                { "of": "ring /lan", "fault": "eth1 is down", "since": "1970-01-01T00:00:00+00:00" },
                 { "of": "history", "fault": "gone", "since": null },
             ])
         );

@@ -374,6 +374,8 @@ pub struct Shown {
     pub name: String,
     pub maker: String,
     pub addresses: String,
+    /// The same as text and link, and how many more there are.
+    pub linked: (Vec<(String, String)>, usize),
     pub network: String,
     pub network_link: String,
     pub first: String,
@@ -394,6 +396,8 @@ impl Shown {
         let more = device.addresses.len().saturating_sub(ADDRESSES);
         let shown = device.addresses.iter().take(ADDRESSES);
         let mut addresses = shown.map(IpAddr::to_string).collect::<Vec<_>>();
+        let link = |ip: &String| (ip.clone(), format!("/ip/{}", encoded(ip)));
+        let linked = (addresses.iter().map(link).collect(), more);
         addresses.extend((more > 0).then(|| format!("and {more} more")));
         Shown {
             link: format!("/mac/{}", encoded(&mac)),
@@ -406,6 +410,7 @@ impl Shown {
                 .unwrap_or_default(),
             maker: device.maker.as_deref().map_or_else(maker, str::to_owned),
             addresses: addresses.join(" "),
+            linked,
             network: device.network.label(),
             network_link: device.network.link(),
             first: time(device.first),

@@ -9,9 +9,9 @@ use crate::display::{encoded, time_parameter, zoned};
 
 /// The size of the picture, in its own units; the style sheet scales it.
 const WIDTH: i64 = 1000;
-const LABELS: i64 = 210;
-const LANE: i64 = 26;
-const AXIS: i64 = 30;
+const MARGIN: i64 = 20;
+const LANE: i64 = 48;
+const AXIS: i64 = 24;
 /// The narrowest span. What is nearer together in a lane is one span.
 const NARROWEST: i64 = 3;
 /// Lanes, and spans in all, at most.
@@ -19,8 +19,8 @@ const LANES: usize = 40;
 const SPANS: usize = 2000;
 /// Colours of the style sheet.
 const COLOURS: usize = 8;
-/// Characters of a lane's label.
-const LABEL: usize = 30;
+/// Characters of a lane's label: as many as a phone shows of a picture that is wider than its screen.
+const LABEL: usize = 48;
 
 /// How much time a picture shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,8 +112,9 @@ impl Window {
     fn x(&self, time: UnixTime) -> i64 {
         let (from, to) = (i128::from(self.from.as_nanos()), i128::from(self.to.as_nanos()));
         let part = i128::from(time.as_nanos()) - from;
-        let x = part * i128::from(WIDTH - LABELS) / (to - from).max(1);
-        x.clamp(0, (WIDTH - LABELS).into()) as i64 + LABELS
+        let width = WIDTH - 2 * MARGIN;
+        let x = part * i128::from(width) / (to - from).max(1);
+        x.clamp(0, width.into()) as i64 + MARGIN
     }
 }
 
@@ -152,6 +153,9 @@ struct Tick {
 #[derive(Debug)]
 struct Lane {
     y: i64,
+    /// The label is above that bar which is seen first: its place, and which end of it that is.
+    x: i64,
+    anchor: &'static str,
     label: String,
     title: String,
     link: String,
@@ -186,12 +190,21 @@ impl Timeline {
         let left_off = names.len().saturating_sub(LANES);
         names.truncate(LANES);
         let mut budget = SPANS;
+        let at = at.filter(|at| *at >= window.from && *at <= window.to);
+        let at = at.map(|at| (window.x(at), crate::display::time(at, zone)));
+        // A phone shows the time in question first, or the end.
+        let seen = at.as_ref().map_or(WIDTH - MARGIN, |(x, _)| *x);
         let lanes = names.iter().enumerate().map(|(row, name)| {
             let of_lane: Vec<&Span> = spans.iter().filter(|span| span.lane == **name).collect();
             let known = of_lane.iter().find_map(|span| span.name.as_deref());
             let label = known.map_or(name.to_string(), |known| format!("{known} {name}"));
+            let bars = bars((&of_lane, &label), window, link, zone, &mut budget);
+            let places = bars.iter().map(|bar| seen.clamp(bar.x, bar.x + bar.width));
+            let x = places.min_by_key(|x| (x - seen).abs()).unwrap_or(seen);
             Lane {
                 y: AXIS + row as i64 * LANE,
+                x,
+                anchor: if x > WIDTH / 2 { "end" } else { "start" },
                 label: shortened(known.unwrap_or(name)),
                 title: label.clone(),
                 // A device has one page, an address one for each time.
@@ -200,13 +213,11 @@ impl Timeline {
                     _ => format!("{link}{}?at={}", encoded(name), time_parameter(window.middle())),
                 },
                 colour: row % COLOURS,
-                bars: bars((&of_lane, &label), window, link, zone, &mut budget),
+                bars,
             }
         });
         let lanes: Vec<Lane> = lanes.collect();
         let height = AXIS + lanes.len().max(1) as i64 * LANE + 6;
-        let at = at.filter(|at| *at >= window.from && *at <= window.to);
-        let at = at.map(|at| (window.x(at), crate::display::time(at, zone)));
         Timeline { title, width: WIDTH, height, ticks: ticks(window, zone), lanes, at, left_off }
     }
 }
@@ -222,8 +233,8 @@ fn bars(
     let visible = spans.iter().filter(|span| span.last >= window.from && span.first < window.to);
     for span in visible {
         let (x, end) = (window.x(span.first), window.x(span.last));
-        let end = end.max(x + NARROWEST).min(WIDTH);
-        let x = x.min(WIDTH - NARROWEST);
+        let end = end.max(x + NARROWEST).min(WIDTH - MARGIN);
+        let x = x.min(WIDTH - MARGIN - NARROWEST);
         match bars.last_mut() {
             Some((_, last_end, _, last, count)) if x <= *last_end + 1 => {
                 *last_end = end.max(*last_end);
@@ -307,9 +318,9 @@ mod tests {
         let drawn = picture(&[span("a", -900, 900), span("b", 900, 901)], Zoom::Hour);
         let places: Vec<_> =
             drawn.lanes.iter().flat_map(|lane| &lane.bars).map(|bar| (bar.x, bar.width)).collect();
-        // The latest lane first; an hour has 790 units.
-        assert_eq!(places, [(802, 3), (407, 395)]);
-        assert_eq!(drawn.at.as_ref().unwrap().0, 605);
+        // The latest lane first; an hour has 960 units.
+        assert_eq!(places, [(740, 3), (260, 480)]);
+        assert_eq!(drawn.at.as_ref().unwrap().0, 500);
         assert_eq!(drawn.lanes[0].y, AXIS);
         assert_eq!(drawn.lanes[1].y, AXIS + LANE);
     }
@@ -327,8 +338,21 @@ mod tests {
         assert_eq!(bars, [1, 0]);
         assert_eq!(
             (outside.lanes[0].bars[0].x, outside.lanes[0].bars[0].width),
-            (LABELS, WIDTH - LABELS)
+            (MARGIN, WIDTH - 2 * MARGIN)
         );
+    }
+
+    /// A label is above the part of its bars that a phone shows first: at the time in question, or at the end.
+    #[test]
+    fn labels_are_where_one_looks() {
+        let spans = [span("a", -900, 900), span("b", -1700, -1690), span("b", 1000, 1001)];
+        let labels = |drawn: Timeline| {
+            drawn.lanes.into_iter().map(|lane| (lane.x, lane.anchor)).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(picture(&spans, Zoom::Hour)), [(766, "end"), (500, "start")]);
+        let window = Window::around(UnixTime::new(AT, 0), Zoom::Hour);
+        let drawn = Timeline::new("Who".into(), &spans, (window, None), "/mac/", &TimeZone::UTC);
+        assert_eq!(labels(drawn), [(769, "end"), (740, "end")]);
     }
 
     #[test]
@@ -347,7 +371,7 @@ mod tests {
         for (zoom, first, number) in [
             (Zoom::Hour, "15:30", 6),
             (Zoom::Day, "06:00", 8),
-            (Zoom::Week, "Sat 22", 6),
+            (Zoom::Week, "Sat 22", 7),
             (Zoom::Month, "11-12", 10),
             (Zoom::Year, "2025-06", 12),
         ] {

@@ -67,7 +67,8 @@
     const known = cell.textContent.split(" ").filter((word) => /[.:]/.test(word));
     if (!ip || /^(0\.0\.0\.0|::)$/.test(ip) || known.includes(ip)) return;
     const hasMore = cell.textContent.endsWith("more") || known.length > 2;
-    cell.textContent = [ip, ...known].slice(0, 3).join(" ") + (hasMore ? " and more" : "");
+    const link = (one) => [element("a", one, { href: "/ip/" + encodeURIComponent(one) }), " "];
+    cell.replaceChildren(...[ip, ...known].slice(0, 3).flatMap(link), hasMore ? "and more" : "");
   };
 
   // One row a device: what is known is changed, what is new comes first.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord};
 
-use super::{FIND, Rules, Seen, client};
+use super::{FIND, Rules, Seen, client, text_of};
 use crate::{
     alert::{Alert, AlertKind},
     device::span,
@@ -255,19 +255,17 @@ impl Rules {
         let (router, way) = match record.relay_ip() {
             Some(router) if record.kind == NameKind::DhcpRoute => {
                 let to = record.ip().map_or("0.0.0.0".into(), |ip| ip.to_string());
-                (Some(router), format!("as router to {to}/{}", record.prefix))
+                (Some(router), format!("names it as router to {to}/{}", record.prefix))
             }
             _ if record.kind == NameKind::DhcpRoute => (None, String::new()),
-            _ => (record.ip(), "as router".into()),
+            _ => (record.ip(), "names it as router".into()),
         };
         let Some(router) = usable(router) else { return Ok(None) };
-        let (key, is_named) = (router.to_string(), includes(&self.routers, router));
-        if self.look(seen, memory, (Part::Router, &key), is_named)?.is_some() {
-            return Ok(None);
-        }
-        let mac = memory.station(&seen.network, router)?.owner();
-        let what = (AlertKind::NewRouter, Part::Router, "routers");
-        self.of_server(seen, memory, what, (router, mac), &way)
+        let (part, ip) = ((Part::Router, &*router.to_string()), Some(router));
+        let is_named = includes(&self.routers, router);
+        let right = "add it to routers in the configuration of aw-alert";
+        let new = OfServer { kind: AlertKind::NewRouter, part, ip, way, right, digest: false };
+        self.of_server(seen, memory, new, is_named)
     }
 
     /// A server names a server of the DNS (option 6).
@@ -277,25 +275,81 @@ impl Rules {
         memory: &mut M,
     ) -> Result<Option<Alert>, M::Error> {
         let Some(dns) = usable(seen.record.ip()) else { return Ok(None) };
-        let (key, is_named) = (dns.to_string(), includes(&self.dns_servers, dns));
-        if self.look(seen, memory, (Part::Dns, &key), is_named)?.is_some() {
-            return Ok(None);
-        }
-        let mac = memory.station(&seen.network, dns)?.owner();
-        let what = (AlertKind::ForeignDns, Part::Dns, "dns_servers");
-        self.of_server(seen, memory, what, (dns, mac), "as DNS server")
+        let (part, ip) = ((Part::Dns, &*dns.to_string()), Some(dns));
+        let (is_named, way) = (includes(&self.dns_servers, dns), "names it as DNS server".into());
+        let right = "add it to dns_servers in the configuration of aw-alert";
+        let new = OfServer { kind: AlertKind::ForeignDns, part, ip, way, right, digest: false };
+        self.of_server(seen, memory, new, is_named)
     }
 
-    /// What a server names is new. Of a server that was reported itself, that is enough.
+    /// A server names a proxy, a portal, a domain or a boot server: of a rogue with the identifier and MAC of the true one, only that
+    /// is another one.
+    pub(super) fn set_by_server<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let record = seen.record;
+        let (server, file) = (server_key(record), record.detail.as_str());
+        let text = text_of(record);
+        // One server has several files, for several machines; but a URL names a server.
+        let is_url = file.contains("://");
+        let (what, file) = match record.kind {
+            NameKind::DhcpProxy => (format!("the proxy configuration {text:?} (WPAD)"), None),
+            NameKind::DhcpPortal => (format!("the captive portal {text:?}"), None),
+            NameKind::DhcpDomain => (format!("the domain {text:?}"), None),
+            _ => {
+                let own = server_of(record).filter(|_| record.name.is_empty() && !is_url);
+                let (ip, name) = (usable(record.ip()).or(own), record.name.as_str());
+                let named = (!name.is_empty()).then(|| format!("{name:?}"));
+                let file = format!("{file:?}");
+                let parts = [ip.map(|ip| ip.to_string()), named, is_url.then(|| file.clone())];
+                let of = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+                let file = (!is_url).then(|| format!("the boot file {file}"));
+                (format!("the boot server {of}"), file)
+            }
+        };
+        let key = format!("{server} {what}");
+        let part = Part::DhcpSetting;
+        let is_known = self.look(seen, memory, (part, &key), false)?.is_some();
+        let file_key = file.as_ref().map(|file| format!("{server} {file}"));
+        let has_file = match &file_key {
+            Some(key) => self.look(seen, memory, (part, key), false)?.is_some(),
+            None => true,
+        };
+        // What a server sends depends on what its client asks for, so the first of a kind comes with the first such client; and of
+        // domains, a server has a list.
+        let kind = format!("{server} {}", what.split(' ').take(3).collect::<Vec<_>>().join(" "));
+        let has_other = record.kind != NameKind::DhcpDomain
+            && memory.keys(&seen.network, part)?.iter().any(|key| key.starts_with(&kind));
+        let (part, way) = match (&file_key, file) {
+            _ if is_known && has_file => return Ok(None),
+            (Some(key), Some(file)) if is_known => (key, format!("sends {file}")),
+            _ => (&key, format!("sends {what}")),
+        };
+        let (kind, part) = (AlertKind::NewDhcpServer, (Part::DhcpSetting, &**part));
+        let (ip, right) = (server_of(record), "nothing is to be done");
+        let digest = is_known || !has_other;
+        let alert =
+            self.of_server(seen, memory, OfServer { kind, part, ip, way, right, digest }, false)?;
+        if let Some(key) = file_key.filter(|_| alert.is_some() && !has_file) {
+            self.note(seen, memory, (Part::DhcpSetting, &key), Trust::Reported)?;
+        }
+        Ok(alert)
+    }
+
+    /// What a server names. Of a server that was reported itself, that report is enough.
     fn of_server<M: InfrastructureMemory>(
         &self,
         seen: &Seen,
         memory: &mut M,
-        (kind, part, list): (AlertKind, Part, &str),
-        (ip, mac): (IpAddr, Option<MacAddr>),
-        way: &str,
+        OfServer { kind, part, ip, way, right, digest }: OfServer,
+        is_named: bool,
     ) -> Result<Option<Alert>, M::Error> {
-        let (server, key) = (server_key(seen.record), ip.to_string());
+        if self.look(seen, memory, part, is_named)?.is_some() {
+            return Ok(None);
+        }
+        let server = server_key(seen.record);
         let Some(known) = memory.known(&seen.network, Part::DhcpServer, &server)? else {
             return Ok(None); // too many were reported
         };
@@ -304,20 +358,41 @@ impl Rules {
         let with_mac = memory.known(&seen.network, Part::DhcpServerMac, &with_mac)?;
         let Some(with_mac) = with_mac else { return Ok(None) };
         if !known.is_known(seen.time) || !with_mac.is_known(seen.time) {
-            self.note(seen, memory, (part, &key), Trust::Reported)?;
+            // What it sets is part of that report, and not stored: it may be any number.
+            if part.0 != Part::DhcpSetting {
+                self.note(seen, memory, part, Trust::Reported)?;
+            }
             return Ok(None);
         }
         let note = format!(
-            "the DHCP server {server} (message from {sender}) names it {way}, and did not before (if that is right, add it to {list} in the configuration of aw-alert; if not, look at that server's configuration, and for who else has its address)"
+            "the DHCP server {server} (message from {sender}) {way}, and did not before (if that is right, {right}; if not, look at that server's configuration, and for who else has its address)"
         );
-        let alert = self.rogue(seen, kind, Some(ip), mac, note);
+        let mac = match ip {
+            Some(ip) if part.0 != Part::DhcpSetting => memory.station(&seen.network, ip)?.owner(),
+            _ => Some(sender),
+        };
+        let alert = self.rogue(seen, kind, ip, mac, note);
         // On a port that mirrors nothing, the first answer may come long after the requests.
         let message = i64::from(seen.record.message);
         let is_first = message != 0 && message == known.further;
-        let alert = Alert { digest: is_first, ..alert };
+        let alert = Alert { digest: is_first || digest, ..alert };
         let reported = Known::new(seen.time, Trust::Reported);
-        self.report(seen, memory, (part, &key), reported, alert)
+        self.report(seen, memory, part, reported, alert)
     }
+}
+
+/// What a server names.
+struct OfServer<'a> {
+    kind: AlertKind,
+    /// Where it is stored.
+    part: (Part, &'a str),
+    /// The address of the alert.
+    ip: Option<IpAddr>,
+    /// `names it as router`
+    way: String,
+    /// What is to be done if that is right.
+    right: &'a str,
+    digest: bool,
 }
 
 /// The MAC in a DUID of the types 1 and 3 (RFC 8415, 11.2 and 11.4).

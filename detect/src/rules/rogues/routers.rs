@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::Ipv6Net;
 use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord};
 
-use super::{FIND, Rules, Seen, gateways::GATEWAY};
+use super::{FIND, Rules, Seen, gateways::GATEWAY, text_of};
 use crate::{
     alert::{Alert, AlertKind},
     device::span,
@@ -18,11 +18,19 @@ const OTHER: u8 = 0x40;
 const STUB: u8 = 0x02;
 /// Addresses that are only of a site (RFC 4193); prefixes that are shorter than those of sites are of more than one.
 const SITE_PREFIX: u8 = 48;
+/// What hosts use without a router: a higher hop limit is no harm, and neither is this MTU.
+const HOP_LIMIT: u64 = 64;
+const MTU: u64 = 1500;
+
+/// Settings that are stored of a router that is not known.
+const MOST_OF_OTHERS: usize = 16;
+/// What of a message was not read.
+const HIDDEN: [&str; 2] = ["not_all_read", "bad_option"];
 
 /// Who announces something, and what of it is reported.
 enum Announcer {
     /// Each change.
-    Known,
+    Known(Known),
     /// Nothing: it was reported itself.
     Reported,
     /// What is not harmless.
@@ -45,14 +53,15 @@ impl Rules {
         let is_named = includes(&self.routers, router);
         let text = settings(record).join(" ");
         let Some(mut known) = self.look(seen, memory, (Part::Router, &key), is_named)? else {
-            let trust = if is_used { Trust::Reported } else { Trust::Harmless };
+            let is_harmless = !is_used && self.has_harmless_header(seen, memory)?;
+            let trust = if is_harmless { Trust::Harmless } else { Trust::Reported };
             let (mac, number) = (Some(mac), i64::from(is_used));
             let known = Known { mac, number, text, ..Known::new(time, trust) };
-            let alert = self.new_router(seen, router, !is_used);
+            let alert = self.new_router(seen, router, is_harmless);
             let alert = self.report(seen, memory, (Part::Router, &key), known, alert)?;
             if alert.is_some() {
                 self.note(seen, memory, with_mac, Trust::Reported)?;
-                self.new_settings(seen, memory, &key)?;
+                self.note_settings(seen, memory, &key, &settings(record))?;
             }
             return Ok(alert);
         };
@@ -78,33 +87,52 @@ impl Rules {
             return Ok(None);
         }
         known.mac = known.mac.or(Some(mac));
-        if known.trust == Trust::Harmless && is_used {
-            let text = text.clone();
-            let known = Known { first: time, trust: Trust::Reported, number: 1, text, ..known };
+        let changes = self.new_settings(seen, memory, &key)?;
+        if known.trust == Trust::Harmless && (is_used || !self.has_harmless_header(seen, memory)?) {
+            let (number, trust) = (is_used.into(), Trust::Reported);
+            let known = Known { first: time, trust, number, text, ..known };
             let alert = self.new_router(seen, router, false);
-            return self.report(seen, memory, (Part::Router, &key), known, alert);
+            let alert = self.report(seen, memory, (Part::Router, &key), known, alert)?;
+            if alert.is_some() {
+                self.note_settings(seen, memory, &key, &changes)?;
+            }
+            return Ok(alert);
         }
         let is_known = known.is_known(time) && !seen.learning;
         let is_withdrawn = known.number == 1 && !is_used;
-        let changes = self.new_settings(seen, memory, &key)?;
         let had = std::mem::replace(&mut known.text, text);
         known.number = is_used.into();
         let is_due = (time - known.further).abs() >= self.quiet;
+        // It was never withdrawn, so it was no default router.
+        let is_promoted = is_used && before.number == 0 && before.further == 0;
+        let old: Vec<_> = had.split(' ').collect();
+        let changed: Vec<_> = changes.iter().map(|new| change(new, &old)).collect();
+        let mut changed = if had.is_empty() { String::new() } else { changed.join(", ") };
+        if is_promoted && !had.is_empty() {
+            let also = if changed.is_empty() { "" } else { ", " };
+            let life = record.lifetime;
+            changed = format!("it is a default router, for {life} s{also}{changed}");
+        }
         let mut alert = None;
         let held = span(known.first, time).unwrap_or(0).max(0);
         if is_withdrawn && is_known && is_due {
             known.further = time;
+            let also = if changed.is_empty() { "" } else { ", with other values than before: " };
             let note = format!(
-                "it announces a lifetime of 0: hosts do not use it as default router any more, until it announces itself again (if it was not switched off or configured so, another host forges its messages: compare the MAC with the router's own; {FIND})"
+                "it announces a lifetime of 0{also}{changed}: hosts do not use it as default router any more, until it announces itself again (if it was not switched off or configured so, another host forges its messages: compare the MAC with the router's own; {FIND})"
             );
             let one = self.rogue(seen, AlertKind::RouterWithdrawn, Some(router), Some(mac), note);
-            alert = admit_held(seen, memory, one, held)?;
-        } else if !changes.is_empty() && is_known && !had.is_empty() && !is_withdrawn {
-            let old: Vec<_> = had.split(' ').collect();
-            let changes: Vec<_> = changes.iter().map(|new| change(new, &old)).collect();
-            let one = self.changed(seen, router, &changes.join(", "));
-            alert = admit_held(seen, memory, one, held)?;
+            alert = Some(one);
+        } else if !changed.is_empty() && is_known {
+            alert = Some(self.changed(seen, router, &changed));
         }
+        if let Some(one) = alert {
+            alert = super::admit(seen, memory, Alert { held, ..one })?;
+            if alert.is_none() {
+                return Ok(None); // not stored, and reported when it is seen again
+            }
+        }
+        self.note_settings(seen, memory, &key, &changes)?;
         if known != before {
             memory.store_known(&seen.network, Part::Router, &key, &known)?;
         }
@@ -125,7 +153,7 @@ impl Rules {
         Ok(with_mac.is_some_and(|one| is_first || one.is_known(seen.time)))
     }
 
-    /// Stores what the router's header announces, and returns what of it is new.
+    /// What of the router's header is new.
     fn new_settings<M: InfrastructureMemory>(
         &self,
         seen: &Seen,
@@ -136,11 +164,66 @@ impl Rules {
         for setting in settings(seen.record) {
             let key = format!("{router} {setting}");
             if self.look(seen, memory, (Part::Setting, &key), false)?.is_none() {
-                self.note(seen, memory, (Part::Setting, &key), Trust::Reported)?;
                 new.push(setting);
             }
         }
         Ok(new)
+    }
+
+    fn note_settings<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        router: &str,
+        settings: &[String],
+    ) -> Result<(), M::Error> {
+        settings.iter().try_for_each(|setting| {
+            let key = format!("{router} {setting}");
+            self.note(seen, memory, (Part::Setting, &key), Trust::Reported)
+        })
+    }
+
+    /// Whether the header of a router that is no default router changes nothing for hosts, which apply that of any router (RFC 4861,
+    /// 6.3.4): it leaves all to them, or sets what a known router sets.
+    fn has_harmless_header<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+    ) -> Result<bool, M::Error> {
+        const BOTH: u8 = MANAGED | OTHER;
+        let flags_of = |setting: &str| -> Option<u8> {
+            u8::from_str_radix(setting.strip_prefix("flags=0x")?, 16).ok()
+        };
+        let number_of = |setting: &str, name| setting.strip_prefix(name)?.parse::<u64>().ok();
+        let mut harmful = settings(seen.record);
+        harmful.retain(|setting| match flags_of(setting) {
+            Some(flags) => flags & BOTH != 0,
+            None => {
+                number_of(setting, "hop_limit=").is_none_or(|number| number < HOP_LIMIT)
+                    && number_of(setting, "mtu=") != Some(MTU)
+            }
+        });
+        if harmful.is_empty() {
+            return Ok(true);
+        }
+        for key in memory.keys(&seen.network, Part::Setting)? {
+            let Some((router, known)) = key.split_once(' ') else { continue };
+            let is_it = |setting: &String| match (flags_of(setting), flags_of(known)) {
+                (Some(flags), Some(known)) => flags & BOTH & !known == 0,
+                // What is hidden there may be anything.
+                _ => setting == known && !HIDDEN.iter().any(|hidden| setting.starts_with(hidden)),
+            };
+            if !harmful.iter().any(is_it) {
+                continue;
+            }
+            let router = memory.known(&seen.network, Part::Router, router)?;
+            let of_it = memory.known(&seen.network, Part::Setting, &key)?;
+            let is_known = |one: Option<Known>| one.is_some_and(|one| one.is_known(seen.time));
+            if is_known(router) && is_known(of_it) {
+                harmful.retain(|setting| !is_it(setting));
+            }
+        }
+        Ok(harmful.is_empty())
     }
 
     fn new_router(&self, seen: &Seen, router: IpAddr, is_harmless: bool) -> Alert {
@@ -157,6 +240,13 @@ impl Rules {
                 record.lifetime
             ),
             _ if is_harmless => "it announces itself, but not as default router".to_owned(),
+            (NameKind::Router, _) => {
+                let settings: Vec<_> = settings(record).iter().map(|one| in_words(one)).collect();
+                format!(
+                    "it announces itself, not as default router, but with values that hosts use nevertheless: {}",
+                    settings.join(", ")
+                )
+            }
             _ => format!("it announces {}", announcement(record)),
         };
         let note = format!(
@@ -191,7 +281,7 @@ impl Rules {
         }
         let announcer = match known.trust {
             Trust::Harmless => Announcer::Harmless(known),
-            _ if known.is_known(seen.time) => Announcer::Known,
+            _ if known.is_known(seen.time) => Announcer::Known(known),
             _ => Announcer::Reported,
         };
         Ok(Some((router, announcer)))
@@ -208,18 +298,26 @@ impl Rules {
         let is_prefix = record.kind == NameKind::RouterPrefix;
         let has_lifetime = !matches!(record.kind, NameKind::RouterPortal);
         if has_lifetime && record.lifetime == 0 && !is_prefix {
-            return Ok(None);
+            // A route's preference may be another one then.
+            let what = announcement(&NameRecord { flags: 0, ..*record });
+            let keys = PREFERENCES.map(|preference| format!("{router} {what}{preference}"));
+            let part = (Part::Setting, &keys[..]);
+            return self.part_withdrawn(seen, memory, (router, &announcer), part, &what);
         }
         let what = announcement(record);
         let key = format!("{router} {what}");
-        if self.look(seen, memory, (Part::Setting, &key), false)?.is_some() {
+        if self.is_announced(seen, memory, (Part::Setting, &key), false)? {
             return Ok(None);
         }
         match announcer {
-            Announcer::Known => {
+            Announcer::Known(known) => {
                 let alert = self.changed(seen, router, &what);
-                // Many providers give a new prefix each day, and hosts use it with the router that they have.
-                let alert = Alert { digest: is_prefix, ..alert };
+                // Many providers give a new prefix each day, and hosts use it with the router that they have. A known stub router
+                // changes its routes as it likes.
+                let digest = is_prefix
+                    || self.is_harmless_stub(seen, memory, (router, &known))?
+                    || self.is_of_own_prefix(seen, memory, router)?;
+                let alert = Alert { digest, ..alert };
                 let known = Known::new(seen.time, Trust::Reported);
                 self.report(seen, memory, (Part::Setting, &key), known, alert)
             }
@@ -229,14 +327,103 @@ impl Rules {
                 self.report(seen, memory, (Part::Router, &router.to_string()), known, alert)
             }
             Announcer::Harmless(_) | Announcer::Reported => {
-                self.note(seen, memory, (Part::Setting, &key), Trust::Reported)?;
+                // It may announce any number, and takes no place of others.
+                let own = format!("{router} ");
+                let keys = memory.keys(&seen.network, Part::Setting)?;
+                if keys.iter().filter(|key| key.starts_with(&own)).count() < MOST_OF_OTHERS {
+                    self.note(seen, memory, (Part::Setting, &key), Trust::Reported)?;
+                }
                 Ok(None)
             }
         }
     }
 
+    /// Whether a router's part is known. One that was withdrawn is there again.
+    fn is_announced<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (part, key): (Part, &str),
+        is_named: bool,
+    ) -> Result<bool, M::Error> {
+        let Some(known) = self.look(seen, memory, (part, key), is_named)? else {
+            return Ok(false);
+        };
+        if known.number != 0 {
+            memory.store_known(&seen.network, part, key, &Known { number: 0, ..known })?;
+        }
+        Ok(true)
+    }
+
+    /// A known router takes back something that it announced: once for each withdrawal, and once in `quiet` seconds. What a router
+    /// takes back that withdraws itself is part of that.
+    fn part_withdrawn<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (router, announcer): (IpAddr, &Announcer),
+        (part, keys): (Part, &[String]),
+        what: &str,
+    ) -> Result<Option<Alert>, M::Error> {
+        let Announcer::Known(of) = announcer else { return Ok(None) };
+        let is_recent = |time: i64| (seen.time - time).abs() < self.quiet;
+        if seen.learning || of.number == 0 && is_recent(of.further) {
+            return Ok(None);
+        }
+        let mut there = Vec::new();
+        for key in keys {
+            let known = memory.known(&seen.network, part, key)?;
+            let known = known.filter(|known| known.is_known(seen.time) && known.number == 0);
+            there.extend(known.map(|known| (key, known)));
+        }
+        let mut alert = None;
+        if !there.is_empty() && !there.iter().any(|(_, known)| is_recent(known.further)) {
+            let one = self.changed(seen, router, &format!("no longer {what}"));
+            // What is no default router, such as a resolver that announces itself, may be started again each day.
+            let digest = of.number == 0 || self.is_of_own_prefix(seen, memory, router)?;
+            alert = super::admit(seen, memory, Alert { digest, ..one })?;
+            if alert.is_none() {
+                return Ok(None); // not stored, and reported when it is seen again
+            }
+        }
+        for (key, known) in there {
+            let further = if alert.is_some() { seen.time } else { known.further };
+            memory.store_known(&seen.network, part, key, &Known { number: 1, further, ..known })?;
+        }
+        Ok(alert)
+    }
+
+    /// Whether it is a route to a prefix that the router itself announces or announced: with a provider's daily prefix, that changes, too.
+    fn is_of_own_prefix<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        router: IpAddr,
+    ) -> Result<bool, M::Error> {
+        let record = seen.record;
+        let route = net(record.address, record.prefix);
+        let route =
+            route.filter(|_| record.kind == NameKind::RouterRoute && record.prefix >= SITE_PREFIX);
+        let Some(route) = route else { return Ok(false) };
+        let own = router.to_string();
+        let prefixes = prefixes(memory.keys(&seen.network, Part::Setting)?);
+        Ok(prefixes
+            .iter()
+            .any(|(of, net)| *of == own && (route.contains(net) || net.contains(&route))))
+    }
+
+    /// Whether a router is no default router, and what it announces is harmless.
+    fn is_harmless_stub<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (router, known): (IpAddr, &Known),
+    ) -> Result<bool, M::Error> {
+        Ok(known.number == 0 && self.is_harmless(seen, memory, router)?)
+    }
+
     /// Whether what a router announces that is no default router takes no traffic from others: prefixes and routes of the site's own
-    /// addresses that no other router announces.
+    /// addresses that no default router announces; and the end of a prefix that only itself had.
     fn is_harmless<M: InfrastructureMemory>(
         &self,
         seen: &Seen,
@@ -244,25 +431,27 @@ impl Rules {
         router: IpAddr,
     ) -> Result<bool, M::Error> {
         let record = seen.record;
+        let is_prefix = record.kind == NameKind::RouterPrefix;
         let of_site = record.address.octets()[0] & 0xfe == 0xfc && record.prefix >= SITE_PREFIX;
-        let is_ended = record.kind == NameKind::RouterPrefix && record.lifetime == 0;
-        if !matches!(record.kind, NameKind::RouterPrefix | NameKind::RouterRoute) || is_ended {
-            return Ok(is_ended);
+        let is_ended = is_prefix && record.lifetime == 0;
+        let is_of_routers = is_prefix || record.kind == NameKind::RouterRoute;
+        let block = net(record.address, record.prefix).filter(|_| is_of_routers);
+        let Some(block) = block.filter(|_| of_site || is_ended) else { return Ok(false) };
+        let own = router.to_string();
+        let mut was_own = false;
+        for (of, net) in prefixes(memory.keys(&seen.network, Part::Setting)?) {
+            if of == own {
+                was_own |= net == block;
+            } else if net.contains(&block) || block.contains(&net) {
+                // The border routers of one stub network announce the same.
+                let other = memory.known(&seen.network, Part::Router, &of)?;
+                if is_ended || other.is_some_and(|other| other.number == 1) {
+                    return Ok(false);
+                }
+            }
         }
-        let Some(block) = net(record.address, record.prefix).filter(|_| of_site) else {
-            return Ok(false);
-        };
-        if record.kind == NameKind::RouterPrefix {
-            return Ok(true);
-        }
-        let own = format!("{router} ");
-        let mut others = memory.keys(&seen.network, Part::Setting)?;
-        others.retain(|key| !key.starts_with(&own));
-        let mut prefixes = others.iter().filter_map(|key| {
-            let rest = key.split_once(" prefix ")?.1;
-            rest.split(' ').next()?.parse::<Ipv6Net>().ok()
-        });
-        Ok(!prefixes.any(|other| other.contains(&block) || block.contains(&other)))
+        // Rows of others may be missing: only what it had, it can end.
+        Ok(was_own || !is_ended)
     }
 
     /// A router names a server of the DNS (RFC 8106).
@@ -272,11 +461,21 @@ impl Rules {
         memory: &mut M,
     ) -> Result<Option<Alert>, M::Error> {
         let record = seen.record;
-        let Some(dns) = usable(record.ip()).filter(|_| record.lifetime > 0) else {
-            return Ok(None);
-        };
+        let Some(dns) = usable(record.ip()) else { return Ok(None) };
         let Some((router, announcer)) = self.announcer(seen, memory)? else { return Ok(None) };
         let (key, is_named) = (dns.to_string(), includes(&self.dns_servers, dns));
+        // Which router names it is known for its end only.
+        let what = announcement(record);
+        let of_router = format!("{router} {what}");
+        if record.lifetime == 0 {
+            let part = (Part::Setting, &[of_router][..]);
+            return self.part_withdrawn(seen, memory, (router, &announcer), part, &what);
+        }
+        let of_router = (Part::Setting, &*of_router);
+        let is_new = !self.is_announced(seen, memory, of_router, false)?;
+        if is_new && matches!(announcer, Announcer::Known(_)) {
+            self.note(seen, memory, of_router, Trust::Reported)?;
+        }
         if self.look(seen, memory, (Part::Dns, &key), is_named)?.is_some() {
             return Ok(None);
         }
@@ -400,16 +599,6 @@ impl Rules {
     }
 }
 
-/// An alert about a router that has been known for so long.
-fn admit_held<M: InfrastructureMemory>(
-    seen: &Seen,
-    memory: &mut M,
-    alert: Alert,
-    held: i64,
-) -> Result<Option<Alert>, M::Error> {
-    super::admit(seen, memory, Alert { held, ..alert })
-}
-
 /// What the header of an advertisement sets (RFC 4861, 6.2.7): what is 0 is left to hosts.
 fn settings(record: &NameRecord) -> Vec<String> {
     let mut all = vec![format!("flags={:#04x}", record.flags)];
@@ -420,8 +609,8 @@ fn settings(record: &NameRecord) -> Vec<String> {
         ("retransmission_time", record.id),
         ("more_flags", record.more_flags),
         // What was not read may be there for hosts.
-        ("not_all_read", record.marks.has(NameMarks::INCOMPLETE).into()),
-        ("bad_option", record.marks.has(NameMarks::BAD_OPTION).into()),
+        (HIDDEN[0], record.marks.has(NameMarks::INCOMPLETE).into()),
+        (HIDDEN[1], record.marks.has(NameMarks::BAD_OPTION).into()),
     ];
     let set = numbers.into_iter().filter(|(_, number)| *number != 0);
     all.extend(set.map(|(name, number)| format!("{name}={number}")));
@@ -460,6 +649,19 @@ fn in_words(setting: &str) -> String {
     )
 }
 
+/// The prefixes among what routers announced, with their routers.
+fn prefixes(keys: Vec<String>) -> Vec<(String, Ipv6Net)> {
+    let prefix = |key: &String| {
+        let (router, rest) = key.split_once(" prefix ")?;
+        let net = rest.split(' ').next()?.parse::<Ipv6Net>().ok()?;
+        Some((router.to_owned(), net.trunc()))
+    };
+    keys.iter().filter_map(prefix).collect()
+}
+
+/// Of a route (RFC 4191, 2.1): medium, high and low.
+const PREFERENCES: [&str; 3] = ["", " preferred", " with low preference"];
+
 fn net(address: Ipv6Addr, prefix: u8) -> Option<Ipv6Net> {
     Ipv6Net::new(address, prefix).ok().map(|net| net.trunc())
 }
@@ -467,7 +669,7 @@ fn net(address: Ipv6Addr, prefix: u8) -> Option<Ipv6Net> {
 /// What one record of an advertisement announces: its identity, without lifetimes that count down.
 fn announcement(record: &NameRecord) -> String {
     let &NameRecord { kind, address, prefix, flags, .. } = record;
-    let text = format!("{}{}{}{}", record.name, record.detail, record.third, record.circuit);
+    let text = text_of(record);
     match kind {
         NameKind::RouterPrefix if record.lifetime == 0 => {
             format!("prefix {address}/{prefix} with a lifetime of 0")
@@ -481,10 +683,11 @@ fn announcement(record: &NameRecord) -> String {
             format!("prefix {address}/{prefix}{link}{own}")
         }
         NameKind::RouterRoute => {
+            let [none, high, low] = PREFERENCES;
             let preference = match flags >> 3 & 3 {
-                1 => " preferred",
-                3 => " with low preference",
-                _ => "",
+                1 => high,
+                3 => low,
+                _ => none,
             };
             format!("route {address}/{prefix}{preference}")
         }

@@ -235,7 +235,7 @@ fn what_linux_ignores_is_no_claim() {
     let (rules, mut memory) = (Rules::default(), TestMemory::default());
     observe(&rules, &mut memory, &reply(0, A, GATEWAY));
     let alerts = observe(&rules, &mut memory, &event(10, B, GATEWAY, Origin::ArpIgnored));
-    let line = format!("new device  {B} eth0: claimed, in a form that Linux ignores, {GATEWAY}");
+    let line = format!("new device {B} eth0: claimed, in a form that Linux ignores, {GATEWAY}");
     // Other hosts may accept it, so that it is reported, in the digest and once in an hour.
     let taken = format!(
         "changed ethernet address {GATEWAY} {B} ({A}) eth0: \

@@ -22,8 +22,8 @@ fn a_probe_is_no_address_of_a_new_device() {
         assert_eq!(
             lines(&alerts),
             [
-                format!("new device  {B} eth0: probed {ip}"),
-                format!("unknown device  {B} eth0: probed {ip}"),
+                format!("new device {B} eth0: probed {ip}"),
+                format!("unknown device {B} eth0: probed {ip}"),
             ]
         );
         assert_eq!(lines(&observe(&rules, &mut memory, &event(day + 7, B, ip, claim))), [""; 0]);
@@ -31,7 +31,7 @@ fn a_probe_is_no_address_of_a_new_device() {
             observe(&rules, &mut memory, &event(31 * day + 8, B, "192.0.2.8", Origin::ArpProbe));
         assert_eq!(
             lines(&later)[0],
-            format!("returned device  {B} eth0: after 30 days, probed 192.0.2.8")
+            format!("returned device {B} eth0: after 30 days, probed 192.0.2.8")
         );
     }
 }
@@ -81,7 +81,7 @@ fn a_frame_source_never_overrules() {
         observe(&rules, &mut memory, &event(0, A, ip, Origin::NdAdvertisement));
         let alerts = observe(&rules, &mut memory, &event(1, B, ip, origin));
         let deed = if origin == sign { "asked from" } else { "answered for" };
-        assert_eq!(lines(&alerts), [format!("new device  {B} eth0: {deed} {ip}")]);
+        assert_eq!(lines(&alerts), [format!("new device {B} eth0: {deed} {ip}")]);
         assert_eq!(observe(&rules, &mut memory, &event(2, A, ip, Origin::NdAdvertisement)), []);
         // Of the owner it refreshes the claim and the device.
         assert_eq!(observe(&rules, &mut memory, &event(1800, A, ip, origin)), []);
@@ -92,7 +92,7 @@ fn a_frame_source_never_overrules() {
     // A sign of life alone proves no pairing.
     let mut memory = TestMemory::default();
     let alerts = observe(&rules, &mut memory, &event(0, A, ip, sign));
-    assert_eq!(lines(&alerts), [format!("new device  {A} eth0: asked from {ip}")]);
+    assert_eq!(lines(&alerts), [format!("new device {A} eth0: asked from {ip}")]);
     assert_eq!(
         memory.station("sensor/addrwatch/eth0", ip.parse().unwrap()),
         Ok(Station::default())

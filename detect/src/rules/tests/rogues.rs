@@ -636,10 +636,26 @@ fn infrastructure_on_disk() {
     let found: Vec<_> = found.iter().map(|(network, _, key, _)| (&**network, &**key)).collect();
     assert_eq!(found, [("s/r/eth0", "fe80::1"), ("s/r/eth0.7", "fe80::2")]);
     // All of a part are learned: further ones are not stored.
+    let long = Known { last: 5 + 3600, ..learned.clone() };
     for number in 0..100 {
-        store(&mut memory, "s/r/eth9", &format!("fe80::1:{number}"), &learned);
+        store(&mut memory, "s/r/eth9", &format!("fe80::1:{number}"), &long);
     }
     assert_eq!(memory.keys("s/r/eth9", Part::Router).unwrap().len(), 64);
+    assert_eq!(memory.known("s/r/eth9", Part::Router, "fe80::1:99").unwrap(), None);
+    // What was learned and seen for less than an hour only makes room for what is learned, and for others a day later.
+    let has = |memory: &mut crate::SqliteMemory, key: &str| {
+        memory.known("s/r/eth8", Part::Router, key).unwrap().is_some()
+    };
+    store(&mut memory, "s/r/eth8", "fe80::1", &long);
+    for number in 0..100 {
+        store(&mut memory, "s/r/eth8", &format!("fe80::1:{number}"), &learned);
+    }
+    assert!(has(&mut memory, "fe80::1") && has(&mut memory, "fe80::1:99"));
+    for (time, is_stored) in [(5 + DAY - 1, false), (5 + DAY, true)] {
+        store(&mut memory, "s/r/eth8", "fe80::2", &Known::new(time, Trust::Reported));
+        assert_eq!(has(&mut memory, "fe80::2"), is_stored);
+    }
+    assert!(has(&mut memory, "fe80::1"));
 }
 
 /// An identifier that no host can have is what a client then asks, and nothing else is seen of that server.
@@ -793,7 +809,7 @@ fn what_is_named_displaces_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut memory = crate::SqliteMemory::open(directory.path(), "aw-test", "").unwrap();
     memory.max_rows = 10;
-    let learned = Known::new(5, Trust::Learned);
+    let learned = Known { last: DAY, ..Known::new(5, Trust::Learned) };
     for number in 0..20 {
         memory.store_known(&format!("s/r/eth{number}"), Part::Router, "fe80::1", &learned).unwrap();
     }
@@ -819,4 +835,282 @@ fn a_gateway_in_a_digest() {
     let digested = scene.rules.gateway_was_digested(alert, &mut scene.memory);
     digested.unwrap_or_else(|never| match never {});
     assert_eq!(again(&mut scene), 1);
+}
+
+/// Of a rogue with the identifier and the MAC of the true server, only what it sets is another one.
+#[test]
+fn what_a_dhcp_server_sets() {
+    use NameKind::*;
+    let text = |kind, text: &str| NameRecord {
+        name: NameText::cut(text),
+        ..of_server(kind, SERVER, "192.0.2.1", "::")
+    };
+    let boot = |next: &str, file: &str| NameRecord {
+        detail: NameText::cut(file),
+        ..of_server(DhcpBoot, SERVER, "192.0.2.1", next)
+    };
+    let own = [
+        text(DhcpDomain, "example.org"),
+        text(DhcpPortal, "https://192.0.2.9/"),
+        text(DhcpProxy, "http://192.0.2.9/wpad.dat"),
+        boot("::", "pxelinux.0"),
+    ];
+    let boot_file = own[3];
+    let learned = [&*usual(), &own].concat();
+    for (set, what) in [
+        (
+            text(DhcpProxy, "http://192.0.2.66/wpad.dat"),
+            "the proxy configuration \"http://192.0.2.66/",
+        ),
+        (text(DhcpPortal, "https://192.0.2.66/"), "the captive portal "),
+        (boot("192.0.2.66", "pxelinux.0"), "the boot server 192.0.2.66"),
+        (boot("::", "http://192.0.2.66/x"), "the boot server \"http://192.0.2.66/x\""),
+        (
+            NameRecord { name: NameText::cut("boot.evil"), ..boot("::", "") },
+            "the boot server \"boot.",
+        ),
+    ] {
+        let mut scene = Scene::learned(&learned);
+        assert_eq!(scene.kinds(&own), []);
+        let [alert] = &*scene.alerts(&[set, set]) else { panic!("{what}") };
+        assert!(!alert.digest && alert.kind == AlertKind::NewDhcpServer, "{alert}");
+        assert_eq!((&*alert.ip, &*alert.mac), ("192.0.2.1", SERVER));
+        assert!(alert.note.as_deref().unwrap().contains(what), "{alert}");
+        // Of a new server, it is part of what was reported.
+        let of_rogue = NameRecord { other: v6("192.0.2.66"), sender: mac(ROGUE), ..set };
+        let mut scene = Scene::learned(&learned);
+        assert_eq!(
+            scene.kinds(&[offer(ROGUE, "192.0.2.66"), of_rogue]),
+            [AlertKind::NewDhcpServer]
+        );
+    }
+    // The first of a kind comes with the first client that asks for it; and of domains there are several.
+    let first = [
+        text(DhcpProxy, "http://192.0.2.9/wpad.dat"),
+        boot("192.0.2.9", "pxelinux.0"),
+        text(DhcpDomain, "example.org"),
+        text(DhcpDomain, "example.net"),
+    ];
+    let mut scene = Scene::learned(&usual());
+    let alerts = scene.alerts(&[first, first].concat());
+    assert!(alerts.len() == 4 && alerts.iter().all(|alert| alert.digest), "{alerts:?}");
+    // Another file of the same server: machines of another kind boot, too.
+    let mut scene = Scene::learned(&learned);
+    let other = boot("::", "bootx64.efi");
+    let [alert] = &*scene.alerts(&[other, other, boot_file]) else { panic!() };
+    assert!(
+        alert.digest && alert.note.as_deref().unwrap().contains("the boot file \"bootx64.efi\"")
+    );
+}
+
+/// The header of a router that is no default router: hosts apply it nevertheless.
+#[test]
+fn a_header_that_harms() {
+    let stub = |change: fn(&mut NameRecord)| {
+        let mut record = NameRecord { hops: 0, ..router(ROGUE, "fe80::66", 0) };
+        change(&mut record);
+        record
+    };
+    let known = NameRecord { flags: 0x40, number: 1492, ..router(ROUTER, "fe80::1", 1800) };
+    for (record, is_harmless) in [
+        (stub(|_| {}), true),
+        (stub(|one| one.hops = 64), true),
+        (stub(|one| one.hops = 255), true),
+        (stub(|one| one.number = 1500), true),
+        (stub(|one| one.number = 1492), true), // as the known router
+        (stub(|one| one.flags = 0x42), true),  // the same
+        (stub(|one| one.hops = 1), false),
+        (stub(|one| one.number = 1280), false),
+        (stub(|one| one.flags = 0x80), false),
+        (stub(|one| one.preferred = 1), false),
+        (stub(|one| one.id = 1), false),
+        (stub(|one| one.marks.set(NameMarks::INCOMPLETE)), false),
+    ] {
+        // At once, and after it was harmless.
+        for before in [None, Some(stub(|_| {}))] {
+            let mut scene = Scene::learned(&[known]);
+            let first = before.map_or(0, |before| scene.alerts(&[before]).len());
+            let alerts = scene.alerts(&[record, record]);
+            let alone = alerts.iter().filter(|alert| !alert.digest).count();
+            assert_eq!(alone, usize::from(!is_harmless), "{record:?} {alerts:?}");
+            assert!(alerts.iter().all(|alert| alert.kind == AlertKind::NewRouter));
+            assert_eq!(alerts.len() + first, if is_harmless || first == 0 { 1 } else { 2 });
+        }
+    }
+}
+
+/// A prefix of others that a stub router announces or ends.
+#[test]
+fn a_prefix_of_others() {
+    use NameKind::RouterPrefix;
+    let stub = |ip: &str| router(ROGUE, ip, 0);
+    let own = [
+        router(ROUTER, "fe80::1", 1800),
+        of_router(RouterPrefix, ROUTER, "fe80::1", "2001:db8:7::", 64),
+        of_router(RouterPrefix, ROUTER, "fe80::1", "fd00:7::", 64),
+        // A border router of a stub network, and its prefix.
+        router(SERVER, "fe80::2", 0),
+        of_router(RouterPrefix, SERVER, "fe80::2", "fd00:8::", 64),
+    ];
+    let prefix = |ip: &str| of_router(RouterPrefix, ROGUE, "fe80::66", ip, 64);
+    let ended = |ip: &str| NameRecord { lifetime: 0, preferred: 0, ..prefix(ip) };
+    for (record, is_harmless) in [
+        (ended("2001:db8:7::"), false),
+        (ended("fd00:7::"), false),
+        (ended("2001:db8:9::"), false), // which others may have had
+        (ended("fd00:8::"), false),
+        (NameRecord { preferred: 0, ..prefix("fd00:7::") }, false),
+        (prefix("fd00:7::"), false),
+        (prefix("fd00:8::"), true), // another border router of that network
+        (prefix("fd00:9::"), true),
+    ] {
+        let mut scene = Scene::learned(&own);
+        assert_eq!(scene.kinds(&[stub("fe80::66")]), [AlertKind::NewRouter]);
+        let alerts = scene.alerts(&[record, record]);
+        assert_eq!(alerts.len(), usize::from(!is_harmless), "{record:?} {alerts:?}");
+        assert!(alerts.iter().all(|alert| !alert.digest));
+    }
+}
+
+/// A router that was none of the default ones becomes one, in its own name and MAC.
+#[test]
+fn a_router_that_becomes_a_default_router() {
+    let stub = router(SERVER, "fe80::2", 0);
+    let mut scene = Scene::learned(&[&*usual(), &[stub]].concat());
+    let used = NameRecord { lifetime: 1800, ..stub };
+    let [alert] = &*scene.alerts(&[used, used]) else { panic!() };
+    assert!(!alert.digest && alert.kind == AlertKind::RouterChanged, "{alert}");
+    assert!(alert.note.as_deref().unwrap().contains("a default router, for 1800 s"), "{alert}");
+    // One that was withdrawn comes back.
+    let mut scene = Scene::learned(&usual());
+    let own = usual()[3];
+    let last = NameRecord { lifetime: 0, ..own };
+    assert_eq!(scene.kinds(&[last, own]), [AlertKind::RouterWithdrawn]);
+}
+
+/// A stub that announces any number of prefixes takes no place of others, and cannot end theirs then.
+#[test]
+fn prefixes_without_number() {
+    use NameKind::RouterPrefix;
+    let prefix = |ip: &str| of_router(RouterPrefix, ROGUE, "fe80::66", ip, 64);
+    let mut scene = Scene::learned(&usual());
+    assert_eq!(scene.kinds(&[router(ROGUE, "fe80::66", 0)]), [AlertKind::NewRouter]);
+    let many: Vec<_> = (0..100).map(|number| prefix(&format!("fd00:{number}::"))).collect();
+    assert_eq!(scene.kinds(&many), []);
+    let own = "fe80::66 ";
+    let stored = scene.memory.known.keys().filter(|(.., key)| key.starts_with(own)).count();
+    assert!(stored < 20, "{stored}");
+    let ended = NameRecord { lifetime: 0, preferred: 0, ..prefix("2001:db8:7::") };
+    let [alert] = &*scene.alerts(&[ended]) else { panic!() };
+    assert!(!alert.digest && alert.kind == AlertKind::NewRouter, "{alert}");
+}
+
+/// A router with a provider's daily prefix has another route each day; a resolver that announces itself is started again.
+#[test]
+fn daily_changes() {
+    use NameKind::*;
+    let prefix = |ip: &str| of_router(RouterPrefix, ROUTER, "fe80::1", ip, 64);
+    let route = |ip: &str| of_router(RouterRoute, ROUTER, "fe80::1", ip, 56);
+    let mut scene = Scene::learned(&[&*usual(), &[route("2001:db8:7::")]].concat());
+    let ended = NameRecord { lifetime: 0, ..route("2001:db8:7::") };
+    let alerts = scene.alerts(&[prefix("2001:db8:8::"), route("2001:db8:8::"), ended]);
+    assert!(alerts.len() == 3 && alerts.iter().all(|alert| alert.digest), "{alerts:?}");
+    let resolver = router(SERVER, "fe80::53", 0);
+    let dns = of_router(RouterDns, SERVER, "fe80::53", "fd00::53", 0);
+    let mut scene = Scene::learned(&[&*usual(), &[resolver, dns]].concat());
+    let alerts = scene.alerts(&[NameRecord { lifetime: 0, ..dns }, dns]);
+    assert!(alerts.iter().all(|alert| alert.digest), "{alerts:?}");
+}
+
+/// What a router takes back: once; not if it withdraws itself, nor what was not there.
+#[test]
+fn a_part_that_is_withdrawn() {
+    use NameKind::*;
+    let own = router(ROUTER, "fe80::1", 1800);
+    let domain = of_router(RouterDomain, ROUTER, "fe80::1", "::", 0);
+    let parts = [
+        (
+            of_router(RouterDns, ROUTER, "fe80::1", "2001:db8:7::53", 0),
+            "no longer DNS server 2001:",
+        ),
+        (of_router(RouterRoute, ROUTER, "fe80::1", "2001:db8:9::", 48), "no longer route 2001:"),
+        (of_router(RouterNat64, ROUTER, "fe80::1", "64:ff9b::", 96), "no longer NAT64 prefix "),
+        (NameRecord { name: NameText::cut("example.org"), ..domain }, "no longer search domain "),
+    ];
+    let preferred = NameRecord { flags: 0x08, ..parts[1].0 };
+    let learned: Vec<_> = [own, preferred].into_iter().chain(parts.map(|(part, _)| part)).collect();
+    let ended = |part: &NameRecord| NameRecord { lifetime: 0, flags: 0, ..*part };
+    for (part, what) in &parts {
+        let mut scene = Scene::learned(&learned);
+        let [alert] = &*scene.alerts(&[ended(part), ended(part)]) else { panic!("{what}") };
+        assert!(!alert.digest && alert.kind == AlertKind::RouterChanged, "{alert}");
+        assert!(alert.note.as_deref().unwrap().contains(what), "{alert}");
+        assert_eq!(scene.kinds(&[*part, ended(part), *part]), [], "within an hour");
+        scene.time += 3600;
+        assert_eq!(scene.kinds(&[ended(part)]), [AlertKind::RouterChanged]);
+        // It goes itself.
+        let mut scene = Scene::learned(&learned);
+        let last = NameRecord { lifetime: 0, ..own };
+        assert_eq!(scene.kinds(&[last, ended(part)]), [AlertKind::RouterWithdrawn]);
+        // Not of another MAC, and not of what was not known.
+        let mut scene = Scene::learned(&[own]);
+        assert_eq!(scene.kinds(&[ended(part)]), []);
+        let forged = NameRecord { sender: mac(ROGUE), mac: mac(ROGUE), ..ended(part) };
+        assert_eq!(Scene::learned(&learned).kinds(&[forged]), []);
+    }
+}
+
+/// A border router of a stub network that was learned: its routes are in the digest.
+#[test]
+fn a_known_stub_router() {
+    use NameKind::*;
+    let stub = router(SERVER, "fe80::2", 0);
+    let route = |ip: &str| of_router(RouterRoute, SERVER, "fe80::2", ip, 64);
+    let mut scene = Scene::learned(&[&*usual(), &[stub, route("fd00:8::")]].concat());
+    let ended = NameRecord { lifetime: 0, ..route("fd00:8::") };
+    let alerts = scene.alerts(&[route("fd00:9::"), ended]);
+    assert!(alerts.len() == 2 && alerts.iter().all(|alert| alert.digest), "{alerts:?}");
+    let [alert] = &*scene.alerts(&[route("2001:db8:9::")]) else { panic!() };
+    assert!(!alert.digest && alert.kind == AlertKind::RouterChanged);
+}
+
+/// What is not reported, because there was too much, is reported when it is seen again.
+#[test]
+fn what_is_not_reported_is_not_stored() {
+    let own = router(ROUTER, "fe80::1", 1800);
+    let mut scene = Scene::learned(&[own]);
+    let forged: Vec<_> = (1..9).map(|number| NameRecord { number, ..own }).collect();
+    assert_eq!(scene.alerts(&forged).len(), 5);
+    let managed = NameRecord { flags: 0x80, ..own };
+    assert_eq!(scene.kinds(&[managed]), []);
+    scene.time += 3600;
+    assert_eq!(scene.kinds(&[managed, managed]), [AlertKind::RouterChanged]);
+    // The same of withdrawals, of which each has another router.
+    let all: Vec<_> =
+        (1..9).map(|number| router(ROUTER, &format!("fe80::{number}"), 1800)).collect();
+    let mut scene = Scene::learned(&all);
+    let ended: Vec<_> = all.iter().map(|one| NameRecord { lifetime: 0, ..*one }).collect();
+    assert_eq!(scene.alerts(&ended).len(), 5);
+    scene.time += 3600;
+    assert_eq!(scene.alerts(&ended).len(), 3);
+    // A withdrawal has what else is new.
+    let mut scene = Scene::learned(&[own]);
+    let [alert] = &*scene.alerts(&[NameRecord { lifetime: 0, number: 1280, ..own }]) else {
+        panic!()
+    };
+    assert!(alert.note.as_deref().unwrap().contains("mtu=1280"), "{alert}");
+}
+
+/// Claims of made-up clients do not hide what one says that was there before.
+#[test]
+fn claims_of_known_clients() {
+    let mut scene = Scene::learned(&usual());
+    scene.time = BEGIN;
+    scene.event(CLIENT, "192.0.2.77", Origin::ArpRequest);
+    scene.time = LATER + 200;
+    let made_up = |number: u8| MacAddr::new([2, 0, 0, 0, 0, number]).to_string();
+    let claims: Vec<_> =
+        (1..20).map(|number| request(&made_up(number), &format!("198.51.100.{number}"))).collect();
+    assert_eq!(scene.alerts(&claims).len(), 5);
+    assert_eq!(scene.kinds(&[request(CLIENT, "192.0.2.66")]), [AlertKind::NewDhcpServer]);
 }

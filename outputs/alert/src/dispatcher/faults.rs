@@ -73,11 +73,10 @@ impl Dispatcher {
     /// What is missing among the events, and which limits are reached.
     pub(super) fn report_faults(&mut self, state: &RingState) -> SinkResult {
         let now = UnixTime::now().seconds();
-        let followed = self.options.followed.as_ref();
-        let losses = followed.and_then(|followed| followed.losses(&state.ring));
-        let mut alerts = sensor::of_ring(&mut self.faults, state, losses.as_ref(), now);
-        if losses.is_some() {
-            self.observe_interfaces(state)?;
+        let mut alerts = self.name_faults(state, now)?;
+        for (network, hidden) in self.multicast.take(&state.ring) {
+            let faults = &mut self.faults;
+            alerts.extend(sensor::of_multicast(faults, state, &network, hidden.as_ref(), now));
         }
         let forgotten = self.store.memory.take_forgotten();
         alerts.extend(sensor::of_memory(&mut self.faults, forgotten, now));

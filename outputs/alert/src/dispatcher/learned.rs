@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use aw_detect::{Alert, AlertKind, Place, split_network};
+use aw_detect::{Alert, AlertKind, Claim, Place, split_network};
 use aw_output::{SinkResult, info, this_host};
 use shm_layout::{MacAddr, UnixTime};
 
@@ -46,11 +46,11 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Applies names that changed, ends the first day when it is over, and reads the rings of names.
-    pub(super) fn do_what_is_due(&mut self) -> SinkResult {
+    /// Applies names that changed, ends the first day when it is over, and reads the rings of names, up to the time of this event.
+    pub(super) fn do_what_is_due(&mut self, event: Option<UnixTime>) -> SinkResult {
         let now = Instant::now();
         if self.last_due.is_some_and(|last| now.saturating_duration_since(last) < DUE_INTERVAL) {
-            return if self.names_left { self.read_names() } else { Ok(()) };
+            return if self.names_left { self.read_names(event) } else { Ok(()) };
         }
         self.last_due = Some(now);
         self.apply_changed_names()?;
@@ -58,7 +58,7 @@ impl Dispatcher {
         if self.first_day.ends(now, &mut self.store)? {
             self.report_first_day()?;
         }
-        self.read_names()
+        self.read_names(event)
     }
 
     /// Whether it is the first day, which begins with an alert about a new device.
@@ -165,6 +165,13 @@ impl Dispatcher {
                 alert.old_name =
                     name.map_or_else(|| self.store.host_name(mac), |name| Ok(Some(name)))?;
             }
+        }
+        let claim = |mac: &str| self.claimed.of(mac.parse().ok()?).map(Claim::from);
+        if alert.name.is_none() {
+            alert.claimed = claim(&alert.mac);
+        }
+        if alert.old_name.is_none() {
+            alert.old_claimed = alert.old_mac.as_deref().and_then(claim);
         }
         Ok(())
     }

@@ -118,6 +118,7 @@ mod tests {
             learn: Some(0),
             names,
             followed: None,
+            own: Vec::new(),
             config_file,
             queue_file,
             reported_file,

@@ -13,6 +13,8 @@ use crate::{
 
 /// Pairings that are looked at, with four searches each: if there are more, which a host can make up, it is not known.
 const MOST: usize = 5_000;
+/// Of more, so many are looked at: a device that has been there for long may have been near.
+const OF_MORE: usize = 500;
 
 /// The pairings of a network: those of `ring`, and of no ring, if that belongs to it.
 const PAIRINGS: &str = "SELECT pairing.id FROM place JOIN pairing ON pairing.place = place.id
@@ -44,7 +46,10 @@ pub fn seen_around(
     }
     let mut found = [None, None];
     let mut pairings = database.prepare_cached(PAIRINGS)?;
-    let mut pairings = pairings.query(of_network)?;
+    let pairings = pairings.query_map(of_network, |row| row.get(0))?;
+    let mut pairings: Vec<i64> = pairings.take(MOST + 1).collect::<rusqlite::Result<_>>()?;
+    let is_more = pairings.len() > MOST;
+    pairings.truncate(if is_more { OF_MORE } else { MOST });
     let spans = spans.source;
     let searches = [
         "SELECT time FROM sighting WHERE pairing = ? AND time <= ? ORDER BY time DESC LIMIT 1",
@@ -56,15 +61,10 @@ pub fn seen_around(
             "SELECT first FROM {spans} WHERE pairing = ? AND first > ? ORDER BY first LIMIT 1"
         ),
     ];
-    let mut number = 0;
-    while let Some(pairing) = pairings.next()? {
-        number += 1;
-        if number > MOST {
-            return Ok(None);
-        }
-        let pairing: i64 = pairing.get(0)?;
-        for (index, search) in searches.into_iter().enumerate() {
-            let mut search = database.prepare_cached(search)?;
+    let searches = searches.map(|search| database.prepare_cached(search));
+    let mut searches = searches.into_iter().collect::<rusqlite::Result<Vec<_>>>()?;
+    for pairing in pairings {
+        for (index, search) in searches.iter_mut().enumerate() {
             let one = search.query_row([pairing, at_nanos], |row| row.get(0)).optional()?;
             let one: Option<UnixTime> = one.map(time);
             match index % 2 {
@@ -75,6 +75,9 @@ pub fn seen_around(
         if found.into_iter().any(|one| near(one, at)) {
             return Ok(Some(found));
         }
+    }
+    if is_more {
+        return Ok(None);
     }
     let recent = format!(
         "SELECT max(time) FILTER (WHERE time <= ?8), min(time) FILTER (WHERE time > ?8) FROM {} WHERE pairing IN ({PAIRINGS})",

@@ -1,6 +1,8 @@
 //! A device: its name, its maker, its addresses with the current one first, its networks, and the days and hours in which it was
 //! seen. With a time or a zoom, its timeline.
 
+use std::net::IpAddr;
+
 use askama::Template;
 use aw_query::{Cell, Question, ResultTable, TimeRange};
 use axum::{extract::Path, response::Response};
@@ -14,7 +16,7 @@ use crate::{
     download::{self, Download},
     listing::ago,
     network::NetworkId,
-    pages::{self, Frame, ROWS, name::NameForm, periods, remarks::remarks},
+    pages::{self, Frame, ROWS, name::NameForm, periods, periods::SharedAddress, remarks::remarks},
     parameters::parse_mac,
     problem::Problem,
 };
@@ -23,6 +25,9 @@ use crate::{
 const ADDRESSES: usize = ROWS * 4;
 /// Other devices with the same name, at most.
 const SAME: usize = 10;
+/// Addresses of which it is asked who else had them, and of so many days.
+const ASKED: usize = 4;
+const ASKED_DAYS: i64 = 7;
 /// Quarters of an hour in each of some networks.
 const QUARTERS: usize = DAYS * 96 * 4;
 
@@ -42,6 +47,8 @@ struct DevicePage {
     last: String,
     ago: String,
     networks: Vec<(String, String)>,
+    /// Of its latest addresses, those that others had at the same time in the last days.
+    shared: Vec<SharedAddress>,
     addresses: Vec<AddressRow>,
     no_match: Option<String>,
     address_files: [(&'static str, String); 2],
@@ -101,18 +108,19 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     let from = to.saturating_sub((DAYS as i64 - 1).days());
     let range =
         TimeRange { from: begin(from, &zone), to: begin(to.saturating_add(1.day()), &zone) };
-    let name = format!("{}-", mac.to_string().replace(':', ""));
+    let name = download::name("mac", &mac);
     // A file has the zone of the server.
     let of_texts = if file.is_some() { &asker.zone } else { &zone };
-    let addresses = asker.ask_in(Question::AddressesOf(mac), ADDRESSES, of_texts).await?;
+    let addresses = asker.ask(Question::AddressesOf(mac), None, (ADDRESSES, of_texts)).await?;
     if let Some(file) = file.filter(|_| part == Part::Addresses) {
-        return file.file(&format!("{name}addresses"), addresses, of_texts);
+        return file.file(&format!("{name}-addresses"), addresses, of_texts);
     }
-    let presence = asker.ask_in(Question::Presence(mac, range), QUARTERS, of_texts).await?;
+    let presence = asker.ask(Question::Presence(mac, range), None, (QUARTERS, of_texts)).await?;
     if let Some(file) = file {
-        return file.file(&format!("{name}presence"), presence, of_texts);
+        return file.file(&format!("{name}-presence"), presence, of_texts);
     }
     let table = &addresses.table;
+    let shared = shared(&visit, mac, table).await?;
     let times = |name| {
         let of_row = move |row: &Vec<Cell>| time(table.cell(row, name));
         table.rows.iter().filter_map(of_row)
@@ -144,6 +152,8 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     let mut all = addresses.remarks.clone();
     all.extend(presence.remarks);
     let remarks = remarks(all, &left_off);
+    let of_conflict = shared.iter().map(|shared| &shared.text);
+    let evident: Vec<String> = of_conflict.chain(&remarks).cloned().collect();
     let rows: Vec<AddressRow> =
         table.rows.iter().map(|row| address(table, row, now, &zone)).collect();
     let calendar = Calendar::new(title, quarters, to, &path, &zone);
@@ -153,7 +163,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
         (&heading, [first, last].map(shown)),
         (addresses.no_match.as_deref(), &rows),
         &calendar,
-        &remarks,
+        &evident,
     );
     pages::page(&DevicePage {
         frame: Frame::new(&visit, &mac.to_string()).at(&of_day(to)),
@@ -169,6 +179,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
         last: shown(last),
         ago: last.map_or_else(String::new, |last| ago(last, now)),
         networks: networks.iter().map(|one| (one.label(), one.link())).collect(),
+        shared,
         addresses: rows,
         no_match: addresses.no_match,
         address_files: download::links(&path),
@@ -181,6 +192,27 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
         presence_files: download::links(&format!("{}&part=presence", of_day(to))),
         remarks,
     })
+}
+
+/// Its latest addresses in frames of its own which others had, too.
+async fn shared(
+    visit: &Visit,
+    mac: MacAddr,
+    table: &ResultTable,
+) -> Result<Vec<SharedAddress>, Problem> {
+    let mut asked: Vec<IpAddr> = Vec::new();
+    for row in &table.rows {
+        let ip = display::text(table.cell(row, "address")).and_then(|text| text.parse().ok());
+        asked.extend(ip.filter(|ip| !asked.contains(ip)));
+    }
+    let from = UnixTime::now().seconds().saturating_sub(86_400 * ASKED_DAYS);
+    let range = TimeRange { from: UnixTime::new(from, 0), to: TimeRange::ALL.to };
+    let mut found = Vec::new();
+    for ip in asked.into_iter().take(ASKED) {
+        let answer = visit.ask(Question::Ip(ip, range, false), ROWS).await?;
+        found.extend(SharedAddress::of((ip, Some(mac)), &answer, &visit.zone));
+    }
+    Ok(found)
 }
 
 fn evidence(

@@ -296,7 +296,7 @@ fn alone(
 ) -> Result<Response, Problem> {
     let wanted = Wanted { with_copies: true, ..Wanted::of(range.from, range.to) };
     let (all, unread) = all_of(visit, &wanted, &answer)?;
-    let found = all.entries.into_iter().find(|entry| entry.id() == id);
+    let found = all.entries.into_iter().find(|entry| entry.is(id));
     let found = found.ok_or_else(|| gone(&unread, answer.is_complete && all.left_off == 0))?;
     if let Some(file) = file {
         let answer = Answer { no_match: None, ..answer };

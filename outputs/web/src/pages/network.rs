@@ -47,6 +47,9 @@ struct NetworkPage {
     other_days: Vec<(usize, String)>,
     conflicts: Vec<ConflictRow>,
     no_conflict: String,
+    /// The same in the list of what happened, and as files.
+    conflict_list: String,
+    conflict_files: [(&'static str, String); 2],
     changes: Vec<Change>,
     /// Changes that are not shown.
     hidden: usize,
@@ -73,7 +76,8 @@ struct ConflictRow {
     link: String,
     why: &'static str,
     macs: Vec<(String, String)>,
-    times: usize,
+    /// Changes in the days of the page; none: it only goes on in them.
+    times: Option<usize>,
     last: String,
 }
 
@@ -108,8 +112,8 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
         }
         let zone = &visit.app.asker.zone;
         if let Some(file) = file.filter(|_| part == Part::Devices) {
-            let (name, rows) = ("network-devices", list.rows(&devices));
-            let file = file.rows(name, (list.answer(), rows), zone, size_of::<Device>())?;
+            let (name, rows) = (file_name(&id, "devices"), list.rows(&devices));
+            let file = file.rows(&name, (list.answer(), rows), zone, size_of::<Device>())?;
             return Ok(Found::File(file));
         }
         let found = OfDevices::new(&devices, list.remarks.clone(), &visit.zone);
@@ -145,12 +149,19 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
         match file {
             Some(file) => {
                 answer.is_complete &= answer.left_off == 0;
-                file.file("network-changes", answer, &visit.app.asker.zone)
+                file.file(&file_name(&id, "changes"), answer, &visit.app.asker.zone)
             }
             None => page(&visit, (&id, days), of_devices, (answer, conflicts, no_conflict)),
         }
     };
     app.asker.ask_and(Question::Changes(read), (usize::MAX, &zone), page).await
+}
+
+/// The name of a file about a network: what a name of a file may have of the network's.
+fn file_name(id: &NetworkId, what: &str) -> String {
+    let place = id.place().replace(' ', "-");
+    let is_kept = |letter: &char| letter.is_ascii_alphanumeric() || "-._".contains(*letter);
+    format!("network-{}-{what}", place.chars().filter(is_kept).collect::<String>())
 }
 
 /// No device of the network is known.
@@ -222,6 +233,8 @@ fn page(
             "addresses with a conflict are not shown (choose fewer days)",
         ),
     ];
+    let network = encoded(&id.text());
+    let conflict_list = format!("/happened?kind=conflict&network={network}&from={days}d");
     let OfDevices { in_all, here, addresses, first, last, shown, remarks: mut all } = of_devices;
     all.extend(of_changes);
     pages::page(&NetworkPage {
@@ -240,6 +253,8 @@ fn page(
         other_days: [1, 7, 31].into_iter().filter(|n| *n != days).map(|n| (n, link(n))).collect(),
         conflicts: conflicts.into_iter().take(ROWS).collect(),
         no_conflict,
+        conflict_files: download::links(&conflict_list),
+        conflict_list,
         changes: latest.map(|row| change(&table, row, zone)).collect(),
         hidden,
         no_change,
@@ -298,19 +313,22 @@ fn change(table: &ResultTable, row: &[Cell], zone: &TimeZone) -> Change {
     }
 }
 
-/// Addresses about which devices disagree. The rows are in the order of time, and some are from before the times of the page;
+/// Addresses about which devices disagree, or that went back to one. The rows are in the order of time, and some are from before the times of the page;
 /// the latest conflict is the first one.
 fn conflicts(table: &ResultTable, from: UnixTime, zone: &TimeZone) -> Vec<ConflictRow> {
     /// Of an address and a reason: the MACs, the number, and the last time.
     type Found<'a> = (Vec<&'a Cell>, usize, UnixTime);
-    let mut found: BTreeMap<(String, &str), Found> = BTreeMap::new();
+    let mut found: BTreeMap<(bool, String, &str), Found> = BTreeMap::new();
     for (row, conflict) in table.rows.iter().zip(Holders::conflicts(table)) {
-        let Some(Conflict { why, until, .. }) = conflict.filter(|one| one.until >= from) else {
+        let Some(Conflict { why, until, back_after, .. }) =
+            conflict.filter(|one| one.until >= from)
+        else {
             continue;
         };
         let address = display::text(table.cell(row, "address")).unwrap_or_default();
         let none = || (Vec::new(), 0, until);
-        let (macs, times, last) = found.entry((address, why)).or_insert_with(none);
+        let key = (back_after.is_some(), address, why);
+        let (macs, times, last) = found.entry(key).or_insert_with(none);
         for cell in ["mac", "before"].map(|name| table.cell(row, name)) {
             if *cell != Cell::None && !macs.contains(&cell) && macs.len() < 8 {
                 macs.push(cell);
@@ -320,15 +338,21 @@ fn conflicts(table: &ResultTable, from: UnixTime, zone: &TimeZone) -> Vec<Confli
         (*times, *last) = (*times + usize::from(is_of_page), until.max(*last));
     }
     let mut found: Vec<_> = found.into_iter().collect();
-    found.sort_by_key(|(_, (_, _, last))| std::cmp::Reverse(*last));
-    let of = |((address, why), (macs, times, last)): ((String, &'static str), Found)| {
+    // What may be a lease comes last.
+    found.sort_by_key(|((is_back, ..), (_, _, last))| (*is_back, std::cmp::Reverse(*last)));
+    type Key = (bool, String, &'static str);
+    let of = |((is_back, address, why), (macs, times, last)): (Key, Found)| {
         let time = Cell::Time(last);
         ConflictRow {
             link: address_link(&address, &time),
             address,
-            why,
+            why: if is_back {
+                "went back to a device that had it before: a lease that was given back, or a takeover of a device that is quiet"
+            } else {
+                why
+            },
             macs: macs.into_iter().filter_map(mac_link).collect(),
-            times: times.max(1),
+            times: Some(times).filter(|times| *times > 0),
             last: display::cell(&time, zone),
         }
     };
@@ -349,6 +373,16 @@ mod tests {
         };
         table.rows = rows.iter().map(of).collect();
         table
+    }
+
+    /// A file says of which network it is, and has a name that each system takes.
+    #[test]
+    fn names_of_files() {
+        let id = |text: &str| NetworkId::parse(text).unwrap();
+        let vlan = id("interface=eth0&vlan=20&host=gate");
+        assert_eq!(file_name(&vlan, "devices"), "network-eth0.20-of-gate-devices");
+        let hostile = id("interface=..%2F%22%0Aa&host=%C3%A9%5Cb");
+        assert_eq!(file_name(&hostile, "changes"), "network-..a-of-b-changes");
     }
 
     /// Nothing is stated of what was not searched.
@@ -380,8 +414,13 @@ mod tests {
         assert_eq!(
             short,
             [
-                ("10.0.0.3", 1, 1, "another MAC sent a claim of it"),
-                ("10.0.0.1", 2, 2, "went back to a device that had it before"),
+                ("10.0.0.3", Some(1), 1, "another MAC sent a claim of it"),
+                (
+                    "10.0.0.1",
+                    Some(2),
+                    2,
+                    "went back to a device that had it before: a lease that was given back, or a takeover of a device that is quiet"
+                ),
             ]
         );
         assert_eq!(found[1].link, "/ip/10.0.0.1?at=1970-01-01T00%3A00%3A05Z&zoom=day");
@@ -390,7 +429,24 @@ mod tests {
         let of = |one: &ConflictRow| (one.address.clone(), one.times);
         assert_eq!(
             late.iter().map(of).collect::<Vec<_>>(),
-            [("10.0.0.3".into(), 1), ("10.0.0.1".into(), 1)]
+            [("10.0.0.3".into(), Some(1)), ("10.0.0.1".into(), Some(1))]
         );
+    }
+
+    /// A conflict that goes on in the days of the page, without a change in them, has a last time, and no number of times.
+    #[test]
+    fn a_conflict_without_a_change() {
+        let mut table = changes(&[(1, "10.0.0.1", "shared", "b", Some("a"))]);
+        table.columns.push("shared_until");
+        table.rows[0].push(Cell::Time(UnixTime::new(9, 0)));
+        let found = |from| conflicts(&table, UnixTime::new(from, 0), &TimeZone::UTC);
+        let short = |all: Vec<ConflictRow>| {
+            all.into_iter().map(|one| (one.times, one.why, one.last)).collect::<Vec<_>>()
+        };
+        let last = "1970-01-01 00:00:09 +00:00".to_owned();
+        let why = "is used by two devices in turn";
+        assert_eq!(short(found(0)), [(Some(1), why, last.clone())]);
+        assert_eq!(short(found(5)), [(None, why, last)]);
+        assert_eq!(short(found(10)), []);
     }
 }

@@ -1,6 +1,6 @@
 //! Which devices had an address, and which addresses a device had, from when to when: the picture of a time, and its rows.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use askama::Template;
 use aw_output::makers::is_local;
@@ -13,6 +13,7 @@ use crate::{
     app::Visit,
     display::{self, device_link, encoded, time_parameter},
     download::{self, Download},
+    network::NetworkId,
     pages::{self, Frame, ROWS, remarks::remarks, who::network},
     parameters::{parse_ip, parse_mac},
     problem::Problem,
@@ -34,6 +35,8 @@ struct PeriodsPage {
     column: &'static str,
     rows: Vec<PeriodRow>,
     no_match: Option<String>,
+    /// Several devices had the address at the same time.
+    shared: Option<SharedAddress>,
     remarks: Vec<String>,
     picture: Picture,
     /// All of it as text, to copy.
@@ -51,6 +54,61 @@ struct PeriodRow {
     last: String,
     count: String,
     network: String,
+}
+
+/// An address that several devices of a network had at the same time.
+pub struct SharedAddress {
+    pub text: String,
+    /// What happened with it then.
+    pub link: String,
+}
+
+impl SharedAddress {
+    /// Of the periods of an address; with a MAC, only if it is one of these devices.
+    pub fn of(
+        (ip, mac): (IpAddr, Option<MacAddr>),
+        answer: &Answer,
+        zone: &TimeZone,
+    ) -> Option<SharedAddress> {
+        let table = &answer.table;
+        let mac = mac.map(Cell::text);
+        let of_row =
+            |row: &Vec<Cell>| match ["first_seen", "last_seen"].map(|at| table.cell(row, at)) {
+                [Cell::Time(first), Cell::Time(last)] => {
+                    Some((NetworkId::of(table, row), *first, *last, table.cell(row, "mac").clone()))
+                }
+                _ => None,
+            };
+        // Of each network the period that ends last of those that have begun. Rows are in the order in which they begin.
+        let mut open: HashMap<NetworkId, (UnixTime, Cell)> = HashMap::new();
+        let mut both: Option<(UnixTime, UnixTime)> = None;
+        for (network, first, last, own) in table.rows.iter().filter_map(of_row) {
+            let known = open.entry(network).or_insert((first, own.clone()));
+            let is_wanted = mac.as_ref().is_none_or(|mac| *mac == own || *mac == known.1);
+            if known.0 > first && known.1 != own && is_wanted {
+                let end = known.0.min(last);
+                both = Some(both.map_or((first, end), |(from, to)| (from.min(first), to.max(end))));
+            }
+            if known.0 <= last {
+                *known = (last, own);
+            }
+        }
+        let (from, to) = both?;
+        let [begin, end] = [from, to].map(|time| display::time(time, zone));
+        // A link has whole seconds.
+        let [after, until] = [from, UnixTime::new(to.seconds().saturating_add(1), 0)];
+        Some(SharedAddress {
+            text: format!(
+                "{ip} was used by several devices at the same time, from {begin} to {end}"
+            ),
+            link: format!(
+                "/happened?text={}&from={}&to={}",
+                encoded(&ip.to_string()),
+                time_parameter(after),
+                time_parameter(until)
+            ),
+        })
+    }
 }
 
 /// A timeline with the links around it.
@@ -184,7 +242,8 @@ pub async fn address(mut visit: Visit, Path(text): Path<String>) -> Result<Respo
         Err(file) => return Ok(file),
     };
     let picture = Picture::of_address(ip, &answer, (window, None), &visit.zone)?;
-    page(&visit, (subject, window), (None, Vec::new()), answer, picture)
+    let shared = SharedAddress::of((ip, None), &answer, &visit.zone);
+    page(&visit, (subject, window), (None, Vec::new(), shared), answer, picture)
 }
 
 pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Response, Problem> {
@@ -205,7 +264,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     let picture = Picture::of_mac(mac, &answer, (window, None), &visit.zone);
     let device = Some(subject.path.clone());
     let labels = labels(&visit, mac, &answer);
-    page(&visit, (subject, window), (device, labels), answer, picture)
+    page(&visit, (subject, window), (device, labels, None), answer, picture)
 }
 
 /// Name and maker of a device, what it calls itself in an answer about it, and what they mean.
@@ -229,7 +288,7 @@ pub fn labels(visit: &Visit, mac: MacAddr, answer: &Answer) -> Vec<String> {
 fn page(
     visit: &Visit,
     (subject, window): (Subject, Window),
-    (device, labels): (Option<String>, Vec<String>),
+    (device, labels, shared): (Option<String>, Vec<String>, Option<SharedAddress>),
     answer: Answer,
     picture: Picture,
 ) -> Result<Response, Problem> {
@@ -240,9 +299,11 @@ fn page(
     let rows = rows(&answer, lane, link, &visit.zone);
     let path = subject.link(window);
     let remarks = remarks(answer.remarks, &[(answer.left_off, LEFT_OFF)]);
+    let of_conflict = shared.iter().map(|shared| &shared.text);
+    let evident: Vec<String> = of_conflict.chain(&remarks).cloned().collect();
     let heading = [std::slice::from_ref(&subject.heading), &*labels].concat().join(", ");
     let times = format!("{} to {}", picture.from, picture.to);
-    let evidence = evidence((&heading, &times), answer.no_match.as_deref(), &rows, &remarks);
+    let evidence = evidence((&heading, &times), answer.no_match.as_deref(), &rows, &evident);
     pages::page(&PeriodsPage {
         frame: Frame::new(visit, &subject.heading).at(&path),
         heading: subject.heading,
@@ -251,6 +312,7 @@ fn page(
         column,
         rows,
         no_match: answer.no_match,
+        shared,
         remarks,
         picture,
         evidence,
@@ -305,4 +367,43 @@ fn rows(answer: &Answer, column: &str, link: &str, zone: &TimeZone) -> Vec<Perio
         }
     };
     table.rows.iter().rev().map(of_row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aw_query::ResultTable;
+
+    /// Devices that had an address one after the other are no conflict, nor are those of two networks.
+    #[test]
+    fn an_address_of_several_devices() {
+        let of = |rows: &[(&str, i64, i64, &str)], mac: Option<&str>| {
+            let mut table = ResultTable::default();
+            table.columns = vec!["mac", "first_seen", "last_seen", "interface"];
+            let time = |seconds| Cell::Time(UnixTime::new(seconds, 0));
+            let row = |(mac, first, last, network): &(&str, i64, i64, &str)| {
+                vec![Cell::text(mac), time(*first), time(*last), Cell::text(network)]
+            };
+            table.rows = rows.iter().map(row).collect();
+            let (no_match, remarks) = (None, Vec::new());
+            let answer = Answer { table, no_match, remarks, left_off: 0, is_complete: true };
+            let of = ([10, 0, 0, 1].into(), mac.map(|mac| mac.parse().unwrap()));
+            SharedAddress::of(of, &answer, &TimeZone::UTC).map(|shared| (shared.text, shared.link))
+        };
+        let [a, b, c] = [1, 2, 3].map(|last| format!("02:00:00:00:00:0{last}"));
+        let turn =
+            [(&*a, 0, 5, "eth0"), (&b, 5, 9, "eth0"), (&c, 6, 7, "eth1"), (&a, 10, 20, "eth0")];
+        assert_eq!(of(&turn, None), None);
+        let both = [(&*a, 0, 90, "eth0"), (&b, 30, 60, "eth0"), (&c, 100, 101, "eth0")];
+        let (text, link) = of(&both, None).unwrap();
+        assert_eq!(
+            text,
+            "10.0.0.1 was used by several devices at the same time, from 1970-01-01 00:00:30 +00:00 to 1970-01-01 00:01:00 +00:00"
+        );
+        assert_eq!(
+            link,
+            "/happened?text=10.0.0.1&from=1970-01-01T00%3A00%3A30Z&to=1970-01-01T00%3A01%3A01Z"
+        );
+        assert!(of(&both, Some(&b)).is_some() && of(&both, Some(&c)).is_none());
+    }
 }

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
@@ -24,11 +24,7 @@ fn database(sightings: &[Sighting]) -> (TempDir, PathBuf) {
     database.execute_batch(TABLES).unwrap();
     let transaction = database.transaction().unwrap();
     for (again, (pairing, seconds, origin)) in (0..).zip(sightings) {
-        let source = if pairing % 3 == 2 { 9 } else { -1 };
-        let address = (0x0a00_0000 + *pairing as u32).to_be_bytes();
-        let insert = "INSERT OR IGNORE INTO pairing VALUES (?1, ?2, ?1, 1, ?3)";
-        let mut insert = transaction.prepare_cached(insert).unwrap();
-        insert.execute(rusqlite::params![pairing, address, source]).unwrap();
+        add_pairing(&transaction, *pairing);
         let insert = "INSERT INTO sighting VALUES (?, ?, ?, ?)";
         let mut insert = transaction.prepare_cached(insert).unwrap();
         insert.execute([*pairing, seconds * 1_000_000_000, *origin, again]).unwrap();
@@ -36,6 +32,14 @@ fn database(sightings: &[Sighting]) -> (TempDir, PathBuf) {
     transaction.commit().unwrap();
     drop(database);
     (directory, path)
+}
+
+fn add_pairing(database: &Connection, pairing: i64) {
+    let source = if pairing % 3 == 2 { 9 } else { -1 };
+    let address = (0x0a00_0000 + pairing as u32).to_be_bytes();
+    let insert = "INSERT OR IGNORE INTO pairing VALUES (?1, ?2, ?1, 1, ?3)";
+    let mut insert = database.prepare_cached(insert).unwrap();
+    insert.execute(rusqlite::params![pairing, address, source]).unwrap();
 }
 
 /// The same from sums over all rows.
@@ -79,7 +83,39 @@ fn counted(sightings: &[Sighting], range: TimeRange, set: UnixTime) -> Vec<Pairi
 
 fn sighting() -> impl Strategy<Value = Sighting> {
     let seconds = prop_oneof![10..1000_i64, 1_700_000_000..1_700_001_000_i64];
-    (1..9_i64, seconds, 0..17_i64)
+    (1..9_i64, seconds, 0..18_i64)
+}
+
+/// What else a history may have: new sightings; spans, as pairing, begin and seconds, of frames of the MAC itself; two places, and
+/// addresses of several MACs.
+const FURTHER: &str = "
+    CREATE TABLE recent_sighting (slot INTEGER PRIMARY KEY, shift INTEGER, pairing INTEGER, origin INTEGER);
+    CREATE TABLE recent_filing (before INTEGER, pairing INTEGER, time INTEGER);
+    CREATE TABLE sighting_span (pairing INTEGER, first INTEGER, last INTEGER, count INTEGER, first_origin INTEGER,
+        last_origin INTEGER, PRIMARY KEY (pairing, first)) WITHOUT ROWID;
+    INSERT INTO place VALUES (2, 'here', '/addrwatch', 'eth0', 7, 0, '');";
+const OTHER_PLACES: &str = "
+    UPDATE pairing SET place = 1 + id % 2, address = CASE WHEN id > 5 THEN x'0a000001' ELSE address END;";
+
+fn add_further(path: &Path, recent: &[Sighting], spans: &[Sighting]) {
+    const NANOS: i64 = 1_000_000_000;
+    let mut database = Connection::open(path).unwrap();
+    database.execute_batch(FURTHER).unwrap();
+    let transaction = database.transaction().unwrap();
+    for (shift, (pairing, seconds, origin)) in (0..).zip(recent) {
+        let insert = "INSERT INTO recent_sighting VALUES (?, ?, ?, ?)";
+        let slot = seconds * NANOS + shift;
+        add_pairing(&transaction, *pairing);
+        transaction.execute(insert, [slot, shift, *pairing, *origin]).unwrap();
+    }
+    for (pairing, first, seconds) in spans.iter().filter(|(pairing, ..)| pairing % 3 != 2) {
+        add_pairing(&transaction, *pairing);
+        let [first, last] = [*first, first + seconds].map(|at| at * NANOS);
+        let insert = "INSERT OR IGNORE INTO sighting_span VALUES (?, ?, ?, 5, 1, 1)";
+        transaction.execute(insert, [*pairing, first, last]).unwrap();
+    }
+    transaction.execute_batch(OTHER_PLACES).unwrap();
+    transaction.commit().unwrap();
 }
 
 proptest! {
@@ -114,13 +150,15 @@ proptest! {
     #[test]
     fn no_change_is_omitted(
         sightings in vec(sighting(), 0..60),
-        from in 1_700_000_000..1_700_001_000_i64,
+        recent in vec(sighting(), 0..10),
+        spans in vec((1..9_i64, 1_700_000_000..1_700_001_000_i64, 1..900_i64), 0..10),
+        (from, to) in (1_700_000_000..1_700_001_000_i64, prop_oneof![Just(None), (1..900_i64).prop_map(Some)]),
     ) {
         let (_directory, path) = database(&sightings);
-        let shared = "UPDATE pairing SET address = x'0a000001' WHERE id > 5";
-        Connection::open(&path).unwrap().execute_batch(shared).unwrap();
+        add_further(&path, &recent, &spans);
         let mut history = SqliteReader::open(&path, None).unwrap();
-        let range = TimeRange { from: UnixTime::new(from, 0), to: TimeRange::ALL.to };
+        let to = to.map_or(TimeRange::ALL.to, |length| UnixTime::new(from + length, 0));
+        let range = TimeRange { from: UnixTime::new(from, 0), to };
         let all = history.addresses(range).unwrap();
         let changed = history.changed_addresses(range).unwrap();
         prop_assert!(changed.iter().all(|ip| all.contains(ip)));
