@@ -284,8 +284,12 @@ for schema, text in json.load(sys.stdin):
 fn schemathesis_holds_the_description() {
     const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let program = format!("{ROOT}/target/schemathesis/bin/schemathesis");
-    if !std::path::Path::new(&program).exists() {
-        return skip("there is no schemathesis (run contrib/setup.sh test)");
+    let version = Command::new(&program).arg("--version").output();
+    if !version.is_ok_and(|version| version.status.success()) {
+        eprintln!(
+            "NOT CHECKED: openapi.json with schemathesis, which PyPI has (run contrib/setup.sh test)"
+        );
+        return;
     }
     let (history, directory) = (handover(), tempfile::tempdir().unwrap());
     let server = Server::start(&history, &[]);
