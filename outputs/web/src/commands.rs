@@ -28,7 +28,7 @@ use shm_layout::RingName;
 use crate::{
     NAME, asker, fault_file,
     listener::{Address, tls_config},
-    options::{ARCHIVE, Options, Role},
+    options::{Options, Role},
     secrets::{self, LoginLink},
     service::{identity, state_path},
     users::{MIN_PASSWORD, UserFile, check_new_name, check_password},
@@ -154,8 +154,8 @@ pub fn check(options: &Options) -> ExitCode {
         run_as(identity.as_ref(), || {
             let (mut notes, mut faults) = check_rings(NAME, &rings, &owners);
             let unit = unit.as_ref();
-            let trials: [fn(&Options, Option<&UnitFiles>) -> Trial; 6] =
-                [clients, port, history, names, archive, state];
+            let trials: [fn(&Options, Option<&UnitFiles>) -> Trial; 5] =
+                [clients, port, history, names, state];
             for trial in trials {
                 match trial(options, unit) {
                     Ok(note) => notes.extend(note),
@@ -261,19 +261,6 @@ fn history(options: &Options, unit: Option<&UnitFiles>) -> Trial {
         return Err(why);
     }
     asker::check(&history, &devices, options.timeout.0).map(|()| None)
-}
-
-/// A directory that was named is there; that of the packages need not be.
-fn archive(options: &Options, _: Option<&UnitFiles>) -> Trial {
-    let path = &options.archive;
-    match path == Path::new(ARCHIVE) || path.exists() {
-        true => Ok(None),
-        false => Err(format!(
-            "read {}: no such directory, or user {} may not enter the one above (correct --archive)",
-            path.display(),
-            user_name()
-        )),
-    }
 }
 
 /// Whether editors can name devices.

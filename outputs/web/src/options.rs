@@ -13,9 +13,6 @@ use crate::listener::Address;
 /// The ring of a collector without `-m`.
 const DEFAULT_RING: &str = "/addrwatch";
 
-/// The archive of aw-routeros in the packages.
-pub const ARCHIVE: &str = "/var/lib/addrwatch/routeros";
-
 /// Answers in a browser which device had which address, where and when
 #[derive(Parser)]
 #[command(name = "aw-web", version, after_help = EXAMPLES)]
@@ -66,7 +63,7 @@ pub struct Options {
         help_heading = "Rings",
         long,
         value_name = "DIR",
-        default_value = ARCHIVE
+        default_value = "/var/lib/addrwatch/routeros"
     )]
     pub archive: PathBuf,
 
