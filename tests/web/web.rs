@@ -182,7 +182,7 @@ fn the_api_has_the_rows_of_aw_query() {
         ("ip/10.1.2.3?all=maybe", 400, "true or false"),
         ("devices?sort=name", 400, "unknown parameter"),
         ("changes?since=now&until=yesterday", 400, "exchange"),
-        ("nothing", 404, "no page has this path"),
+        ("nothing", 404, "no such path (/api/v1/openapi.json"),
     ] {
         let answer = server.get(&format!("/api/v1/{path}")).expect(status).json();
         assert!(answer["error"].as_str().unwrap().contains(why), "{path}: {answer}");
@@ -284,8 +284,12 @@ for schema, text in json.load(sys.stdin):
 fn schemathesis_holds_the_description() {
     const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let program = format!("{ROOT}/target/schemathesis/bin/schemathesis");
-    if !std::path::Path::new(&program).exists() {
-        return skip("there is no schemathesis (run contrib/setup.sh test)");
+    let version = Command::new(&program).arg("--version").output();
+    if !version.is_ok_and(|version| version.status.success()) {
+        eprintln!(
+            "NOT CHECKED: openapi.json with schemathesis, which PyPI has (run contrib/setup.sh test)"
+        );
+        return;
     }
     let (history, directory) = (handover(), tempfile::tempdir().unwrap());
     let server = Server::start(&history, &[]);

@@ -62,7 +62,7 @@ fn a_name() {
         post(&server, &editor, &format!("{device}/name"), &format!("csrf={csrf}&{name}"))
     };
     let named = form("name=+Kitchen++radio+").expect(303);
-    assert_eq!(named.header("location"), Some(&*format!("/mac/{}", encoded(RADIO))));
+    assert_eq!(named.header("location"), Some(&*format!("/mac/{}#saved", encoded(RADIO))));
     let page = server.get_as(&editor, &device).expect(200).body;
     assert!(page.contains("<h1>Kitchen radio <span"), "at once: {page}");
     assert!(page.contains("Forget the name"), "{page}");

@@ -107,13 +107,16 @@ fn events_as_they_come() {
     let names = history.path().join("names");
     fs::write(&names, "02:00:00:00:00:05|<b>Printer\u{1b}\n").expect("the file of names");
     let server = Server::start(&history, &["--ring", ring.name(), "--names", text(&names)]);
+    server.get("/networks").expect(200); // then it is known which devices the history has
     let mut first = Stream::open(&server);
-    publish(&ring, 4..6);
+    publish(&ring, 3..6);
+    let known = first.next_of("sighting");
+    assert_eq!((&known["mac"], &known["new"]), (&"02:00:00:00:00:03".into(), &false.into()));
     let events = [first.next_of("sighting"), first.next_of("sighting")];
     let mut command = stdout_of(&ring, &["--once", "--format", "json", "--time", "rfc3339"]);
     command.env("TZ", "UTC");
     let printed = run(command).ok().stdout;
-    for (event, line) in events.iter().zip(printed.lines().skip(3)) {
+    for (event, line) in events.iter().zip(printed.lines().skip(4)) {
         let expected = json(line);
         for (name, value) in expected.as_object().expect("an object") {
             assert_eq!(event[name], *value, "{name}: {event}");
@@ -127,6 +130,7 @@ fn events_as_they_come() {
     for (name, _) in events[0].as_object().expect("an object") {
         assert!(printed.get(name).is_some() || described.contains(name), "{name}: {described}");
     }
+    assert_eq!(events[0]["new"], true);
     assert_eq!(events[0]["name"], Value::Null);
     assert_eq!(events[1]["name"], "<b>Printer?");
     let network = events[0]["network"].as_str().expect("text");

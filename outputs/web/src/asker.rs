@@ -18,7 +18,9 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{fault_file::FaultFile, listing::DeviceList, network_label, problem::Problem};
+use crate::{
+    fault_file::FaultFile, known_macs, listing::DeviceList, network_label, problem::Problem,
+};
 
 /// Questions that are answered at a time, and those that wait. Of both, so many are kept for questions about one address or one
 /// device: those about all devices and all changes take longer.
@@ -236,6 +238,7 @@ impl Asker {
             let list = ask().map(|answer| Arc::new(DeviceList::new(answer)));
             if let Ok(list) = &list {
                 network_label::set_known(&list.networks, list.is_complete);
+                known_macs::set(list);
             }
             let took = begun.elapsed();
             let until = Instant::now() + took.max(LIST_AGE);

@@ -1,8 +1,8 @@
 //! What is not the service: the link, passwords, `--health` and `--check`.
 
 use std::{
-    io::{self, Write, stdin, stdout},
-    net::{IpAddr, SocketAddr},
+    io::{self, ErrorKind, Write, stdin, stdout},
+    net::{SocketAddr, TcpListener},
     os::unix::fs::MetadataExt,
     path::Path,
     process::ExitCode,
@@ -154,14 +154,10 @@ pub fn check(options: &Options) -> ExitCode {
         run_as(identity.as_ref(), || {
             let (mut notes, mut faults) = check_rings(NAME, &rings, &owners);
             let unit = unit.as_ref();
-            let trials = [
-                port(options, unit),
-                history(options, unit),
-                names(options, unit),
-                state(options, unit),
-            ];
+            let trials: [fn(&Options, Option<&UnitFiles>) -> Trial; 5] =
+                [clients, port, history, names, state];
             for trial in trials {
-                match trial {
+                match trial(options, unit) {
                     Ok(note) => notes.extend(note),
                     Err(fault) => faults.push(fault),
                 }
@@ -187,19 +183,21 @@ fn port(options: &Options, unit: Option<&UnitFiles>) -> Trial {
             if unit.is_some_and(|unit| unit.creates(directory)) {
                 return Ok(None);
             }
+            if let Some(why) = unit.and_then(|unit| unit.forbids_writing(directory)) {
+                return Err(format!("{why} (choose /run/{NAME}/socket with --listen)"));
+            }
             return check_directory(directory, "--listen").map(|()| None);
         }
         Address::Tcp(address) => address,
     };
-    let is_local = |ip: IpAddr| ip.to_canonical().is_loopback();
-    if !is_local(address.ip())
-        && let Some(why) = unit.and_then(UnitFiles::drops_clients)
-    {
-        return Err(format!("listen on {address}: {why}"));
-    }
+    // A trial of root as the user of the service has none of what the unit gives.
+    let is_given = |unit: &UnitFiles| address.port() < 1024 && !unit.may_not_bind_low_ports();
     match serve::listen(address, "--listen") {
         Ok(_) => Ok(Some(format!("{address} can be served"))),
         Err(error) => match is_own(&state_path(options), *address) {
+            Some(false) if is_denied(address) && unit.is_some_and(is_given) => Ok(Some(format!(
+                "whether {address} is free is not tried: only the unit may take its port"
+            ))),
             own if own == Some(false) || !serve::is_in_use(address) => Err(text(error)),
             Some(_) => Ok(Some(format!("the running {NAME} serves port {}", address.port()))),
             None => Ok(Some(format!(
@@ -208,6 +206,20 @@ fn port(options: &Options, unit: Option<&UnitFiles>) -> Trial {
                 user_name()
             ))),
         },
+    }
+}
+
+fn is_denied(address: &SocketAddr) -> bool {
+    TcpListener::bind(address).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
+
+/// Whether clients reach the port, as far as the unit goes.
+fn clients(options: &Options, unit: Option<&UnitFiles>) -> Trial {
+    let Address::Tcp(address) = &options.listen else { return Ok(None) };
+    let unit = unit.filter(|_| !address.ip().to_canonical().is_loopback());
+    match unit.and_then(UnitFiles::drops_clients) {
+        Some(why) => Err(format!("listen on {address}: {why}")),
+        None => Ok(None),
     }
 }
 

@@ -114,6 +114,15 @@ impl DeviceList {
         if by_network { &self.of_networks } else { &self.of_all }
     }
 
+    /// The network that is meant, if its host and ring are not named and only one is there.
+    pub fn meant(&self, named: NetworkId) -> NetworkId {
+        let mut meant = self.networks.iter().filter(|one| named.admits(one));
+        match (meant.next(), meant.next()) {
+            (Some(one), None) => NetworkId::clone(one),
+            _ => named,
+        }
+    }
+
     /// An answer without rows, for those of [`DeviceList::rows`].
     pub fn answer(&self) -> Answer {
         let mut table = ResultTable::default();

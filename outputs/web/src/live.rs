@@ -21,7 +21,7 @@ use serde_json::{Value as Json, json};
 use shm_layout::RingName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-use crate::{display::zoned, fault_file, health::Health, network::NetworkId};
+use crate::{display::zoned, fault_file, health::Health, known_macs, network::NetworkId};
 
 /// Viewers at once: fewer than connections, so that pages are answered beside them; and those of one user with a name.
 const VIEWERS: usize = 256;
@@ -347,6 +347,7 @@ fn event(entry: &Entry, devices: &Devices, zone: &TimeZone) -> Json {
     json.insert("host".into(), entry.host.into());
     json.insert("name".into(), name.into());
     json.insert("maker".into(), maker.into());
+    json.insert("new".into(), known_macs::is_new(entry.event.mac).into());
     let network = NetworkId::of_entry(entry);
     json.insert("network".into(), network.text().into());
     json.insert("network_label".into(), network.label().into());

@@ -16,6 +16,7 @@ mod fault_file;
 mod guard;
 mod happening;
 mod health;
+mod known_macs;
 mod listener;
 mod listing;
 mod live;

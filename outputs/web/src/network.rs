@@ -71,7 +71,11 @@ impl NetworkId {
     }
 
     /// The same of one text, as [`NetworkId::text`] makes it.
+    /// Or as aw-query names it: `eth0`, `eth0.20`, `eth0@192.0.2.1`.
     pub fn parse(text: &str) -> Result<NetworkId, Problem> {
+        if let Some(id) = NetworkId::of_place(text) {
+            return Ok(id);
+        }
         let mut parameters = Parameters::parse(text)?;
         let id = NetworkId::take(&mut parameters);
         parameters.finish()?;
@@ -80,6 +84,35 @@ impl NetworkId {
                 "network: {text:?} names none (write interface=eth0; /networks lists them)"
             ))
         })
+    }
+
+    /// Of a place without host and ring, as [`NetworkId::local_place`] writes it.
+    fn of_place(text: &str) -> Option<NetworkId> {
+        let is_place = |c: char| c.is_alphanumeric() || "._-@:".contains(c);
+        let (place, router) = text.split_once('@').unwrap_or((text, ""));
+        if place.is_empty() || !text.chars().all(is_place) {
+            return None;
+        }
+        let is_tag = |tag: &&str| tag.parse().is_ok_and(|tag: u16| (1..4096).contains(&tag));
+        let mut parts: Vec<&str> = place.split('.').collect();
+        let tags = parts[1..].iter().rev().take_while(|tag| is_tag(tag)).take(2).count();
+        let tags = parts.split_off(parts.len() - tags);
+        let [outer, vlan] = match *tags {
+            [outer, vlan] => [outer, vlan],
+            [vlan] => ["", vlan],
+            _ => ["", ""],
+        };
+        let interface = parts.join(".");
+        Some(NetworkId([&interface, vlan, outer, "", router, ""].map(str::to_owned)))
+    }
+
+    /// Whether it is this network, as far as it is named: without host and ring, each one of that place.
+    pub fn admits(&self, other: &NetworkId) -> bool {
+        let [.., host, _, ring] = &self.0;
+        let is_of = |own: &str, of: &str| own.is_empty() || own == of;
+        self.local_place() == other.local_place()
+            && is_of(host, &other.0[3])
+            && is_of(ring, &other.0[5])
     }
 
     /// Its parameters, for a URL.
@@ -172,7 +205,20 @@ mod tests {
             assert!(known.link().is_ascii() && !known.link().contains('<'), "{}", known.link());
         }
         assert_eq!(id(["eth0", "7", "100", "here", "", ""]).place(), "eth0.100.7 of here");
-        for bad in ["", "eth0", "interface=eth0&port=1"] {
+        for (place, text) in [
+            ("eth0", "interface=eth0"),
+            ("eth0.20", "interface=eth0&vlan=20"),
+            ("eth0.100.20@192.0.2.1", "interface=eth0&vlan=20&outer_vlan=100&router=192.0.2.1"),
+            ("br.lan", "interface=br.lan"),
+        ] {
+            let of_place = NetworkId::parse(place).unwrap();
+            assert_eq!(of_place, NetworkId::parse(text).unwrap());
+            let full = NetworkId::parse(&format!("{text}&host=a&ring=/addrwatch")).unwrap();
+            assert!(of_place.admits(&full) && full.admits(&full) && !full.admits(&of_place));
+            assert_eq!(of_place.local_place(), place);
+        }
+        assert!(!NetworkId::parse("eth0").unwrap().admits(&NetworkId::parse("eth0.7").unwrap()));
+        for bad in ["", "eth0 7", "interface=eth0&port=1"] {
             assert!(NetworkId::parse(bad).is_err(), "{bad}");
         }
     }

@@ -329,14 +329,15 @@ mod tests {
         }
     }
 
-    /// The longest text, of words that are nothing, is read at once: the thread that serves does so.
+    /// The longest text that a parameter may be, of words that could be parts of something, is a text.
     #[test]
     fn many_words() {
-        for word in ["- ", "ab ", "0 ", "1.2.3 "] {
+        for word in ["- ", "ab ", "0 ", "a 1.2.3 "] {
             let text = word.repeat(1024 / word.len());
-            let _ = parse(&text, &now());
+            assert!(matches!(parse(&text, &now()), Ok(Searched::Text(..))), "{word}");
         }
-        assert_eq!(mac_of_words(&["ab"; 512]), None);
+        let words = [&["ab"; 500][..], &["0b"; 6], &["ab"; 6]].concat();
+        assert_eq!(mac_of_words(&words), Some(495..501), "the first six with a digit");
     }
 
     #[test]

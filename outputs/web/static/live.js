@@ -7,7 +7,7 @@
   const banner = document.getElementById("banner");
   const [status, count] = ["live", "live-count"].map((id) => document.getElementById(id));
   const filter = list.dataset;
-  const LIVE = ["here", "unknown", "all"].includes(filter.state)
+  const LIVE = ["here", "new", "unknown", "all"].includes(filter.state)
     ? "Live: devices are shown as they are seen, before the history has them."
     : "This list is not live: load the page again to see what is new in it.";
   const NOT_LIVE = "Not live: no collector runs, and no events arrive. The list has what was seen before.";
@@ -78,7 +78,8 @@
     let row = rows.get(key(event));
     const isNew = !row;
     if (isNew) {
-      const fits = ["here", "all"].includes(filter.state) || (filter.state === "unknown" && !event.name);
+      const fits = ["here", "all"].includes(filter.state) || (filter.state === "unknown" && !event.name) ||
+        (filter.state === "new" && event.new);
       if (!fits || filter.page !== "1") return;
       const link = "/mac/" + encodeURIComponent(event.mac);
       const name = element("th", "", { scope: "row" });

@@ -17,6 +17,17 @@
     wide.scrollLeft = mark ? mark.x - wide.getBoundingClientRect().x - wide.clientWidth / 2 : wide.scrollWidth;
   }
 
+  // After a name was saved: for a screen reader, and for a keyboard where it was.
+  const field = document.querySelector("form.name input[name=name]");
+  if (field && location.hash === "#saved") {
+    const saved = document.createElement("p");
+    saved.setAttribute("role", "status");
+    field.form.after(saved);
+    saved.textContent = field.value ? `The name “${field.value}” is saved.` : "The name is forgotten.";
+    history.replaceState(null, "", location.pathname + location.search);
+    field.focus();
+  }
+
   const copy = async (text) => {
     try {
       await navigator.clipboard.writeText(text.textContent);

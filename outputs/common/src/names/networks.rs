@@ -91,7 +91,9 @@ fn network_and_name(network: &str, name: &str) -> Result<(String, String), Strin
     let is_label = words.next().is_some_and(|word| word.eq_ignore_ascii_case("vlan"))
         && words.next().is_some_and(is_vlan);
     match () {
-        () if is_label => Err(format!("a VLAN belongs to the network, not to its name ({FORM})")),
+        () if is_label && parts.len() == 1 => {
+            Err(format!("a VLAN belongs to the network, not to its name ({FORM})"))
+        }
         () if is_number
             || !is_known
             || !are_vlans
@@ -118,7 +120,8 @@ mod tests {
         let list = parse(
             "02:00:00:00:00:01 radio\nnetwork eth0 home # all\nnetwork *.30 guests\nNETWORK,eth0.40,cameras\n\
              network eth1.30|Guests #2\nnetwork /site-a/eth0.30 guests of A\nnetwork eth0@192.0.2.1 \t attic\n\
-             network h/site-b/eth0 lab\nnetwork eth0.7.9 x\u{1b}[2J\nnetwork eth0.7.9  y  z\n",
+             network h/site-b/eth0 lab\nnetwork eth0.7.9 x\u{1b}[2J\nnetwork eth0.7.9  y  z\n\
+             network eth0.50 VLAN 50 lab\n",
         );
         assert_eq!((list.names.len(), list.damaged_number), (1, 0), "{:?}", list.damaged);
         for (host, ring, network, name) in [
@@ -132,6 +135,7 @@ mod tests {
             ("h", "/addrwatch", "eth0.40", Some("cameras")),
             ("h", "/addrwatch", "eth0.7.9", Some("y z")),
             ("h", "", "eth0@192.0.2.1", Some("attic")),
+            ("h", "/addrwatch", "eth0.50", Some("VLAN 50 lab")),
             ("h", "/addrwatch", "eth0.3", None),
             ("h", "/addrwatch", "eth1", None),
             ("", "", "", None),

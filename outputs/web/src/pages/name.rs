@@ -85,7 +85,8 @@ pub async fn name(
     let written = queue.run(true, move || devices.set_name(mac, new.as_deref())).await?;
     let Named { before, .. } = written.map_err(|error| not_written(mac, &error))?;
     info(logged(&visit.user.name, mac, name.as_deref(), before.as_deref()));
-    Ok(redirect(&device_link(&mac.to_string())))
+    // The script of the page reports it.
+    Ok(redirect(&format!("{}#saved", device_link(&mac.to_string()))))
 }
 
 fn logged(user: &str, mac: MacAddr, name: Option<&str>, before: Option<&str>) -> String {

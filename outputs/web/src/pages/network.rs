@@ -115,6 +115,7 @@ pub async fn network(mut visit: Visit) -> Result<Response, Problem> {
     visit.parameters.finish()?;
     let app = Arc::clone(&visit.app);
     let of_devices = move |list: &Arc<DeviceList>| {
+        let id = list.meant(id);
         let devices: Vec<&Device> =
             list.devices(true).iter().filter(|one| *one.network == id).collect();
         if devices.is_empty() {

@@ -292,7 +292,11 @@ pub async fn now(mut visit: Visit) -> Result<Response, Problem> {
     let file = Download::take(&mut visit.parameters)?;
     visit.parameters.finish()?;
     let app = Arc::clone(&visit.app);
-    app.asker.list(move |list| answer(&visit, &view, file, list)).await
+    let page = move |list: &Arc<DeviceList>| {
+        let network = view.network.clone().map(|named| list.meant(named));
+        answer(&visit, &View { network, ..view }, file, list)
+    };
+    app.asker.list(page).await
 }
 
 fn answer(
@@ -392,7 +396,7 @@ mod tests {
         }
         for (bad, why) in [
             ("state=away", "here, new"),
-            ("network=eth0", "network"),
+            ("network=eth0 7", "network"),
             ("private=yes", "true or false"),
             ("within=0", "from 1 to 10080"),
             ("sort=age", "one of name, mac"),
