@@ -182,7 +182,7 @@ fn the_api_has_the_rows_of_aw_query() {
         ("ip/10.1.2.3?all=maybe", 400, "true or false"),
         ("devices?sort=name", 400, "unknown parameter"),
         ("changes?since=now&until=yesterday", 400, "exchange"),
-        ("nothing", 404, "no page has this path"),
+        ("nothing", 404, "no such path (/api/v1/openapi.json"),
     ] {
         let answer = server.get(&format!("/api/v1/{path}")).expect(status).json();
         assert!(answer["error"].as_str().unwrap().contains(why), "{path}: {answer}");
