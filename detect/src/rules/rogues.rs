@@ -26,6 +26,8 @@ const LIMIT_SECONDS: i64 = 3600;
 const LIMIT: i64 = 5;
 /// How exact the time is at which something was last seen.
 const LAST_SECONDS: i64 = 3600;
+/// Rows of a part that reported ones may fill: half of those that there can be.
+const MOST_OF_REPORTED: usize = 32;
 /// What was not reported, in the message about it.
 const LISTED: usize = 20;
 
@@ -174,6 +176,19 @@ impl Rules {
     ) -> Result<(), M::Error> {
         let trust = if seen.learning { Trust::Learned } else { trust };
         memory.store_known(&seen.network, part, key, &Known::new(seen.time, trust))
+    }
+
+    /// Stores what a reported one names: that is part of its report, and may be any number, so it takes at most half of the places.
+    fn note_of_reported<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (part, key): (Part, &str),
+    ) -> Result<(), M::Error> {
+        match memory.keys(&seen.network, part)?.len() < MOST_OF_REPORTED {
+            true => self.note(seen, memory, (part, key), Trust::Reported),
+            false => Ok(()),
+        }
     }
 
     /// An alert about what is stored with it, unless there were too many: then it is not stored, and reported when it is seen again.
@@ -353,10 +368,10 @@ fn admit<M: InfrastructureMemory>(
     // A host that forges requests of clients, harmless routers or refused messages hides no server that answers and no router that is
     // used; and in a VLAN with own limits, because something was learned there, none of another VLAN.
     let is_claim = is_claim(seen.record.kind);
-    let is_minor = alert.digest || is_claim;
     let is_refused = seen.record.kind == NameKind::Refused;
     let mut key = alert.kind.name();
-    key += if is_minor { " minor" } else { "" };
+    key += if alert.digest { " minor" } else { "" };
+    key += if is_claim { " claim" } else { "" };
     // Who invents clients does not hide what the known ones name.
     key += if is_claim && is_old_client(seen, memory)? { " known" } else { "" };
     key += if is_refused { " refused" } else { "" };

@@ -62,12 +62,14 @@ impl SqliteMemory {
     /// The interfaces of a ring that learn, or whose alerts are counted.
     pub fn limited_interfaces(&mut self, host: &str, ring: &str) -> SinkResult<Vec<String>> {
         let from = full_name(host, ring, "");
+        // The next character after the slash.
+        let to = format!("{}0", from.trim_end_matches('/'));
         self.with(|database| {
             let select = "SELECT DISTINCT network FROM infrastructure
-                WHERE part IN ('period', 'limit') AND substr(network, 1, length(?1)) = ?1";
+                WHERE network >= ? AND network < ? AND part IN ('period', 'limit')";
             let mut select = database.prepare_cached(select)?;
             let name = |row: &Row| Ok(row.get::<_, String>(0)?.split_off(from.len()));
-            select.query_map([&from], name)?.collect()
+            select.query_map([&from, &to], name)?.collect()
         })
     }
 

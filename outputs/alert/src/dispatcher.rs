@@ -18,7 +18,7 @@ use aw_output::{
 };
 use aw_service::{LineFile, count_of};
 use jiff::tz::TimeZone;
-use shm_layout::{InterfaceName, MacAddr, RingName, UnixTime};
+use shm_layout::{InterfaceName, RingName, UnixTime};
 
 use crate::{
     channel_queue::{ChannelQueue, Disposition},
@@ -28,7 +28,6 @@ use crate::{
     hours::Outside,
     learning::Learning,
     message_id::MessageIds,
-    multicast::Multicast,
     name_lists::NameLists,
     notification::{Notification, zoned},
     printer::Printer,
@@ -70,7 +69,6 @@ pub struct Dispatcher {
     drained: UnixTime,
     /// What devices call themselves.
     claimed: ClaimedNames,
-    multicast: Multicast,
     /// Interfaces of events, by ring.
     places: BTreeMap<RingName, BTreeSet<InterfaceName>>,
     /// Names of `[[watch]]` that no device has, which is reported.
@@ -95,8 +93,6 @@ pub struct DispatchOptions {
     pub names: NameLists,
     /// The rings of names.
     pub followed: Option<NameFollower>,
-    /// The MACs of this host.
-    pub own: Vec<MacAddr>,
     /// Of the configuration.
     pub config_file: ConfigFile,
     /// For aw-metrics.
@@ -148,7 +144,6 @@ impl Dispatcher {
             names_resumed: false,
             drained: UnixTime::new(0, 0),
             claimed: ClaimedNames::default(),
-            multicast: Multicast::default(),
             places: BTreeMap::new(),
             unwatched: BTreeSet::new(),
             state_full: Episode::default(),
@@ -169,7 +164,6 @@ impl Dispatcher {
         let now = UnixTime::now();
         let time = past_time(entry.event.time, now).seconds();
         self.do_what_is_due(Some(entry.event.time))?;
-        self.multicast.neighbor(entry, &self.options.own);
         self.note_place(entry);
         let learning = self.is_learning(time, now.seconds())?;
         let mut alerts = self.rules.observe(entry, now, learning, &mut self.store.memory)?;

@@ -22,7 +22,6 @@ mod learned;
 mod learned_infrastructure;
 mod learning;
 mod message_id;
-mod multicast;
 mod mute;
 mod name_lists;
 mod notification;
@@ -50,7 +49,7 @@ use aw_detect::{Dialect, Rules, full_name};
 use aw_output::{
     Error, Fault, NameFollower, Plan, QueueFile, RingOptions, SpoolOptions, as_service, failed,
     makers::{IEEE_DATA, Makers},
-    own_macs, parse, run,
+    parse, run,
 };
 use aw_service::{Identity, LineFile, ServiceOptions, TimeSpan, UnitFiles};
 use clap::{Parser, Subcommand};
@@ -237,7 +236,7 @@ pub fn main() -> ExitCode {
     let files = [names.access(), makers.access(), config_file.access()].concat();
     let spool = Some(spool);
     let plan = Plan { files, watches: true, linger, batch: 1024, lacks, spool, ..Plan::default() };
-    let (followed, own) = (NameFollower::new(&rings, &plan), own_macs());
+    let followed = NameFollower::new(&rings, &plan);
     run("aw-alert", &rings, &plan, || {
         let followed = Some(followed?);
         let sender = pipes.map(SenderProcess::new).transpose()?;
@@ -252,7 +251,6 @@ pub fn main() -> ExitCode {
             learn,
             names,
             followed,
-            own,
             config_file,
             queue_file,
             reported_file,

@@ -66,8 +66,6 @@ fn sensor_subject(alert: &Alert) -> String {
     let note = alert.note.as_deref().unwrap_or_default();
     let of = |text: &str| kind == AlertKind::Blind && note.contains(text);
     let what = match (kind, network.is_empty(), end) {
-        _ if of("IPv6 may be hidden ") => format!("IPv6 may be hidden on {network}"),
-        _ if of("IPv6 is seen ") => format!("IPv6 is seen again on {network}"),
         _ if of("names are not read") => "names are no longer read".into(),
         _ if of("names are read again") => "names are read again".into(),
         (AlertKind::Blind, false, None) => format!("no frames are captured on {network}"),

@@ -2,7 +2,6 @@
 
 use aw_detect::Alert;
 use aw_output::{FaultKind, FaultReport, Faults, NameLosses, RingState, this_host};
-use shm_layout::MacAddr;
 
 /// The alerts that the state of a ring causes.
 pub fn of_ring(
@@ -36,26 +35,6 @@ pub fn of_names(
     let over = "names are read again";
     let report = faults.level_once(name, FaultKind::Blind, why.as_deref(), over, now)?;
     Some(Alert { host: state.host.clone(), ring: state.ring.to_string(), ..alert(report, now) })
-}
-
-/// The alert that IPv6 is hidden from a network of a ring, with its querier, or that it is seen again.
-pub fn of_multicast(
-    faults: &mut Faults,
-    state: &RingState,
-    network: &str,
-    querier: Option<&MacAddr>,
-    now: i64,
-) -> Option<Alert> {
-    let why = querier.map(|mac| {
-        format!(
-            "IPv6 may be hidden on {network}: {mac} asks for multicast listeners, and within 15 minutes no other host has answered or sent Neighbor Discovery, as at a port of a switch that snoops MLD: IPv6 addresses of others and their conflicts are not seen then (capture at a mirror port, or switch MLD snooping off)"
-        )
-    });
-    let over = format!("IPv6 is seen on {network}");
-    let name = format!("multicast {} {network}", state.ring);
-    let report = faults.level_once(name, FaultKind::Blind, why.as_deref(), &over, now)?;
-    let (host, ring) = (state.host.clone(), state.ring.to_string());
-    Some(Alert { host, ring, network: network.to_owned(), ..alert(report, now) })
 }
 
 /// The alert that the memory of aw-alert has forgotten so many more addresses and devices.
@@ -145,12 +124,6 @@ mod tests {
         let subject = |alert| Notification::of(alert, &TimeZone::UTC, false).subject;
         assert_eq!(subject(stopped), "names are no longer read (ring /site)");
         assert_eq!(subject(over), "names are read again (ring /site)");
-        let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
-        let hidden = of_multicast(&mut faults, &state, "eth0.7", Some(&mac), 9).unwrap();
-        assert_eq!(subject(&hidden), "IPv6 may be hidden on eth0.7 (ring /site)");
-        assert_eq!(of_multicast(&mut faults, &state, "eth0.7", None, 10), None);
-        let over = of_multicast(&mut faults, &state, "eth0.7", None, 30).unwrap();
-        assert_eq!(subject(&over), "IPv6 is seen again on eth0.7 (ring /site)");
     }
 
     /// What was counted before the first look is not reported.

@@ -68,7 +68,7 @@ pub use history_file::{
     HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistorySpan,
 };
 pub use history_import::HistoryTarget;
-pub use host::{host_of, own_macs, this_host};
+pub use host::{host_of, this_host};
 pub use name_follower::{NameEntry, NameFollower, NameLosses};
 pub use name_json::NameJson;
 pub use name_rings::{NameSink, run_names};

@@ -360,7 +360,7 @@ impl Rules {
         if !known.is_known(seen.time) || !with_mac.is_known(seen.time) {
             // What it sets is part of that report, and not stored: it may be any number.
             if part.0 != Part::DhcpSetting {
-                self.note(seen, memory, part, Trust::Reported)?;
+                self.note_of_reported(seen, memory, part)?;
             }
             return Ok(None);
         }

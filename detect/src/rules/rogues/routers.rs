@@ -433,7 +433,7 @@ impl Rules {
         let record = seen.record;
         let is_prefix = record.kind == NameKind::RouterPrefix;
         let of_site = record.address.octets()[0] & 0xfe == 0xfc && record.prefix >= SITE_PREFIX;
-        let is_ended = is_prefix && record.lifetime == 0;
+        let is_ended = is_prefix && (record.lifetime == 0 || record.preferred == 0);
         let is_of_routers = is_prefix || record.kind == NameKind::RouterRoute;
         let block = net(record.address, record.prefix).filter(|_| is_of_routers);
         let Some(block) = block.filter(|_| of_site || is_ended) else { return Ok(false) };
@@ -480,7 +480,7 @@ impl Rules {
             return Ok(None);
         }
         if let Announcer::Reported = announcer {
-            self.note(seen, memory, (Part::Dns, &key), Trust::Reported)?;
+            self.note_of_reported(seen, memory, (Part::Dns, &key))?;
             return Ok(None);
         }
         let mac = memory.station(&seen.network, dns)?.owner();

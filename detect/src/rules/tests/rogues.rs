@@ -962,6 +962,7 @@ fn a_prefix_of_others() {
         (NameRecord { preferred: 0, ..prefix("fd00:7::") }, false),
         (prefix("fd00:7::"), false),
         (prefix("fd00:8::"), true), // another border router of that network
+        (NameRecord { preferred: 0, ..prefix("fd00:8::") }, false),
         (prefix("fd00:9::"), true),
     ] {
         let mut scene = Scene::learned(&own);
@@ -1113,4 +1114,19 @@ fn claims_of_known_clients() {
         (1..20).map(|number| request(&made_up(number), &format!("198.51.100.{number}"))).collect();
     assert_eq!(scene.alerts(&claims).len(), 5);
     assert_eq!(scene.kinds(&[request(CLIENT, "192.0.2.66")]), [AlertKind::NewDhcpServer]);
+    // Nor what is in the digest.
+    let name = NameText::cut("http://192.0.2.66/wpad.dat");
+    let wpad = of_server(NameKind::DhcpProxy, SERVER, "192.0.2.1", "::");
+    assert_eq!(scene.kinds(&[NameRecord { name, ..wpad }]), [AlertKind::NewDhcpServer]);
+    // A server that was reported takes no more than half of the places by what it names.
+    let mut scene = Scene::learned(&usual());
+    assert_eq!(scene.kinds(&[offer(ROGUE, "192.0.2.66")]), [AlertKind::NewDhcpServer]);
+    let dns = |number: u8| {
+        let ip = format!("198.51.100.{number}");
+        of_server(NameKind::DhcpDns, ROGUE, "192.0.2.66", &ip)
+    };
+    assert_eq!(scene.kinds(&(1..100).map(dns).collect::<Vec<_>>()), []);
+    let network = "sensor/addrwatch/eth0";
+    let rows = scene.memory.keys(network, Part::Dns).unwrap_or_else(|never| match never {});
+    assert_eq!(rows.len(), 32);
 }

@@ -74,10 +74,6 @@ impl Dispatcher {
     pub(super) fn report_faults(&mut self, state: &RingState) -> SinkResult {
         let now = UnixTime::now().seconds();
         let mut alerts = self.name_faults(state, now)?;
-        for (network, hidden) in self.multicast.take(&state.ring) {
-            let faults = &mut self.faults;
-            alerts.extend(sensor::of_multicast(faults, state, &network, hidden.as_ref(), now));
-        }
         let forgotten = self.store.memory.take_forgotten();
         alerts.extend(sensor::of_memory(&mut self.faults, forgotten, now));
         for (channel, queue) in self.config.channel.iter().zip(&self.queues) {

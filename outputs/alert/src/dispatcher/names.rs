@@ -118,7 +118,6 @@ mod tests {
             learn: Some(0),
             names,
             followed: None,
-            own: Vec::new(),
             config_file,
             queue_file,
             reported_file,

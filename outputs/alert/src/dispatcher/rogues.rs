@@ -96,7 +96,6 @@ impl Dispatcher {
 
     fn observe_name(&mut self, entry: &NameEntry, now: UnixTime) -> SinkResult {
         self.claimed.add(&entry.record);
-        self.multicast.record(entry, &self.options.own);
         let period = self.period();
         let memory = &mut self.store.memory;
         let observed = self.rules.observe_name(entry, now, period, memory)?;
