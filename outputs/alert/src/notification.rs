@@ -157,11 +157,8 @@ fn fields(alert: &Alert, zone: &TimeZone) -> Value {
     let time = zoned(alert.time, zone);
     let hours: String = (0..24).map(|hour| if hour == time.hour() { '1' } else { '.' }).collect();
     let last = alert.previous.map(|last| zoned(last, zone).strftime("%H%M").to_string());
-    let claim = |claim: &Option<Claim>| claim.clone().map(|one| (one.name, one.source)).unzip();
-    let ((claimed_name, claimed_source), (old_claimed_name, old_claimed_source)): (
-        (Option<String>, Option<String>),
-        (Option<String>, Option<String>),
-    ) = (claim(&alert.claimed), claim(&alert.old_claimed));
+    let name = |claim: &Option<Claim>| claim.as_ref().map(|one| one.name.clone());
+    let source = |claim: &Option<Claim>| claim.as_ref().map(|one| one.source.clone());
     json!({
         "kind": alert.kind.name(), "message": alert.to_string(), "seconds": alert.time,
         "mac": alert.mac, "ip": alert.ip, "iface": alert.network, "name": alert.name,
@@ -169,8 +166,8 @@ fn fields(alert: &Alert, zone: &TimeZone) -> Value {
         "date": time.strftime("%Y%m%d").to_string(), "time": time.strftime("%H%M").to_string(),
         "active-hours": hours, "last": last,
         "vendor": alert.vendor, "old_vendor": alert.old_vendor, "old_mac": alert.old_mac,
-        "old_name": alert.old_name, "claimed_name": claimed_name, "claimed_source": claimed_source,
-        "old_claimed_name": old_claimed_name, "old_claimed_source": old_claimed_source,
+        "old_name": alert.old_name, "claimed_name": name(&alert.claimed), "claimed_source": source(&alert.claimed),
+        "old_claimed_name": name(&alert.old_claimed), "old_claimed_source": source(&alert.old_claimed),
         "previous": alert.previous, "note": alert.note, "frame_source": alert.frame_source,
     })
 }
