@@ -209,7 +209,7 @@ if [[ " $* " == *" test "* ]]; then
 fi
 
 # What holds openapi.json of aw-web against the server: packages of PyPI, checked by their hashes. Without a registry nothing fails, as
-# for axe-core. What does not run, as after an upgrade of Python, is made anew.
+# for axe-core. What does not run, as after an upgrade of Python, is re-created.
 if [[ " $* " == *" test "* ]]; then
   packages=contrib/schemathesis.txt venv=target/schemathesis
   if ! { cmp "$packages" "$venv/installed.txt" && "$venv/bin/schemathesis" --version; } >/dev/null 2>&1; then

@@ -41,6 +41,11 @@ pub fn label(network: &NetworkId) -> String {
     with(network, name(network), only.is_none_or(|host| host != text(network, "host")))
 }
 
+/// The same with the host in any case: in what is copied as evidence.
+pub fn full(network: &NetworkId) -> String {
+    with(network, name(network), true)
+}
+
 fn with(network: &NetworkId, name: Option<String>, has_host: bool) -> String {
     let columns = [
         ("", "interface"),

@@ -12,6 +12,8 @@ use crate::{
     app::Visit,
     display::{self, device_link, encoded, time_parameter},
     download::{self, Download},
+    network::NetworkId,
+    network_label,
     pages::{self, Frame, ROWS, periods::Picture, remarks::remarks},
     problem::Problem,
     timeline::{Window, Zoom},
@@ -152,15 +154,7 @@ pub fn seen(cell: &Cell, at: UnixTime, zone: &TimeZone) -> Option<(String, Strin
 
 /// Where a row is of: the interface and what distinguishes it.
 pub fn network(answer: &Answer, row: &[Cell]) -> String {
-    let table = &answer.table;
-    let text = |name| display::text(table.cell(row, name)).filter(|text| !text.is_empty());
-    let mut parts: Vec<String> = text("interface").into_iter().collect();
-    if let Cell::Number(vlan @ 1..) = table.cell(row, "vlan") {
-        parts.push(format!("VLAN {vlan}"));
-    }
-    parts.extend(text("router").map(|router| format!("router {router}")));
-    parts.extend(text("host").map(|host| format!("of {host}")));
-    parts.join(", ")
+    network_label::full(&NetworkId::of(&answer.table, row))
 }
 
 fn evidence(
