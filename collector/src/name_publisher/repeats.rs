@@ -5,6 +5,8 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use shm_layout::{NameRecord, Record, UnixTime};
 
+use crate::names::message::Message;
+
 /// Seconds within which the same message is not published again, or half of its shortest lifetime.
 const INTERVAL: i64 = 60;
 /// Messages that are remembered; later ones take the places of earlier ones, which are then published too often.
@@ -15,6 +17,23 @@ pub struct Repeats {
     /// Keyed at random: a sender cannot choose a message that takes the place of another one's.
     hasher: RandomState,
     places: Box<[Place]>,
+    /// Messages by their bytes, so that the same bytes are not read again.
+    known: Box<[Known]>,
+}
+
+/// What was read of a message.
+#[derive(Clone, Copy)]
+struct Known {
+    message: u64,
+    records: Records,
+}
+
+/// The records of a message: their hash, the interval, and their number.
+#[derive(Clone, Copy)]
+pub struct Records {
+    hash: u64,
+    interval: i64,
+    number: usize,
 }
 
 /// What is remembered of a message.
@@ -31,16 +50,40 @@ struct Place {
 /// An earlier message that was the same, if there is one.
 pub struct Earlier<'a> {
     place: &'a mut Place,
-    hash: u64,
+    records: Records,
     now: UnixTime,
-    interval: i64,
 }
 
 impl Repeats {
     pub fn new() -> Repeats {
         let repeated = UnixTime::from_nanos(0);
         let none = Place { hash: 0, published: i64::MIN, repeats: 0, repeated };
-        Repeats { hasher: RandomState::new(), places: vec![none; PLACES].into() }
+        let unknown = Known { message: 0, records: Records { hash: 0, interval: 0, number: 0 } };
+        Repeats {
+            hasher: RandomState::new(),
+            places: vec![none; PLACES].into(),
+            known: vec![unknown; PLACES].into(),
+        }
+    }
+
+    /// A number for the bytes of a message.
+    pub fn number(&self, message: &Message) -> u64 {
+        let mut state = self.hasher.build_hasher();
+        message.hash(&mut state);
+        state.finish()
+    }
+
+    /// How many records a message with this number has, if they were published within the interval; then they are counted as repeated.
+    pub fn repeat(&mut self, message: u64, now: UnixTime) -> Option<usize> {
+        let known = self.known[message as usize % PLACES];
+        let place = &mut self.places[known.records.hash as usize % PLACES];
+        let mut earlier = Earlier { place, records: known.records, now };
+        (known.message == message && earlier.is_repeated()).then_some(known.records.number)
+    }
+
+    /// Remembers which records a message has.
+    pub fn remember(&mut self, message: u64, records: Records) {
+        self.known[message as usize % PLACES] = Known { message, records };
     }
 
     /// The earlier one. A lifetime is part of it as it was sent: one that falls to a second is as new as one of 0. A router that
@@ -60,16 +103,22 @@ impl Repeats {
         let shortest = lifetimes.map(|record| i64::from(record.lifetime) / 2).min();
         let interval = shortest.unwrap_or(INTERVAL).clamp(1, INTERVAL);
         let place = &mut self.places[hash as usize % PLACES];
-        Earlier { place, hash, now, interval }
+        let records = Records { hash, interval, number: records.len() };
+        Earlier { place, records, now }
     }
 }
 
 impl Earlier<'_> {
+    /// What is to be remembered of the message.
+    pub fn records(&self) -> Records {
+        self.records
+    }
+
     /// Whether the same message was published within the interval; then this one is counted.
     pub fn is_repeated(&mut self) -> bool {
-        let Earlier { place, hash, now, interval } = self;
+        let Earlier { place, records, now } = self;
         let age = now.seconds().saturating_sub(place.published);
-        let is_repeated = place.hash == *hash && (0..*interval).contains(&age);
+        let is_repeated = place.hash == records.hash && (0..records.interval).contains(&age);
         if is_repeated {
             (place.repeats, place.repeated) = (place.repeats.saturating_add(1), *now);
         }
@@ -78,7 +127,7 @@ impl Earlier<'_> {
 
     /// The message is published. Returns how often, and when last, the earlier one was repeated.
     pub fn replace(self) -> (u32, UnixTime) {
-        let Earlier { place, hash, now, .. } = self;
+        let Earlier { place, records: Records { hash, .. }, now } = self;
         let repeated = UnixTime::from_nanos(0);
         let new = Place { hash, published: now.seconds(), repeats: 0, repeated };
         let old = std::mem::replace(place, new);
