@@ -1,5 +1,7 @@
 //! What devices call themselves, in answers. It is a claim: any host can send any name, for any MAC.
 
+use std::collections::HashSet;
+
 use aw_output::ClaimedName;
 use aw_service::Error;
 use shm_layout::{MacAddr, UnixTime};
@@ -12,17 +14,25 @@ use crate::{
 /// The columns of a claim: the name, the message that has it, in words, and since when the device uses it.
 pub const COLUMNS: [&str; 3] = ["+claimed_name", "+name_source", "+name_since"];
 
-/// Adds what each row's MAC calls itself: in the network of the row, or if it has no name there, in another one.
-pub fn add(history: &mut dyn HistoryReader, table: &mut ResultTable) -> Result<(), Error> {
-    let Some(at) = table.mac_column() else { return Ok(()) };
-    let mac = |row: &[Cell]| match &row[at] {
+/// Adds what each row's MAC calls itself: in the network of the row, or if it has no name there, in another one. With a time, it is
+/// the name that it had then, or if none is known, a later one.
+pub fn add(
+    history: &mut dyn HistoryReader,
+    table: &mut ResultTable,
+    at: Option<UnixTime>,
+) -> Result<(), Error> {
+    let Some(column) = table.mac_column() else { return Ok(()) };
+    let mac = |row: &[Cell]| match &row[column] {
         Cell::Text(text) => text.parse::<MacAddr>().ok(),
         _ => None,
     };
     let mut macs: Vec<MacAddr> = table.rows.iter().filter_map(|row| mac(row)).collect();
     macs.sort_unstable();
     macs.dedup();
-    let names = history.claimed_names(&macs)?;
+    let mut names = history.claimed_names(&macs)?;
+    if let Some(at) = at {
+        names.values_mut().for_each(|names| go_back(names, at));
+    }
     let networks = history.networks();
     let claims = table.rows.iter().map(|row| {
         let names = names.get(&mac(row)?)?;
@@ -45,6 +55,14 @@ pub fn add(history: &mut dyn HistoryReader, table: &mut ResultTable) -> Result<(
     }
     table.columns.extend(COLUMNS);
     Ok(())
+}
+
+/// Leaves what was known of a MAC's names at a time; in networks in which it had none, what it called itself later.
+fn go_back(names: &mut Vec<(usize, ClaimedName)>, at: UnixTime) {
+    let known = names.iter().filter(|(_, name)| name.first <= at);
+    let known: HashSet<usize> = known.map(|(network, _)| *network).collect();
+    names.retain(|(network, name)| name.first <= at || !known.contains(network));
+    names.iter_mut().for_each(|(_, name)| name.last = name.last.min(at.max(name.first)));
 }
 
 /// Whether a row is of a network. A router reports pairings, and no names.

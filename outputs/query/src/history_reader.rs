@@ -271,6 +271,18 @@ pub struct RouterChange {
 }
 
 /// What MACs call themselves, each name with the id of its network.
+/// A lease, or a registration of an IPv6 address.
+#[derive(Clone, Copy, Debug)]
+pub struct Lease {
+    pub network: usize,
+    pub mac: MacAddr,
+    pub begin: UnixTime,
+    /// When it ends or ended; the last time that there is, if never.
+    pub until: UnixTime,
+    /// The device gave it back.
+    pub is_released: bool,
+}
+
 pub type NamesOfMacs = HashMap<MacAddr, Vec<(usize, ClaimedName)>>;
 
 /// Receives the sightings of an answer one by one.
@@ -400,6 +412,12 @@ pub trait HistoryReader {
     /// What these MACs call themselves, each with its network. A history of a server has none.
     fn claimed_names(&mut self, _macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
         Ok(NamesOfMacs::new())
+    }
+
+    /// From when until when devices might use an address, as a DHCP server says, or a device that registers it; the latest ones. A
+    /// history of a server has none.
+    fn leases(&mut self, _ip: IpAddr) -> Result<Vec<Lease>, Error> {
+        Ok(Vec::new())
     }
 
     /// Whether a MAC ever claimed an address in frames of its own.

@@ -15,6 +15,7 @@ mod established;
 mod export;
 mod history_reader;
 mod holders;
+mod leases;
 mod left_out;
 mod mac_at;
 mod mysql_reader;

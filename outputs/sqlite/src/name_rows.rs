@@ -14,7 +14,11 @@ use aw_service::Condition;
 use rusqlite::{Connection, params, types::ValueRef};
 use shm_layout::{MacAddr, UnixTime};
 
-use crate::{clock_check::CLOCK_SET, row_writer::RowWriter};
+use crate::{
+    clock_check::CLOCK_SET,
+    lease_rows::{LeaseRows, lease_of},
+    row_writer::RowWriter,
+};
 
 /// Rows of a MAC: it, or who forges it, can invent any number of names and VLANs.
 const OF_DEVICE: usize = 32;
@@ -57,6 +61,7 @@ pub struct NameRows {
     off_until: Option<Instant>,
     /// The saved positions in the rings of names are loaded.
     pub is_resumed: bool,
+    leases: LeaseRows,
 }
 
 /// A row.
@@ -119,6 +124,7 @@ impl NameRows {
             most: OF_ALL,
             off_until: None,
             is_resumed: false,
+            leases: LeaseRows::default(),
         }
     }
 
@@ -132,7 +138,7 @@ impl NameRows {
         self.off_until.is_some_and(|until| now < until)
     }
 
-    /// Adds what a device calls itself in a record. Only the rows of its MAC are read, and its place is written if that is new.
+    /// Adds what a device calls itself in a record, and the lease that it begins or ends. Only the rows of its MAC are read, and its place is written if that is new.
     pub fn add(
         &mut self,
         database: &Connection,
@@ -145,12 +151,17 @@ impl NameRows {
             _ => record.time.max(record.repeated),
         };
         let count = i64::from(record.repeats) + 1;
-        let mut place = None;
-        for (source, name) in names_of(record) {
-            let place = match place {
-                Some(place) => place,
-                None => *place.insert(places.place_of_name(database, entry)?),
-            };
+        let mut names = names_of(record).peekable();
+        let lease = lease_of(record);
+        if names.peek().is_none() && lease.is_none() {
+            return Ok(());
+        }
+        let place = places.place_of_name(database, entry)?;
+        if let Some(lifetime) = lease {
+            self.leases.add(record, lifetime, place);
+            (self.is_changed, self.urgent) = (true, self.urgent + 1);
+        }
+        for (source, name) in names {
             self.add_name(database, record.mac, (place, source, name), (time, count))?;
         }
         Ok(())
@@ -230,6 +241,7 @@ impl NameRows {
         if !self.is_changed {
             return Ok(());
         }
+        self.leases.write(database)?;
         for (mac, claim) in std::mem::take(&mut self.removed) {
             let delete =
                 "DELETE FROM claimed_name WHERE mac = ? AND place = ? AND source = ? AND name = ?";

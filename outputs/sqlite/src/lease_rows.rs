@@ -1,0 +1,230 @@
+//! The rows of leases of DHCP servers and of registrations of IPv6 addresses: from when until when a device might use an address, as
+//! a server, or the device, says. A renewal makes a row longer; what is given again after its end is another row.
+
+use std::net::IpAddr;
+
+use rusqlite::{Connection, params};
+use shm_layout::{MacAddr, NameKind, NameRecord};
+
+use crate::{clock_check::CLOCK_SET, row_writer::ip_bytes};
+
+/// Rows in all: about 5 MB.
+const OF_ALL: usize = 1 << 16;
+/// Further rows for which room is made at once.
+const ROOM: usize = 1 << 10;
+/// Rows of a MAC without a pairing stay so long after their end: nanoseconds, a day.
+const FORGOTTEN_AFTER: i64 = 86_400_000_000_000;
+
+/// What is not written yet, in the order of the ring.
+#[derive(Default)]
+pub struct LeaseRows {
+    changes: Vec<LeaseChange>,
+    /// Rows in the database, if they are counted.
+    stored: Option<usize>,
+}
+
+struct LeaseChange {
+    place: i64,
+    mac: MacAddr,
+    address: IpAddr,
+    time: i64,
+    /// None: the device gives the address back, or does not take it.
+    until: Option<i64>,
+}
+
+/// Of a record that begins or ends a lease: its seconds, 0 for an end.
+pub fn lease_of(record: &NameRecord) -> Option<u32> {
+    // What a relay forwards, and an answer without its receiver, another link's host can send.
+    let has_receiver =
+        record.receiver != MacAddr::ZERO || record.destination_ip().is_some_and(is_broadcast);
+    let is_of_link = record.relay_ip().is_none() && record.ip().is_some();
+    let lifetime = match record.kind {
+        NameKind::DhcpAck if record.lifetime > 0 && record.other_ip().is_some() && has_receiver => {
+            record.lifetime
+        }
+        NameKind::AddrReg => record.lifetime,
+        NameKind::DhcpRelease | NameKind::DhcpDecline => 0,
+        _ => return None,
+    };
+    let is_dated = record.time.as_nanos() >= CLOCK_SET;
+    (is_of_link && is_dated && !record.mac.is_no_host()).then_some(lifetime)
+}
+
+fn is_broadcast(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
+}
+
+impl LeaseRows {
+    /// Adds what a record begins or ends, at a place.
+    pub fn add(&mut self, record: &NameRecord, lifetime: u32, place: i64) {
+        let (Some(address), time) = (record.ip(), record.time.as_nanos()) else { return };
+        let until = match lifetime {
+            0 => None,
+            u32::MAX => Some(i64::MAX), // for ever
+            seconds => Some(time.saturating_add(i64::from(seconds) * 1_000_000_000)),
+        };
+        self.changes.push(LeaseChange { place, mac: record.mac, address, time, until });
+    }
+
+    /// Writes what was added, in the transaction of the caller.
+    pub fn write(&mut self, database: &Connection) -> rusqlite::Result<()> {
+        let mut stored = self.stored.take();
+        for change in self.changes.drain(..) {
+            let LeaseChange { place, mac, address, time, until } = change;
+            let key = params![ip_bytes(&address), mac.number() as i64, place, time, until];
+            // A server that shortens a lease and a stranger who says so look alike: the later end counts.
+            let update =
+                "UPDATE lease SET until = coalesce(max(until, ?5), ?4), released = ?5 IS NULL
+                WHERE address = ?1 AND mac = ?2 AND place = ?3 AND begin <= ?4 AND until > ?4";
+            let updated = database.prepare_cached(update)?.execute(key)?;
+            if until.is_some() && updated == 0 {
+                let insert = "REPLACE INTO lease (address, mac, place, begin, until, released) VALUES (?1, ?2, ?3, ?4, ?5, 0)";
+                stored = Some(stored.map_or_else(|| count(database), Ok)? + 1);
+                database.prepare_cached(insert)?.execute(key)?;
+            }
+        }
+        // Those go that ended longest ago.
+        if stored > Some(OF_ALL) {
+            let delete = "DELETE FROM lease WHERE (address, mac, place, begin) IN (
+                SELECT address, mac, place, begin FROM lease ORDER BY until LIMIT ?)";
+            let superfluous = count(database)?.saturating_sub(OF_ALL) + ROOM;
+            database.prepare_cached(delete)?.execute([superfluous as i64])?;
+            stored = None;
+        }
+        self.stored = stored;
+        Ok(())
+    }
+}
+
+fn count(database: &Connection) -> rusqlite::Result<usize> {
+    let count = "SELECT count(*) FROM lease";
+    let count = database.prepare_cached(count)?.query_row([], |row| row.get::<_, i64>(0));
+    Ok(usize::try_from(count?).unwrap_or(0))
+}
+
+/// Deletes leases that ended before a time, and those whose pairing is not there any more, a day after their end. At most `rows`.
+pub fn delete_leases(
+    database: &Connection,
+    (before, now): (i64, i64),
+    rows: usize,
+) -> rusqlite::Result<usize> {
+    let delete = "DELETE FROM lease WHERE (address, mac, place, begin) IN (
+        SELECT address, mac, place, begin FROM lease
+        WHERE until < ?1 OR (until < ?2 AND NOT EXISTS (
+            SELECT 1 FROM pairing WHERE pairing.address = lease.address AND pairing.mac = lease.mac)) LIMIT ?3)";
+    let row = params![before, now.saturating_sub(FORGOTTEN_AFTER), rows as i64];
+    database.prepare_cached(delete)?.execute(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use shm_layout::UnixTime;
+
+    use super::*;
+    use crate::schema;
+
+    const BEGIN: i64 = 1_700_000_000;
+    const SERVER: &str = "::ffff:192.0.2.1";
+
+    fn database() -> Connection {
+        let mut database = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        database.execute_batch("PRAGMA foreign_keys = off").unwrap();
+        database
+    }
+
+    fn record(kind: NameKind, seconds: i64, lifetime: u32) -> NameRecord {
+        let time = UnixTime::new(BEGIN + seconds, 0);
+        NameRecord {
+            mac: MacAddr::new([2, 0, 0, 0, 0, 7]),
+            receiver: MacAddr::new([2, 0, 0, 0, 0, 7]),
+            address: "::ffff:192.0.2.7".parse().unwrap(),
+            other: SERVER.parse().unwrap(),
+            lifetime,
+            ..NameRecord::new(kind, time, "eth0".parse().unwrap())
+        }
+    }
+
+    /// Begin and end of each row, in seconds.
+    fn stored(database: &Connection, records: &[NameRecord]) -> Vec<(i64, i64)> {
+        let mut rows = LeaseRows::default();
+        for record in records {
+            rows.add(record, lease_of(record).unwrap(), 1);
+        }
+        rows.write(database).unwrap();
+        let select = "SELECT begin / 1000000000, until / 1000000000 FROM lease ORDER BY begin";
+        let mut select = database.prepare(select).unwrap();
+        let rows = select.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        rows.unwrap().map(Result::unwrap).map(|(a, b)| (a - BEGIN, b - BEGIN)).collect()
+    }
+
+    #[test]
+    fn renewals_and_ends() {
+        use NameKind::{DhcpAck, DhcpDecline, DhcpRelease};
+        let database = database();
+        assert_eq!(stored(&database, &[record(DhcpAck, 0, 3600)]), [(0, 3600)]);
+        let renewed = [record(DhcpAck, 1800, 3600), record(DhcpAck, 1801, 60)];
+        assert_eq!(stored(&database, &renewed), [(0, 5400)], "the later end counts");
+        let again = [record(DhcpAck, 6000, 3600), record(DhcpRelease, 7000, 0)];
+        assert_eq!(stored(&database, &again), [(0, 5400), (6000, 7000)]);
+        let declined = [record(DhcpAck, 7000, 3600), record(DhcpDecline, 7001, 0)];
+        let all = [(0, 5400), (6000, 7000), (7000, 7001)];
+        assert_eq!(stored(&database, &declined), all);
+        // Of another MAC: no end of this one.
+        let other = MacAddr::new([2, 0, 0, 0, 0, 8]);
+        let other = NameRecord { mac: other, ..record(DhcpRelease, 10, 0) };
+        assert_eq!(stored(&database, &[other]), all);
+        let released =
+            "SELECT group_concat(released) FROM (SELECT released FROM lease ORDER BY begin)";
+        let released: String = database.query_row(released, [], |row| row.get(0)).unwrap();
+        assert_eq!(released, "0,1,1");
+        let now = (BEGIN + 7_002) * 1_000_000_000;
+        assert_eq!(delete_leases(&database, (i64::MIN, now), 10), Ok(0));
+        assert_eq!(delete_leases(&database, (now - 1_000_000_000_000, now), 10), Ok(1));
+        assert_eq!(delete_leases(&database, (i64::MIN, now + FORGOTTEN_AFTER), 10), Ok(2));
+    }
+
+    #[test]
+    fn what_is_no_lease() {
+        let ack = record(NameKind::DhcpAck, 0, 3600);
+        let zero = [0; 16].into();
+        for other in [
+            NameRecord { lifetime: 0, ..ack },
+            NameRecord { other: zero, ..ack },
+            NameRecord { address: zero, ..ack },
+            NameRecord { relay: SERVER.parse().unwrap(), ..ack },
+            NameRecord { receiver: MacAddr::ZERO, ..ack },
+            NameRecord { time: UnixTime::new(100, 0), ..ack },
+            NameRecord { kind: NameKind::DhcpOffer, ..ack },
+            NameRecord { kind: NameKind::DhcpRequest, ..ack },
+        ] {
+            assert_eq!(lease_of(&other), None, "{other:?}");
+        }
+        let for_all = NameRecord {
+            receiver: MacAddr::ZERO,
+            destination: "::ffff:255.255.255.255".parse().unwrap(),
+            ..ack
+        };
+        assert_eq!(lease_of(&for_all), Some(3600));
+        let registration = record(NameKind::AddrReg, 0, 0);
+        assert_eq!(lease_of(&registration), Some(0));
+    }
+
+    /// However many leases a host makes up, the table is bounded; those go that ended first.
+    #[test]
+    fn a_flood() {
+        let database = database();
+        let mut rows = LeaseRows::default();
+        let ack = record(NameKind::DhcpAck, 0, 3600);
+        for number in 0..OF_ALL as u32 + 10 {
+            let ip = std::net::Ipv4Addr::from(0x0a00_0000 + number).to_ipv6_mapped();
+            let lifetime = 3600 + number % 100;
+            rows.add(&NameRecord { address: ip, ..ack }, lifetime, 1);
+        }
+        rows.write(&database).unwrap();
+        assert_eq!(count(&database).unwrap(), OF_ALL - ROOM);
+        let first = "SELECT min(until) / 1000000000 FROM lease";
+        let first: i64 = database.query_row(first, [], |row| row.get(0)).unwrap();
+        assert_eq!(first, BEGIN + 3601);
+    }
+}
