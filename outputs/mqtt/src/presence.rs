@@ -48,8 +48,16 @@ struct NamedDevice {
     /// The network where it was last seen, by whichever message.
     place: Option<String>,
     sighting: Sighting,
+    /// What it calls itself.
+    claimed_name: Option<String>,
     /// What was published, and when.
-    published: (Sighting, i64),
+    published: (Sighting, Option<String>, i64),
+}
+
+impl NamedDevice {
+    fn is_published(&mut self, now: i64) {
+        self.published = (self.sighting.clone(), self.claimed_name.clone(), now);
+    }
 }
 
 /// Where a device was last seen.
@@ -110,6 +118,9 @@ struct Attributes {
     /// ISO 8601, in UTC.
     last_seen: Option<String>,
     network: Option<String>,
+    /// What it calls itself, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    claimed_name: Option<String>,
 }
 
 impl NamedDevices {
@@ -167,6 +178,7 @@ impl NamedDevices {
             let last_seen = had.last_seen.and_then(|text| text.parse().ok());
             let time = last_seen.map_or(0, Timestamp::as_second);
             device.place.clone_from(&had.network);
+            device.claimed_name = had.claimed_name;
             device.sighting = Sighting { time, ip: had.ip, network: had.network, claimed: time };
         }
     }
@@ -176,6 +188,13 @@ impl NamedDevices {
         self.seen(mac, Sighting { time, ip, network: None, claimed: time }, now);
         if let Some(device) = self.all.get_mut(&mac) {
             device.home = device.last > 0 && now - device.last < self.away;
+        }
+    }
+
+    /// Sets what a device calls itself.
+    pub fn set_claimed_name(&mut self, mac: MacAddr, name: &str) {
+        if let Some(device) = self.all.get_mut(&mac) {
+            device.claimed_name = Some(name.into());
         }
     }
 
@@ -240,9 +259,10 @@ impl NamedDevices {
     /// The devices whose attributes differ from the published ones, if it is time to publish them.
     pub fn outdated(&self, now: i64) -> Vec<MacAddr> {
         let outdated = |(mac, device): (&MacAddr, &NamedDevice)| {
-            let (published, time) = &device.published;
+            let (published, name, time) = &device.published;
             let age = (now - time).abs(); // the clock may have been set
-            let moved = device.sighting.has_moved(published) && age >= MOVED_INTERVAL;
+            let is_other = device.sighting.has_moved(published) || device.claimed_name != *name;
+            let moved = is_other && age >= MOVED_INTERVAL;
             let seen = device.sighting.time != published.time && age >= SEEN_INTERVAL;
             (moved || seen).then_some(*mac)
         };
@@ -253,13 +273,13 @@ impl NamedDevices {
     pub fn published(&mut self, mac: MacAddr, home: bool, now: i64) {
         if let Some(device) = self.all.get_mut(&mac) {
             device.home = home;
-            device.published = (device.sighting.clone(), now);
+            device.is_published(now);
         }
     }
 
     /// Records that the broker has the states of all devices and their attributes.
     pub fn all_published(&mut self, now: i64) {
-        self.all.values_mut().for_each(|device| device.published = (device.sighting.clone(), now));
+        self.all.values_mut().for_each(|device| device.is_published(now));
     }
 
     pub fn is_home(&self, mac: MacAddr) -> bool {
@@ -279,7 +299,8 @@ impl NamedDevices {
 
     /// The state of a device and its attributes: topics with payloads.
     pub fn messages(&self, mac: MacAddr, home: bool, topics: &Topics) -> [(String, String); 2] {
-        let sighting = self.all.get(&mac).map(|device| device.sighting.clone()).unwrap_or_default();
+        let device = self.all.get(&mac);
+        let sighting = device.map(|device| device.sighting.clone()).unwrap_or_default();
         let last_seen = Some(sighting.time).filter(|time| *time > 0);
         let attributes = Attributes {
             in_zones: if home { vec!["zone.home".into()] } else { Vec::new() },
@@ -289,6 +310,7 @@ impl NamedDevices {
                 .and_then(|time| Timestamp::from_second(time).ok())
                 .map(|time| time.to_string()),
             network: sighting.network,
+            claimed_name: device.and_then(|device| device.claimed_name.clone()),
         };
         let state = if home { HOME } else { NOT_HOME };
         let attributes = serde_json::to_string(&attributes).unwrap_or_default(); // cannot fail: its keys are text

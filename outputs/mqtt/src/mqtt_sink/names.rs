@@ -30,6 +30,9 @@ impl MqttSink {
         let (new, now) = (self.devices.rename(&names.names()), UnixTime::now().seconds());
         for mac in new {
             recall(&mut self.devices, &mut self.memory, mac, now)?;
+            if let Some(claim) = self.claimed.of(mac) {
+                self.devices.set_claimed_name(mac, &claim.name);
+            }
         }
         self.has_event_entity = self.names.has_event_entity();
         self.rules.known = self.devices.names();
