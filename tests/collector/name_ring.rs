@@ -4,7 +4,7 @@
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, ethernet_pcap};
 use aw_tests::collect::{collect, held, json, stdout_of};
-use aw_tests::frames::{Arp, lldp, station};
+use aw_tests::frames::{Arp, Ethernet, lldp, station};
 use aw_tests::history::History;
 use aw_tests::lan::{HERE, Lan, THERE};
 use aw_tests::listening::quiet;
@@ -89,7 +89,7 @@ fn a_dhcp_server() {
         history.value::<i64>(named) == Some(1) && history.value::<i64>(used) > Some(0)
     });
     // The lease that was given, and its end, which the client names.
-    let lease = "SELECT (until - begin) / 1000000000 || ' ' || released FROM lease";
+    let lease = "SELECT ((until - begin) / 1000000000) || ' ' || released FROM lease";
     wait_until("the lease", || history.value::<String>(lease).as_deref() == Some("3600 0"));
     let release = "send(Ether(src='HERE',dst='THERE')/IP(src='GIVEN',dst='192.0.2.1')/UDP(sport=68,dport=67)/BOOTP(chaddr=bytes.fromhex('HERE'.replace(':','')),ciaddr='GIVEN')/DHCP(options=[('message-type','release'),('server_id','192.0.2.1'),'end']))";
     let release = release.replace("HERE", HERE).replace("THERE", THERE).replace("GIVEN", &given);

@@ -143,6 +143,7 @@ impl MqttSink {
             return Ok(());
         }
         self.broker.connect()?;
+        self.read_names();
         self.publish_retained()
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{NameEntry, NameSource, names_of};
+use aw_output::{ClaimedName, HistoryName, NameEntry, NameSource, names_of};
 use aw_service::Condition;
 use rusqlite::{Connection, params, types::ValueRef};
 use shm_layout::{MacAddr, UnixTime};
@@ -327,10 +327,13 @@ impl Claim {
     /// If its row is not there any more, another program deleted it, or it made room: it is forgotten, with what is not written. The next
     /// message begins again.
     fn update(&mut self, database: &Connection, mac: MacAddr) -> rusqlite::Result<()> {
-        let update = "UPDATE claimed_name SET first = ?, last = ?, count = ?
-            WHERE mac = ? AND place = ? AND source = ? AND name = ?";
+        // An import may have made it older.
+        let update = "UPDATE claimed_name SET first = CASE WHEN first >= ?8 AND first < ?1 THEN first ELSE ?1 END,
+                last = ?2, count = ?3
+            WHERE mac = ?4 AND place = ?5 AND source = ?6 AND name = ?7";
         let Claim { place, source, ref name, first, last, count, .. } = *self;
-        let row = params![first, last, count, mac.number() as i64, place, source as u8, name];
+        let mac = mac.number() as i64;
+        let row = params![first, last, count, mac, place, source as u8, name, CLOCK_SET];
         self.is_gone = database.prepare_cached(update)?.execute(row)? == 0;
         (self.is_used, self.is_urgent) = (false, false);
         Ok(())
@@ -373,6 +376,35 @@ fn stored_claims(database: &Connection, mac: MacAddr) -> rusqlite::Result<Vec<Cl
         });
     }
     Ok(found)
+}
+
+/// Adds a name that was exported: where it is known, only its times may change. It makes no room. Returns whether a row was added.
+pub fn add_name(database: &Connection, place: i64, name: &HistoryName) -> rusqlite::Result<u64> {
+    let HistoryName { mac, claimed: ClaimedName { source, name, first, last }, uses, .. } = name;
+    let mut claims = stored_claims(database, *mac)?;
+    let found = claims.iter_mut().find(|one| one.is_of(place, *source) && one.name == *name);
+    if let Some(claim) = found {
+        claim.add(first.as_nanos(), 0);
+        claim.add(last.as_nanos(), 0);
+        claim.count = claim.count.max(*uses as i64); // it may be of the same messages
+        return claim.update(database, *mac).map(|()| 0);
+    }
+    if claims.len() >= OF_DEVICE || count(database)? >= OF_ALL {
+        return Ok(0);
+    }
+    let mut claim = Claim {
+        place,
+        source: *source,
+        name: name.clone(),
+        first: first.as_nanos(),
+        last: last.as_nanos(),
+        count: *uses as i64,
+        is_stored: false,
+        is_used: true,
+        is_urgent: true,
+        is_gone: false,
+    };
+    claim.insert(database, *mac).map(|()| 1)
 }
 
 fn count(database: &Connection) -> rusqlite::Result<usize> {
