@@ -92,7 +92,7 @@ fn a_dhcp_server() {
     let lease = "SELECT ((until - begin) / 1000000000) || ' ' || released FROM lease";
     wait_until("the lease", || history.value::<String>(lease).as_deref() == Some("3600 0"));
     let release = "send(Ether(src='HERE',dst='THERE')/IP(src='GIVEN',dst='192.0.2.1')/UDP(sport=68,dport=67)/BOOTP(chaddr=bytes.fromhex('HERE'.replace(':','')),ciaddr='GIVEN')/DHCP(options=[('message-type','release'),('server_id','192.0.2.1'),'end']))";
-    let release = release.replace("HERE", HERE).replace("THERE", THERE).replace("GIVEN", &given);
+    let release = release.replace("THERE", THERE).replace("HERE", HERE).replace("GIVEN", &given);
     lan.here.scapy("veth0", &release);
     let released = "SELECT released FROM lease WHERE until < begin + 3600000000000";
     wait_until("its end", || history.value::<i64>(released) == Some(1));
