@@ -90,7 +90,8 @@ impl Names {
         }
         let records = self.publish(counters, frame.time, is_wanted);
         let pairing = self.claims.pairing();
-        let is_whole = pairing.is_none() && self.claims.left_out() == LeftOut::default();
+        let is_whole =
+            read.is_ok() && pairing.is_none() && self.claims.left_out() == LeftOut::default();
         if let (Some(number), Some(records), true) = (number, records, is_whole) {
             self.repeats.remember(number, records);
         }

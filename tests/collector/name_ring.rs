@@ -89,12 +89,12 @@ fn a_dhcp_server() {
         history.value::<i64>(named) == Some(1) && history.value::<i64>(used) > Some(0)
     });
     // The lease that was given, and its end, which the client names.
-    let lease = "SELECT ((until - begin) / 1000000000) || ' ' || released FROM lease";
+    let lease = "SELECT ((until - begin) / 1000000000) || ' ' || released FROM address_lease";
     wait_until("the lease", || history.value::<String>(lease).as_deref() == Some("3600 0"));
     let release = "send(Ether(src='HERE',dst='THERE')/IP(src='GIVEN',dst='192.0.2.1')/UDP(sport=68,dport=67)/BOOTP(chaddr=bytes.fromhex('HERE'.replace(':','')),ciaddr='GIVEN')/DHCP(options=[('message-type','release'),('server_id','192.0.2.1'),'end']))";
     let release = release.replace("THERE", THERE).replace("HERE", HERE).replace("GIVEN", &given);
     lan.here.scapy("veth0", &release);
-    let released = "SELECT released FROM lease WHERE until < begin + 3600000000000";
+    let released = "SELECT released FROM address_lease WHERE until < begin + 3600000000000";
     wait_until("its end", || history.value::<i64>(released) == Some(1));
     output.stop().ok();
     let says = "\"printer\" (DHCP host name since ";

@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use shm_layout::{NameRecord, Record, UnixTime};
+use shm_layout::{NameKind, NameRecord, Record, UnixTime};
 
 use crate::names::message::Message;
 
@@ -19,6 +19,8 @@ pub struct Repeats {
     places: Box<[Place]>,
     /// Messages by their bytes, so that the same bytes are not read again.
     known: Box<[Known]>,
+    /// How many leases ended: what begins one after that is no repeat of what began it before.
+    ends: u64,
 }
 
 /// What was read of a message.
@@ -34,6 +36,21 @@ pub struct Records {
     hash: u64,
     interval: i64,
     number: usize,
+    is_of_lease: bool,
+}
+
+/// What begins or ends the use of an address: its order counts.
+fn is_of_lease(kind: NameKind) -> bool {
+    use NameKind::*;
+    matches!(kind, DhcpAck | DhcpRelease | DhcpDecline | AddrReg)
+}
+
+fn ends_lease(record: &NameRecord) -> bool {
+    use NameKind::*;
+    match record.kind {
+        DhcpRelease | DhcpDecline => true,
+        kind => kind == AddrReg && record.lifetime == 0,
+    }
 }
 
 /// What is remembered of a message.
@@ -58,11 +75,15 @@ impl Repeats {
     pub fn new() -> Repeats {
         let repeated = UnixTime::from_nanos(0);
         let none = Place { hash: 0, published: i64::MIN, repeats: 0, repeated };
-        let unknown = Known { message: 0, records: Records { hash: 0, interval: 0, number: 0 } };
+        let unknown = Known {
+            message: 0,
+            records: Records { hash: 0, interval: 0, number: 0, is_of_lease: false },
+        };
         Repeats {
             hasher: RandomState::new(),
             places: vec![none; PLACES].into(),
             known: vec![unknown; PLACES].into(),
+            ends: 0,
         }
     }
 
@@ -83,6 +104,9 @@ impl Repeats {
 
     /// Remembers which records a message has.
     pub fn remember(&mut self, message: u64, records: Records) {
+        if records.is_of_lease {
+            return;
+        }
         self.known[message as usize % PLACES] = Known { message, records };
     }
 
@@ -95,6 +119,12 @@ impl Repeats {
             if record.kind.has_transaction() {
                 claim.number = 0;
             }
+            if is_of_lease(record.kind) {
+                self.ends.hash(&mut state);
+            }
+            if ends_lease(record) {
+                self.ends = self.ends.wrapping_add(1); // the same end, later, is another one
+            }
             claim.pack().hash(&mut state); // in one piece, which is faster than field by field
         }
         let hash = state.finish();
@@ -103,7 +133,8 @@ impl Repeats {
         let shortest = lifetimes.map(|record| i64::from(record.lifetime) / 2).min();
         let interval = shortest.unwrap_or(INTERVAL).clamp(1, INTERVAL);
         let place = &mut self.places[hash as usize % PLACES];
-        let records = Records { hash, interval, number: records.len() };
+        let is_of_lease = records.iter().any(|record| is_of_lease(record.kind));
+        let records = Records { hash, interval, number: records.len(), is_of_lease };
         Earlier { place, records, now }
     }
 }
@@ -138,7 +169,7 @@ impl Earlier<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shm_layout::{NameKind, NameText};
+    use shm_layout::NameText;
 
     fn record(seconds: i64) -> NameRecord {
         let time = UnixTime::new(seconds, 0);
@@ -208,6 +239,17 @@ mod tests {
         let ack = NameRecord { kind: NameKind::DhcpAck, lifetime: 3600, ..record(0) };
         assert!(published(&mut repeats, &[ack]).is_some());
         assert!(published(&mut repeats, &[NameRecord { number: 7, ..ack }]).is_none());
+    }
+
+    /// What begins a lease after its end is no repeat, and neither is its next end.
+    #[test]
+    fn leases_that_end() {
+        let mut repeats = Repeats::new();
+        let ack = NameRecord { kind: NameKind::DhcpAck, lifetime: 3600, ..record(0) };
+        let release = NameRecord { kind: NameKind::DhcpRelease, ..record(0) };
+        let all = [ack, ack, release, ack, ack, release, ack];
+        let published = all.map(|record| published(&mut repeats, &[record]).is_some());
+        assert_eq!(published, [true, false, true, true, false, true, true]);
     }
 
     /// A clock that is set back makes a claim new.

@@ -314,15 +314,11 @@ impl MqttSink {
     /// Takes what the rings of names have.
     fn read_names(&mut self) {
         let MqttSink { name_rings, claimed, .. } = self;
-        let mut is_new = false;
-        name_rings.read(NAMES, |entry| is_new |= claimed.add(&entry.record));
-        if is_new {
-            for mac in self.devices.all().collect::<Vec<_>>() {
-                if let Some(claim) = self.claimed.of(mac) {
-                    self.devices.set_claimed_name(mac, &claim.name);
-                }
-            }
-        }
+        name_rings.read(NAMES, |entry| {
+            claimed.add(&entry.record);
+        });
+        // Which name is shown depends on the time, too.
+        self.devices.set_claimed_names(&self.claimed);
     }
 
     /// After an error, rolls back to the last commit: the events since then are delivered again.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use aw_detect::Names;
+use aw_output::ClaimedNames;
 use aw_service::is_hidden;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -178,7 +179,6 @@ impl NamedDevices {
             let last_seen = had.last_seen.and_then(|text| text.parse().ok());
             let time = last_seen.map_or(0, Timestamp::as_second);
             device.place.clone_from(&had.network);
-            device.claimed_name = had.claimed_name;
             device.sighting = Sighting { time, ip: had.ip, network: had.network, claimed: time };
         }
     }
@@ -191,10 +191,10 @@ impl NamedDevices {
         }
     }
 
-    /// Sets what a device calls itself.
-    pub fn set_claimed_name(&mut self, mac: MacAddr, name: &str) {
-        if let Some(device) = self.all.get_mut(&mac) {
-            device.claimed_name = Some(name.into());
+    /// Sets what devices call themselves.
+    pub fn set_claimed_names(&mut self, claimed: &ClaimedNames) {
+        for (mac, device) in &mut self.all {
+            device.claimed_name = claimed.of(*mac).map(|claim| claim.name.clone());
         }
     }
 

@@ -440,8 +440,8 @@ impl HistoryReader for LimitedReader {
         self.read(|history| history.claimed_names(macs))
     }
 
-    fn leases(&mut self, ip: IpAddr) -> Result<Vec<Lease>, Error> {
-        self.read(|history| history.leases(ip))
+    fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
+        self.read(|history| history.leases(of, at))
     }
 
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
@@ -550,12 +550,12 @@ mod tests {
         let tables = "
             INSERT INTO sighting VALUES (1, 1795219200000000000, 1, 0);
             INSERT INTO place VALUES (2, 'here', '/addrwatch', 'eth1', 0, 0, '');
-            CREATE TABLE lease (address, mac, place, begin, until, released);
-            INSERT INTO lease VALUES
-                (x'0a000001', 1, 1, 1795183200000000000, 1795186800000000000, 0),
-                (x'0a000001', 1, 2, 1795183300000000000, 9223372036854775807, 0),
-                (x'0a000001', 2, 1, 1795183300000000000, 9223372036854775807, 0),
-                (x'0a000001', 'no MAC', 1, 1, 2, 0);
+            CREATE TABLE address_lease (address, mac, place, begin, last, until, released);
+            INSERT INTO address_lease VALUES
+                (x'0a000001', 1, 1, 1795183200000000000, 0, 1795186800000000000, 0),
+                (x'0a000001', 1, 2, 1795183300000000000, 0, 9223372036854775807, 0),
+                (x'0a000001', 2, 1, 1795183300000000000, 0, 9223372036854775807, 0),
+                (x'0a000001', 'no MAC', 1, 1, 1, 2, 0);
             CREATE TABLE claimed_name (mac, place, source, name, first, last, count);
             INSERT INTO claimed_name VALUES
                 (1, 1, 1, 'then', 1795183200000000000, 1795183300000000000, 7),
@@ -580,17 +580,23 @@ mod tests {
         let ended =
             "not in between; its lease ended 2 h 0 min before, unless a renewal was not captured";
         assert!(why.contains(ended), "{why}");
-        let renewed =
-            "UPDATE lease SET until = until + 4 * 3600000000000 WHERE until < 1795186800000000001";
+        let renewed = "UPDATE address_lease SET until = until + 4 * 3600000000000 WHERE until < 1795186800000000001";
         database.execute_batch(renewed).unwrap();
         let [how_sure, why, _] = answer(3);
         assert!(how_sure == "likely" && why.contains("; its lease ends 2 h 0 min after"), "{why}");
-        database.execute_batch("UPDATE lease SET until = until - 4 * 3600000000000, released = 1 WHERE until < 1795219200000000000").unwrap();
+        database.execute_batch("UPDATE address_lease SET until = until - 4 * 3600000000000, released = 1 WHERE until < 1795219200000000000").unwrap();
         let [how_sure, why, _] = answer(3);
         assert!(
-            how_sure == "one-sided" && why.contains("; it gave up its lease 2 h 0 min before"),
+            how_sure == "one-sided"
+                && why.contains("; a message that ends its lease was seen 2 h 0 min before"),
             "{why}"
         );
+        // It was seen after that.
+        database
+            .execute_batch("INSERT INTO sighting VALUES (1, 1795190400000000000, 1, 0)")
+            .unwrap();
+        let [how_sure, why, _] = answer(3);
+        assert!(how_sure == "likely" && !why.contains("lease"), "{why}");
         // Where it was seen, that counts.
         let [how_sure, why, name] = answer(10);
         assert!(how_sure == "one-sided" && !why.contains("lease"), "{why}");

@@ -1,7 +1,5 @@
 //! What devices call themselves, in answers. It is a claim: any host can send any name, for any MAC.
 
-use std::collections::HashSet;
-
 use aw_output::ClaimedName;
 use aw_service::Error;
 use shm_layout::{MacAddr, UnixTime};
@@ -57,11 +55,10 @@ pub fn add(
     Ok(())
 }
 
-/// Leaves what was known of a MAC's names at a time; in networks in which it had none, what it called itself later.
+/// Leaves what was known of a MAC's names at a time; if nothing was, what it called itself later.
 fn go_back(names: &mut Vec<(usize, ClaimedName)>, at: UnixTime) {
-    let known = names.iter().filter(|(_, name)| name.first <= at);
-    let known: HashSet<usize> = known.map(|(network, _)| *network).collect();
-    names.retain(|(network, name)| name.first <= at || !known.contains(network));
+    let is_known = names.iter().any(|(_, name)| name.first <= at);
+    names.retain(|(_, name)| name.first <= at || !is_known);
     names.iter_mut().for_each(|(_, name)| name.last = name.last.min(at.max(name.first)));
 }
 

@@ -270,19 +270,19 @@ pub struct RouterChange {
     pub removed: i64,
 }
 
-/// What MACs call themselves, each name with the id of its network.
 /// A lease, or a registration of an IPv6 address.
 #[derive(Clone, Copy, Debug)]
 pub struct Lease {
     pub network: usize,
     pub mac: MacAddr,
     pub begin: UnixTime,
-    /// When it ends or ended; the last time that there is, if never.
+    /// When it ends or ended.
     pub until: UnixTime,
     /// The device gave it back.
     pub is_released: bool,
 }
 
+/// What MACs call themselves, each name with the id of its network.
 pub type NamesOfMacs = HashMap<MacAddr, Vec<(usize, ClaimedName)>>;
 
 /// Receives the sightings of an answer one by one.
@@ -414,9 +414,9 @@ pub trait HistoryReader {
         Ok(NamesOfMacs::new())
     }
 
-    /// From when until when devices might use an address, as a DHCP server says, or a device that registers it; the latest ones. A
-    /// history of a server has none.
-    fn leases(&mut self, _ip: IpAddr) -> Result<Vec<Lease>, Error> {
+    /// From when until when a MAC might use an address, as a DHCP server says, or a device that registers it: the latest ones that began
+    /// before a time. A history of a server has none.
+    fn leases(&mut self, _of: (IpAddr, MacAddr), _at: UnixTime) -> Result<Vec<Lease>, Error> {
         Ok(Vec::new())
     }
 

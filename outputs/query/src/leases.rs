@@ -11,10 +11,13 @@ use crate::{
     who::{distance, duration},
 };
 
-/// The last lease of a MAC that began before a time.
+/// The last lease of a MAC that began before a time. Not one after whose end the MAC was seen: then there was another one.
 pub fn at<'a>(holder: &Holder, leases: &'a [Lease], at: UnixTime) -> Option<&'a Lease> {
     let is_of = |lease: &&Lease| (lease.network, lease.mac) == (holder.network, holder.mac);
-    leases.iter().filter(is_of).filter(|lease| lease.begin <= at).max_by_key(|lease| lease.begin)
+    let begun = leases.iter().filter(is_of).filter(|lease| lease.begin <= at);
+    let last = begun.max_by_key(|lease| lease.begin)?;
+    let is_right = last.until > at || holder.before.is_none_or(|seen| seen <= last.until);
+    is_right.then_some(last)
 }
 
 /// If the device gave the address back between its last sighting and the time, only the sighting after it counts.
@@ -30,9 +33,10 @@ pub fn words(ip: IpAddr, lease: &Lease, at: UnixTime) -> String {
     let what = if ip.is_ipv4() { "lease" } else { "registration" };
     let distance = duration(distance(Some(lease.until), at).unwrap_or_default());
     match lease.until {
-        until if until.as_nanos() == i64::MAX => format!("; its {what} has no end"),
         until if until > at => format!("; its {what} ends {distance} after"),
-        _ if lease.is_released => format!("; it gave up its {what} {distance} before"),
+        _ if lease.is_released => {
+            format!("; a message that ends its {what} was seen {distance} before")
+        }
         _ => format!("; its {what} ended {distance} before, unless a renewal was not captured"),
     }
 }

@@ -46,8 +46,8 @@ const CHANGES: &[&str] = &["time", "place", "user", "lines_added", "lines_remove
 
 /// Names of a MAC that are read: aw-sqlite stores fewer.
 const NAMES_OF_DEVICE: i64 = 64;
-/// Leases of an address that are read: a network can give it to any number of devices.
-const LEASES_OF_ADDRESS: i64 = 1_000;
+/// Leases of a pairing that are read.
+const LEASES_OF_PAIRING: i64 = 64;
 /// Pairings whose sightings are merged.
 const MERGED: usize = 8;
 
@@ -579,22 +579,22 @@ impl HistoryReader for SqliteReader {
         })
     }
 
-    fn leases(&mut self, ip: IpAddr) -> Result<Vec<Lease>, Error> {
+    fn leases(&mut self, (ip, mac): (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
         self.read(|history| {
             let mut found = Vec::new();
             if !history.has_leases {
                 return Ok(found);
             }
             let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
-            let select = "SELECT place, mac, CAST(begin AS INTEGER), CAST(until AS INTEGER), released = 1 FROM lease
-                WHERE address = ? AND typeof(place) = 'integer' AND typeof(mac) = 'integer' ORDER BY begin DESC LIMIT ?";
+            let select = "SELECT place, CAST(begin AS INTEGER), CAST(until AS INTEGER), released = 1 FROM address_lease
+                WHERE address = ? AND mac = ? AND begin <= ? AND typeof(place) = 'integer' ORDER BY begin DESC LIMIT ?";
             let mut select = database.prepare_cached(select)?;
-            let mut rows = select.query(params![bytes(&ip), LEASES_OF_ADDRESS])?;
+            let key = params![bytes(&ip), mac.number() as i64, at.as_nanos(), LEASES_OF_PAIRING];
+            let mut rows = select.query(key)?;
             while let Some(row) = rows.next()? {
                 let Some(network) = places.network_of(database, row.get(0)?)? else { continue };
-                let Some(mac) = parse_mac(row.get(1)?) else { continue };
-                let [begin, until] = [row.get(2)?, row.get(3)?].map(UnixTime::from_nanos);
-                let is_released = row.get::<_, Option<bool>>(4)? == Some(true);
+                let [begin, until] = [row.get(1)?, row.get(2)?].map(UnixTime::from_nanos);
+                let is_released = row.get::<_, Option<bool>>(3)? == Some(true);
                 found.push(Lease { network, mac, begin, until, is_released });
             }
             Ok(found)

@@ -23,6 +23,8 @@ use crate::{
 
 /// Senders of a MAC's frames that are looked up.
 const SOURCES: usize = 16;
+/// MACs whose leases are looked up.
+const LEASES: usize = 64;
 /// Networks in which it is searched whether anything was seen: a host can invent VLANs.
 pub const NETWORKS: usize = 4;
 
@@ -77,7 +79,12 @@ pub fn rows(
     }
     // A lease counts only where the MAC itself was not seen, or not alone.
     let is_open = |one: &Holder| !one.is_near(at) || one.certainty == Certainty::Contested;
-    let leases = if holders.iter().any(is_open) { history.leases(ip)? } else { Vec::new() };
+    let mut leases = Vec::new();
+    for Holder { mac, .. } in holders.iter().filter(|one| is_open(one)).take(LEASES) {
+        // A fault of these rows is none of this answer.
+        leases.extend(history.leases((ip, *mac), at).unwrap_or_default());
+    }
+    leases.retain(|lease| clocks.is_set(lease.network, lease.begin));
     let lease_of = |one: &Holder| leases::at(one, &leases, at).filter(|_| is_open(one));
     for holder in &mut holders {
         if let Some(lease) = lease_of(holder).filter(|lease| lease.is_released) {

@@ -12,7 +12,7 @@ use std::{
 use aw_output::{ClaimedName, HistoryName, NameEntry, NameSource, names_of};
 use aw_service::Condition;
 use rusqlite::{Connection, params, types::ValueRef};
-use shm_layout::{MacAddr, UnixTime};
+use shm_layout::{MacAddr, NameRecord, RingName, UnixTime};
 
 use crate::{
     clock_check::CLOCK_SET,
@@ -62,6 +62,14 @@ pub struct NameRows {
     /// The saved positions in the rings of names are loaded.
     pub is_resumed: bool,
     leases: LeaseRows,
+    /// Records of places that are not in the database: these are written with the next commit, and not in a transaction of their own.
+    deferred: Vec<Deferred>,
+}
+
+struct Deferred {
+    ring: RingName,
+    host: String,
+    record: NameRecord,
 }
 
 /// A row.
@@ -125,6 +133,7 @@ impl NameRows {
             off_until: None,
             is_resumed: false,
             leases: LeaseRows::default(),
+            deferred: Vec::new(),
         }
     }
 
@@ -138,7 +147,7 @@ impl NameRows {
         self.off_until.is_some_and(|until| now < until)
     }
 
-    /// Adds what a device calls itself in a record, and the lease that it begins or ends. Only the rows of its MAC are read, and its place is written if that is new.
+    /// Adds what a device calls itself in a record, and the lease that it begins or ends. Only the rows of its MAC are read.
     pub fn add(
         &mut self,
         database: &Connection,
@@ -146,22 +155,34 @@ impl NameRows {
         entry: &NameEntry,
     ) -> rusqlite::Result<()> {
         let record = &entry.record;
+        if names_of(record).next().is_none() && lease_of(record).is_none() {
+            return Ok(());
+        }
+        if let Some(place) = places.known_place_of_name(database, entry)? {
+            return self.add_at(database, place, record);
+        }
+        let (ring, host) = (entry.ring.clone(), entry.host.to_owned());
+        self.deferred.push(Deferred { ring, host, record: *record });
+        (self.is_changed, self.urgent) = (true, self.urgent + 1);
+        Ok(())
+    }
+
+    fn add_at(
+        &mut self,
+        database: &Connection,
+        place: i64,
+        record: &NameRecord,
+    ) -> rusqlite::Result<()> {
         let time = match record.repeats {
             0 => record.time,
             _ => record.time.max(record.repeated),
         };
         let count = i64::from(record.repeats) + 1;
-        let mut names = names_of(record).peekable();
-        let lease = lease_of(record);
-        if names.peek().is_none() && lease.is_none() {
-            return Ok(());
-        }
-        let place = places.place_of_name(database, entry)?;
-        if let Some(lifetime) = lease {
+        if let Some(lifetime) = lease_of(record) {
             self.leases.add(record, lifetime, place);
             (self.is_changed, self.urgent) = (true, self.urgent + 1);
         }
-        for (source, name) in names {
+        for (source, name) in names_of(record) {
             self.add_name(database, record.mac, (place, source, name), (time, count))?;
         }
         Ok(())
@@ -234,12 +255,17 @@ impl NameRows {
     /// Writes what is due, or `all` that changed, in the transaction of the caller.
     pub fn write(
         &mut self,
-        database: &Connection,
+        (database, places): (&Connection, &mut RowWriter),
         now: Instant,
         all: bool,
     ) -> rusqlite::Result<()> {
         if !self.is_changed {
             return Ok(());
+        }
+        for Deferred { ring, host, record } in std::mem::take(&mut self.deferred) {
+            let entry = NameEntry { ring: &ring, host: &host, record };
+            let place = places.place_of_name(database, &entry)?;
+            self.add_at(database, place, &record)?;
         }
         self.leases.write(database)?;
         for (mac, claim) in std::mem::take(&mut self.removed) {
@@ -443,7 +469,7 @@ pub fn delete_names(database: &Connection, before: i64, rows: usize) -> rusqlite
 
 #[cfg(test)]
 mod tests {
-    use shm_layout::{NameKind, NameRecord, NameText};
+    use shm_layout::{NameKind, NameText};
 
     use super::*;
     use crate::schema;
@@ -486,7 +512,7 @@ mod tests {
         /// So many seconds after the beginning.
         fn write(&mut self, seconds: u64, all: bool) {
             let now = self.begin + Duration::from_secs(seconds);
-            self.rows.write(&self.database, now, all).unwrap();
+            self.rows.write((&self.database, &mut self.places), now, all).unwrap();
         }
 
         fn number(&self, select: &str) -> i64 {
@@ -504,6 +530,20 @@ mod tests {
                 |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
             select.query_map([mac], row).unwrap().map(Result::unwrap).collect()
         }
+    }
+
+    /// Made-up VLANs are no transactions of their own.
+    #[test]
+    fn places_are_written_with_their_names() {
+        let mut writer = Writer::new(OF_ALL);
+        let changes = writer.number("SELECT total_changes()");
+        (1..100).for_each(|vlan| writer.add(1, "nas", vlan, BEGIN));
+        (1..100).for_each(|vlan| writer.add(1, "nas", vlan, BEGIN + 1));
+        assert_eq!(writer.number("SELECT total_changes()"), changes);
+        assert!(writer.rows.is_due(writer.begin, None, Duration::ZERO));
+        writer.write(0, false);
+        assert_eq!(writer.number("SELECT count(*) FROM place"), 99);
+        assert_eq!(writer.names(1)[0], ("nas".into(), BEGIN, BEGIN + 1, 2));
     }
 
     /// A thousand devices repeat their names each minute: that is written once an hour, and a new name with the next commit.

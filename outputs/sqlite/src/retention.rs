@@ -8,7 +8,6 @@ use std::{
 };
 
 use rusqlite::{Connection, OptionalExtension, params};
-use shm_layout::UnixTime;
 
 use crate::{
     clock_check::{CLOCK_SET, CLOCK_SET_WITHOUT_RING, ClockState, nanos},
@@ -120,10 +119,9 @@ impl Retention {
             self.unreadable.examine(None);
             let next = database.prepare_cached(next)?.query_row([pass.pairing], |row| row.get(0));
             let Some(pairing) = next.optional()? else {
-                let now = UnixTime::now().as_nanos();
                 let more = delete_changes(database, pass, left)? == left
                     || delete_names(database, pass.before, left)? == left
-                    || delete_leases(database, (pass.before, now), left)? == left
+                    || delete_leases(database, pass.before, left)? == left
                     || delete_places(database, writer, left)? == left;
                 self.pass = self.pass.filter(|_| more);
                 return Ok(more);
@@ -256,7 +254,7 @@ fn delete_places(
         WHERE NOT EXISTS (SELECT 1 FROM pairing WHERE pairing.place = place.id)
         AND id NOT IN (SELECT place FROM config_change)
         AND id NOT IN (SELECT place FROM claimed_name)
-        AND id NOT IN (SELECT place FROM lease) LIMIT ?)";
+        AND id NOT IN (SELECT place FROM address_lease) LIMIT ?)";
     let deleted = database.prepare_cached(delete)?.execute([rows as i64])?;
     if deleted > 0 {
         writer.clear_places();

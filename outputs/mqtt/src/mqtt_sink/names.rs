@@ -30,10 +30,8 @@ impl MqttSink {
         let (new, now) = (self.devices.rename(&names.names()), UnixTime::now().seconds());
         for mac in new {
             recall(&mut self.devices, &mut self.memory, mac, now)?;
-            if let Some(claim) = self.claimed.of(mac) {
-                self.devices.set_claimed_name(mac, &claim.name);
-            }
         }
+        self.devices.set_claimed_names(&self.claimed);
         self.has_event_entity = self.names.has_event_entity();
         self.rules.known = self.devices.names();
         let applied = self.memory.apply_names(&self.rules.named_macs());
