@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(stored(&database, &declined), all);
         // Of another MAC: no end of this one.
         let other = MacAddr::new([2, 0, 0, 0, 0, 8]);
-        let other = NameRecord { mac: other, ..record(DhcpRelease, 10, 0) };
+        let other = NameRecord { mac: other, sender: other, ..record(DhcpRelease, 10, 0) };
         assert_eq!(stored(&database, &[other]), all);
         let released = "SELECT group_concat(released) FROM (SELECT released FROM address_lease ORDER BY begin)";
         let released: String = database.query_row(released, [], |row| row.get(0)).unwrap();

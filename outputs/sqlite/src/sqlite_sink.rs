@@ -713,7 +713,9 @@ mod tests {
             let entry =
                 aw_output::NameEntry { ring: &"test".parse().unwrap(), host: "here", record };
             let OpenDatabase { connection, rows, names, .. } = &mut *database;
-            let error = names.add(connection, rows, &entry).unwrap_err();
+            names.add(connection, rows, &entry).unwrap();
+            let written = names.write((connection, rows), Instant::now(), true);
+            let error = written.unwrap_err();
             assert_eq!(database.give_up_names(error, true).is_err(), stops, "{end}");
             assert_eq!(database.connection.is_autocommit(), stops);
             if !stops {
