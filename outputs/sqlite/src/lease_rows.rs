@@ -79,13 +79,18 @@ impl LeaseRows {
     pub fn write(&mut self, database: &Connection) -> rusqlite::Result<()> {
         let mut stored = self.stored.take();
         let newest = self.changes.iter().map(|change| change.time).max().unwrap_or(i64::MIN);
+        self.changes.sort_by_key(|change| change.time); // some waited for their place
         for change in self.changes.drain(..) {
             let LeaseChange { place, mac, address, time, until } = change;
             let key = params![ip_bytes(&address), mac.number() as i64, place, time, until];
-            // A server that shortens a lease and a stranger who says so look alike: the later end counts.
-            let update =
-                "UPDATE address_lease SET until = coalesce(max(until, ?5), ?4), last = ?4, released = ?5 IS NULL
-                WHERE address = ?1 AND mac = ?2 AND place = ?3 AND begin <= ?4 AND until > ?4";
+            // A server that shortens a lease and a stranger who says so look alike: the later end counts. A lease that ended by time
+            // may have been renewed unseen: its device can end it still.
+            let update = "UPDATE address_lease
+                SET until = coalesce(max(until, ?5), ?4), last = ?4, released = ?5 IS NULL
+                WHERE address = ?1 AND mac = ?2 AND place = ?3 AND released = 0 AND begin = (
+                    SELECT max(begin) FROM address_lease
+                    WHERE address = ?1 AND mac = ?2 AND place = ?3 AND begin <= ?4)
+                AND (?5 IS NULL OR until > ?4)";
             let updated = database.prepare_cached(update)?.execute(key)?;
             if until.is_some() && updated == 0 {
                 let insert = "REPLACE INTO address_lease (address, mac, place, begin, last, until, released) VALUES (?1, ?2, ?3, ?4, ?4, ?5, 0)";
@@ -209,6 +214,20 @@ mod tests {
         let other = NameRecord { mac: MacAddr::new([2, 0, 0, 0, 0, 8]), ..days[1] };
         assert_eq!(stored(&database, &[other]).len(), 2);
         assert_eq!(delete_leases(&database, i64::MIN, 10), Ok(1));
+    }
+
+    /// Renewals that were not captured: the device ends its lease after its stored end.
+    #[test]
+    fn an_end_after_the_stored_one() {
+        let database = database();
+        let records =
+            [record(NameKind::DhcpRelease, 20_000, 0), record(NameKind::DhcpAck, 0, 3600)];
+        assert_eq!(stored(&database, &records), [(0, 20_000)]);
+        assert_eq!(stored(&database, &[record(NameKind::DhcpRelease, 20_001, 0)]), [(0, 20_000)]);
+        let endless = record(NameKind::DhcpAck, 30_000, u32::MAX);
+        let month = 31 * 86_400;
+        let ended = stored(&database, &[endless, record(NameKind::DhcpDecline, month, 0)]);
+        assert_eq!(ended, [(0, 20_000), (30_000, month)]);
     }
 
     #[test]
