@@ -43,14 +43,13 @@ pub fn lease_of(record: &NameRecord) -> Option<u32> {
         record.receiver != MacAddr::ZERO || record.destination_ip().is_some_and(is_broadcast);
     let is_of_link = record.relay_ip().is_none() && record.ip().is_some();
     let is_own = record.sender == record.mac;
+    let has_server = record.other_ip().is_some(); // it must be there (RFC 2131, tables 3 and 5)
     let lifetime = match record.kind {
-        NameKind::DhcpAck if record.lifetime > 0 && record.other_ip().is_some() && has_receiver => {
-            record.lifetime
-        }
+        NameKind::DhcpAck if record.lifetime > 0 && has_server && has_receiver => record.lifetime,
         NameKind::AddrReg if is_own => record.lifetime,
         // Unicast from the address (RFC 2131, 4.4.6).
-        NameKind::DhcpRelease if is_own && record.source == record.address => 0,
-        NameKind::DhcpDecline if is_own => 0,
+        NameKind::DhcpRelease if is_own && has_server && record.source == record.address => 0,
+        NameKind::DhcpDecline if is_own && has_server => 0,
         _ => return None,
     };
     let is_dated = record.time.as_nanos() >= CLOCK_SET;
@@ -245,7 +244,9 @@ mod tests {
             NameRecord { kind: NameKind::DhcpRequest, ..ack },
             NameRecord { kind: NameKind::DhcpRelease, sender: MacAddr::BROADCAST, ..ack },
             NameRecord { kind: NameKind::DhcpRelease, source: SERVER.parse().unwrap(), ..ack },
+            NameRecord { kind: NameKind::DhcpRelease, other: zero, ..ack },
             NameRecord { kind: NameKind::DhcpDecline, sender: MacAddr::BROADCAST, ..ack },
+            NameRecord { kind: NameKind::DhcpDecline, other: zero, ..ack },
             NameRecord { kind: NameKind::AddrReg, sender: MacAddr::BROADCAST, ..ack },
         ] {
             assert_eq!(lease_of(&other), None, "{other:?}");
