@@ -129,13 +129,14 @@ fn count(database: &Connection) -> rusqlite::Result<usize> {
 }
 
 /// Deletes leases of which nothing was received since a time, and those whose pairing is not there any more, a day before the newest one. At
-/// most `rows`. When they end does not matter: a stranger can send any lifetime. A time of a clock that was ahead is no age.
+/// most `rows`. When they end does not matter: a stranger can send any lifetime. A time of a clock that was ahead is no age; with retention, such
+/// rows go, because they would stay until then.
 pub fn delete_leases(database: &Connection, before: i64, rows: usize) -> rusqlite::Result<usize> {
     let delete = "DELETE FROM address_lease WHERE (address, mac, place, begin) IN (
         SELECT address, mac, place, begin FROM address_lease AS one
-        WHERE last < ?1 OR (last < (SELECT max(last) FROM address_lease WHERE last <= ?4) - ?2 AND NOT EXISTS (
+        WHERE last < ?1 OR (last > ?4 + ?2 AND ?1 > ?5) OR (last < (SELECT max(last) FROM address_lease WHERE last <= ?4) - ?2 AND NOT EXISTS (
             SELECT 1 FROM pairing WHERE pairing.address = one.address AND pairing.mac = one.mac)) LIMIT ?3)";
-    let row = params![before, DAY, rows as i64, UnixTime::now().as_nanos()];
+    let row = params![before, DAY, rows as i64, UnixTime::now().as_nanos(), CLOCK_SET];
     database.prepare_cached(delete)?.execute(row)
 }
 
@@ -208,6 +209,11 @@ mod tests {
         let endless = [record(DhcpAck, 7002, u32::MAX)];
         assert_eq!(stored(&database, &endless).last(), Some(&(7002, 7002 + i64::from(LONGEST))));
         assert_eq!(delete_leases(&database, at(7003), 10), Ok(3));
+        let ahead = "INSERT INTO address_lease VALUES (x'c0000207', 7, 1, ?1, ?1, ?1, 0)";
+        let in_a_year = UnixTime::now().as_nanos() + 365 * DAY;
+        database.execute(ahead, [in_a_year]).unwrap();
+        assert_eq!(delete_leases(&database, i64::MIN, 10), Ok(0));
+        assert_eq!(delete_leases(&database, at(0), 10), Ok(1));
         let days = [record(DhcpAck, 0, u32::MAX), record(DhcpAck, 2 * 86_400, 60)];
         assert_eq!(stored(&database, &days[..1]).len(), 1);
         let other = NameRecord { mac: MacAddr::new([2, 0, 0, 0, 0, 8]), ..days[1] };
