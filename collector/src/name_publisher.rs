@@ -15,9 +15,11 @@ use crate::{
 
 mod budgets;
 mod repeats;
+#[cfg(test)]
+mod tests;
 
 use budgets::Budgets;
-use repeats::Repeats;
+use repeats::{Records, Repeats};
 
 /// Records that the ring of names holds: 4 MiB.
 pub const SLOTS: u64 = 8192;
@@ -61,6 +63,17 @@ impl Names {
     ) -> Rest {
         let Some(message) = message::find(source.link, frame, name) else { return Rest::Unread };
         let counters = self.writer.interface(source.name);
+        // A message of Neighbor Discovery may pair as one. The headers that hide it here may not hide it from the other parser.
+        let may_pair = matches!(message.body, Body::Icmp([133..=137, ..]));
+        let rest = if may_pair { Rest::Unread } else { Rest::Done };
+        let number = message.refused.is_none().then(|| self.repeats.number(&message));
+        if let Some(repeated) = number.and_then(|number| self.repeats.repeat(number, frame.time)) {
+            for _ in 0..repeated {
+                self.writer.count(counters, NameCounter::Seen);
+                self.writer.count(counters, NameCounter::Repeated);
+            }
+            return rest;
+        }
         let read = self.claims.read(&message);
         let LeftOut { more, texts, options } = self.claims.left_out();
         self.writer.add(counters, NameCounter::More, more);
@@ -75,32 +88,36 @@ impl Names {
             self.writer.count(counters, NameCounter::Seen);
             self.writer.count(counters, outcome);
         }
-        self.publish(counters, frame.time, is_wanted);
-        match self.claims.pairing() {
-            Some(sighting) => Rest::Pairing(sighting),
-            // A message of Neighbor Discovery may pair as one. The headers that hide it here may not hide it from the other parser.
-            None if matches!(message.body, Body::Icmp([133..=137, ..])) => Rest::Unread,
-            None => Rest::Done,
+        let records = self.publish(counters, frame.time, is_wanted);
+        let pairing = self.claims.pairing();
+        let is_whole =
+            read.is_ok() && pairing.is_none() && self.claims.left_out() == LeftOut::default();
+        if let (Some(number), Some(records), true) = (number, records, is_whole) {
+            self.repeats.remember(number, records);
         }
+        pairing.map_or(rest, Rest::Pairing)
     }
 
-    /// All records of a message that are wanted are published, or none: a reader sees what it does not contain any more.
+    /// All records of a message that are wanted are published, or none: a reader sees what it does not contain any more. Returns what is
+    /// to be remembered of them, if all of them are wanted.
     fn publish(
         &mut self,
         counters: InterfaceId,
         now: UnixTime,
         is_wanted: impl Fn(&NameRecord) -> bool,
-    ) {
-        for _ in 0..self.claims.retain(is_wanted) {
+    ) -> Option<Records> {
+        let filtered = self.claims.retain(is_wanted);
+        for _ in 0..filtered {
             self.writer.count(counters, NameCounter::Seen);
             self.writer.count(counters, NameCounter::Filtered);
         }
         let records = self.claims.records_mut();
-        let Some(&first) = records.first() else { return };
+        let first = records.first()?;
         let mut earlier = self.repeats.find(records, now);
+        let known = earlier.records();
         let left_out = if earlier.is_repeated() {
             Some(NameCounter::Repeated)
-        } else if !self.budgets.admits(&first, now, records.len()) {
+        } else if !self.budgets.admits(first, now, records.len()) {
             Some(NameCounter::Limited)
         } else {
             None
@@ -118,6 +135,7 @@ impl Names {
                 None => self.writer.publish(counters, record),
             }
         }
+        (filtered == 0).then_some(known)
     }
 
     /// After each batch: wakes the readers.

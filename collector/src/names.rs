@@ -3,7 +3,10 @@
 //!
 //! `message` finds a message, one file for each protocol reads it. Nothing here has a clock or does I/O.
 
-use std::hash::{BuildHasher, RandomState};
+use std::{
+    hash::{BuildHasher, RandomState},
+    ops::Deref,
+};
 
 use shm_layout::{MacAddr, NameCounter, NameMarks, NameRecord, NameText, Origin};
 
@@ -17,7 +20,7 @@ pub mod message;
 mod mld;
 mod router;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use message::{Body, Message};
 
@@ -209,10 +212,41 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..).and_then(<[u8]>::first_chunk).copied()
 }
 
-/// A name of DNS with dots between its labels, and where what follows it begins; pointers are followed (RFC 1035, 4.1.4). It need
-/// not end in an empty label (RFC 4702, 2.3.1).
-fn labels(bytes: &[u8], mut at: usize) -> Option<(Vec<u8>, usize)> {
-    let (mut name, mut after) = (Vec::new(), None);
+/// A name of DNS with dots between its labels.
+#[derive(Clone)]
+struct DnsName {
+    bytes: [u8; NAME],
+    length: usize,
+}
+
+impl Default for DnsName {
+    fn default() -> DnsName {
+        DnsName { bytes: [0; NAME], length: 0 }
+    }
+}
+
+impl DnsName {
+    /// Adds bytes, unless it would be too long.
+    fn add(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.length + bytes.len();
+        self.bytes.get_mut(self.length..end)?.copy_from_slice(bytes);
+        self.length = end;
+        Some(())
+    }
+}
+
+impl Deref for DnsName {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// A name of DNS, and where what follows it begins; pointers are followed (RFC 1035, 4.1.4). It need not end in an empty label
+/// (RFC 4702, 2.3.1).
+fn labels(bytes: &[u8], mut at: usize) -> Option<(DnsName, usize)> {
+    let (mut name, mut after) = (DnsName::default(), None);
     let mut end = at + 1; // pointers lead in front of this
     let mut pointers = 0;
     for _ in 0..LABELS + POINTERS {
@@ -220,13 +254,10 @@ fn labels(bytes: &[u8], mut at: usize) -> Option<(Vec<u8>, usize)> {
             None | Some(0) => return Some((name, after.unwrap_or((at + 1).min(bytes.len())))),
             Some(length @ 1..=63) => {
                 let label = bytes.get(at + 1..at + 1 + usize::from(*length))?;
-                if name.len() + label.len() + 1 > NAME {
-                    return None;
-                }
                 if !name.is_empty() {
-                    name.push(b'.');
+                    name.add(b".")?;
                 }
-                name.extend(label);
+                name.add(label)?;
                 at += 1 + label.len();
             }
             Some(high @ 192..) => {
@@ -258,10 +289,12 @@ fn port(value: &[u8]) -> NameText {
 
 /// Bytes as hexadecimal digits: as many as fit in a text.
 fn hex(prefix: &str, bytes: &[u8]) -> NameText {
-    use std::fmt::Write;
-    let mut text = String::from(prefix);
-    for byte in bytes.iter().take((63 - prefix.len()) / 2) {
-        let _ = write!(text, "{byte:02x}");
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 63];
+    let (head, digits) = text.split_at_mut(prefix.len());
+    head.copy_from_slice(prefix.as_bytes());
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
     }
-    NameText::cut(&text)
+    NameText::cut(str::from_utf8(until_zero(&text)).unwrap_or_default())
 }

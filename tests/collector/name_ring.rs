@@ -4,7 +4,7 @@
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, ethernet_pcap};
 use aw_tests::collect::{collect, held, json, stdout_of};
-use aw_tests::frames::{Arp, Ethernet, Mac, station};
+use aw_tests::frames::{Arp, Ethernet, lldp, station};
 use aw_tests::history::History;
 use aw_tests::lan::{HERE, Lan, THERE};
 use aw_tests::listening::quiet;
@@ -88,6 +88,14 @@ fn a_dhcp_server() {
         let used = "SELECT count(*) FROM addrwatch WHERE origin = 0 AND ip_address = '192.0.2.50'";
         history.value::<i64>(named) == Some(1) && history.value::<i64>(used) > Some(0)
     });
+    // The lease that was given, and its end, which the client names.
+    let lease = "SELECT ((until - begin) / 1000000000) || ' ' || released FROM address_lease";
+    wait_until("the lease", || history.value::<String>(lease).as_deref() == Some("3600 0"));
+    let release = "send(Ether(src='HERE',dst='THERE')/IP(src='GIVEN',dst='192.0.2.1')/UDP(sport=68,dport=67)/BOOTP(chaddr=bytes.fromhex('HERE'.replace(':','')),ciaddr='GIVEN')/DHCP(options=[('message-type','release'),('server_id','192.0.2.1'),'end']))";
+    let release = release.replace("THERE", THERE).replace("HERE", HERE).replace("GIVEN", &given);
+    lan.here.scapy("veth0", &release);
+    let released = "SELECT released FROM address_lease WHERE until < begin + 3600000000000";
+    wait_until("its end", || history.value::<i64>(released) == Some(1));
     output.stop().ok();
     let says = "\"printer\" (DHCP host name since ";
     let devices = run(history.query(&["devices"])).ok().stdout;
@@ -282,17 +290,6 @@ fn off_by_default() {
     run(names_of(&ring, &["--once"])).refused("aw-stdout", &["start the collector with --names"]);
 }
 
-/// The system name of a switch, in LLDP.
-fn switch(mac: Mac, name: &str) -> Vec<u8> {
-    let mut body = b"\x02\x07\x04".to_vec();
-    body.extend(mac);
-    body.extend(b"\x04\x02\x051\x06\x02\0\x78");
-    body.extend([10, name.len() as u8]);
-    body.extend(name.bytes());
-    body.extend([0, 0]);
-    Ethernet::from(mac).frame(0x88cc, &body)
-}
-
 /// Collects frames from this second on, one a second.
 fn collect_from(ring: &Ring, second: u32, frames: &[Vec<u8>]) {
     let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
@@ -317,7 +314,7 @@ fn names_in_the_history() {
     let claims = |arguments: &[&str]| {
         history.answers(arguments, &["mac", "claimed_name", "name_source", "name_since"])
     };
-    let first = [arp(1), arp(2), switch(station(1), "nas"), switch(station(1), "nas")];
+    let first = [arp(1), arp(2), lldp(station(1), "nas"), lldp(station(1), "nas")];
     collect_from(&ring, BEGIN, &first);
     let stored = store();
     assert!(stored.contains(".names: 1 record, 0 lost"), "{stored}");
@@ -348,14 +345,14 @@ fn names_in_the_history() {
     assert_eq!(account(), "1 0");
     store();
     assert_eq!(account(), "1 0");
-    collect_from(&ring, BEGIN + 90_000, &[switch(station(1), "nas"), switch(station(1), "store")]);
+    collect_from(&ring, BEGIN + 90_000, &[lldp(station(1), "nas"), lldp(station(1), "store")]);
     store();
     assert_eq!(account(), "3 0");
     let rows = "SELECT group_concat(name || ' ' || count, ', ') FROM claimed_name";
     assert_eq!(history.value::<String>(rows).as_deref(), Some("nas 2, store 1"));
     assert!(claims(&["mac", nas])[0].contains(" store LLDP"));
     // Made-up devices: their ring is overrun, which is counted.
-    let flood: Vec<_> = (0..9_000).map(|one| switch(station(1_000 + one), "made-up")).collect();
+    let flood: Vec<_> = (0..9_000).map(|one| lldp(station(1_000 + one), "made-up")).collect();
     collect_from(&ring, BEGIN + 91_000, &flood);
     store();
     let names = "SELECT count(*) FROM claimed_name";

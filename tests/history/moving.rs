@@ -131,6 +131,22 @@ fn to_another_file() {
     // A part of it.
     let part = run(history.query(&["export", "--from", "@1795200000", "--to", "@1795200002"]));
     assert_eq!(part.ok().stdout.lines().count(), 2 + 3 * 4 + 3);
+    // What devices call themselves: a line each; one that is there gets the earlier first and the later last time.
+    let add = "INSERT INTO claimed_name SELECT 0x020000000001, id, 5, 'nas', 1795200000000000000, 1795200009000000000, 3
+        FROM place WHERE router = '' AND ring <> '' ORDER BY id LIMIT 1";
+    history.open().unwrap().execute_batch(add).unwrap();
+    let text = export(&history);
+    assert_eq!(text.lines().count() - 2, lines + 1);
+    assert_eq!(
+        added(&import(&copy, &text).ok()),
+        format!("1 rows added, {sum} were there already")
+    );
+    let later = "UPDATE claimed_name SET first = first + 5, last = last + 5, count = 4";
+    copy.open().unwrap().execute_batch(later).unwrap();
+    assert!(added(&import(&copy, &text).ok()).starts_with("0 rows added"));
+    let name = "SELECT name || ' ' || first || ' ' || last || ' ' || count FROM claimed_name";
+    let merged = "nas 1795200000000000000 1795200009000000005 4";
+    assert_eq!(copy.value::<String>(name).as_deref(), Some(merged));
 }
 
 /// Each answer and each row stays, but for what the server's tables do not have; and nothing is counted twice on the way

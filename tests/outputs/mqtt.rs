@@ -16,7 +16,7 @@ use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
 use aw_tests::certificates::make_certificates;
 use aw_tests::collect::{collect, held_json, json};
 use aw_tests::feed::{number_of, publish, reading_collector};
-use aw_tests::frames::{Arp, Mac};
+use aw_tests::frames::{Arp, Mac, lldp};
 use aw_tests::mosquitto::{Mosquitto, Sent};
 use aw_tests::rig::{Run, binary, program, program_at, run, wait_until};
 use aw_tests::ring::Ring;
@@ -153,6 +153,32 @@ fn news() {
     run(broker.command(&ring, &["--once"])).ok();
     wait_until("it was there", || listener.of(STATUS).len() == 4);
     assert_eq!(listener.sent().iter().filter(|sent| !status(sent)).count(), expected.len());
+}
+
+/// `collector --names`: what a device calls itself is in the message about it if it has no name, and in the attributes of one that has.
+#[test]
+fn claimed_names() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let (ring, listener, unnamed) = (Ring::new(), broker.listen(), [0, 8, 0xe1, 0, 0, 1]);
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
+    for (mac, ip, name) in [(unnamed, 1, "nas"), (PHONE, 2, "anna")] {
+        let arp = Arp::request(mac, [10, 9, 0, ip].into(), [192, 0, 2, 254].into()).frame();
+        [lldp(mac, name), arp].iter().for_each(|frame| file.packet(at(1000), frame).unwrap());
+    }
+    collect(&ring, &file.finish().unwrap(), &["-q", "--names"]).ok();
+    let names = broker.path("names");
+    fs::write(&names, "02:00:00:00:00:0a the phone\n").unwrap();
+    let options = ["--names", names.to_str().unwrap(), "--once"];
+    run(broker.command(&ring, &options)).ok();
+    listener.wait_for(STATUS, "offline");
+    let news = listener.news("new_device");
+    let shown =
+        |news: &Value| ["name", "claimed_name", "name_source"].map(|key| news.get(key).cloned());
+    let claimed = [Value::Null, json!("nas"), json!("LLDP system name")].map(Some);
+    assert_eq!(shown(&news[0]), claimed);
+    assert_eq!(shown(&news[1]), [Some(json!("the phone")), None, None]);
+    let attributes = listener.of(&format!("{PHONE_STATE}/attributes"));
+    assert_eq!(json(attributes.last().unwrap())["claimed_name"], "anna");
 }
 
 /// A killed broker loses only its own state; each message that it could not accept arrives when it is back, in order.

@@ -22,6 +22,17 @@ pub const DOT1AD: u16 = 0x88a8;
 /// Tag protocol of stacked tags before 802.1ad.
 pub const OLD_QINQ: u16 = 0x9100;
 
+/// The system name of a switch, in LLDP.
+pub fn lldp(mac: Mac, name: &str) -> Vec<u8> {
+    let mut body = b"\x02\x07\x04".to_vec();
+    body.extend(mac);
+    body.extend(b"\x04\x02\x051\x06\x02\0\x78");
+    body.extend([10, name.len() as u8]);
+    body.extend(name.bytes());
+    body.extend([0, 0]);
+    Ethernet::from(mac).frame(0x88cc, &body)
+}
+
 /// A unicast, locally administered MAC: `02:00:` and the number.
 pub fn station(number: u32) -> Mac {
     let [a, b, c, d] = number.to_be_bytes();

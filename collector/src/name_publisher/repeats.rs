@@ -3,7 +3,9 @@
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use shm_layout::{NameRecord, Record, UnixTime};
+use shm_layout::{NameKind, NameRecord, Record, UnixTime};
+
+use crate::names::message::Message;
 
 /// Seconds within which the same message is not published again, or half of its shortest lifetime.
 const INTERVAL: i64 = 60;
@@ -15,6 +17,40 @@ pub struct Repeats {
     /// Keyed at random: a sender cannot choose a message that takes the place of another one's.
     hasher: RandomState,
     places: Box<[Place]>,
+    /// Messages by their bytes, so that the same bytes are not read again.
+    known: Box<[Known]>,
+    /// How many leases ended: what begins one after that is no repeat of what began it before.
+    ends: u64,
+}
+
+/// What was read of a message.
+#[derive(Clone, Copy)]
+struct Known {
+    message: u64,
+    records: Records,
+}
+
+/// The records of a message: their hash, the interval, and their number.
+#[derive(Clone, Copy)]
+pub struct Records {
+    hash: u64,
+    interval: i64,
+    number: usize,
+    is_of_lease: bool,
+}
+
+/// What begins or ends the use of an address: its order counts.
+fn is_of_lease(kind: NameKind) -> bool {
+    use NameKind::*;
+    matches!(kind, DhcpAck | DhcpRelease | DhcpDecline | AddrReg)
+}
+
+fn ends_lease(record: &NameRecord) -> bool {
+    use NameKind::*;
+    match record.kind {
+        DhcpRelease | DhcpDecline => true,
+        kind => kind == AddrReg && record.lifetime == 0,
+    }
 }
 
 /// What is remembered of a message.
@@ -31,16 +67,47 @@ struct Place {
 /// An earlier message that was the same, if there is one.
 pub struct Earlier<'a> {
     place: &'a mut Place,
-    hash: u64,
+    records: Records,
     now: UnixTime,
-    interval: i64,
 }
 
 impl Repeats {
     pub fn new() -> Repeats {
         let repeated = UnixTime::from_nanos(0);
         let none = Place { hash: 0, published: i64::MIN, repeats: 0, repeated };
-        Repeats { hasher: RandomState::new(), places: vec![none; PLACES].into() }
+        let unknown = Known {
+            message: 0,
+            records: Records { hash: 0, interval: 0, number: 0, is_of_lease: false },
+        };
+        Repeats {
+            hasher: RandomState::new(),
+            places: vec![none; PLACES].into(),
+            known: vec![unknown; PLACES].into(),
+            ends: 0,
+        }
+    }
+
+    /// A number for the bytes of a message.
+    pub fn number(&self, message: &Message) -> u64 {
+        let mut state = self.hasher.build_hasher();
+        message.hash(&mut state);
+        state.finish()
+    }
+
+    /// How many records a message with this number has, if they were published within the interval; then they are counted as repeated.
+    pub fn repeat(&mut self, message: u64, now: UnixTime) -> Option<usize> {
+        let known = self.known[message as usize % PLACES];
+        let place = &mut self.places[known.records.hash as usize % PLACES];
+        let mut earlier = Earlier { place, records: known.records, now };
+        (known.message == message && earlier.is_repeated()).then_some(known.records.number)
+    }
+
+    /// Remembers which records a message has.
+    pub fn remember(&mut self, message: u64, records: Records) {
+        if records.is_of_lease {
+            return;
+        }
+        self.known[message as usize % PLACES] = Known { message, records };
     }
 
     /// The earlier one. A lifetime is part of it as it was sent: one that falls to a second is as new as one of 0. A router that
@@ -52,6 +119,12 @@ impl Repeats {
             if record.kind.has_transaction() {
                 claim.number = 0;
             }
+            if is_of_lease(record.kind) {
+                self.ends.hash(&mut state);
+            }
+            if ends_lease(record) {
+                self.ends = self.ends.wrapping_add(1); // the same end, later, is another one
+            }
             claim.pack().hash(&mut state); // in one piece, which is faster than field by field
         }
         let hash = state.finish();
@@ -60,16 +133,23 @@ impl Repeats {
         let shortest = lifetimes.map(|record| i64::from(record.lifetime) / 2).min();
         let interval = shortest.unwrap_or(INTERVAL).clamp(1, INTERVAL);
         let place = &mut self.places[hash as usize % PLACES];
-        Earlier { place, hash, now, interval }
+        let is_of_lease = records.iter().any(|record| is_of_lease(record.kind));
+        let records = Records { hash, interval, number: records.len(), is_of_lease };
+        Earlier { place, records, now }
     }
 }
 
 impl Earlier<'_> {
+    /// What is to be remembered of the message.
+    pub fn records(&self) -> Records {
+        self.records
+    }
+
     /// Whether the same message was published within the interval; then this one is counted.
     pub fn is_repeated(&mut self) -> bool {
-        let Earlier { place, hash, now, interval } = self;
+        let Earlier { place, records, now } = self;
         let age = now.seconds().saturating_sub(place.published);
-        let is_repeated = place.hash == *hash && (0..*interval).contains(&age);
+        let is_repeated = place.hash == records.hash && (0..records.interval).contains(&age);
         if is_repeated {
             (place.repeats, place.repeated) = (place.repeats.saturating_add(1), *now);
         }
@@ -78,7 +158,7 @@ impl Earlier<'_> {
 
     /// The message is published. Returns how often, and when last, the earlier one was repeated.
     pub fn replace(self) -> (u32, UnixTime) {
-        let Earlier { place, hash, now, .. } = self;
+        let Earlier { place, records: Records { hash, .. }, now } = self;
         let repeated = UnixTime::from_nanos(0);
         let new = Place { hash, published: now.seconds(), repeats: 0, repeated };
         let old = std::mem::replace(place, new);
@@ -89,7 +169,7 @@ impl Earlier<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shm_layout::{NameKind, NameText};
+    use shm_layout::NameText;
 
     fn record(seconds: i64) -> NameRecord {
         let time = UnixTime::new(seconds, 0);
@@ -159,6 +239,17 @@ mod tests {
         let ack = NameRecord { kind: NameKind::DhcpAck, lifetime: 3600, ..record(0) };
         assert!(published(&mut repeats, &[ack]).is_some());
         assert!(published(&mut repeats, &[NameRecord { number: 7, ..ack }]).is_none());
+    }
+
+    /// What begins a lease after its end is no repeat, and neither is its next end.
+    #[test]
+    fn leases_that_end() {
+        let mut repeats = Repeats::new();
+        let ack = NameRecord { kind: NameKind::DhcpAck, lifetime: 3600, ..record(0) };
+        let release = NameRecord { kind: NameKind::DhcpRelease, ..record(0) };
+        let all = [ack, ack, release, ack, ack, release, ack];
+        let published = all.map(|record| published(&mut repeats, &[record]).is_some());
+        assert_eq!(published, [true, false, true, true, false, true, true]);
     }
 
     /// A clock that is set back makes a claim new.

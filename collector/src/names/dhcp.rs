@@ -10,7 +10,7 @@ use std::{
 use shm_layout::{MacAddr, NameCounter, NameKind, NameMarks, NameRecord, Origin};
 
 use super::{
-    Claims, hex, is_device, labels,
+    Claims, DnsName, NAME, hex, is_device, labels,
     message::{BOOT_REPLY, DHCP_CLIENT, DHCP_SERVER, Message, is_host},
     port as port_text, take, until_zero,
 };
@@ -141,7 +141,7 @@ pub fn read(
     let full = claims.option(full_name(&options.get(FULL_NAME))).unwrap_or_default();
     let host_name = options.get(HOST_NAME);
     let host_name = until_zero(&host_name);
-    let has_both = !full.is_empty() && !host_name.is_empty() && full != host_name;
+    let has_both = !full.is_empty() && !host_name.is_empty() && *full != *host_name;
     claims.name(&mut record, if host_name.is_empty() { &full } else { host_name });
     record.marks.set_if(host_name.is_empty() && !full.is_empty(), NameMarks::FULL_NAME);
     claims.detail(&mut record, until_zero(&options.get(VENDOR)));
@@ -349,11 +349,15 @@ impl<'a> Options<'a> {
 }
 
 /// RFC 4702, 2: flags, two bytes that are not used, and a name in DNS's form or, from older clients, as text.
-fn full_name(option: &[u8]) -> Option<Vec<u8>> {
+fn full_name(option: &[u8]) -> Option<DnsName> {
     match option {
         [flags, _, _, ..] if flags & 4 != 0 => labels(&option[3..], 0).map(|(name, _)| name),
-        [_, _, _, name @ ..] => Some(until_zero(name).to_vec()),
-        _ => Some(Vec::new()),
+        [_, _, _, name @ ..] => {
+            let (mut text, name) = (DnsName::default(), until_zero(name));
+            text.add(&name[..name.len().min(NAME)])?;
+            Some(text)
+        }
+        _ => Some(DnsName::default()),
     }
 }
 

@@ -63,7 +63,7 @@ pub fn read(
     for _ in 0..questions {
         at = after_name(bytes, at)? + 4;
     }
-    let mut answers = Vec::new();
+    let mut answers = Vec::with_capacity(number.min(RECORDS));
     for _ in 0..number.min(RECORDS) {
         let answer;
         (answer, at) = record(bytes, at)?;

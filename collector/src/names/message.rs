@@ -3,7 +3,10 @@
 //! Frames inside of other frames are not searched: a mirror that the collector receives itself (`--listen-vxlan`,
 //! `--listen-tzsp`) hands its frames over one by one.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    hash::{Hash, Hasher},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use shm_layout::{
     InterfaceName, MacAddr, NameCounter, NameKind, NameRecord, NameText, UnixTime, VlanId,
@@ -86,7 +89,38 @@ pub enum Body<'a> {
     Lldp(&'a [u8]),
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    /// Adds all that its records are made of, other than its time: equal messages have equal records. The transaction and the seconds
+    /// of DHCP are no part of it.
+    pub fn hash(&self, state: &mut impl Hasher) {
+        let &Message { interface, sender, receiver, vlan, outer_vlan, .. } = self;
+        let Packet { source, destination, hop_limit } = self.packet;
+        let without = |bytes: &'a [u8], from, to| match bytes.split_at_checked(to) {
+            Some((before, after)) => [&before[..from], after],
+            None => [bytes, &[]],
+        };
+        let (protocol, port, parts) = match self.body {
+            Body::Dhcp(port, bytes) => (1, port, without(bytes, 4, 10)),
+            // A client's message, not one of a relay (RFC 8415, 8 and 9).
+            Body::Dhcpv6(bytes @ [1..=11, ..]) => (2, 0, without(bytes, 1, 4)),
+            Body::Dhcpv6(bytes) => (3, 0, [bytes, &[]]),
+            Body::Mdns(port, bytes) => (4, port, [bytes, &[]]),
+            Body::Icmp(bytes) => (5, 0, [bytes, &[]]),
+            Body::Lldp(bytes) => (6, 0, [bytes, &[]]),
+        };
+        let [source, destination] = [source, destination].map(u128::from);
+        // In few pieces, which is faster.
+        let head = [
+            u128::from(sender.number()) << 64 | u128::from(receiver.number()),
+            source,
+            destination,
+            u128::from(vlan.get()) << 64 | u128::from(outer_vlan.get()) << 32 | u128::from(port),
+            u128::from(hop_limit) << 64 | protocol,
+        ];
+        (head, interface).hash(state);
+        parts.iter().for_each(|part| state.write(part));
+    }
+
     /// A record of this message, about the sender.
     pub fn record(&self, kind: NameKind) -> NameRecord {
         let &Message { time, interface, sender, receiver, vlan, outer_vlan, .. } = self;

@@ -9,10 +9,12 @@ use std::{borrow::Cow, net::IpAddr, ops::RangeInclusive};
 use aw_service::is_hidden;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use shm_layout::{Evidence, MacAddr, Origin, RingName, UnixTime};
+use shm_layout::{Evidence, MacAddr, NameText, Origin, RingName, UnixTime};
 
-/// The number in the first line. A format that an earlier release cannot read has another one: 1 has no spans.
-const VERSION: u32 = 2;
+use crate::{ClaimedName, NameSource};
+
+/// The number in the first line. A format that an earlier release cannot read has another one: 1 has no spans, and 2 no names.
+const VERSION: u32 = 3;
 /// What this release reads.
 const VERSIONS: RangeInclusive<u32> = 1..=VERSION;
 
@@ -26,6 +28,8 @@ const MAX_NTH: u64 = 1_000_000_000;
 const MAX_USER: usize = 16;
 const VLANS: RangeInclusive<i64> = -1..=4095;
 const ORIGINS: RangeInclusive<i64> = 0..=255;
+/// Of a line that stands for one row.
+const ONCE: HistoryCount = HistoryCount { count: 1, nth: 1, before: 0 };
 
 /// Where something was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -150,6 +154,32 @@ pub struct HistoryChange {
     pub times: HistoryCount,
 }
 
+/// What a device calls itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryName {
+    /// Where.
+    pub place: HistoryPlace,
+    /// Which device.
+    pub mac: MacAddr,
+    /// The name, its message, and its first and last time.
+    pub claimed: ClaimedName,
+    /// How often it was received.
+    pub uses: u64,
+}
+
+impl HistoryName {
+    fn check(&self) -> Result<(), &'static str> {
+        let HistoryName { claimed: ClaimedName { name, first, last, .. }, uses, .. } = self;
+        if name.is_empty() || NameText::cut(name).as_str() != name {
+            return Err("its claimed_name is no text of 1 to 63 bytes that can be printed");
+        }
+        match last >= first && (1..=MAX_NTH).contains(uses) {
+            true => Ok(()),
+            false => Err("a name ends after it begins, and was received 1 to 1000000000 times"),
+        }
+    }
+}
+
 /// A line of a history file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HistoryLine {
@@ -159,6 +189,8 @@ pub enum HistoryLine {
     Sighting(HistorySighting),
     /// Changes of configurations.
     Change(HistoryChange),
+    /// What devices call themselves.
+    Name(HistoryName),
     /// The last line, with the number of lines between it and the first one.
     End(u64),
 }
@@ -211,6 +243,10 @@ struct Fields<'a> {
     last_origin: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sightings: Option<u64>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    claimed_name: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_source: Option<u8>,
 }
 
 impl HistoryLine {
@@ -219,6 +255,7 @@ impl HistoryLine {
         match self {
             HistoryLine::Sighting(HistorySighting { times, .. })
             | HistoryLine::Change(HistoryChange { times, .. }) => Some(*times),
+            HistoryLine::Name(_) => Some(ONCE),
             HistoryLine::Begin | HistoryLine::End(_) => None,
         }
     }
@@ -228,7 +265,7 @@ impl HistoryLine {
         match self {
             HistoryLine::Sighting(HistorySighting { times, .. })
             | HistoryLine::Change(HistoryChange { times, .. }) => *times = new,
-            HistoryLine::Begin | HistoryLine::End(_) => {}
+            HistoryLine::Name(_) | HistoryLine::Begin | HistoryLine::End(_) => {}
         }
     }
 
@@ -273,6 +310,18 @@ impl HistoryLine {
                     ..Fields::seen(place, *time, *times)?
                 }
             }
+            HistoryLine::Name(name) => {
+                name.check().ok()?;
+                let HistoryName { place, mac, claimed, uses } = name;
+                Fields {
+                    mac: Some(mac.to_string().into()),
+                    claimed_name: Some(claimed.name.as_str().into()),
+                    name_source: Some(claimed.source as u8),
+                    until: Some(text(claimed.last)?),
+                    sightings: Some(*uses),
+                    ..Fields::seen(place, claimed.first, ONCE)?
+                }
+            }
         };
         let json = serde_json::to_string(&fields).ok()?;
         if json.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
@@ -310,6 +359,7 @@ impl HistoryLine {
                 VERSIONS.start()
             )),
             Fields { end_after_lines: Some(lines), .. } => Ok(HistoryLine::End(lines)),
+            Fields { claimed_name: Some(_), .. } => fields.name().map(HistoryLine::Name),
             Fields { user: Some(_), .. } => fields.change().map(HistoryLine::Change),
             _ => fields.sighting().map(HistoryLine::Sighting),
         }
@@ -408,6 +458,9 @@ impl Fields<'_> {
         let Fields { mac: Some(mac), ip: Some(ip), origin: Some(origin), .. } = self else {
             return Err("it has no mac, no ip or no origin".into());
         };
+        if self.name_source.is_some() {
+            return Err("a sighting has no name_source".into());
+        }
         if self.lines_added.is_some() || self.lines_removed.is_some() {
             return Err("a sighting has no lines_added and no lines_removed".into());
         }
@@ -428,6 +481,33 @@ impl Fields<'_> {
         };
         sighting.span.map_or(Ok(()), |span| span.check(&sighting))?;
         Ok(sighting)
+    }
+
+    fn name(&self) -> Result<HistoryName, String> {
+        let Fields {
+            mac: Some(mac),
+            claimed_name: Some(name),
+            name_source: Some(source),
+            until: Some(until),
+            sightings: Some(uses),
+            ip: None,
+            origin: None,
+            user: None,
+            ..
+        } = self
+        else {
+            return Err(
+                "a name has mac, name_source, until and sightings, and no ip, origin and user"
+                    .into(),
+            );
+        };
+        let source = NameSource::from_number((*source).into());
+        let source =
+            source.ok_or_else(|| format!("name_source is 1 to {}", NameSource::ALL.len()))?;
+        let name = name.clone().into_owned();
+        let claimed = ClaimedName { source, name, first: self.time()?, last: parse_time(until)? };
+        let name = HistoryName { place: self.place()?, mac: mac.parse()?, claimed, uses: *uses };
+        name.check().map(|()| name).map_err(str::to_owned)
     }
 
     fn change(&self) -> Result<HistoryChange, String> {

@@ -65,7 +65,8 @@ pub use faults::{FaultKind, FaultReport, FaultState, Faults};
 pub use follower::{Followed, RingFollower, RingWatcher};
 pub use health::HEARTBEAT_TIMEOUT;
 pub use history_file::{
-    HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistorySpan,
+    HistoryChange, HistoryCount, HistoryLine, HistoryName, HistoryPlace, HistorySighting,
+    HistorySpan,
 };
 pub use history_import::HistoryTarget;
 pub use host::{host_of, this_host};

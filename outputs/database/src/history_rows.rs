@@ -38,6 +38,12 @@ pub const CLAIMED: &str = "claimed_name";
 /// The columns of that table. The source is a number of `NameSource`, and times are nanoseconds since 1970.
 pub const CLAIMED_COLUMNS: [&str; 7] = ["mac", "place", "source", "name", "first", "last", "count"];
 
+/// Until when devices may use addresses. A database of an earlier release does not have it.
+pub const LEASE: &str = "address_lease";
+/// The columns of that table. Times are nanoseconds since 1970.
+pub const LEASE_COLUMNS: [&str; 7] =
+    ["address", "mac", "place", "begin", "last", "until", "released"];
+
 /// Where the sightings of a history are beside the table `sighting`. A database of an earlier release has none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HistoryRows {

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use aw_service::{Access, FileKind, UnitFiles, open_file};
 pub use history_rows::{
-    CLAIMED, CLAIMED_COLUMNS, FILING, FILING_COLUMNS, HistoryRows, LONGEST_SHIFT, NOT_FILED,
-    RECENT, RECENT_COLUMNS, SPAN, SPAN_COLUMNS, recent_between,
+    CLAIMED, CLAIMED_COLUMNS, FILING, FILING_COLUMNS, HistoryRows, LEASE, LEASE_COLUMNS,
+    LONGEST_SHIFT, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN, SPAN_COLUMNS, recent_between,
 };
 pub use rusqlite::Connection;
 use rusqlite::{OptionalExtension, Result, config::DbConfig};

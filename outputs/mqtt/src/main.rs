@@ -20,7 +20,7 @@ use std::{
 use aw_detect::SqliteMemory;
 use aw_notify::{is_local_host, read_secret};
 use aw_output::{
-    Access, Error, Fault, Plan, RingOptions, SpoolOptions, as_service, check, failed,
+    Access, Error, Fault, NameFollower, Plan, RingOptions, SpoolOptions, as_service, check, failed,
     names::LiveNames, parse, run, this_host,
 };
 use aw_service::TimeSpan;
@@ -199,7 +199,9 @@ fn main() -> ExitCode {
         let is_named = options.names.as_deref().is_some_and(|path| path != Path::new("/dev/null"));
         let names = DeviceFile { names, is_named };
         let how = (show_ring, options.rings.once);
-        MqttSink::new(broker, memory, devices, topics, names, how).map_err(Fault::into_error)
+        let name_rings = NameFollower::new(&options.rings, &plan)?;
+        MqttSink::new(broker, memory, devices, topics, (names, name_rings), how)
+            .map_err(Fault::into_error)
     })
 }
 

@@ -11,8 +11,8 @@ use std::{
 
 use aw_detect::{Alert, AlertKind, Rules, SqliteMemory, network_of};
 use aw_output::{
-    Checkpoint, CheckpointStore, Entry, EventJson, FaultReport, Faults, RingState, Sink,
-    SinkResult, TimeFormat, warn,
+    Checkpoint, CheckpointStore, ClaimedNames, Entry, EventJson, FaultReport, Faults, NameFollower,
+    RingState, Sink, SinkResult, TimeFormat, warn,
 };
 use rusqlite::{Connection, Row};
 use serde::Serialize;
@@ -31,6 +31,9 @@ pub use names::DeviceFile;
 const NOT_PUBLISHED: [AlertKind; 3] =
     [AlertKind::Mismatch, AlertKind::Bogon, AlertKind::UnknownDevice];
 
+/// Records of each ring of names that are taken at once.
+const NAMES: usize = 8192;
+
 /// Between the end of an entity's discovery and that of its other topics: until Home Assistant has removed the entity, it
 /// logs a warning about empty attributes.
 const REMOVAL_TIME: Duration = Duration::from_millis(500);
@@ -42,6 +45,9 @@ pub struct MqttSink {
     devices: NamedDevices,
     topics: Topics,
     names: DeviceFile,
+    /// What devices call themselves.
+    name_rings: NameFollower,
+    claimed: ClaimedNames,
     /// Whether Home Assistant gets an event entity.
     has_event_entity: bool,
     messages: Vec<Publication>,
@@ -61,6 +67,11 @@ struct AlertJson<'a> {
     #[serde(flatten)]
     event: EventJson<'a>,
     name: Option<&'a String>,
+    /// What a device without a name calls itself, and in which message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claimed_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_source: Option<&'a str>,
     old_mac: Option<&'a String>,
     previous: Option<i64>,
     note: Option<&'a String>,
@@ -88,7 +99,7 @@ impl MqttSink {
         mut memory: SqliteMemory,
         mut devices: NamedDevices,
         topics: Topics,
-        names: DeviceFile,
+        (names, name_rings): (DeviceFile, NameFollower),
         (show_ring, once): (bool, bool),
     ) -> SinkResult<MqttSink> {
         let faults = memory.faults()?.at_once(once);
@@ -117,6 +128,8 @@ impl MqttSink {
             topics,
             has_event_entity: names.has_event_entity(),
             names,
+            name_rings,
+            claimed: ClaimedNames::default(),
             messages: Vec::new(),
             is_batch_open: false,
             faults,
@@ -130,6 +143,7 @@ impl MqttSink {
             return Ok(());
         }
         self.broker.connect()?;
+        self.read_names();
         self.publish_retained()
     }
 
@@ -188,6 +202,7 @@ impl MqttSink {
     /// The message about an alert, and one for Home Assistant's event entity if it reports this kind.
     fn messages_of(&self, entry: &Entry, alert: &Alert) -> Vec<Publication> {
         let Alert { kind, network, name, old_mac, previous, note, .. } = alert;
+        let claimed = self.claimed.of(entry.event.mac).filter(|_| name.is_none());
         let message = |topic: String, event_type: Option<AlertKind>| {
             let time = TimeFormat::Seconds(entry.event.time.seconds());
             let event = EventJson::new(entry, time);
@@ -197,6 +212,8 @@ impl MqttSink {
                 // The address of a probe is not the device's.
                 event: if alert.ip.is_empty() { event.without_address() } else { event },
                 name: name.as_ref(),
+                claimed_name: claimed.map(|one| one.name.as_str()),
+                name_source: claimed.map(|one| one.source.words()),
                 old_mac: old_mac.as_ref(),
                 previous: *previous,
                 note: note.as_ref(),
@@ -294,6 +311,16 @@ impl MqttSink {
         Ok(())
     }
 
+    /// Takes what the rings of names have.
+    fn read_names(&mut self) {
+        let MqttSink { name_rings, claimed, .. } = self;
+        name_rings.read(NAMES, |entry| {
+            claimed.add(&entry.record);
+        });
+        // Which name is shown depends on the time, too.
+        self.devices.set_claimed_names(&self.claimed);
+    }
+
     /// After an error, rolls back to the last commit: the events since then are delivered again.
     fn or_roll_back<T>(&mut self, result: SinkResult<T>) -> SinkResult<T> {
         if result.is_err() {
@@ -330,6 +357,9 @@ fn retained(memory: &mut SqliteMemory) -> SinkResult<BTreeMap<String, String>> {
 impl Sink for MqttSink {
     fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
+        if !self.is_batch_open {
+            self.read_names(); // a device names itself before its first event
+        }
         let connected = self.ensure_connected();
         let observed = connected
             .and_then(|()| self.rules.observe(entry, UnixTime::now(), false, &mut self.memory));
@@ -370,6 +400,7 @@ impl Sink for MqttSink {
     }
 
     fn observe(&mut self, state: &RingState) -> SinkResult {
+        self.read_names();
         let (prefix, now) = (self.prefix(&state.ring), UnixTime::now().seconds());
         self.devices.coverage.observe(state, prefix, now);
         let mut published = self.publish_faults(state);
@@ -406,6 +437,7 @@ impl Sink for MqttSink {
                 self.broker.refused()
             ));
         }
+        self.name_rings.log();
         self.memory.write_times()?;
         self.commit()
     }

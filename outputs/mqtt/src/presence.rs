@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use aw_detect::Names;
+use aw_output::ClaimedNames;
 use aw_service::is_hidden;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -48,8 +49,16 @@ struct NamedDevice {
     /// The network where it was last seen, by whichever message.
     place: Option<String>,
     sighting: Sighting,
+    /// What it calls itself.
+    claimed_name: Option<String>,
     /// What was published, and when.
-    published: (Sighting, i64),
+    published: (Sighting, Option<String>, i64),
+}
+
+impl NamedDevice {
+    fn is_published(&mut self, now: i64) {
+        self.published = (self.sighting.clone(), self.claimed_name.clone(), now);
+    }
 }
 
 /// Where a device was last seen.
@@ -110,6 +119,9 @@ struct Attributes {
     /// ISO 8601, in UTC.
     last_seen: Option<String>,
     network: Option<String>,
+    /// What it calls itself, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    claimed_name: Option<String>,
 }
 
 impl NamedDevices {
@@ -179,6 +191,13 @@ impl NamedDevices {
         }
     }
 
+    /// Sets what devices call themselves.
+    pub fn set_claimed_names(&mut self, claimed: &ClaimedNames) {
+        for (mac, device) in &mut self.all {
+            device.claimed_name = claimed.of(*mac).map(|claim| claim.name.clone());
+        }
+    }
+
     pub fn seen(&mut self, mac: MacAddr, mut sighting: Sighting, now: i64) {
         if !is_one_clock(sighting.time, now) {
             return; // captured before the clock was set: how long ago is not known
@@ -240,9 +259,10 @@ impl NamedDevices {
     /// The devices whose attributes differ from the published ones, if it is time to publish them.
     pub fn outdated(&self, now: i64) -> Vec<MacAddr> {
         let outdated = |(mac, device): (&MacAddr, &NamedDevice)| {
-            let (published, time) = &device.published;
+            let (published, name, time) = &device.published;
             let age = (now - time).abs(); // the clock may have been set
-            let moved = device.sighting.has_moved(published) && age >= MOVED_INTERVAL;
+            let is_other = device.sighting.has_moved(published) || device.claimed_name != *name;
+            let moved = is_other && age >= MOVED_INTERVAL;
             let seen = device.sighting.time != published.time && age >= SEEN_INTERVAL;
             (moved || seen).then_some(*mac)
         };
@@ -253,13 +273,13 @@ impl NamedDevices {
     pub fn published(&mut self, mac: MacAddr, home: bool, now: i64) {
         if let Some(device) = self.all.get_mut(&mac) {
             device.home = home;
-            device.published = (device.sighting.clone(), now);
+            device.is_published(now);
         }
     }
 
     /// Records that the broker has the states of all devices and their attributes.
     pub fn all_published(&mut self, now: i64) {
-        self.all.values_mut().for_each(|device| device.published = (device.sighting.clone(), now));
+        self.all.values_mut().for_each(|device| device.is_published(now));
     }
 
     pub fn is_home(&self, mac: MacAddr) -> bool {
@@ -279,7 +299,8 @@ impl NamedDevices {
 
     /// The state of a device and its attributes: topics with payloads.
     pub fn messages(&self, mac: MacAddr, home: bool, topics: &Topics) -> [(String, String); 2] {
-        let sighting = self.all.get(&mac).map(|device| device.sighting.clone()).unwrap_or_default();
+        let device = self.all.get(&mac);
+        let sighting = device.map(|device| device.sighting.clone()).unwrap_or_default();
         let last_seen = Some(sighting.time).filter(|time| *time > 0);
         let attributes = Attributes {
             in_zones: if home { vec!["zone.home".into()] } else { Vec::new() },
@@ -289,6 +310,7 @@ impl NamedDevices {
                 .and_then(|time| Timestamp::from_second(time).ok())
                 .map(|time| time.to_string()),
             network: sighting.network,
+            claimed_name: device.and_then(|device| device.claimed_name.clone()),
         };
         let state = if home { HOME } else { NOT_HOME };
         let attributes = serde_json::to_string(&attributes).unwrap_or_default(); // cannot fail: its keys are text

@@ -171,7 +171,7 @@ impl MysqlTarget {
                     let entry = changes.entry(change_values(change));
                     entry.or_insert_with(search).1.add(change.times);
                 }
-                HistoryLine::Begin | HistoryLine::End(_) => {}
+                HistoryLine::Name(_) | HistoryLine::Begin | HistoryLine::End(_) => {}
             }
         }
         if has_spans && !std::mem::replace(&mut self.has_spans, true) {
@@ -280,12 +280,16 @@ impl MysqlTarget {
 }
 
 impl HistoryTarget for MysqlTarget {
+    fn takes_names(&self) -> bool {
+        false
+    }
+
     /// The tables cannot have everything that a line can.
     fn check(&self, line: &HistoryLine) -> Result<(), String> {
         let (place, source) = match line {
             HistoryLine::Sighting(HistorySighting { place, source, .. }) => (place, *source),
             HistoryLine::Change(HistoryChange { place, .. }) => (place, None),
-            HistoryLine::Begin | HistoryLine::End(_) => return Ok(()),
+            HistoryLine::Name(_) | HistoryLine::Begin | HistoryLine::End(_) => return Ok(()),
         };
         let (HistoryPlace { host, interface, .. }, log) = (place, &self.tables.log);
         if source.is_some() && !self.has_frame_source {

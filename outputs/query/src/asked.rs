@@ -20,8 +20,8 @@ use crate::{
     clocks::Clocks,
     export::{ExportPosition, Exporter},
     history_reader::{
-        AddressOfMac, AddressSighting, EachSighting, HistoryReader, NamesOfMacs, NearestSightings,
-        Network, PairingSummary, RouterChange, SeenAround, TimeRange,
+        AddressOfMac, AddressSighting, EachSighting, HistoryReader, Lease, NamesOfMacs,
+        NearestSightings, Network, PairingSummary, RouterChange, SeenAround, TimeRange,
     },
     mysql_reader::MysqlReader,
     names::{Labels, Named},
@@ -468,6 +468,10 @@ impl HistoryReader for LimitedReader {
         self.read(|history| history.claimed_names(macs))
     }
 
+    fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
+        self.read(|history| history.leases(of, at))
+    }
+
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
         self.read(|history| history.has_own_claims(mac))
     }
@@ -562,6 +566,69 @@ mod tests {
         for mac in ["00:00:00:00:00:03", "00:00:00:00:00:04", "00:00:00:00:00:05"] {
             assert_eq!(shown(mac, "eth0"), [Cell::None, Cell::None, Cell::None], "{mac}");
         }
+    }
+
+    /// Where a MAC was not seen near a time, the answer has its lease. One that it gave back ends what it was seen with before; an end by
+    /// time does not, because renewals are unicast. Its name is that of the time.
+    #[test]
+    fn leases_and_names_of_a_time() {
+        const BEGIN: i64 = 1_795_183_200;
+        let (_directory, history) = history();
+        let History::Sqlite(path) = &history else { panic!("a file") };
+        let tables = "
+            INSERT INTO sighting VALUES (1, 1795219200000000000, 1, 0);
+            INSERT INTO place VALUES (2, 'here', '/addrwatch', 'eth1', 0, 0, '');
+            CREATE TABLE address_lease (address, mac, place, begin, last, until, released);
+            INSERT INTO address_lease VALUES
+                (x'0a000001', 1, 1, 1795183200000000000, 0, 1795186800000000000, 0),
+                (x'0a000001', 1, 2, 1795183300000000000, 0, 9223372036854775807, 0),
+                (x'0a000001', 2, 1, 1795183300000000000, 0, 9223372036854775807, 0),
+                (x'0a000001', 'no MAC', 1, 1, 1, 2, 0);
+            CREATE TABLE claimed_name (mac, place, source, name, first, last, count);
+            INSERT INTO claimed_name VALUES
+                (1, 1, 1, 'then', 1795183200000000000, 1795183300000000000, 7),
+                (1, 1, 1, 'now', 1795219200000000000, 1795219200000000000, 7);";
+        let database = Connection::open(path).unwrap();
+        database.execute_batch(tables).unwrap();
+        let minute = Duration::from_secs(60);
+        let answer = |hours: i64| {
+            let at = UnixTime::new(BEGIN + hours * 3600, 0);
+            let question = Question::Who("10.0.0.1".parse().unwrap(), at);
+            let answer = history.ask(&question, &devices(), &TimeZone::UTC, (minute, 10));
+            let Answer { table, .. } = answer.unwrap_or_else(|_| panic!("no answer"));
+            let [row] = &table.rows[..] else { panic!("{:?}", table.rows) };
+            let cell = |name| match table.cell(row, name) {
+                Cell::Text(text) => text.clone(),
+                _ => String::new(),
+            };
+            [cell("how_sure"), cell("why"), cell("claimed_name")]
+        };
+        let [how_sure, why, name] = answer(3);
+        assert_eq!((&*how_sure, &*name), ("likely", "then"));
+        let ended =
+            "not in between; its lease ended 2 h 0 min before, unless a renewal was not captured";
+        assert!(why.contains(ended), "{why}");
+        let renewed = "UPDATE address_lease SET until = until + 4 * 3600000000000 WHERE until < 1795186800000000001";
+        database.execute_batch(renewed).unwrap();
+        let [how_sure, why, _] = answer(3);
+        assert!(how_sure == "likely" && why.contains("; its lease ends 2 h 0 min after"), "{why}");
+        database.execute_batch("UPDATE address_lease SET until = until - 4 * 3600000000000, released = 1 WHERE until < 1795219200000000000").unwrap();
+        let [how_sure, why, _] = answer(3);
+        assert!(
+            how_sure == "one-sided"
+                && why.contains("; a message that ends its lease was seen 2 h 0 min before"),
+            "{why}"
+        );
+        // It was seen after that.
+        database
+            .execute_batch("INSERT INTO sighting VALUES (1, 1795190400000000000, 1, 0)")
+            .unwrap();
+        let [how_sure, why, _] = answer(3);
+        assert!(how_sure == "likely" && !why.contains("lease"), "{why}");
+        // Where it was seen, that counts.
+        let [how_sure, why, name] = answer(10);
+        assert!(how_sure == "one-sided" && !why.contains("lease"), "{why}");
+        assert_eq!(name, "now");
     }
 
     /// However many pairings there are, so many are read: the first and the last ones, and of the others those that are seen now.

@@ -12,17 +12,25 @@ use crate::{
 /// The columns of a claim: the name, the message that has it, in words, and since when the device uses it.
 pub const COLUMNS: [&str; 3] = ["+claimed_name", "+name_source", "+name_since"];
 
-/// Adds what each row's MAC calls itself: in the network of the row, or if it has no name there, in another one.
-pub fn add(history: &mut dyn HistoryReader, table: &mut ResultTable) -> Result<(), Error> {
-    let Some(at) = table.mac_column() else { return Ok(()) };
-    let mac = |row: &[Cell]| match &row[at] {
+/// Adds what each row's MAC calls itself: in the network of the row, or if it has no name there, in another one. With a time, it is
+/// the name that it had then, or if none is known, a later one.
+pub fn add(
+    history: &mut dyn HistoryReader,
+    table: &mut ResultTable,
+    at: Option<UnixTime>,
+) -> Result<(), Error> {
+    let Some(column) = table.mac_column() else { return Ok(()) };
+    let mac = |row: &[Cell]| match &row[column] {
         Cell::Text(text) => text.parse::<MacAddr>().ok(),
         _ => None,
     };
     let mut macs: Vec<MacAddr> = table.rows.iter().filter_map(|row| mac(row)).collect();
     macs.sort_unstable();
     macs.dedup();
-    let names = history.claimed_names(&macs)?;
+    let mut names = history.claimed_names(&macs)?;
+    if let Some(at) = at {
+        names.values_mut().for_each(|names| go_back(names, at));
+    }
     let networks = history.networks();
     let claims = table.rows.iter().map(|row| {
         let names = names.get(&mac(row)?)?;
@@ -45,6 +53,13 @@ pub fn add(history: &mut dyn HistoryReader, table: &mut ResultTable) -> Result<(
     }
     table.columns.extend(COLUMNS);
     Ok(())
+}
+
+/// Leaves what was known of a MAC's names at a time; if nothing was, what it called itself later.
+fn go_back(names: &mut Vec<(usize, ClaimedName)>, at: UnixTime) {
+    let is_known = names.iter().any(|(_, name)| name.first <= at);
+    names.retain(|(_, name)| name.first <= at || !is_known);
+    names.iter_mut().for_each(|(_, name)| name.last = name.last.min(at.max(name.first)));
 }
 
 /// Whether a row is of a network. A router reports pairings, and no names.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{HistoryChange, HistoryCount, HistoryLine, HistorySighting};
+use aw_output::{HistoryChange, HistoryCount, HistoryLine, HistoryName, HistorySighting};
 use aw_service::{Error, count_of, failed, info};
 use shm_layout::UnixTime;
 
@@ -56,6 +56,10 @@ impl Exporter {
 
     pub fn change(&mut self, change: HistoryChange) {
         self.rows(HistoryLine::Change(change));
+    }
+
+    pub fn name(&mut self, name: HistoryName) {
+        self.rows(HistoryLine::Name(name));
     }
 
     /// Begins to read pairings from the first one on.
@@ -126,6 +130,9 @@ fn named(line: &HistoryLine) -> String {
         }
         HistoryLine::Change(HistoryChange { place, time, user, .. }) => {
             (place, time, format!("a change by {:?}", start_of(user)))
+        }
+        HistoryLine::Name(HistoryName { place, mac, claimed, .. }) => {
+            (place, &claimed.first, format!("a name of {mac}"))
         }
         HistoryLine::Begin | HistoryLine::End(_) => return String::new(),
     };

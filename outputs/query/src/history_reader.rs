@@ -270,6 +270,18 @@ pub struct RouterChange {
     pub removed: i64,
 }
 
+/// A lease, or a registration of an IPv6 address.
+#[derive(Clone, Copy, Debug)]
+pub struct Lease {
+    pub network: usize,
+    pub mac: MacAddr,
+    pub begin: UnixTime,
+    /// When it ends or ended.
+    pub until: UnixTime,
+    /// The device gave it back.
+    pub is_released: bool,
+}
+
 /// What MACs call themselves, each name with the id of its network.
 pub type NamesOfMacs = HashMap<MacAddr, Vec<(usize, ClaimedName)>>;
 
@@ -400,6 +412,12 @@ pub trait HistoryReader {
     /// What these MACs call themselves, each with its network. A history of a server has none.
     fn claimed_names(&mut self, _macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
         Ok(NamesOfMacs::new())
+    }
+
+    /// From when until when a MAC might use an address, as a DHCP server says, or a device that registers it: the latest ones that began
+    /// before a time. A history of a server has none.
+    fn leases(&mut self, _of: (IpAddr, MacAddr), _at: UnixTime) -> Result<Vec<Lease>, Error> {
+        Ok(Vec::new())
     }
 
     /// Whether a MAC ever claimed an address in frames of its own.

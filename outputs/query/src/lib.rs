@@ -16,6 +16,7 @@ mod export;
 mod history_reader;
 mod holders;
 mod in_turn;
+mod leases;
 mod left_out;
 mod mac_at;
 mod mysql_reader;

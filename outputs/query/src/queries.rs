@@ -52,7 +52,11 @@ pub enum Query {
 impl Query {
     pub fn run(&self, history: &mut dyn HistoryReader) -> Result<ResultTable, Error> {
         let mut table = self.read(history)?;
-        claims::add(history, &mut table)?;
+        let at = match *self {
+            Query::Who(_, at) | Query::MacAt(_, at) => Some(at),
+            _ => None,
+        };
+        claims::add(history, &mut table, at)?;
         Ok(table)
     }
 

@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use aw_database::{CLAIMED, CLAIMED_COLUMNS, HistoryRows, Snapshot};
+use aw_database::{CLAIMED, CLAIMED_COLUMNS, HistoryRows, LEASE, LEASE_COLUMNS, Snapshot};
 use aw_output::{ClaimedName, NameSource};
 use aw_service::{Error, failed};
 use rusqlite::{
@@ -31,9 +31,9 @@ use self::spans::{SpanEnd, Spans};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, NamesOfMacs, Nearer,
-    Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, SeenAround, TimeRange,
-    evidence, evidence_in_frame, parse_ip, parse_mac,
+    AddressOfMac, AddressSighting, EachSighting, HistoryReader, Lease, NO_CLAIM, NamesOfMacs,
+    Nearer, Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, SeenAround,
+    TimeRange, evidence, evidence_in_frame, parse_ip, parse_mac,
 };
 use crate::holders::near;
 use crate::places::Places;
@@ -52,6 +52,8 @@ const CHANGES: &[&str] = &["time", "place", "user", "lines_added", "lines_remove
 
 /// Names of a MAC that are read: aw-sqlite stores fewer.
 const NAMES_OF_DEVICE: i64 = 64;
+/// Leases of a pairing that are read.
+const LEASES_OF_PAIRING: i64 = 64;
 /// Pairings whose sightings are merged.
 const MERGED: usize = 8;
 
@@ -67,6 +69,7 @@ pub struct SqliteReader {
     recent: Recent,
     spans: Spans,
     has_names: bool,
+    has_leases: bool,
     /// Rows of an answer, and whether one has fewer than there are.
     most: usize,
     is_cut: bool,
@@ -96,6 +99,7 @@ impl SqliteReader {
                 recent: Recent::default(),
                 spans: Spans::default(),
                 has_names: false,
+                has_leases: false,
                 most: usize::MAX,
                 is_cut: false,
                 remarks: Vec::new(),
@@ -166,8 +170,10 @@ impl SqliteReader {
             )));
         }
         (self.recent, self.spans) = (Recent::new(rows), Spans::new(rows));
-        self.has_names = self.read(|history| {
-            aw_database::has_columns(&history.snapshot.database, CLAIMED, &CLAIMED_COLUMNS)
+        (self.has_names, self.has_leases) = self.read(|history| {
+            let database = &history.snapshot.database;
+            let has_names = aw_database::has_columns(database, CLAIMED, &CLAIMED_COLUMNS)?;
+            Ok((has_names, aw_database::has_columns(database, LEASE, &LEASE_COLUMNS)?))
         })?;
         let old = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%\\_old' ESCAPE '\\'";
         if self.read(|history| history.snapshot.database.query_row(old, [], |row| row.get(0)))? {
@@ -574,6 +580,28 @@ impl HistoryReader for SqliteReader {
                         found.entry(*mac).or_default().push((network, claimed));
                     }
                 }
+            }
+            Ok(found)
+        })
+    }
+
+    fn leases(&mut self, (ip, mac): (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
+        self.read(|history| {
+            let mut found = Vec::new();
+            if !history.has_leases {
+                return Ok(found);
+            }
+            let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
+            let select = "SELECT place, CAST(begin AS INTEGER), CAST(until AS INTEGER), released = 1 FROM address_lease
+                WHERE address = ? AND mac = ? AND begin <= ? AND typeof(place) = 'integer' ORDER BY begin DESC LIMIT ?";
+            let mut select = database.prepare_cached(select)?;
+            let key = params![bytes(&ip), mac.number() as i64, at.as_nanos(), LEASES_OF_PAIRING];
+            let mut rows = select.query(key)?;
+            while let Some(row) = rows.next()? {
+                let Some(network) = places.network_of(database, row.get(0)?)? else { continue };
+                let [begin, until] = [row.get(1)?, row.get(2)?].map(UnixTime::from_nanos);
+                let is_released = row.get::<_, Option<bool>>(3)? == Some(true);
+                found.push(Lease { network, mac, begin, until, is_released });
             }
             Ok(found)
         })

@@ -13,6 +13,7 @@ use crate::{
     clocks::with_clock,
     history_reader::{HistoryReader, NearestSightings, SeenAround, TimeRange},
     holders::{self, Certainty, Holder},
+    leases,
     left_out::LeftOuts,
     omitted::{Omitted, begins_after, listed},
     passed_over::NearMac,
@@ -22,6 +23,8 @@ use crate::{
 
 /// Senders of a MAC's frames that are looked up.
 const SOURCES: usize = 16;
+/// MACs whose leases are looked up.
+const LEASES: usize = 64;
 /// Networks in which it is searched whether anything was seen: a host can invent VLANs.
 pub const NETWORKS: usize = 4;
 
@@ -74,6 +77,20 @@ pub fn rows(
             doubted.insert((holder.network, holder.mac));
         }
     }
+    // A lease counts only where the MAC itself was not seen, or not alone.
+    let is_open = |one: &Holder| !one.is_near(at) || one.certainty == Certainty::Contested;
+    let mut leases = Vec::new();
+    for Holder { mac, .. } in holders.iter().filter(|one| is_open(one)).take(LEASES) {
+        // A fault of these rows is none of this answer.
+        leases.extend(history.leases((ip, *mac), at).unwrap_or_default());
+    }
+    leases.retain(|lease| clocks.is_set(lease.network, lease.begin));
+    let lease_of = |one: &Holder| leases::at(one, &leases, at).filter(|_| is_open(one));
+    for holder in &mut holders {
+        if let Some(lease) = lease_of(holder).filter(|lease| lease.is_released) {
+            leases::end(holder, lease, at);
+        }
+    }
     // Where the history has no single sightings, the time without a gap takes their place.
     let mut within: HashMap<(usize, MacAddr), (UnixTime, UnixTime)> = HashMap::new();
     let just_after = Some(UnixTime::from_nanos(at.as_nanos().saturating_add(1)));
@@ -110,6 +127,7 @@ pub fn rows(
         if doubted.contains(&(holder.network, mac)) {
             why += ", which has addresses itself: it forwards, or forges";
         }
+        why += &lease_of(holder).map_or(String::new(), |lease| leases::words(ip, lease, at));
         if !holder.is_near(at) {
             why += silences.get(&holder.network).map_or("", String::as_str);
         }

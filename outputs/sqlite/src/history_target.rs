@@ -16,8 +16,8 @@ use std::{
 
 use aw_database::{NOT_FILED, recent_between};
 use aw_output::{
-    Error, HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistorySpan,
-    HistoryTarget, failed,
+    Error, HistoryChange, HistoryCount, HistoryLine, HistoryName, HistoryPlace, HistorySighting,
+    HistorySpan, HistoryTarget, failed,
 };
 use rusqlite::{Connection, params};
 use shm_layout::{MacAddr, UnixTime, ip_text};
@@ -25,6 +25,7 @@ use shm_layout::{MacAddr, UnixTime, ip_text};
 use crate::{
     compaction::{examine_late, is_of_span, not_of_span},
     database_file, delete_trigger, legacy_file,
+    name_rows::add_name,
     row_writer::{OWN_FRAME, ip_bytes, known_place, place_id},
     schema::{self, Unusable, ViewName},
     sqlite_sink::{open_connection, require_directory, write_failure},
@@ -114,6 +115,7 @@ impl SqliteTarget {
                     self.cache.add_sighting(&self.connection, sighting)?
                 }
                 HistoryLine::Change(change) => self.cache.add_change(&self.connection, change)?,
+                HistoryLine::Name(name) => self.cache.add_name(&self.connection, name)?,
                 HistoryLine::Begin | HistoryLine::End(_) => 0,
             };
         }
@@ -255,6 +257,13 @@ impl Cache {
             insert.execute(params![nanos, id, user, added, removed])?;
         }
         Ok(missing)
+    }
+
+    /// What a device calls itself: a name that is there gets the earlier first and the later last time.
+    fn add_name(&mut self, database: &Connection, name: &HistoryName) -> rusqlite::Result<u64> {
+        let known = self.place(database, &name.place)?;
+        let place = known.map_or_else(|| create_place(database, &name.place), Ok)?;
+        add_name(database, place, name)
     }
 
     /// The id of a place, if it exists.

@@ -9,6 +9,7 @@ mod database_file;
 mod delete_trigger;
 mod filing;
 mod history_target;
+mod lease_rows;
 mod legacy_file;
 mod legacy_import;
 mod name_rows;

@@ -9,12 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{NameEntry, NameSource, names_of};
+use aw_output::{ClaimedName, HistoryName, NameEntry, NameSource, names_of};
 use aw_service::Condition;
 use rusqlite::{Connection, params, types::ValueRef};
-use shm_layout::{MacAddr, UnixTime};
+use shm_layout::{MacAddr, NameRecord, RingName, UnixTime};
 
-use crate::{clock_check::CLOCK_SET, row_writer::RowWriter};
+use crate::{
+    clock_check::CLOCK_SET,
+    lease_rows::{LeaseRows, lease_of},
+    row_writer::RowWriter,
+};
 
 /// Rows of a MAC: it, or who forges it, can invent any number of names and VLANs.
 const OF_DEVICE: usize = 32;
@@ -57,6 +61,15 @@ pub struct NameRows {
     off_until: Option<Instant>,
     /// The saved positions in the rings of names are loaded.
     pub is_resumed: bool,
+    leases: LeaseRows,
+    /// Records of places that are not in the database: these are written with the next commit, and not in a transaction of their own.
+    deferred: Vec<Deferred>,
+}
+
+struct Deferred {
+    ring: RingName,
+    host: String,
+    record: NameRecord,
 }
 
 /// A row.
@@ -119,6 +132,8 @@ impl NameRows {
             most: OF_ALL,
             off_until: None,
             is_resumed: false,
+            leases: LeaseRows::default(),
+            deferred: Vec::new(),
         }
     }
 
@@ -132,7 +147,7 @@ impl NameRows {
         self.off_until.is_some_and(|until| now < until)
     }
 
-    /// Adds what a device calls itself in a record. Only the rows of its MAC are read, and its place is written if that is new.
+    /// Adds what a device calls itself in a record, and the lease that it begins or ends. Only the rows of its MAC are read.
     pub fn add(
         &mut self,
         database: &Connection,
@@ -140,17 +155,34 @@ impl NameRows {
         entry: &NameEntry,
     ) -> rusqlite::Result<()> {
         let record = &entry.record;
+        if names_of(record).next().is_none() && lease_of(record).is_none() {
+            return Ok(());
+        }
+        if let Some(place) = places.known_place_of_name(database, entry)? {
+            return self.add_at(database, place, record);
+        }
+        let (ring, host) = (entry.ring.clone(), entry.host.to_owned());
+        self.deferred.push(Deferred { ring, host, record: *record });
+        (self.is_changed, self.urgent) = (true, self.urgent + 1);
+        Ok(())
+    }
+
+    fn add_at(
+        &mut self,
+        database: &Connection,
+        place: i64,
+        record: &NameRecord,
+    ) -> rusqlite::Result<()> {
         let time = match record.repeats {
             0 => record.time,
             _ => record.time.max(record.repeated),
         };
         let count = i64::from(record.repeats) + 1;
-        let mut place = None;
+        if let Some(lifetime) = lease_of(record) {
+            self.leases.add(record, lifetime, place);
+            (self.is_changed, self.urgent) = (true, self.urgent + 1);
+        }
         for (source, name) in names_of(record) {
-            let place = match place {
-                Some(place) => place,
-                None => *place.insert(places.place_of_name(database, entry)?),
-            };
             self.add_name(database, record.mac, (place, source, name), (time, count))?;
         }
         Ok(())
@@ -223,13 +255,19 @@ impl NameRows {
     /// Writes what is due, or `all` that changed, in the transaction of the caller.
     pub fn write(
         &mut self,
-        database: &Connection,
+        (database, places): (&Connection, &mut RowWriter),
         now: Instant,
         all: bool,
     ) -> rusqlite::Result<()> {
         if !self.is_changed {
             return Ok(());
         }
+        for Deferred { ring, host, record } in std::mem::take(&mut self.deferred) {
+            let entry = NameEntry { ring: &ring, host: &host, record };
+            let place = places.place_of_name(database, &entry)?;
+            self.add_at(database, place, &record)?;
+        }
+        self.leases.write(database)?;
         for (mac, claim) in std::mem::take(&mut self.removed) {
             let delete =
                 "DELETE FROM claimed_name WHERE mac = ? AND place = ? AND source = ? AND name = ?";
@@ -315,10 +353,13 @@ impl Claim {
     /// If its row is not there any more, another program deleted it, or it made room: it is forgotten, with what is not written. The next
     /// message begins again.
     fn update(&mut self, database: &Connection, mac: MacAddr) -> rusqlite::Result<()> {
-        let update = "UPDATE claimed_name SET first = ?, last = ?, count = ?
-            WHERE mac = ? AND place = ? AND source = ? AND name = ?";
+        // An import may have made it older.
+        let update = "UPDATE claimed_name SET first = CASE WHEN first >= ?8 AND first < ?1 THEN first ELSE ?1 END,
+                last = ?2, count = ?3
+            WHERE mac = ?4 AND place = ?5 AND source = ?6 AND name = ?7";
         let Claim { place, source, ref name, first, last, count, .. } = *self;
-        let row = params![first, last, count, mac.number() as i64, place, source as u8, name];
+        let mac = mac.number() as i64;
+        let row = params![first, last, count, mac, place, source as u8, name, CLOCK_SET];
         self.is_gone = database.prepare_cached(update)?.execute(row)? == 0;
         (self.is_used, self.is_urgent) = (false, false);
         Ok(())
@@ -363,6 +404,35 @@ fn stored_claims(database: &Connection, mac: MacAddr) -> rusqlite::Result<Vec<Cl
     Ok(found)
 }
 
+/// Adds a name that was exported: where it is known, only its times may change. It makes no room. Returns whether a row was added.
+pub fn add_name(database: &Connection, place: i64, name: &HistoryName) -> rusqlite::Result<u64> {
+    let HistoryName { mac, claimed: ClaimedName { source, name, first, last }, uses, .. } = name;
+    let mut claims = stored_claims(database, *mac)?;
+    let found = claims.iter_mut().find(|one| one.is_of(place, *source) && one.name == *name);
+    if let Some(claim) = found {
+        claim.add(first.as_nanos(), 0);
+        claim.add(last.as_nanos(), 0);
+        claim.count = claim.count.max(*uses as i64); // it may be of the same messages
+        return claim.update(database, *mac).map(|()| 0);
+    }
+    if claims.len() >= OF_DEVICE || count(database)? >= OF_ALL {
+        return Ok(0);
+    }
+    let mut claim = Claim {
+        place,
+        source: *source,
+        name: name.clone(),
+        first: first.as_nanos(),
+        last: last.as_nanos(),
+        count: *uses as i64,
+        is_stored: false,
+        is_used: true,
+        is_urgent: true,
+        is_gone: false,
+    };
+    claim.insert(database, *mac).map(|()| 1)
+}
+
 fn count(database: &Connection) -> rusqlite::Result<usize> {
     let count = "SELECT count(*) FROM claimed_name";
     let count = database.prepare_cached(count)?.query_row([], |row| row.get::<_, i64>(0));
@@ -399,7 +469,7 @@ pub fn delete_names(database: &Connection, before: i64, rows: usize) -> rusqlite
 
 #[cfg(test)]
 mod tests {
-    use shm_layout::{NameKind, NameRecord, NameText};
+    use shm_layout::{NameKind, NameText};
 
     use super::*;
     use crate::schema;
@@ -442,7 +512,7 @@ mod tests {
         /// So many seconds after the beginning.
         fn write(&mut self, seconds: u64, all: bool) {
             let now = self.begin + Duration::from_secs(seconds);
-            self.rows.write(&self.database, now, all).unwrap();
+            self.rows.write((&self.database, &mut self.places), now, all).unwrap();
         }
 
         fn number(&self, select: &str) -> i64 {
@@ -460,6 +530,20 @@ mod tests {
                 |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
             select.query_map([mac], row).unwrap().map(Result::unwrap).collect()
         }
+    }
+
+    /// Made-up VLANs are no transactions of their own.
+    #[test]
+    fn places_are_written_with_their_names() {
+        let mut writer = Writer::new(OF_ALL);
+        let changes = writer.number("SELECT total_changes()");
+        (1..100).for_each(|vlan| writer.add(1, "nas", vlan, BEGIN));
+        (1..100).for_each(|vlan| writer.add(1, "nas", vlan, BEGIN + 1));
+        assert_eq!(writer.number("SELECT total_changes()"), changes);
+        assert!(writer.rows.is_due(writer.begin, None, Duration::ZERO));
+        writer.write(0, false);
+        assert_eq!(writer.number("SELECT count(*) FROM place"), 99);
+        assert_eq!(writer.names(1)[0], ("nas".into(), BEGIN, BEGIN + 1, 2));
     }
 
     /// A thousand devices repeat their names each minute: that is written once an hour, and a new name with the next commit.

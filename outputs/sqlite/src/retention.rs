@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     clock_check::{CLOCK_SET, CLOCK_SET_WITHOUT_RING, ClockState, nanos},
+    lease_rows::delete_leases,
     name_rows::delete_names,
     row_writer::RowWriter,
     unreadable::Unreadable,
@@ -120,6 +121,7 @@ impl Retention {
             let Some(pairing) = next.optional()? else {
                 let more = delete_changes(database, pass, left)? == left
                     || delete_names(database, pass.before, left)? == left
+                    || delete_leases(database, pass.before, left)? == left
                     || delete_places(database, writer, left)? == left;
                 self.pass = self.pass.filter(|_| more);
                 return Ok(more);
@@ -251,7 +253,8 @@ fn delete_places(
     let delete = "DELETE FROM place WHERE id IN (SELECT id FROM place
         WHERE NOT EXISTS (SELECT 1 FROM pairing WHERE pairing.place = place.id)
         AND id NOT IN (SELECT place FROM config_change)
-        AND id NOT IN (SELECT place FROM claimed_name) LIMIT ?)";
+        AND id NOT IN (SELECT place FROM claimed_name)
+        AND id NOT IN (SELECT place FROM address_lease) LIMIT ?)";
     let deleted = database.prepare_cached(delete)?.execute([rows as i64])?;
     if deleted > 0 {
         writer.clear_places();

@@ -7,7 +7,7 @@ use std::{
 
 use aw_output::{Entry, NameEntry, warn};
 use rusqlite::{Connection, OptionalExtension, params};
-use shm_layout::{ConfigChange, Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
+use shm_layout::{ConfigChange, Event, InterfaceName, Kind, MacAddr, NameRecord, RingName, VlanId};
 
 use crate::{
     clock_check::{CLOCK_SET, CLOCK_SET_WITHOUT_RING},
@@ -196,6 +196,23 @@ impl RowWriter {
             self.rings.push(RingPlaces { name, host, places, stacks });
             self.rings.len() - 1
         })
+    }
+
+    /// The id of the place where a device named itself, if it exists. Nothing is written.
+    pub fn known_place_of_name(
+        &mut self,
+        database: &Connection,
+        NameEntry { host, ring, record }: &NameEntry,
+    ) -> rusqlite::Result<Option<i64>> {
+        let index = self.ring_index(host, ring);
+        let NameRecord { interface, vlan, outer_vlan, .. } = *record;
+        let key = (interface, vlan, outer_vlan, Ipv4Addr::UNSPECIFIED);
+        if let Some(place) = self.rings[index].places.get(&key) {
+            return Ok(Some(*place));
+        }
+        let vlans = [vlan, outer_vlan].map(|vlan| i64::from(vlan.get()));
+        let known = known_place(database, [host, ring.as_str(), interface.as_str(), ""], vlans)?;
+        known.map(|_| self.place_of(database, index, key)).transpose() // which remembers it
     }
 
     /// The id of the place where a device named itself, which is created if it does not exist.

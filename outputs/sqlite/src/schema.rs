@@ -9,8 +9,8 @@
 use std::str::FromStr;
 
 use aw_database::{
-    CLAIMED, CLAIMED_COLUMNS, FILING, FILING_COLUMNS, NOT_FILED, RECENT, RECENT_COLUMNS, SPAN,
-    SPAN_COLUMNS,
+    CLAIMED, CLAIMED_COLUMNS, FILING, FILING_COLUMNS, LEASE, LEASE_COLUMNS, NOT_FILED, RECENT,
+    RECENT_COLUMNS, SPAN, SPAN_COLUMNS,
 };
 use rusqlite::{Connection, OptionalExtension};
 
@@ -104,6 +104,13 @@ const ADDITIONS: &str = "
         count INTEGER NOT NULL,
         PRIMARY KEY (mac, place, source, name)
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS address_lease ( -- from when until when devices may use addresses, nanoseconds since 1970
+        address BLOB NOT NULL, mac INTEGER NOT NULL, place INTEGER NOT NULL REFERENCES place,
+        begin INTEGER NOT NULL, last INTEGER NOT NULL, until INTEGER NOT NULL, -- last: when it was received last
+        released INTEGER NOT NULL, -- 1: the device gave it back
+        PRIMARY KEY (address, mac, place, begin)
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS address_lease_until ON address_lease (until);
     CREATE TABLE IF NOT EXISTS undated (
         pairing INTEGER PRIMARY KEY, -- was seen while the clock was not set; 0: configuration changes
         found INTEGER NOT NULL     -- when --retention first found such rows, nanoseconds since 1970
@@ -113,7 +120,7 @@ const ADDITIONS: &str = "
 const OLD_INDEX: &str = "CREATE INDEX pairing_of_mac ON pairing (mac)";
 
 /// The columns that this release uses, by table.
-const COLUMNS: [(&str, &[&str]); 14] = [
+const COLUMNS: [(&str, &[&str]); 15] = [
     ("place", &["id", "host", "ring", "interface", "vlan", "outer_vlan", "router"]),
     ("pairing", &["id", "address", "mac", "place", "ip", "source"]),
     ("sighting", &["pairing", "time", "origin", "again"]),
@@ -124,6 +131,7 @@ const COLUMNS: [(&str, &[&str]); 14] = [
     (FILING, &FILING_COLUMNS),
     (SPAN, &SPAN_COLUMNS),
     (CLAIMED, &CLAIMED_COLUMNS),
+    (LEASE, &LEASE_COLUMNS),
     ("span_progress", &["until", "before", "pairing", "time"]),
     ("raw_days", &["days"]),
     ("late_pairing", &["pairing", "time"]),
@@ -160,7 +168,7 @@ pub const COMPACT_COLUMNS: [&str; 8] = [
 ];
 
 /// Names of our tables and indexes, which the view cannot have.
-const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress raw_days late_pairing clock_check claimed_name";
+const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress raw_days late_pairing clock_check claimed_name address_lease address_lease_until";
 
 /// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =

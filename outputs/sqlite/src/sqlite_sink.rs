@@ -98,11 +98,12 @@ impl OpenDatabase {
             return Ok(true);
         }
         self.connection.execute_batch("SAVEPOINT names")?;
-        let Err(error) = self.names.write(&self.connection, now, all) else {
+        let Err(error) = self.names.write((&self.connection, &mut self.rows), now, all) else {
             self.names_fault.ends("names of devices can be stored again");
             return self.connection.execute_batch("RELEASE names").map(|()| true);
         };
         let undone = self.connection.execute_batch("ROLLBACK TO names; RELEASE names");
+        self.rows.clear_places(); // some were created here
         match undone {
             Ok(()) => self.give_up_names(error, true).map(|()| false),
             Err(_) => Err(error), // a failed read of the disk may have ended the transaction
@@ -712,7 +713,9 @@ mod tests {
             let entry =
                 aw_output::NameEntry { ring: &"test".parse().unwrap(), host: "here", record };
             let OpenDatabase { connection, rows, names, .. } = &mut *database;
-            let error = names.add(connection, rows, &entry).unwrap_err();
+            names.add(connection, rows, &entry).unwrap();
+            let written = names.write((connection, rows), Instant::now(), true);
+            let error = written.unwrap_err();
             assert_eq!(database.give_up_names(error, true).is_err(), stops, "{end}");
             assert_eq!(database.connection.is_autocommit(), stops);
             if !stops {

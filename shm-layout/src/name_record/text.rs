@@ -28,6 +28,13 @@ impl NameText {
 
     fn fit(text: &str) -> (NameText, bool) {
         let (mut bytes, mut length) = ([0; ROOM], 0);
+        // Most texts: nothing is left out.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            let text = text.trim_matches(' ').as_bytes();
+            length = text.len().min(ROOM - 1);
+            bytes[..length].copy_from_slice(&text[..length]);
+            return (NameText(bytes), length < text.len());
+        }
         let kept = text.trim_matches(|c: char| c.is_whitespace() || breaks_terminal(c)).chars();
         for c in kept.filter(|c| !breaks_terminal(*c)) {
             let end = length + c.len_utf8();

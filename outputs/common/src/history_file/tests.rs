@@ -69,7 +69,7 @@ fn lines_are_read_as_written() {
         text(&lines[2]),
         "{\"time\":\"1969-12-31T23:59:55Z\",\"host\":\"gw\",\"interface\":\"eth0\",\"mac\":\"02:00:00:00:00:01\",\"ip\":\"192.0.2.1\",\"origin\":8}\n"
     );
-    assert_eq!(text(&lines[0]), "{\"addrwatch_history\":2}\n");
+    assert_eq!(text(&lines[0]), "{\"addrwatch_history\":3}\n");
 }
 
 #[test]
@@ -108,9 +108,11 @@ fn bad_lines() {
         let error = HistoryLine::parse(&bad).unwrap_err();
         assert!(error.contains(why), "{bad}: {error}");
     }
+    let earlier = HistoryLine::parse("{\"addrwatch_history\":2}");
+    assert_eq!(earlier, Ok(HistoryLine::Begin), "of the releases before names");
     let earlier = HistoryLine::parse("{\"addrwatch_history\":1}");
     assert_eq!(earlier, Ok(HistoryLine::Begin), "of the releases before spans");
-    for bad in ["", "{}", "[]", "null", "{\"addrwatch_history\":3}", "\u{0}"] {
+    for bad in ["", "{}", "[]", "null", "{\"addrwatch_history\":4}", "\u{0}"] {
         assert!(HistoryLine::parse(bad).is_err(), "{bad}");
     }
 }
@@ -153,5 +155,33 @@ proptest! {
             prop_assert!(!again.trim_end().contains(is_hidden));
             prop_assert_eq!(HistoryLine::parse(&again), Ok(line));
         }
+    }
+}
+
+/// What a device calls itself, and what is no such line.
+#[test]
+fn names() {
+    let line = r#"{"time":"2026-11-20T14:00:00Z","host":"gw","interface":"eth0","mac":"02:00:00:00:00:01","until":"2026-11-20T15:00:00Z","sightings":7,"claimed_name":"nas 1","name_source":5}"#;
+    let name = HistoryLine::parse(line).unwrap();
+    let mut written = Vec::new();
+    name.write(&mut written).unwrap();
+    assert_eq!(String::from_utf8(written).unwrap(), format!("{line}\n"));
+    let HistoryLine::Name(HistoryName { claimed, uses, .. }) = &name else { panic!("{name:?}") };
+    assert_eq!((&*claimed.name, claimed.source, *uses), ("nas 1", NameSource::Lldp, 7));
+    for (from, to) in [
+        ("nas 1", ""),
+        ("nas 1", r"\u001b[2J"),
+        ("nas 1", &"x".repeat(64)),
+        (r#""name_source":5"#, r#""name_source":9"#),
+        (r#","name_source":5"#, ""),
+        (r#""sightings":7"#, r#""sightings":0"#),
+        ("15:00", "13:00"),
+        ("}", r#","ip":"192.0.2.1"}"#),
+        ("}", r#","user":"admin"}"#),
+        (r#""claimed_name":"nas 1","#, r#""ip":"192.0.2.1","origin":0,"#),
+    ] {
+        let bad = line.replacen(from, to, 1);
+        assert_ne!(bad, line, "{from}");
+        assert!(HistoryLine::parse(&bad).is_err(), "{bad}");
     }
 }

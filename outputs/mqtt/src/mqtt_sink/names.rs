@@ -31,6 +31,7 @@ impl MqttSink {
         for mac in new {
             recall(&mut self.devices, &mut self.memory, mac, now)?;
         }
+        self.devices.set_claimed_names(&self.claimed);
         self.has_event_entity = self.names.has_event_entity();
         self.rules.known = self.devices.names();
         let applied = self.memory.apply_names(&self.rules.named_macs());

@@ -1,7 +1,10 @@
 //! The whole content of a database, in the order of its pairings.
 
 use aw_database::Snapshot;
-use aw_output::{HistoryChange, HistoryCount, HistoryPlace, HistorySighting, HistorySpan};
+use aw_output::{
+    ClaimedName, HistoryChange, HistoryCount, HistoryName, HistoryPlace, HistorySighting,
+    HistorySpan, NameSource,
+};
 use aw_service::Error;
 use rusqlite::{Row, Rows, types::ValueRef};
 use shm_layout::{Evidence, UnixTime};
@@ -71,7 +74,11 @@ impl SqliteReader {
             }
             position.changes_from = Some(to.range.from);
         }
-        self.export_changes(to, position)
+        if !self.export_changes(to, position)? {
+            return Ok(false);
+        }
+        position.changes_from = Some(to.range.to); // all are printed
+        self.export_names(to)
     }
 
     /// Prints what was read, if the database has not changed meanwhile.
@@ -319,6 +326,43 @@ impl SqliteReader {
         }
         self.print(to)
     }
+
+    /// What devices call themselves, of names that were used in the time range. There are not so many that they are printed in parts.
+    fn export_names(&self, to: &mut Exporter) -> Result<bool, Error> {
+        if !self.has_names {
+            return Ok(true);
+        }
+        let select = "SELECT host, ring, interface, vlan, outer_vlan, router, mac, source, name, first, last, count
+            FROM claimed_name JOIN place ON place.id = place WHERE last >= ? AND first < ?
+            ORDER BY mac, host, ring, interface, vlan, outer_vlan, router, source, name";
+        let mut statement = self.sql(self.snapshot.database.prepare(select))?;
+        let range = [to.range.from, to.range.to].map(UnixTime::as_nanos);
+        let mut rows = self.sql(statement.query(range))?;
+        while let Some(row) = self.sql(rows.next())? {
+            match name(row) {
+                Some(name) => to.name(name),
+                None => to.leave_out(1, || "a name with a value of a wrong type".into()),
+            }
+        }
+        self.print(to)
+    }
+}
+
+/// A row of `claimed_name` and `place`; None if its values are not valid.
+fn name(row: &Row) -> Option<HistoryName> {
+    let place = HistoryPlace {
+        host: row.get(0).ok()?,
+        ring: row.get(1).ok()?,
+        interface: row.get(2).ok()?,
+        vlan: row.get(3).ok()?,
+        outer_vlan: row.get(4).ok()?,
+        router: row.get(5).ok()?,
+    };
+    let [first, last] = [9, 10].map(|column| row.get(column).map(UnixTime::from_nanos));
+    let (source, name) = (NameSource::from_number(row.get(7).ok()?)?, row.get(8).ok()?);
+    let claimed = ClaimedName { source, name, first: first.ok()?, last: last.ok()? };
+    let uses = row.get::<_, i64>(11).ok()?.try_into().ok()?;
+    Some(HistoryName { place, mac: parse_mac(row.get(6).ok()?)?, claimed, uses })
 }
 
 /// A row of `pairing` and `place`; None if its values are not valid.
