@@ -580,7 +580,7 @@ mod tests {
             INSERT INTO place VALUES (2, 'here', '/addrwatch', 'eth1', 0, 0, '');
             CREATE TABLE address_lease (address, mac, place, begin, last, until, released);
             INSERT INTO address_lease VALUES
-                (x'0a000001', 1, 1, 1795183200000000000, 0, 1795186800000000000, 0),
+                (x'0a000001', 1, 1, 1795183200000000000, 1795183200000000000, 1795186800000000000, 0),
                 (x'0a000001', 1, 2, 1795183300000000000, 0, 9223372036854775807, 0),
                 (x'0a000001', 2, 1, 1795183300000000000, 0, 9223372036854775807, 0),
                 (x'0a000001', 'no MAC', 1, 1, 1, 2, 0);
@@ -619,6 +619,9 @@ mod tests {
                 && why.contains("; a message that ends its lease was seen 2 h 0 min before"),
             "{why}"
         );
+        // 30 days are stored of a longer one.
+        database.execute_batch("UPDATE address_lease SET last = last - 30 * 86400000000000 WHERE mac = 1 AND place = 1").unwrap();
+        assert!(answer(3)[1].contains("; its lease was for 30 days or more"));
         // It was seen after that.
         database
             .execute_batch("INSERT INTO sighting VALUES (1, 1795190400000000000, 1, 0)")

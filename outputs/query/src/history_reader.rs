@@ -276,6 +276,8 @@ pub struct Lease {
     pub network: usize,
     pub mac: MacAddr,
     pub begin: UnixTime,
+    /// It was for so long that its end is not stored.
+    pub is_long: bool,
     /// When it ends or ended.
     pub until: UnixTime,
     /// The device gave it back.

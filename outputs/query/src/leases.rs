@@ -33,6 +33,7 @@ pub fn words(ip: IpAddr, lease: &Lease, at: UnixTime) -> String {
     let what = if ip.is_ipv4() { "lease" } else { "registration" };
     let distance = duration(distance(Some(lease.until), at).unwrap_or_default());
     match lease.until {
+        _ if lease.is_long => format!("; its {what} was for 30 days or more"),
         until if until > at => format!("; its {what} ends {distance} after"),
         _ if lease.is_released => {
             format!("; a message that ends its {what} was seen {distance} before")

@@ -592,7 +592,8 @@ impl HistoryReader for SqliteReader {
                 return Ok(found);
             }
             let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
-            let select = "SELECT place, CAST(begin AS INTEGER), CAST(until AS INTEGER), released = 1 FROM address_lease
+            let select = "SELECT place, CAST(begin AS INTEGER), CAST(until AS INTEGER), released = 1,
+                    until - last >= 2592000000000000 FROM address_lease
                 WHERE address = ? AND mac = ? AND begin <= ? AND typeof(place) = 'integer' ORDER BY begin DESC LIMIT ?";
             let mut select = database.prepare_cached(select)?;
             let key = params![bytes(&ip), mac.number() as i64, at.as_nanos(), LEASES_OF_PAIRING];
@@ -601,7 +602,8 @@ impl HistoryReader for SqliteReader {
                 let Some(network) = places.network_of(database, row.get(0)?)? else { continue };
                 let [begin, until] = [row.get(1)?, row.get(2)?].map(UnixTime::from_nanos);
                 let is_released = row.get::<_, Option<bool>>(3)? == Some(true);
-                found.push(Lease { network, mac, begin, until, is_released });
+                let is_long = row.get::<_, Option<bool>>(4)? == Some(true);
+                found.push(Lease { network, mac, begin, is_long, until, is_released });
             }
             Ok(found)
         })

@@ -98,10 +98,12 @@ impl LeaseRows {
             }
         }
         if stored > Some(OF_ALL) {
-            self.full.begins(format_args!(
-                "{OF_ALL} leases of addresses are stored: others make room (does a host invent MACs? rows of address_lease can be deleted)"
-            ));
-            make_room(database, newest)?;
+            if count(database)? > OF_ALL {
+                self.full.begins(format_args!(
+                    "{OF_ALL} leases of addresses are stored: others make room (does a host invent MACs? rows of address_lease can be deleted)"
+                ));
+                make_room(database, newest)?;
+            }
             stored = None;
         }
         self.stored = stored;
