@@ -379,7 +379,7 @@ fn an_output_that_fails() {
     let health = || server.get("/api/v1/health").expect(200).json();
     wait_until("the fault", || health()["faults"][0]["of"] == "aw-mysql");
     let health = health();
-    assert_eq!(health["faults"][0]["since"], "2026-11-20 14:00:00 +00:00");
+    assert_eq!(health["faults"][0]["since"], "2026-11-20T14:00:00+00:00");
     assert_eq!(health["outputs"].as_array().map(Vec::len), Some(1), "{health}");
     for path in ["/health", "/"] {
         let page = server.get(path).expect(200).body;
@@ -571,7 +571,9 @@ fn a_live_page() {
     let history = stored(&ring);
     let names = history.path().join("names");
     fs::write(&names, "02:00:00:00:00:07|<b>Radio</b>\n").expect("the file of names");
-    let server = Server::start(&history, &["--ring", ring.name(), "--names", text(&names)]);
+    let running = Ring::new();
+    let rings = ["--ring", ring.name(), "--ring", running.name()];
+    let server = Server::start(&history, &[&rings[..], &["--names", text(&names)]].concat());
     let mut browser = Browser::open(1200, 900);
     browser.go(&server.login());
     let own = format!("http://127.0.0.1:{}", server.port);
@@ -582,6 +584,11 @@ fn a_live_page() {
     let count = |browser: &mut Browser| {
         browser.run("return document.querySelectorAll('tbody tr').length").as_u64()
     };
+    wait_until("nothing is captured", || {
+        text(&mut browser).contains("Not live: no collector runs")
+    });
+    let options = ["--quiet", "--ring", running.name(), "--macupd", "127.0.0.1:0"];
+    let collector = Run::start(program("collector", &options));
     wait_until("the page is live", || text(&mut browser).contains("before the history has them"));
     assert_eq!(count(&mut browser), Some(3));
     // Of a device that is there, one row; of a new one, another row, once.
@@ -622,6 +629,7 @@ fn a_live_page() {
     let complaints = browser.complaints();
     let ours: Vec<_> = complaints.iter().filter(|line| !line.contains("favicon")).collect();
     assert!(ours.is_empty(), "{ours:?}");
+    collector.kill();
 }
 
 /// The banner of a live page has its times in the zone of the page, as the page itself.

@@ -138,13 +138,17 @@ pub fn address(
     } else {
         found.left_out.iter().for_each(|one| omitted.add(one));
     }
+    let shared = found.shared.into_iter();
+    let in_turn =
+        shared.filter(|(network, one)| one.last >= range.from && clocks.is_set(*network, one.last));
+    let in_turn = in_turn.map(|(_, one)| one).collect();
     let first = |period: &DatedPeriod| [Cell::text(period.period.mac), Cell::text(ip)];
     let rows = periods.iter().map(|period| period_row(history, period, first(period), all));
     let columns = columns(match all {
         false => "mac first_seen last_seen count +address +frame_sources",
         true => "mac first_seen last_seen count +address frame_sources left_out",
     });
-    Ok(shown_if_any(ResultTable { rows: rows.collect(), columns, omitted }))
+    Ok(shown_if_any(ResultTable { rows: rows.collect(), columns, omitted, in_turn }))
 }
 
 /// Which addresses a MAC had, from when to when. With `all`, also what it sent in the name of other MACs.
@@ -217,7 +221,12 @@ pub fn addresses(
         false => "address first_seen last_seen count +mac +frame_sources",
         true => "address first_seen last_seen count mac frame_sources left_out",
     });
-    Ok(shown_if_any(ResultTable { rows: rows.collect(), columns, omitted }))
+    Ok(shown_if_any(ResultTable {
+        rows: rows.collect(),
+        columns,
+        omitted,
+        ..ResultTable::default()
+    }))
 }
 
 fn period_row(

@@ -66,7 +66,12 @@ pub fn addresses(history: &mut dyn HistoryReader, mac: MacAddr) -> Result<Result
         row(history, network, cells)
     };
     let rows = found.into_iter().map(of).collect();
-    Ok(ResultTable { rows, columns: columns("address first_seen last_seen proof +mac"), omitted })
+    Ok(ResultTable {
+        rows,
+        columns: columns("address first_seen last_seen proof +mac"),
+        omitted,
+        ..ResultTable::default()
+    })
 }
 
 /// The quarters of an hour of a sighting, and how many sightings there are in each. Of those that the history has together, the
@@ -131,5 +136,5 @@ pub fn presence(
         is_counted.then(|| row(history, network, cells))
     };
     let rows = seen.into_iter().filter_map(of).collect();
-    Ok(ResultTable { rows, columns: columns("time count +mac"), omitted })
+    Ok(ResultTable { rows, columns: columns("time count +mac"), omitted, ..ResultTable::default() })
 }

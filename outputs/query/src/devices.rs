@@ -100,7 +100,7 @@ fn grouped(
         false => "mac first_seen last_seen +count addresses +frame_sources",
     });
     let rows = rows.into_iter().map(|(_, _, row)| row).collect();
-    Ok(shown_if_any(ResultTable { rows, columns, omitted }))
+    Ok(shown_if_any(ResultTable { rows, columns, omitted, ..ResultTable::default() }))
 }
 
 /// Leaves out the claims that `mac` leaves out, too: those in frames of another MAC, while a MAC claimed the address itself. A

@@ -166,9 +166,8 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         let why = others.unwrap_or_else(|| query.no_match(zone, &table.omitted));
         info(format_args!("{why}{}", beyond.unwrap_or_default()));
     }
-    if let Some(remark) = table.omitted.remark() {
-        warn(remark);
-    }
+    let remarks = [table.in_turn_text(None, zone), table.omitted.remark()];
+    remarks.into_iter().flatten().for_each(warn);
     Ok(!table.rows.is_empty())
 }
 

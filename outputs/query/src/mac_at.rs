@@ -72,7 +72,7 @@ pub fn mac_at(
     let away = (!is_near && !rows.is_empty() && begins_after.is_none()).then_some(away);
     let was_captured = away.and_then(|_| was_captured(history, &networks, at));
     let omitted = Omitted { away, was_captured, begins_after, ..Omitted::default() };
-    Ok(ResultTable { rows, columns, omitted })
+    Ok(ResultTable { rows, columns, omitted, ..ResultTable::default() })
 }
 
 /// Whether anything was captured near the time in one of these networks, if that is known.

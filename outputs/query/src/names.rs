@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use shm_layout::MacAddr;
 
 use crate::{
-    omitted::{Omitted, listed},
+    omitted::listed,
     one_network::network_of,
     options::Options,
     result_table::{Cell, OutputFormat, ResultTable, day_text},
@@ -253,7 +253,7 @@ pub fn all(options: &Options, out: &mut impl Write, zone: &TimeZone) -> Result<b
         info(format_args!("no names in {path} (aw-query name MAC NAME writes one)"));
         return Ok(false);
     }
-    let mut table = ResultTable { columns: vec!["mac"], rows, omitted: Omitted::default() };
+    let mut table = ResultTable { columns: vec!["mac"], rows, ..ResultTable::default() };
     labels.add_to(&mut table, options.format, zone);
     let printed = table.print(out, options.format, zone).and_then(|()| out.flush());
     printed.map_err(|error| Error::write("standard output", error))?;
@@ -278,7 +278,7 @@ fn show(
         OutputFormat::Table => writeln!(out, "{}", plain(name)),
         OutputFormat::Json | OutputFormat::Csv => {
             let (columns, rows) = (vec!["mac"], vec![vec![Cell::text(mac)]]);
-            let mut table = ResultTable { columns, rows, omitted: Omitted::default() };
+            let mut table = ResultTable { columns, rows, ..ResultTable::default() };
             labels.add_to(&mut table, format, zone);
             table.print(out, format, zone)
         }

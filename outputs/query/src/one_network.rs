@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use aw_detect::{full_name, matches_network};
+use shm_layout::MacAddr;
 
 use crate::result_table::{Cell, ResultTable};
 
@@ -21,7 +22,9 @@ pub fn keep(table: &mut ResultTable, name: &str) -> Option<String> {
         }
         is_meant
     });
-    table.rows = rows;
+    let has = |mac: &MacAddr| rows.iter().any(|row| *table.cell(row, "mac") == Cell::text(mac));
+    let in_turn = table.in_turn.iter().filter(|one| one.macs.iter().all(has)).copied().collect();
+    (table.rows, table.in_turn) = (rows, in_turn);
     (table.rows.is_empty() && !others.is_empty()).then(|| {
         let shown: Vec<_> = others.iter().take(MAX_SHOWN).map(String::as_str).collect();
         let more = if others.len() > shown.len() { ", ..." } else { "" };

@@ -285,7 +285,7 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
     let columns =
         columns("time address change mac before before_last_seen +shared_until +frame_sources");
     let rows = rows.into_iter().map(|(_, row)| row).collect();
-    Ok(shown_if_any(ResultTable { rows, columns, omitted }))
+    Ok(shown_if_any(ResultTable { rows, columns, omitted, ..ResultTable::default() }))
 }
 
 /// Of each address, so many claims in frames of other MACs are listed, and so many in all: first those that name the MAC which

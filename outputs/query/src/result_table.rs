@@ -7,9 +7,9 @@ use aw_service::{csv_cell, plain};
 use clap::ValueEnum;
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde_json::{Map, Value as Json};
-use shm_layout::UnixTime;
+use shm_layout::{MacAddr, UnixTime};
 
-use crate::omitted::Omitted;
+use crate::{in_turn::Shared, omitted::Omitted};
 
 /// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -71,10 +71,14 @@ pub struct ResultTable {
     /// The cells of each row, in the order of the columns.
     pub rows: Vec<Vec<Cell>>,
     pub(crate) omitted: Omitted,
+    pub(crate) in_turn: Vec<Shared>,
 }
 
 /// The mark of a column that is not in each table.
 const MARKS: [char; 2] = ['+', '?'];
+
+/// Times that a remark about claims in turn names.
+const SHOWN_TIMES: usize = 3;
 
 /// Items of a list that the table shows.
 const SHOWN_ITEMS: usize = 3;
@@ -83,7 +87,34 @@ impl ResultTable {
     /// Of a query that has no answer to print.
     pub fn done() -> ResultTable {
         let (columns, rows) = (Vec::new(), vec![Vec::new()]);
-        ResultTable { columns, rows, omitted: Omitted::default() }
+        ResultTable { columns, rows, ..ResultTable::default() }
+    }
+
+    /// When two MACs claimed the address of the answer in turn, from first to last; only those of this MAC, if one is named.
+    pub fn in_turn(&self, mac: Option<MacAddr>) -> Option<(UnixTime, UnixTime)> {
+        let times = || self.of_mac(mac);
+        Some((times().map(|one| one.first).min()?, times().map(|one| one.last).max()?))
+    }
+
+    fn of_mac(&self, mac: Option<MacAddr>) -> impl Iterator<Item = &Shared> {
+        self.in_turn.iter().filter(move |one| mac.is_none_or(|mac| one.macs.contains(&mac)))
+    }
+
+    /// The same as a sentence, the latest times first.
+    pub fn in_turn_text(&self, mac: Option<MacAddr>, zone: &TimeZone) -> Option<String> {
+        let text = |one: &Shared| {
+            let [first, last] = [one.first, one.last].map(|time| time_text(time, zone));
+            format!("{} and {} from {first} to {last}", one.macs[0], one.macs[1])
+        };
+        let mut times: Vec<_> = self.of_mac(mac).collect();
+        times.sort_by_key(|one| std::cmp::Reverse(one.last));
+        let shown: Vec<_> = times.iter().take(SHOWN_TIMES).map(|one| text(one)).collect();
+        let more = match times.len() - shown.len() {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        (!shown.is_empty())
+            .then(|| format!("two MACs claimed it in turn: {}{more}", shown.join("; ")))
     }
 
     /// Prints it.
@@ -245,7 +276,7 @@ mod tests {
                 ],
                 vec![Cell::None, Cell::None, Cell::None, Cell::List(many)],
             ],
-            omitted: Omitted::default(),
+            ..ResultTable::default()
         };
         let mut out = Vec::new();
         table.print(&mut out, format, &TimeZone::fixed(jiff::tz::offset(1))).unwrap();

@@ -46,7 +46,7 @@ pub fn who(
     }
     left_out.all().for_each(|one| omitted.add(one));
     omitted.begins_after = begins_after(history, &rows, at)?;
-    Ok(ResultTable { rows, columns, omitted })
+    Ok(ResultTable { rows, columns, omitted, ..ResultTable::default() })
 }
 
 /// The place of the address in a row.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     hash::{BuildHasher, RandomState},
+    net::IpAddr,
 };
 
 use aw_query::{Cell, ResultTable, SHARED, TimeRange};
@@ -160,11 +161,15 @@ impl Entry {
         self.id() == id || is_of_pair && Entry::time_of(id).is_some_and(goes_on)
     }
 
-    /// Whether it has this text, which is in lower case.
+    /// Whether it has this text, which is in lower case; of an address, all of it: `10.0.0.1` is not in `10.0.0.10`.
     pub fn contains(&self, wanted: &str) -> bool {
         let texts = [&self.address, &self.mac, &self.before, &self.name, &self.user, &self.router];
         let texts = texts.into_iter().flatten().chain([&self.what, &self.diff]).chain(&self.log);
-        texts.into_iter().any(|text| text.to_lowercase().contains(wanted))
+        let is_address = wanted.parse::<IpAddr>().is_ok();
+        texts.into_iter().map(|text| text.to_lowercase()).any(|text| match is_address {
+            true => contains_address(&text, wanted),
+            false => text.contains(wanted),
+        })
     }
 
     /// Whether it is of this network.
@@ -331,6 +336,14 @@ pub fn time_of_row(table: &ResultTable, row: &[Cell]) -> Option<UnixTime> {
         Cell::Time(time) => Some(*time),
         _ => None,
     }
+}
+
+fn contains_address(text: &str, address: &str) -> bool {
+    let is_of_address = |c: char| c.is_ascii_hexdigit() || c == ':';
+    text.match_indices(address).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + address.len()..]);
+        !before.ends_with(|c| is_of_address(c) || c == '.') && !after.starts_with(is_of_address)
+    })
 }
 
 /// Which entries a list has.
@@ -744,6 +757,22 @@ mod tests {
         assert!(found.entries[0].what.starts_with("went back to a after 4 s: a lease"));
         let text = Wanted { text: Some("10.0.0.1"), ..Wanted::of(FROM, TO) };
         assert_eq!(of(text).entries.len(), 2);
+        // A part of an address is found, too, but not an address in a longer one.
+        for (text, number) in
+            [("10.9.9.", ENTRIES), ("10.9.9.9", ENTRIES), ("0.9.9.9", 0), ("10.9.9", ENTRIES)]
+        {
+            let wanted = Wanted { text: Some(text), ..Wanted::of(FROM, TO) };
+            assert_eq!(of(wanted).entries.len(), number, "{text}");
+        }
+        for (text, is_in) in [
+            ("10.0.0.1 has another device", true),
+            ("10.0.0.10", false),
+            ("(10.0.0.1)", true),
+            ("110.0.0.1", false),
+            ("from 10.0.0.1.", true),
+        ] {
+            assert_eq!(contains_address(text, "10.0.0.1"), is_in, "{text}");
+        }
         let all = of(Wanted::of(FROM, TO));
         assert_eq!(
             (all.entries.len(), all.left_off, all.counts),

@@ -62,7 +62,8 @@ pub fn response<I>(
 where
     I: ExactSizeIterator<Item = Vec<Cell>> + Send + Unpin + 'static,
 {
-    let Answer { table, no_match, remarks, left_off, .. } = answer;
+    let Answer { table, no_match, mut remarks, left_off, .. } = answer;
+    remarks.extend(table.in_turn_text(None, zone));
     let weight = rows.len() * row_bytes;
     let begin = match format {
         RowFormat::Csv => String::new(),

@@ -125,6 +125,34 @@ fn an_address_in_turn_since_before() {
     assert_eq!(changes_of(&gone, 2 * HOUR), [], "the first one is gone");
 }
 
+/// The answer about an address says the same as its changes; of another device of it, nothing.
+#[test]
+fn the_answer_about_an_address() {
+    let of = |seen: &[Seen], from: i64, mac: Option<u8>| {
+        let (_directory, path) = history(seen);
+        let mut reader = SqliteReader::open(&path, None).unwrap();
+        let ip = "10.2.0.1".parse().unwrap();
+        let table = Query::Ip(ip, since(from), false).run(&mut reader).unwrap();
+        let mac = mac.map(|mac| format!("00:00:00:00:00:0{mac}").parse().unwrap());
+        let times =
+            table.in_turn(mac).map(|(first, last)| [first, last].map(|one| one.seconds() - BEGIN));
+        assert_eq!(times.is_some(), table.in_turn_text(mac, &jiff::tz::TimeZone::UTC).is_some());
+        times
+    };
+    let seen = [claims(1, 0, (20, 300)), claims(2, 900, (5, 300)), claims(3, 9000, (5, 300))];
+    let seen = seen.concat();
+    assert_eq!(of(&seen, 0, None), Some([900, 2100]));
+    assert_eq!(of(&seen, 0, Some(2)), Some([900, 2100]));
+    assert_eq!(of(&seen, 0, Some(3)), None);
+    assert_eq!(of(&seen, 3000, None), None, "it has ended");
+    // Their periods overlap by one late frame, which is no use in turn.
+    let late = [claims(1, 0, (20, 300)), claims(2, 5750, (20, 300)), vec![(1, 5751, 1)]].concat();
+    assert_eq!(of(&late, 0, None), None);
+    // Their periods do not overlap, but the claims of one lie between those of the other one.
+    let slow = [claims(1, 0, (6, 3000)), claims(2, 1500, (5, 3000))].concat();
+    assert_eq!(of(&slow, 0, None), Some([1500, 13_500]));
+}
+
 /// One claim that comes late is no use in turn; two are, and one that does not come soon.
 #[test]
 fn a_late_claim() {

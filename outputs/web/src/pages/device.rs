@@ -47,7 +47,7 @@ struct DevicePage {
     last: String,
     ago: String,
     networks: Vec<(String, String)>,
-    /// Of its latest addresses, those that others had at the same time in the last days.
+    /// Of its latest addresses, those that it and another device claimed in turn in the last days.
     shared: Vec<SharedAddress>,
     addresses: Vec<AddressRow>,
     no_match: Option<String>,
@@ -120,7 +120,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
         return file.file(&format!("{name}-presence"), presence, of_texts);
     }
     let table = &addresses.table;
-    let shared = shared(&visit, mac, table).await?;
+    let (shared, unknown) = shared(&visit, mac, table).await;
     let times = |name| {
         let of_row = move |row: &Vec<Cell>| time(table.cell(row, name));
         table.rows.iter().filter_map(of_row)
@@ -151,6 +151,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     ];
     let mut all = addresses.remarks.clone();
     all.extend(presence.remarks);
+    all.extend(unknown);
     let remarks = remarks(all, &left_off);
     let of_conflict = shared.iter().map(|shared| &shared.text);
     let evident: Vec<String> = of_conflict.chain(&remarks).cloned().collect();
@@ -194,12 +195,12 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     })
 }
 
-/// Its latest addresses in frames of its own which others had, too.
+/// Its latest addresses that it and another device claimed in turn; and what is not known of that.
 async fn shared(
     visit: &Visit,
     mac: MacAddr,
     table: &ResultTable,
-) -> Result<Vec<SharedAddress>, Problem> {
+) -> (Vec<SharedAddress>, Option<String>) {
     let mut asked: Vec<IpAddr> = Vec::new();
     for row in &table.rows {
         let ip = display::text(table.cell(row, "address")).and_then(|text| text.parse().ok());
@@ -209,10 +210,19 @@ async fn shared(
     let range = TimeRange { from: UnixTime::new(from, 0), to: TimeRange::ALL.to };
     let mut found = Vec::new();
     for ip in asked.into_iter().take(ASKED) {
-        let answer = visit.ask(Question::Ip(ip, range, false), ROWS).await?;
-        found.extend(SharedAddress::of((ip, Some(mac)), &answer, &visit.zone));
+        // An address of which too much is to be read leaves the rest of the page as it is.
+        match visit.ask(Question::Ip(ip, range, false), 1).await {
+            Ok(answer) => {
+                found.extend(SharedAddress::of((ip, Some(mac)), &answer.table, &visit.zone))
+            }
+            Err(problem) => {
+                let why =
+                    format!("whether other devices claimed {ip} is not known: {}", problem.why);
+                return (found, Some(why));
+            }
+        }
     }
-    Ok(found)
+    (found, None)
 }
 
 fn evidence(

@@ -1,10 +1,10 @@
 //! Which devices had an address, and which addresses a device had, from when to when: the picture of a time, and its rows.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::net::IpAddr;
 
 use askama::Template;
 use aw_output::makers::is_local;
-use aw_query::{Answer, Cell, Question, TimeRange};
+use aw_query::{Answer, Cell, Question, ResultTable, TimeRange};
 use axum::{extract::Path, response::Response};
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
@@ -13,7 +13,6 @@ use crate::{
     app::Visit,
     display::{self, device_link, encoded, time_parameter},
     download::{self, Download},
-    network::NetworkId,
     pages::{self, Frame, ROWS, remarks::remarks, who::network},
     parameters::{parse_ip, parse_mac},
     problem::Problem,
@@ -35,7 +34,7 @@ struct PeriodsPage {
     column: &'static str,
     rows: Vec<PeriodRow>,
     no_match: Option<String>,
-    /// Several devices had the address at the same time.
+    /// Two devices claimed the address in turn.
     shared: Option<SharedAddress>,
     remarks: Vec<String>,
     picture: Picture,
@@ -56,7 +55,7 @@ struct PeriodRow {
     network: String,
 }
 
-/// An address that several devices of a network had at the same time.
+/// An address that two devices of a network claimed in turn.
 pub struct SharedAddress {
     pub text: String,
     /// What happened with it then.
@@ -64,49 +63,19 @@ pub struct SharedAddress {
 }
 
 impl SharedAddress {
-    /// Of the periods of an address; with a MAC, only if it is one of these devices.
+    /// Of the answer about an address; with a MAC, only if it is one of these devices.
     pub fn of(
         (ip, mac): (IpAddr, Option<MacAddr>),
-        answer: &Answer,
+        table: &ResultTable,
         zone: &TimeZone,
     ) -> Option<SharedAddress> {
-        let table = &answer.table;
-        let mac = mac.map(Cell::text);
-        let of_row =
-            |row: &Vec<Cell>| match ["first_seen", "last_seen"].map(|at| table.cell(row, at)) {
-                [Cell::Time(first), Cell::Time(last)] => {
-                    Some((NetworkId::of(table, row), *first, *last, table.cell(row, "mac").clone()))
-                }
-                _ => None,
-            };
-        // Of each network the period that ends last of those that have begun. Rows are in the order in which they begin.
-        let mut open: HashMap<NetworkId, (UnixTime, Cell)> = HashMap::new();
-        let mut both: Option<(UnixTime, UnixTime)> = None;
-        for (network, first, last, own) in table.rows.iter().filter_map(of_row) {
-            let known = open.entry(network).or_insert((first, own.clone()));
-            let is_wanted = mac.as_ref().is_none_or(|mac| *mac == own || *mac == known.1);
-            if known.0 > first && known.1 != own && is_wanted {
-                let end = known.0.min(last);
-                both = Some(both.map_or((first, end), |(from, to)| (from.min(first), to.max(end))));
-            }
-            if known.0 <= last {
-                *known = (last, own);
-            }
-        }
-        let (from, to) = both?;
-        let [begin, end] = [from, to].map(|time| display::time(time, zone));
+        let (from, to) = table.in_turn(mac)?;
         // A link has whole seconds.
-        let [after, until] = [from, UnixTime::new(to.seconds().saturating_add(1), 0)];
+        let until = UnixTime::new(to.seconds().saturating_add(1), 0);
+        let [from, until] = [from, until].map(time_parameter);
         Some(SharedAddress {
-            text: format!(
-                "{ip} was used by several devices at the same time, from {begin} to {end}"
-            ),
-            link: format!(
-                "/happened?text={}&from={}&to={}",
-                encoded(&ip.to_string()),
-                time_parameter(after),
-                time_parameter(until)
-            ),
+            text: format!("{ip}: {}", table.in_turn_text(mac, zone)?),
+            link: format!("/happened?text={}&from={from}&to={until}", encoded(&ip.to_string())),
         })
     }
 }
@@ -242,7 +211,7 @@ pub async fn address(mut visit: Visit, Path(text): Path<String>) -> Result<Respo
         Err(file) => return Ok(file),
     };
     let picture = Picture::of_address(ip, &answer, (window, None), &visit.zone)?;
-    let shared = SharedAddress::of((ip, None), &answer, &visit.zone);
+    let shared = SharedAddress::of((ip, None), &answer.table, &visit.zone);
     page(&visit, (subject, window), (None, Vec::new(), shared), answer, picture)
 }
 
@@ -367,43 +336,4 @@ fn rows(answer: &Answer, column: &str, link: &str, zone: &TimeZone) -> Vec<Perio
         }
     };
     table.rows.iter().rev().map(of_row).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use aw_query::ResultTable;
-
-    /// Devices that had an address one after the other are no conflict, nor are those of two networks.
-    #[test]
-    fn an_address_of_several_devices() {
-        let of = |rows: &[(&str, i64, i64, &str)], mac: Option<&str>| {
-            let mut table = ResultTable::default();
-            table.columns = vec!["mac", "first_seen", "last_seen", "interface"];
-            let time = |seconds| Cell::Time(UnixTime::new(seconds, 0));
-            let row = |(mac, first, last, network): &(&str, i64, i64, &str)| {
-                vec![Cell::text(mac), time(*first), time(*last), Cell::text(network)]
-            };
-            table.rows = rows.iter().map(row).collect();
-            let (no_match, remarks) = (None, Vec::new());
-            let answer = Answer { table, no_match, remarks, left_off: 0, is_complete: true };
-            let of = ([10, 0, 0, 1].into(), mac.map(|mac| mac.parse().unwrap()));
-            SharedAddress::of(of, &answer, &TimeZone::UTC).map(|shared| (shared.text, shared.link))
-        };
-        let [a, b, c] = [1, 2, 3].map(|last| format!("02:00:00:00:00:0{last}"));
-        let turn =
-            [(&*a, 0, 5, "eth0"), (&b, 5, 9, "eth0"), (&c, 6, 7, "eth1"), (&a, 10, 20, "eth0")];
-        assert_eq!(of(&turn, None), None);
-        let both = [(&*a, 0, 90, "eth0"), (&b, 30, 60, "eth0"), (&c, 100, 101, "eth0")];
-        let (text, link) = of(&both, None).unwrap();
-        assert_eq!(
-            text,
-            "10.0.0.1 was used by several devices at the same time, from 1970-01-01 00:00:30 +00:00 to 1970-01-01 00:01:00 +00:00"
-        );
-        assert_eq!(
-            link,
-            "/happened?text=10.0.0.1&from=1970-01-01T00%3A00%3A30Z&to=1970-01-01T00%3A01%3A01Z"
-        );
-        assert!(of(&both, Some(&b)).is_some() && of(&both, Some(&c)).is_none());
-    }
 }
