@@ -97,7 +97,7 @@ fn aw_alert() {
     let printed = run(command).ok().stdout;
     assert!(
         printed
-            .contains("configuration changed 127.0.0.1  core1: by alice, 2 lines added, 1 removed"),
+            .contains("configuration changed 127.0.0.1 core1: by alice, 2 lines added, 1 removed"),
         "{printed}"
     );
     let alert: serde_json::Value =

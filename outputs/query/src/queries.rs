@@ -348,7 +348,14 @@ fn new_periods(
                     older.map(|(one, _)| (ip, shared_row((network, one), range), Some(one.last))),
                 );
             }
-            new.sort_by_key(|(_, one, _): &NewPeriod| one.times.map(|(first, _)| first));
+            new.sort_by_key(|(_, one, _): &NewPeriod| {
+                (
+                    one.times.map(|(first, _)| first),
+                    one.period.network,
+                    one.period.mac,
+                    one.period.previous,
+                )
+            });
             keep_latest(history, &mut new, most / SHARE);
             found.append(&mut new);
             // Those that name a MAC of no host are in no change, and most of them are not read here.
@@ -381,7 +388,7 @@ fn new_periods(
     found.extend(forged.into_iter().map(|(ip, _, period)| (ip, period, None)));
     found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. }, _)| {
         let first = times.map(|(first, _)| first);
-        (first, *ip, network(history, period.network), period.mac)
+        (first, *ip, network(history, period.network), period.mac, period.previous)
     });
     Ok(found)
 }

@@ -105,7 +105,9 @@ pub fn parsed(line: &str) -> String {
     let kind = KINDS.iter().find_map(|(label, kind)| Some((kind, rest.strip_prefix(label)?)));
     let (kind, rest) = kind.unwrap_or_else(|| panic!("no kind that is known: {line}"));
     let is_mac = |word: &&str| word.len() == 17 && word.matches(':').count() == 5;
-    let words: Vec<_> = rest.split_whitespace().collect();
+    // The note of a message without a network follows the MAC: `00:1b:21:00:00:0a: not seen`.
+    let words: Vec<_> =
+        rest.split_whitespace().map(|word| word.strip_suffix(':').unwrap_or(word)).collect();
     let mac = words.iter().copied().find(is_mac).unwrap_or("-");
     let ip = words.first().filter(|word| word.parse::<IpAddr>().is_ok()).copied().unwrap_or("-");
     format!("{kind} {ip} {mac}")
