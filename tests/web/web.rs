@@ -156,7 +156,7 @@ fn the_api_has_the_rows_of_aw_query() {
         (&format!("changes?{of_range}"), [&["changes"][..], &range].concat()),
         ("devices?since=2026-11-20+15:00", vec!["devices", "--since", "2026-11-20 15:00"]),
         ("changes?since=2026-11-20+14:10", vec!["changes", "--from", "2026-11-20 14:10"]),
-        ("ip/10.1.2.3?network=here/eth0", vec!["ip", ADDRESS, "--network", "here/eth0"]),
+        ("ip/10.1.2.3?network=eth0", vec!["ip", ADDRESS, "--network", "eth0"]),
     ] {
         let answer = server.get(&format!("/api/v1/{path}")).expect(200);
         assert_eq!(answer.header("content-type"), Some("application/json"));
