@@ -348,13 +348,9 @@ fn new_periods(
                     older.map(|(one, _)| (ip, shared_row((network, one), range), Some(one.last))),
                 );
             }
-            new.sort_by_key(|(_, one, _): &NewPeriod| {
-                (
-                    one.times.map(|(first, _)| first),
-                    one.period.network,
-                    one.period.mac,
-                    one.period.previous,
-                )
+            new.sort_by_key(|(_, DatedPeriod { times, period, .. }, _): &NewPeriod| {
+                let order = (period.mac, period.count == 0, period.previous);
+                (times.map(|(first, _)| first), period.network, order)
             });
             keep_latest(history, &mut new, most / SHARE);
             found.append(&mut new);
@@ -388,7 +384,9 @@ fn new_periods(
     found.extend(forged.into_iter().map(|(ip, _, period)| (ip, period, None)));
     found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. }, _)| {
         let first = times.map(|(first, _)| first);
-        (first, *ip, network(history, period.network), period.mac, period.previous)
+        // What is in no period comes after what is.
+        let order = (period.mac, period.count == 0, period.previous);
+        (first, *ip, network(history, period.network), order)
     });
     Ok(found)
 }
