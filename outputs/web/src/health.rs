@@ -198,8 +198,9 @@ impl Health {
         &self.faults
     }
 
-    /// Whether the same is wrong; numbers in the texts, such as seconds, may differ.
-    pub fn has_faults_of(&self, other: &Health) -> bool {
+    /// Whether viewers know it from the other one: it is as live, and the same is wrong; numbers in the texts, such as seconds, may
+    /// differ. A collector that runs no longer is no fault in its first minute.
+    pub fn is_known_from(&self, other: &Health) -> bool {
         let words = |fault: &Fault| -> String {
             fault.text.chars().filter(|letter| !letter.is_ascii_digit()).collect()
         };
@@ -207,7 +208,7 @@ impl Health {
             let of = |fault: &Fault| (fault.of.clone(), words(fault), fault.since);
             health.faults.iter().map(of).collect()
         };
-        all(self) == all(other)
+        self.is_live() == other.is_live() && all(self) == all(other)
     }
 
     /// Whether the rings are well now and were not, or the other way round.
@@ -358,7 +359,10 @@ mod tests {
             [Some("gone".into()), None],
             (UnixTime::now(), 60),
         );
-        assert!(!well.has_faults_of(&health) && health.has_faults_of(&health));
+        assert!(!well.is_known_from(&health) && health.is_known_from(&health));
+        let ended = RingHealth { is_running: false, ..ring(1) };
+        let ended = Health::of(vec![ended], BTreeMap::new(), [None, None], (UnixTime::now(), 60));
+        assert!(ended.faults().is_empty() && !ended.is_known_from(&well));
         let json = health.json(&TimeZone::UTC);
         assert_eq!(
             json["faults"],

@@ -247,7 +247,7 @@ impl Live {
                 let health =
                     Health::new(rings_now, &outputs, [history, unwritten], commit_interval);
                 // Or viewers were sent the fault that it was not looked at.
-                let is_news = last.elapsed() > UNWATCHED || !health.has_faults_of(&known);
+                let is_news = last.elapsed() > UNWATCHED || !health.is_known_from(&known);
                 let news = is_news.then(|| message("health", &health.summary(&zone)));
                 // First for pages: who is sent the news may ask for one.
                 let looked = (Instant::now(), Arc::new(health));
