@@ -1,20 +1,24 @@
 //! What is repeated: found by its bytes, before it is read.
 
 use allocation_counter::measure;
-use shm_layout::{RingName, WriterOptions, remove};
+use shm_layout::{RingName, WriterOptions, remove_names};
 
 use super::*;
 use crate::{copies::Overlap, link::LinkType, names::tests};
 
-/// Removed at the end of the test.
-struct Ring(RingName, Names);
+/// Its files are removed after its writer.
+struct Ring {
+    names: Names,
+    _files: Files,
+}
+
+struct Files(RingName);
 
 impl Ring {
     fn new() -> Ring {
         let name: RingName = format!("/aw-repeats-{}", std::process::id()).parse().unwrap();
-        let name = name.names();
-        let options = WriterOptions { name: name.clone(), slots: 64, group: None, host: None };
-        Ring(name, Names::new(NamesWriter::create(&options).unwrap()))
+        let options = WriterOptions { name: name.names(), slots: 64, group: None, host: None };
+        Ring { names: Names::new(NamesWriter::create(&options).unwrap()), _files: Files(name) }
     }
 
     fn read(&mut self, seconds: i64, bytes: &[u8]) {
@@ -22,19 +26,19 @@ impl Ring {
         let (link, counters, overlap) = (LinkType::Ethernet, InterfaceId::default(), Overlap::None);
         let source = FrameSource { name, link, counters, overlap };
         let frame = Frame { time: UnixTime::new(seconds, 0), bytes, length: bytes.len() };
-        let rest = self.1.process(&source, &frame, name, |_| true);
+        let rest = self.names.process(&source, &frame, name, |_| true);
         assert!(matches!(rest, Rest::Done));
     }
 
     fn numbers(&self, counters: [NameCounter; 4]) -> [u64; 4] {
-        let [interface] = &self.1.writer.counters()[..] else { panic!() };
+        let [interface] = &self.names.writer.counters()[..] else { panic!() };
         counters.map(|counter| interface.get(counter))
     }
 }
 
-impl Drop for Ring {
+impl Drop for Files {
     fn drop(&mut self) {
-        let _ = remove(&self.0);
+        let _ = remove_names(&self.0);
     }
 }
 
