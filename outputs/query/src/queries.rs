@@ -443,8 +443,8 @@ pub fn first_change(
     (is_long && is_set() && is_unchanged(nearest, TimeRange { to, ..range }, clocks)).then_some(to)
 }
 
-/// The range from the first change on, and what is nearest to it: of a device that does not come back, how long it was silent at times
-/// does not count, so its sightings need not be read.
+/// The range from the first change on, and what is nearest to it: then the sightings before it need not be read. Those of a device that
+/// comes back must be, for it counts since when it claimed the address.
 pub fn without_return(
     history: &mut dyn HistoryReader,
     ip: IpAddr,

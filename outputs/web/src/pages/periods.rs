@@ -337,3 +337,52 @@ fn rows(answer: &Answer, column: &str, link: &str, zone: &TimeZone) -> Vec<Perio
     };
     table.rows.iter().rev().map(of_row).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aw_output::{makers::Makers, names::LiveNames};
+    use aw_query::{Devices, History};
+    use std::{path::Path, time::Duration};
+
+    /// The page of an address has what the library finds, with a link to these times; that of another device has nothing of it.
+    #[test]
+    fn an_address_of_two_devices() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("history.db");
+        let mut tables = "
+            PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
+            CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
+            CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER);
+            CREATE TABLE sighting (pairing, time, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
+            INSERT INTO place VALUES (1, 'here', '/addrwatch', 'eth0', 0, 0, '');
+            INSERT INTO pairing VALUES (1, x'0a000001', 1, 1, -1), (2, x'0a000001', 2, 1, -1);"
+            .to_owned();
+        for (number, mac) in [1, 2, 1, 2, 1, 2, 1].into_iter().enumerate() {
+            let time = 1_795_183_200 + 150 * number;
+            tables += &format!("INSERT INTO sighting VALUES ({mac}, {time}000000000, 1, 0);");
+        }
+        rusqlite::Connection::open(&path).unwrap().execute_batch(&tables).unwrap();
+        let history = History::named(path.to_str(), None, &"".parse().unwrap()).unwrap();
+        let devices = Devices::new(LiveNames::default(), Makers::new(Path::new("/nonexistent")));
+        let ip = IpAddr::from([10, 0, 0, 1]);
+        let question = Question::Ip(ip, TimeRange::ALL, false);
+        let limits = (Duration::from_secs(60), ROWS);
+        let answer = history.ask(&question, &devices, &TimeZone::UTC, limits);
+        let Ok(Answer { table, .. }) = answer else { panic!("no answer") };
+        let of = |mac: Option<&str>| {
+            let mac = mac.map(|mac| mac.parse().unwrap());
+            SharedAddress::of((ip, mac), &table, &TimeZone::UTC).map(|one| (one.text, one.link))
+        };
+        let (text, link) = of(None).unwrap();
+        assert_eq!(
+            text,
+            "10.0.0.1: two MACs claimed it in turn: 00:00:00:00:00:01 and 00:00:00:00:00:02 from 2026-11-20 14:02:30 +00:00 to 2026-11-20 14:12:30 +00:00"
+        );
+        assert_eq!(
+            link,
+            "/happened?text=10.0.0.1&from=2026-11-20T14%3A02%3A30Z&to=2026-11-20T14%3A12%3A31Z"
+        );
+        assert!(of(Some("00:00:00:00:00:02")).is_some() && of(Some("00:00:00:00:00:03")).is_none());
+    }
+}
