@@ -68,6 +68,9 @@ for purpose in "$@"; do
       need arpwatch test -x /usr/sbin/arpwatch
       need faketime command_exists faketime
       need iproute2 ip netns list
+      need isc-dhcp-client test -x /sbin/dhclient # no service
+      need kea-dhcp4-server test -x /usr/sbin/kea-dhcp4
+      need keepalived test -x /usr/sbin/keepalived
       need lintian command_exists lintian
       need lldpd test -x /usr/sbin/lldpd
       need logrotate test -x /usr/sbin/logrotate
@@ -169,6 +172,10 @@ if ((${#missing[@]})); then
   apt install --no-install-recommends --no-remove "${missing[@]}" \
     || { apt update && apt install --no-install-recommends --no-remove "${missing[@]}"; } \
     || { tail -n 5 "$log" >&2; fail "apt-get failed: $hint"; }
+  # Nor do those start with the machine that would take part in its network.
+  for service in kea-dhcp4-server keepalived; do
+    [[ " ${missing[*]} " != *" $service "* ]] || "${as_root[@]}" systemctl --quiet disable "$service" >/dev/null 2>&1 || :
+  done
 fi
 
 if [[ " $* " == *" fuzz "* ]]; then

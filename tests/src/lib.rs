@@ -22,6 +22,7 @@ pub mod frames;
 pub mod history;
 pub mod hostile;
 pub mod hub;
+pub mod infrastructure;
 pub mod lan;
 pub mod listening;
 pub mod mail_sink;

@@ -61,6 +61,8 @@ pub struct Dispatcher {
     first_day: FirstDay,
     /// When it was last looked for what is due without an event.
     last_due: Option<Instant>,
+    /// When the rings of names were last read.
+    last_names: Option<Instant>,
     faults: Faults,
     /// Whether the rings of names have more to read, and whether their positions are those of the database.
     names_left: bool,
@@ -139,6 +141,7 @@ impl Dispatcher {
             learning,
             first_day,
             last_due: None,
+            last_names: None,
             faults,
             names_left: false,
             names_resumed: false,
@@ -422,7 +425,7 @@ impl Sink for Dispatcher {
     fn maintain_within(&self) -> Duration {
         match self.queues.iter().any(|queue| queue.in_flight.is_some()) {
             true => RESULT_INTERVAL,
-            false => Duration::MAX,
+            false => self.names_within(Instant::now()),
         }
     }
 

@@ -134,6 +134,11 @@ impl NameFollower {
         Ok(())
     }
 
+    /// Whether there is a ring of names.
+    pub fn is_reading(&self) -> bool {
+        self.rings.iter().any(|one| one.ring.reader.is_some())
+    }
+
     /// Opens the rings that were not looked for yet.
     pub fn open(&mut self) {
         let new = self.rings.iter_mut().filter(|one| !one.is_asked);

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What is due without an event is looked for at this interval, also while events come without a pause.
-const DUE_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const DUE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
     /// Whether an event of this time is of the learning period. Reports what ends with it.
@@ -49,16 +49,15 @@ impl Dispatcher {
     /// Applies names that changed, ends the first day when it is over, and reads the rings of names, up to the time of this event.
     pub(super) fn do_what_is_due(&mut self, event: Option<UnixTime>) -> SinkResult {
         let now = Instant::now();
-        if self.last_due.is_some_and(|last| now.saturating_duration_since(last) < DUE_INTERVAL) {
-            return if self.names_left { self.read_names(event) } else { Ok(()) };
+        if self.last_due.is_none_or(|last| now.saturating_duration_since(last) >= DUE_INTERVAL) {
+            self.last_due = Some(now);
+            self.apply_changed_names()?;
+            self.options.config_file.look(false);
+            if self.first_day.ends(now, &mut self.store)? {
+                self.report_first_day()?;
+            }
         }
-        self.last_due = Some(now);
-        self.apply_changed_names()?;
-        self.options.config_file.look(false);
-        if self.first_day.ends(now, &mut self.store)? {
-            self.report_first_day()?;
-        }
-        self.read_names(event)
+        self.read_names_if_due(event, now)
     }
 
     /// Whether it is the first day, which begins with an alert about a new device.

@@ -1,24 +1,50 @@
 //! The rings of names: routers and servers that are new, change or are forged.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use aw_detect::{Alert, Dialect, Observed};
 use aw_output::{Entry, NameEntry, NameFollower, RingState, SinkResult};
 use shm_layout::{CaptureState, NameRecord, UnixTime};
 
-use super::Dispatcher;
+use super::{Dispatcher, learned::DUE_INTERVAL};
 use crate::{learned_infrastructure::learned_infrastructure, sensor};
 
 /// How long an interface learns without `--learn`, in seconds.
 const DAY: i64 = 86_400;
 /// Records that are read at once.
 const BATCH: usize = 1024;
+/// How often rings of names are read: a rogue is reported within a second, and ordinary announcements are few writes.
+const NAMES_INTERVAL: Duration = Duration::from_millis(250);
 /// Interfaces of events in a ring: those of one host.
 const MAX_PLACES: usize = 64;
 /// How long a ring of names is missing until that is reported: a collector that starts again creates it again.
 const STOPPED: Duration = Duration::from_secs(10);
 
 impl Dispatcher {
+    /// Reads the rings of names at their interval, or to their end.
+    pub(super) fn read_names_if_due(
+        &mut self,
+        event: Option<UnixTime>,
+        now: Instant,
+    ) -> SinkResult {
+        if !self.names_left && !self.names_within(now).is_zero() {
+            return Ok(());
+        }
+        self.last_names = Some(now);
+        self.read_names(event)
+    }
+
+    /// When the rings of names are to be read again; a missing one is looked for as often as other things that are due.
+    pub(super) fn names_within(&self, now: Instant) -> Duration {
+        let is_read = self.options.followed.as_ref().is_some_and(NameFollower::is_reading);
+        let interval = if is_read { NAMES_INTERVAL } else { DUE_INTERVAL };
+        let age = self.last_names.map(|last| now.saturating_duration_since(last));
+        age.map_or(Duration::ZERO, |age| interval.saturating_sub(age))
+    }
+
     /// Reads what the rings of names have, up to the time of the next event: what an event shows of a MAC is known when a later record is
     /// looked at. Without an event, all events were read: up to the last time of which that is sure. Positions are committed with what the
     /// records cause.
