@@ -134,6 +134,12 @@ impl NameFollower {
         Ok(())
     }
 
+    /// Whether there is a ring of names, or was one in this run.
+    pub fn is_there(&self) -> bool {
+        let is_there = |one: &SavedRing| one.was_there || one.ring.name.path().exists();
+        self.rings.iter().any(is_there)
+    }
+
     /// Opens the rings that were not looked for yet.
     pub fn open(&mut self) {
         let new = self.rings.iter_mut().filter(|one| !one.is_asked);
