@@ -1,12 +1,15 @@
 //! `aw-query` and a real MariaDB: the rows of `aw-mysql` give the same answers as those of `aw-sqlite`.
 #![forbid(unsafe_code)]
 
-use aw_tests::frames::{Arp, station};
+use aw_tests::dhcp;
+use aw_tests::frames::{Arp, DOT1Q, Ethernet, lldp, station};
 use aw_tests::history::{History, without_silence};
 use aw_tests::mariadb::MariaDb;
 use aw_tests::rig::{Finished, program, run};
 use aw_tests::ring::Ring;
-use aw_tests::sightings::{self, ADDRESS, Sighting, capture, capture_frames, evidence};
+use aw_tests::sightings::{
+    self, ADDRESS, Sighting, capture, capture_frames, capture_names, evidence,
+};
 use std::process::Command;
 
 /// Every subcommand, with times and without.
@@ -180,6 +183,120 @@ fn what_sightings_prove() {
     assert_same(EVIDENCE_QUESTIONS, (&history, &ring), &server);
 }
 
+/// Devices that name themselves, in two networks, one of them with another name on the next day; leases that run, ended, were given
+/// back and renewed; and a name of a clock that was not set.
+fn capture_named(ring: &Ring) {
+    let ip = |last: u8| std::net::Ipv4Addr::new(10, 1, 2, last);
+    let claim = |number: u8| Arp::request(station(number.into()), ip(number), ip(254));
+    let arp = |number: u8| claim(number).frame();
+    let tagged =
+        |number: u8| claim(number).on(&Ethernet::from(station(number.into())).tag(DOT1Q, 7));
+    let begin = sightings::BEGIN;
+    let at = |second: u32, frame: Vec<u8>| (begin + second, frame);
+    capture_names(ring, [(40, lldp(station(5), "long ago")), (41, arp(5))]);
+    let mut frames = vec![
+        at(0, arp(1)),
+        at(0, arp(3)),
+        at(1, dhcp::request(station(1), ip(1), "printer", "udhcp 1.35")),
+        at(2, dhcp::ack(station(1), ip(1), 7_200)),
+        at(3, lldp(station(2), "it's a \\ switch, \u{fc}")),
+        at(4, tagged(2)),
+        at(5, arp(4)),
+        at(6, dhcp::ack(station(4), ip(4), u32::MAX)),
+        at(10, dhcp::ack(station(3), ip(3), 3_600)),
+        at(300, arp(1)),
+        at(600, arp(1)),
+        at(900, arp(3)),
+        at(1_000, dhcp::release(station(3), ip(3))),
+        at(3_602, dhcp::ack(station(1), ip(1), 7_200)),
+        at(3_700, dhcp::ack(station(3), ip(3), 60)),
+        at(20_000, lldp(station(5), "now")),
+        at(20_001, arp(5)),
+    ];
+    frames.push(at(88_000, dhcp::request(station(1), ip(1), "printer", "udhcp 1.35")));
+    frames.push(at(90_000, dhcp::request(station(1), ip(1), "printer-2", "udhcp 1.35")));
+    frames.push(at(90_001, arp(1)));
+    capture_names(ring, frames);
+}
+
+/// Names and leases are the same in both, and in what is exported; and a table of names that this user may not read is none.
+#[test]
+fn names_and_leases() {
+    let Some(server) = MariaDb::start(&["--default-time-zone=+05:00"]) else { return };
+    let (ring, history) = (Ring::new(), History::new());
+    capture_named(&ring);
+    run(history.command(&ring, &["--once"])).ok();
+    let stored = run(server.command(&ring, &["--once"])).ok().stderr;
+    assert!(stored.contains(".names: ") && stored.contains(", 0 lost"), "{stored}");
+    let at = |second: u32| format!("@{}", sightings::BEGIN + second);
+    let times = [500, 2_000, 3_650, 9_000, 20_000, 95_000].map(at);
+    let mut questions: Vec<Vec<&str>> = vec![vec!["devices"], vec!["devices", "--count"]];
+    for (mac, ip) in [
+        ("02:00:00:00:00:01", "10.1.2.1"),
+        ("02:00:00:00:00:02", "10.1.2.2"),
+        ("02:00:00:00:00:03", "10.1.2.3"),
+        ("02:00:00:00:00:04", "10.1.2.4"),
+    ] {
+        questions.extend([vec!["mac", mac], vec!["ip", ip]]);
+        questions.extend(times.iter().map(|at| vec!["who", ip, "--at", at]));
+    }
+    questions.push(vec!["mac", "02:00:00:00:00:05"]);
+    let questions: Vec<&[&str]> = questions.iter().map(Vec::as_slice).collect();
+    assert_same(&questions, (&history, &ring), &server);
+    // What is compared is there.
+    let config = server.config("");
+    let config = config.to_str().unwrap();
+    let devices = asked(&["devices"], &["-c", config]).ok().stdout;
+    let claims = [
+        "\"printer-2\" (DHCP host name since 2026-11-21)",
+        "\"it's a \\ switch, \u{fc}\" (LLDP system name since 2026-11-20)",
+        "\"now\" (LLDP system name since 2026-11-20)",
+    ];
+    assert!(claims.iter().all(|claim| devices.contains(claim)), "{devices}");
+    for (question, why) in [
+        (["who", "10.1.2.1", "--at", &times[3]], "its lease ends 30 min 2 s after"),
+        (
+            ["who", "10.1.2.3", "--at", &times[1]],
+            "a message that ends its lease was seen 16 min 40 s before",
+        ),
+        (["who", "10.1.2.3", "--at", &times[3]], "its lease ended 1 h 27 min before"),
+        (["who", "10.1.2.4", "--at", &times[3]], "its lease was for 30 days or more"),
+    ] {
+        let answer = asked(&question, &["-c", config]).ok().stdout;
+        assert!(answer.contains(why), "{question:?}: {answer}");
+    }
+    let rows = "SELECT (SELECT count(*) FROM claimed_name), (SELECT count(*) FROM address_lease)";
+    let both = server.sql(rows);
+    run(server.command(&ring, &["--once"])).ok();
+    assert_eq!(server.sql(rows), both);
+    // A user who may read the events only.
+    server.sql(
+        "CREATE USER reader@'127.0.0.1' IDENTIFIED BY 'x'; GRANT SELECT ON addrwatch.log TO reader@'127.0.0.1'",
+    );
+    let login = server.config("password = x");
+    let url = format!("mysql://reader@127.0.0.1:{}/addrwatch", server.port);
+    let options = ["-c", login.to_str().unwrap(), "--database", &url];
+    let devices = asked(&["devices"], &options).ok();
+    assert!(!devices.stdout.contains("printer"), "{devices:#?}");
+    assert!(devices.stdout.contains("10.1.2.1") && devices.stderr.is_empty(), "{devices:#?}");
+    server.sql("GRANT INSERT ON addrwatch.claimed_name TO reader@'127.0.0.1'");
+    let devices = asked(&["devices"], &options).ok();
+    assert!(devices.stdout.contains("10.1.2.1"), "{devices:#?}");
+    assert!(devices.stderr.contains("table `claimed_name` is not read: "), "{devices:#?}");
+    // Three sensors see a host that forges a MAC with many names: the one that was used for days is shown.
+    server.sql(
+        "INSERT INTO claimed_name SELECT concat('sensor', s.seq), '/r', 0x020000000004, 'eth0', 0, 1, concat('forged-', n.seq), now(), now(), 1
+            FROM seq_1_to_3 s JOIN seq_1_to_31 n;
+        INSERT INTO claimed_name SELECT concat('sensor', seq), '/r', 0x020000000004, 'eth0', 0, 4, 'true', now() - INTERVAL 9 DAY, now() - INTERVAL 1 HOUR, 9
+            FROM seq_1_to_3",
+    );
+    let names = server.config("");
+    let devices =
+        asked(&["mac", "02:00:00:00:00:04", "--format", "json"], &["-c", names.to_str().unwrap()])
+            .ok();
+    assert!(devices.stdout.contains("\"claimed_name\":\"true\""), "{devices:#?}");
+}
+
 /// With any number of sightings, who had an address and what has changed take a few steps in an index for each. Rows
 /// are counted, not time.
 #[test]
@@ -341,7 +458,17 @@ fn content_is_not_trusted() {
             vlan_tag BIGINT, mac_address VARBINARY(20) NULL, ip_address VARBINARY(20) NULL, origin_id INT);
         INSERT INTO log VALUES (from_unixtime(1795183200.5), 0x1b5b324affe280ae, concat(char(27), '[2J', char(155)), 5, 0x020000000001, 0x0a010203, 0),
             (NULL, NULL, NULL, NULL, NULL, NULL, NULL), (0, '', '', -9223372036854775808, 0x020000000001, 0x0a010203, 99),
-            (now(), 'x', 'y', 0, 0x0200, 0x0a010203, 1), (now(), 'x', 'y', 0, 0x020000000001, 0x0a0102, 1)",
+            (now(), 'x', 'y', 0, 0x0200, 0x0a010203, 1), (now(), 'x', 'y', 0, 0x020000000001, 0x0a0102, 1);
+        CREATE TABLE claimed_name (hostname BLOB, interface BLOB NULL, vlan_tag BIGINT NULL, mac_address BLOB, source BIGINT, name BLOB,
+            first_seen TIMESTAMP NULL, last_seen TIMESTAMP NULL, uses INT NULL);
+        INSERT INTO claimed_name VALUES ('x', 'y', 5, 0x020000000001, 5, concat(char(27), '[2Jn', 0xe280ae, char(255)), now(), now(), -1),
+            (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL), ('x', 'y', 0, 0x020000000001, 99, 'z', now(), now(), 1),
+            ('x', 'y', 0, 0x020000000001, 1, '', now(), now(), 1), ('x', 'y', 0, 0x02, 1, 'z', 0, 0, 1);
+        CREATE TABLE address_lease (hostname BLOB, interface VARCHAR(16) CHARACTER SET latin1, vlan_tag BIGINT NULL, ip_address VARBINARY(20), mac_address BLOB,
+            begins TIMESTAMP NULL, last_seen TIMESTAMP NULL, ends TIMESTAMP NULL, released BIGINT NULL);
+        INSERT INTO address_lease VALUES ('x', 'y', NULL, 0x0a010203, 0x020000000001, now(), now(), now(), NULL),
+            ('x', 'y', 0, 0x0a010203, 0x020000000001, 0, NULL, now(), 7), (0x1b5b324affe280ae, concat(char(27), '[2J', char(155)), 5,
+            0x0a010203, 0x020000000001, from_unixtime(1795183200), from_unixtime(1795183200), from_unixtime(1795197600), 9)",
     );
     let config = server.config("");
     for question in [
@@ -350,6 +477,7 @@ fn content_is_not_trusted() {
         &["ip", ADDRESS],
         &["who", ADDRESS, "--at", "2026-11-20 14:00:01"],
         &["mac", "02:00:00:00:00:01"],
+        &["who", ADDRESS, "--at", "2026-11-20 16:00"],
     ] {
         for format in ["table", "json", "csv"] {
             let question = [question, &["--format", format]].concat();
@@ -358,6 +486,8 @@ fn content_is_not_trusted() {
             assert!(!ended.stdout.contains(steers), "{question:?}: {:?}", ended.stdout);
             assert!(!ended.stdout.contains('\u{202e}'), "{question:?}: {:?}", ended.stdout);
             assert!(ended.stdout.contains("?[2J"), "{question:?}: {:?}", ended.stdout);
+            let has_lease = ended.stdout.contains("its lease ends 2 h 0 min after");
+            assert_eq!(has_lease, question.contains(&"2026-11-20 16:00"), "{:?}", ended.stdout);
         }
     }
 }

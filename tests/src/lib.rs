@@ -15,6 +15,7 @@ pub mod clickhouse;
 pub mod clock;
 pub mod collect;
 pub mod debian;
+pub mod dhcp;
 pub mod encapsulation;
 pub mod feed;
 pub mod forms;

@@ -33,12 +33,24 @@ pub fn capture(ring: &Ring, seen: &[Sighting]) {
 /// A collector on the host `here` captures these frames on eth0, each at its second since 1970.
 #[track_caller]
 pub fn capture_frames(ring: &Ring, frames: impl IntoIterator<Item = (u32, Vec<u8>)>) {
+    capture_with(ring, frames, &[]);
+}
+
+/// The same with what devices call themselves, and their leases.
+#[track_caller]
+pub fn capture_names(ring: &Ring, frames: impl IntoIterator<Item = (u32, Vec<u8>)>) {
+    capture_with(ring, frames, &["--names"]);
+}
+
+#[track_caller]
+fn capture_with(ring: &Ring, frames: impl IntoIterator<Item = (u32, Vec<u8>)>, options: &[&str]) {
     let mut capture = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
     for (second, frame) in frames {
         capture.packet(at(second), &frame).expect("memory takes all");
     }
     let capture = capture.finish().expect("memory takes all");
-    collect(ring, &capture, &["-q", "--as", "eth0", "--hostname", "here"]).ok();
+    collect(ring, &capture, &[&["-q", "--as", "eth0", "--hostname", "here"], options].concat())
+        .ok();
 }
 
 /// One device for an hour, every five minutes; another one takes over at 15:00; the first one is back at 17:00.

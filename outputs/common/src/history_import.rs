@@ -28,11 +28,6 @@ pub trait HistoryTarget {
         Ok(())
     }
 
-    /// Whether it can have what devices call themselves.
-    fn takes_names(&self) -> bool {
-        true
-    }
-
     /// Adds the rows of these lines that are missing, all or none. Returns how many it added.
     fn add(&mut self, batch: &[HistoryLine]) -> Result<u64, Error>;
 
@@ -111,7 +106,6 @@ pub fn import_history(
     let (mut bytes, mut number, mut read) = (Vec::new(), 0_u64, 0_u64);
     let (mut batch, mut rows) = (Vec::new(), 0);
     let (mut done, mut reported) = (Progress::default(), Instant::now());
-    let mut names = 0;
     // Lines since the first line of the file, or of one that was appended to it; None before and after.
     let mut open: Option<u64> = None;
     loop {
@@ -140,7 +134,6 @@ pub fn import_history(
         match line {
             Ok(line) => match (line.times(), target.check(&line)) {
                 (None, _) => {}
-                _ if matches!(line, HistoryLine::Name(_)) && !target.takes_names() => names += 1,
                 (Some(times), Ok(())) => {
                     rows += times.count;
                     batch.push(line);
@@ -177,12 +170,6 @@ pub fn import_history(
     }
     add(&mut batch, number, target, &mut done)?;
     info(done.text());
-    if names > 0 {
-        let names = count_of(names, "name of a device is", "names of devices are");
-        info(format_args!(
-            "{names} not imported: this database has none (aw-sqlite import takes them)"
-        ));
-    }
     match open {
         None if done.left_out > 0 => Err(failed(format_args!(
             "import {name}: {} not imported, the first of {}; all others are imported",

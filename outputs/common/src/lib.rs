@@ -23,11 +23,13 @@ mod health;
 mod history_file;
 mod history_import;
 mod host;
+mod leases;
 mod live_checkpoint;
 pub mod makers;
 mod name_follower;
 mod name_json;
 mod name_rings;
+mod name_use;
 pub mod names;
 mod options;
 mod outage_file;
@@ -70,9 +72,13 @@ pub use history_file::{
 };
 pub use history_import::HistoryTarget;
 pub use host::{host_of, this_host};
+pub use leases::{LEASES_OF_ALL, LEASES_ROOM, LONGEST_LEASE, LeaseChange};
 pub use name_follower::{NameEntry, NameFollower, NameLosses};
 pub use name_json::NameJson;
 pub use name_rings::{NameSink, run_names};
+pub use name_use::{
+    NAME_DISUSED, NAME_KNOWN_AFTER, NAMES_OF_ALL, NAMES_OF_DEVICE, NAMES_ROOM, NameUse,
+};
 pub use options::{RingOptions, StartFrom, owners, state_directory, with_groups_of};
 pub use plan::Plan;
 pub use queue_file::QueueFile;

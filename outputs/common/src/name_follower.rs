@@ -134,9 +134,15 @@ impl NameFollower {
         Ok(())
     }
 
-    /// Whether there is a ring of names.
+    /// Whether a ring of names is read now.
     pub fn is_reading(&self) -> bool {
         self.rings.iter().any(|one| one.ring.reader.is_some())
+    }
+
+    /// Whether there is a ring of names, or was one in this run.
+    pub fn is_there(&self) -> bool {
+        let is_there = |one: &SavedRing| one.was_there || one.ring.name.path().exists();
+        self.rings.iter().any(is_there)
     }
 
     /// Opens the rings that were not looked for yet.

@@ -4,11 +4,16 @@
 //! The tables have whole seconds, and neither rings, outer VLANs nor routers of sightings. Lines that are the same there are
 //! rows of one number in their second. A batch adds rows only until the table has as many as its lines demand.
 
-use std::{collections::HashMap, fmt::Write, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use aw_output::{
-    Error, HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistorySpan,
-    HistoryTarget, failed, warn,
+    Error, HistoryChange, HistoryCount, HistoryLine, HistoryName, HistoryPlace, HistorySighting,
+    HistorySpan, HistoryTarget, failed, warn,
 };
 use aw_peer::Budget;
 use shm_layout::{MacAddr, UnixTime};
@@ -17,9 +22,11 @@ use crate::{
     config::ServerConfig,
     connection::{Conn, Error as ConnectionError, Row},
     errors::cause_and_remedy,
-    mysql_sink::{BEGIN, TIMESTAMPS},
+    mysql_sink::BEGIN,
+    name_batch::{NameBatch, Reading},
+    name_import::import_names,
     schema::{FRAME_SOURCE, TableNames, TablePrefix},
-    sql::{RowBatch, hex_ip, quoted},
+    sql::{RowBatch, hex_ip, quoted, timestamp},
 };
 
 /// For the statements of a batch together.
@@ -47,6 +54,7 @@ pub struct MysqlTarget {
     longest: usize,
     has_frame_source: bool,
     has_changes: bool,
+    has_names: bool,
     /// It was reported that the file has spans.
     has_spans: bool,
 }
@@ -122,7 +130,7 @@ impl MysqlTarget {
         let packet = conn.query_first("SELECT @@max_allowed_packet").map_err(failure)?;
         let packet = packet.and_then(|bytes| bytes.parse().ok()).unwrap_or(0).max(2 * ROOM);
         let (longest, database) = (packet - 64, database.into());
-        let (has_changes, has_spans) = (false, false);
+        let (has_changes, has_names, has_spans) = (false, false, false);
         Ok(MysqlTarget {
             name,
             database,
@@ -131,6 +139,7 @@ impl MysqlTarget {
             longest,
             has_frame_source,
             has_changes,
+            has_names,
             has_spans,
         })
     }
@@ -146,6 +155,7 @@ impl MysqlTarget {
     fn add_lines(&mut self, batch: &[HistoryLine]) -> Result<u64, ConnectionError> {
         let mut sightings: HashMap<Looks, Seconds> = HashMap::new();
         let mut changes: HashMap<String, (String, Demand)> = HashMap::new();
+        let mut names: BTreeMap<(&str, &str), Vec<&HistoryName>> = BTreeMap::new();
         let mut has_spans = false;
         for line in batch {
             match line {
@@ -171,7 +181,11 @@ impl MysqlTarget {
                     let entry = changes.entry(change_values(change));
                     entry.or_insert_with(search).1.add(change.times);
                 }
-                HistoryLine::Name(_) | HistoryLine::Begin | HistoryLine::End(_) => {}
+                HistoryLine::Name(name) => {
+                    let of_sensor = (&*name.place.host, &*name.place.ring);
+                    names.entry(of_sensor).or_default().push(name);
+                }
+                HistoryLine::Begin | HistoryLine::End(_) => {}
             }
         }
         if has_spans && !std::mem::replace(&mut self.has_spans, true) {
@@ -186,6 +200,10 @@ impl MysqlTarget {
             self.tables.create_changes(&mut self.conn)?; // before it begins: CREATE TABLE commits
             self.has_changes = true;
         }
+        if !names.is_empty() && !self.has_names {
+            self.tables.create_names(&mut self.conn)?;
+            self.has_names = true;
+        }
         self.conn.query_drop("START TRANSACTION")?;
         self.count_sightings(&mut sightings)?;
         for (search, demand) in changes.values_mut() {
@@ -195,7 +213,26 @@ impl MysqlTarget {
             demand.found = found.and_then(|found| found.parse().ok()).unwrap_or(0);
         }
         let added = self.insert_sightings(&sightings)? + self.insert_changes(&changes)?;
+        let added = added + self.insert_names(&names)?;
         self.conn.query_drop("COMMIT")?;
+        Ok(added)
+    }
+
+    fn insert_names(
+        &mut self,
+        names: &BTreeMap<(&str, &str), Vec<&HistoryName>>,
+    ) -> Result<u64, ConnectionError> {
+        let MysqlTarget { tables, conn, longest, .. } = self;
+        let tables = &*tables;
+        let (mut batch, mut added) = (NameBatch::default(), 0);
+        for (sensor, names) in names {
+            let (longest, budget, end) = (*longest, BATCH, Instant::now() + BATCH.time);
+            let (conn, may_delete) = (&mut *conn, false);
+            let mut reading = Reading { conn, tables, longest, budget, end, may_delete };
+            added += import_names(*sensor, names, &mut reading, &mut batch)?;
+        }
+        conn.begin(BATCH);
+        batch.write(conn, tables, *longest)?;
         Ok(added)
     }
 
@@ -252,13 +289,13 @@ impl MysqlTarget {
                     ));
                     added += 1;
                     if rows.is_long(self.longest) {
-                        rows.send(&mut self.conn, self.longest, &insert)?;
+                        rows.send(&mut self.conn, self.longest, [&insert, ""])?;
                         rows.clear();
                     }
                 }
             }
         }
-        rows.send(&mut self.conn, self.longest, &insert)?;
+        rows.send(&mut self.conn, self.longest, [&insert, ""])?;
         Ok(added)
     }
 
@@ -274,22 +311,19 @@ impl MysqlTarget {
             }
         }
         let insert = format!("INSERT INTO {} {CHANGE} VALUES ", self.tables.config_change);
-        rows.send(&mut self.conn, self.longest, &insert)?;
+        rows.send(&mut self.conn, self.longest, [&insert, ""])?;
         Ok(added)
     }
 }
 
 impl HistoryTarget for MysqlTarget {
-    fn takes_names(&self) -> bool {
-        false
-    }
-
     /// The tables cannot have everything that a line can.
     fn check(&self, line: &HistoryLine) -> Result<(), String> {
         let (place, source) = match line {
             HistoryLine::Sighting(HistorySighting { place, source, .. }) => (place, *source),
-            HistoryLine::Change(HistoryChange { place, .. }) => (place, None),
-            HistoryLine::Name(_) | HistoryLine::Begin | HistoryLine::End(_) => return Ok(()),
+            HistoryLine::Change(HistoryChange { place, .. })
+            | HistoryLine::Name(HistoryName { place, .. }) => (place, None),
+            HistoryLine::Begin | HistoryLine::End(_) => return Ok(()),
         };
         let (HistoryPlace { host, interface, .. }, log) = (place, &self.tables.log);
         if source.is_some() && !self.has_frame_source {
@@ -375,11 +409,6 @@ fn search(log: &str, looks: &Looks, seconds: &Seconds, has_frame_source: bool) -
         AND vlan_tag = {vlan} AND {interface} AND {host}{source} AND origin_id = {origin}
         AND tstamp BETWEEN from_unixtime({first}) AND from_unixtime({last}) GROUP BY tstamp"
     )
-}
-
-/// The time as the tables have it.
-fn timestamp(time: UnixTime) -> i64 {
-    time.seconds().clamp(*TIMESTAMPS.start(), *TIMESTAMPS.end())
 }
 
 fn numbers(row: &Row) -> [Option<i64>; 3] {

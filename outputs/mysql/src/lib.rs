@@ -9,8 +9,15 @@ mod errors;
 #[path = "../../../fuzz/bodies/mysql.rs"]
 pub mod fuzzed;
 mod history_target;
+mod lease_rows;
 mod mysql_sink;
+mod name_batch;
+mod name_import;
+mod name_rows;
+mod name_thread;
+mod name_writer;
 mod schema;
+mod sensor_names;
 mod sql;
 
 pub use {

@@ -5,7 +5,9 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use aw_mysql::{MysqlSink, MysqlTarget, ServerConfig, TablePrefix};
-use aw_output::{Plan, RingOptions, SpoolOptions, as_service, check, import, parse, run};
+use aw_output::{
+    NameFollower, Plan, RingOptions, SpoolOptions, as_service, check, import, parse, run,
+};
 use aw_service::{UnitFiles, info};
 use clap::{Parser, Subcommand};
 
@@ -118,10 +120,14 @@ fn main() -> ExitCode {
         return check("aw-mysql", &rings, &plan, || {
             let checked = config.and_then(|config| {
                 config.check_files()?; // the service's user opens them at each connection
-                MysqlSink::new(&config, &prefix, hostname)?.check()
+                let names = NameFollower::new(&rings, &plan)?;
+                MysqlSink::new(&config, &prefix, hostname)?.with_names(names).check()
             });
             checked.map_err(|error| vec![error.to_string()])
         });
     }
-    run("aw-mysql", &rings, &plan, || MysqlSink::new(&config?, &prefix, hostname))
+    run("aw-mysql", &rings, &plan, || {
+        let names = NameFollower::new(&rings, &plan)?;
+        Ok(MysqlSink::new(&config?, &prefix, hostname)?.with_names(names))
+    })
 }

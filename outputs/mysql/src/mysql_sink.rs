@@ -6,7 +6,10 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use aw_output::{Checkpoint, CheckpointStore, Entry, Fault, Sink, SinkResult, failed, this_host};
+use aw_output::{
+    Checkpoint, CheckpointStore, Entry, Fault, NameFollower, RingState, Sink, SinkResult, failed,
+    this_host,
+};
 use aw_service::Condition;
 use shm_layout::{ConfigChange, Kind, RingName};
 
@@ -14,14 +17,14 @@ use crate::{
     config::{ServerConfig, TRANSACTION},
     connection::{Conn, Error, Row},
     errors::{TransactionError, cause_and_remedy, disconnected},
+    name_thread::NameThread,
+    name_writer::NameWriter,
     schema::{FRAME_SOURCE, MACUPD, TableNames, TablePrefix},
-    sql::{RowBatch, hex_ip, quoted},
+    sql::{RowBatch, hex_ip, quoted, timestamp},
 };
 
 /// How often a transaction is sent again because of a deadlock.
 const DEADLOCK_RETRIES: u32 = 3;
-/// What a TIMESTAMP can hold in every server, in seconds.
-pub(crate) const TIMESTAMPS: std::ops::RangeInclusive<i64> = 1..=i32::MAX as i64;
 
 /// The first statement of a connection. Times in UTC: in another zone an hour may come twice. A value that
 /// does not fit is an error, so that what is stored is what was seen. The lock timeouts are shorter than
@@ -54,7 +57,7 @@ pub struct MysqlSink {
     host: String,
     /// The host name in rows and its quoted form: the collector's, unless `--hostname` sets one.
     row_host: (String, String),
-    host_is_set: bool,
+    set_host: Option<String>,
     connection: Option<ServerConnection>,
     /// Checkpoints as last read from or written to the database.
     stored: HashMap<RingName, Option<Checkpoint>>,
@@ -73,6 +76,8 @@ pub struct MysqlSink {
     column_tried: bool,
     /// When the current exchange with the server has to be over, with all connections that it needs.
     end: Instant,
+    /// What devices call themselves; it has a connection of its own.
+    names: Option<NameThread>,
 }
 
 struct ServerConnection {
@@ -92,8 +97,7 @@ impl MysqlSink {
         prefix: &TablePrefix,
         hostname: Option<String>,
     ) -> Result<MysqlSink, aw_output::Error> {
-        let host_is_set = hostname.is_some();
-        let host = hostname.unwrap_or_else(this_host);
+        let host = hostname.clone().unwrap_or_else(this_host);
         if host.is_empty() || host.chars().count() > 255 {
             return Err(failed("the host name must have 1 to 255 characters (--hostname)"));
         }
@@ -104,7 +108,7 @@ impl MysqlSink {
             tables: TableNames::new(prefix),
             host: quoted(&host),
             row_host: Default::default(),
-            host_is_set,
+            set_host: hostname,
             connection: None,
             stored: HashMap::new(),
             checkpoints: Vec::new(),
@@ -116,12 +120,21 @@ impl MysqlSink {
             no_frame_source: Condition::default(),
             column_tried: false,
             end: Instant::now(),
+            names: None,
         })
+    }
+
+    /// Stores what devices call themselves, too.
+    pub fn with_names(self, follower: NameFollower) -> MysqlSink {
+        let host = (self.host.clone(), self.set_host.clone());
+        let writer = NameWriter::new(self.config.clone(), self.tables.clone(), host, follower);
+        MysqlSink { names: Some(NameThread::new(writer)), ..self }
     }
 
     /// Logs in and creates the missing tables, as the service does, and tries its statements without a row. Returns a line for
     /// the user.
     pub fn check(mut self) -> Result<String, aw_output::Error> {
+        let names = self.names.take();
         self.end = Instant::now() + TRANSACTION.time;
         self.column_tried = true; // a new column may stop others for a moment
         let tried = self.connect().and_then(|mut connection| {
@@ -153,11 +166,10 @@ impl MysqlSink {
             Ok(())
         });
         match tried {
-            Ok(()) => {
-                Ok(format!("{} at {} accepts the login and rows", self.database, self.server))
-            }
-            Err(failure) => Err(self.fault(failure).into_error()),
+            Ok(()) => names.map_or(Ok(()), NameThread::check)?,
+            Err(failure) => return Err(self.fault(failure).into_error()),
         }
+        Ok(format!("{} at {} accepts the login and rows", self.database, self.server))
     }
 
     /// The open connection, or a new one; a new one creates the missing tables.
@@ -200,15 +212,17 @@ impl MysqlSink {
             self.write_checkpoint(conn, ring, checkpoint)?;
         }
         let TableNames { log, config_change, .. } = &self.tables;
-        self.rows.send(conn, *longest, &format!("INSERT INTO {log} ({COLUMNS}) VALUES "))?;
+        let insert = format!("INSERT INTO {log} ({COLUMNS}) VALUES ");
+        self.rows.send(conn, *longest, [&insert, ""])?;
         // Without the column, only the last value of these rows cannot be stored.
         let (rows, column) = match has_frame_source {
             true => (&self.forwarded, format!(", {FRAME_SOURCE}")),
             false => (&self.forwarded_without, String::new()),
         };
-        rows.send(conn, *longest, &format!("INSERT INTO {log} ({COLUMNS}{column}) VALUES "))?;
+        let insert = format!("INSERT INTO {log} ({COLUMNS}{column}) VALUES ");
+        rows.send(conn, *longest, [&insert, ""])?;
         let insert = format!("INSERT INTO {config_change} ({CHANGE_COLUMNS}) VALUES ");
-        self.changes.send(conn, *longest, &insert)?;
+        self.changes.send(conn, *longest, [&insert, ""])?;
         conn.query_drop("COMMIT").map_err(|error| match error {
             Error::Server(_) => TransactionError::Server(error),
             _ => TransactionError::CommitUnknown(error),
@@ -216,7 +230,7 @@ impl MysqlSink {
     }
 
     fn write_checkpoint(&self, to: &mut Conn, ring: &RingName, checkpoint: &Checkpoint) -> Attempt {
-        let (table, key) = (&self.tables.position, self.key(ring));
+        let (table, key) = (&self.tables.position, key(&self.host, ring));
         let columns = |checkpoint: &Checkpoint, between: &str| {
             let Checkpoint { generation, began, delivered, lost, skipped } = checkpoint;
             format!(
@@ -240,10 +254,6 @@ impl MysqlSink {
             1 => Ok(()),
             _ => Err(TransactionError::CheckpointChanged),
         }
-    }
-
-    fn key(&self, ring: &RingName) -> String {
-        format!("hostname = {} AND ring = {}", self.host, quoted(ring.as_str()))
     }
 
     /// Sends the transaction; again after a deadlock, and once on a new connection if the server has closed
@@ -296,11 +306,11 @@ impl MysqlSink {
 impl Sink for MysqlSink {
     fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
-        let seconds = event.time.seconds().clamp(*TIMESTAMPS.start(), *TIMESTAMPS.end());
-        if !self.host_is_set && self.row_host.0 != entry.host {
+        let seconds = timestamp(event.time);
+        if self.set_host.is_none() && self.row_host.0 != entry.host {
             self.row_host = (entry.host.into(), quoted(entry.host));
         }
-        let host = if self.host_is_set { &self.host } else { &self.row_host.1 };
+        let host = if self.set_host.is_some() { &self.host } else { &self.row_host.1 };
         let (interface, vlan) = (quoted(event.interface.as_str()), event.vlan);
         let ip = hex_ip(event.ip());
         let origin = match event.kind {
@@ -344,6 +354,21 @@ impl Sink for MysqlSink {
         sent.map_err(|failure| self.fault(failure))
     }
 
+    fn maintain(&mut self) -> SinkResult<bool> {
+        self.names.iter_mut().for_each(NameThread::wake);
+        Ok(false)
+    }
+
+    fn observe(&mut self, _: &RingState) -> SinkResult {
+        self.names.iter_mut().for_each(NameThread::wake); // also if events never pause
+        Ok(())
+    }
+
+    fn close(&mut self) -> SinkResult {
+        self.names.take().into_iter().for_each(NameThread::finish);
+        Ok(())
+    }
+
     /// Connects again, because the certificates may have been replaced.
     fn reopen(&mut self) -> SinkResult {
         self.connection = None;
@@ -359,11 +384,7 @@ impl CheckpointStore for MysqlSink {
     /// With a lock: a transaction whose connection broke may still be active on the server, and this waits
     /// for its end.
     fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
-        let select = format!(
-            "SELECT generation, began, delivered, lost, skipped FROM {} WHERE {} FOR UPDATE",
-            self.tables.position,
-            self.key(ring)
-        );
+        let select = select_position(&self.tables, &self.host, ring);
         let load = |sink: &mut MysqlSink| -> Attempt<Option<Row>> {
             sink.end = Instant::now() + TRANSACTION.time;
             loop {
@@ -399,8 +420,21 @@ impl CheckpointStore for MysqlSink {
     }
 }
 
+/// The condition for the checkpoint of a ring of a host, which is quoted.
+fn key(host: &str, ring: &RingName) -> String {
+    format!("hostname = {host} AND ring = {}", quoted(ring.as_str()))
+}
+
+/// Reads a checkpoint, with a lock: a transaction whose connection broke may still be active on the server.
+pub(crate) fn select_position(tables: &TableNames, host: &str, ring: &RingName) -> String {
+    let (table, key) = (&tables.position, key(host, ring));
+    format!(
+        "SELECT generation, began, delivered, lost, skipped FROM {table} WHERE {key} FOR UPDATE"
+    )
+}
+
 /// The columns of a checkpoint.
-fn numbers(row: &Row) -> Option<[u64; 5]> {
+pub(crate) fn numbers(row: &Row) -> Option<[u64; 5]> {
     let number = |value: &Option<Vec<u8>>| str::from_utf8(value.as_deref()?).ok()?.parse().ok();
     row.iter().map(number).collect::<Option<Vec<_>>>()?.try_into().ok()
 }

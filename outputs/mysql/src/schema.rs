@@ -1,4 +1,4 @@
-//! The tables: those of addrwatch 1.0, one for the checkpoints and one for configuration changes. Existing
+//! The tables: those of addrwatch 1.0, one for the checkpoints, one for configuration changes and two for names. Existing
 //! tables are used as they are.
 //!
 //! Each new table has a primary key, which servers may require (`sql_require_primary_key`). That of the two tables with
@@ -56,7 +56,7 @@ const ORIGINS: [(u8, &str, &str); 18] = [
 /// Numbers of server errors. A table or view that does not exist.
 pub const NO_SUCH_TABLE: u16 = 1146;
 const TABLE_EXISTS: u16 = 1050;
-const DENIED: u16 = 1142;
+pub const DENIED: u16 = 1142;
 
 /// The column with the MAC that sent the frame, where it is another one than that of the pairing. Programs for addrwatch's
 /// table do not see it where the server can hide it.
@@ -71,6 +71,7 @@ const ROW_ID: &str =
                 PRIMARY KEY (row_id, tstamp)";
 
 /// The names of the tables, quoted.
+#[derive(Clone)]
 pub struct TableNames {
     /// A row for each event.
     pub log: String,
@@ -81,6 +82,10 @@ pub struct TableNames {
     pub position: String,
     /// Configuration changes of routers.
     pub config_change: String,
+    /// What devices call themselves.
+    pub claimed_name: String,
+    /// From when until when devices may use addresses.
+    pub address_lease: String,
 }
 
 impl TableNames {
@@ -93,6 +98,8 @@ impl TableNames {
             view: name("log_plaintext"),
             position: name("position"),
             config_change: name("config_change"),
+            claimed_name: name("claimed_name"),
+            address_lease: name("address_lease"),
         }
     }
 
@@ -205,6 +212,39 @@ impl TableNames {
             ) ENGINE = InnoDB",
             self.config_change
         )))
+    }
+
+    /// Creates the tables of names and leases. Called with the first of them: without names, the user needs no permission to
+    /// create them. The host and the ring come first in each key, so that sensors do not wait for each other.
+    pub fn create_names(&self, to: &mut Conn) -> Result<(), Error> {
+        const SENSOR: &str = "hostname VARCHAR(255) NOT NULL, ring VARCHAR(255) NOT NULL";
+        const PLACE: &str = "mac_address BINARY(6) NOT NULL, interface VARCHAR(16) NOT NULL, vlan_tag SMALLINT NOT NULL";
+        // Only the first TIMESTAMP of a table would have a default of its own, and one that changes with each update.
+        const TIME: &str = "TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP";
+        const END: &str = "ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+        let names = format!(
+            "CREATE TABLE IF NOT EXISTS {} ({SENSOR}, {PLACE},
+                source TINYINT UNSIGNED NOT NULL, name VARCHAR(63) NOT NULL,
+                first_seen {TIME}, last_seen {TIME}, uses BIGINT UNSIGNED NOT NULL,
+                PRIMARY KEY (hostname, ring, mac_address, interface, vlan_tag, source, name),
+                KEY mac_address_last_seen (mac_address, last_seen)
+            ) {END}",
+            self.claimed_name
+        );
+        let leases = format!(
+            "CREATE TABLE IF NOT EXISTS {} ({SENSOR}, ip_address VARBINARY(16) NOT NULL, {PLACE},
+                begins {TIME}, last_seen {TIME}, ends {TIME}, released TINYINT NOT NULL,
+                PRIMARY KEY (hostname, ring, ip_address, mac_address, interface, vlan_tag, begins),
+                KEY ip_address_mac_address (ip_address, mac_address, begins)
+            ) {END}",
+            self.address_lease
+        );
+        for (table, create) in [(&self.claimed_name, names), (&self.address_lease, leases)] {
+            if !exists(to, table)? {
+                to.query_drop(compact(&create))?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds the missing origins: without a name, the view would not show their rows.

@@ -2,7 +2,12 @@
 
 use std::{fmt::Write, net::IpAddr};
 
+use shm_layout::UnixTime;
+
 use crate::connection::{Conn, Error};
+
+/// What a TIMESTAMP can hold in every server, in seconds.
+const TIMESTAMPS: std::ops::RangeInclusive<i64> = 1..=i32::MAX as i64;
 
 /// Rows of a statement, if the server accepts packets of that size.
 const ROWS_PER_STATEMENT: usize = 1000;
@@ -34,16 +39,21 @@ impl RowBatch {
         self.ends.is_empty()
     }
 
-    /// Sends the rows after `insert`, in statements of at most `longest` bytes.
-    pub fn send(&self, to: &mut Conn, longest: usize, insert: &str) -> Result<(), Error> {
+    /// Sends the rows after `insert` and before `end`, in statements of at most `longest` bytes.
+    pub fn send(
+        &self,
+        to: &mut Conn,
+        longest: usize,
+        [insert, end]: [&str; 2],
+    ) -> Result<(), Error> {
         let (mut from, mut ends) = (0, self.ends.as_slice());
         while !ends.is_empty() {
-            let room = (from + longest).saturating_sub(insert.len());
+            let room = (from + longest).saturating_sub(insert.len() + end.len());
             let rows = ends.iter().take(ROWS_PER_STATEMENT).take_while(|end| **end <= room);
             let rows = rows.count().max(1);
-            let end = ends[rows - 1];
-            to.query_drop([insert, &self.text[from + 1..end]].concat())?;
-            (from, ends) = (end, &ends[rows..]);
+            let last = ends[rows - 1];
+            to.query_drop([insert, &self.text[from + 1..last], end].concat())?;
+            (from, ends) = (last, &ends[rows..]);
         }
         Ok(())
     }
@@ -52,6 +62,11 @@ impl RowBatch {
 /// A text as an SQL literal.
 pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// A time as the tables have it, in seconds since 1970.
+pub fn timestamp(time: UnixTime) -> i64 {
+    time.seconds().clamp(*TIMESTAMPS.start(), *TIMESTAMPS.end())
 }
 
 /// The bytes of an address as an SQL literal.

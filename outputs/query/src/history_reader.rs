@@ -411,13 +411,13 @@ pub trait HistoryReader {
         is_counted: bool,
     ) -> Result<Vec<PairingSummary>, Error>;
 
-    /// What these MACs call themselves, each with its network. A history of a server has none.
+    /// What these MACs call themselves, each with its network.
     fn claimed_names(&mut self, _macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
         Ok(NamesOfMacs::new())
     }
 
     /// From when until when a MAC might use an address, as a DHCP server says, or a device that registers it: the latest ones that began
-    /// before a time. A history of a server has none.
+    /// before a time.
     fn leases(&mut self, _of: (IpAddr, MacAddr), _at: UnixTime) -> Result<Vec<Lease>, Error> {
         Ok(Vec::new())
     }

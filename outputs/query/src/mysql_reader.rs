@@ -5,6 +5,7 @@
 
 mod columns;
 mod export;
+mod names;
 mod nearest;
 mod summary;
 
@@ -25,8 +26,9 @@ use self::columns::{bytes, mac_address, number, origin, text, time, times};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, NearestSightings,
-    Network, NetworkIndex, PROBE, PairingSummary, RouterChange, TimeRange, parse_ip,
+    AddressOfMac, AddressSighting, EachSighting, HistoryReader, Lease, NO_CLAIM, NamesOfMacs,
+    NearestSightings, Network, NetworkIndex, PROBE, PairingSummary, RouterChange, TimeRange,
+    parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -57,6 +59,8 @@ pub struct MysqlReader {
     name: String,
     log: String,
     config_change: String,
+    claimed_name: String,
+    address_lease: String,
     conn: Conn,
     /// For each question.
     budget: Budget,
@@ -64,6 +68,9 @@ pub struct MysqlReader {
     clocks: Clocks,
     /// The column with the MAC that sent the frame; addrwatch's tables do not have it.
     source: &'static str,
+    /// There are names and leases that can be read.
+    has_names: bool,
+    has_leases: bool,
     /// An index by pairing has all columns that distinguish pairings, origins and times.
     has_pairing_index: bool,
     /// When the answer must be there, and how many rows it has at most; whether one has fewer than there are.
@@ -79,7 +86,8 @@ impl MysqlReader {
         prefix: &TablePrefix,
         timeout: Duration,
     ) -> Result<MysqlReader, Error> {
-        let TableNames { log, config_change, .. } = TableNames::new(prefix);
+        let TableNames { log, config_change, claimed_name, address_lease, .. } =
+            TableNames::new(prefix);
         let name = format!("{} at {}", config.database(), config.server());
         let end = Instant::now().checked_add(timeout);
         let conn = connect(config, timeout).map_err(|error| failure(&name, &log, &error))?;
@@ -92,11 +100,15 @@ impl MysqlReader {
             name,
             log,
             config_change,
+            claimed_name,
+            address_lease,
             conn,
             budget,
             networks,
             clocks,
             source,
+            has_names: false,
+            has_leases: false,
             has_pairing_index,
             end,
             most: usize::MAX,
@@ -104,6 +116,7 @@ impl MysqlReader {
             remarks: Vec::new(),
         };
         history.check()?;
+        history.find_names()?;
         history.end = None; // of a question, the server says so
         Ok(history)
     }
@@ -328,6 +341,14 @@ impl HistoryReader for MysqlReader {
         self.summaries(range, is_counted)
     }
 
+    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+        self.names_of(macs)
+    }
+
+    fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
+        self.leases_of(of, at)
+    }
+
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
         let log = &self.log;
         let own = match self.source {
@@ -364,10 +385,10 @@ impl HistoryReader for MysqlReader {
 
     /// The table exists since the first change was stored.
     fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>, Error> {
-        if !self.has_changes()? {
-            return Ok(Vec::new());
-        }
         let (table, times, mut changes) = (self.config_change.clone(), times(range), Vec::new());
+        if !self.has_table(&table)? {
+            return Ok(changes);
+        }
         let select = format!(
             "SELECT hostname, router, ip_address, user, lines_added, lines_removed, unix_timestamp(tstamp)
             FROM {table} WHERE TRUE{times}"

@@ -1,86 +1,39 @@
 //! The rows of leases of DHCP servers and of registrations of IPv6 addresses: from when until when a device might use an address, as
 //! a server, or the device, says. A renewal makes a row longer; what is given again after its end is another row.
 
-use std::net::IpAddr;
-
+use aw_output::{LEASES_OF_ALL, LEASES_ROOM, LeaseChange};
 use aw_service::Condition;
 use rusqlite::{Connection, params};
-use shm_layout::{MacAddr, NameKind, NameRecord, UnixTime};
+use shm_layout::UnixTime;
 
 use crate::{clock_check::CLOCK_SET, row_writer::ip_bytes};
 
-/// Rows in all: about 5 MB.
-const OF_ALL: usize = 1 << 16;
-/// Further rows for which room is made at once.
-const ROOM: usize = 1 << 10;
-/// Rows of a MAC without a pairing stay so long, and a time that is later than now by more is one of a wrong clock: nanoseconds, a day.
+/// Rows of a MAC without a pairing stay so long, and a time that is later than now by more is one of a wrong clock: a day, in nanoseconds.
 const DAY: i64 = 86_400_000_000_000;
-/// Seconds that are stored of a lifetime, at most: a stranger can send any, 30 days.
-const LONGEST: u32 = 30 * 86_400;
 
 /// What is not written yet, in the order of the ring.
 #[derive(Default)]
 pub struct LeaseRows {
-    changes: Vec<LeaseChange>,
+    changes: Vec<(i64, LeaseChange)>,
     /// Rows in the database, if they are counted.
     stored: Option<usize>,
     full: Condition,
 }
 
-struct LeaseChange {
-    place: i64,
-    mac: MacAddr,
-    address: IpAddr,
-    time: i64,
-    /// None: the device gives the address back, or does not take it.
-    until: Option<i64>,
-}
-
-/// Of a record that begins or ends a lease: its seconds, 0 for an end.
-pub fn lease_of(record: &NameRecord) -> Option<u32> {
-    // What a relay forwards, and an answer without its receiver, another link's host can send.
-    let has_receiver =
-        record.receiver != MacAddr::ZERO || record.destination_ip().is_some_and(is_broadcast);
-    let is_of_link = record.relay_ip().is_none() && record.ip().is_some();
-    let is_own = record.sender == record.mac;
-    let has_server = record.other_ip().is_some(); // it must be there (RFC 2131, tables 3 and 5)
-    let lifetime = match record.kind {
-        NameKind::DhcpAck if record.lifetime > 0 && has_server && has_receiver => record.lifetime,
-        NameKind::AddrReg if is_own => record.lifetime,
-        // Unicast from the address (RFC 2131, 4.4.6).
-        NameKind::DhcpRelease if is_own && has_server && record.source == record.address => 0,
-        NameKind::DhcpDecline if is_own && has_server => 0,
-        _ => return None,
-    };
-    let is_dated = record.time.as_nanos() >= CLOCK_SET;
-    (is_of_link && is_dated && !record.mac.is_no_host()).then_some(lifetime)
-}
-
-fn is_broadcast(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V4(ip) if ip.is_broadcast())
-}
-
 impl LeaseRows {
     /// Adds what a record begins or ends, at a place.
-    pub fn add(&mut self, record: &NameRecord, lifetime: u32, place: i64) {
-        let (Some(address), time) = (record.ip(), record.time.as_nanos()) else { return };
-        if time > UnixTime::now().as_nanos().saturating_add(DAY) {
-            return; // the clock was ahead
-        }
-        let until = match lifetime {
-            0 => None,
-            seconds => Some(time + i64::from(seconds.min(LONGEST)) * 1_000_000_000),
-        };
-        self.changes.push(LeaseChange { place, mac: record.mac, address, time, until });
+    pub fn add(&mut self, change: LeaseChange, place: i64) {
+        self.changes.push((place, change));
     }
 
     /// Writes what was added, in the transaction of the caller.
     pub fn write(&mut self, database: &Connection) -> rusqlite::Result<()> {
         let mut stored = self.stored.take();
-        let newest = self.changes.iter().map(|change| change.time).max().unwrap_or(i64::MIN);
-        self.changes.sort_by_key(|change| change.time); // some waited for their place
-        for change in self.changes.drain(..) {
-            let LeaseChange { place, mac, address, time, until } = change;
+        let newest = self.changes.iter().map(|(_, change)| change.time.as_nanos()).max();
+        let newest = newest.unwrap_or(i64::MIN);
+        self.changes.sort_by_key(|(_, change)| change.time); // some waited for their place
+        for (place, LeaseChange { mac, address, time, until }) in self.changes.drain(..) {
+            let (time, until) = (time.as_nanos(), until.map(UnixTime::as_nanos));
             let key = params![ip_bytes(&address), mac.number() as i64, place, time, until];
             // A server that shortens a lease and a stranger who says so look alike: the later end counts. A lease that ended by time
             // may have been renewed unseen: its device can end it still.
@@ -97,10 +50,10 @@ impl LeaseRows {
                 database.prepare_cached(insert)?.execute(key)?;
             }
         }
-        if stored > Some(OF_ALL) {
-            if count(database)? > OF_ALL {
+        if stored > Some(LEASES_OF_ALL) {
+            if count(database)? > LEASES_OF_ALL {
                 self.full.begins(format_args!(
-                    "{OF_ALL} leases of addresses are stored: others make room (does a host invent MACs? rows of address_lease can be deleted)"
+                    "{LEASES_OF_ALL} leases of addresses are stored: others make room (does a host invent MACs? rows of address_lease can be deleted)"
                 ));
                 make_room(database, newest)?;
             }
@@ -114,7 +67,7 @@ impl LeaseRows {
 /// Those go that ended longest ago; then those that began last, so that a host that makes them up displaces its own.
 fn make_room(database: &Connection, now: i64) -> rusqlite::Result<()> {
     for (condition, order) in [("until < ?1", "until"), ("?1 IS NOT NULL", "begin DESC")] {
-        let superfluous = (count(database)? + ROOM).saturating_sub(OF_ALL);
+        let superfluous = (count(database)? + LEASES_ROOM).saturating_sub(LEASES_OF_ALL);
         let delete = format!(
             "DELETE FROM address_lease WHERE (address, mac, place, begin) IN (
                 SELECT address, mac, place, begin FROM address_lease WHERE {condition} ORDER BY {order} LIMIT ?2)"
@@ -144,6 +97,9 @@ pub fn delete_leases(database: &Connection, before: i64, rows: usize) -> rusqlit
 
 #[cfg(test)]
 mod tests {
+    use aw_output::LONGEST_LEASE;
+    use shm_layout::{MacAddr, NameKind, NameRecord};
+
     use super::*;
     use crate::schema;
 
@@ -175,7 +131,7 @@ mod tests {
     fn stored(database: &Connection, records: &[NameRecord]) -> Vec<(i64, i64)> {
         let mut rows = LeaseRows::default();
         for record in records {
-            rows.add(record, lease_of(record).unwrap(), 1);
+            rows.add(LeaseChange::of(record, UnixTime::now()).unwrap(), 1);
         }
         rows.write(database).unwrap();
         let select =
@@ -209,7 +165,10 @@ mod tests {
         assert_eq!(delete_leases(&database, i64::MIN, 10), Ok(0));
         assert_eq!(delete_leases(&database, at(1802), 10), Ok(1));
         let endless = [record(DhcpAck, 7002, u32::MAX)];
-        assert_eq!(stored(&database, &endless).last(), Some(&(7002, 7002 + i64::from(LONGEST))));
+        assert_eq!(
+            stored(&database, &endless).last(),
+            Some(&(7002, 7002 + i64::from(LONGEST_LEASE)))
+        );
         assert_eq!(delete_leases(&database, at(7003), 10), Ok(3));
         let ahead = "INSERT INTO address_lease VALUES (x'c0000207', 7, 1, ?1, ?1, ?1, 0)";
         let in_a_year = UnixTime::now().as_nanos() + 365 * DAY;
@@ -237,57 +196,27 @@ mod tests {
         assert_eq!(ended, [(0, 20_000), (30_000, month)]);
     }
 
-    #[test]
-    fn what_is_no_lease() {
-        let ack = record(NameKind::DhcpAck, 0, 3600);
-        let zero = [0; 16].into();
-        for other in [
-            NameRecord { lifetime: 0, ..ack },
-            NameRecord { other: zero, ..ack },
-            NameRecord { address: zero, ..ack },
-            NameRecord { relay: SERVER.parse().unwrap(), ..ack },
-            NameRecord { receiver: MacAddr::ZERO, ..ack },
-            NameRecord { time: UnixTime::new(100, 0), ..ack },
-            NameRecord { kind: NameKind::DhcpOffer, ..ack },
-            NameRecord { kind: NameKind::DhcpRequest, ..ack },
-            NameRecord { kind: NameKind::DhcpRelease, sender: MacAddr::BROADCAST, ..ack },
-            NameRecord { kind: NameKind::DhcpRelease, source: SERVER.parse().unwrap(), ..ack },
-            NameRecord { kind: NameKind::DhcpRelease, other: zero, ..ack },
-            NameRecord { kind: NameKind::DhcpDecline, sender: MacAddr::BROADCAST, ..ack },
-            NameRecord { kind: NameKind::DhcpDecline, other: zero, ..ack },
-            NameRecord { kind: NameKind::AddrReg, sender: MacAddr::BROADCAST, ..ack },
-        ] {
-            assert_eq!(lease_of(&other), None, "{other:?}");
-        }
-        let for_all = NameRecord {
-            receiver: MacAddr::ZERO,
-            destination: "::ffff:255.255.255.255".parse().unwrap(),
-            ..ack
-        };
-        assert_eq!(lease_of(&for_all), Some(3600));
-        let registration = record(NameKind::AddrReg, 0, 0);
-        assert_eq!(lease_of(&registration), Some(0));
-    }
-
     /// However many leases a host makes up, the table is bounded, and a lease that runs stays; a count that is wrong deletes nothing.
     #[test]
     fn a_flood() {
         let database = database();
         let mut rows = LeaseRows::default();
         let ack = record(NameKind::DhcpAck, 0, 3600);
-        rows.add(&ack, 3600, 1);
+        let of = |record: &NameRecord| LeaseChange::of(record, UnixTime::now()).unwrap();
+        rows.add(of(&ack), 1);
         let made_up = |number: u32| {
             let ip = std::net::Ipv4Addr::from(0x0a00_0000 + number).to_ipv6_mapped();
-            NameRecord { address: ip, time: UnixTime::new(BEGIN + 1, 0), ..ack }
+            let time = UnixTime::new(BEGIN + 1, 0);
+            of(&NameRecord { address: ip, time, lifetime: u32::MAX, ..ack })
         };
-        (0..OF_ALL as u32 + 10).for_each(|number| rows.add(&made_up(number), u32::MAX, 1));
+        (0..LEASES_OF_ALL as u32 + 10).for_each(|number| rows.add(made_up(number), 1));
         rows.write(&database).unwrap();
-        assert_eq!(count(&database), Ok(OF_ALL - ROOM));
+        assert_eq!(count(&database), Ok(LEASES_OF_ALL - LEASES_ROOM));
         let own = "SELECT count(*) FROM address_lease WHERE address = x'c0000207'";
         assert_eq!(database.query_row(own, [], |row| row.get(0)), Ok(1));
         database.execute_batch("DELETE FROM address_lease WHERE address <> x'c0000207'").unwrap();
-        rows.stored = Some(OF_ALL);
-        rows.add(&made_up(1), 60, 1);
+        rows.stored = Some(LEASES_OF_ALL);
+        rows.add(made_up(1), 1);
         rows.write(&database).unwrap();
         assert_eq!(count(&database), Ok(2));
     }

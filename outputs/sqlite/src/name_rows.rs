@@ -9,37 +9,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{ClaimedName, HistoryName, NameEntry, NameSource, names_of};
+use aw_output::{
+    ClaimedName, HistoryName, LeaseChange, NAME_DISUSED, NAME_KNOWN_AFTER, NAMES_OF_ALL,
+    NAMES_OF_DEVICE, NAMES_ROOM, NameEntry, NameSource, NameUse, names_of,
+};
 use aw_service::Condition;
 use rusqlite::{Connection, params, types::ValueRef};
 use shm_layout::{MacAddr, NameRecord, RingName, UnixTime};
 
-use crate::{
-    clock_check::CLOCK_SET,
-    lease_rows::{LeaseRows, lease_of},
-    row_writer::RowWriter,
-};
+use crate::{clock_check::CLOCK_SET, lease_rows::LeaseRows, row_writer::RowWriter};
 
-/// Rows of a MAC: it, or who forges it, can invent any number of names and VLANs.
-const OF_DEVICE: usize = 32;
-/// Rows in all: about 8 MB.
-const OF_ALL: usize = 1 << 16;
-/// Further rows for which room is made at once: to search them reads all rows.
-const ROOM: usize = 1 << 10;
-/// A MAC that has used names for so long is not forgotten for others; nor is a name of a MAC for other names.
-const KNOWN_AFTER: i64 = 86_400_000_000_000;
 /// Devices whose rows are in memory, apart from those with repeats that are not written yet. With these, it is as much as the table has: 15 MB.
 const CACHED: usize = 1 << 12;
 /// New names that are committed before the interval is over.
 const URGENT: usize = 1 << 13;
 /// How often rows that were only repeated are written.
 const REPEATS_EVERY: Duration = Duration::from_secs(3_600);
-/// A name that was not used for so long, while another one was, is written at once: nanoseconds.
-const BACK_AFTER: i64 = 3_600_000_000_000;
 /// For so long after there was no room, none is made.
 const FULL_FOR: Duration = Duration::from_secs(60);
-/// Names that were not used for so long make room although they were used for a day: nanoseconds, 30 days.
-const DISUSED: i64 = 30 * 86_400_000_000_000;
 
 /// The names of devices that named themselves lately, and which of them are to be written.
 pub struct NameRows {
@@ -78,9 +65,7 @@ struct Claim {
     place: i64,
     source: NameSource,
     name: String,
-    first: i64,
-    last: i64,
-    count: i64,
+    used: NameUse,
     is_stored: bool,
     /// It was used since it was written.
     is_used: bool,
@@ -90,26 +75,9 @@ struct Claim {
 }
 
 impl Claim {
-    fn add(&mut self, time: i64, count: i64) {
-        // A time before the clock was set counts only if there is no other.
-        let is_set = |time: i64| time >= CLOCK_SET;
-        if time < self.first && is_set(time) || is_set(time) && !is_set(self.first) {
-            self.first = time;
-        }
-        self.last = self.last.max(time);
-        self.count = self.count.saturating_add(count);
+    fn add(&mut self, used: NameUse) {
+        self.used.add(used);
         self.is_used = true;
-    }
-
-    /// What makes room first is least: names that were not used for a day, those first that were used longest ago; of the others, the latest
-    /// ones. So who forges a MAC, for however long, does not push out the name that it had before.
-    fn importance(&self) -> (bool, i64) {
-        let is_known = self.is_known();
-        (is_known, if is_known { self.first.saturating_neg() } else { self.last })
-    }
-
-    fn is_known(&self) -> bool {
-        self.last.saturating_sub(self.first) >= KNOWN_AFTER
     }
 
     fn is_of(&self, place: i64, source: NameSource) -> bool {
@@ -129,7 +97,7 @@ impl NameRows {
             written_at: now,
             full: Condition::default(),
             full_at: None,
-            most: OF_ALL,
+            most: NAMES_OF_ALL,
             off_until: None,
             is_resumed: false,
             leases: LeaseRows::default(),
@@ -155,7 +123,7 @@ impl NameRows {
         entry: &NameEntry,
     ) -> rusqlite::Result<()> {
         let record = &entry.record;
-        if names_of(record).next().is_none() && lease_of(record).is_none() {
+        if names_of(record).next().is_none() && LeaseChange::of(record, UnixTime::now()).is_none() {
             return Ok(());
         }
         if let Some(place) = places.known_place_of_name(database, entry)? {
@@ -178,12 +146,12 @@ impl NameRows {
             _ => record.time.max(record.repeated),
         };
         let count = i64::from(record.repeats) + 1;
-        if let Some(lifetime) = lease_of(record) {
-            self.leases.add(record, lifetime, place);
+        if let Some(change) = LeaseChange::of(record, UnixTime::now()) {
+            self.leases.add(change, place);
             (self.is_changed, self.urgent) = (true, self.urgent + 1);
         }
         for (source, name) in names_of(record) {
-            self.add_name(database, record.mac, (place, source, name), (time, count))?;
+            self.add_name(database, record.mac, (place, source, name), NameUse::new(time, count))?;
         }
         Ok(())
     }
@@ -193,28 +161,26 @@ impl NameRows {
         database: &Connection,
         mac: MacAddr,
         (place, source, name): (i64, NameSource, &str),
-        (time, count): (UnixTime, i64),
+        used: NameUse,
     ) -> rusqlite::Result<()> {
-        let time = time.as_nanos();
         let claims = match self.devices.entry(mac) {
             MapEntry::Occupied(known) => known.into_mut(),
             MapEntry::Vacant(unknown) => unknown.insert(stored_claims(database, mac)?),
         };
         self.is_changed = true;
         let of_source = || claims.iter().filter(|one| one.is_of(place, source));
-        let latest = of_source().map(|one| one.last).max();
+        let latest = of_source().map(|one| one.used.last).max();
         let found = claims.iter_mut().find(|one| one.is_of(place, source) && one.name == name);
         if let Some(claim) = found {
-            // A device that alternates between two names repeats both.
-            let is_back =
-                latest > Some(claim.last) && time.saturating_sub(claim.last) >= BACK_AFTER;
+            let is_back = claim.used.is_back(used.last, latest);
             self.urgent += usize::from(is_back && !claim.is_urgent);
             claim.is_urgent |= is_back;
-            claim.add(time, count);
+            claim.add(used);
             return Ok(());
         }
-        if claims.len() >= OF_DEVICE
-            && let Some((at, _)) = claims.iter().enumerate().min_by_key(|(_, one)| one.importance())
+        if claims.len() >= NAMES_OF_DEVICE
+            && let Some((at, _)) =
+                claims.iter().enumerate().min_by_key(|(_, one)| one.used.importance())
         {
             let removed = claims.swap_remove(at);
             self.removed.extend(removed.is_stored.then_some((mac, removed)));
@@ -223,9 +189,7 @@ impl NameRows {
             place,
             source,
             name: name.to_owned(),
-            first: time,
-            last: time,
-            count,
+            used,
             is_stored: false,
             is_used: true,
             is_urgent: true,
@@ -357,8 +321,8 @@ impl Claim {
         let update = "UPDATE claimed_name SET first = CASE WHEN first >= ?8 AND first < ?1 THEN first ELSE ?1 END,
                 last = ?2, count = ?3
             WHERE mac = ?4 AND place = ?5 AND source = ?6 AND name = ?7";
-        let Claim { place, source, ref name, first, last, count, .. } = *self;
-        let mac = mac.number() as i64;
+        let Claim { place, source, ref name, used: NameUse { first, last, count }, .. } = *self;
+        let (mac, first, last) = (mac.number() as i64, first.as_nanos(), last.as_nanos());
         let row = params![first, last, count, mac, place, source as u8, name, CLOCK_SET];
         self.is_gone = database.prepare_cached(update)?.execute(row)? == 0;
         (self.is_used, self.is_urgent) = (false, false);
@@ -368,8 +332,9 @@ impl Claim {
     fn insert(&mut self, database: &Connection, mac: MacAddr) -> rusqlite::Result<()> {
         let insert = "REPLACE INTO claimed_name (mac, place, source, name, first, last, count)
             VALUES (?, ?, ?, ?, ?, ?, ?)";
-        let Claim { place, source, ref name, first, last, count, .. } = *self;
-        let row = params![mac.number() as i64, place, source as u8, name, first, last, count];
+        let Claim { place, source, ref name, used: NameUse { first, last, count }, .. } = *self;
+        let (mac, first, last) = (mac.number() as i64, first.as_nanos(), last.as_nanos());
+        let row = params![mac, place, source as u8, name, first, last, count];
         database.prepare_cached(insert)?.execute(row)?;
         (self.is_stored, self.is_used, self.is_urgent) = (true, false, false);
         Ok(())
@@ -382,8 +347,8 @@ fn stored_claims(database: &Connection, mac: MacAddr) -> rusqlite::Result<Vec<Cl
         FROM claimed_name WHERE mac = ? AND typeof(place) = 'integer' AND typeof(source) = 'integer' AND typeof(name) = 'text'
         ORDER BY last DESC LIMIT ?";
     let mut statement = database.prepare_cached(select)?;
-    let mut rows = statement.query([mac.number() as i64, OF_DEVICE as i64])?;
-    let (mut found, now) = (Vec::new(), UnixTime::now().as_nanos());
+    let mut rows = statement.query([mac.number() as i64, NAMES_OF_DEVICE as i64])?;
+    let (mut found, now) = (Vec::new(), UnixTime::now());
     while let Some(row) = rows.next()? {
         let Some(source) = NameSource::from_number(row.get(1)?) else { continue };
         let ValueRef::Text(name) = row.get_ref(2)? else { continue };
@@ -392,9 +357,11 @@ fn stored_claims(database: &Connection, mac: MacAddr) -> rusqlite::Result<Vec<Cl
             place: row.get(0)?,
             source,
             name: name.into(),
-            first: row.get(3)?,
-            last: row.get::<_, i64>(4)?.min(now), // it may have been stored while the clock was ahead
-            count: row.get(5)?,
+            used: NameUse {
+                first: UnixTime::from_nanos(row.get(3)?),
+                last: UnixTime::from_nanos(row.get(4)?).min(now), // the clock may have been ahead
+                count: row.get(5)?,
+            },
             is_stored: true,
             is_used: false,
             is_urgent: false,
@@ -410,21 +377,19 @@ pub fn add_name(database: &Connection, place: i64, name: &HistoryName) -> rusqli
     let mut claims = stored_claims(database, *mac)?;
     let found = claims.iter_mut().find(|one| one.is_of(place, *source) && one.name == *name);
     if let Some(claim) = found {
-        claim.add(first.as_nanos(), 0);
-        claim.add(last.as_nanos(), 0);
-        claim.count = claim.count.max(*uses as i64); // it may be of the same messages
+        claim.add(NameUse::new(*first, 0));
+        claim.add(NameUse::new(*last, 0));
+        claim.used.count = claim.used.count.max(*uses as i64); // it may be of the same messages
         return claim.update(database, *mac).map(|()| 0);
     }
-    if claims.len() >= OF_DEVICE || count(database)? >= OF_ALL {
+    if claims.len() >= NAMES_OF_DEVICE || count(database)? >= NAMES_OF_ALL {
         return Ok(0);
     }
     let mut claim = Claim {
         place,
         source: *source,
         name: name.clone(),
-        first: first.as_nanos(),
-        last: last.as_nanos(),
-        count: *uses as i64,
+        used: NameUse { first: *first, last: *last, count: *uses as i64 },
         is_stored: false,
         is_used: true,
         is_urgent: true,
@@ -443,8 +408,10 @@ fn count(database: &Connection) -> rusqlite::Result<usize> {
 /// MACs or names would have to repeat each of them after a day to push out others. Returns for how many there is room.
 fn make_room(database: &Connection, most: usize, wanted: usize) -> rusqlite::Result<usize> {
     let now = UnixTime::now().as_nanos();
-    for (condition, limit) in [("last - first < ?1", KNOWN_AFTER), ("last < ?1", now - DISUSED)] {
-        let superfluous = (count(database)? + wanted.max(ROOM)).saturating_sub(most);
+    for (condition, limit) in
+        [("last - first < ?1", NAME_KNOWN_AFTER), ("last < ?1", now - NAME_DISUSED)]
+    {
+        let superfluous = (count(database)? + wanted.max(NAMES_ROOM)).saturating_sub(most);
         let delete = format!(
             "DELETE FROM claimed_name WHERE (mac, place, source, name) IN (
                 SELECT mac, place, source, name FROM claimed_name WHERE {condition} ORDER BY last LIMIT ?2)"
@@ -463,7 +430,7 @@ pub fn delete_names(database: &Connection, before: i64, rows: usize) -> rusqlite
         OR (last < (SELECT max(last) FROM claimed_name WHERE last <= ?5) - ?2
             AND NOT EXISTS (SELECT 1 FROM pairing WHERE pairing.mac = claimed_name.mac)) LIMIT ?3)";
     let now = UnixTime::now().as_nanos();
-    let row = params![before, KNOWN_AFTER, rows as i64, CLOCK_SET, now];
+    let row = params![before, NAME_KNOWN_AFTER, rows as i64, CLOCK_SET, now];
     database.prepare_cached(delete)?.execute(row)
 }
 
@@ -535,7 +502,7 @@ mod tests {
     /// Made-up VLANs are no transactions of their own.
     #[test]
     fn places_are_written_with_their_names() {
-        let mut writer = Writer::new(OF_ALL);
+        let mut writer = Writer::new(NAMES_OF_ALL);
         let changes = writer.number("SELECT total_changes()");
         (1..100).for_each(|vlan| writer.add(1, "nas", vlan, BEGIN));
         (1..100).for_each(|vlan| writer.add(1, "nas", vlan, BEGIN + 1));
@@ -549,7 +516,7 @@ mod tests {
     /// A thousand devices repeat their names each minute: that is written once an hour, and a new name with the next commit.
     #[test]
     fn repeats_write_once_an_hour() {
-        let mut writer = Writer::new(OF_ALL);
+        let mut writer = Writer::new(NAMES_OF_ALL);
         let changes = |writer: &Writer| writer.number("SELECT total_changes()");
         let (begin, mut written) = (changes(&writer), Vec::new());
         for minute in 0..=120 {
@@ -579,7 +546,7 @@ mod tests {
     /// However many devices there are, what they repeat is written once an hour.
     #[test]
     fn repeats_of_many_devices() {
-        let mut writer = Writer::new(OF_ALL);
+        let mut writer = Writer::new(NAMES_OF_ALL);
         let changes = |writer: &Writer| writer.number("SELECT total_changes()");
         for minute in 0..60 {
             (0..9_000).for_each(|mac| writer.add(mac, "nas", 0, BEGIN + minute * 60));
@@ -633,7 +600,7 @@ mod tests {
     /// Who forges a MAC, with any name and VLAN, does not push out the name that it has used for a day.
     #[test]
     fn a_flood_of_names() {
-        let mut writer = Writer::new(OF_ALL);
+        let mut writer = Writer::new(NAMES_OF_ALL);
         writer.add(1, "nas", 0, BEGIN);
         writer.add(1, "nas", 0, BEGIN + DAY);
         for number in 0..1_000 {
@@ -644,8 +611,8 @@ mod tests {
         }
         writer.write(0, false);
         let names = writer.names(1);
-        assert_eq!((names.len(), &names[0].0[..]), (OF_DEVICE, "nas"));
-        assert_eq!(writer.number("SELECT count(*) FROM claimed_name"), OF_DEVICE as i64);
+        assert_eq!((names.len(), &names[0].0[..]), (NAMES_OF_DEVICE, "nas"));
+        assert_eq!(writer.number("SELECT count(*) FROM claimed_name"), NAMES_OF_DEVICE as i64);
         // Also if each forged one is repeated after a day.
         for day in 2..5 {
             for number in 0..100 {
@@ -660,13 +627,13 @@ mod tests {
         writer.add(1, "other", 0, BEGIN + 9 * DAY);
         writer.write(0, false);
         let names = writer.names(1);
-        assert_eq!((names.len(), &names[0].0[..]), (OF_DEVICE, "nas"));
+        assert_eq!((names.len(), &names[0].0[..]), (NAMES_OF_DEVICE, "nas"));
     }
 
     /// What is deleted is forgotten, with what was repeated before and is not written: the next message begins again.
     #[test]
     fn deleted_names() {
-        let mut writer = Writer::new(OF_ALL);
+        let mut writer = Writer::new(NAMES_OF_ALL);
         writer.add(1, "nas", 0, BEGIN);
         writer.write(0, false);
         writer.add(1, "nas", 0, BEGIN + 30);
@@ -720,7 +687,7 @@ mod tests {
     /// What was stored while the clock was ahead makes no other name old.
     #[test]
     fn a_clock_that_was_ahead() {
-        let mut writer = Writer::new(OF_ALL);
+        let mut writer = Writer::new(NAMES_OF_ALL);
         writer.add(1, "nas", 0, BEGIN);
         writer.add(2, "ahead", 0, 4_000_000_000);
         writer.write(0, true);
@@ -729,13 +696,13 @@ mod tests {
         writer.add(2, "now", 0, UnixTime::now().seconds() + 10);
         writer.add(2, "now", 0, UnixTime::now().seconds() + 20);
         let claims = writer.rows.devices.values().flatten();
-        assert_eq!(claims.max_by_key(|claim| claim.last).unwrap().name, "now");
+        assert_eq!(claims.max_by_key(|claim| claim.used.last).unwrap().name, "now");
     }
 
     /// Before the clock was set, times count only if there are no others.
     #[test]
     fn a_clock_that_was_not_set() {
-        let mut writer = Writer::new(OF_ALL);
+        let mut writer = Writer::new(NAMES_OF_ALL);
         writer.add(1, "nas", 0, 100);
         writer.write(0, true);
         assert_eq!(writer.names(1), [("nas".into(), 100, 100, 1)]);

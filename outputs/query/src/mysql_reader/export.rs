@@ -41,7 +41,13 @@ impl MysqlReader {
             None => to.leave_out(1, || left_out(row, 7)),
         })?;
         equal.pass_on(to);
-        if !self.has_changes()? {
+        self.export_changes(to, &times)?;
+        self.export_names(to)
+    }
+
+    fn export_changes(&mut self, to: &mut Exporter, times: &str) -> Result<(), Error> {
+        let table = self.config_change.clone();
+        if !self.has_table(&table)? {
             return Ok(());
         }
         // Byte by byte: the columns' own comparison may be without regard to case and to blanks at the end.
@@ -49,9 +55,8 @@ impl MysqlReader {
             .map(|name| format!("cast(convert({name} USING utf8mb4) AS BINARY)"));
         let select = format!(
             "SELECT {host}, {router}, ip_address, {user}, lines_added, lines_removed, unix_timestamp(tstamp), count(*)
-            FROM {} WHERE TRUE{times}
-            GROUP BY 7, 1, 2, 3, 4, 5, 6 ORDER BY 7, 1, 2, 3, 4, 5, 6",
-            self.config_change
+            FROM {table} WHERE TRUE{times}
+            GROUP BY 7, 1, 2, 3, 4, 5, 6 ORDER BY 7, 1, 2, 3, 4, 5, 6"
         );
         self.each_row(&select, to, &mut |to, row| match change(row) {
             Some(change) => to.change(change),
@@ -62,19 +67,8 @@ impl MysqlReader {
         })
     }
 
-    /// Whether a configuration change was ever stored.
-    pub(super) fn has_changes(&mut self) -> Result<bool, Error> {
-        let exists_query = format!(
-            "SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = '{}'",
-            self.config_change.trim_matches('`')
-        );
-        let mut exists = false;
-        self.query(&exists_query, &mut |_, row| exists = number(row, 0) == Some(1))?;
-        Ok(exists)
-    }
-
     /// Passes each row of a result on, and prints lines meanwhile. Ends early if they cannot be printed.
-    fn each_row(
+    pub(super) fn each_row(
         &mut self,
         select: &str,
         to: &mut Exporter,

@@ -1,0 +1,66 @@
+//! How long a device has used a name, and what makes room for others: the rules of every history that stores names. Who forges a MAC,
+//! or invents MACs, must not push out the names of others.
+
+use shm_layout::UnixTime;
+
+/// Names of a MAC in a history: it, or who forges it, can invent any number of names and VLANs.
+pub const NAMES_OF_DEVICE: usize = 32;
+/// Names in a history: about 8 MB.
+pub const NAMES_OF_ALL: usize = 1 << 16;
+/// Further ones for which room is made at once: to search them reads all.
+pub const NAMES_ROOM: usize = 1 << 10;
+/// A name that was used for so long does not make room for one that was not: a day, in nanoseconds.
+pub const NAME_KNOWN_AFTER: i64 = 86_400_000_000_000;
+/// Unless it was not used since: 30 days, in nanoseconds.
+pub const NAME_DISUSED: i64 = 30 * 86_400_000_000_000;
+/// A name that was not used for so long, while another one was, is written at once: an hour, in nanoseconds.
+const BACK_AFTER: i64 = 3_600_000_000_000;
+
+/// When a name was used, and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameUse {
+    /// The first time.
+    pub first: UnixTime,
+    /// The last time.
+    pub last: UnixTime,
+    /// How often it was received.
+    pub count: i64,
+}
+
+impl NameUse {
+    /// So many times at one time.
+    pub const fn new(time: UnixTime, count: i64) -> NameUse {
+        NameUse { first: time, last: time, count }
+    }
+
+    /// Adds further times. One before the clock was set counts only if there is no other.
+    pub fn add(&mut self, other: NameUse) {
+        let is_set = |time: UnixTime| time >= UnixTime::CLOCK_SET;
+        let NameUse { first, last, count } = other;
+        if first < self.first && is_set(first) || is_set(first) && !is_set(self.first) {
+            self.first = first;
+        }
+        self.last = self.last.max(last);
+        self.count = self.count.saturating_add(count);
+    }
+
+    /// Whether it was used for a day.
+    pub fn is_known(&self) -> bool {
+        self.last.as_nanos().saturating_sub(self.first.as_nanos()) >= NAME_KNOWN_AFTER
+    }
+
+    /// Of the names of a MAC, the least makes room first: one that was not used for a day, and of these the one that was used longest ago;
+    /// of the others, the latest one. So who forges a MAC, for however long, does not push out the name that it had before.
+    pub fn importance(&self) -> (bool, i64) {
+        let is_known = self.is_known();
+        let [first, last] = [self.first, self.last].map(UnixTime::as_nanos);
+        (is_known, if is_known { first.saturating_neg() } else { last })
+    }
+
+    /// Whether a use at this time is a change: the device used another name of the same source, at `latest`, and this one not for an
+    /// hour. A device that alternates between two names repeats both.
+    pub fn is_back(&self, time: UnixTime, latest: Option<UnixTime>) -> bool {
+        let silent = time.as_nanos().saturating_sub(self.last.as_nanos());
+        latest > Some(self.last) && silent >= BACK_AFTER
+    }
+}

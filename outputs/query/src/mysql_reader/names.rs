@@ -1,0 +1,193 @@
+//! What devices call themselves, and their leases, in the tables of `aw-mysql`. They exist since the first name was stored; without them,
+//! or without the right to read them, answers have none.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use aw_mysql::{MysqlError, NO_SUCH_TABLE, Row, hex_ip};
+use aw_output::{ClaimedName, HistoryName, HistoryPlace, NAME_KNOWN_AFTER, NameSource, NameUse};
+use aw_service::Error;
+use shm_layout::{MacAddr, NameText, UnixTime};
+
+use super::{
+    MysqlReader, UNKNOWN_COLUMN,
+    columns::{NANOS, bytes, number, text, time},
+    failure, until,
+};
+use crate::{
+    export::Exporter,
+    history_reader::{Lease, NamesOfMacs, Network},
+};
+
+/// Rows of a device, and of a pairing, that are read: each of many sensors stores 32 names of a device, and another program any number.
+const NAMES: usize = 1024;
+const LEASES: usize = 64;
+/// Devices of one question.
+const DEVICES: usize = 100;
+/// A lease that is so long has no end, in seconds: aw-mysql stores 30 days of it.
+const LONG: i64 = 30 * 86_400;
+/// Numbers of server errors: the table is another program's, or this user may not read it.
+const NO_NAMES: [u16; 4] = [NO_SUCH_TABLE, UNKNOWN_COLUMN, 1142, 1143];
+
+impl MysqlReader {
+    /// Those of several rings of a host are in one network here, and what they have in common is one name.
+    pub(super) fn names_of(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+        let mut found: HashMap<(MacAddr, usize, NameSource, String), NameUse> = HashMap::new();
+        let (table, now) = (self.claimed_name.clone(), UnixTime::now());
+        if !self.has_names {
+            return Ok(NamesOfMacs::new());
+        }
+        let known = NAME_KNOWN_AFTER / NANOS;
+        for part in macs.chunks(DEVICES) {
+            // First what was used for a day, as a database would keep it: a flood of forged ones does not hide it.
+            let of_mac = part.iter().map(|mac| {
+                format!(
+                    "(SELECT hostname, interface, vlan_tag, mac_address, source, name, unix_timestamp(first_seen), unix_timestamp(last_seen)
+                    FROM {table} WHERE mac_address = 0x{:012x}
+                    ORDER BY unix_timestamp(last_seen) - unix_timestamp(first_seen) < {known}, last_seen DESC LIMIT {NAMES})",
+                    mac.number()
+                )
+            });
+            let select = of_mac.collect::<Vec<_>>().join(" UNION ALL ");
+            self.query(&select, &mut |networks, row| {
+                let Some((place, mac, claimed)) = name(row, now) else { return };
+                let HistoryPlace { host, interface, vlan, .. } = place;
+                let network = networks.id(Network { host, interface, vlan, ..Network::default() });
+                let ClaimedName { source, name, first, last } = claimed;
+                let used = NameUse { first, last, count: 0 };
+                let known = found.entry((mac, network, source, name));
+                known.and_modify(|known| known.add(used)).or_insert(used);
+            })?;
+        }
+        let mut names = NamesOfMacs::new();
+        for ((mac, network, source, name), NameUse { first, last, .. }) in found {
+            let claimed = ClaimedName { source, name, first, last };
+            names.entry(mac).or_default().push((network, claimed));
+        }
+        for of_mac in names.values_mut() {
+            of_mac.sort_by(|(network, one), (other_network, other)| {
+                let latest = other.last.cmp(&one.last);
+                let place = (network, one.source, &one.name);
+                latest.then(place.cmp(&(other_network, other.source, &other.name)))
+            });
+        }
+        Ok(names)
+    }
+
+    pub(super) fn leases_of(
+        &mut self,
+        (ip, mac): (IpAddr, MacAddr),
+        at: UnixTime,
+    ) -> Result<Vec<Lease>, Error> {
+        let (table, mut found) = (self.address_lease.clone(), Vec::new());
+        if !self.has_leases {
+            return Ok(found);
+        }
+        let (ip, number_of_mac) = (hex_ip(ip), mac.number());
+        let begun = match at.seconds() {
+            ..=0 => return Ok(found),
+            second if second <= i32::MAX.into() => {
+                format!(" AND begins <= from_unixtime({second})")
+            }
+            _ => String::new(),
+        };
+        let select = format!(
+            "SELECT hostname, interface, vlan_tag, unix_timestamp(begins), unix_timestamp(last_seen), unix_timestamp(ends), released FROM {table}
+            WHERE ip_address = {ip} AND mac_address = 0x{number_of_mac:012x}{begun} ORDER BY begins DESC LIMIT {LEASES}"
+        );
+        self.query(&select, &mut |networks, row| {
+            let Some(vlan) = number(row, 2) else { return };
+            let (host, interface) = (text(row, 0), text(row, 1));
+            let [Some(begin), Some(last), Some(until)] = [3, 4, 5].map(|column| time(row, column))
+            else {
+                return;
+            };
+            let network = networks.id(Network { host, interface, vlan, ..Network::default() });
+            let is_long = until.seconds().saturating_sub(last.seconds()) >= LONG;
+            let is_released = number(row, 6) == Some(1);
+            found.push(Lease { network, mac, begin, is_long, until, is_released });
+        })?;
+        Ok(found)
+    }
+
+    /// Finds out whether there are names and leases that can be read. A table that this user may not read, or of another program, is none:
+    /// answers are as without it, with a remark.
+    pub(super) fn find_names(&mut self) -> Result<(), Error> {
+        let (names, leases) = (self.claimed_name.clone(), self.address_lease.clone());
+        self.has_names = self.can_read(&names, "source, name, first_seen, last_seen, uses")?;
+        self.has_leases =
+            self.can_read(&leases, "ip_address, begins, last_seen, ends, released")?;
+        Ok(())
+    }
+
+    fn can_read(&mut self, table: &str, columns: &str) -> Result<bool, Error> {
+        if !self.has_table(table)? {
+            return Ok(false);
+        }
+        let MysqlReader { name, log, conn, budget, end, remarks, .. } = self;
+        conn.begin(until(*budget, *end));
+        let common = "hostname, interface, vlan_tag, mac_address";
+        match conn.query_drop(format!("SELECT {common}, {columns} FROM {table} LIMIT 0")) {
+            Ok(()) => Ok(true),
+            Err(MysqlError::Server(error)) if NO_NAMES.contains(&error.code) => {
+                remarks.push(format!("table {table} is not read: {}", error.message));
+                Ok(false)
+            }
+            Err(error) => Err(failure(name, log, &error)),
+        }
+    }
+
+    /// Names that were used in the time range. Exports of these tables have no rings: what several rings of a host have is one name.
+    pub(super) fn export_names(&mut self, to: &mut Exporter) -> Result<(), Error> {
+        let (table, now) = (self.claimed_name.clone(), UnixTime::now());
+        if !self.has_names {
+            return Ok(());
+        }
+        // Stored times are whole seconds. Beyond what a TIMESTAMP can hold, all are in the range.
+        let second = |time: UnixTime| time.as_nanos().div_euclid(NANOS).clamp(0, i32::MAX.into());
+        let (from, until) = (second(to.range.from), second(to.range.to));
+        let until = until + i64::from(to.range.to.subsec_nanos() > 0);
+        let mut condition = String::new();
+        if from > 0 {
+            condition += &format!(" AND last_seen >= from_unixtime({from})");
+        }
+        if until < i32::MAX.into() {
+            condition += &format!(" AND first_seen < from_unixtime({until})");
+        }
+        let select = format!(
+            "SELECT hostname, interface, vlan_tag, mac_address, source, name, unix_timestamp(min(first_seen)), unix_timestamp(max(last_seen)), max(uses)
+            FROM {table} WHERE TRUE{condition} GROUP BY 4, 1, 2, 3, 5, 6 ORDER BY 4, 1, 2, 3, 5, 6"
+        );
+        self.each_row(&select, to, &mut |to, row| {
+            let uses = number(row, 8).and_then(|uses| u64::try_from(uses).ok());
+            match name(row, now).zip(uses) {
+                Some(((place, mac, claimed), uses)) => {
+                    to.name(HistoryName { place, mac, claimed, uses });
+                }
+                None => to.leave_out(1, || "a name with a value that is not valid".into()),
+            }
+        })
+    }
+
+    /// Whether there is a table that may be read. It may be created while this program runs.
+    pub(super) fn has_table(&mut self, name: &str) -> Result<bool, Error> {
+        let exists = format!(
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = '{}'",
+            name.trim_matches('`')
+        );
+        let mut found = false;
+        self.query(&exists, &mut |_, row| found = number(row, 0) == Some(1))?;
+        Ok(found)
+    }
+}
+
+/// A row of names; None if its values are not valid.
+fn name(row: &Row, now: UnixTime) -> Option<(HistoryPlace, MacAddr, ClaimedName)> {
+    let (host, interface, vlan) = (text(row, 0), text(row, 1), number(row, 2)?);
+    let place = HistoryPlace { host, interface, vlan, ..HistoryPlace::default() };
+    let mac = MacAddr::new(bytes(row, 3).try_into().ok()?);
+    let source = NameSource::from_number(number(row, 4)?)?;
+    let name = NameText::cut(&text(row, 5));
+    let (first, last) = (time(row, 6)?, time(row, 7)?.min(now)); // the clock may have been ahead
+    let claimed = ClaimedName { source, name: name.to_string(), first, last };
+    (!name.is_empty()).then_some((place, mac, claimed))
+}
