@@ -97,6 +97,17 @@ impl LinkType {
         matches!(self, LinkType::CookedV1 | LinkType::CookedV2)
     }
 
+    /// Whether a frame was sent to the broadcast address by another host; of Ethernet, the header does not show by which.
+    pub fn is_broadcast(self, frame: &Frame) -> bool {
+        /// Packet type of a broadcast of another host (LINKTYPE_LINUX_SLL).
+        const OF_OTHERS: u8 = 1;
+        match self {
+            LinkType::CookedV1 => frame.bytes.starts_with(&[0, OF_OTHERS]),
+            LinkType::CookedV2 => frame.bytes.get(10) == Some(&OF_OTHERS),
+            _ => self.payload(frame).is_ok_and(|one| one.destination == MacAddr::BROADCAST),
+        }
+    }
+
     /// Removes the header.
     pub fn payload<'a>(self, frame: &Frame<'a>) -> Result<Payload<'a>, Counter> {
         let bytes = frame.bytes;

@@ -32,6 +32,7 @@ use crate::{
     merge::Merge,
     monitored_interface::MonitoredInterface,
     options::{CONFIGURED, Options, Sources, unit_name},
+    own_addresses::OwnAddresses,
     pipeline::Pipeline,
     related::Devices,
     udp_source::{self, UdpSource},
@@ -61,6 +62,10 @@ pub struct LiveCapture {
     /// When to look whether a collector has joined for each of them.
     check_names_at: Option<Instant>,
     devices: Devices,
+    /// Until the capture begins.
+    own_addresses: OwnAddresses,
+    /// Some interface changed since the last heartbeat.
+    links_changed: bool,
     /// The interfaces that were open when it was last determined which ones capture the same frames.
     related: Vec<InterfaceName>,
     sockets: Vec<UdpSource>,
@@ -125,6 +130,8 @@ impl LiveCapture {
             names: options.names.clone(),
             check_names_at: None,
             devices: Devices::of_this_machine(options.filter.is_some()),
+            own_addresses: OwnAddresses::of_this_machine(),
+            links_changed: false,
             related: Vec::new(),
             sockets: Vec::new(),
             merge: Merge::default(),
@@ -181,6 +188,7 @@ impl LiveCapture {
     ) -> Result<(), Error> {
         self.register(signals).map_err(|error| Error::io("register with epoll", error))?;
         self.log_sources();
+        pipeline.set_own(take(&mut self.own_addresses));
         self.resume_members(pipeline);
         self.relate();
         self.interfaces.iter_mut().for_each(|interface| interface.check_state(pipeline));
@@ -363,6 +371,7 @@ impl LiveCapture {
             interface.check_state(pipeline);
         }
         self.relate();
+        self.links_changed = true;
     }
 
     /// Finds out which interfaces capture the same frames. Called when links or the open interfaces change.
@@ -390,7 +399,12 @@ impl LiveCapture {
             }
             interface.check_carrier();
             interface.store_state(pipeline); // after the first try, so that a new one is not down for a moment
+            interface.watch_broadcasts(pipeline);
         }
+        if take(&mut self.links_changed) {
+            pipeline.read_own_macs(); // once for all that changed: a host of containers has many interfaces
+        }
+        pipeline.judge_neighbors(Instant::now());
         if !open_interfaces(&self.interfaces).eq(self.related.iter().copied()) {
             self.relate();
         }

@@ -10,6 +10,7 @@
 
 mod batching;
 mod blacklist;
+mod broadcasts;
 mod capture_file;
 mod check;
 mod copies;
@@ -28,6 +29,7 @@ mod monitored_interface;
 mod name_publisher;
 mod names;
 mod options;
+mod own_addresses;
 mod parse;
 mod pipeline;
 mod printer;

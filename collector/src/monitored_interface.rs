@@ -158,6 +158,7 @@ impl MonitoredInterface {
         (self.wanted, self.is_new) = (wanted, wanted);
         if !wanted {
             self.store_state(pipeline); // now: another one may take its place
+            pipeline.forget_broadcasts(self.name);
         }
     }
 
@@ -232,6 +233,14 @@ impl MonitoredInterface {
             pipeline.set_state(self.name, state);
         }
         self.stored = state;
+    }
+
+    /// Stores for the outputs whether broadcasts of other hosts arrive. Called after [`Self::store_state`].
+    pub fn watch_broadcasts(&self, pipeline: &mut Pipeline) {
+        if self.stored != CaptureState::None {
+            let is_captured = self.stored == CaptureState::Captured;
+            pipeline.watch_broadcasts(self.name, is_captured, Instant::now());
+        }
     }
 
     fn capture_state(&self) -> CaptureState {

@@ -1,6 +1,8 @@
 //! `--names`: publishes what messages name in the ring of names, and counts each of them there. `names` finds and reads the
 //! messages, `repeats` drops what was published within the last minute.
 
+use std::time::Instant;
+
 use shm_layout::{InterfaceId, InterfaceName, NameCounter, NameRecord, NamesWriter, UnixTime};
 
 use crate::{
@@ -10,15 +12,18 @@ use crate::{
         Claims, LeftOut,
         message::{self, Body},
     },
+    own_addresses::OwnAddresses,
     pipeline::FrameSource,
 };
 
 mod budgets;
+mod neighbors;
 mod repeats;
 #[cfg(test)]
 mod tests;
 
 use budgets::Budgets;
+use neighbors::{Neighbors, Network};
 use repeats::{Records, Repeats};
 
 /// Records that the ring of names holds: 4 MiB.
@@ -45,23 +50,36 @@ pub struct Names {
     claims: Claims,
     repeats: Repeats,
     budgets: Budgets,
+    /// Of a live capture of IPv6.
+    neighbors: Option<Neighbors>,
 }
 
 impl Names {
-    pub fn new(writer: NamesWriter) -> Names {
+    /// `judges`: whether it is to find out which Neighbor Discovery reaches this port.
+    pub fn new(writer: NamesWriter, judges: bool) -> Names {
         let (woken, claims, repeats) = (writer.published(), Claims::default(), Repeats::new());
-        Names { writer, woken, messages: 0, claims, repeats, budgets: Budgets::default() }
+        let (budgets, neighbors) =
+            (Budgets::default(), judges.then(|| Neighbors::new(Instant::now())));
+        Names { writer, woken, messages: 0, claims, repeats, budgets, neighbors }
     }
 
-    /// Publishes what a frame names. `is_wanted`: `-4`, `-6` and `-b`.
+    /// Publishes what a frame names. `is_own_network`: its source is one network, and no collection of them. `is_wanted`: `-4`, `-6` and `-b`.
     pub fn process(
         &mut self,
         source: &FrameSource,
         frame: &Frame,
         name: InterfaceName,
+        (own, is_own_network): (&OwnAddresses, bool),
         is_wanted: impl Fn(&NameRecord) -> bool,
     ) -> Rest {
         let Some(message) = message::find(source.link, frame, name) else { return Rest::Unread };
+        if let Some(neighbors) = &mut self.neighbors
+            && is_own_network
+            && message.refused.is_none()
+            && !own.contains(message.sender)
+        {
+            neighbors.message(&message);
+        }
         let counters = self.writer.interface(source.name);
         // A message of Neighbor Discovery may pair as one. The headers that hide it here may not hide it from the other parser.
         let may_pair = matches!(message.body, Body::Icmp([133..=137, ..]));
@@ -136,6 +154,26 @@ impl Names {
             }
         }
         (filtered == 0).then_some(known)
+    }
+
+    /// Another host sent an ARP request.
+    pub fn arp_request(&mut self, interface: InterfaceName, seen: &Sighting) {
+        if let Some(neighbors) = &mut self.neighbors {
+            let &Sighting { source, vlan, outer_vlan, .. } = seen;
+            neighbors.arp_request(Network { interface, vlan, outer_vlan }, source);
+        }
+    }
+
+    /// At each heartbeat of a live capture: publishes whether Neighbor Discovery of other hosts reaches this port.
+    pub fn judge(&mut self, now: Instant, time: UnixTime) {
+        let Some(neighbors) = &mut self.neighbors else { return };
+        for mut record in neighbors.judge(now, time) {
+            let counters = self.writer.interface(record.interface);
+            self.messages = self.messages.wrapping_add(1);
+            record.message = self.messages;
+            self.writer.count(counters, NameCounter::Seen);
+            self.writer.publish(counters, &record);
+        }
     }
 
     /// After each batch: wakes the readers.

@@ -1,13 +1,17 @@
 //! The stages that a frame passes: parse → check → admit → publish, and the counters of its outcome.
 
+use std::time::Instant;
+
 use ipnet::IpNet;
 use shm_layout::{
-    CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceId, InterfaceName,
-    NameChange, NameCounter, NameKind, NameRecord, NamesWriter, UnixTime, Writer,
+    BroadcastState, CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceId,
+    InterfaceName, MacAddr, NameChange, NameCounter, NameKind, NameRecord, NamesWriter, Origin,
+    UnixTime, Writer,
 };
 
 use crate::{
     Error, blacklist,
+    broadcasts::{Asked, BroadcastWatch},
     check::{self, Sighting},
     copies::{Copies, Overlap},
     decapsulation::Decapsulation,
@@ -15,7 +19,8 @@ use crate::{
     link::{Frame, LinkType},
     name_publisher::{Names, Rest},
     options::Options,
-    parse,
+    own_addresses::OwnAddresses,
+    parse::{self, Message},
     printer::Printer,
     rate_limit::{PairingKey, RateLimit},
     refusal_log::RefusalLog,
@@ -49,6 +54,12 @@ pub struct Pipeline {
     blacklist: Vec<IpNet>,
     /// `--names`.
     names: Option<Names>,
+    /// Of this host; none in a replay.
+    own: OwnAddresses,
+    /// Of the interfaces that are captured live.
+    broadcasts: Vec<(InterfaceId, BroadcastWatch)>,
+    /// All ARP can arrive: neither `-6` nor `--filter`.
+    sees_arp: bool,
     copies: Copies,
     limit: RateLimit,
     refusals: Option<RefusalLog>,
@@ -74,7 +85,11 @@ impl Pipeline {
             ipv6: !options.ipv4_only,
             decapsulation: Decapsulation::new(options),
             blacklist: options.blacklist.clone(),
-            names: names.map(Names::new),
+            names: names
+                .map(|names| Names::new(names, options.read.is_none() && !options.ipv4_only)),
+            own: OwnAddresses::default(),
+            broadcasts: Vec::new(),
+            sees_arp: !options.ipv6_only && options.filter.is_none(),
             copies: Copies::default(),
             limit: RateLimit::new(options.ratelimit, options.max_pairings as usize),
             refusals: options.verbose.then(RefusalLog::new),
@@ -90,7 +105,8 @@ impl Pipeline {
 
     /// Processes one frame; returns whether it became an event.
     pub fn process_frame(&mut self, source: &FrameSource, frame: &Frame) -> bool {
-        self.process_tunnelled(source, frame, None)
+        // `any` has frames of several networks.
+        self.process(source, frame, None, !source.link.is_cooked())
     }
 
     /// The same for a frame that came in a tunnel of this number.
@@ -100,7 +116,18 @@ impl Pipeline {
         frame: &Frame,
         id: Option<u32>,
     ) -> bool {
-        match self.read_names(source, frame, id) {
+        self.process(source, frame, id, false)
+    }
+
+    /// `is_own_network`: the source is one network, and no collection of them.
+    fn process(
+        &mut self,
+        source: &FrameSource,
+        frame: &Frame,
+        id: Option<u32>,
+        is_own_network: bool,
+    ) -> bool {
+        match self.read_names(source, frame, id, is_own_network) {
             Rest::Unread => {}
             Rest::Done => return false,
             Rest::Pairing(sighting) => {
@@ -115,6 +142,13 @@ impl Pipeline {
         let checked = parse::parse(source.link, frame).and_then(|packet| {
             self.decapsulation.admit(&packet)?;
             let sighting = check::sighting(&packet)?;
+            if let Message::Arp(message) = &packet.message
+                && packet.tunnel.is_none()
+                && !self.own.contains(sighting.source)
+            {
+                let target = message.target_hw_addr().try_into().map(MacAddr::new);
+                self.observe_arp(source, frame, &sighting, target.ok(), is_own_network);
+            }
             let id = packet.tunnel.and_then(|tunnel| tunnel.id).or(id);
             let name = self.decapsulation.name(source.name, id);
             let sighting = self.first_copy(FrameSource { name, ..*source }, frame, sighting)?;
@@ -132,9 +166,65 @@ impl Pipeline {
         outcome.is_ok()
     }
 
+    /// Looks at what ARP of another host shows of what reaches this port: before `-r`, `--as` and the like.
+    fn observe_arp(
+        &mut self,
+        source: &FrameSource,
+        frame: &Frame,
+        sighting: &Sighting,
+        target: Option<MacAddr>,
+        is_own_network: bool,
+    ) {
+        let &Sighting { origin, source: sender, .. } = sighting;
+        let is_request = matches!(origin, Origin::ArpRequest | Origin::ArpProbe);
+        if source.link.is_broadcast(frame) {
+            self.writer.count(source.counters, Counter::ArpBroadcast);
+        } else if is_own_network && self.sees_arp {
+            self.observe_unicast(source, frame, sender, is_request, target);
+        }
+        if let Some(names) = &mut self.names
+            && is_request
+            && is_own_network
+            && source.overlap != Overlap::Contained
+        {
+            names.arp_request(source.name, sighting);
+        }
+    }
+
+    /// A question or an answer of one other host to another one, as a mirror has them.
+    fn observe_unicast(
+        &mut self,
+        source: &FrameSource,
+        frame: &Frame,
+        sender: MacAddr,
+        is_request: bool,
+        target: Option<MacAddr>,
+    ) {
+        let Ok(payload) = source.link.payload(frame) else { return };
+        let receiver = payload.destination;
+        let is_of_others = !receiver.is_no_host() && !self.own.contains(receiver);
+        let mut watches = self.broadcasts.iter_mut();
+        if is_of_others && let Some((_, watch)) = watches.find(|(id, _)| *id == source.counters) {
+            match is_request {
+                true => watch.question(Asked { asker: sender, owner: receiver }, frame.time),
+                // An answer names the host that asked.
+                false if target == Some(receiver) => {
+                    watch.answer(Asked { asker: receiver, owner: sender }, frame.time);
+                }
+                false => {}
+            }
+        }
+    }
+
     /// `--names`. A frame that is read here only is not counted as seen in the ring of events.
     #[inline]
-    fn read_names(&mut self, source: &FrameSource, frame: &Frame, id: Option<u32>) -> Rest {
+    fn read_names(
+        &mut self,
+        source: &FrameSource,
+        frame: &Frame,
+        id: Option<u32>,
+        is_own_network: bool,
+    ) -> Rest {
         let Some(names) = &mut self.names else { return Rest::Unread };
         if source.overlap == Overlap::Contained {
             return Rest::Unread; // another interface captures it, too
@@ -156,7 +246,7 @@ impl Pipeline {
             let may_be_listed = ip.is_some() && record.kind != NameKind::Refused;
             is_of_family && !(may_be_listed && is_listed())
         };
-        names.process(source, frame, name, is_wanted)
+        names.process(source, frame, name, (&self.own, is_own_network), is_wanted)
     }
 
     /// Stores which header hides a message.
@@ -259,6 +349,48 @@ impl Pipeline {
     pub fn set_state(&mut self, name: InterfaceName, state: CaptureState) {
         let interface = self.writer.interface(name);
         self.writer.set_state(interface, state);
+    }
+
+    /// This host, for a live capture.
+    pub fn set_own(&mut self, own: OwnAddresses) {
+        self.own = own;
+    }
+
+    /// After a change of interfaces.
+    pub fn read_own_macs(&mut self) {
+        self.own.read();
+    }
+
+    /// At each heartbeat: stores for the outputs whether broadcasts arrive at an interface.
+    pub fn watch_broadcasts(&mut self, name: InterfaceName, is_captured: bool, now: Instant) {
+        let interface = self.writer.interface(name);
+        let count = self.writer.counter(interface, Counter::ArpBroadcast);
+        let index = self.broadcasts.iter().position(|(id, _)| *id == interface);
+        let index = index.unwrap_or_else(|| {
+            self.broadcasts.push((interface, BroadcastWatch::new(count)));
+            self.broadcasts.len() - 1
+        });
+        if let Some((_, watch)) = self.broadcasts.get_mut(index) {
+            if watch.has_more(count) {
+                self.writer.set_last_broadcast(interface, UnixTime::now());
+            }
+            let state = watch.observe(count, is_captured, now);
+            self.writer.set_broadcasts(interface, state);
+        }
+    }
+
+    /// The interface is not to be captured any more.
+    pub fn forget_broadcasts(&mut self, name: InterfaceName) {
+        let interface = self.writer.interface(name);
+        self.broadcasts.retain(|(id, _)| *id != interface);
+        self.writer.set_broadcasts(interface, BroadcastState::Unknown);
+    }
+
+    /// At each heartbeat: publishes which Neighbor Discovery reaches this port, with `--names`.
+    pub fn judge_neighbors(&mut self, now: Instant) {
+        if let Some(names) = &mut self.names {
+            names.judge(now, UnixTime::now());
+        }
     }
 
     /// The interfaces that the collector before this one had stored in this state.

@@ -75,6 +75,9 @@ fn text(reader: &Reader, now: UnixTime) -> String {
         if let Some(header) = counters.hidden_by {
             line("  hidden by", &header.to_string());
         }
+        if let Some(last) = last_broadcast(reader, &counters) {
+            line("  last broadcast", &date(last));
+        }
     }
     text
 }
@@ -97,6 +100,12 @@ fn shown(counters: &InterfaceCounters) -> impl Iterator<Item = Counter> + use<'_
     Counter::ALL.iter().filter(shown).copied()
 }
 
+/// When the last ARP broadcast of another host arrived.
+fn last_broadcast(reader: &Reader, counters: &InterfaceCounters) -> Option<UnixTime> {
+    let all = reader.broadcasts().into_iter();
+    all.filter(|(name, ..)| *name == counters.name).find_map(|(.., last)| last)
+}
+
 /// Date and time in the machine's time zone.
 fn date(time: UnixTime) -> String {
     let time = Timestamp::from_nanosecond(time.as_nanos().into()).unwrap_or_default();
@@ -109,7 +118,11 @@ fn json(reader: &Reader, names: &[InterfaceCounters]) -> Value {
         let counter = |counter: &Counter| (counter.name().into(), interface.get(*counter).into());
         let counters: Map<String, Value> = Counter::ALL.iter().map(counter).collect();
         let hidden_by = interface.hidden_by.map(|header| header.to_string());
-        json!({ "interface": interface.name.as_str(), "counters": counters, "hidden_by": hidden_by })
+        let last_broadcast = last_broadcast(reader, interface).map(UnixTime::seconds);
+        json!({
+            "interface": interface.name.as_str(), "counters": counters, "hidden_by": hidden_by,
+            "last_broadcast": last_broadcast,
+        })
     };
     let of_names = |interface: &InterfaceCounters| {
         let counter =

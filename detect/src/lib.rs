@@ -24,7 +24,7 @@ pub use {
     device::{Device, MacClass, MacPolicy},
     infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust},
     mac_pattern::MacPattern,
-    network::{NetworkState, full_name, matches_network, network_of, split_network},
+    network::{NetworkState, full_name, matches_network, network_name, network_of, split_network},
     rules::{ALL_NETWORKS, Dialect, Memory, Observed, Rules, past_time},
     sqlite_memory::{LearnedDevice, Place, SharedAddress, SqliteMemory, mac_from, mac_number},
     station::{MAX_CLAIMS, MacClaim, Station, Transition},

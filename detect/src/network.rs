@@ -62,7 +62,7 @@ pub fn network_of(event: &Event) -> String {
 }
 
 /// The same of an interface and its VLANs, the outer one first.
-pub(crate) fn network_name(interface: InterfaceName, outer: VlanId, inner: VlanId) -> String {
+pub fn network_name(interface: InterfaceName, outer: VlanId, inner: VlanId) -> String {
     let mut text = interface.to_string();
     for vlan in [outer, inner].iter().filter(|vlan| vlan.get() != 0) {
         text += &format!(".{vlan}");

@@ -118,6 +118,8 @@ counters! {
     RouterAddress "router_address"
     /// Redirect to a target that is neither link-local nor the destination itself (RFC 4861, 8.1).
     RedirectTarget "redirect_target"
+    /// ARP of other hosts to the broadcast address, whatever became of it; no outcome.
+    ArpBroadcast "arp_broadcast"
 }
 
 impl Counter {
@@ -142,6 +144,7 @@ impl Counter {
 
     /// Whether this is an outcome, in which a frame ends: the sum of all outcomes is `Seen`.
     pub fn is_outcome(self) -> bool {
-        !matches!(self, Counter::Seen | Counter::KernelDropped | Counter::Forgotten)
+        use Counter::*;
+        !matches!(self, Seen | KernelDropped | Forgotten | ArpBroadcast)
     }
 }

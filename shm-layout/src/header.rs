@@ -26,6 +26,8 @@
 //!  1408  128 × u64  for each block of counters: whether its interface is captured, to a heartbeat; see capture_state.rs
 //!  2432  3 × u64  the heartbeat once more: ns since the start of the machine (CLOCK_BOOTTIME); the time at 264 that it belongs
 //!        to, as builds without this field renew only that; the boot (half of its id in /proc/sys/kernel/random); 0 = not known
+//!  2456  128 × u64  for each block of counters: when its interface last received an ARP broadcast of another host, ns since the epoch to
+//!        a heartbeat, 0 = not yet; in its last two bits whether they arrive, see capture_state.rs
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event; in a ring of names slots of 512 bytes: u64 sequence, 504 bytes record
@@ -37,7 +39,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 
 use crate::{
-    CaptureState, Counter, CounterSet, InterfaceName, NameCounter, OuterHeader, UnixTime,
+    BroadcastState, CaptureState, Counter, CounterSet, InterfaceName, NameCounter, OuterHeader,
+    UnixTime,
     record::{EVENT_WORDS, NAME_WORDS},
     ring::Slot,
 };
@@ -78,7 +81,8 @@ pub(crate) struct Header {
     pub last_frames: [AtomicU64; MAX_INTERFACES],
     pub states: [AtomicU64; MAX_INTERFACES],
     pub since_boot: BeatSinceBoot,
-    _reserved: [u64; 205],
+    pub broadcasts: [AtomicU64; MAX_INTERFACES],
+    _reserved: [u64; 77],
     pub counters: [Counters; MAX_INTERFACES],
 }
 
@@ -145,6 +149,7 @@ const _: () = {
     assert!(offset_of!(Header, last_frames) == 384);
     assert!(offset_of!(Header, states) == 1408);
     assert!(offset_of!(Header, since_boot) == 2432);
+    assert!(offset_of!(Header, broadcasts) == 2456);
     assert!(offset_of!(Header, counters) == 4096);
     assert!(size_of::<Counters>() == 512);
     assert!(size_of::<Header>() == 69_632);
@@ -208,6 +213,7 @@ impl Header {
             counters.clear();
             last_frame.store(0, Relaxed);
         }
+        self.broadcasts.iter().for_each(|word| word.store(0, Relaxed));
         self.cuts.next.store(next, Relaxed);
         self.cuts.number.store(cuts, Relaxed);
         self.cuts.last.store(UnixTime::now().as_nanos() as u64, Release);
@@ -228,6 +234,16 @@ impl Header {
         let states = states.map(|(state, counters)| (CaptureState::from_word(state), counters));
         let known = states.filter(|(state, _)| *state != CaptureState::None);
         known.map(|(state, counters)| (counters.read().name, state)).collect()
+    }
+
+    /// Whether ARP broadcasts arrive at each interface, and when the last one did.
+    pub fn broadcasts(&self) -> Vec<(InterfaceName, BroadcastState, Option<UnixTime>)> {
+        let words = self.broadcasts.iter().map(|word| word.load(Relaxed)).zip(&self.counters);
+        let known = words.filter(|(word, _)| *word != 0).map(|(word, counters)| {
+            let (state, last) = BroadcastState::from_word(word);
+            (counters.read().name, state, last)
+        });
+        known.collect()
     }
 
     /// When each interface last received a frame.
@@ -306,7 +322,7 @@ impl Counters {
         self.name[0].store(first, Release); // not zero: now readers see the counters
     }
 
-    fn get(&self, counter: impl CounterSet) -> u64 {
+    pub(crate) fn get(&self, counter: impl CounterSet) -> u64 {
         self.counters[counter.index()].load(Relaxed)
     }
 

@@ -57,7 +57,7 @@ mod writer;
 
 #[cfg(not(loom))]
 pub use {
-    capture_state::CaptureState,
+    capture_state::{BroadcastState, CaptureState},
     counter::Counter,
     error::{AttachError, CreateError, NameChange},
     event::{

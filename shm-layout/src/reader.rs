@@ -12,8 +12,8 @@ use std::{
 use rustix::process::geteuid;
 
 use crate::{
-    AttachError, CaptureState, Event, InterfaceCounters, InterfaceName, NameRecord, Record,
-    RingName, UnixTime, UnknownEvent,
+    AttachError, BroadcastState, CaptureState, Event, InterfaceCounters, InterfaceName, NameRecord,
+    Record, RingName, UnixTime, UnknownEvent,
     header::load_time,
     map::{Map, Unfit, same_file},
     record::{EVENT_WORDS, NAME_WORDS, layout_version},
@@ -330,6 +330,11 @@ impl<T: Record<N>, const N: usize> RingReader<T, N> {
     /// The interfaces that are captured, or should be, to about a second.
     pub fn interfaces(&self) -> Vec<(InterfaceName, CaptureState)> {
         self.map.header().states()
+    }
+
+    /// Whether ARP broadcasts of other hosts arrive, and when the last one did, to about a second; of the interfaces of which one is known.
+    pub fn broadcasts(&self) -> Vec<(InterfaceName, BroadcastState, Option<UnixTime>)> {
+        self.map.header().broadcasts()
     }
 
     /// When each interface last received a frame, to about a second.

@@ -394,7 +394,8 @@ fn copy_counters(header: &Header, from: &Header) {
     for (to, from) in header.counters.iter().zip(&from.counters) {
         to.copy_from(from);
     }
-    for (to, from) in header.last_frames.iter().zip(&from.last_frames) {
+    let last = header.last_frames.iter().chain(&header.broadcasts);
+    for (to, from) in last.zip(from.last_frames.iter().chain(&from.broadcasts)) {
         to.store(from.load(Relaxed), Relaxed);
     }
 }

@@ -9,8 +9,8 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
-    CaptureState, CounterSet, CreateError, Event, InterfaceCounters, InterfaceName, NameChange,
-    NameRecord, OuterHeader, Record, RingName, UnixTime,
+    BroadcastState, CaptureState, CounterSet, CreateError, Event, InterfaceCounters, InterfaceName,
+    NameChange, NameRecord, OuterHeader, Record, RingName, UnixTime,
     header::{COUNTERS, MAX_INTERFACES, load_time},
     map::{MAX_SLOTS, Map, Stream},
     record::{EVENT_WORDS, NAME_WORDS},
@@ -207,7 +207,11 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
             Some(host) => header.set_host(host),
             None => header.set_host(&rustix::system::uname().nodename().to_string_lossy()),
         }
-        header.states.iter().for_each(|word| word.store(0, Relaxed)); // of an earlier writer
+        // Of an earlier writer.
+        header.states.iter().for_each(|word| word.store(0, Relaxed));
+        for word in &header.broadcasts {
+            word.store(BroadcastState::Unknown.with_time(word.load(Relaxed)), Relaxed);
+        }
         header.no_frames.store(self.captures_no_frames.into(), Relaxed);
         header.writer.0.pid.store(std::process::id().into(), Relaxed);
         self.beat(UnixTime::now());
@@ -347,6 +351,24 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
     /// Stores whether an interface is captured.
     pub fn set_state(&mut self, interface: InterfaceId, state: CaptureState) {
         self.map.header().states[interface.0].store(state as u64, Relaxed);
+    }
+
+    /// Stores whether ARP broadcasts arrive at an interface.
+    pub fn set_broadcasts(&mut self, interface: InterfaceId, state: BroadcastState) {
+        let word = &self.map.header().broadcasts[interface.0];
+        word.store(state.with_time(word.load(Relaxed)), Relaxed);
+    }
+
+    /// Stores that one arrived at this time.
+    pub fn set_last_broadcast(&mut self, interface: InterfaceId, time: UnixTime) {
+        let word = &self.map.header().broadcasts[interface.0];
+        let (state, _) = BroadcastState::from_word(word.load(Relaxed));
+        word.store(state.with_time(time.as_nanos() as u64), Relaxed);
+    }
+
+    /// One counter of an interface.
+    pub fn counter(&self, interface: InterfaceId, counter: T::Counter) -> u64 {
+        self.map.header().counters[interface.0].get(counter)
     }
 
     /// The time without a writer before this one, if it was a minute or more: the last heartbeat, and the first one of this writer.

@@ -12,8 +12,8 @@ use std::{
 use common::Ring;
 use rustix::fs::{CWD, FileType, Mode};
 use shm_layout::{
-    AttachError, CaptureState, Counter, CreateError, Event, InterfaceName, Kind, MacAddr,
-    NameChange, Next, Origin, Position, Reader, RingName, Start, UnixTime, VlanId, Writer,
+    AttachError, BroadcastState, CaptureState, Counter, CreateError, Event, InterfaceName, Kind,
+    MacAddr, NameChange, Next, Origin, Position, Reader, RingName, Start, UnixTime, VlanId, Writer,
     WriterOptions, remove,
 };
 
@@ -212,7 +212,16 @@ fn states_and_last_frames() {
     writer.set_state(second, CaptureState::None);
     assert_eq!(reader.interfaces(), both[..1]);
     assert_eq!(reader.last_frames(), []);
+    writer.set_broadcasts(first, BroadcastState::Arriving);
+    writer.set_broadcasts(second, BroadcastState::Missing);
     let at = |second| UnixTime::new(second, 0);
+    let missing = (eth1, BroadcastState::Missing, None);
+    assert_eq!(reader.broadcasts(), [(eth0(), BroadcastState::Arriving, None), missing]);
+    writer.set_last_broadcast(first, at(7));
+    let arriving = (eth0(), BroadcastState::Arriving, Some(at(7)));
+    assert_eq!(reader.broadcasts(), [arriving, missing]);
+    writer.set_broadcasts(second, BroadcastState::Unknown);
+    assert_eq!(reader.broadcasts(), [arriving]);
     writer.count(second, Counter::Seen);
     writer.maintain(at(2));
     writer.count(first, Counter::Seen);
@@ -225,8 +234,12 @@ fn states_and_last_frames() {
         let mut writer = create(&ring, slots);
         let reader = Reader::attach(&ring, Start::Oldest).unwrap();
         assert_eq!((reader.interfaces(), reader.last_frames()), (vec![], frames.to_vec()));
+        let last = (eth0(), BroadcastState::Unknown, Some(at(7)));
+        assert_eq!(reader.broadcasts(), [last], "the time stays");
         assert_eq!(writer.states_before(), &both[..1]);
         writer.set_state(first, CaptureState::Captured);
+        let first = writer.interface(eth0());
+        writer.set_broadcasts(first, BroadcastState::Missing);
     }
 }
 

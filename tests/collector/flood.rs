@@ -54,7 +54,7 @@ fn flood(options: &[&str], frames: impl Iterator<Item = Vec<u8>>) -> (u64, Map<S
     drop(pipe);
     let finished = collector.finish().ok();
     assert_eq!((finished.stdout.as_str(), finished.stderr.as_str()), ("", ""));
-    counters.retain(|_, count| *count != 0);
+    counters.retain(|name, count| *count != 0 && name != "arp_broadcast");
     (peak << 10, counters)
 }
 

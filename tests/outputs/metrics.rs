@@ -64,6 +64,7 @@ fn assert_same_as_stats(ring: &Ring, samples: &BTreeMap<String, f64>) {
         let key = match name.as_str() {
             "seen" => format!("addrwatch_frames_seen_total{{{of}}}"),
             "kernel_dropped" | "forgotten" => format!("addrwatch_{name}_total{{{of}}}"),
+            "arp_broadcast" => format!("addrwatch_arp_broadcasts_total{{{of}}}"),
             reason => format!("addrwatch_frames_total{{{of},reason=\"{reason}\"}}"),
         };
         assert_eq!(samples.get(&key).copied(), value.as_f64(), "{key}");

@@ -33,14 +33,25 @@ impl Clock {
 
     /// Makes it wrong by this many days.
     pub fn set(&self, days: i64) {
+        self.set_hours(days * 24);
+    }
+
+    /// Makes it wrong by this many hours.
+    pub fn set_hours(&self, hours: i64) {
         let new = self.file.with_extension("clock.new"); // never half a file
-        fs::write(&new, format!("{days:+}d\n")).expect("room in /dev/shm");
+        fs::write(&new, format!("{hours:+}h\n")).expect("room in /dev/shm");
         fs::rename(&new, &self.file).expect("our own file");
     }
 
     /// Gives it to a program that is not started yet.
     pub fn give(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", &self.library).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        self.give_all(command);
+        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
+
+    /// The same, with the monotonic clock: time goes by when it is set forward.
+    pub fn give_all(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", &self.library);
         command.env("FAKETIME_TIMESTAMP_FILE", &self.file).env("FAKETIME_NO_CACHE", "1");
     }
 }

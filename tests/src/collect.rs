@@ -53,12 +53,13 @@ pub fn complete_json(text: &str) -> Vec<Value> {
     text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(json).collect()
 }
 
-/// The counters that `collector -v` printed at its end for this interface, by name.
+/// The counters that `collector -v` printed at its end for this interface, by name; without that of broadcasts, which no frame ends in.
 pub fn counters(stderr: &str, interface: &str) -> BTreeMap<String, u64> {
     let prefix = format!("collector: {interface}: ");
     stderr
         .lines()
         .filter_map(|line| line.strip_prefix(&prefix)?.split_once(' '))
+        .filter(|(_, name)| *name != "arp_broadcast")
         .filter_map(|(number, name)| Some((name.to_owned(), number.parse().ok()?)))
         .collect()
 }

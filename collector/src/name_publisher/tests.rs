@@ -18,7 +18,10 @@ impl Ring {
     fn new() -> Ring {
         let name: RingName = format!("/aw-repeats-{}", std::process::id()).parse().unwrap();
         let options = WriterOptions { name: name.names(), slots: 64, group: None, host: None };
-        Ring { names: Names::new(NamesWriter::create(&options).unwrap()), _files: Files(name) }
+        Ring {
+            names: Names::new(NamesWriter::create(&options).unwrap(), false),
+            _files: Files(name),
+        }
     }
 
     fn read(&mut self, seconds: i64, bytes: &[u8]) {
@@ -26,7 +29,8 @@ impl Ring {
         let (link, counters, overlap) = (LinkType::Ethernet, InterfaceId::default(), Overlap::None);
         let source = FrameSource { name, link, counters, overlap };
         let frame = Frame { time: UnixTime::new(seconds, 0), bytes, length: bytes.len() };
-        let rest = self.names.process(&source, &frame, name, |_| true);
+        let rest =
+            self.names.process(&source, &frame, name, (&OwnAddresses::default(), false), |_| true);
         assert!(matches!(rest, Rest::Done));
     }
 

@@ -21,11 +21,13 @@ impl SqliteMemory {
 
     /// Stores the states that have changed.
     pub fn store_faults(&mut self, faults: &mut Faults) -> SinkResult {
-        let changed = faults.take_changed();
-        if changed.is_empty() {
+        let (changed, removed) = (faults.take_changed(), faults.take_removed());
+        if changed.is_empty() && removed.is_empty() {
             return Ok(());
         }
         self.with(|database| {
+            let mut delete = database.prepare_cached("DELETE FROM fault WHERE name = ?")?;
+            removed.iter().try_for_each(|name| delete.execute([name]).map(drop))?;
             let mut replace = database.prepare_cached("REPLACE INTO fault VALUES (?, ?)")?;
             changed.iter().try_for_each(|(name, fault)| {
                 let state = serde_json::to_string(fault).unwrap_or_default();

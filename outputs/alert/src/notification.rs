@@ -68,6 +68,16 @@ fn sensor_subject(alert: &Alert) -> String {
     let what = match (kind, network.is_empty(), end) {
         _ if of("names are not read") => "names are no longer read".into(),
         _ if of("names are read again") => "names are read again".into(),
+        _ if of("ARP broadcasts do not arrive") => {
+            format!("ARP broadcasts do not arrive on {network}")
+        }
+        _ if of("ARP broadcasts of other hosts") => format!("ARP broadcasts arrive on {network}"),
+        _ if of(" multicast queries of ") => {
+            format!("Neighbor Discovery may be hidden on {network}")
+        }
+        _ if of(" answer multicast queries ") => {
+            format!("multicast queries are answered on {network}")
+        }
         (AlertKind::Blind, false, None) => format!("no frames are captured on {network}"),
         (AlertKind::Blind, false, Some(end)) if end.contains(" captures no longer ") => {
             format!("{network} is no longer to be captured")

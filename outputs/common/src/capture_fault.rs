@@ -1,6 +1,6 @@
 //! Why no frames of an interface arrive, in words: one text for `--health`, alerts and the page of the tracker.
 
-use shm_layout::{CaptureState, InterfaceName};
+use shm_layout::{BroadcastState, CaptureState, InterfaceName};
 
 /// What is wrong with an interface in this state, with a remedy; none if it is captured, or need not be.
 pub fn capture_fault(interface: InterfaceName, state: CaptureState) -> Option<String> {
@@ -22,5 +22,14 @@ pub fn capture_fault(interface: InterfaceName, state: CaptureState) -> Option<St
         CaptureState::NotRunning => format!(
             "interface {interface} is no longer captured: addrwatch-collector@{interface} is enabled, but does not run (systemctl status addrwatch-collector@{interface}; systemctl disable it if it is not to be captured)"
         ),
+    })
+}
+
+/// That ARP broadcasts of others do not arrive at an interface that is captured, with a remedy; none if they do, or if that is not known.
+pub fn broadcast_fault(interface: InterfaceName, state: BroadcastState) -> Option<String> {
+    (state == BroadcastState::Missing).then(|| {
+        format!(
+            "ARP broadcasts do not arrive on {interface}: three other hosts or more were answered whose questions did not arrive, and for an hour no broadcast of another host did: new devices are missed (mirror both directions of all ports, and broadcasts; where a switch or access point suppresses ARP, let it send broadcasts to this port)"
+        )
     })
 }

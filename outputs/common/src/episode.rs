@@ -67,6 +67,11 @@ impl Episode {
         self.count
     }
 
+    /// When it was last present.
+    pub(crate) fn last(&self) -> i64 {
+        self.last
+    }
+
     /// Whether it is present.
     pub fn is_present(&self) -> bool {
         self.began.is_some()

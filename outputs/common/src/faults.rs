@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aw_service::{count_of, local_span};
 use serde::{Deserialize, Serialize};
-use shm_layout::{CaptureState, Counter, InterfaceName, RingName};
+use shm_layout::{BroadcastState, CaptureState, Counter, InterfaceName, RingName};
 
 use crate::{
-    Episode, EpisodeChange, LossCause, NameLosses, RingState, capture_fault, episode::HOUR,
+    Episode, EpisodeChange, LossCause, NameLosses, RingState, broadcast_fault, capture_fault,
+    episode::HOUR,
 };
 
 /// While an interface is down, that is reported once in so many seconds: a port without a cable is usual.
@@ -56,6 +57,8 @@ pub struct Faults {
     faults: BTreeMap<String, FaultState>,
     /// Names of faults whose state is not stored yet.
     changed: Vec<String>,
+    /// Names of faults that were forgotten.
+    removed: Vec<String>,
     /// Since when a collector runs that does not state the interface of a fault.
     unstated: BTreeMap<String, i64>,
     /// This process does not run long enough to wait for that.
@@ -177,7 +180,9 @@ impl Faults {
         let stated = state.interfaces.iter().map(|(interface, _)| *interface);
         let interfaces = seen.chain(stated).collect::<BTreeSet<_>>();
         if !state.is_running {
-            self.unstated.retain(|name, _| !name.starts_with(&prefix)); // other rings wait on
+            let others = [prefix.clone(), format!("broadcasts {ring} ")];
+            // Those of other rings wait on.
+            self.unstated.retain(|name, _| !others.iter().any(|of_ring| name.starts_with(of_ring)));
         }
         // While no collector runs, nothing is known of them.
         for interface in interfaces.into_iter().filter(|_| state.is_running) {
@@ -197,6 +202,9 @@ impl Faults {
             let report = self.with_cause(name, report, why, now);
             let interface = Some(interface);
             reports.push(report.map(|report| FaultReport { interface, ..report }));
+        }
+        if state.is_running {
+            reports.extend(self.of_broadcasts(state, now));
         }
         let (name, why) = (format!("spool {ring}"), state.spool_full.as_deref());
         reports.push(self.level(name, FaultKind::Full, why, "the spool has room again", now));
@@ -277,6 +285,37 @@ impl Faults {
             let text = format!("now: {why}");
             is_other.then_some(FaultReport { kind: FaultKind::Blind, interface: None, text })
         })
+    }
+
+    /// The reports that broadcasts do not arrive at an interface, once: it may be meant so.
+    fn of_broadcasts(&mut self, state: &RingState, now: i64) -> Vec<Option<FaultReport>> {
+        let prefix = format!("broadcasts {} ", state.ring);
+        let known = self.faults.keys().filter_map(|name| name.strip_prefix(&prefix)?.parse().ok());
+        let seen = state.broadcasts.iter().map(|(interface, _)| *interface);
+        let mut reports = Vec::new();
+        for interface in known.chain(seen).collect::<BTreeSet<InterfaceName>>() {
+            let captured = state.interfaces.iter().find(|(one, _)| *one == interface);
+            let captured = captured.map_or(CaptureState::None, |(_, captured)| *captured);
+            let found = state.broadcasts.iter().find(|(one, _)| *one == interface);
+            let name = format!("{prefix}{interface}");
+            if self.waits(&name, captured, now) {
+                continue;
+            }
+            let (why, over) = match (captured, found.map(|(_, found)| *found)) {
+                (CaptureState::None, _) => {
+                    (None, format!("the collector captures no longer on interface {interface}"))
+                }
+                (_, None | Some(BroadcastState::Unknown)) => continue, // such as after a restart
+                (_, Some(found)) => (
+                    broadcast_fault(interface, found),
+                    format!("ARP broadcasts of other hosts arrive on {interface} again"),
+                ),
+            };
+            let report = self.level_once(name, FaultKind::Blind, why.as_deref(), &over, now);
+            let interface = Some(interface);
+            reports.push(report.map(|report| FaultReport { interface, ..report }));
+        }
+        reports
     }
 
     /// The report of a time without a collector, which this output did not see because it did not run either. One that it saw is
@@ -389,6 +428,33 @@ impl Faults {
         now: i64,
     ) -> Option<FaultReport> {
         self.level_each(i64::MAX, name, kind, why, over, now)
+    }
+
+    /// Whether a fault with this name is known.
+    pub fn has(&self, name: &str) -> bool {
+        self.faults.contains_key(name)
+    }
+
+    /// Forgets faults whose names begin so until there is room for one more: one that is over, or else the one that was not present for
+    /// longest. Frames may choose the names.
+    pub fn make_room(&mut self, prefix: &str, most: usize) {
+        let of_prefix = |this: &Self| {
+            let all = this.faults.iter().filter(|(name, _)| name.starts_with(prefix));
+            let first = all
+                .clone()
+                .min_by_key(|(_, fault)| (fault.episode.is_present(), fault.episode.last()));
+            let first = first.map(|(name, _)| name.clone());
+            first.filter(|_| all.count() >= most)
+        };
+        while let Some(name) = of_prefix(self) {
+            self.faults.remove(&name);
+            self.removed.push(name);
+        }
+    }
+
+    /// Names of faults that were forgotten, and are still stored.
+    pub fn take_removed(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.removed)
     }
 
     fn level_each(

@@ -49,14 +49,15 @@ use std::{path::Path, process::ExitCode, time::Duration};
 use aw_service::{CapabilitySet, Signals, Startup, SystemCalls};
 use rustix::net::AddressFamily;
 use shm_layout::{
-    CaptureState, Event, InterfaceCounters, InterfaceName, Position, RingName, UnixTime,
+    BroadcastState, CaptureState, Event, InterfaceCounters, InterfaceName, Position, RingName,
+    UnixTime,
 };
 
 use history_import::{HistorySource, import_history};
 use ring_watch::RingWatch;
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
-pub use capture_fault::capture_fault;
+pub use capture_fault::{broadcast_fault, capture_fault};
 pub use check::{as_service, check, check_rings};
 pub use checkpoint::Checkpoint;
 pub use claimed_names::{ClaimedName, ClaimedNames, NameSource, names_of};
@@ -127,6 +128,8 @@ pub struct RingState {
     pub counters: Vec<InterfaceCounters>,
     /// The interfaces that are captured, or should be, while the collector runs.
     pub interfaces: Vec<(InterfaceName, CaptureState)>,
+    /// Whether ARP broadcasts of other hosts arrive at those that are captured.
+    pub broadcasts: Vec<(InterfaceName, BroadcastState)>,
     /// The last time without a collector, of a minute or more: its last heartbeat before, and the first one after it.
     pub gap: Option<(UnixTime, UnixTime)>,
     /// Why no events arrive.

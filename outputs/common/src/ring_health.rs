@@ -6,7 +6,7 @@ use shm_layout::{
     CaptureState, Counter, InterfaceCounters, InterfaceName, Reader, RingName, UnixTime,
 };
 
-use crate::{RingState, capture_fault};
+use crate::{RingState, broadcast_fault, capture_fault};
 
 /// For how long frames that the kernel dropped make a collector unhealthy.
 const DROPS_WINDOW: Duration = Duration::from_secs(300);
@@ -68,6 +68,10 @@ impl RingHealth {
     ) -> RingHealth {
         let RingState { ring, host, generation, counters, blind, is_running, heartbeat, .. } =
             state;
+        let of_broadcasts =
+            state.broadcasts.iter().filter_map(|(name, found)| broadcast_fault(*name, *found));
+        let of_broadcasts =
+            of_broadcasts.map(|text| HealthFault { text, since: None }).collect::<Vec<_>>();
         let (states, last_frames) = match reader {
             Some(reader) if is_running => (state.interfaces, reader.last_frames()),
             Some(reader) => (Vec::new(), reader.last_frames()),
@@ -97,7 +101,11 @@ impl RingHealth {
                 let since = heartbeat.or((reader.is_none()).then_some(waiting_since));
                 vec![HealthFault { text: with_unit(text, &names), since }]
             }
-            (None, Some(reader)) if is_running => capture_faults(reader, MAX_SILENCE),
+            (None, Some(reader)) if is_running => {
+                let mut faults = capture_faults(reader, MAX_SILENCE);
+                faults.extend(of_broadcasts);
+                faults
+            }
             (None, _) => Vec::new(),
         };
         RingHealth {
@@ -200,7 +208,38 @@ impl fmt::Display for Age {
 
 #[cfg(test)]
 mod tests {
+    use shm_layout::{BroadcastState, Writer, WriterOptions};
+
     use super::*;
+    use crate::{StartFrom, source::Source};
+
+    /// Shown, as long as a collector runs; no reason for `--health` to fail, as a mirror may be meant so.
+    #[test]
+    fn broadcasts_that_are_missing() {
+        let name: RingName = format!("/aw-test-health-{}", std::process::id()).parse().unwrap();
+        let options = WriterOptions { name: name.clone(), slots: 64, group: None, host: None };
+        let mut writer = Writer::create(&options).unwrap();
+        let eth0 = writer.interface("eth0".parse().unwrap());
+        writer.set_state(eth0, CaptureState::Captured);
+        let mut source = Source::new(&name, &[], (false, false), StartFrom::Oldest, None);
+        source.attach().unwrap();
+        let faults = |source: &Source| {
+            let (reader, state) = (source.reader.as_ref(), source.state(None, None));
+            let health = RingHealth::of(reader, state, UnixTime::now(), None);
+            health.faults.into_iter().map(|fault| fault.text).collect::<Vec<_>>()
+        };
+        for state in [BroadcastState::Unknown, BroadcastState::Arriving] {
+            writer.set_broadcasts(eth0, state);
+            assert_eq!(faults(&source), [""; 0]);
+        }
+        writer.set_broadcasts(eth0, BroadcastState::Missing);
+        let [text] = &*faults(&source) else { panic!("one fault") };
+        assert!(text.starts_with("ARP broadcasts do not arrive on eth0: "), "{text}");
+        assert_eq!(capture_faults(source.reader.as_ref().unwrap(), 0), []);
+        drop(writer);
+        assert_eq!(faults(&source), [""; 0]);
+        shm_layout::remove(&name).unwrap();
+    }
 
     #[test]
     fn a_remedy_names_the_only_unit() {

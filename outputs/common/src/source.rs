@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aw_service::{Condition, Error, count_of, info, join_group, warn};
 use rustix::io::Errno;
-use shm_layout::{AttachError, Next, Position, Reader, RingName, Start, UnixTime};
+use shm_layout::{AttachError, CaptureState, Next, Position, Reader, RingName, Start, UnixTime};
 
 use crate::{
     Checkpoint, LossCause, RingState, StartFrom,
@@ -298,23 +298,30 @@ impl<'a> Source<'a> {
         let counts = |reader: &Reader| {
             let since = reader.counted_since()?;
             let cuts = reader.cuts().map_or(0, |(number, _)| number);
-            let counts =
-                (reader.generation(), reader.counters(), cuts, reader.host(), reader.interfaces());
+            let interfaces = reader.interfaces();
+            let captured =
+                |name| interfaces.iter().any(|one| *one == (name, CaptureState::Captured));
+            let broadcasts = reader.broadcasts().into_iter();
+            let broadcasts = broadcasts.filter(|(name, ..)| captured(*name));
+            let broadcasts = broadcasts.map(|(name, state, _)| (name, state)).collect();
+            let states: (_, Vec<_>) = (interfaces, broadcasts);
+            let counts = (reader.generation(), reader.counters(), cuts, reader.host(), states);
             // Loaded before: a truncation may have made zeros of them, or they begin again.
             (!reader.is_cut() && reader.counted_since() == Some(since)).then_some(counts)
         };
         let counts = reader.and_then(counts);
         let generation = counts.as_ref().map(|(generation, ..)| *generation);
-        let (_, counters, cuts, host, interfaces) =
+        let (_, counters, cuts, host, states) =
             counts.unwrap_or_else(|| (0, Vec::new(), 0, this_host(), Default::default()));
         let is_running = blind.is_none() && reader.is_some_and(|reader| reader.writer().is_some());
-        let interfaces = if is_running { interfaces } else { Vec::new() };
+        let (interfaces, broadcasts) = if is_running { states } else { Default::default() };
         RingState {
             ring: self.ring.clone(),
             host,
             generation,
             counters,
             interfaces,
+            broadcasts,
             gap: reader.filter(|_| !self.once).and_then(Reader::gap),
             blind,
             is_running,

@@ -48,10 +48,18 @@ const METRICS: &[(&str, &str)] = &[
         "interface_last_frame_age_seconds",
         "Time since the collector received a frame of the interface; without one, since it created the ring.",
     ),
+    (
+        "interface_last_arp_broadcast_age_seconds",
+        "Time since the collector received an ARP broadcast of another host at the interface; without one, since it created the ring.",
+    ),
     ("frames_total", "Frames by result (published, filtered, why refused); the sum is all frames."),
     ("frames_seen_total", "Frames that the collector received."),
     ("kernel_dropped_total", "Frames that the kernel dropped because the collector was too slow."),
     ("forgotten_total", "Pairings that the rate limit forgot because --max-pairings was reached."),
+    (
+        "arp_broadcasts_total",
+        "ARP broadcasts of other hosts that the collector received, whatever became of them.",
+    ),
     (
         "names_total",
         "Messages with names by result, with collector --names; the sum is all of them.",
@@ -109,6 +117,10 @@ impl Samples {
             // Without a frame, since there is this ring: a rule finds also what never received one.
             let last = frames.map_or(reader.created(), |(_, time)| time);
             self.add("interface_last_frame_age_seconds", &labels, age(last));
+            let broadcasts = reader.broadcasts().into_iter();
+            let last = broadcasts.filter(|(one, ..)| *one == interface).find_map(|(.., last)| last);
+            let last = last.unwrap_or(reader.created());
+            self.add("interface_last_arp_broadcast_age_seconds", &labels, age(last));
         }
         for interface in reader.counters() {
             let labels = [labels[0], ("interface", interface.name.as_str())];
@@ -118,6 +130,7 @@ impl Samples {
                     Counter::Seen => self.add("frames_seen_total", &labels, value),
                     Counter::KernelDropped => self.add("kernel_dropped_total", &labels, value),
                     Counter::Forgotten => self.add("forgotten_total", &labels, value),
+                    Counter::ArpBroadcast => self.add("arp_broadcasts_total", &labels, value),
                     _ => self.add("frames_total", &[labels[0], labels[1], reason], value),
                 }
             }

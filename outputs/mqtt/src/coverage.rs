@@ -129,6 +129,7 @@ pub mod tests {
             generation: None,
             counters: Vec::new(),
             interfaces: interfaces.collect(),
+            broadcasts: Vec::new(),
             gap: None,
             blind: None,
             is_running,

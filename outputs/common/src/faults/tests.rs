@@ -10,6 +10,7 @@ fn state(generation: u64, lost: u64, blind: Option<&str>) -> RingState {
         generation: Some(generation),
         counters: Vec::new(),
         interfaces: Vec::new(),
+        broadcasts: Vec::new(),
         gap: None,
         blind: blind.map(str::to_owned),
         is_running: blind.is_none(),
@@ -308,4 +309,58 @@ fn a_fault_that_has_another_reason_now() {
     assert!(end.len() == 1 && end[0].starts_with("over: "), "{end:?}");
     let begins = observe(&mut faults, CaptureState::Down, 7600..7700);
     assert_eq!(begins, [down.trim_start_matches("now: ")]);
+}
+
+/// Once, also after a restart of the collector, which does not know it yet; and once when they arrive again, or the interface is not to
+/// be captured any more.
+#[test]
+fn broadcasts_that_are_missing() {
+    use shm_layout::BroadcastState::{Arriving, Missing, Unknown};
+    let mut faults = Faults::default();
+    let mut observe = |found, captured, times: std::ops::Range<i64>| {
+        let eth1 = "eth1".parse().unwrap();
+        let broadcasts =
+            if captured == CaptureState::Captured { vec![(eth1, found)] } else { vec![] };
+        let interfaces = vec![("eth0".parse().unwrap(), CaptureState::Captured), (eth1, captured)];
+        let state = RingState { broadcasts, interfaces, ..state(1, 0, None) };
+        let reports = times.flat_map(|now| faults.of_ring(&state, "aw-alert", now));
+        let reports = reports.filter(|report| !report.text.contains("interface eth1 is")).collect();
+        texts(reports)
+    };
+    let is = CaptureState::Captured;
+    assert_eq!(observe(Unknown, is, 0..10), [""; 0]);
+    assert_eq!(observe(Arriving, is, 10..20), [""; 0]);
+    let begins = observe(Missing, is, 20..200_000);
+    let text = "ARP broadcasts do not arrive on eth1: three other hosts or more ";
+    assert!(begins.len() == 1 && begins[0].starts_with(text), "{begins:?}");
+    assert_eq!(observe(Unknown, is, 200_000..300_000), [""; 0]);
+    assert_eq!(observe(Unknown, CaptureState::Down, 300_000..300_010), [""; 0]);
+    assert_eq!(observe(Missing, is, 300_010..300_100), [""; 0]);
+    let over = observe(Arriving, is, 300_100..300_200);
+    let text = "over: ARP broadcasts of other hosts arrive on eth1 again, after ";
+    assert!(over.len() == 1 && over[0].starts_with(text), "{over:?}");
+    assert_eq!(observe(Missing, is, 400_000..400_100).len(), 1);
+    let over = observe(Unknown, CaptureState::None, 400_100..400_200);
+    assert!(over.len() == 1 && over[0].contains(" captures no longer on "), "{over:?}");
+}
+
+/// A fault that is over makes room first, then the one that was not present for longest.
+#[test]
+fn room_for_faults() {
+    let mut faults = Faults::default();
+    let blind = |faults: &mut Faults, name: &str, why, now| {
+        faults.level(name.to_owned(), FaultKind::Blind, why, "", now).is_some()
+    };
+    for (name, now) in [("n 1", 10), ("n 2", 20), ("n 3", 30), ("other", 1)] {
+        assert!(blind(&mut faults, name, Some("x"), now));
+    }
+    assert!(blind(&mut faults, "n 3", None, 50));
+    let mut kept = |most| {
+        faults.make_room("n ", most);
+        let kept: Vec<_> = faults.all().keys().cloned().collect();
+        (kept.join(","), faults.take_removed().join(","))
+    };
+    assert_eq!(kept(4), ("n 1,n 2,n 3,other".into(), String::new()));
+    assert_eq!(kept(3), ("n 1,n 2,other".into(), "n 3".into()));
+    assert_eq!(kept(2), ("n 2,other".into(), "n 1".into()));
 }

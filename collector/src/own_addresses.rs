@@ -1,0 +1,50 @@
+//! The MAC addresses of this host, by the kernel: what its interfaces send shows nothing of what reaches them.
+
+use std::fs;
+
+use shm_layout::MacAddr;
+
+/// Where the kernel describes its interfaces.
+const INTERFACES: &str = "/sys/class/net";
+
+/// Of an empty one, nothing is known, as for a replay.
+#[derive(Debug, Default)]
+pub struct OwnAddresses(Vec<MacAddr>);
+
+impl OwnAddresses {
+    /// Of this machine.
+    pub fn of_this_machine() -> OwnAddresses {
+        let mut own = OwnAddresses::default();
+        own.read();
+        own
+    }
+
+    /// Reads them again: when an interface has changed.
+    pub fn read(&mut self) {
+        let interfaces = fs::read_dir(INTERFACES).into_iter().flatten().flatten();
+        let macs = interfaces.filter_map(|interface| {
+            let text = fs::read_to_string(interface.path().join("address")).ok()?;
+            text.trim().parse().ok()
+        });
+        self.0 = macs.collect();
+        self.0.sort_unstable();
+        self.0.dedup();
+    }
+
+    /// Whether an interface of this host has this MAC address.
+    #[inline]
+    pub fn contains(&self, mac: MacAddr) -> bool {
+        self.0.binary_search(&mac).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine() {
+        assert!(OwnAddresses::of_this_machine().contains(MacAddr::ZERO), "of lo");
+        assert!(!OwnAddresses::default().contains(MacAddr::ZERO));
+    }
+}
