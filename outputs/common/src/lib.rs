@@ -344,18 +344,37 @@ pub fn import<T: HistoryTarget>(
                 )));
             }
         }
-        let mut options = options.clone();
-        if options.service.user.is_none() && rustix::process::geteuid().is_root() {
-            options.service.user = user.map(|user| user.to_string());
-        }
         let (source, program) = (source?, format!("{name} import"));
-        confine(&options, &[], plan, false, startup)?;
+        confine(&as_user(options, user), &[], plan, false, startup)?;
         let mut target = open()?;
         match &source.database {
             Some(path) => target.add_database(path, &program),
             None => import_history(source, &program, &mut target),
         }
     })
+}
+
+/// Runs another command of an output that ends by itself, with the same privileges as [`import`].
+pub fn run_command(
+    name: &'static str,
+    options: &RingOptions,
+    user: Option<u32>,
+    plan: &Plan,
+    command: impl FnOnce() -> Result<(), Error>,
+) -> ExitCode {
+    aw_service::run(name, &options.service, |startup| {
+        confine(&as_user(options, user), &[], plan, false, startup)?;
+        command()
+    })
+}
+
+/// The options of root with this user, unless they name one.
+fn as_user(options: &RingOptions, user: Option<u32>) -> RingOptions {
+    let mut options = options.clone();
+    if options.service.user.is_none() && rustix::process::geteuid().is_root() {
+        options.service.user = user.map(|user| user.to_string());
+    }
+    options
 }
 
 /// Drops all privileges: an output needs none. It opens its files afterwards, as the user that it runs as,

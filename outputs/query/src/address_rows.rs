@@ -202,8 +202,17 @@ pub fn addresses(
         let has_claims = left_out.iter().any(|one| one.why.is_claim());
         let has_period = periods.iter().any(is_of_mac);
         if !all {
-            omitted.has_sent |= periods.iter().chain(&uncounted).any(is_sent);
-            omitted.asked += u64::from(!has_period && !has_claims);
+            // A DHCP server sends leases in its own name.
+            let is_claim_sent =
+                |one: &DatedPeriod| is_sent(one) && one.left_out != Some(Why::Lease);
+            omitted.has_sent |= periods.iter().chain(&uncounted).any(is_claim_sent);
+            let is_leased = left_out.iter().all(|one| one.why == Why::Lease);
+            let other = if is_leased && !left_out.is_empty() {
+                &mut omitted.only_leased
+            } else {
+                &mut omitted.asked
+            };
+            *other += u64::from(!has_period && !has_claims);
             left_out.iter().for_each(|one| omitted.add(one));
         }
         let wanted = |one: &DatedPeriod| is_of_mac(one) || all && is_sent(one);

@@ -468,6 +468,10 @@ impl HistoryReader for LimitedReader {
         self.read(|history| history.claimed_names(macs))
     }
 
+    fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
+        self.read(|history| history.macs_claiming(name))
+    }
+
     fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
         self.read(|history| history.leases(of, at))
     }

@@ -416,6 +416,11 @@ pub trait HistoryReader {
         Ok(NamesOfMacs::new())
     }
 
+    /// The MACs that call themselves so; if there are none, those that do in upper or lower case. A history of a server has none.
+    fn macs_claiming(&mut self, _name: &str) -> Result<Vec<MacAddr>, Error> {
+        Ok(Vec::new())
+    }
+
     /// From when until when a MAC might use an address, as a DHCP server says, or a device that registers it: the latest ones that began
     /// before a time.
     fn leases(&mut self, _of: (IpAddr, MacAddr), _at: UnixTime) -> Result<Vec<Lease>, Error> {

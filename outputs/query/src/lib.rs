@@ -45,7 +45,7 @@ use std::{
 
 use aw_service::{Error, info, parse_with, warn};
 use jiff::{Zoned, tz::TimeZone};
-use shm_layout::UnixTime;
+use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     copied_file::CopiedFile,
@@ -200,6 +200,22 @@ fn copy(options: &Options, file: &Path) -> Result<(), Error> {
     }
     drop(timer);
     copied.complete()
+}
+
+/// The MACs that call themselves so. A history that cannot be read has none: the question about a MAC says why.
+fn macs_claiming(options: &Options, name: &str) -> Vec<MacAddr> {
+    let Options { database, config, prefix, .. } = options;
+    let search = || -> Result<Vec<MacAddr>, Error> {
+        let history = History::named(database.as_deref(), config.as_deref(), prefix)?;
+        loop {
+            let mut history = history.open(options.question_limit())?;
+            let found = history.macs_claiming(name);
+            if history.is_intact()? {
+                return found;
+            }
+        }
+    };
+    search().unwrap_or_default()
 }
 
 fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {

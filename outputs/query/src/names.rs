@@ -8,7 +8,7 @@ use aw_output::{
 };
 use aw_service::{Error, failed, info, plain, warn};
 use jiff::tz::TimeZone;
-use shm_layout::MacAddr;
+use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     omitted::listed,
@@ -152,7 +152,7 @@ fn claim(table: &ResultTable, row: &[Cell], zone: &TimeZone) -> Option<String> {
         return None;
     };
     let since = match since {
-        Cell::Time(since) => format!(" since {}", day_text(*since, zone)),
+        Cell::Time(since) => format!(" since {}", day_text(*since, UnixTime::now(), zone)),
         _ => String::new(),
     };
     Some(format!("\"{}\" ({source}{since})", shortened(&name.replace('"', "'"), SHOWN)))

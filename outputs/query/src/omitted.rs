@@ -15,8 +15,13 @@ use crate::{
 /// What an answer does not show.
 #[derive(Clone, Debug, Default)]
 pub struct Omitted {
-    /// Probes, leases, and answers and questions without a MAC, that count for no row.
+    /// Probes, and answers and questions without a MAC, that count for no row.
     pub ignored: u64,
+    /// Leases and registrations, which count for no row, and addresses of which a MAC has nothing else.
+    pub leased: u64,
+    pub only_leased: u64,
+    /// Of an address that no MAC was seen to use: which ones have a lease of it, or registered it.
+    pub given: Vec<String>,
     /// Addresses that a MAC only probed, and others of which no sighting counts for it.
     pub probed: u64,
     pub asked: u64,
@@ -67,6 +72,10 @@ impl Omitted {
     pub fn add(&mut self, one: &LeftOut) {
         let (count, senders) = match one.why {
             Why::OtherFrame => (&mut self.forged, &mut self.forgers),
+            Why::Lease => {
+                self.leased += one.count;
+                return;
+            }
             why if why.is_no_pairing() => (&mut self.no_pairing, &mut self.senders),
             _ => {
                 self.ignored += one.count;
@@ -99,6 +108,9 @@ impl Omitted {
             remarks.push(format!(
                 "the device was not seen within ten minutes of that time: last {last} before, next {next} after; {why}"
             ));
+        }
+        if !self.given.is_empty() {
+            remarks.push(format!("{}: a claim, it was not seen in use", self.given.join("; ")));
         }
         if *undated > 0 {
             let (one, many) = ("sighting is", "sightings are");

@@ -17,7 +17,9 @@ use shm_layout::MacAddr;
 
 use crate::{
     history_reader::TimeRange,
+    macs_claiming,
     names::{NameChange, check_name},
+    omitted::listed,
     queries::Query,
     result_table::OutputFormat,
 };
@@ -159,7 +161,7 @@ enum QueryCommand {
     },
     /// Show which addresses a MAC had, from when to when
     Mac {
-        /// MAC address: 02:00:00:00:00:01, 2:0:0:0:0:1, 02-00-00-00-00-01, 0200.0000.0001 or 020000000001; or the name of one device
+        /// MAC address: 02:00:00:00:00:01, 2:0:0:0:0:1, 02-00-00-00-00-01, 0200.0000.0001 or 020000000001; or the name of one device; if no device has it in the file of names, what one calls itself
         #[arg(value_name = "MAC|NAME", value_parser = parse_device)]
         mac: Device,
         /// Show which addresses it had at TIME, as `who` does, and whether it was seen near that time
@@ -217,8 +219,9 @@ struct RangeOptions {
 }
 
 impl Options {
-    /// The MAC of a device, or with a name that no other one has; upper and lower case are the same if that names one.
-    fn mac_of(&self, device: &Device) -> Result<MacAddr, Error> {
+    /// The MAC of a device, or with a name that no other one has; upper and lower case are the same if that names one. If no device was
+    /// given the name, the one that calls itself so, for a question only.
+    fn mac_of(&self, device: &Device, is_question: bool) -> Result<MacAddr, Error> {
         let name = match device {
             Device::Mac(mac) => return Ok(*mac),
             Device::Name(name) => name,
@@ -245,6 +248,28 @@ impl Options {
                 )));
             }
         }
+        let claiming = macs_claiming(self, name);
+        let without = format!("no device has the name {name:?} in {path}");
+        match claiming.as_slice() {
+            [] => {}
+            [mac] if is_question => {
+                warn(format_args!(
+                    "{without}; {mac} calls itself so, which proves nothing: any host can send any name"
+                ));
+                return Ok(*mac);
+            }
+            [mac] => {
+                return Err(failed(format_args!(
+                    "{without}; {mac} calls itself so, which proves nothing (write the MAC)"
+                )));
+            }
+            several => {
+                return Err(failed(format_args!(
+                    "{without}; these call themselves so: {} (write one of these MACs)",
+                    listed(several)
+                )));
+            }
+        }
         let similar = with(&|one| one.to_lowercase().contains(&lower)).into_iter().take(SIMILAR);
         let similar: Vec<_> = similar.map(|(_, name)| format!("'{name}'")).collect();
         let remedy = match similar.as_slice() {
@@ -252,7 +277,7 @@ impl Options {
                 .into(),
             similar => format!("did you mean {}?", similar.join(" or ")),
         };
-        Err(failed(format_args!("no device has the name {name:?} in {path} ({remedy})")))
+        Err(failed(format_args!("{without} ({remedy})")))
     }
 
     /// How long a question may take.
@@ -292,7 +317,7 @@ impl Options {
                 Query::Ip(*address, times.range(now)?, *all)
             }
             QueryCommand::Mac { mac, at, all, times } => {
-                let mac = self.mac_of(mac)?;
+                let mac = self.mac_of(mac, true)?;
                 match at {
                     Some(at) => Query::MacAt(mac, time("--at", at, now)?.from),
                     None => Query::Mac(mac, times.range(now)?, *all),
@@ -307,7 +332,7 @@ impl Options {
             QueryCommand::Copy { file } => Query::Copy(file.clone()),
             QueryCommand::Name { mac: None, .. } => Query::Names,
             QueryCommand::Name { mac: Some(mac), name, remove } => {
-                let mac = self.mac_of(mac)?;
+                let mac = self.mac_of(mac, false)?;
                 let words = name.join(" ");
                 let change = match words.trim() {
                     "" if name.is_empty() && !remove => NameChange::Show,
@@ -408,7 +433,7 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
             (_, Ok(_)) => "mac",
             _ if ["forget", "remove", "delete"].contains(&word) => {
                 return Some(
-                    "no device is removed from a history; aw-query name MAC --remove removes its name".into(),
+                    "no device is removed from a history; aw-query name MAC --remove removes its name, and aw-sqlite forget-names MAC what it calls itself".into(),
                 );
             }
             _ => return None,

@@ -44,7 +44,7 @@ pub struct PeriodBuilder {
     first: HashMap<(usize, MacAddr, Option<MacAddr>), UnixTime>,
     /// Sightings that count for no period.
     pub left_out: LeftOuts,
-    /// Other MACs that sent the frames of a MAC's sightings.
+    /// Other MACs that sent the frames of a MAC's sightings that count.
     sources: HashMap<(usize, MacAddr), Vec<MacAddr>>,
 }
 
@@ -113,12 +113,6 @@ impl PeriodBuilder {
             return;
         }
         let AddressSighting { time, network, mac, evidence, source, more, .. } = sighting;
-        if let Some(source) = source {
-            let sources = self.sources.entry((network, mac)).or_default();
-            if sources.len() < FRAME_SOURCES && !sources.contains(&source) {
-                sources.push(source);
-            }
-        }
         self.settle(network, time);
         let is_known = self.known.contains(&(network, mac));
         let state = self.networks.entry(network).or_default();
@@ -141,7 +135,10 @@ impl PeriodBuilder {
             Evidence::NoHost | Evidence::Ignored | Evidence::Lease => self.left_out.add(&sighting),
             Evidence::SignOfLife if !is_known => self.left_out.add(&sighting),
             Evidence::Probe => state.wait(&sighting),
-            _ if is_owner => self.record(network, mac, (time, time), 1 + more),
+            _ if is_owner => {
+                self.add_source(network, mac, source);
+                self.record(network, mac, (time, time), 1 + more);
+            }
             _ if claimed.is_some_and(|claimed| is_soon(claimed, time)) => {
                 self.left_out.add(&sighting);
             }
@@ -188,7 +185,7 @@ impl PeriodBuilder {
     }
 
     fn claim(&mut self, sighting: &AddressSighting) {
-        let AddressSighting { network, mac, time, more, until, .. } = *sighting;
+        let AddressSighting { network, mac, source, time, more, until, .. } = *sighting;
         let state = self.networks.entry(network).or_default();
         state.in_turn.claim(mac, (time, until));
         let own = state.pending.remove(&mac);
@@ -198,8 +195,10 @@ impl PeriodBuilder {
             self.left_out.extend(messages);
         }
         if let Some(Pending { first, last, messages }) = own {
+            self.add_sources(network, mac, &messages);
             self.record(network, mac, (first, last), messages.count(|_| true));
         }
+        self.add_source(network, mac, source);
         self.record(network, mac, (time, time), 1 + more);
     }
 
@@ -222,8 +221,25 @@ impl PeriodBuilder {
         self.left_out.extend(messages.take(|why| why == Why::Probe));
         let answers = messages.count(|_| true);
         if answers > 0 {
+            self.add_sources(network, mac, &messages);
             self.record(network, mac, (first, last), answers);
         }
+    }
+
+    /// Adds the other MAC that sent the frame of a sighting that counts: what is left out has a row of its own.
+    fn add_source(&mut self, network: usize, mac: MacAddr, source: Option<MacAddr>) {
+        let Some(source) = source else { return };
+        let sources = self.sources.entry((network, mac)).or_default();
+        if sources.len() < FRAME_SOURCES && !sources.contains(&source) {
+            sources.push(source);
+        }
+    }
+
+    /// The same of messages that have waited, in their order.
+    fn add_sources(&mut self, network: usize, mac: MacAddr, messages: &LeftOuts) {
+        let mut sources: Vec<_> = messages.all().map(|one| (one.first, one.source)).collect();
+        sources.sort_unstable();
+        sources.into_iter().for_each(|(_, source)| self.add_source(network, mac, source));
     }
 
     /// Counts sightings that belong together.
@@ -259,7 +275,7 @@ impl PeriodBuilder {
         state.last = Some(index);
     }
 
-    /// Other MACs that sent the frames of a MAC's sightings.
+    /// Other MACs that sent the frames of a MAC's sightings that count.
     pub fn frame_sources(&self, network: usize, mac: MacAddr) -> &[MacAddr] {
         self.sources.get(&(network, mac)).map_or(&[], Vec::as_slice)
     }

@@ -142,23 +142,43 @@ impl Query {
     /// The message if nothing matches: what was searched, and in which times. What was omitted proves no use of an
     /// address.
     pub fn no_match(&self, zone: &TimeZone, omitted: &Omitted) -> String {
-        let Omitted { ignored, probed, asked, forged, no_pairing, unread, has_sent, .. } = omitted;
+        let Omitted {
+            leased,
+            only_leased,
+            ignored,
+            probed,
+            asked,
+            forged,
+            no_pairing,
+            unread,
+            has_sent,
+            ..
+        } = omitted;
         let has_claims = forged + no_pairing + unread > 0;
-        let no_claims = |ip| match ignored {
-            0 => format!("no claims of {ip} that count"),
-            _ => {
-                let ignored = count_of(*ignored, "probe or question", "probes or questions");
-                format!("no claims of {ip}, only {ignored}")
+        let no_claims = |ip| {
+            let others = [
+                (*ignored, "probe or question", "probes or questions"),
+                (*leased, "lease or registration", "leases or registrations"),
+            ];
+            let others = others.into_iter().filter(|(number, ..)| *number > 0);
+            let others = others.map(|(number, one, many)| count_of(number, one, many));
+            match &others.collect::<Vec<_>>()[..] {
+                [] => format!("no claims of {ip} that count"),
+                others => format!("no claims of {ip}, only {}", others.join(" and ")),
             }
         };
         let what = match self {
-            Query::Who(ip, _) | Query::Ip(ip, ..) if *ignored > 0 || has_claims => no_claims(ip),
-            Query::Mac(mac, ..) if probed + asked > 0 => {
-                let asked = match asked {
+            Query::Who(ip, _) | Query::Ip(ip, ..) if ignored + leased > 0 || has_claims => {
+                no_claims(ip)
+            }
+            Query::Mac(mac, ..) if probed + asked + only_leased > 0 => {
+                let with = |what: &str, number: u64| match number {
                     0 => String::new(),
-                    asked => format!(", and asked or answered without a MAC for {asked}"),
+                    number => format!("{what} {number}"),
                 };
-                format!("{mac} claimed no address (it probed {probed}{asked})")
+                let asked = with(", and asked or answered without a MAC for", *asked);
+                let leased = with(", and has a lease or registration of", *only_leased);
+                format!("{mac} claimed no address (it probed {probed}{asked}{leased})")
             }
             Query::Mac(mac, ..) if has_claims => format!("no claims of {mac} that count"),
             Query::Mac(mac, ..) if *has_sent => format!("no claims of {mac}"),

@@ -242,9 +242,11 @@ fn zoned(time: UnixTime, zone: &TimeZone) -> Zoned {
     Timestamp::from_nanosecond(time.as_nanos().into()).unwrap_or_default().to_zoned(zone.clone())
 }
 
-/// The day of a time, for a cell that has more than the time.
-pub fn day_text(time: UnixTime, zone: &TimeZone) -> String {
-    zoned(time, zone).strftime("%Y-%m-%d").to_string()
+/// The day of a time, for a cell that has more than the time; with the time of day if it is of the day of `now`.
+pub fn day_text(time: UnixTime, now: UnixTime, zone: &TimeZone) -> String {
+    let (time, now) = (zoned(time, zone), zoned(now, zone));
+    let format = if time.date() == now.date() { "%Y-%m-%d %H:%M" } else { "%Y-%m-%d" };
+    time.strftime(format).to_string()
 }
 
 /// A time for messages, with seconds only if it has some.
@@ -303,5 +305,16 @@ mod tests {
         assert_eq!(first["hidden"], 5);
         assert_eq!(first["last_seen"], "1970-01-01T01:00:00.000000007+01:00");
         assert_eq!(first["list"], Json::Null);
+    }
+
+    #[test]
+    fn a_day() {
+        let begin = UnixTime::new(1_795_183_200, 0); // 2026-11-20 14:00 UTC
+        let shown = |hours: i64, zone| {
+            let now = UnixTime::new(begin.seconds() + hours * 3_600, 0);
+            day_text(begin, now, &TimeZone::fixed(jiff::tz::offset(zone)))
+        };
+        assert_eq!([shown(9, 0), shown(10, 0)], ["2026-11-20 14:00", "2026-11-20"]);
+        assert_eq!([shown(9, 10), shown(10, 10)], ["2026-11-21 00:00"; 2]);
     }
 }

@@ -9,7 +9,7 @@ mod spans;
 mod summary;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     ops::RangeInclusive,
     path::Path,
@@ -582,6 +582,30 @@ impl HistoryReader for SqliteReader {
                 }
             }
             Ok(found)
+        })
+    }
+
+    fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
+        self.read(|history| {
+            if !history.has_names {
+                return Ok(Vec::new());
+            }
+            let select = "SELECT DISTINCT mac, name FROM claimed_name WHERE typeof(name) = 'text' AND typeof(mac) = 'integer'";
+            let mut select = history.snapshot.database.prepare(select)?;
+            let mut rows = select.query([])?;
+            let (mut found, lower) = ([BTreeSet::new(), BTreeSet::new()], name.to_lowercase());
+            while let Some(row) = rows.next()? {
+                let (Some(mac), ValueRef::Text(text)) = (parse_mac(row.get(0)?), row.get_ref(1)?)
+                else {
+                    continue;
+                };
+                let text = NameText::cut(&String::from_utf8_lossy(text)).to_string();
+                if text.to_lowercase() == lower {
+                    found[usize::from(text != name)].insert(mac);
+                }
+            }
+            let [same, similar] = found;
+            Ok(if same.is_empty() { similar } else { same }.into_iter().collect())
         })
     }
 

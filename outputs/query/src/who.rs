@@ -45,6 +45,7 @@ pub fn who(
         history.sightings(ip, TimeRange::ALL, &mut |sighting| left_out.add(&sighting))?;
     }
     left_out.all().for_each(|one| omitted.add(one));
+    omitted.given = leases::given(history, (ip, at), &left_out);
     omitted.begins_after = begins_after(history, &rows, at)?;
     Ok(ResultTable { rows, columns, omitted, ..ResultTable::default() })
 }

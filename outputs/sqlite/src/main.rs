@@ -8,6 +8,7 @@ mod compaction;
 mod database_file;
 mod delete_trigger;
 mod filing;
+mod forget_names;
 mod history_target;
 mod lease_rows;
 mod legacy_file;
@@ -26,13 +27,15 @@ use std::{
 };
 
 use aw_output::{
-    Access, NameFollower, Plan, RingOptions, SpoolOptions, check, import, parse, run,
+    Access, NameFollower, Plan, RingOptions, SpoolOptions, check, import, parse, run, run_command,
     state_directory,
 };
 use aw_service::TimeSpan;
 use clap::{Parser, Subcommand};
+use shm_layout::MacAddr;
 
 use crate::{
+    forget_names::forget_names,
     history_target::{SqliteTarget, owner},
     schema::ViewName,
     sqlite_sink::{DatabaseSettings, SqliteSink},
@@ -89,6 +92,22 @@ enum Command {
         /// The file; - is standard input, for an export
         file: PathBuf,
     },
+    /// Delete what devices call themselves, and their leases of addresses, from the database, and exit
+    ///
+    /// Sightings stay, and so do names that you gave with aw-query name. aw-sqlite may write to the database at the same time; the next
+    /// message of a device stores its name again, while the collector captures names.
+    ForgetNames {
+        /// MAC addresses of devices
+        #[arg(required_unless_present = "all", value_name = "MAC", value_parser = parse_mac)]
+        macs: Vec<MacAddr>,
+        /// All devices
+        #[arg(long, conflicts_with = "macs")]
+        all: bool,
+    },
+}
+
+fn parse_mac(text: &str) -> Result<MacAddr, &'static str> {
+    text.parse().map_err(|_| "must be a MAC address, such as 02:00:00:00:00:01")
 }
 
 /// A number of days, or a time span of whole days.
@@ -135,13 +154,22 @@ const BATCH: usize = 16_384;
 fn main() -> ExitCode {
     let Options { rings, spool, database, table, retention, raw_days, commit_interval, command } =
         parse("aw-sqlite");
-    // An import adds to the history that aw-query asks, unless another one is named.
+    // An import adds to the history that aw-query asks, unless another one is named; it has the names, too.
     let of_service =
         || command.is_some().then(aw_database::named_by_the_service).flatten().map(PathBuf::from);
     let path = database_of(database, &rings.state_dir, of_service);
     let path = std::path::absolute(&path).unwrap_or(path);
     let directory = path.parent().map(|directory| Access::Write(directory.into()));
     let files = directory.into_iter().collect();
+    if let Some(Command::ForgetNames { macs, .. }) = &command {
+        // A link's own directory has neither the log nor its index.
+        let path = path.canonicalize().unwrap_or(path);
+        let directory = path.parent().map(|directory| Access::Write(directory.into()));
+        let plan = Plan { files: directory.into_iter().collect(), ..Plan::default() };
+        return run_command("aw-sqlite", &rings, owner(&path), &plan, || {
+            forget_names(&path, &table.unwrap_or_else(ViewName::of_database), macs)
+        });
+    }
     if let Some(Command::Import { file }) = command {
         // A database of addrwatch is opened later, with the log beside it.
         let source = std::path::absolute(&file).ok().filter(|_| file != Path::new("-"));

@@ -168,6 +168,13 @@ impl NameRows {
             MapEntry::Vacant(unknown) => unknown.insert(stored_claims(database, mac)?),
         };
         self.is_changed = true;
+        // What another program deleted begins again with this message, and not after an hour.
+        let is_same = |one: &Claim| one.is_of(place, source) && one.name == name;
+        if let Some(at) = claims.iter().position(is_same)
+            && claims[at].is_deleted(database, mac)?
+        {
+            claims.swap_remove(at);
+        }
         let of_source = || claims.iter().filter(|one| one.is_of(place, source));
         let latest = of_source().map(|one| one.used.last).max();
         let found = claims.iter_mut().find(|one| one.is_of(place, source) && one.name == name);
@@ -314,6 +321,14 @@ impl NameRows {
 }
 
 impl Claim {
+    /// Whether its row was stored and is not there any more.
+    fn is_deleted(&self, database: &Connection, mac: MacAddr) -> rusqlite::Result<bool> {
+        let select =
+            "SELECT 1 FROM claimed_name WHERE mac = ? AND place = ? AND source = ? AND name = ?";
+        let row = params![mac.number() as i64, self.place, self.source as u8, self.name];
+        Ok(self.is_stored && !database.prepare_cached(select)?.exists(row)?)
+    }
+
     /// If its row is not there any more, another program deleted it, or it made room: it is forgotten, with what is not written. The next
     /// message begins again.
     fn update(&mut self, database: &Connection, mac: MacAddr) -> rusqlite::Result<()> {
@@ -643,6 +658,13 @@ mod tests {
         writer.add(1, "nas", 0, BEGIN + 60);
         writer.write(0, true);
         assert_eq!(writer.names(1), [("nas".into(), BEGIN + 60, BEGIN + 60, 1)]);
+        // The next message stores it, and not the first one after the next hour; also what was repeated in between is forgotten.
+        writer.add(1, "nas", 0, BEGIN + 70);
+        writer.database.execute_batch("DELETE FROM claimed_name").unwrap();
+        writer.add(1, "nas", 0, BEGIN + 80);
+        assert!(writer.rows.is_due(writer.begin, None, Duration::ZERO));
+        writer.write(0, false);
+        assert_eq!(writer.names(1), [("nas".into(), BEGIN + 80, BEGIN + 80, 1)]);
         // Retention: by age; and those of MACs without a pairing a day after the newest name.
         let add = |writer: &mut Writer, mac, time| {
             writer.add(mac, "nas", 0, time);

@@ -24,12 +24,7 @@ pub fn rfc3339(time: UnixTime, zone: &TimeZone) -> String {
     zoned(time, zone).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
-/// The day of a time.
-pub fn day(time: UnixTime, zone: &TimeZone) -> String {
-    zoned(time, zone).date().to_string()
-}
-
-/// The same with the day of the week, for a heading.
+/// A time with the day of the week, for a heading.
 pub fn day_and_time(time: UnixTime, zone: &TimeZone) -> String {
     zoned(time, zone).strftime("%a %Y-%m-%d %H:%M:%S %:z").to_string()
 }

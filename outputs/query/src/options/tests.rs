@@ -90,7 +90,7 @@ fn usual_mistakes_have_a_remedy() {
         (
             "forget 02:00:00:00:00:09",
             Some(
-                "no device is removed from a history; aw-query name MAC --remove removes its name"
+                "no device is removed from a history; aw-query name MAC --remove removes its name, and aw-sqlite forget-names MAC what it calls itself"
                     .into(),
             ),
         ),

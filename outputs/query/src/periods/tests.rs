@@ -183,3 +183,33 @@ fn a_station_behind_a_repeater() {
     assert!(found(0, 20 * hour).1 > 500);
     assert_eq!(found(30 * hour, 0), (vec![4], 42 * 12));
 }
+
+/// The MACs that sent the frames of a MAC's sightings are those of sightings that count: a server that acknowledges its lease is
+/// none, nor is who names it in a form that hosts ignore, or forges its claim while another MAC has the address.
+#[test]
+fn frame_sources_of_what_counts() {
+    use Evidence::{Ignored, Lease, NoHost};
+    let sources = |seen: &[(i64, u8, Evidence, Option<u8>)]| {
+        let mut builder = PeriodBuilder::new(&[], Clocks::new(HashSet::new()));
+        for (time, last, evidence, source) in seen.iter().copied() {
+            let (time, mac, source) = (UnixTime::new(time, 0), mac(last), source.map(mac));
+            let (network, more, until) = (0, 0, None);
+            builder.add(AddressSighting { time, network, mac, evidence, source, more, until });
+        }
+        let periods = builder.finish();
+        assert_eq!(periods.iter().filter(|one| one.mac == mac(1)).count(), 1, "{seen:?}");
+        let sources = builder.frame_sources(0, mac(1));
+        sources.iter().map(|mac| mac.octets()[5]).collect::<Vec<_>>()
+    };
+    let own = (100, 1, Claim, None);
+    for evidence in [Lease, Ignored, NoHost] {
+        assert_eq!(sources(&[own, (101, 1, evidence, Some(9))]).len(), 0, "{evidence:?}");
+        assert_eq!(sources(&[(99, 1, evidence, Some(9)), own]).len(), 0, "{evidence:?}");
+    }
+    let forged = [own, (101, 2, Claim, None), (102, 1, FrameSource, Some(9))];
+    assert_eq!(sources(&forged).len(), 0);
+    // What counts at once, what waits for a claim, and what no claim follows.
+    assert_eq!(sources(&[own, (101, 1, FrameSource, Some(9))]), [9]);
+    assert_eq!(sources(&[(98, 1, FrameSource, Some(9)), (99, 1, Probe, Some(8)), own]), [9, 8]);
+    assert_eq!(sources(&[(98, 1, FrameSource, Some(9))]), [9]);
+}

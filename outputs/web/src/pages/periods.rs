@@ -242,7 +242,7 @@ pub fn labels(visit: &Visit, mac: MacAddr, answer: &Answer) -> Vec<String> {
     let table = &answer.table;
     let claim = table.rows.iter().find_map(|row| {
         let since = match table.cell(row, "name_since") {
-            Cell::Time(since) => format!(" since {}", display::day(*since, &visit.zone)),
+            Cell::Time(since) => format!(" since {}", display::time(*since, &visit.zone)),
             _ => String::new(),
         };
         Some(format!("calls itself {}{since}", display::claim(table, row)?))

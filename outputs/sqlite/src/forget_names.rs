@@ -1,0 +1,75 @@
+//! `aw-sqlite forget-names`: deletes what devices call themselves, and their leases, also while aw-sqlite writes to the database.
+
+use std::{path::Path, time::Duration};
+
+use aw_output::{Error, failed, info, warn};
+use aw_service::count_of;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
+use shm_layout::MacAddr;
+
+use crate::{
+    database_file::file_id,
+    schema::{Unusable, ViewName},
+    sqlite_sink::{open_connection, write_failure},
+};
+
+/// How long to wait for another program's transaction: those of aw-sqlite are short.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// MACs in a statement.
+const MACS: usize = 500;
+
+/// Where else names are: no other program can delete them there.
+const ELSEWHERE: &str = "names may also be in the ring of names (a collector without --names removes it), in memory of aw-tracker and aw-mqtt until they are restarted, in messages and the database of aw-alert, in logs, and in copies and exports of the history";
+
+/// Deletes the names and leases of these devices; of all, if none is named.
+pub fn forget_names(path: &Path, view: &ViewName, macs: &[MacAddr]) -> Result<(), Error> {
+    let what = format!("forget names in {}", path.display());
+    if file_id(path).is_none() {
+        return Err(failed(format_args!(
+            "{what}: there is no such file (choose another one with --database)"
+        )));
+    }
+    let opened = open_connection(path, view, None, BUSY_TIMEOUT);
+    let (database, _lock) = opened.map_err(|why| match why {
+        Unusable::Foreign(why) => failed(format_args!("{what}: {why}")),
+        Unusable::Sqlite(error) => failed(write_failure(path, error)),
+    })?;
+    let ([names, leases], is_clean) =
+        delete(&database, macs).map_err(|error| failed(write_failure(path, error)))?;
+    info(format_args!(
+        "{} and {} deleted from {}",
+        count_of(names, "name", "names"),
+        count_of(leases, "lease", "leases"),
+        path.display()
+    ));
+    if !is_clean {
+        warn(format_args!(
+            "the log beside {} still has them, because another program reads it (run this command again later)",
+            path.display()
+        ));
+    }
+    info(ELSEWHERE);
+    Ok(())
+}
+
+/// Returns how many names and leases are deleted, and whether the write-ahead log has none of them.
+fn delete(database: &Connection, macs: &[MacAddr]) -> rusqlite::Result<([u64; 2], bool)> {
+    // What is deleted is overwritten, and not only free.
+    database.query_row("PRAGMA secure_delete = on", [], |_| Ok(()))?;
+    let transaction = Transaction::new_unchecked(database, TransactionBehavior::Immediate)?;
+    let mut deleted = [0; 2];
+    for (table, deleted) in ["claimed_name", "address_lease"].into_iter().zip(&mut deleted) {
+        if macs.is_empty() {
+            *deleted += transaction.execute(&format!("DELETE FROM {table}"), [])? as u64;
+        }
+        for macs in macs.chunks(MACS) {
+            let places = vec!["?"; macs.len()].join(", ");
+            let delete = format!("DELETE FROM {table} WHERE mac IN ({places})");
+            let macs = params_from_iter(macs.iter().map(|mac| mac.number() as i64));
+            *deleted += transaction.execute(&delete, macs)? as u64;
+        }
+    }
+    transaction.commit()?;
+    let busy: i64 = database.query_row("PRAGMA wal_checkpoint(truncate)", [], |row| row.get(0))?;
+    Ok((deleted, busy == 0))
+}
