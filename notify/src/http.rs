@@ -13,22 +13,23 @@ use ureq::{
 
 /// A client. A request, with its response, may take `limit`. Reads `ca_file`.
 pub fn agent(program: &str, ca_file: Option<&Path>, limit: Duration) -> Result<Agent, String> {
-    agent_with(program, ca_file, None, limit)
+    agent_with(program, ca_file, None, (limit, 0)) // the next request may be minutes away
 }
 
-/// The same, with a client certificate and its key.
+/// The same, with a client certificate and its key. So many connections stay open for the next requests.
 pub fn agent_with(
     program: &str,
     ca_file: Option<&Path>,
     identity: Option<(&Path, &Path)>,
-    limit: Duration,
+    (limit, idle): (Duration, usize),
 ) -> Result<Agent, String> {
     let identity = identity.map(client_certificate).transpose()?;
     let certificates = root_certificates(ca_file)?;
     Ok(Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
-        .max_idle_connections(0) // the next request may be minutes away
+        .max_idle_connections(idle)
+        .max_idle_connections_per_host(idle)
         .timeout_global(Some(limit))
         .user_agent(format!("{program}/{}", env!("CARGO_PKG_VERSION")))
         .tls_config(TlsConfig::builder().root_certs(certificates).client_cert(identity).build())

@@ -7,8 +7,9 @@ use shm_layout::{ConfigChange, Kind};
 
 use crate::{
     cluster::Cluster,
+    pairing_days::PairingDays,
     row_binary::RowBinary,
-    schema::{CHANGE_COLUMNS, LOG_COLUMNS},
+    schema::{CHANGE_COLUMNS, DAY_COLUMNS, LOG_COLUMNS},
 };
 
 /// The origin of a router's report, as in all histories.
@@ -20,18 +21,24 @@ pub struct ClickhouseSink {
     /// The host name in rows, if it is not the collector's.
     host: Option<String>,
     rows: RowBinary,
+    days: PairingDays,
     changes: RowBinary,
 }
 
 impl ClickhouseSink {
+    /// Rows have this host name, or that of their collector.
     pub fn new(cluster: Cluster, host: Option<String>) -> ClickhouseSink {
-        let (rows, changes) = Default::default();
-        ClickhouseSink { cluster, host, rows, changes }
+        let (rows, days, changes) = Default::default();
+        ClickhouseSink { cluster, host, rows, days, changes }
     }
 
     fn send(&mut self) -> Result<(), String> {
-        let tables =
-            [("log", LOG_COLUMNS, &self.rows), ("config_change", CHANGE_COLUMNS, &self.changes)];
+        // The days come first: so an event of `log` is never without its day, and what is refused there leaves no copies in `log`.
+        let tables = [
+            ("pairing_day", DAY_COLUMNS, &self.days.take()),
+            ("log", LOG_COLUMNS, &self.rows),
+            ("config_change", CHANGE_COLUMNS, &self.changes),
+        ];
         for (table, columns, rows) in tables {
             if !rows.is_empty() {
                 self.cluster.insert(table, columns, rows.bytes(), &token(rows.bytes()))?;
@@ -51,8 +58,9 @@ impl Sink for ClickhouseSink {
         let event = &entry.event;
         let is_change = matches!(event.kind, Kind::ConfigChange(_));
         let rows = if is_change { &mut self.changes } else { &mut self.rows };
+        let host = self.host.as_deref().unwrap_or(entry.host);
         rows.int64(event.time.as_nanos())
-            .string(self.host.as_deref().unwrap_or(entry.host))
+            .string(host)
             .string(entry.ring.as_str())
             .uint64(entry.position.generation)
             .uint64(entry.position.sequence)
@@ -74,11 +82,24 @@ impl Sink for ClickhouseSink {
             .uint64(source)
             .address(event.address)
             .uint8(origin);
+        let mut pairing = RowBinary::default();
+        pairing
+            .address(event.address)
+            .uint64(event.mac.number())
+            .uint64(source)
+            .string(host)
+            .string(entry.ring.as_str())
+            .string(event.interface.as_str())
+            .uint16(event.vlan.get())
+            .uint16(event.outer_vlan.get())
+            .uint32(event.router.into())
+            .uint8(origin);
+        self.days.add(pairing, event.time);
         Ok(())
     }
 
     fn flush(&mut self) -> SinkResult {
-        let sent = self.send();
+        let sent = self.send(); // which takes the days
         self.rows.clear();
         self.changes.clear();
         sent.map_err(Fault::Down)

@@ -1,12 +1,6 @@
 //! `aw-clickhouse`: stores events in ClickHouse, each at least once in the table and exactly once in each answer of its views.
 #![forbid(unsafe_code)]
 
-mod clickhouse_sink;
-mod cluster;
-mod errors;
-mod row_binary;
-mod schema;
-
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     io::{ErrorKind, Write, stdout},
@@ -15,16 +9,14 @@ use std::{
     time::Duration,
 };
 
+use aw_clickhouse::{
+    BATCH, ClickhouseSink, Cluster, ClusterOptions, Login, Purpose, ServerUrl, TABLES,
+    parse_database, schema,
+};
 use aw_notify::read_secret;
 use aw_output::{Error, Plan, RingOptions, SpoolOptions, as_service, check, failed, parse, run};
 use aw_service::TimeSpan;
 use clap::{Parser, Subcommand};
-
-use crate::{
-    clickhouse_sink::ClickhouseSink,
-    cluster::{Cluster, ClusterOptions, Login, ServerUrl},
-    schema::{CHANGE_COLUMNS, LOG_COLUMNS, schema},
-};
 
 /// Stores the events of the collector's rings in ClickHouse, for many sites and long histories
 #[derive(Parser)]
@@ -104,10 +96,6 @@ enum Command {
     },
 }
 
-/// Events of an insert: without compression some 800 kB; of events that compress worst (random MACs and addresses) some 250 kB are left,
-/// which an uplink of 1 Mbit/s carries in 2 of the 8 seconds of a request. Four times as many would not be safe there.
-pub const BATCH: usize = 8_192;
-
 const EXAMPLES: &str = "\
 Examples:
   aw-clickhouse schema | clickhouse-client --multiquery
@@ -118,15 +106,6 @@ Examples:
 Every event is in the table at least once; host, ring, generation and sequence identify it. While no
 server accepts inserts, events are queued in the state directory.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
-
-fn parse_database(text: &str) -> Result<String, &'static str> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let is_valid = text.chars().all(is_name) && !text.starts_with(|c: char| c.is_ascii_digit());
-    match is_valid && !text.is_empty() {
-        true => Ok(text.into()),
-        false => Err("must have letters, digits and _ only, and begin with no digit"),
-    }
-}
 
 fn main() -> ExitCode {
     let options: Options = parse("aw-clickhouse");
@@ -163,7 +142,7 @@ fn main() -> ExitCode {
     if options.rings.check {
         return check("aw-clickhouse", &options.rings, &plan, || {
             let mut cluster = prepared.map_err(|error| vec![error.to_string()])?;
-            cluster.check(&[("log", LOG_COLUMNS), ("config_change", CHANGE_COLUMNS)])?;
+            cluster.check(&TABLES)?;
             Ok(format!("{} accepts the login and rows", cluster.database()))
         });
     }
@@ -181,15 +160,15 @@ fn prepare(options: &Options) -> Result<Cluster, Error> {
         // Absolute: the working directory may change.
         file: file.map(|file| std::path::absolute(file).unwrap_or(file.into())),
     });
-    Cluster::new(ClusterOptions {
+    let options = ClusterOptions {
         servers: options.servers.clone(),
         database: options.database.clone(),
         login,
         ca_file: options.ca_file.clone(),
         identity: options.certificate_file.clone().zip(options.key_file.clone()),
         plain_password: options.plain_password,
-    })
-    .map_err(failed)
+    };
+    Cluster::new(options, Purpose::Insert).map_err(failed)
 }
 
 /// A tenth shorter at most: sensors that start together, as after a power cut, do not insert together for long.

@@ -22,6 +22,20 @@ impl RowBinary {
         &self.bytes
     }
 
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Columns that are bytes already.
+    pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        self.fixed(bytes)
+    }
+
+    /// `AggregateFunction(min, Int64)` or `(max, Int64)` of one number: that there is one, and the number.
+    pub fn state(&mut self, number: i64) -> &mut Self {
+        self.uint8(1).int64(number)
+    }
+
     pub fn string(&mut self, text: &str) -> &mut Self {
         let mut length = text.len();
         while length >= 0x80 {

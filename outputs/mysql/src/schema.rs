@@ -11,7 +11,7 @@ use std::str::FromStr;
 use crate::connection::{Conn, Error};
 
 /// The prefix of the name of each table.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TablePrefix(String);
 
 impl FromStr for TablePrefix {

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aw_clickhouse::{Cluster, ReaderOptions};
 use aw_mysql::{ServerConfig, TablePrefix};
 use aw_output::{
     makers::Makers,
@@ -17,6 +18,7 @@ use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
+    clickhouse_reader::ClickhouseReader,
     clocks::Clocks,
     export::{ExportPosition, Exporter},
     history_reader::{
@@ -38,21 +40,39 @@ pub enum History {
     Sqlite(PathBuf),
     /// The tables of aw-mysql.
     Mysql(Box<ServerConfig>, TablePrefix),
+    /// The tables of aw-clickhouse.
+    Clickhouse(Box<Cluster>),
 }
 
 impl History {
-    /// Reads what `--database`, `--config` and `--prefix` name, which may be files of root.
+    /// Reads what `--database`, `--config`, `--prefix` and the options for ClickHouse name, which may be files of root.
     pub fn named(
         database: Option<&str>,
         config: Option<&Path>,
         prefix: &TablePrefix,
+        clickhouse: &ReaderOptions,
     ) -> Result<History, Error> {
         let default = || match config {
             Some(_) => "mysql://".into(),
             None => options::database_of_service(),
         };
         let name = &*database.map_or_else(default, str::to_owned);
-        match name.split_once("://").unwrap_or(("sqlite", name)) {
+        let named = name.split_once("://").unwrap_or(("sqlite", name));
+        if let ("clickhouse" | "clickhouses", url) = named {
+            if config.is_some() || *prefix != TablePrefix::default() {
+                return Err(failed(
+                    "--config and --prefix are for MySQL (leave them out; of ClickHouse, the URL has user and database, and --password-file the password)",
+                ));
+            }
+            let cluster = clickhouse.cluster(named.0 == "clickhouses", url)?;
+            return Ok(History::Clickhouse(Box::new(cluster)));
+        }
+        if let Some(option) = clickhouse.given() {
+            return Err(failed(format_args!(
+                "{option} is for --database clickhouse://... (leave it out; of MySQL, the file of --config has password and certificates)"
+            )));
+        }
+        match named {
             ("mysql" | "mariadb", url) => {
                 let config = config.map(ServerConfig::read).transpose()?;
                 let mut config = config.unwrap_or_default();
@@ -64,7 +84,7 @@ impl History {
             )),
             ("sqlite", path) => Ok(History::Sqlite(path.into())),
             (kind, _) => Err(failed(format_args!(
-                "open {kind}://...: not a kind of history (use a database of aw-sqlite, or mysql://...)"
+                "open {kind}://...: not a kind of history (use a database of aw-sqlite, mysql://... or clickhouse://...)"
             ))),
         }
     }
@@ -76,6 +96,7 @@ impl History {
                 Box::new(SqliteReader::open(path, Instant::now().checked_add(limit))?)
             }
             History::Mysql(config, prefix) => Box::new(MysqlReader::open(config, prefix, limit)?),
+            History::Clickhouse(cluster) => Box::new(ClickhouseReader::open(cluster, limit)?),
         })
     }
 
@@ -93,6 +114,7 @@ impl History {
                     .collect()
             }
             History::Mysql(config, _) => config.access(),
+            History::Clickhouse(cluster) => cluster.access(),
         }
     }
 
@@ -133,6 +155,7 @@ impl History {
         match self {
             History::Sqlite(_) => Vec::new(),
             History::Mysql(config, _) => config.sockets(),
+            History::Clickhouse(_) => Cluster::sockets(),
         }
     }
 
@@ -434,6 +457,10 @@ impl HistoryReader for LimitedReader {
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {
         let mut each = |sighting: AddressSighting| each(sighting);
         self.read(|history| history.sightings(ip, range, &mut each))
+    }
+
+    fn read_ahead(&mut self, addresses: &[IpAddr], range: TimeRange) -> Result<(), Error> {
+        self.read(|history| history.read_ahead(addresses, range))
     }
 
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {

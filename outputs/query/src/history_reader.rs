@@ -332,6 +332,11 @@ pub trait HistoryReader {
     /// All sightings of an address in this time range, oldest first.
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error>;
 
+    /// Announces that the sightings of these addresses in a time range are asked for next: a reader may read them together.
+    fn read_ahead(&mut self, _addresses: &[IpAddr], _range: TimeRange) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Copies the whole history to an empty file.
     fn copy(&mut self, _to: &Path) -> Result<(), Error> {
         Err(failed(

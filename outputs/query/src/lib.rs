@@ -5,6 +5,7 @@
 mod address_rows;
 mod asked;
 mod claims;
+mod clickhouse_reader;
 mod clocks;
 mod copied_file;
 mod counted;
@@ -62,6 +63,7 @@ pub use crate::{
     queries::SHARED,
     result_table::{Cell, OutputFormat, ResultTable},
 };
+pub use aw_clickhouse::ReaderOptions;
 pub use aw_mysql::TablePrefix;
 
 /// Exit status if nothing matches.
@@ -219,8 +221,8 @@ fn macs_claiming(options: &Options, name: &str) -> Vec<MacAddr> {
 }
 
 fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {
-    let Options { database, config, prefix, .. } = options;
-    let history = History::named(database.as_deref(), config.as_deref(), prefix)?;
+    let Options { database, config, prefix, clickhouse, .. } = options;
+    let history = History::named(database.as_deref(), config.as_deref(), prefix, clickhouse)?;
     let mut limit = options.server_limit();
     if matches!(history, History::Sqlite(_)) {
         limit += Duration::from_secs(5); // the limit of the question ends the program before

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use aw_clickhouse::ReaderOptions;
 use aw_mysql::TablePrefix;
 use aw_output::{
     makers::IEEE_DATA,
@@ -42,11 +43,16 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 /// In the place of none, for a server, which wants a limit: the longest that MariaDB accepts.
 const EXPORT_LIMIT: Duration = Duration::from_secs(365 * 86_400);
 
+/// Those of [`ReaderOptions`]: as all others, they may stand after the subcommand.
+const CLICKHOUSE: [&str; 5] =
+    ["password_file", "plain_password", "ca_file", "certificate_file", "key_file"];
+
 /// Shows which MAC had which address, where and when.
 #[derive(Parser)]
 #[command(name = "aw-query", version, after_help = after_help(), arg_required_else_help = false)]
+#[command(mut_args(|arg| if CLICKHOUSE.contains(&arg.get_id().as_str()) { arg.global(true) } else { arg }))]
 pub struct Options {
-    /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT]]/DATABASE [default: the server of --config, or else the database that the options of the service aw-sqlite name, or else /var/lib/addrwatch/addrwatch.db]
+    /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT]]/DATABASE, or from clickhouse://[USER@]HOST[:PORT]/DATABASE (clickhouses:// with TLS) of aw-clickhouse [default: the server of --config, or else the database that the options of the service aw-sqlite name, or else /var/lib/addrwatch/addrwatch.db]
     #[arg(long, global = true, value_name = "FILE|URL")]
     pub database: Option<String>,
 
@@ -57,6 +63,10 @@ pub struct Options {
     /// Prefix of the names of the server's tables, as for aw-mysql
     #[arg(short, long, global = true, value_name = "PREFIX", default_value = "")]
     pub prefix: TablePrefix,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub clickhouse: ReaderOptions,
 
     /// Answer for one network only: eth0, eth0.7 (VLAN 7), eth0.* (all VLANs of eth0), eth0@192.0.2.1 (reported by that router); with several rings also site-a/eth0. `devices` then shows when and with which addresses a MAC was there
     #[arg(long, visible_alias = "interface", global = true, value_name = "NETWORK")]

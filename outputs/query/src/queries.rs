@@ -334,12 +334,14 @@ fn new_periods(
     let most = history.most_rows();
     for addresses in addresses.chunks(TOGETHER) {
         let all = history.nearest_of_each(addresses, just_before(range))?;
-        for (ip, nearest) in addresses.iter().copied().zip(all) {
-            let clocks = history.clocks().asked(range);
-            // Most addresses keep their MAC: then their sightings need not be read.
-            if is_unchanged(&nearest, range, &clocks) {
-                continue;
-            }
+        let clocks = history.clocks().asked(range);
+        // Most addresses keep their MAC: then their sightings need not be read.
+        let changed = addresses.iter().copied().zip(all);
+        let changed: Vec<(IpAddr, Vec<NearestSightings>)> =
+            changed.filter(|(_, nearest)| !is_unchanged(nearest, range, &clocks)).collect();
+        let to_read: Vec<IpAddr> = changed.iter().map(|(ip, _)| *ip).collect();
+        history.read_ahead(&to_read, range)?;
+        for (ip, nearest) in changed {
             // Which MAC claimed the address first counts only where others sent frames in its name.
             let nearest = match nearest.iter().any(|one| one.source.is_some()) {
                 true => history.nearest(ip, just_before(range))?,

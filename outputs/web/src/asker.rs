@@ -354,7 +354,8 @@ mod tests {
             INSERT INTO pairing VALUES (1, x'0a000001', 1, 1, -1);
             INSERT INTO sighting VALUES (1, 1795183200000000000, 1, 0);";
         rusqlite::Connection::open(&path).unwrap().execute_batch(tables).unwrap();
-        let history = History::named(path.to_str(), None, &"".parse().unwrap()).unwrap();
+        let history =
+            History::named(path.to_str(), None, &"".parse().unwrap(), &Default::default()).unwrap();
         let fault = FaultFile::create(directory.path()).unwrap();
         let makers = Makers::new(std::path::Path::new("/nonexistent"));
         let devices = Devices::new(LiveNames::default(), makers);

@@ -238,18 +238,13 @@ fn is_own(state: &Path, address: SocketAddr) -> Option<bool> {
 
 /// None if another trial reports why.
 fn rings(options: &Options) -> Vec<RingName> {
-    let named =
-        History::named(options.database.as_deref(), options.config.as_deref(), &options.prefix);
+    let named = options.history();
     named.map(|history| options.rings(&history)).unwrap_or_default()
 }
 
 fn history(options: &Options, unit: Option<&UnitFiles>) -> Trial {
     let tried = || {
-        let history = History::named(
-            options.database.as_deref(),
-            options.config.as_deref(),
-            &options.prefix,
-        )?;
+        let history = options.history()?;
         let names = LiveNames::read(options.names.as_deref())?;
         Ok((history, Devices::new(names, Makers::new(&options.vendors))))
     };

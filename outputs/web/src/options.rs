@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use aw_output::{makers::IEEE_DATA, serve, state_directory};
-use aw_query::{History, TablePrefix};
-use aw_service::{ServiceOptions, TimeSpan};
+use aw_query::{History, ReaderOptions, TablePrefix};
+use aw_service::{Error, ServiceOptions, TimeSpan};
 use clap::{Parser, Subcommand, ValueEnum};
 use shm_layout::{InvalidRingName, RingName};
 
@@ -17,7 +17,7 @@ const DEFAULT_RING: &str = "/addrwatch";
 #[derive(Parser)]
 #[command(name = "aw-web", version, after_help = EXAMPLES)]
 pub struct Options {
-    /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT]]/DATABASE [default: the server of --config, or else the database that the options of the service aw-sqlite name, or else /var/lib/addrwatch/addrwatch.db]
+    /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT]]/DATABASE, or from clickhouse://[USER@]HOST[:PORT]/DATABASE (clickhouses:// with TLS) of aw-clickhouse [default: the server of --config, or else the database that the options of the service aw-sqlite name, or else /var/lib/addrwatch/addrwatch.db]
     #[arg(help_heading = "History", long, value_name = "FILE|URL")]
     pub database: Option<String>,
 
@@ -28,6 +28,10 @@ pub struct Options {
     /// Prefix of the names of the server's tables, as for aw-mysql
     #[arg(help_heading = "History", long, value_name = "PREFIX", default_value = "")]
     pub prefix: TablePrefix,
+
+    #[command(flatten, next_help_heading = "History")]
+    #[allow(missing_docs)]
+    pub clickhouse: ReaderOptions,
 
     /// File with the names of devices, a line `MAC NAME` or `MAC|NAME` for each; it is followed [default: /etc/addrwatch/names]
     #[arg(help_heading = "History", long, value_name = "FILE")]
@@ -124,6 +128,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// The history that the options name, whose files may be of root.
+    pub fn history(&self) -> Result<History, Error> {
+        let (database, config) = (self.database.as_deref(), self.config.as_deref());
+        History::named(database, config, &self.prefix, &self.clickhouse)
+    }
+
     /// The option that needs a reverse proxy on a socket, if there is one.
     pub fn proxy_option(&self) -> Option<&'static str> {
         let user = self.proxy_user_header.as_ref().map(|_| "--proxy-user-header");

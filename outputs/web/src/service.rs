@@ -77,8 +77,7 @@ fn start(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let signals = Signals::register()?;
     let owners = aw_output::owners(&options.owner)?;
     // Files of root, and the port, before privileges are dropped.
-    let history =
-        History::named(options.database.as_deref(), options.config.as_deref(), &options.prefix)?;
+    let history = options.history()?;
     let rings = options.rings(&history);
     let identity = identity(options)?.map(|user| with_groups_of(&rings, &owners, user));
     let watcher = RingWatcher::begin(&rings);

@@ -363,7 +363,8 @@ mod tests {
             tables += &format!("INSERT INTO sighting VALUES ({mac}, {time}000000000, 1, 0);");
         }
         rusqlite::Connection::open(&path).unwrap().execute_batch(&tables).unwrap();
-        let history = History::named(path.to_str(), None, &"".parse().unwrap()).unwrap();
+        let history =
+            History::named(path.to_str(), None, &"".parse().unwrap(), &Default::default()).unwrap();
         let devices = Devices::new(LiveNames::default(), Makers::new(Path::new("/nonexistent")));
         let ip = IpAddr::from([10, 0, 0, 1]);
         let question = Question::Ip(ip, TimeRange::ALL, false);
