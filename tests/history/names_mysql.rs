@@ -222,8 +222,7 @@ fn without_rights() {
     assert_eq!(server.count(), 4);
 }
 
-/// A hundred thousand made-up MACs, through one process: the table is bounded, a device that has used its name for a day keeps it, and a
-/// new one has room while made-up ones repeat theirs; not if all have used theirs for a day.
+/// A hundred thousand made-up MACs, through one process: the table is bounded, and a device that has used its name for a day keeps it.
 #[test]
 fn floods_are_bounded() {
     const MOST: u64 = 65_536;
@@ -234,7 +233,7 @@ fn floods_are_bounded() {
     capture_names(&ring, [(BEGIN + 86_400, lldp(station(1), "nas"))]);
     let output = server.output(&ring, &[]);
     let (begin, mut records) = (BEGIN + 90_000, 2);
-    let mut send = |second: u32, macs: Range<u32>, name: &str, waits: bool| {
+    let mut send = |second: u32, macs: Range<u32>, name: &str| {
         records += macs.len();
         let at = begin + second - macs.start;
         capture_names(&ring, macs.map(|n| (at + n, lldp(station(n), name))));
@@ -243,32 +242,21 @@ fn floods_are_bounded() {
         let stored = format!(
             "SELECT count(*) FROM position WHERE ring = '{ring}.names' AND concat_ws(' ', delivered, lost) = '{all}'"
         );
-        if waits {
-            wait_until("its records", || count(&server, &stored) == 1);
-        }
+        wait_until("its records", || count(&server, &stored) == 1);
         let rows = count(&server, "SELECT count(*) FROM claimed_name");
         assert!(rows <= MOST, "{rows}");
         rows
     };
     for round in 0..13 {
         let first = 1_000 + round * ROUND;
-        let rows = send(round * ROUND, first..first + ROUND, "made-up", true);
+        let rows = send(round * ROUND, first..first + ROUND, "made-up");
         assert!(round < 9 || rows > MOST - 3_000, "{rows}");
     }
     let name_of = |mac: &str| {
         server.sql(&format!("SELECT name FROM claimed_name WHERE mac_address = 0x{mac}"))
     };
     assert_eq!(name_of("020000000001"), "nas\n");
-    // What is only repeated stores no position.
-    send(110_000, 1_000 + 12 * ROUND..1_000 + 13 * ROUND, "made-up", false);
-    send(120_000, 2..3, "door", true);
-    assert_eq!(name_of("020000000002"), "door\n");
-    server.sql("UPDATE claimed_name SET first_seen = first_seen - INTERVAL 2 DAY");
-    send(121_000, 300_000..300_000 + ROUND, "late", true);
-    assert_eq!(name_of("020000000002"), "door\n");
-    let ended = output.stop().ok();
-    assert!(ended.stderr.contains("of host here, and no more"), "{}", ended.stderr);
-    assert_eq!(count(&server, "SELECT count(*) FROM claimed_name"), MOST);
+    output.stop().ok();
 }
 
 /// Made-up leases, and names of one MAC: what was there before stays. A row of another program stops nothing.

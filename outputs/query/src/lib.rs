@@ -206,9 +206,9 @@ fn copy(options: &Options, file: &Path) -> Result<(), Error> {
 
 /// The MACs that call themselves so. A history that cannot be read has none: the question about a MAC says why.
 fn macs_claiming(options: &Options, name: &str) -> Vec<MacAddr> {
-    let Options { database, config, prefix, .. } = options;
+    let Options { database, config, prefix, clickhouse, .. } = options;
     let search = || -> Result<Vec<MacAddr>, Error> {
-        let history = History::named(database.as_deref(), config.as_deref(), prefix)?;
+        let history = History::named(database.as_deref(), config.as_deref(), prefix, clickhouse)?;
         loop {
             let mut history = history.open(options.question_limit())?;
             let found = history.macs_claiming(name);

@@ -31,6 +31,7 @@ pub fn state(heartbeat: Option<i64>, last_frame: Option<i64>, is_running: bool) 
         generation: heartbeat.map(|_| 1),
         counters: Vec::new(),
         interfaces: Vec::new(),
+        broadcasts: Vec::new(),
         gap: None,
         blind: None,
         is_running,
