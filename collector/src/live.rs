@@ -312,12 +312,17 @@ impl LiveCapture {
         names.chain(self.sockets.iter().map(UdpSource::describe)).collect()
     }
 
+    /// Whether names are recorded, for messages.
+    fn with_names(&self) -> &'static str {
+        if self.capture.names { ", with names" } else { "" }
+    }
+
     /// One line for `systemctl status`.
     fn status(&self) -> String {
         let sources = self.sources();
         let mut text = match sources.is_empty() {
             true => "listening on nothing yet".into(),
-            false => format!("listening on {}", sources.join(", ")),
+            false => format!("listening on {}{}", sources.join(", "), self.with_names()),
         };
         for interface in &self.interfaces {
             if let Some(trouble) = interface.trouble() {
@@ -339,7 +344,9 @@ impl LiveCapture {
         };
         match sources.is_empty() {
             true => info(format_args!("waiting for an interface to listen on{user}")),
-            false => info(format_args!("listening on {}{user}", sources.join(", "))),
+            false => {
+                info(format_args!("listening on {}{}{user}", sources.join(", "), self.with_names()))
+            }
         }
         for interface in &self.interfaces {
             match interface.missing() {

@@ -63,6 +63,8 @@ pub struct Seen {
     pub interfaces: Vec<String>,
     /// Whether devices are known because of an import.
     pub imported: bool,
+    /// Whether rings can be read, and none of them has names.
+    pub lacks_names: bool,
 }
 
 impl Seen {
@@ -119,6 +121,9 @@ pub fn unwatched(name: &str, names: &Names) -> String {
     format!("[[watch]]: no device has the name {name:?}: none is watched by it ({remedy})")
 }
 
+/// Routers and servers are named, and no collector records what they announce.
+pub const NO_NAMES: &str = "routers, dhcp_servers or dns_servers are set, but no collector records names: rogue ones are not reported (add --names to its OPTIONS_ALL in /etc/addrwatch/collector.conf, then systemctl restart addrwatch-collector@INTERFACE)";
+
 /// What is valid, and sends nothing nevertheless.
 fn warnings(config: &Config, known: usize, seen: &Seen) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -126,6 +131,9 @@ fn warnings(config: &Config, known: usize, seen: &Seen) -> Vec<String> {
         let unseen = networks.iter().filter_map(|name| seen.unseen(name));
         let each = unseen.chain(seen.left_out(networks));
         warnings.extend(each.map(|why| format!("warning: {of}: networks: {why}")));
+    }
+    if seen.lacks_names && config.names_infrastructure() {
+        warnings.push(format!("warning: {NO_NAMES}"));
     }
     if config.has_watch()
         && !config.channel.iter().any(|channel| channel.gets(AlertKind::Silent, Dialect::Devices))
@@ -233,6 +241,7 @@ mod tests {
                 .into(),
             interfaces: ["h/addrwatch/eth0", "h/addrwatch/eth2"].map(str::to_owned).into(),
             imported: false,
+            lacks_names: true,
         };
         let channel = "[[channel]]\nname = \"a\"\nsyslog = true\n";
         let of = |text: &str, known: usize, seen: &Seen| {
@@ -241,6 +250,10 @@ mod tests {
         };
         for (text, expected) in [
             ("CHANNEL", ""),
+            (
+                "routers = [\"192.0.2.1\"]\nCHANNEL",
+                "warning: routers, dhcp_servers or dns_servers are set, but no collector records names: rogue ones are not reported (add --names to its OPTIONS_ALL in /etc/addrwatch/collector.conf, then systemctl restart addrwatch-collector@INTERFACE)",
+            ),
             ("CHANNEL networks = [\"eth0\", \"eth2\", \"eth1\", \"eth1.*\"]", ""),
             ("CHANNEL networks = [\"eth0.*\", \"addrwatch/eth2\", \"h/addrwatch/eth2\"]", ""),
             (
@@ -273,6 +286,8 @@ mod tests {
         }
         let unknown = "CHANNEL kinds = [\"unknown_device\"]";
         assert!(of(unknown, 1, &seen).is_empty());
+        let with_names = Seen { lacks_names: false, ..Seen::default() };
+        assert!(of("routers = [\"192.0.2.1\"]\nCHANNEL", 0, &with_names).is_empty());
         assert!(of(unknown, 0, &Seen { imported: true, ..Seen::default() }).is_empty());
         // Before the first start, only the interfaces of a ring are known.
         let ring = Seen { interfaces: vec!["h/addrwatch/eth0".into()], ..Seen::default() };

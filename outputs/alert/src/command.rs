@@ -6,17 +6,23 @@ use serde_json::Value;
 const KEYS: [&str; 8] = ["mac", "name", "ip", "iface", "date", "time", "last", "active-hours"];
 
 /// Environment variables for a program: each field as `AW_` and its name in capitals, and the keys of macupd_tracker's
-/// alerter under their own names. NUL, which no variable can contain, is removed.
+/// alerter under their own names. The message of a digest has its samples, too: a program that logs it must show what happened.
+/// NUL, which no variable can contain, is removed.
 pub fn environment(fields: &Value) -> Vec<(String, String)> {
     // Every key is always set: a script may run with `set -u`.
     let always = KEYS.iter().filter(|key| fields.get(**key).is_none());
     let mut variables: Vec<_> = always.map(|key| ((*key).to_owned(), String::new())).collect();
+    let samples = fields["samples"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let samples: String = samples.map(|sample| format!("\n{}", without_time(sample))).collect();
     for (key, value) in fields.as_object().into_iter().flatten() {
-        let text = match value {
+        let mut text = match value {
             Value::Null => String::new(),
             Value::String(text) => text.replace('\0', ""),
             other => other.to_string(),
         };
+        if key == "message" {
+            text += &samples.replace('\0', "");
+        }
         if KEYS.contains(&&**key) {
             variables.push((key.clone(), text.clone()));
         }
@@ -25,12 +31,29 @@ pub fn environment(fields: &Value) -> Vec<(String, String)> {
     variables
 }
 
+/// A sample of a digest, which begins with the seconds since 1970.
+fn without_time(sample: &str) -> &str {
+    sample.split_once(' ').map_or(sample, |(_, text)| text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
 
     use aw_notify::run_program;
+
+    #[test]
+    fn a_digest_has_its_samples() {
+        let fields = serde_json::json!({"kind": "digest", "message": "2 alerts: 2 new devices", "samples": ["5 new device a", "6 new device b"]});
+        let variables = environment(&fields);
+        let value =
+            |name: &str| variables.iter().find(|(key, _)| key == name).map(|(_, text)| &**text);
+        assert_eq!(
+            value("AW_MESSAGE"),
+            Some("2 alerts: 2 new devices\nnew device a\nnew device b")
+        );
+    }
 
     #[test]
     fn each_key_is_a_variable() {

@@ -211,6 +211,11 @@ impl Config {
         channels.chain(mutes).filter_map(|(of, networks)| Some((of, networks?))).collect()
     }
 
+    /// Whether it names routers or servers.
+    pub fn names_infrastructure(&self) -> bool {
+        !(self.routers.is_empty() && self.dhcp_servers.is_empty() && self.dns_servers.is_empty())
+    }
+
     pub fn has_watch(&self) -> bool {
         !self.watch.is_empty()
     }

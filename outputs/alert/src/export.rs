@@ -128,8 +128,11 @@ pub fn test(
         // A mail system drops the second of two messages with one id.
         let id = ids.id(number, alert.time);
         let (name, secrets) = (&channel.name, secrets.get(&channel.name).unwrap_or(&none));
-        let Notification { subject, text, fields } =
+        let Notification { subject, text, mut fields } =
             channel.notification(&test_of(name, &alert), &TimeZone::system(), options.dialect);
+        // Programs and webhooks show only this.
+        fields["message"] =
+            format!("TEST: {}", fields["message"].as_str().unwrap_or_default()).into();
         // First: a phone shows only the beginning.
         let notification = Notification::new(format!("Test: {subject}"), text, fields);
         let transport = Transport::new(channel, secrets, options).map_err(Failure::Down);

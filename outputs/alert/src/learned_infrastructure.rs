@@ -59,7 +59,7 @@ pub fn learned_infrastructure(
         && !routers.any(|(_, _, key, _)| is_ipv4(key))
         && !rules.routers.iter().any(is_of_ipv4)
     {
-        each.push("no router of IPv4: none was named here by an answer of DHCP, so name yours in routers in the configuration of aw-alert: then another MAC at its address is reported as gateway_taken".into());
+        each.push("of IPv4, no router was seen: name yours in routers in the configuration of aw-alert, so that another MAC at its address is reported as gateway_taken".into());
     }
     let counted = [Part::Router, Part::DhcpServer, Part::Dns].into_iter().filter_map(|part| {
         let number = known.iter().filter(|(_, of, ..)| *of == part).count() as u64;
@@ -118,7 +118,10 @@ mod tests {
         let each = learned(&known, &rules).unwrap();
         assert_eq!(each[0], "router fe80::1 00:08:e1:00:00:01 00:08:e1:00:00:02 on eth0");
         assert_eq!(each[1], "DHCP server 192.0.2.1 00:08:e1:00:00:03 on eth0");
-        assert!(each[2].starts_with("no router of IPv4: ") && each.len() == 3, "{each:?}");
+        assert!(
+            each[2].starts_with("of IPv4, no router was seen: ") && each.len() == 3,
+            "{each:?}"
+        );
         let ipv4 = row("eth0", Part::Router, "192.0.2.254", None);
         assert_eq!(learned(&[&known[..], &[ipv4]].concat(), &rules).unwrap().len(), 3);
         rules.routers = vec![NamedServer::Addresses("192.0.2.254/32".parse().unwrap())];

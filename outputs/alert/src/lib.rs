@@ -81,7 +81,7 @@ struct Options {
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
 
-    /// Learn all devices, and send no alerts, for TIME after the next event: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again. Without this option, an aw-alert that knows no device holds alerts about new devices until it has run for a day, and reports them then in one list; all other alerts are sent at once. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
+    /// Learn all devices, and send no alerts, for TIME after the next event: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again. Without this option, an aw-alert that knows no device holds alerts about new devices until it has run for a day, and reports them then in one list; all other alerts are sent at once. With names, routers, DHCP and DNS servers of this time, or of the first day of an interface, are taken for normal, also rogue ones, and listed at its end: check that list. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
     #[arg(long, value_name = "TIME", value_parser = learn_time)]
     learn: Option<TimeSpan>,
 
@@ -166,7 +166,8 @@ The program of --exec, and of the key command of a channel, gets the alert
   as environment variables, one for each key of the JSON: AW_KIND (new_device, changed, ...),
   AW_MESSAGE, AW_MAC, AW_OLD_MAC, AW_FRAME_SOURCE, AW_IP, AW_IFACE, AW_NAME, AW_VENDOR, AW_NOTE,
   AW_HOST, AW_RING, AW_SECONDS (since 1970), ... They may be empty.
-A digest of several alerts has AW_KIND=digest, AW_MESSAGE, AW_COUNT and AW_HOST.
+A digest of several alerts has AW_KIND=digest, AW_COUNT and AW_HOST; AW_MESSAGE has their number and kinds,
+  and then samples, one in each line.
 The program ends with status 0 when it is done, and with 65 when it refuses the alert for good.
 After another status it gets the alert again. The shortest one:
   #!/bin/sh
@@ -265,7 +266,8 @@ fn seen(rings: &RingOptions, state: &Path) -> check::Seen {
     let interfaces = rings.interfaces().into_iter();
     let interfaces = interfaces.map(|(host, ring, name)| full_name(&host, ring.as_str(), &name));
     let interfaces = interfaces.collect();
-    check::Seen { networks, interfaces, imported }
+    let lacks_names = rings.lacks_names();
+    check::Seen { networks, interfaces, imported, lacks_names }
 }
 
 /// What is read and started before privileges are dropped.

@@ -10,7 +10,7 @@ use std::{
 use aw_service::{Error, Identity, ServiceOptions, UnitFiles, UserAccount, name};
 use clap::{Args, ValueEnum};
 use rustix::{fs::Gid, process::geteuid};
-use shm_layout::{CaptureState, Counter, InterfaceCounters, Reader, RingName, Start};
+use shm_layout::{CaptureState, Counter, InterfaceCounters, NamesReader, Reader, RingName, Start};
 
 use crate::{Plan, state::is_locked};
 
@@ -118,6 +118,16 @@ impl RingOptions {
     /// The users whose rings are trusted, in addition to root and the process's user.
     pub fn owners(&self) -> Result<Vec<u32>, Error> {
         owners(&self.owner)
+    }
+
+    /// Whether rings can be read, and none of them has a ring of names beside it.
+    pub fn lacks_names(&self) -> bool {
+        let owners = self.owners().unwrap_or_default();
+        let is_there = |ring: &&RingName| Reader::attach_to(ring, &owners, Start::Oldest).is_ok();
+        let mut there = self.rings.iter().filter(is_there).peekable();
+        let has_names =
+            |ring: &RingName| NamesReader::attach_to(&ring.names(), &owners, Start::Oldest).is_ok();
+        there.peek().is_some() && !there.any(has_names)
     }
 
     /// The interfaces of the rings that can be read, each with the host and the name of its ring.

@@ -527,7 +527,12 @@ fn of_alert(time: UnixTime, alert: &Json) -> Entry {
         (interface, host) => format!("{interface} of {host}"),
     };
     let message = text("message").filter(|message| *message != entry.what);
-    entry.log = message.into_iter().chain(text("note")).collect();
+    let note = text("note").filter(|note| !message.as_ref().is_some_and(|it| it.contains(note)));
+    // Each begins with the seconds since 1970.
+    let samples = alert["samples"].as_array().into_iter().flatten().filter_map(Json::as_str);
+    let samples =
+        samples.map(|sample| plain(sample.split_once(' ').map_or(sample, |(_, text)| text)));
+    entry.log = message.into_iter().chain(note).chain(samples).collect();
     entry
 }
 
@@ -669,6 +674,17 @@ mod tests {
         };
         table.rows = rows.iter().map(of).collect();
         table
+    }
+
+    /// A digest has its samples, each in a line; and a note that the message has is not repeated.
+    #[test]
+    fn the_text_of_an_alert() {
+        let log = |alert: Json| of_alert(UnixTime::new(1, 0), &alert).log;
+        let digest = json!({ "kind": "digest", "summary": "2 alerts: 2 redirects",
+            "message": "2 alerts: 2 redirects", "samples": ["5 redirect a", "6 redirect b\u{1b}"] });
+        assert_eq!(log(digest), ["redirect a", "redirect b?"]);
+        let one = json!({ "kind": "redirect", "summary": "redirect: a", "message": "redirect a: why", "note": "why" });
+        assert_eq!(log(one), ["redirect a: why"]);
     }
 
     fn change(second: i64, added: u32) -> ReportedChange {

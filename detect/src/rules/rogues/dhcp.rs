@@ -51,17 +51,19 @@ impl Rules {
         let is_named = server.is_some_and(|ip| includes(&self.dhcp_servers, ip));
         let deed = match record.ip() {
             Some(ip) => format!("it offers {ip} to {}", client(record)),
+            None if record.kind == NameKind::DhcpNak => {
+                format!("it refuses the address that {} asked for (NAK)", client(record))
+            }
             None => format!(
                 "it answers {} without an address, as servers of boot files do",
                 client(record)
             ),
         };
-        let remedy = format!(
-            "(if it is yours, add its address to dhcp_servers in the configuration of aw-alert; if not, {FIND})"
-        );
         let Some(mut known) = self.look(seen, memory, (Part::DhcpServer, &key), is_named)? else {
             let known = Known { mac: Some(mac), ..Known::new(seen.time, Trust::Reported) };
-            let note = format!("{deed} {remedy}");
+            let note = format!(
+                "{deed} (if it is yours, add its address to dhcp_servers in the configuration of aw-alert; if not, {FIND})"
+            );
             let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
             let alert = self.report(seen, memory, (Part::DhcpServer, &key), known, alert)?;
             if alert.is_some() {
@@ -88,13 +90,18 @@ impl Rules {
             memory.store_known(&seen.network, Part::DhcpServer, &key, &known)?;
             return Ok(None);
         }
-        let what = match is_first {
-            true => {
-                "it is the first to answer in the name of this known server since aw-alert sees this network"
-            }
-            false => "it answers in the name of a known server, from another MAC",
+        // Its address is known already: the message is about the MAC.
+        let (what, yours) = match is_first {
+            true => (
+                "this is the first answer in the name of this known server that arrives here: until now, only its clients or the configuration named it",
+                "if this is the MAC of your server, nothing is to be done",
+            ),
+            false => (
+                "it answers in the name of a known server, from another MAC",
+                "if both MACs are your server's, name them in [[failover]]",
+            ),
         };
-        let note = format!("{what}: {deed} {remedy}");
+        let note = format!("{what}: {deed} ({yours}; if not, {FIND})");
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
         let owner = match server {
             Some(ip) => memory.station(&seen.network, ip)?.owner(),

@@ -332,6 +332,23 @@ fn dhcp_without_a_rogue() {
     let other = NameRecord { address: Ipv6Addr::UNSPECIFIED, ..offer(ROGUE, "192.0.2.66") };
     let [alert] = &*scene.alerts(&[other]) else { panic!() };
     assert!(alert.note.as_deref().unwrap().contains("without an address"), "{alert}");
+    // One that only refuses is no server of boot files.
+    let refusal = answer(NameKind::DhcpNak, ROGUE, "192.0.2.67");
+    let refusal = NameRecord { address: Ipv6Addr::UNSPECIFIED, ..refusal };
+    let [alert] = &*scene.alerts(&[refusal]) else { panic!() };
+    let note = alert.note.as_deref().unwrap();
+    assert!(note.starts_with("it refuses the address that ") && !note.contains("boot"), "{note}");
+}
+
+/// The first answer of a server that the configuration names: there is nothing to be added.
+#[test]
+fn the_first_answer_of_a_named_dhcp_server() {
+    let mut scene = Scene::learned(&usual());
+    scene.rules.dhcp_servers = vec![NamedServer::Addresses("192.0.2.9/32".parse().unwrap())];
+    let [alert] = &*scene.alerts(&[offer(SERVER, "192.0.2.9")]) else { panic!() };
+    let note = alert.note.as_deref().unwrap();
+    assert!(note.contains("nothing is to be done") && !note.contains("dhcp_servers"), "{note}");
+    assert!(alert.digest);
 }
 
 /// A rogue in the name of a known server.
