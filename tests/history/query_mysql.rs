@@ -241,6 +241,8 @@ fn names_and_leases() {
         questions.extend(times.iter().map(|at| vec!["who", ip, "--at", at]));
     }
     questions.push(vec!["mac", "02:00:00:00:00:05"]);
+    // By what it calls itself.
+    questions.extend([vec!["mac", "printer-2"], vec!["mac", "Printer-2"], vec!["mac", "none"]]);
     let questions: Vec<&[&str]> = questions.iter().map(Vec::as_slice).collect();
     assert_same(&questions, (&history, &ring), &server);
     // What is compared is there.

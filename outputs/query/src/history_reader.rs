@@ -1,7 +1,13 @@
 //! What a history must answer, whatever stores it. A back-end is one file that implements
 //! [`HistoryReader`]; `periods.rs` and `holders.rs` derive the rest from its answers.
 
-use std::{collections::HashMap, net::IpAddr, ops::Range, path::Path, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    ops::Range,
+    path::Path,
+    time::Instant,
+};
 
 use aw_output::ClaimedName;
 use aw_service::{Error, failed};
@@ -421,7 +427,7 @@ pub trait HistoryReader {
         Ok(NamesOfMacs::new())
     }
 
-    /// The MACs that call themselves so; if there are none, those that do in upper or lower case. A history of a server has none.
+    /// The MACs that call themselves so; if there are none, those that do in upper or lower case.
     fn macs_claiming(&mut self, _name: &str) -> Result<Vec<MacAddr>, Error> {
         Ok(Vec::new())
     }
@@ -457,5 +463,33 @@ mod tests {
         assert_eq!(numbers(|evidence| evidence == Evidence::Probe), PROBE);
         assert_eq!(numbers(|evidence| evidence == Evidence::FrameSource), FRAME_SOURCE);
         assert_eq!(numbers(|evidence| !evidence.is_pairing()), NO_PAIRING);
+    }
+}
+
+/// The MACs that use a name, and those that use it in upper or lower case.
+pub struct Claiming<'a> {
+    name: &'a str,
+    lower: String,
+    same: BTreeSet<MacAddr>,
+    similar: BTreeSet<MacAddr>,
+}
+
+impl Claiming<'_> {
+    pub fn new(name: &str) -> Claiming<'_> {
+        let [same, similar] = [BTreeSet::new(), BTreeSet::new()];
+        Claiming { name, lower: name.to_lowercase(), same, similar }
+    }
+
+    pub fn add(&mut self, mac: MacAddr, text: &str) {
+        if text == self.name {
+            self.same.insert(mac);
+        } else if text.to_lowercase() == self.lower {
+            self.similar.insert(mac);
+        }
+    }
+
+    pub fn into_macs(self) -> Vec<MacAddr> {
+        let found = if self.same.is_empty() { self.similar } else { self.same };
+        found.into_iter().collect()
     }
 }

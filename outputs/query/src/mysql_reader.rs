@@ -345,6 +345,10 @@ impl HistoryReader for MysqlReader {
         self.names_of(macs)
     }
 
+    fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
+        self.claiming(name)
+    }
+
     fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
         self.leases_of(of, at)
     }

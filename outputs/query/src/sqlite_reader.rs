@@ -9,7 +9,7 @@ mod spans;
 mod summary;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     ops::RangeInclusive,
     path::Path,
@@ -31,9 +31,9 @@ use self::spans::{SpanEnd, Spans};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, EachSighting, HistoryReader, Lease, NO_CLAIM, NamesOfMacs,
-    Nearer, Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, SeenAround,
-    TimeRange, evidence, evidence_in_frame, parse_ip, parse_mac,
+    AddressOfMac, AddressSighting, Claiming, EachSighting, HistoryReader, Lease, NO_CLAIM,
+    NamesOfMacs, Nearer, Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange,
+    SeenAround, TimeRange, evidence, evidence_in_frame, parse_ip, parse_mac,
 };
 use crate::holders::near;
 use crate::places::Places;
@@ -593,19 +593,15 @@ impl HistoryReader for SqliteReader {
             let select = "SELECT DISTINCT mac, name FROM claimed_name WHERE typeof(name) = 'text' AND typeof(mac) = 'integer'";
             let mut select = history.snapshot.database.prepare(select)?;
             let mut rows = select.query([])?;
-            let (mut found, lower) = ([BTreeSet::new(), BTreeSet::new()], name.to_lowercase());
+            let mut claiming = Claiming::new(name);
             while let Some(row) = rows.next()? {
                 let (Some(mac), ValueRef::Text(text)) = (parse_mac(row.get(0)?), row.get_ref(1)?)
                 else {
                     continue;
                 };
-                let text = NameText::cut(&String::from_utf8_lossy(text)).to_string();
-                if text.to_lowercase() == lower {
-                    found[usize::from(text != name)].insert(mac);
-                }
+                claiming.add(mac, NameText::cut(&String::from_utf8_lossy(text)).as_str());
             }
-            let [same, similar] = found;
-            Ok(if same.is_empty() { similar } else { same }.into_iter().collect())
+            Ok(claiming.into_macs())
         })
     }
 

@@ -15,12 +15,14 @@ use super::{
 };
 use crate::{
     export::Exporter,
-    history_reader::{Lease, NamesOfMacs, Network},
+    history_reader::{Claiming, Lease, NamesOfMacs, Network},
 };
 
 /// Rows of a device, and of a pairing, that are read: each of many sensors stores 32 names of a device, and another program any number.
 const NAMES: usize = 1024;
 const LEASES: usize = 64;
+/// Devices with one name.
+const MOST_CLAIMING: usize = 1000;
 /// Devices of one question.
 const DEVICES: usize = 100;
 /// A lease that is so long has no end, in seconds: aw-mysql stores 30 days of it.
@@ -71,6 +73,25 @@ impl MysqlReader {
             });
         }
         Ok(names)
+    }
+
+    /// The MACs that call themselves so. The server compares without regard to case, more widely than what counts.
+    pub(super) fn claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
+        let mut claiming = Claiming::new(name);
+        if !self.has_names || name.is_empty() {
+            return Ok(Vec::new());
+        }
+        let table = &self.claimed_name;
+        let wanted: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let select = format!(
+            "SELECT DISTINCT mac_address, name FROM {table} WHERE lower(convert(name USING utf8mb4)) = lower(convert(0x{wanted} USING utf8mb4)) ORDER BY 1, 2 LIMIT {MOST_CLAIMING}"
+        );
+        self.query(&select, &mut |_, row| {
+            if let Ok(mac) = bytes(row, 0).try_into() {
+                claiming.add(MacAddr::new(mac), NameText::cut(&text(row, 1)).as_str());
+            }
+        })?;
+        Ok(claiming.into_macs())
     }
 
     pub(super) fn leases_of(
