@@ -4,9 +4,6 @@ use std::fs;
 
 use shm_layout::MacAddr;
 
-/// Where the kernel describes its interfaces.
-const INTERFACES: &str = "/sys/class/net";
-
 /// Of an empty one, nothing is known, as for a replay.
 #[derive(Debug, Default)]
 pub struct OwnAddresses(Vec<MacAddr>);
@@ -21,10 +18,11 @@ impl OwnAddresses {
 
     /// Reads them again: when an interface has changed.
     pub fn read(&mut self) {
-        let interfaces = fs::read_dir(INTERFACES).into_iter().flatten().flatten();
+        let interfaces = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
         let macs = interfaces.filter_map(|interface| {
-            let text = fs::read_to_string(interface.path().join("address")).ok()?;
-            text.trim().parse().ok()
+            let name = interface.file_name();
+            let text = fs::read_to_string(format!("/sys/class/net/{}/address", name.display()));
+            text.ok()?.trim().parse().ok()
         });
         self.0 = macs.collect();
         self.0.sort_unstable();
