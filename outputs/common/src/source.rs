@@ -299,8 +299,7 @@ impl<'a> Source<'a> {
             let since = reader.counted_since()?;
             let cuts = reader.cuts().map_or(0, |(number, _)| number);
             let interfaces = reader.interfaces();
-            let captured =
-                |name| interfaces.iter().any(|one| *one == (name, CaptureState::Captured));
+            let captured = |name| interfaces.contains(&(name, CaptureState::Captured));
             let broadcasts = reader.broadcasts().into_iter();
             let broadcasts = broadcasts.filter(|(name, ..)| captured(*name));
             let broadcasts = broadcasts.map(|(name, state, _)| (name, state)).collect();

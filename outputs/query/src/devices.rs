@@ -93,7 +93,10 @@ fn grouped(
         let cells = vec![Cell::text(mac), first.into(), last.into(), count, addresses, sources];
         rows.push((last, key, row(history, latest.network, cells)));
     }
-    rows.sort_by_key(|(last, key, _)| (Reverse(*last), *key));
+    // The number of a network is none of its own: another history may have found it earlier.
+    rows.sort_by_cached_key(|(last, (mac, id), _)| {
+        (Reverse(*last), *mac, id.map(|id| network(history, id)))
+    });
     // Not counted, the column stays in JSON and CSV: programs find the others where they were.
     let columns = columns(match is_counted {
         true => "mac first_seen last_seen count addresses +frame_sources",

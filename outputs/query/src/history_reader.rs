@@ -448,24 +448,6 @@ pub trait HistoryReader {
     fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>, Error>;
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The lists of numbers in SQL are those of the origins.
-    #[test]
-    fn numbers_of_origins() {
-        let numbers = |wanted: fn(Evidence) -> bool| {
-            let numbers = (0..=99).filter(|number| wanted(evidence(*number)));
-            numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
-        };
-        assert_eq!(numbers(|evidence| evidence != Evidence::Claim), NO_CLAIM);
-        assert_eq!(numbers(|evidence| evidence == Evidence::Probe), PROBE);
-        assert_eq!(numbers(|evidence| evidence == Evidence::FrameSource), FRAME_SOURCE);
-        assert_eq!(numbers(|evidence| !evidence.is_pairing()), NO_PAIRING);
-    }
-}
-
 /// The MACs that use a name, and those that use it in upper or lower case.
 pub struct Claiming<'a> {
     name: &'a str,
@@ -491,5 +473,23 @@ impl Claiming<'_> {
     pub fn into_macs(self) -> Vec<MacAddr> {
         let found = if self.same.is_empty() { self.similar } else { self.same };
         found.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lists of numbers in SQL are those of the origins.
+    #[test]
+    fn numbers_of_origins() {
+        let numbers = |wanted: fn(Evidence) -> bool| {
+            let numbers = (0..=99).filter(|number| wanted(evidence(*number)));
+            numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(numbers(|evidence| evidence != Evidence::Claim), NO_CLAIM);
+        assert_eq!(numbers(|evidence| evidence == Evidence::Probe), PROBE);
+        assert_eq!(numbers(|evidence| evidence == Evidence::FrameSource), FRAME_SOURCE);
+        assert_eq!(numbers(|evidence| !evidence.is_pairing()), NO_PAIRING);
     }
 }
