@@ -213,10 +213,10 @@ pub fn memory(process: u32) -> u64 {
     kilobytes.expect("a number") << 10
 }
 
-/// Bytes that the interface of a host has sent.
-pub fn sent(host: &Host) -> u64 {
+/// What an interface has sent: `tx_packets` or `tx_bytes`.
+pub fn sent(host: &Host, what: &str) -> u64 {
     let mut command = host.command("cat");
-    command.arg("/sys/class/net/eth0/statistics/tx_bytes");
+    command.arg(format!("/sys/class/net/eth0/statistics/{what}"));
     run(command).ok().stdout.trim().parse().expect("a number")
 }
 

@@ -206,6 +206,11 @@ impl Run {
         self.child.id()
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("our own child can be waited for").is_some()
+    }
+
     /// Waits until `so` returns true; panics with all output of the process if it ends first, or after the timeout.
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut so: impl FnMut() -> bool) {

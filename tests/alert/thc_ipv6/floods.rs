@@ -52,14 +52,16 @@ impl Scene {
     /// Floods until so many bytes are sent and, if it is to be, another host's attack is reported meanwhile.
     fn flood(&self, running: &Run, bytes: u64, has_rogues: bool) {
         for (number, (words, python, expected)) in FLOODS.iter().enumerate() {
-            let before = sent(self.rogue());
+            let before = sent(self.rogue(), "tx_bytes");
             let flood = self.program(words);
-            wait_until(&format!("{words} floods"), || sent(self.rogue()) >= before + 20_000);
+            wait_until(&format!("{words} floods"), || {
+                sent(self.rogue(), "tx_bytes") >= before + 20_000
+            });
             if has_rogues {
                 self.meanwhile(running, number, python, expected);
             }
             wait_until(&format!("{words} has sent enough"), || {
-                sent(self.rogue()) >= before + bytes
+                sent(self.rogue(), "tx_bytes") >= before + bytes
             });
             kill_all(self.rogue());
             drop(flood);
@@ -89,12 +91,6 @@ fn floods() {
     eprintln!("bytes of collector and aw-alert: {before:?}, then {after:?}; {messages} messages");
     running.stop().ok();
     assert!(messages < 100, "{messages} messages");
-    // Five of a kind in an hour; of what is exempt from the digest, ten more.
-    for kind in ["new_router", "redirect", "new_dhcp_server", "changed", "duplicate"] {
-        let all = alert.alerts();
-        let number = all.iter().filter(|one| one["kind"] == kind).count();
-        assert!(number <= 15, "{number} of {kind}");
-    }
     for (before, after) in before.into_iter().zip(after) {
         assert!(after < before + (4 << 20), "{before} bytes, then {after}");
     }
