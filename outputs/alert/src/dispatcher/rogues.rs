@@ -16,7 +16,7 @@ use crate::{learned_infrastructure::learned_infrastructure, sensor};
 const DAY: i64 = 86_400;
 /// Records that are read at once.
 const BATCH: usize = 1024;
-/// How often rings of names are read: a rogue is reported within a second, and ordinary announcements are few writes.
+/// How often rings of names are read: a rogue is reported after about a second, and ordinary announcements are few writes.
 const NAMES_INTERVAL: Duration = Duration::from_millis(250);
 /// Interfaces of events in a ring: those of one host.
 const MAX_PLACES: usize = 64;
