@@ -26,6 +26,15 @@ pub fn ack(mac: Mac, ip: Ipv4Addr, seconds: u32) -> Vec<u8> {
     Ethernet::from(SERVER_MAC).to(mac).frame(IPV4, &datagram((SERVER, ip), (67, 68), &message))
 }
 
+/// A server's offer of an address, broadcast, with itself as the router.
+pub fn offer((server_mac, server): (Mac, Ipv4Addr), mac: Mac, ip: Ipv4Addr) -> Vec<u8> {
+    let server_option = option(54, &server.octets());
+    let options = [server_option, option(51, &[0, 0, 14, 16]), option(3, &server.octets())];
+    let message = message(2, mac, [Ipv4Addr::UNSPECIFIED, ip], &options.concat());
+    let datagram = datagram((server, Ipv4Addr::BROADCAST), (67, 68), &message);
+    Ethernet::from(server_mac).to(BROADCAST).frame(IPV4, &datagram)
+}
+
 /// The client gives the address back.
 pub fn release(mac: Mac, ip: Ipv4Addr) -> Vec<u8> {
     let message = message(7, mac, [ip, Ipv4Addr::UNSPECIFIED], &option(54, &SERVER.octets()));

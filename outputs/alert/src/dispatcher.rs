@@ -5,6 +5,7 @@ mod faults;
 mod learned;
 mod names;
 mod rogues;
+mod sending;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,15 +14,16 @@ use std::{
 
 use aw_detect::{Alert, AlertKind, Dialect, Rules, past_time};
 use aw_output::{
-    Checkpoint, CheckpointStore, ClaimedNames, Entry, Episode, Fault, Faults, NameFollower,
+    Checkpoint, CheckpointStore, ClaimedNames, Entry, Episode, Fault, Faults, Look, NameFollower,
     QueueFile, RingState, Sink, SinkResult, info, this_host, warn,
 };
 use aw_service::{LineFile, count_of};
 use jiff::tz::TimeZone;
 use shm_layout::{InterfaceName, RingName, UnixTime};
 
+use self::rogues::NAMES_INTERVAL;
 use crate::{
-    channel_queue::{ChannelQueue, Disposition},
+    channel_queue::ChannelQueue,
     config::Config,
     config_file::ConfigFile,
     first_day::FirstDay,
@@ -33,7 +35,7 @@ use crate::{
     printer::Printer,
     priority::{Class, Priority},
     rate_gate::ChannelLimit,
-    sender::{SendRequest, SendResult, SenderProcess},
+    sender::SenderProcess,
     store::AlertStore,
 };
 
@@ -46,6 +48,8 @@ const UNSTORED: i64 = 0;
 /// How long the end waits for channels: with `--once`, and after a signal.
 const END_TIMEOUT_ONCE: Duration = Duration::from_secs(60);
 const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an event may wait unread behind those that wait for the commit: half of what a takeover may wait for.
+const EVENTS_INTERVAL: Duration = Duration::from_millis(500);
 /// How often it looks whether a message was sent, after which the next one of the queue follows.
 const RESULT_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -81,6 +85,8 @@ pub struct Dispatcher {
     printer: Printer,
     /// What was reported and is not committed yet.
     reported: Vec<String>,
+    /// Of what is not committed yet, something is to be sent alone.
+    has_message: bool,
     /// Whether the last operation failed and was rolled back.
     failed: bool,
     zone: TimeZone,
@@ -153,6 +159,7 @@ impl Dispatcher {
             queues,
             printer: Printer::default(),
             reported: Vec::new(),
+            has_message: false,
             failed: false,
             zone: TimeZone::system(),
         };
@@ -240,6 +247,7 @@ impl Dispatcher {
                 self.store.enqueue(&channel.name, &notification)?;
             }
         }
+        self.has_message |= is_admitted;
         if prints || is_admitted {
             let all = Notification::in_layout(&alert, &self.zone, false, false);
             self.reported.push(all.fields.to_string());
@@ -294,35 +302,6 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn handle_results(&mut self) -> SinkResult {
-        let mut results = Vec::new();
-        if let Some(sender) = &mut self.sender {
-            while let Some(result) = sender.try_result()? {
-                results.push(result);
-            }
-        }
-        // First all of them: if the database cannot be written, each channel goes on nevertheless.
-        let mut finished = Vec::new();
-        for SendResult { id, channel, failure } in results {
-            let mut names = self.config.channel.iter().map(|channel| &channel.name);
-            let Some(index) = names.position(|name| *name == channel) else { continue };
-            let (disposition, announce) = self.queues[index].finished(&channel, failure.as_ref());
-            finished.push((id, index, disposition, failure, announce));
-        }
-        for (id, index, disposition, failure, announce) in finished {
-            match disposition {
-                _ if id == UNSTORED => {}
-                Disposition::Remove => self.store.remove(id)?,
-                Disposition::SetAside => self.store.set_aside(id)?,
-                Disposition::Retry => {}
-            }
-            if let Some(why) = failure.filter(|_| announce) {
-                self.announce_failure(index, &why.to_string())?;
-            }
-        }
-        Ok(())
-    }
-
     fn print_and_commit(&mut self) -> SinkResult {
         self.printer.print()?;
         // Before the commit: a kill between the two writes a line twice, and never none.
@@ -333,24 +312,7 @@ impl Dispatcher {
         }
         self.printer.committed();
         self.reported.clear();
-        Ok(())
-    }
-
-    /// Passes the oldest message of each ready channel to the sender process: after a commit, because what is not
-    /// committed must not be sent.
-    fn send_next(&mut self) -> SinkResult {
-        let Some(sender) = &mut self.sender else { return Ok(()) };
-        for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
-            if queue.is_ready()
-                && let Some((id, message)) = self.store.next(&channel.name)?
-            {
-                let seconds = message.fields["seconds"].as_i64().unwrap_or_default();
-                let message_id = self.message_ids.id(id, seconds);
-                let channel = channel.name.clone();
-                sender.request(&SendRequest { id, message_id, channel, message })?;
-                queue.in_flight = Some(id);
-            }
-        }
+        self.has_message = false;
         Ok(())
     }
 
@@ -381,6 +343,7 @@ impl Dispatcher {
             self.store.memory.roll_back();
             self.printer.lines.clear();
             self.reported.clear();
+            self.has_message = false;
             self.names_resumed = false;
             if let Err(Fault::Down(why)) = &result {
                 self.announce_full_state(why)?;
@@ -420,6 +383,19 @@ impl Sink for Dispatcher {
     fn maintain(&mut self) -> SinkResult<bool> {
         let result = self.do_what_is_due(None).and_then(|()| self.report_silent_devices());
         self.or_roll_back(result).map(|()| self.names_left)
+    }
+
+    fn look(&mut self) -> SinkResult<Look> {
+        let look = self.look_for_messages();
+        self.or_roll_back(look)
+    }
+
+    fn look_within(&self) -> Duration {
+        match self.queues.is_empty() {
+            true => Duration::MAX, // lines are printed with the commit
+            false if self.reads_names() => NAMES_INTERVAL,
+            false => EVENTS_INTERVAL,
+        }
     }
 
     fn maintain_within(&self) -> Duration {

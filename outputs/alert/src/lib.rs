@@ -223,7 +223,7 @@ pub fn main() -> ExitCode {
     let makers = Makers::new(&options.vendors);
     let Options { rings, spool, print, learn, dialect, config: config_file, .. } = options;
     rules.show_ring = rings.rings.len() > 1;
-    // Alerts of a second are one commit, which spares the disk.
+    // What events change is one commit a second, which spares the disk; an alert that is sent alone is committed at once.
     // A batch is so small that the ring does not fill while it is decided and committed.
     let linger = Duration::from_secs(1);
     let lacks = (config.channel.is_empty() && !print).then(|| {

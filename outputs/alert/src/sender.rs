@@ -94,6 +94,8 @@ pub fn start(
 pub struct SenderProcess {
     to: ChildStdin,
     results: Receiver<SendResult>,
+    /// It has come, and is not taken yet.
+    next: Option<SendResult>,
 }
 
 impl SenderProcess {
@@ -109,7 +111,7 @@ impl SenderProcess {
             .name("results".into())
             .spawn(read)
             .map_err(|error| Error::io("start a thread", error))?;
-        Ok(SenderProcess { to: pipes.to, results })
+        Ok(SenderProcess { to: pipes.to, results, next: None })
     }
 
     /// Passes a request. The sender process has a queue for each channel, so this does not wait for a slow one.
@@ -119,8 +121,17 @@ impl SenderProcess {
         self.to.write_all(&line).map_err(|_| ended())
     }
 
+    /// The channel of the next result, if there is one already.
+    pub fn answered(&mut self) -> Option<&str> {
+        self.next = self.next.take().or_else(|| self.results.try_recv().ok());
+        self.next.as_ref().map(|result| &*result.channel)
+    }
+
     /// The next result, if there is one already.
     pub fn try_result(&mut self) -> Result<Option<SendResult>, Fault> {
+        if let Some(result) = self.next.take() {
+            return Ok(Some(result));
+        }
         match self.results.try_recv() {
             Ok(result) => Ok(Some(result)),
             Err(TryRecvError::Empty) => Ok(None),

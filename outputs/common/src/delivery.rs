@@ -10,7 +10,7 @@ use aw_service::{Condition, Error};
 use shm_layout::{Event, Position, RingName};
 
 use crate::{
-    Checkpoint, Entry, Fault, Plan, Sink,
+    Checkpoint, Entry, Fault, Look, Plan, Sink,
     checkpoint::{ItemKind, StreamItem},
     host_of,
     outage_file::OutageFile,
@@ -215,13 +215,25 @@ impl<'a, S: Sink> Delivery<'a, S> {
             let late = Instant::now().checked_duration_since(due);
             late.is_some_and(|late| idle || late >= batching)
         };
-        if self.pending.len() >= self.batch() || self.due().is_some_and(is_due) {
+        let look = if idle { self.look()? } else { Look::Wait };
+        let is_full = self.pending.len() >= self.batch() || look == Look::Flush;
+        if is_full || self.due().is_some_and(is_due) {
             self.deliver()?;
         }
-        let more = (!behind || !self.has_room()) && self.drain()? || (idle && self.maintain()?);
+        let more = look == Look::Again;
+        let more =
+            more || (!behind || !self.has_room()) && self.drain()? || (idle && self.maintain()?);
         self.save_if_due()?;
         self.report_outage();
         Ok(more)
+    }
+
+    /// Lets the sink look for what comes beside the events, while these wait.
+    fn look(&mut self) -> Result<Look, Error> {
+        if self.pending.is_empty() || !matches!(self.mode, Mode::Direct) {
+            return Ok(Look::Wait);
+        }
+        self.sink.look().or_else(|fault| self.fail(fault).map(|()| Look::Wait))
     }
 
     /// Lets the sink do its maintenance, if nothing is pending; returns whether there is more to do.
@@ -276,7 +288,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
         let due = self.due().map_or(SAVE_INTERVAL, left);
         match &self.mode {
             Mode::Direct if self.pending.is_empty() => due.min(self.sink.maintain_within()),
-            Mode::Direct => due,
+            Mode::Direct => due.min(self.sink.look_within()),
             Mode::Spooling(outage) => due.min(left(outage.retry_at)),
         }
     }

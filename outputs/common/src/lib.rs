@@ -182,6 +182,17 @@ impl Fault {
 /// The result of a method of a sink.
 pub type SinkResult<T = ()> = Result<T, Fault>;
 
+/// What happens with events that wait for their batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// They wait.
+    Wait,
+    /// They wait, and `look` is called again as soon as all events of now are written.
+    Again,
+    /// They are flushed now.
+    Flush,
+}
+
 /// What an output implements: the way to its destination.
 pub trait Sink {
     /// Writes an event; events come in order. The sink may buffer it until `flush`.
@@ -200,6 +211,17 @@ pub trait Sink {
 
     /// How long `maintain` may wait, for a sink that needs it earlier than about once a second.
     fn maintain_within(&self) -> Duration {
+        Duration::MAX
+    }
+
+    /// Takes what it reads beside the events, without a commit: for a sink that is not to find it as late as `flush`. Called while
+    /// events wait for their batch ([`Plan::linger`]) and all that were there are written.
+    fn look(&mut self) -> SinkResult<Look> {
+        Ok(Look::Wait)
+    }
+
+    /// How long events may wait unread behind those, and `look` with them; by default, until the batch is due.
+    fn look_within(&self) -> Duration {
         Duration::MAX
     }
 

@@ -63,8 +63,8 @@ fn changes(config: &Config, before: &Names, after: &Names) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, net::Ipv4Addr};
+pub(super) mod tests {
+    use std::{fs, net::Ipv4Addr, path::Path};
 
     use aw_detect::Rules;
     use aw_output::{Entry, Sink};
@@ -76,6 +76,40 @@ mod tests {
         name_lists::NameLists,
         store::AlertStore,
     };
+
+    /// One without a sender process, which reports all from the first event on.
+    pub fn dispatcher(directory: &Path, config: &str, names: NameLists) -> Dispatcher {
+        let config_file =
+            crate::config_file::ConfigFile::new(None, String::new(), Default::default());
+        let options = DispatchOptions {
+            print: false,
+            once: false,
+            learn: Some(0),
+            names,
+            followed: None,
+            config_file,
+            queue_file: aw_output::QueueFile::new(directory, "aw-alert"),
+            reported_file: aw_service::LineFile::new(directory.join("a.reported"), 1 << 20),
+        };
+        let store = AlertStore::open(directory).unwrap();
+        let config = Config::parse(config).unwrap();
+        Dispatcher::new(config, Rules::default(), store, None, options).unwrap()
+    }
+
+    /// A host asks by ARP.
+    pub fn event(mac: MacAddr) -> Event {
+        Event {
+            time: UnixTime::new(1_700_000_000, 0),
+            address: Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped(),
+            interface: "eth0".parse().unwrap(),
+            mac,
+            source: mac,
+            vlan: VlanId::NONE,
+            outer_vlan: VlanId::NONE,
+            kind: Kind::Pairing(Origin::ArpRequest),
+            router: Ipv4Addr::UNSPECIFIED,
+        }
+    }
 
     #[test]
     fn changes_of_what_is_watched_or_muted_are_logged() {
@@ -107,37 +141,9 @@ mod tests {
             fs::write(&path, text).unwrap();
             NameLists::read(Some(&path), None).unwrap()
         };
-        let names = lists("");
-        let config_file =
-            crate::config_file::ConfigFile::new(None, String::new(), Default::default());
-        let queue_file = aw_output::QueueFile::new(directory.path(), "aw-alert");
-        let reported_file = aw_service::LineFile::new(directory.path().join("a.reported"), 1 << 20);
-        let options = DispatchOptions {
-            print: false,
-            once: false,
-            learn: Some(0),
-            names,
-            followed: None,
-            config_file,
-            queue_file,
-            reported_file,
-        };
-        let store = AlertStore::open(directory.path()).unwrap();
-        let config = Config::parse("").unwrap();
-        let mut dispatcher =
-            Dispatcher::new(config, Rules::default(), store, None, options).unwrap();
+        let mut dispatcher = dispatcher(directory.path(), "", lists(""));
         let ring: RingName = "/r".parse().unwrap();
-        let event = Event {
-            time: UnixTime::new(1_700_000_000, 0),
-            address: Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped(),
-            interface: "eth0".parse().unwrap(),
-            mac,
-            source: mac,
-            vlan: VlanId::NONE,
-            outer_vlan: VlanId::NONE,
-            kind: Kind::Pairing(Origin::ArpRequest),
-            router: Ipv4Addr::UNSPECIFIED,
-        };
+        let event = event(mac);
         let position = Position { generation: 1, sequence: 0 };
         let entry = Entry { ring: &ring, host: "sensor", position, event };
         for (text, name) in [("02:00:00:00:00:01 one", Some("one")), ("", None)] {

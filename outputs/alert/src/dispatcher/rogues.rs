@@ -16,8 +16,8 @@ use crate::{learned_infrastructure::learned_infrastructure, sensor};
 const DAY: i64 = 86_400;
 /// Records that are read at once.
 const BATCH: usize = 1024;
-/// How often rings of names are read: a rogue is reported after about a second, and ordinary announcements are few writes.
-const NAMES_INTERVAL: Duration = Duration::from_millis(250);
+/// How often rings of names are read.
+pub(super) const NAMES_INTERVAL: Duration = Duration::from_millis(250);
 /// Interfaces of events in a ring: those of one host.
 const MAX_PLACES: usize = 64;
 /// How long a ring of names is missing until that is reported: a collector that starts again creates it again.
@@ -37,10 +37,13 @@ impl Dispatcher {
         self.read_names(event)
     }
 
+    pub(super) fn reads_names(&self) -> bool {
+        self.options.followed.as_ref().is_some_and(NameFollower::is_reading)
+    }
+
     /// When the rings of names are to be read again; a missing one is looked for as often as other things that are due.
     pub(super) fn names_within(&self, now: Instant) -> Duration {
-        let is_read = self.options.followed.as_ref().is_some_and(NameFollower::is_reading);
-        let interval = if is_read { NAMES_INTERVAL } else { DUE_INTERVAL };
+        let interval = if self.reads_names() { NAMES_INTERVAL } else { DUE_INTERVAL };
         let age = self.last_names.map(|last| now.saturating_duration_since(last));
         age.map_or(Duration::ZERO, |age| interval.saturating_sub(age))
     }

@@ -20,6 +20,10 @@ struct Fragile {
     unconfirmed_flush: bool,
     /// It asks for `maintain` early.
     early: bool,
+    /// What `look` returns, once.
+    look: Option<Look>,
+    looks: u32,
+    look_within: Option<Duration>,
     /// What each `flush` had, also one that fails.
     sent: Vec<Vec<u64>>,
     /// Decides each call: 0 = it fails, 1 = it works and then fails, otherwise it works.
@@ -76,6 +80,15 @@ impl Sink for Fragile {
             true => Err(Fault::Down("not confirmed".into())),
             false => Ok(()),
         }
+    }
+
+    fn look(&mut self) -> SinkResult<Look> {
+        self.looks += 1;
+        Ok(self.look.take().unwrap_or(Look::Wait))
+    }
+
+    fn look_within(&self) -> Duration {
+        self.look_within.unwrap_or(Duration::MAX)
     }
 
     fn maintain_within(&self) -> Duration {
@@ -371,6 +384,33 @@ fn a_pause_ends_when_something_is_due() {
     assert!(delivery.pause() > SAVE_INTERVAL && delivery.is_gathering());
     delivery.fail(Fault::Down("down".into())).unwrap();
     assert!(delivery.pause() <= LONGEST_WAIT && delivery.is_gathering());
+}
+
+/// While events wait, the sink looks for what comes beside them, and may not want to wait. Not while more events are to be read, and not
+/// while they go to the spool.
+#[test]
+fn a_sink_looks_while_events_wait() {
+    let directory = tempfile::tempdir().unwrap();
+    let (plan, within) =
+        (Plan { linger: Duration::from_secs(900), ..Plan::default() }, Duration::from_secs(3));
+    let mut sink = Fragile { look_within: Some(within), ..Fragile::default() };
+    let (mut delivery, _) = open(&mut sink, &plan, directory.path());
+    assert!(!delivery.work(true, false).unwrap());
+    assert_eq!((delivery.pause(), delivery.sink.looks), (SAVE_INTERVAL, 0), "nothing waits");
+    delivery.take(0, item(0)).unwrap();
+    assert!(!delivery.work(false, false).unwrap() && delivery.sink.looks == 0);
+    let mut work = |look| {
+        delivery.sink.look = Some(look);
+        let busy = delivery.work(true, false).unwrap();
+        (busy, delivery.pause() == within, delivery.sink.rows.len(), delivery.sink.looks)
+    };
+    assert_eq!(work(Look::Wait), (false, true, 0, 1));
+    assert_eq!(work(Look::Again), (true, true, 0, 2));
+    assert_eq!(work(Look::Flush), (false, false, 1, 3));
+    delivery.take(0, item(1)).unwrap();
+    delivery.fail(Fault::Down("down".into())).unwrap();
+    delivery.work(true, false).unwrap();
+    assert_eq!(delivery.sink.looks, 3);
 }
 
 /// After a pause, an event is delivered at once; the next ones when the interval is over, which is shorter after the start, when the ring may overwrite them, or while

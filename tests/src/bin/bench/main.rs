@@ -8,6 +8,7 @@ mod mysql;
 mod questions;
 mod replay;
 mod ring;
+mod rogue;
 mod routeros;
 mod routers;
 mod web;
@@ -16,7 +17,7 @@ use std::{error::Error, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
-/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers, aw-tracker, rows into MariaDB, questions about large histories, pages of aw-web, aw-alert and aw-routeros are: medians, with the range of all runs.
+/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers, aw-tracker, rows into MariaDB, questions about large histories, pages of aw-web, aw-alert, its messages about rogues and aw-routeros are: medians, with the range of all runs.
 #[derive(Parser)]
 struct Options {
     /// What to measure; all, if nothing is named
@@ -83,6 +84,8 @@ enum Section {
     Web,
     /// aw-alert with a million stations
     Alert,
+    /// From the frame of a rogue server, and of a takeover of the gateway, to aw-alert's message; needs root
+    Rogue,
     /// aw-routeros with two hundred routers, and large exports
     Routeros,
 }
@@ -127,6 +130,7 @@ fn main() -> Outcome<()> {
                 web::viewers(&options, large)?;
             }
             Section::Alert => alert::events(&options)?,
+            Section::Rogue => rogue::reported(&options)?,
         }
         last::save()?;
     }
