@@ -17,6 +17,7 @@ use aw_tests::infrastructure::{
 };
 use aw_tests::lan::Host;
 use aw_tests::rig::{Run, binary, program, run, wait_until};
+use aw_tests::ring::Ring;
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -43,6 +44,18 @@ const PREFIX: &str = "prefix 2001:db8:7::/64 { };";
 const NEXT_PREFIX: &str = "prefix 2001:db8:8::/64 { }; prefix 2001:db8:7::/64 { AdvPreferredLifetime 0; AdvValidLifetime 7200; };";
 const ROGUE_SERVER: &str = "new_dhcp_server 192.0.2.66";
 const FAR_SERVER: &str = "198.51.100.1";
+/// Servers and routers of the network.
+const OWN: [&str; 9] = [
+    "192.0.2.9",
+    "192.0.2.11",
+    "192.0.2.12",
+    FAR_SERVER,
+    "192.0.2.254",
+    "192.0.2.53",
+    "fe80::5",
+    "fe80::6",
+    "2001:db8:7::53",
+];
 const ALL: [&str; 3] = ["192.0.2.11", "192.0.2.12", FAR_SERVER];
 
 /// What runs in the hosts, and is ended with the test.
@@ -159,10 +172,19 @@ impl Scene {
     }
 
     fn collector(&self) -> Run {
-        let mut collector = self.host(SENSOR).command(binary("collector"));
-        collector.args(["-q", "--names", "--ring", self.alert.ring.name(), "eth0"]);
+        self.sensor(self.host(SENSOR), &self.alert.ring, "eth0")
+    }
+
+    /// At a port that mirrors all others.
+    fn mirror(&self, ring: &Ring) -> Run {
+        self.sensor(&self.hub.sensor, ring, "hub0")
+    }
+
+    fn sensor(&self, host: &Host, ring: &Ring, interface: &str) -> Run {
+        let mut collector = host.command(binary("collector"));
+        collector.args(["-q", "--names", "--ring", ring.name(), interface]);
         let collector = Run::start(collector);
-        collector.stderr.wait_for("listening on eth0");
+        collector.stderr.wait_for(&format!("listening on {interface}"));
         collector
     }
 
@@ -274,13 +296,37 @@ impl Scene {
     /// Kind and address of what was sent alone, without what was learned.
     fn found(&self) -> Vec<String> {
         let all = self.alert.alerts();
-        let alone =
-            all.iter().filter(|alert| alert["kind"] != "learned" && alert["kind"] != "digest");
+        let is_alone = |alert: &&Value| {
+            alert["kind"] != "learned" && alert["kind"] != "digest" && alert["digest"] != true
+        };
+        let alone = all.iter().filter(is_alone);
         let text = |alert: &Value, key: &str| match alert[key].as_str() {
             None | Some("") => "-".to_owned(),
             Some(text) => text.to_owned(),
         };
         alone.map(|alert| ["kind", "ip"].map(|key| text(alert, key)).join(" ")).collect()
+    }
+
+    /// What was not sent alone, all of which is sent now, is about what the network has, and of a kind that belongs there: a new prefix, and the
+    /// first answer of a server that only its clients had named.
+    fn digest_is_harmless(&self) {
+        let config = self.alert.path("alert.toml").display().to_string();
+        run(self.alert.command(&["--once", "-c", &config])).ok();
+        let all = self.alert.alerts();
+        let digests = all.iter().filter(|alert| alert["kind"] == "digest");
+        let samples =
+            digests.clone().flat_map(|digest| digest["samples"].as_array().expect("some"));
+        let count: u64 = digests.filter_map(|digest| digest["count"].as_u64()).sum();
+        assert_eq!(count, samples.clone().count() as u64, "it names all");
+        let samples = samples.map(|sample| sample.as_str().expect("a text"));
+        let samples = samples.map(|sample| sample.split_once(' ').expect("time and text").1);
+        let alone = all.iter().filter(|alert| alert["digest"] == true);
+        for text in samples.chain(alone.map(|alert| alert["message"].as_str().expect("a text"))) {
+            let is_own = OWN.iter().any(|ip| text.split(' ').any(|word| word == *ip));
+            let is_change = text.starts_with("router changed ") || text.starts_with("new setting ");
+            let is_first = text.contains("first answer") || text.contains(" did not before");
+            assert!(is_own && (is_change || is_first), "{text}");
+        }
     }
 
     /// When a message about this was delivered, in nanoseconds.
@@ -392,6 +438,7 @@ fn faults_are_no_rogues() {
     collector.stop().ok();
     let withdrawn = format!("router_withdrawn fe80::{ROUTER1}");
     assert_eq!(scene.found(), [&withdrawn, BLIND, BLIND, ROGUE_SERVER]);
+    scene.digest_is_harmless();
 }
 
 /// A day without a fault.
@@ -400,6 +447,8 @@ fn a_rogue_in_a_live_network() {
     let Some(scene) = Scene::new() else { return };
     let collector = scene.collector();
     let history = scene.history.start(&scene.alert.ring, &[]);
+    let (all, mirrored) = (Ring::new(), History::new());
+    let mirror = [scene.mirror(&all), mirrored.start(&all, &[])];
     let mut servers = scene.learn();
     let running = scene.alerts();
     scene.traffic(&ALL);
@@ -407,6 +456,20 @@ fn a_rogue_in_a_live_network() {
     scene.rogue(&running);
     running.stop().ok();
     history.stop().ok();
+    mirror.into_iter().rev().for_each(|one| drop(one.stop().ok()));
+    // Leases of both pools of the pair, and of the rogue server; what a relay forwards is stored as none.
+    for ([first, last], is_stored) in
+        [([100, 149], true), ([150, 199], true), ([70, 80], true), ([200, 220], false)]
+    {
+        let leases = format!(
+            "SELECT count(*) FROM address_lease WHERE address BETWEEN x'c00002{first:02x}' AND x'c00002{last:02x}'"
+        );
+        assert_eq!(
+            mirrored.value::<i64>(&leases).map(|number| number > 0),
+            Some(is_stored),
+            "{leases}"
+        );
+    }
     // All of both rings, and from both.
     let value = |select: &str| scene.history.value::<i64>(select).expect("a number");
     assert_eq!(value("SELECT count(*) * 10 + sum(lost > 0) FROM account"), 20);
@@ -415,4 +478,5 @@ fn a_rogue_in_a_live_network() {
     collector.stop().ok();
 
     assert_eq!(scene.found(), [ROGUE_SERVER]);
+    scene.digest_is_harmless();
 }

@@ -9,10 +9,11 @@ mod list;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 
 use aw_tests::alerting::Alert;
 use aw_tests::hub::Hub;
-use aw_tests::infrastructure::{DHCLIENT, Infrastructure, RADVD, are_installed, kill_all, sent};
+use aw_tests::infrastructure::{DHCLIENT, Infrastructure, RADVD, are_installed, kill_all};
 use aw_tests::lan::Host;
 use aw_tests::rig::{Run, binary, program, run, wait_until};
 use list::{ATTACKS, Attack, OTHERS, TAKEOVER, Trigger, Trigger::*};
@@ -22,6 +23,8 @@ use serde_json::Value;
 const SENSOR: &str = "00:08:e1:00:00:10";
 const ROUTER: &str = "00:08:e1:00:00:01";
 const CLIENT: &str = "00:08:e1:00:00:03";
+/// A question of DNS: the IPv6 address of www.example.org.
+const QUERY: &str = "00070100000100000000000003777777076578616d706c65036f726700001c0001";
 
 /// A sensor: where it captures, and its aw-alert.
 struct Sensor {
@@ -166,6 +169,8 @@ impl Scene {
         let mac = format!("00:08:e1:00:{:02x}:{:02x}", number >> 8, number & 0xff);
         let (own, global) = (format!("fe80::{number:x}"), format!("2001:db8:7::{number:x}"));
         let rogue = self.rogue();
+        // The routers that it looks for are those that a program looks for.
+        rogue.run(&["sysctl", "-qw", "net.ipv6.conf.eth0.router_solicitations=0"]);
         rogue.ip("link set eth0 down");
         rogue.ip("address flush dev eth0");
         rogue.ip(&format!("link set eth0 address {mac} up"));
@@ -173,6 +178,16 @@ impl Scene {
             rogue.ip(&format!("address add {address}/64 dev eth0 nodad"));
         }
         rogue.ip("route replace default via fe80::1 dev eth0");
+        // Before the switch has noticed its cable, what it sends is lost.
+        wait_until("the attacker's cable is in", || {
+            let state = |host: &Host, file: &str| {
+                let mut cat = host.command("cat");
+                cat.arg(format!("/sys/class/net/{file}"));
+                run(cat).ok().stdout.trim().to_owned()
+            };
+            state(rogue, "eth0/operstate") == "up"
+                && state(&self.hub.sensor, "port2/brport/state") == "3"
+        });
         words.replace("OWN", &own).replace("MAC", &mac).replace("GLOBAL", &global)
     }
 
@@ -189,7 +204,14 @@ impl Scene {
     fn pull(&self, trigger: Trigger, turn: u32) {
         let client = self.client();
         match trigger {
-            Nothing => std::thread::sleep(std::time::Duration::from_millis(50)),
+            Nothing | Sends(_) => std::thread::sleep(std::time::Duration::from_millis(50)),
+            Resolves => {
+                let to = format!("2001:db8:7::{:x}", self.number);
+                let query = format!(
+                    "from socket import *\nsocket(AF_INET6, SOCK_DGRAM).sendto(bytes.fromhex('{QUERY}'), ('{to}', 53))"
+                );
+                client.run(&["/usr/bin/python3", "-c", &query]);
+            }
             Looks => {
                 let other = format!("fe80::aaaa:{:x}:{turn:x}%eth0", self.number);
                 for target in ["2001:db8:7::1", &other] {
@@ -221,19 +243,28 @@ impl Scene {
         }
     }
 
-    /// Runs a program until each sensor has found what it should, or until the program has ended or sent something; returns what each
+    /// tcpdump at the attacker's port of the switch, which prints the first frame from there that passes its filter.
+    fn captured(&self, filter: &str) -> Run {
+        let mut tcpdump = self.hub.sensor.command("tcpdump");
+        tcpdump.args(["-n", "-i", "port2", "-Q", "in", "-c", "1", "--immediate-mode", filter]);
+        let tcpdump = Run::start(tcpdump);
+        tcpdump.stderr.wait_for("listening on port2");
+        tcpdump
+    }
+
+    /// Runs a program until each sensor has found what it should, or until it has sent the frame that causes nothing; returns what each
     /// one found.
     fn attack(&mut self, (words, trigger, port, mirror, _): &Attack) -> [Vec<String>; 2] {
         let words = self.another_attacker(words);
-        let before = sent(self.rogue(), "tx_packets");
-        let mut attack = self.program(&words);
-        let mut found = [Vec::new(), Vec::new()];
         let is_quiet = port.is_empty() && mirror.is_empty();
+        assert_eq!(trigger.proof().is_some(), is_quiet, "{words}: what it must have sent");
+        let seen = trigger.proof().map(|filter| self.captured(filter));
+        let attack = self.program(&words);
+        let mut found = [Vec::new(), Vec::new()];
         for turn in 0..40 {
             self.pull(*trigger, turn);
-            if is_quiet {
-                // Of these frames some are of the host itself, which reports its groups.
-                if attack.has_ended() || sent(self.rogue(), "tx_packets") >= before + 12 {
+            if let Some(seen) = &seen {
+                if seen.stdout.count() > 0 {
                     break;
                 }
                 continue;
@@ -245,8 +276,13 @@ impl Scene {
                 break;
             }
         }
+        if let Some(seen) = seen {
+            seen.stdout.wait_for(" IP6 "); // on a slow machine
+            seen.finish().ok();
+        }
         kill_all(self.rogue());
-        drop(attack);
+        let status = attack.finish().status;
+        assert!(status.success() || status.signal() == Some(9), "{words}: {status}");
         self.all_is_recorded();
         let own = format!(" fe80::{:x}", self.number);
         for (found, sensor) in found.iter_mut().zip(&self.sensors) {

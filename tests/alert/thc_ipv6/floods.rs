@@ -1,5 +1,7 @@
 //! The programs run as services: each flood is few messages, hides no rogue, and takes no memory, however long it lasts.
 
+use std::collections::BTreeMap;
+
 use aw_tests::infrastructure::{kill_all, memory, sent};
 use aw_tests::rig::{Run, wait_until};
 use serde_json::Value;
@@ -21,7 +23,26 @@ const FLOODS: &[(&str, &str, &str)] = &[
     ("flood_advertise6 eth0", "claim('fe80::77')", "changed fe80::77"),
 ];
 
+/// Kinds of which five are sent in an hour, all of which this test takes.
+const LIMITED: [&str; 6] = [
+    "new_router",
+    "redirect",
+    "new_dhcp_server",
+    "foreign_dns",
+    "router_withdrawn",
+    "router_changed",
+];
+
 impl Scene {
+    /// How many messages there are of each kind.
+    fn messages(&self) -> BTreeMap<String, usize> {
+        let mut kinds = BTreeMap::new();
+        for alert in self.sensors[0].alert.alerts() {
+            *kinds.entry(alert["kind"].as_str().expect("a kind").to_owned()).or_default() += 1;
+        }
+        kinds
+    }
+
     /// Another host than the one that floods sends this, until it is reported.
     fn meanwhile(&self, running: &Run, number: usize, python: &str, expected: &str) {
         let mac = format!("00:08:e1:00:02:{number:02x}");
@@ -65,6 +86,12 @@ impl Scene {
             });
             kill_all(self.rogue());
             drop(flood);
+            let messages = self.messages();
+            eprintln!("after {words}: {messages:?}");
+            for kind in LIMITED {
+                let number = messages.get(kind).copied().unwrap_or(0);
+                assert!(number <= 5, "{words}: {number} messages {kind}");
+            }
         }
         self.all_is_recorded();
     }
@@ -90,6 +117,9 @@ fn floods() {
     let messages = alert.alerts().len();
     eprintln!("bytes of collector and aw-alert: {before:?}, then {after:?}; {messages} messages");
     running.stop().ok();
+    // The floods of routers and redirects have reached the limit, or it is none.
+    let kinds = scene.messages();
+    assert_eq!(["new_router", "redirect"].map(|kind| kinds.get(kind)), [Some(&5); 2]);
     assert!(messages < 100, "{messages} messages");
     for (before, after) in before.into_iter().zip(after) {
         assert!(after < before + (4 << 20), "{before} bytes, then {after}");

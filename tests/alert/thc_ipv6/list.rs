@@ -4,6 +4,10 @@
 #[derive(Clone, Copy)]
 pub enum Trigger {
     Nothing,
+    /// Nothing, and nothing is reported: until the program has sent such a frame (a filter of tcpdump).
+    Sends(&'static str),
+    /// It asks the attacker for a name.
+    Resolves,
     /// It looks for the router and for others.
     Looks,
     /// It takes addresses, and asks whether another host has them.
@@ -11,7 +15,18 @@ pub enum Trigger {
     /// It asks for an address by DHCPv6.
     Asks,
 }
-use Trigger::{Asks, Looks, Nothing, Takes};
+use Trigger::{Asks, Looks, Nothing, Resolves, Sends, Takes};
+
+impl Trigger {
+    /// The frame that a program must have sent which causes nothing, as a filter of tcpdump.
+    pub fn proof(self) -> Option<&'static str> {
+        match self {
+            Sends(filter) => Some(filter),
+            Resolves => Some("udp src port 53"),
+            Nothing | Looks | Takes | Asks => None,
+        }
+    }
+}
 
 /// A program, what its client does, and its kinds of alerts at any port and at a mirror port. Of what takes an address, `takeover` stands for
 /// `changed`, `duplicate` or both: which one depends on whether its owner answers in these two seconds. `OWN` is the attacker's address.
@@ -44,12 +59,18 @@ pub const ATTACKS: &[Attack] = &[
     ),
     (
         "fake_router26 -E D eth0",
-        Nothing,
+        Sends("ip6[6] == 44"),
         &[],
         &[],
         "the same behind a destination header of several fragments: the first one has no ICMPv6 header, and Linux accepts none (RFC 6980)",
     ),
-    ("fake_router26 -E F eth0", Nothing, &[], &[], "the same with all headers, in fragments"),
+    (
+        "fake_router26 -E F eth0",
+        Sends("ip6[6] == 44"),
+        &[],
+        &[],
+        "the same with all headers, in fragments",
+    ),
     (
         "kill_router6 eth0 fe80::1",
         Nothing,
@@ -66,93 +87,135 @@ pub const ATTACKS: &[Attack] = &[
     ),
     (
         "fake_dns6d eth0 2001:db8:66::53",
-        Nothing,
+        Resolves,
         &[],
         &[],
         "answers of DNS, sent to their client: no Neighbor Discovery",
     ),
     (
         "fake_mipv6 eth0 2001:db8:7::3 2001:db8:7::1 GLOBAL",
-        Nothing,
+        Sends("ip6[6] == 60 or ip6[6] == 135"),
         &[],
         &[],
         "a binding update of Mobile IPv6, sent to a home agent",
     ),
     (
         "fake_mld6 eth0 add ff02::9",
-        Nothing,
+        Sends("ip6[6] == 0 and ip6[48] == 131"),
         &[],
         &[],
         "a report of MLD: it takes no traffic of others; the ring of names has it",
     ),
-    ("fake_mld26 eth0 add ff02::9", Nothing, &[], &[], "the same of version 2"),
-    ("fake_mld26 -l eth0 query", Nothing, &[], &[], "a query of MLD: that too"),
+    (
+        "fake_mld26 eth0 add ff02::9",
+        Sends("ip6[6] == 0 and ip6[48] == 143 and ip6[72:4] == 9"),
+        &[],
+        &[],
+        "the same of version 2",
+    ),
+    (
+        "fake_mld26 -l eth0 query",
+        Sends("ip6[6] == 0 and ip6[48] == 130"),
+        &[],
+        &[],
+        "a query of MLD: that too",
+    ),
     (
         "fake_mldrouter6 eth0 advertise",
-        Nothing,
+        Sends("ip6[40] == 151"),
         &[],
         &[],
         "a multicast router (RFC 4286): hosts do not read it",
     ),
-    ("fake_pim6 eth0 hello", Nothing, &[], &[], "a router of PIM: hosts do not read it"),
+    (
+        "fake_pim6 eth0 hello",
+        Sends("ip6[6] == 103"),
+        &[],
+        &[],
+        "a router of PIM: hosts do not read it",
+    ),
     (
         "sendpees6 eth0 1024 fe80:: fe80::77",
-        Nothing,
+        Sends("ip6[40] == 135 and greater 200"),
         &[],
         &[],
         "solicitations with signatures, to keep a host busy; from a group's MAC, which bridges drop",
     ),
-    ("smurf6 eth0 fe80::77", Nothing, &[], &[], "echo requests in the name of the victim"),
+    (
+        "smurf6 eth0 fe80::77",
+        Sends("ip6[40] == 128"),
+        &[],
+        &[],
+        "echo requests in the name of the victim",
+    ),
     (
         "rsmurf6 eth0 fe80::77",
-        Nothing,
+        Sends("ip6[40] == 128"),
         &[],
         &[],
         "echo requests to a victim in the name of a group",
     ),
     (
         "ndpexhaust6 eth0 2001:db8:7::/64",
-        Nothing,
+        Sends("ip6[40] == 135 and ip6 src net 2001:db8:7::/64 and ip6[60:4] != 1"),
         &[],
         &[],
         "packets to addresses that are free: their sender, or the router, looks for each",
     ),
     (
         "inverse_lookup6 eth0 00:08:e1:00:00:03",
-        Nothing,
+        Sends("ip6[40] == 141"),
         &[],
         &[],
         "an inverse solicitation (RFC 3122): it claims nothing",
     ),
     (
         "toobig6 eth0 fe80::77 2001:db8:7::1 1280",
-        Nothing,
+        Sends("ip6[40] == 2"),
         &[],
         &[],
         "a smaller MTU, sent to its victim: no Neighbor Discovery",
     ),
-    ("denial6 eth0 fe80::77 1", Nothing, &[], &[], "large headers, sent to their victim"),
-    ("exploit6 eth0 fe80::77", Nothing, &[], &[], "malformed packets, sent to their victim"),
-    ("fuzz_dhcps6 -1 -e 2 eth0", Nothing, &[], &[], "malformed messages of DHCPv6 clients"),
+    (
+        "denial6 eth0 fe80::77 1",
+        Sends("ip6[6] == 0 and ip6 dst host fe80::77"),
+        &[],
+        &[],
+        "large headers, sent to their victim",
+    ),
+    (
+        "exploit6 eth0 fe80::77",
+        Sends("ip6 dst host fe80::77 and greater 500"),
+        &[],
+        &[],
+        "malformed packets, sent to their victim",
+    ),
+    (
+        "fuzz_dhcps6 -1 -e 2 eth0",
+        Sends("udp port 547"),
+        &[],
+        &[],
+        "malformed messages of DHCPv6 clients",
+    ),
     (
         "fuzz_dhcpc6 -2 -v fe80::77 eth0",
-        Nothing,
+        Sends("udp port 546"),
         &[],
         &[],
         "malformed answers of DHCPv6, sent to their client: not read",
     ),
     (
         "randicmp6 -p eth0 ff02::1 134",
-        Nothing,
+        Sends("ip6[40] == 134"),
         &[],
         &[],
         "advertisements of each code: hosts accept only code 0, and this one is too short",
     ),
-    ("alive6 eth0", Nothing, &[], &[], "looks for hosts"),
-    ("detect_sniffer6 eth0", Nothing, &[], &[], "looks for hosts that capture"),
-    ("dump_dhcp6 eth0", Nothing, &[], &[], "asks DHCPv6 servers"),
-    ("dump_router6 eth0", Nothing, &[], &[], "asks routers"),
-    ("node_query6 eth0 fe80::77", Nothing, &[], &[], "asks for names (RFC 4620)"),
+    ("alive6 eth0", Sends("ip6[40] == 128"), &[], &[], "looks for hosts"),
+    ("detect_sniffer6 eth0", Sends("ip6[40] == 128"), &[], &[], "looks for hosts that capture"),
+    ("dump_dhcp6 eth0", Sends("udp port 547"), &[], &[], "asks DHCPv6 servers"),
+    ("dump_router6 eth0", Sends("ip6[40] == 133"), &[], &[], "asks routers"),
+    ("node_query6 eth0 fe80::77", Sends("ip6[40] == 139"), &[], &[], "asks for names (RFC 4620)"),
     (
         "fake_dhcps6 eth0 2001:db8:68::/64 2001:db8:68::53",
         Asks,
