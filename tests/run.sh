@@ -10,7 +10,8 @@ cd "$(dirname "$0")/.."
 # These measure, or use the processor on purpose: no other test program runs beside them.
 alone='chaos|flood|processes'
 # The longest first, so that none of them runs alone at the end.
-longest=(booted oci distributions routeros_faults health mysql exhaustion_outputs package spool alert sqlite_faults mqtt sqlite syslog)
+longest=(query_clickhouse names_mysql booted oci distributions routeros_faults rogues_live web_access units routeros_sshd spans supply
+  health mysql exhaustion_outputs package spool alert sqlite_faults mqtt sqlite syslog routeros_outages routeros_exports routeros_shared)
 
 # shellcheck disable=SC2317 # at_once calls it
 # One test program, in the directory of its package, as under cargo test.

@@ -4,9 +4,11 @@
 use crate::rig::{Run, program, run, wait_until};
 use crate::ring::Ring;
 use crate::server::{Server, ServerProcess, free_port, installed};
+use rustix::process::geteuid;
 use std::fs::{self, Permissions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -62,18 +64,40 @@ impl MariaDb {
         let open = Permissions::from_mode(0o755);
         fs::set_permissions(own.path(), open).expect("our own directory can be opened");
         let mut server = MariaDb { process, own, port: free_port(), options };
-        let mut install = as_user_nobody("/usr/bin/mariadb-install-db");
-        install.args([
-            "--no-defaults",
-            "--skip-test-db",
-            "--auth-root-authentication-method=socket",
-        ]);
-        install.arg(format!("--datadir={}", server.path("data").display())).args(SMALL);
-        install.arg(server.tmpdir());
-        run(install).ok();
+        server.install();
         server.start_again();
         server.sql("CREATE DATABASE IF NOT EXISTS addrwatch");
         Some(server)
+    }
+
+    /// Makes the tables of the server itself: a copy of those that an earlier test has left beside the programs, because making them takes
+    /// seconds, most of which the disk takes.
+    fn install(&self) {
+        let data = self.path("data");
+        let copy = |from: &Path, to: &Path| {
+            let mut copy = Command::new("cp");
+            copy.args(["-a", "--reflink=auto", "--sparse=always"]).arg(from).arg(to);
+            run(copy).ok();
+        };
+        let mut install = as_user_nobody("/usr/bin/mariadb-install-db");
+        install.args(INSTALL).args(SMALL);
+        // Named by all that it depends on.
+        let built = fs::metadata("/usr/sbin/mariadbd").and_then(|program| program.modified());
+        let mut hasher = DefaultHasher::new();
+        (built.expect("it is installed"), INSTALL, SMALL, geteuid().as_raw()).hash(&mut hasher);
+        let programs = std::env::current_exe().expect("a test program");
+        let programs = programs.parent().expect("its directory");
+        let made = programs.join(format!("mariadb-{:x}", hasher.finish()));
+        if made.exists() {
+            return copy(&made, &data);
+        }
+        install.arg(format!("--datadir={}", data.display())).arg(self.tmpdir());
+        run(install).ok();
+        // Another test may do the same now: one is first, and each is whole.
+        let own = tempfile::tempdir_in(programs).expect("a directory of this build");
+        let whole = own.path().join("data");
+        copy(&data, &whole);
+        let _ = fs::rename(whole, made);
     }
 
     /// Names of temporary files contain only the process id: those of another process namespace, or of one that was
@@ -143,7 +167,7 @@ impl MariaDb {
         let config = if config.exists() { config } else { self.config("") };
         let mut command = program("aw-mysql", &["--ring", ring.name(), "--config"]);
         command.arg(config).arg("--state-dir").arg(self.path(state)).args(options);
-        if rustix::process::geteuid().is_root() {
+        if geteuid().is_root() {
             command.args(["-u", &user.to_string()]);
         }
         command
@@ -208,20 +232,22 @@ fn difference(found: &str, expected: &str) -> String {
 }
 
 /// Little memory, so that many servers can run at once.
+const INSTALL: [&str; 3] =
+    ["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=socket"];
 const SMALL: &[&str] = &["--innodb-log-file-size=8M", "--innodb-buffer-pool-dump-at-shutdown=OFF"];
 
 fn public_directory() -> TempDir {
     let directory = tempfile::tempdir_in("/tmp").expect("a temporary directory");
     let open = Permissions::from_mode(0o755);
     fs::set_permissions(directory.path(), open).expect("our own directory can be opened");
-    if rustix::process::geteuid().is_root() {
+    if geteuid().is_root() {
         chown(directory.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
     }
     directory
 }
 
 fn as_user_nobody(program: &str) -> Command {
-    if !rustix::process::geteuid().is_root() {
+    if !geteuid().is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
