@@ -65,6 +65,8 @@ pub enum AlertKind {
     RouterWithdrawn,
     /// A DNS server that routers and DHCP servers did not name before.
     ForeignDns,
+    /// Something harmless, or a first message, of a router or server that is known or named: in the digest.
+    NewSetting,
     /// A host is sent another way.
     Redirect,
     /// Another MAC takes the address of a router.
@@ -95,6 +97,7 @@ impl AlertKind {
         AlertKind::RouterChanged,
         AlertKind::RouterWithdrawn,
         AlertKind::ForeignDns,
+        AlertKind::NewSetting,
         AlertKind::Redirect,
         AlertKind::GatewayTaken,
     ];
@@ -115,6 +118,15 @@ impl AlertKind {
         AlertKind::ForeignDns,
         AlertKind::Redirect,
         AlertKind::GatewayTaken,
+    ];
+
+    /// The kinds whose channels get [`AlertKind::NewSetting`], too: it was one of these before.
+    pub const WITH_NEW_SETTING: &[AlertKind] = &[
+        AlertKind::NewSetting,
+        AlertKind::NewDhcpServer,
+        AlertKind::NewRouter,
+        AlertKind::RouterChanged,
+        AlertKind::ForeignDns,
     ];
 
     /// The kind in messages; arpwatch's text where arpwatch has this kind.
@@ -146,6 +158,7 @@ impl AlertKind {
             AlertKind::RouterChanged => "router changed",
             AlertKind::RouterWithdrawn => "router withdrawn",
             AlertKind::ForeignDns => "foreign DNS server",
+            AlertKind::NewSetting => "new setting",
             AlertKind::Redirect => "redirect",
             AlertKind::GatewayTaken => "gateway taken",
         }
@@ -172,8 +185,10 @@ impl AlertKind {
     /// Whether it is about routers and servers, as the ring of names shows them.
     pub fn is_of_infrastructure(self) -> bool {
         use AlertKind::*;
-        matches!(self, NewDhcpServer | DhcpConflict | NewRouter | ForeignDns | Redirect)
-            || self.is_of_known_router()
+        matches!(
+            self,
+            NewDhcpServer | DhcpConflict | NewRouter | ForeignDns | NewSetting | Redirect
+        ) || self.is_of_known_router()
     }
 
     /// Whether a known router loses its address, or its messages are others than before.
@@ -266,6 +281,9 @@ pub struct Alert {
     pub note: Option<String>,
     /// Whether it goes into the next digest instead of a message of its own.
     pub digest: bool,
+    /// Of a new setting: the kind of record that has it. A digest shows one of each, as of kinds.
+    #[serde(default)]
+    pub setting: String,
 }
 
 /// What a device calls itself: any host can claim any name, so it is shown as a quotation, and decides nothing.
@@ -317,6 +335,7 @@ impl Alert {
             held: 0,
             note: None,
             digest: false,
+            setting: String::new(),
         }
     }
 

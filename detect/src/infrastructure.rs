@@ -71,7 +71,7 @@ pub enum Trust {
     Reported,
     /// It was in the digest, because it is harmless by what it announces.
     Harmless,
-    /// The configuration names it, or the first answer of a known server did: it gives way to what was learned.
+    /// The configuration names it: it gives way to what was learned.
     Named,
 }
 
@@ -87,10 +87,10 @@ pub struct Known {
     /// Its first MAC.
     pub mac: Option<MacAddr>,
     /// Of a router: 1 while it announces itself. Of what it announces: 1 once that is withdrawn. Of a limit: how many were reported. Of a
-    /// period: 1 once it is over.
+    /// period: 1 once it is over. Of a MAC that answered for a DHCP server: 1 if what it names is reported, as of a known server.
     pub number: i64,
     /// Of a router and of what it announces: when its withdrawal was last reported. Of a DHCP server: the number of its first answer. Of
-    /// a limit: how many were not reported.
+    /// a MAC that answered for one: from when on a lease of it is reported. Of a limit: how many were not reported.
     pub further: i64,
     /// Of a router: what it announced last.
     pub text: String,

@@ -330,7 +330,7 @@ fn a_day_without_a_rogue() {
     assert_eq!(alone, [""; 0]);
     let digest = all.iter().find(|one| one["kind"] == "digest").expect("a digest");
     let digest = text(digest, "message");
-    for part in ["1 new device", "1 new router", "router changed"] {
+    for part in ["1 new device", "1 new router", "new setting"] {
         assert!(digest.contains(part), "{part}: {digest}");
     }
 }
@@ -380,9 +380,9 @@ fn forged_messages() {
             "foreign_dns 2001:db8::66",
             "gateway_taken 192.0.2.254",
             "gateway_taken fe80::1",
-            "new_dhcp_server 192.0.2.1", // its first answer, in the digest
             "new_dhcp_server 192.0.2.66",
             "new_router fe80::66",
+            "new_setting 192.0.2.1", // its first answer, in the digest
             "redirect fe80::66",
         ]
     );

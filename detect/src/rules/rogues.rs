@@ -2,9 +2,11 @@
 //! while; what is new after that is reported once. What a message says of itself lowers no alert: that depends on what was learned,
 //! on what the configuration names, and on what the message can do.
 
+mod answers;
 mod dhcp;
 mod gateways;
 mod routers;
+mod words;
 
 use std::net::IpAddr;
 
@@ -125,6 +127,10 @@ impl Rules {
                 network: interface.to_owned(),
                 note: Some(note),
                 digest: true,
+                setting: match kind {
+                    AlertKind::NewSetting => key.split(' ').nth(2).unwrap_or_default().into(),
+                    _ => String::new(),
+                },
                 ..Alert::new(kind, time)
             });
             (known.further, known.number, known.first) = (0, 0, time);
@@ -225,6 +231,10 @@ impl Rules {
             mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
             name: mac.and_then(|mac| self.name(mac).cloned()),
             note: Some(note),
+            setting: match kind {
+                AlertKind::NewSetting => seen.record.kind.name().into(),
+                _ => String::new(),
+            },
             ..Alert::new(kind, seen.time)
         }
     }
@@ -362,15 +372,29 @@ fn learns<M: InfrastructureMemory>(
 fn admit<M: InfrastructureMemory>(
     seen: &Seen,
     memory: &mut M,
+    alert: Alert,
+) -> Result<Option<Alert>, M::Error> {
+    admit_as(seen, memory, alert, "")
+}
+
+/// The same with a limit of its own.
+fn admit_as<M: InfrastructureMemory>(
+    seen: &Seen,
+    memory: &mut M,
     mut alert: Alert,
+    limit: &str,
 ) -> Result<Option<Alert>, M::Error> {
     let interface = interface_of(&seen.network);
     // A host that forges requests of clients, harmless routers or refused messages hides no server that answers and no router that is
     // used; and in a VLAN with own limits, because something was learned there, none of another VLAN.
     let is_claim = is_claim(seen.record.kind);
     let is_refused = seen.record.kind == NameKind::Refused;
-    let mut key = alert.kind.name();
+    let mut key = alert.kind.name() + limit;
     key += if alert.digest { " minor" } else { "" };
+    // Prefixes of a router do not hide what a server names.
+    if alert.kind == AlertKind::NewSetting {
+        key += &format!(" {}", alert.setting);
+    }
     key += if is_claim { " claim" } else { "" };
     // Who invents clients does not hide what the known ones name.
     key += if is_claim && is_old_client(seen, memory)? { " known" } else { "" };
@@ -398,9 +422,11 @@ fn admit<M: InfrastructureMemory>(
     } else {
         limit.further += 1;
         let what = [&alert.ip, &alert.mac].map(|text| text.as_str()).join(" ");
-        if limit.text.split(", ").count() < LISTED && !limit.text.contains(what.trim()) {
+        let what = what.trim();
+        let is_listed = what.is_empty() || limit.text.split(", ").any(|one| one == what);
+        if limit.text.split(", ").count() < LISTED && !is_listed {
             limit.text += if limit.text.is_empty() { "" } else { ", " };
-            limit.text += what.trim();
+            limit.text += what;
         }
     }
     memory.store_known(interface, Part::Limit, &key, &limit)?;

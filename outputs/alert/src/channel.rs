@@ -271,6 +271,9 @@ impl Channel {
             (Some(kinds), _) if kind == AlertKind::GatewayTaken => {
                 kinds.iter().any(|kind| kind.is_takeover())
             }
+            (Some(kinds), _) if kind == AlertKind::NewSetting => {
+                kinds.iter().any(|kind| AlertKind::WITH_NEW_SETTING.contains(kind))
+            }
             (Some(kinds), _) => kinds.contains(&kind),
             // arpwatch sends mail for four kinds and logs all.
             (None, Dialect::Arpwatch) => self.syslog || !kind.is_log_only(),
@@ -331,6 +334,28 @@ mod tests {
             let wanted = |kind: &AlertKind| channel.wants(&alert(*kind), Dialect::Devices);
             assert_eq!(all.into_iter().filter(wanted).collect::<Vec<_>>(), expected, "{keys}");
         }
+    }
+
+    /// What was one of four kinds before it was a kind of its own reaches the same channels; `[[mute]]` of these does not mute it.
+    #[test]
+    fn a_new_setting_goes_where_new_servers_go() {
+        for (kind, expected) in [
+            ("new_setting", true),
+            ("new_dhcp_server", true),
+            ("new_router", true),
+            ("router_changed", true),
+            ("foreign_dns", true),
+            ("router_withdrawn", false),
+            ("gateway_taken", false),
+            ("changed", false),
+        ] {
+            let text = format!("name = \"lan\"\nsyslog = true\nkinds = [\"{kind}\"]");
+            let channel: Channel = toml::from_str(&text).unwrap();
+            let gets = channel.gets(AlertKind::NewSetting, Dialect::Devices);
+            assert_eq!(gets, expected, "{kind}");
+        }
+        let all: Channel = toml::from_str("name = \"lan\"\nsyslog = true").unwrap();
+        assert!(all.gets(AlertKind::NewSetting, Dialect::Devices));
     }
 
     #[test]

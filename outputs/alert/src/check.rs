@@ -50,6 +50,7 @@ pub fn check(
         let devices = count_of(known as u64, "device", "devices");
         lines[0] += &format!(", {devices} in the list of known devices");
     }
+    lines.extend(config.channel.iter().filter_map(with_new_setting));
     lines.extend(warnings(config, known, seen));
     Ok(lines.join("\n"))
 }
@@ -123,6 +124,18 @@ pub fn unwatched(name: &str, names: &Names) -> String {
 
 /// Routers and servers are named, and no collector records what they announce.
 pub const NO_NAMES: &str = "routers, dhcp_servers or dns_servers are set, but no collector records names: rogue ones are not reported (add --names to its OPTIONS_ALL in /etc/addrwatch/collector.conf, then systemctl restart addrwatch-collector@INTERFACE)";
+
+/// That a channel gets a kind which its list does not name.
+fn with_new_setting(channel: &Channel) -> Option<String> {
+    let is_listed = channel.lists(AlertKind::NewSetting);
+    let of = AlertKind::WITH_NEW_SETTING.iter().find(|kind| channel.lists(**kind))?.name();
+    (!is_listed).then(|| {
+        format!(
+            "channel {}: its digests have new_setting, too, because its kinds have {of}",
+            channel.name
+        )
+    })
+}
 
 /// What is valid, and sends nothing nevertheless.
 fn warnings(config: &Config, known: usize, seen: &Seen) -> Vec<String> {
@@ -231,6 +244,21 @@ mod tests {
         assert_eq!(checked(&[]).unwrap_err(), [format!("{why} {name}")]);
         let other = checked(&[("2:0:0:0:0:1", "NAS")]).unwrap_err();
         assert_eq!(other, [format!("{why} (one is called \"NAS\": write that)")]);
+    }
+
+    #[test]
+    fn a_kind_that_the_list_does_not_name() {
+        let of = |kinds: &str| {
+            let text = format!("[[channel]]\nname = \"a\"\nsyslog = true\n{kinds}");
+            with_new_setting(&Config::parse(&text).unwrap().channel[0])
+        };
+        let line = of("kinds = [\"changed\", \"foreign_dns\"]").unwrap();
+        let expected =
+            "channel a: its digests have new_setting, too, because its kinds have foreign_dns";
+        assert_eq!(line, expected);
+        for kinds in ["", "kinds = [\"changed\"]", "kinds = [\"new_setting\", \"new_router\"]"] {
+            assert_eq!(of(kinds), None, "{kinds}");
+        }
     }
 
     #[test]

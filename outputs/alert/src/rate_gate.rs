@@ -72,7 +72,7 @@ pub struct Digest {
 }
 
 /// An alert of a digest: its time and its line; what it is about, if it is important; its kind, which an earlier release did
-/// not store; and of the first alert, all of it.
+/// not store; of the first alert, all of it; and of a new setting, the kind of record that has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Sample(
     i64,
@@ -81,6 +81,7 @@ struct Sample(
     #[serde(default)] String,
     #[serde(default)] Option<AlertKind>,
     #[serde(default)] Option<Box<Alert>>,
+    #[serde(default, skip_serializing_if = "String::is_empty")] String,
 );
 
 impl RateGate {
@@ -166,10 +167,14 @@ impl RateGate {
     /// Whether it would only count an alert of this kind and priority: its text is not needed then. `exempt`: its kind is, so that
     /// it may be sent.
     pub fn only_counts(&self, kind: AlertKind, priority: Priority, now: i64, exempt: bool) -> bool {
-        if exempt && (!self.is_exempt_hour(now) || self.has_exempt(kind, priority)) {
+        // Each kind of setting has its sample, so its text is needed.
+        if kind == AlertKind::NewSetting
+            || exempt && (!self.is_exempt_hour(now) || self.has_exempt(kind, priority))
+        {
             return false;
         }
-        let full = |digest: &Digest| digest.has_kind(kind) && digest.place(priority) >= MAX_SAMPLES;
+        let full =
+            |digest: &Digest| digest.has_kind(kind, "") && digest.place(priority) >= MAX_SAMPLES;
         self.storm && priority.class == Class::Other && self.held.as_ref().is_some_and(full)
     }
 
@@ -192,8 +197,8 @@ impl Digest {
         self.samples.partition_point(|Sample(_, _, other, ..)| *other <= priority)
     }
 
-    fn has_kind(&self, kind: AlertKind) -> bool {
-        self.samples.iter().any(|sample| sample.4 == Some(kind))
+    fn has_kind(&self, kind: AlertKind, setting: &str) -> bool {
+        self.samples.iter().any(|sample| sample.4 == Some(kind) && sample.6 == setting)
     }
 
     fn add(&mut self, alert: &Alert, priority: Priority) {
@@ -207,7 +212,7 @@ impl Digest {
             self.samples.iter_mut().for_each(|sample| sample.5 = None);
         }
         let mut place = self.place(priority);
-        if place >= MAX_SAMPLES && self.has_kind(alert.kind) {
+        if place >= MAX_SAMPLES && self.has_kind(alert.kind, &alert.setting) {
             return;
         }
         // Of those that rank, one for each address and kind, so that one address does not fill the digest.
@@ -224,12 +229,14 @@ impl Digest {
         }
         place = place.min(self.samples.len());
         let whole = (self.count == 1).then(|| Box::new(alert.clone()));
-        self.samples
-            .insert(place, Sample(alert.time, alert.to_string(), priority, subject, kind, whole));
+        let (line, setting) = (alert.to_string(), alert.setting.clone());
+        let sample = Sample(alert.time, line, priority, subject, kind, whole, setting);
+        self.samples.insert(place, sample);
         if self.samples.len() > MAX_SAMPLES {
             // The last one whose kind has others; there are no more kinds than samples.
             let has_others = |sample: &Sample| {
-                self.samples.iter().filter(|other| other.4 == sample.4).count() > 1
+                let is_same = |other: &&Sample| (other.4, &other.6) == (sample.4, &sample.6);
+                self.samples.iter().filter(is_same).count() > 1
             };
             let last = self.samples.iter().rposition(has_others).unwrap_or(MAX_SAMPLES);
             self.samples.remove(last);
@@ -239,12 +246,16 @@ impl Digest {
     /// The important ones first, then takeovers, of these by how long the address was held; then those of the rarest kind. Which
     /// kind is rare, a host chooses that causes the others.
     fn sorted_samples(&self) -> Vec<&Sample> {
-        let number = |kind: AlertKind| self.kinds.get(kind.label()).copied().unwrap_or_default();
+        let number = |kind: AlertKind, setting: &str| match setting {
+            "" => self.kinds.get(kind.label()).copied().unwrap_or_default(),
+            _ => self.samples.iter().filter(|sample| sample.6 == setting).count() as u64,
+        };
         let mut samples: Vec<_> = self.samples.iter().collect();
-        samples.sort_by_key(|Sample(_, _, priority, _, kind, _)| {
+        samples.sort_by_key(|Sample(_, _, priority, _, kind, _, setting)| {
             let is_takeover = kind.is_some_and(AlertKind::is_takeover);
             let is_other = priority.class == Class::Other;
-            let rarity = if is_other { kind.map_or(u64::MAX, number) } else { 0 };
+            let rarity =
+                if is_other { kind.map_or(u64::MAX, |kind| number(kind, setting)) } else { 0 };
             let held = if is_takeover { priority.held() } else { 0 };
             (priority.class, is_other && !is_takeover, std::cmp::Reverse(held), rarity)
         });
@@ -277,7 +288,7 @@ impl Digest {
         let alerts = if *count == 1 { "alert" } else { "alerts" };
         let mut subject = format!("{count} {alerts}: {}", each.join(", "));
         // Receivers that show only this must show what matters.
-        if let Some(Sample(_, line, priority, _, kind, _)) = samples.first()
+        if let Some(Sample(_, line, priority, _, kind, ..)) = samples.first()
             && (priority.class != Class::Other || kind.is_some_and(AlertKind::is_takeover))
             && *count > 1
         {
@@ -303,7 +314,7 @@ impl Digest {
 
 /// `1 new device`, `2 new devices`: of the labels that name a thing; `2 configuration changed` stays.
 fn numbered(number: u64, label: &str) -> String {
-    const THINGS: [&str; 12] = [
+    const THINGS: [&str; 13] = [
         "activity",
         "station",
         "flip flop",
@@ -316,6 +327,7 @@ fn numbered(number: u64, label: &str) -> String {
         "conflict",
         "new router",
         "redirect",
+        "setting",
     ];
     let thing = THINGS.iter().find(|thing| number != 1 && label.ends_with(*thing));
     let (label, end) = match thing {

@@ -4,7 +4,12 @@ use std::net::IpAddr;
 
 use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord};
 
-use super::{FIND, Rules, Seen, client, text_of};
+use super::{
+    FIND, Rules, Seen,
+    answers::{NEVER, deed, is_lease},
+    client, text_of,
+    words::to_add,
+};
 use crate::{
     alert::{Alert, AlertKind},
     device::span,
@@ -15,9 +20,11 @@ use crate::{
 const CONFLICT_SECONDS: i64 = 86_400;
 /// Who has an address for so many seconds has not taken it for an attack.
 pub(super) const HELD_SECONDS: i64 = 86_400;
+/// What comes with this number of message so soon after a MAC's first answer is of that message: the collector counts them from its start.
+const MESSAGE_SECONDS: i64 = 60;
 
 /// The server of an answer: as it names itself, or else the packet's source.
-fn server_of(record: &NameRecord) -> Option<IpAddr> {
+pub(super) fn server_of(record: &NameRecord) -> Option<IpAddr> {
     usable(record.other_ip()).or(usable(record.source_ip()))
 }
 
@@ -49,73 +56,70 @@ impl Rules {
         let with_mac = format!("{key} {mac}");
         let with_mac = (Part::DhcpServerMac, &*with_mac);
         let is_named = server.is_some_and(|ip| includes(&self.dhcp_servers, ip));
-        let deed = match record.ip() {
-            Some(ip) => format!("it offers {ip} to {}", client(record)),
-            None if record.kind == NameKind::DhcpNak => {
-                format!("it refuses the address that {} asked for (NAK)", client(record))
-            }
-            None => format!(
-                "it answers {} without an address, as servers of boot files do",
-                client(record)
-            ),
-        };
+        let deed = deed(record);
+        // Its report has the lease already.
+        let further = if is_lease(record) { NEVER } else { 0 };
+        let of_report = Known { further, ..Known::new(seen.time, Trust::Reported) };
         let Some(mut known) = self.look(seen, memory, (Part::DhcpServer, &key), is_named)? else {
             let known = Known { mac: Some(mac), ..Known::new(seen.time, Trust::Reported) };
-            let note = format!(
-                "{deed} (if it is yours, add its address to dhcp_servers in the configuration of aw-alert; if not, {FIND})"
-            );
+            let add = match server {
+                Some(_) => to_add("dhcp_servers", &self.dhcp_servers, &key),
+                None => "let it name its address, and add that to dhcp_servers".into(),
+            };
+            let note = format!("{deed} (if it is yours, {add}; if not, {FIND})");
             let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
             let alert = self.report(seen, memory, (Part::DhcpServer, &key), known, alert)?;
             if alert.is_some() {
-                self.note(seen, memory, with_mac, Trust::Reported)?;
+                memory.store_known(&seen.network, with_mac.0, with_mac.1, &of_report)?;
             }
             return Ok(alert);
         };
-        let has_mac = self.look(seen, memory, with_mac, false)?.is_some();
         let old = known.mac;
-        if has_mac && old.is_some() {
-            return self.incomplete_answer(seen, memory, (&key, server), &known);
+        if let Some(of_mac) = self.look(seen, memory, with_mac, false)? {
+            let was_reported = of_mac.trust == Trust::Reported && of_mac.number == 0;
+            if old.is_none() && !was_reported {
+                known.mac = Some(mac);
+                memory.store_known(&seen.network, Part::DhcpServer, &key, &known)?;
+            }
+            let alert = self.lease_of_reported(seen, memory, with_mac, (of_mac, &known))?;
+            return match alert {
+                Some(alert) => Ok(Some(alert)),
+                None => self.incomplete_answer(seen, memory, (&key, server), &known),
+            };
         }
-        let (is_first, is_fresh) = (old.is_none(), !known.is_known(seen.time));
-        if is_first {
-            (known.mac, known.further) = (Some(mac), record.message.into());
+        // What it names is reported, too: an answer after the learning period is learned by none.
+        let part_of_server = Known { number: 1, ..Known::new(seen.time, Trust::Reported) };
+        if old.is_none() {
+            return self.first_answer(
+                seen,
+                memory,
+                (&key, server),
+                known,
+                (of_report, part_of_server),
+            );
         }
-        let is_same = match server {
-            Some(ip) => self.is_same_device(seen, memory, ip, (mac, old))?,
-            None => true,
-        };
-        if seen.learning || has_mac || is_fresh || is_same || self.is_relayed(seen, memory)? {
-            let trust = if is_fresh { Trust::Reported } else { Trust::Learned };
-            self.note(seen, memory, with_mac, trust)?;
-            memory.store_known(&seen.network, Part::DhcpServer, &key, &known)?;
+        if !known.is_known(seen.time) {
+            // Another MAC in the name of a server that was reported is part of that.
+            let of_mac = Known::new(seen.time, Trust::Reported);
+            memory.store_known(&seen.network, with_mac.0, with_mac.1, &of_mac)?;
+            return self.lease_of_reported(seen, memory, with_mac, (of_mac, &known));
+        }
+        let is_same = old == Some(mac)
+            || match server {
+                Some(ip) => self.is_same_device(seen, memory, ip, (mac, old))?,
+                None => true,
+            };
+        if is_same || self.is_relayed(seen, memory)? {
+            memory.store_known(&seen.network, with_mac.0, with_mac.1, &part_of_server)?;
             return Ok(None);
         }
         // Its address is known already: the message is about the MAC.
-        let (what, yours) = match is_first {
-            true => (
-                "this is the first answer in the name of this known server that arrives here: until now, only its clients or the configuration named it",
-                "if this is the MAC of your server, nothing is to be done",
-            ),
-            false => (
-                "it answers in the name of a known server, from another MAC",
-                "if both MACs are your server's, name them in [[failover]]",
-            ),
-        };
-        let note = format!("{what}: {deed} ({yours}; if not, {FIND})");
+        let note = format!(
+            "it answers in the name of a known server, from another MAC: {deed} (if both MACs are your server's, name them in [[failover]]; if not, {FIND})"
+        );
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
-        let owner = match server {
-            Some(ip) => memory.station(&seen.network, ip)?.owner(),
-            None => None,
-        };
-        let old_mac = old.or(owner).map(|mac| mac.to_string());
-        let alert = Alert { old_mac, digest: is_first, ..alert };
-        // What the first one names is reported, too.
-        let trust = if is_first { Trust::Named } else { Trust::Reported };
-        let alert = self.report(seen, memory, with_mac, Known::new(seen.time, trust), alert)?;
-        if is_first && alert.is_some() {
-            memory.store_known(&seen.network, Part::DhcpServer, &key, &known)?;
-        }
-        Ok(alert)
+        let alert = Alert { old_mac: old.map(|mac| mac.to_string()), ..alert };
+        self.report(seen, memory, with_mac, of_report, alert)
     }
 
     /// An answer of a known server of which not all was read, and that was complete before: a client may take what is left out.
@@ -145,7 +149,7 @@ impl Rules {
     }
 
     /// Whether the sender has had the relay's address of this answer for long, and that is a known router: it is the relay.
-    fn is_relayed<M: InfrastructureMemory>(
+    pub(super) fn is_relayed<M: InfrastructureMemory>(
         &self,
         seen: &Seen,
         memory: &mut M,
@@ -182,8 +186,9 @@ impl Rules {
             Some(_) => FIND,
             None => "ask that client for the MAC of its server, such as with arp -n",
         };
+        let add = to_add("dhcp_servers", &self.dhcp_servers, &server.to_string());
         let note = format!(
-            "{} asks it for an address. Only this client names it, and a client can name any server: its own messages do not reach this port (if it is yours, add its address to dhcp_servers in the configuration of aw-alert; if not, {find})",
+            "{} asks it for an address. Only this client names it, and a client can name any server: its own messages do not reach this port (if it is yours, {add}; if not, {find})",
             client(record)
         );
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, Some(server), mac, note);
@@ -209,8 +214,9 @@ impl Rules {
         }
         let mac = mac_of_duid(duid);
         let contained = if mac.is_some() { ", which contains this MAC" } else { "" };
+        let add = to_add("dhcp_servers", &self.dhcp_servers, &key);
         let note = format!(
-            "{} asks the DHCPv6 server with the {key}{contained}. Only this client names it, and a client can name any server (if it is yours, add \"{key}\" to dhcp_servers in the configuration of aw-alert; if not, find the port of that MAC, or ask the client for its server)",
+            "{} asks the DHCPv6 server with the {key}{contained}. Only this client names it, and a client can name any server (if it is yours, {add}; if not, find the port of that MAC, or ask the client for its server)",
             client(record)
         );
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, None, None, note);
@@ -270,7 +276,7 @@ impl Rules {
         let Some(router) = usable(router) else { return Ok(None) };
         let (part, ip) = ((Part::Router, &*router.to_string()), Some(router));
         let is_named = includes(&self.routers, router);
-        let right = "add it to routers in the configuration of aw-alert";
+        let right = &*to_add("routers", &self.routers, &router.to_string());
         let new = OfServer { kind: AlertKind::NewRouter, part, ip, way, right, digest: false };
         self.of_server(seen, memory, new, is_named)
     }
@@ -284,7 +290,7 @@ impl Rules {
         let Some(dns) = usable(seen.record.ip()) else { return Ok(None) };
         let (part, ip) = ((Part::Dns, &*dns.to_string()), Some(dns));
         let (is_named, way) = (includes(&self.dns_servers, dns), "names it as DNS server".into());
-        let right = "add it to dns_servers in the configuration of aw-alert";
+        let right = &*to_add("dns_servers", &self.dns_servers, &dns.to_string());
         let new = OfServer { kind: AlertKind::ForeignDns, part, ip, way, right, digest: false };
         self.of_server(seen, memory, new, is_named)
     }
@@ -364,25 +370,32 @@ impl Rules {
         let with_mac = format!("{server} {sender}");
         let with_mac = memory.known(&seen.network, Part::DhcpServerMac, &with_mac)?;
         let Some(with_mac) = with_mac else { return Ok(None) };
-        if !known.is_known(seen.time) || !with_mac.is_known(seen.time) {
+        let is_of_server = with_mac.is_known(seen.time) || with_mac.number == 1;
+        if !known.is_known(seen.time) || !is_of_server {
             // What it sets is part of that report, and not stored: it may be any number.
             if part.0 != Part::DhcpSetting {
                 self.note_of_reported(seen, memory, part)?;
             }
             return Ok(None);
         }
+        // On a port that mirrors nothing, the first answer may come long after the requests.
+        let message = i64::from(seen.record.message);
+        let is_soon = (seen.time - with_mac.first).abs() < MESSAGE_SECONDS;
+        let is_first = message != 0 && message == known.further && is_soon;
+        let when = match is_first {
+            true => " in its first answer that arrives here",
+            false => ", and did not before",
+        };
         let note = format!(
-            "the DHCP server {server} (message from {sender}) {way}, and did not before (if that is right, {right}; if not, look at that server's configuration, and for who else has its address)"
+            "the DHCP server {server} (message from {sender}) {way}{when} (if that is right, {right}; if not, look at that server's configuration, and for who else has its address)"
         );
         let mac = match ip {
             Some(ip) if part.0 != Part::DhcpSetting => memory.station(&seen.network, ip)?.owner(),
             _ => Some(sender),
         };
-        let alert = self.rogue(seen, kind, ip, mac, note);
-        // On a port that mirrors nothing, the first answer may come long after the requests.
-        let message = i64::from(seen.record.message);
-        let is_first = message != 0 && message == known.further;
-        let alert = Alert { digest: is_first || digest, ..alert };
+        let digest = is_first || digest;
+        let kind = if digest { AlertKind::NewSetting } else { kind };
+        let alert = Alert { digest, ..self.rogue(seen, kind, ip, mac, note) };
         let reported = Known::new(seen.time, Trust::Reported);
         self.report(seen, memory, part, reported, alert)
     }

@@ -5,7 +5,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::Ipv6Net;
 use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord};
 
-use super::{FIND, Rules, Seen, gateways::GATEWAY, text_of};
+use super::{
+    FIND, Rules, Seen,
+    gateways::GATEWAY,
+    text_of,
+    words::{change, in_words, to_add},
+};
 use crate::{
     alert::{Alert, AlertKind},
     device::span,
@@ -13,8 +18,8 @@ use crate::{
 };
 
 /// Flags of an advertisement (RFC 4861, 4.2; RFC 6275, 7.1; RFC 4191, 2.2), and of a router of a stub network such as Thread (SNAC).
-const MANAGED: u8 = 0x80;
-const OTHER: u8 = 0x40;
+pub(super) const MANAGED: u8 = 0x80;
+pub(super) const OTHER: u8 = 0x40;
 const STUB: u8 = 0x02;
 /// Addresses that are only of a site (RFC 4193); prefixes that are shorter than those of sites are of more than one.
 const SITE_PREFIX: u8 = 48;
@@ -24,6 +29,8 @@ const MTU: u64 = 1500;
 
 /// Settings that are stored of a router that is not known.
 const MOST_OF_OTHERS: usize = 16;
+/// What a router announces so soon after it was first seen differs from nothing before.
+const FIRST_SECONDS: i64 = 60;
 /// What of a message was not read.
 const HIDDEN: [&str; 2] = ["not_all_read", "bad_option"];
 
@@ -119,12 +126,12 @@ impl Rules {
             known.further = time;
             let also = if changed.is_empty() { "" } else { ", with other values than before: " };
             let note = format!(
-                "it announces a lifetime of 0{also}{changed}: hosts do not use it as default router any more, until it announces itself again (if it was not switched off or configured so, another host forges its messages: compare the MAC with the router's own; {FIND})"
+                "it announces a lifetime of 0{also}{changed}: hosts do not use it as default router any more, until it announces itself again. A router does so when it is restarted or switched off (if yours was not, another host forges its messages: compare the MAC with the router's own; {FIND})"
             );
             let one = self.rogue(seen, AlertKind::RouterWithdrawn, Some(router), Some(mac), note);
             alert = Some(one);
         } else if !changed.is_empty() && is_known {
-            alert = Some(self.changed(seen, router, &changed));
+            alert = Some(self.changed(seen, router, &changed, false, false));
         }
         if let Some(one) = alert {
             alert = super::admit(seen, memory, Alert { held, ..one })?;
@@ -231,7 +238,7 @@ impl Rules {
         let stub = match record.flags & STUB {
             0 => "",
             _ => {
-                " It says that it connects a stub network, such as Thread, which any host can say."
+                ". It says that it connects a stub network, such as Thread, which any host can say"
             }
         };
         let what = match (record.kind, record.lifetime) {
@@ -249,20 +256,33 @@ impl Rules {
             }
             _ => format!("it announces {}", announcement(record)),
         };
-        let note = format!(
-            "{what}.{stub} (if it is yours, add it to routers in the configuration of aw-alert; if not, {FIND})"
-        );
+        let add = to_add("routers", &self.routers, &router.to_string());
+        let note = format!("{what}{stub} (if it is yours, {add}; if not, {FIND})");
         let mac = Some(record.sender);
         let alert = self.rogue(seen, AlertKind::NewRouter, Some(router), mac, note);
         Alert { digest: is_harmless, ..alert }
     }
 
-    fn changed(&self, seen: &Seen, router: IpAddr, what: &str) -> Alert {
+    /// A known router announces something new. `is_first`: there was no message of it before. In the digest, it is no change of the router
+    /// that needs attention at once.
+    fn changed(
+        &self,
+        seen: &Seen,
+        router: IpAddr,
+        what: &str,
+        digest: bool,
+        is_first: bool,
+    ) -> Alert {
+        let (values, was) = match is_first {
+            true => ("", "if that is not its configuration"),
+            false => ("other values than before: ", "if its configuration was not changed"),
+        };
         let note = format!(
-            "it announces other values than before: {what} (if its configuration was not changed, another host forges its messages: compare the MAC with the router's own; {FIND})"
+            "it announces {values}{what} ({was}, another host forges its messages: compare the MAC with the router's own; {FIND})"
         );
+        let kind = if digest { AlertKind::NewSetting } else { AlertKind::RouterChanged };
         let mac = Some(seen.record.sender);
-        self.rogue(seen, AlertKind::RouterChanged, Some(router), mac, note)
+        Alert { digest, ..self.rogue(seen, kind, Some(router), mac, note) }
     }
 
     /// Who announces a prefix, route or server; none if too many were reported to store it, or if the MAC is not the router's.
@@ -311,13 +331,13 @@ impl Rules {
         }
         match announcer {
             Announcer::Known(known) => {
-                let alert = self.changed(seen, router, &what);
                 // Many providers give a new prefix each day, and hosts use it with the router that they have. A known stub router
                 // changes its routes as it likes.
                 let digest = is_prefix
                     || self.is_harmless_stub(seen, memory, (router, &known))?
                     || self.is_of_own_prefix(seen, memory, router)?;
-                let alert = Alert { digest, ..alert };
+                let is_first = (seen.time - known.first).abs() < FIRST_SECONDS;
+                let alert = self.changed(seen, router, &what, digest, is_first);
                 let known = Known::new(seen.time, Trust::Reported);
                 self.report(seen, memory, (Part::Setting, &key), known, alert)
             }
@@ -378,10 +398,10 @@ impl Rules {
         }
         let mut alert = None;
         if !there.is_empty() && !there.iter().any(|(_, known)| is_recent(known.further)) {
-            let one = self.changed(seen, router, &format!("no longer {what}"));
             // What is no default router, such as a resolver that announces itself, may be started again each day.
             let digest = of.number == 0 || self.is_of_own_prefix(seen, memory, router)?;
-            alert = super::admit(seen, memory, Alert { digest, ..one })?;
+            let one = self.changed(seen, router, &format!("no longer {what}"), digest, false);
+            alert = super::admit(seen, memory, one)?;
             if alert.is_none() {
                 return Ok(None); // not stored, and reported when it is seen again
             }
@@ -479,14 +499,20 @@ impl Rules {
         if self.look(seen, memory, (Part::Dns, &key), is_named)?.is_some() {
             return Ok(None);
         }
-        if let Announcer::Reported = announcer {
-            self.note_of_reported(seen, memory, (Part::Dns, &key))?;
-            return Ok(None);
-        }
+        let known = match announcer {
+            Announcer::Reported => {
+                self.note_of_reported(seen, memory, (Part::Dns, &key))?;
+                return Ok(None);
+            }
+            Announcer::Known(known) | Announcer::Harmless(known) => known,
+        };
         let mac = memory.station(&seen.network, dns)?.owner();
         let sender = record.sender;
+        let is_first = (seen.time - known.first).abs() < FIRST_SECONDS;
+        let before = if is_first { "" } else { ", and did not before" };
+        let add = to_add("dns_servers", &self.dns_servers, &key);
         let note = format!(
-            "the router {router} (message from {sender}) names it as DNS server, and did not before (if that is right, add it to dns_servers in the configuration of aw-alert; if not, look at that router's configuration, and for who else has its address)"
+            "the router {router} (message from {sender}) names it as DNS server{before} (if that is right, {add}; if not, look at that router's configuration, and for who else has its address)"
         );
         let alert = self.rogue(seen, AlertKind::ForeignDns, Some(dns), mac, note);
         let reported = Known::new(seen.time, Trust::Reported);
@@ -529,18 +555,24 @@ impl Rules {
         if self.look(seen, memory, (Part::Redirect, &key), false)?.is_some() {
             return Ok(None);
         }
+        let sender = record.sender;
         let who = match (by_router, is_named_router) {
-            (true, _) => "the router",
-            (false, true) => "another MAC in the name of the router",
-            (false, false) => "what is not known as a router,",
+            (true, _) => format!("the router {router} (message from {sender})"),
+            (false, true) => format!("{sender} pretends to be the router {router} and"),
+            (false, false) => {
+                format!("{router} (message from {sender}), which is not known as a router,")
+            }
+        };
+        let hosts = match record.destination_ip() {
+            Some(ip) if ip.is_multicast() => "all hosts".into(),
+            Some(ip) => ip.to_string(),
+            None => "hosts".into(),
         };
         let destination = record.other_ip().map(|ip| ip.to_string()).unwrap_or_default();
-        let by_mac = target.map(|mac| format!(" at the MAC {mac}")).unwrap_or_default();
-        let way = if is_direct { "directly" } else { "by this address" };
+        let by_mac = target.map(|mac| format!(", at the MAC {mac}")).unwrap_or_default();
+        let way = if is_direct { "directly to it".into() } else { format!("to {to}") };
         let note = format!(
-            "{who} {router} (message from {}) sends {} to {destination} {way}{by_mac} from now on (if that is no router of yours, {FIND})",
-            record.sender,
-            record.destination_ip().map(|ip| ip.to_string()).unwrap_or_default()
+            "{who} redirects {hosts}: what is for {destination} goes {way}{by_mac} (if that is no router of yours, {FIND})"
         );
         let mac = target.or(Some(record.sender));
         let alert = self.rogue(seen, AlertKind::Redirect, Some(to), mac, note);
@@ -615,38 +647,6 @@ fn settings(record: &NameRecord) -> Vec<String> {
     let set = numbers.into_iter().filter(|(_, number)| *number != 0);
     all.extend(set.map(|(name, number)| format!("{name}={number}")));
     all
-}
-
-/// `hop_limit=255, before 64`, with the flags in words.
-fn change(new: &str, old: &[&str]) -> String {
-    let name = new.split('=').next().unwrap_or_default();
-    let before = old.iter().find(|old| old.split('=').next() == Some(name));
-    match before {
-        Some(before) => {
-            format!(
-                "{}, before {}",
-                in_words(new),
-                in_words(before).replace(&format!("{name}="), "")
-            )
-        }
-        None => in_words(new),
-    }
-}
-
-fn in_words(setting: &str) -> String {
-    let flags = setting.strip_prefix("flags=0x").and_then(|hex| u8::from_str_radix(hex, 16).ok());
-    let Some(flags) = flags else { return setting.to_owned() };
-    let is = |flag: u8| if flags & flag != 0 { "yes" } else { "no" };
-    let preference = match flags >> 3 & 3 {
-        1 => "high",
-        3 => "low",
-        _ => "medium",
-    };
-    format!(
-        "flags={flags:#04x} (addresses by DHCPv6 {}, other settings by DHCPv6 {}, preference {preference})",
-        is(MANAGED),
-        is(OTHER)
-    )
 }
 
 /// The prefixes among what routers announced, with their routers.

@@ -5,6 +5,8 @@ use std::net::Ipv6Addr;
 use aw_output::NameEntry;
 use shm_layout::{NameCounter, NameKind, NameMarks, NameRecord, NameText};
 
+mod named;
+
 use super::*;
 use crate::infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust};
 
@@ -273,6 +275,7 @@ fn a_new_dhcp_server() {
             request(SERVER, "192.0.2.66"),
             seen,
         ];
+        assert_eq!(scene.kinds(&attack), [AlertKind::NewDhcpServer], "its first lease");
         assert_eq!(scene.kinds(&attack), []);
         assert_eq!(scene.kinds(&usual()), [], "the others are as before");
     }
@@ -477,7 +480,7 @@ fn a_router_that_changes() {
     use NameKind::*;
     let own = router(ROUTER, "fe80::1", 1800);
     for (change, what) in [
-        (NameRecord { flags: 0x80, ..own }, "addresses by DHCPv6 yes"),
+        (NameRecord { flags: 0x80, ..own }, "now: addresses by DHCPv6; before: not"),
         (NameRecord { hops: 255, ..own }, "hop_limit=255, before 64"),
         (NameRecord { number: 1280, ..own }, "mtu=1280"),
         (of_router(RouterRoute, ROUTER, "fe80::1", "::", 0), "route ::/0"),
@@ -744,7 +747,7 @@ fn a_first_answer() {
         let dns = NameRecord { message: 7, ..dns };
         let alerts = scene.alerts(&[first, dns, first, dns]);
         let found: Vec<_> = alerts.iter().map(|alert| (alert.kind, alert.digest)).collect();
-        assert_eq!(found, [(AlertKind::NewDhcpServer, true), (AlertKind::ForeignDns, true)]);
+        assert_eq!(found, [(AlertKind::NewSetting, true); 2]);
         let later = of_server(NameKind::DhcpDns, SERVER, "192.0.2.1", "192.0.2.66");
         let [alert] = &*scene.alerts(&[later]) else { panic!() };
         assert!(alert.kind == AlertKind::ForeignDns && !alert.digest);
@@ -763,7 +766,7 @@ fn a_first_answer() {
     assert_eq!(scene.kinds(&[relayed]), [AlertKind::NewDhcpServer]);
     let mut scene = Scene::learned(&[request(CLIENT, "198.51.100.1")]);
     scene.event(ROGUE, "198.51.100.1", Origin::ArpReply);
-    assert_eq!(scene.kinds(&[offer(ROGUE, "198.51.100.1")]), [AlertKind::NewDhcpServer]);
+    assert_eq!(scene.kinds(&[offer(ROGUE, "198.51.100.1")]), [AlertKind::NewSetting]);
 }
 
 /// What is not read of a known router's or server's message may be there for hosts.
@@ -1134,7 +1137,7 @@ fn claims_of_known_clients() {
     // Nor what is in the digest.
     let name = NameText::cut("http://192.0.2.66/wpad.dat");
     let wpad = of_server(NameKind::DhcpProxy, SERVER, "192.0.2.1", "::");
-    assert_eq!(scene.kinds(&[NameRecord { name, ..wpad }]), [AlertKind::NewDhcpServer]);
+    assert_eq!(scene.kinds(&[NameRecord { name, ..wpad }]), [AlertKind::NewSetting]);
     // A server that was reported takes no more than half of the places by what it names.
     let mut scene = Scene::learned(&usual());
     assert_eq!(scene.kinds(&[offer(ROGUE, "192.0.2.66")]), [AlertKind::NewDhcpServer]);

@@ -175,6 +175,50 @@ fn a_digest_has_each_kind_and_the_rarest_first() {
     assert!(first.ends_with(flip) && fields["summary"] == subject, "{fields}");
 }
 
+/// What a forged answer names has its sample, also with the address and the named MAC of the true server, after any number of others.
+#[test]
+fn each_kind_of_new_setting_has_its_sample() {
+    let server = "00:08:e1:00:00:01";
+    let setting = |setting: &str, ip: &str, note: &str| Alert {
+        setting: setting.into(),
+        ip: ip.into(),
+        mac: server.into(),
+        name: Some("router".into()),
+        note: Some(note.into()),
+        digest: true,
+        ..alert(AlertKind::NewSetting)
+    };
+    let names = [(server.parse().unwrap(), "router".to_owned())].into();
+    let text = |alerts: &[Alert], max: usize| {
+        let mut gate = RateGate::default();
+        for alert in alerts {
+            let exempt = gate.admit(alert, Priority::of(alert, &names), 1000, LIMIT, true);
+            assert!(!exempt, "always in the digest");
+        }
+        let stored = serde_json::to_string(&gate).unwrap();
+        let mut gate: RateGate = serde_json::from_str(&stored).unwrap();
+        gate.take_digest(1060, LIMIT, true).unwrap().notification(&TimeZone::UTC, "s", max).text
+    };
+    let first = setting("DHCP_OFFER", "192.0.2.1", "first answer");
+    let domain = setting("DHCP_DOMAIN", "192.0.2.1", "sends the domain");
+    let proxy = setting("DHCP_PROXY", "192.0.2.1", "sends wpad.dat");
+    let few = text(&[first.clone(), domain.clone(), proxy.clone()], usize::MAX);
+    let parts = ["first answer", "sends the domain", "sends wpad.dat"];
+    assert!(parts.iter().all(|part| few.contains(part)), "{few}");
+    let mut many = Vec::new();
+    for number in 0..10 {
+        let ip = format!("fe80::{number}");
+        many.extend(["RA_PREFIX", "RA_ROUTE"].map(|kind| setting(kind, &ip, "announces")));
+        many.extend([domain.clone(), setting("DHCP_BOOT", "192.0.2.1", "sends a file")]);
+        many.push(Alert { digest: true, ..alert(AlertKind::NewDevice) });
+    }
+    many.extend([proxy, first]);
+    for max in [usize::MAX, 1000] {
+        let text = text(&many, max);
+        assert!(text.contains(parts[0]) && text.contains(parts[2]), "{text}");
+    }
+}
+
 /// One address that two machines fight for in all ways does not fill a digest, and each way has its sample.
 #[test]
 fn important_alerts_have_a_sample_of_each_kind_too() {
@@ -212,7 +256,7 @@ fn exempt_alerts_are_sent_alone_within_a_bound() {
     let mut gate: RateGate = serde_json::from_str(&stored).unwrap();
     let digest = gate.take_digest(1060, LIMIT, false).unwrap();
     assert_eq!(digest.count, 275 + 1 + 100_000 - 9, "nothing is silent");
-    assert!(digest.has_kind(AlertKind::FlipFlop) && digest.has_kind(AlertKind::NewDevice));
+    assert!(digest.has_kind(AlertKind::FlipFlop, "") && digest.has_kind(AlertKind::NewDevice, ""));
     let later = Alert { ip: "192.0.2.3".into(), ..alert(AlertKind::FlipFlop) };
     assert!(!gate.only_counts(later.kind, Priority::default(), 1004 + EXEMPT_SECONDS, true));
     let now = 1004 + EXEMPT_SECONDS;

@@ -1,0 +1,179 @@
+//! The first answer of a known DHCP server, and the first lease of one that was reported.
+
+use std::net::IpAddr;
+
+use shm_layout::{MacAddr, NameKind, NameRecord};
+
+use super::{FIND, LIMIT_SECONDS, Rules, Seen, admit_as, client, words};
+use crate::{
+    alert::{Alert, AlertKind},
+    infrastructure::{InfrastructureMemory, Known, Part, Trust, includes},
+    rules::rogues::dhcp::HELD_SECONDS,
+};
+
+/// No further lease is reported.
+pub(super) const NEVER: i64 = i64::MAX;
+
+/// What a server's answer does.
+pub(super) fn deed(record: &NameRecord) -> String {
+    let client = client(record);
+    match (record.kind, record.ip()) {
+        (NameKind::DhcpNak, _) => format!("it refuses the address that {client} asked for (NAK)"),
+        (NameKind::DhcpAck, Some(ip)) => format!("it gives {ip} to {client}"),
+        (_, Some(ip)) => format!("it offers {ip} to {client}"),
+        (_, None) => {
+            format!("it answers {client} without an address, as servers of boot files do")
+        }
+    }
+}
+
+/// Whether a client uses from now on what the server names.
+pub(super) fn is_lease(record: &NameRecord) -> bool {
+    record.kind == NameKind::DhcpAck && record.ip().is_some()
+}
+
+impl Rules {
+    /// The first answer in the name of a server that only the configuration or its clients named: in the digest, unless another MAC has
+    /// its address or answered for it. Any host can send it, so its MAC is stored as one that was reported. `of_report`, `of_server`: how
+    /// that is, where what it names is part of the alert, or reported like what a known server names.
+    pub(super) fn first_answer<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (key, server): (&str, Option<IpAddr>),
+        mut known: Known,
+        (of_report, of_server): (Known, Known),
+    ) -> Result<Option<Alert>, M::Error> {
+        let (record, mac) = (seen.record, seen.record.sender);
+        let with_mac = format!("{key} {mac}");
+        let with_mac = (Part::DhcpServerMac, &*with_mac);
+        let deed = deed(record);
+        let other = self.other_mac(seen, memory, (key, server))?;
+        // A client named it, which was reported, and that was all that was known of it.
+        let was_reported = known.trust == Trust::Reported;
+        if other.is_some() || was_reported {
+            let note = match &other {
+                Some((other, why)) => format!(
+                    "it answers in the name of this server, but {other} {why}: {deed} (if both MACs are your server's, name them in [[failover]]; if not, find the port of the one that is not in the MAC address table of the switch, and unplug it)"
+                ),
+                None => {
+                    let add = words::to_add("dhcp_servers", &self.dhcp_servers, key);
+                    let ago = words::ago(known.first, seen.time);
+                    format!(
+                        "it was reported{ago} because a client named it, and now it answers: {deed} (if it is yours, {add}; if not, {FIND})"
+                    )
+                }
+            };
+            let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
+            let old_mac = other.map(|(mac, _)| mac.to_string());
+            let is_its_own = old_mac.is_none();
+            let alert = Alert { old_mac, ..alert };
+            let alert = self.report(seen, memory, with_mac, of_report, alert)?;
+            if alert.is_some() && is_its_own {
+                known.mac = Some(mac); // of a server that was reported itself
+                memory.store_known(&seen.network, Part::DhcpServer, key, &known)?;
+            }
+            return Ok(alert);
+        }
+        (known.mac, known.further) = (Some(mac), record.message.into());
+        let held = match server {
+            Some(ip) => memory.station(&seen.network, ip)?.held(mac, seen.time),
+            None => HELD_SECONDS,
+        };
+        let mut alert = None;
+        if held < HELD_SECONDS && !self.is_relayed(seen, memory)? {
+            let is_named = server.is_some_and(|ip| includes(&self.dhcp_servers, ip));
+            let by = if is_named { "the configuration names" } else { "only its clients named" };
+            let owner = match server {
+                Some(ip) => memory.station(&seen.network, ip)?.owner(),
+                None => None,
+            };
+            let arp = match owner {
+                Some(owner) if owner == mac => format!(
+                    "By ARP, which any host can send, this MAC has had its address for {}",
+                    words::duration(held)
+                ),
+                _ => "No ARP shows that this MAC has its address".into(),
+            };
+            let note = format!(
+                "this is the first answer that arrives here of this DHCP server, which {by}: {deed}. {arp} (if this is the MAC of your server, nothing is to be done; if not, {FIND})"
+            );
+            let one = self.rogue(seen, AlertKind::NewSetting, server, Some(mac), note);
+            let one = Alert { digest: true, ..one };
+            alert = self.report(seen, memory, with_mac, of_server, one)?;
+            if alert.is_none() {
+                return Ok(None); // not stored, and reported when it is seen again
+            }
+        } else {
+            memory.store_known(&seen.network, with_mac.0, with_mac.1, &of_server)?;
+        }
+        memory.store_known(&seen.network, Part::DhcpServer, key, &known)?;
+        Ok(alert)
+    }
+
+    /// Another MAC that answered in the name of this server, or has its address in ARP, or that of the relay, and why it counts. A relay's
+    /// address is the sender's claim, so it takes nothing from what the server's address shows.
+    fn other_mac<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (key, server): (&str, Option<IpAddr>),
+    ) -> Result<Option<(MacAddr, &'static str)>, M::Error> {
+        let mac = seen.record.sender;
+        let is_other = |other: &MacAddr| *other != mac && !self.is_in_group(mac, *other);
+        for row in memory.keys(&seen.network, Part::DhcpServerMac)? {
+            let other = row.strip_prefix(key).and_then(|rest| rest.strip_prefix(' '));
+            let other = other.and_then(|mac| mac.parse::<MacAddr>().ok()).filter(is_other);
+            if let Some(other) = other {
+                return Ok(Some((other, "answered for it before")));
+            }
+        }
+        let relay = seen.record.relay_ip();
+        for (ip, why) in [(server, "has its address"), (relay, "has the address of its relay")] {
+            let Some(ip) = ip else { continue };
+            let station = memory.station(&seen.network, ip)?;
+            if station.learned.contains(&mac) {
+                continue;
+            }
+            let first = station.first.map(|first| first.mac);
+            if let Some(other) = [first, station.owner()].into_iter().flatten().find(is_other) {
+                return Ok(Some((other, why)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first lease that a MAC gives which was reported is one further alert, however long it waits: a host uses from now on what that
+    /// server names. `of_mac`: what is stored with it.
+    pub(super) fn lease_of_reported<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (part, with_mac): (Part, &str),
+        (of_mac, server): (Known, &Known),
+    ) -> Result<Option<Alert>, M::Error> {
+        let record = seen.record;
+        let mac = record.sender;
+        let is_own = server.mac.is_some_and(|other| other == mac || self.is_in_group(mac, other));
+        // It was named meanwhile.
+        let is_right = is_own && matches!(server.trust, Trust::Learned | Trust::Named);
+        let is_reported = of_mac.trust == Trust::Reported && of_mac.number == 0;
+        let Some(ip) = record.ip().filter(|_| is_lease(record)) else { return Ok(None) };
+        if seen.learning || !is_reported || is_right || seen.time < of_mac.further {
+            return Ok(None);
+        }
+        let first = if is_own { server.first.min(of_mac.first) } else { of_mac.first };
+        let ago = words::ago(first, seen.time);
+        let note = format!(
+            "this server, which was reported{ago}, gave {ip} to {}, which now uses the router, DNS servers and proxy that it names (aw-stdout --names --replay shows them; {FIND}, and then renew that client's address)",
+            client(record)
+        );
+        let server = super::dhcp::server_of(record);
+        let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
+        let alert = admit_as(seen, memory, alert, " lease")?;
+        // One that was refused is counted once, and reported later.
+        let further = if alert.is_some() { NEVER } else { seen.time + LIMIT_SECONDS };
+        memory.store_known(&seen.network, part, with_mac, &Known { further, ..of_mac })?;
+        Ok(alert)
+    }
+}

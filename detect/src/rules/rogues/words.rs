@@ -1,0 +1,103 @@
+//! Words of the alerts about routers and servers: how to name one's own, how long ago, and what of a router's header differs.
+
+use super::routers::{MANAGED, OTHER};
+use crate::{device::span, infrastructure::NamedServer};
+
+/// A line of the configuration, at most.
+const MAX_LINE: usize = 120;
+
+/// `write routers = ["192.0.2.1", "fe80::1"] in the configuration of aw-alert`: the line with what it has already.
+pub(super) fn to_add(key: &str, named: &[NamedServer], new: &str) -> String {
+    let text = |one: &NamedServer| match one {
+        NamedServer::Addresses(block) if block.prefix_len() == block.max_prefix_len() => {
+            block.addr().to_string()
+        }
+        NamedServer::Addresses(block) => block.to_string(),
+        NamedServer::Duid(duid) => format!("DUID {duid}"),
+    };
+    let all: Vec<_> = named.iter().map(text).chain([new.to_owned()]).collect();
+    let line = format!("{key} = {all:?}");
+    match line.len() {
+        ..=MAX_LINE => format!("write {line} in the configuration of aw-alert, and restart it"),
+        _ => format!("add \"{new}\" to {key} in the configuration of aw-alert, and restart it"),
+    }
+}
+
+/// ` 3 minutes ago`; empty if the clock was set since.
+pub(super) fn ago(first: i64, time: i64) -> String {
+    match span(first, time).filter(|age| *age >= 0) {
+        Some(age) => format!(" {} ago", duration(age)),
+        None => String::new(),
+    }
+}
+
+/// `3 minutes`
+pub(super) fn duration(seconds: i64) -> String {
+    let (number, unit) = match seconds {
+        ..60 => (seconds, "second"),
+        60..3600 => (seconds / 60, "minute"),
+        3600..86_400 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
+/// What of a router's header is another one than before: `hop_limit=255, before 64`; of the flags, each that differs.
+pub(super) fn change(new: &str, old: &[&str]) -> String {
+    let name = new.split('=').next().unwrap_or_default();
+    let before = old.iter().find(|old| old.split('=').next() == Some(name));
+    match before {
+        None => in_words(new),
+        Some(before) => match (flags_of(new), flags_of(before)) {
+            (Some(new), Some(before)) if new != before => changed_flags(new, before),
+            _ => format!("{}, before {}", in_words(new), before.replace(&format!("{name}="), "")),
+        },
+    }
+}
+
+fn changed_flags(new: u8, before: u8) -> String {
+    let mut parts = Vec::new();
+    for (flag, what) in [(MANAGED, "addresses by DHCPv6"), (OTHER, "other settings by DHCPv6")] {
+        match (new & flag != 0, before & flag != 0) {
+            (true, false) => parts.push(format!("now: {what}; before: not")),
+            (false, true) => parts.push(format!("now: no {what}; before: yes")),
+            _ => (),
+        }
+    }
+    let (preference, old) = (preference(new), preference(before));
+    if preference != old {
+        parts.push(format!("now: preference {preference}; before: {old}"));
+    }
+    let others = !(MANAGED | OTHER | PREFERENCE);
+    if (new ^ before) & others != 0 || parts.is_empty() {
+        parts.push(format!("now: flags={new:#04x}; before: {before:#04x}"));
+    }
+    parts.join(", ")
+}
+
+/// The bits of the preference (RFC 4191, 2.2).
+const PREFERENCE: u8 = 0x18;
+
+fn preference(flags: u8) -> &'static str {
+    match (flags & PREFERENCE) >> 3 {
+        1 => "high",
+        3 => "low",
+        _ => "medium",
+    }
+}
+
+fn flags_of(setting: &str) -> Option<u8> {
+    u8::from_str_radix(setting.strip_prefix("flags=0x")?, 16).ok()
+}
+
+/// One setting of the header, with the flags in words.
+pub(super) fn in_words(setting: &str) -> String {
+    let Some(flags) = flags_of(setting) else { return setting.to_owned() };
+    let is = |flag: u8| if flags & flag != 0 { "yes" } else { "no" };
+    format!(
+        "flags={flags:#04x} (addresses by DHCPv6 {}, other settings by DHCPv6 {}, preference {})",
+        is(MANAGED),
+        is(OTHER),
+        preference(flags)
+    )
+}
