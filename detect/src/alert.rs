@@ -376,7 +376,8 @@ impl Alert {
     fn line_with(&self, network: &str, of_old: &str) -> String {
         let Alert { kind, ip, mac, old_mac, .. } = self;
         let old = old_mac.as_ref().filter(|old| *old != mac);
-        let old = old.map(|old| format!("({old}{of_old})")).unwrap_or_default();
+        let other = if *kind == AlertKind::GatewayTaken { "other MAC: " } else { "" };
+        let old = old.map(|old| format!("({other}{old}{of_old})")).unwrap_or_default();
         let parts = [kind.label(), ip, mac, &old, network].into_iter();
         parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
     }

@@ -80,17 +80,19 @@ pub enum Trust {
 pub struct Known {
     /// When it was first seen.
     pub first: i64,
-    /// When it was last seen, to an hour.
+    /// When it was last seen, to an hour. Of a period: when it was over.
     pub last: i64,
     /// Why it is stored.
     pub trust: Trust,
     /// Its first MAC.
     pub mac: Option<MacAddr>,
     /// Of a router: 1 while it announces itself. Of what it announces: 1 once that is withdrawn. Of a limit: how many were reported. Of a
-    /// period: 1 once it is over. Of a MAC that answered for a DHCP server: 1 if what it names is reported, as of a known server.
+    /// period: 1 once it is over. Of a MAC that answered for a DHCP server, or announced a router: 1 if what it names is reported, as of
+    /// a known one.
     pub number: i64,
-    /// Of a router and of what it announces: when its withdrawal was last reported. Of a DHCP server: the number of its first answer. Of
-    /// a MAC that answered for one: from when on a lease of it is reported. Of a limit: how many were not reported.
+    /// Of a router and of what it announces: when its withdrawal was last reported. Of a router's MAC: when it was last reported that it
+    /// took the address. Of a DHCP server: the number of its first answer. Of a MAC that answered for one: from when on a lease of it is
+    /// reported. Of a limit: how many were not reported.
     pub further: i64,
     /// Of a router: what it announced last.
     pub text: String,

@@ -256,43 +256,76 @@ fn names_that_stop() {
     assert_eq!(scene.once(learn), [""; 0]);
 }
 
-/// A record and an event of one second are judged in their order: who takes a server's address first, which is reported, may answer in
-/// its name then.
+/// A record and an event of one second are judged in their order. Who takes a server's address is reported, and once more when it answers
+/// in its name.
 #[test]
 fn both_rings_in_their_order() {
     if !has_scapy() {
         return skip("scapy is not installed (contrib/setup.sh test)");
     }
     let found = [[0.0, 0.001], [0.001, 0.0]].map(|[claim, answer]| {
-        let alert = Alert::new();
-        alert.config(&(alert.appending_channel() + "burst = 100\n"));
-        let capture = alert.path("both.pcap");
-        let script = format!(
-            "from scapy.all import *\n\
-             def at(time, packet):\n \
-               packet.time = 1717200000 + time\n \
-               return packet\n\
-             def all(mac): return Ether(src=mac,dst='ff:ff:ff:ff:ff:ff')\n\
-             def claim(time, mac): return at(time, all(mac)/ARP(op=1,hwsrc=mac,psrc='192.0.2.1',pdst='192.0.2.1'))\n\
-             def answer(time, mac): return at(time, all(mac)/IP(src='192.0.2.1',dst='255.255.255.255')/UDP(sport=67,dport=68)/BOOTP(op=2,yiaddr='192.0.2.77',chaddr=bytes.fromhex('0008e1000003'))/DHCP(options=[('message-type','offer'),('server_id','192.0.2.1'),('lease_time',600),'end']))\n\
-             S,X,D='{SERVER}','{ROGUE}',2*86400\n\
-             wrpcap('{}', sorted([claim(0,S), answer(1,S), claim(90000,S), claim(D+{claim},X), answer(D+{answer},X)], key=lambda packet: packet.time))",
-            capture.display()
+        let frames = format!(
+            "claim(0,S), answer(1,S), claim(90000,S), claim(D+{claim},X), answer(D+{answer},X)"
         );
-        run({
-            let mut scapy = Command::new("/usr/bin/python3");
-            scapy.args(["-c", &script]);
-            scapy
-        })
-        .ok();
-        let capture = fs::read(capture).unwrap();
-        collect(&alert.ring, &capture, &["-q", "--names", "--as", "eth0"]).ok();
-        let config = alert.path("alert.toml").display().to_string();
-        run(alert.command(&["--once", "--learn", "1d", "-c", &config])).ok();
-        let kinds = alert.alerts().into_iter().map(|alert| alert["kind"].as_str().unwrap_or("-").to_owned());
-        kinds.filter(|kind| kind != "learned" && kind != "new_device").collect::<Vec<_>>()
+        let kinds = replayed(&frames).into_iter();
+        let kinds = kinds.map(|alert| alert["kind"].as_str().unwrap_or("-").to_owned());
+        kinds.collect::<Vec<_>>()
     });
-    assert_eq!(found, [vec!["changed"], vec!["new_dhcp_server", "changed"]]);
+    assert_eq!(found, [["changed", "new_dhcp_server"], ["new_dhcp_server", "changed"]]);
+}
+
+/// A router is known by its answers of DHCP only: the first ARP of another MAC takes its address, and the router's own is one, too.
+#[test]
+fn the_first_arp_of_a_gateway() {
+    if !has_scapy() {
+        return skip("scapy is not installed (contrib/setup.sh test)");
+    }
+    let of_router = "[('router','192.0.2.1')]";
+    let frames = format!(
+        "claim(0,X,'192.0.2.66'), answer(1,S,{of_router}), claim(90000,X,'192.0.2.66'), answer(90001,S,{of_router}), claim(D,X), claim(D+10,S)"
+    );
+    let found = replayed(&frames);
+    let text = |alert: &Value, key: &str| alert[key].as_str().unwrap_or("-").to_owned();
+    let each = found.iter().map(|one| ["kind", "ip", "mac", "old_mac"].map(|key| text(one, key)));
+    let taken = |mac: &str, old| ["gateway_taken", "192.0.2.1", mac, old].map(str::to_owned);
+    assert_eq!(each.collect::<Vec<_>>(), [taken(ROGUE, SERVER), taken(SERVER, ROGUE)]);
+    let note = text(&found[0], "note");
+    let begin = format!(
+        "{ROGUE} now answers for the gateway 192.0.2.1. Before, it was {SERVER} (first seen 1 d 23 h ago). "
+    );
+    assert!(note.starts_with(&begin), "{note}");
+}
+
+/// The alerts about frames that are captured and read at once, without those of new devices and of what was learned. Python: `claim` and
+/// `answer` of `S` and `X` at a time in seconds; a day has `D/2`.
+fn replayed(frames: &str) -> Vec<Value> {
+    let alert = Alert::new();
+    alert.config(&(alert.appending_channel() + "burst = 100\n"));
+    let capture = alert.path("both.pcap");
+    let script = format!(
+        "from scapy.all import *\n\
+         def at(time, packet):\n \
+           packet.time = 1717200000 + time\n \
+           return packet\n\
+         def all(mac): return Ether(src=mac,dst='ff:ff:ff:ff:ff:ff')\n\
+         def claim(time, mac, ip='192.0.2.1'): return at(time, all(mac)/ARP(op=1,hwsrc=mac,psrc=ip,pdst=ip))\n\
+         def answer(time, mac, more=[]): return at(time, all(mac)/IP(src='192.0.2.1',dst='255.255.255.255')/UDP(sport=67,dport=68)/BOOTP(op=2,yiaddr='192.0.2.77',chaddr=bytes.fromhex('0008e1000003'))/DHCP(options=[('message-type','offer'),('server_id','192.0.2.1'),('lease_time',600)]+more+['end']))\n\
+         S,X,D='{SERVER}','{ROGUE}',2*86400\n\
+         wrpcap('{}', sorted([{frames}], key=lambda packet: packet.time))",
+        capture.display()
+    );
+    run({
+        let mut scapy = Command::new("/usr/bin/python3");
+        scapy.args(["-c", &script]);
+        scapy
+    })
+    .ok();
+    let capture = fs::read(capture).unwrap();
+    collect(&alert.ring, &capture, &["-q", "--names", "--as", "eth0"]).ok();
+    let config = alert.path("alert.toml").display().to_string();
+    run(alert.command(&["--once", "--learn", "1d", "-c", &config])).ok();
+    let others = |alert: &Value| alert["kind"] != "learned" && alert["kind"] != "new_device";
+    alert.alerts().into_iter().filter(others).collect()
 }
 
 /// Two days with relays, failover pairs, VRRP, servers of boot files, Thread border routers, a new prefix, shorter leases, a guest VLAN, virtual

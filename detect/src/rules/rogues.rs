@@ -152,8 +152,11 @@ impl Rules {
         let known = memory.known(&seen.network, part, key)?;
         // No learning period makes these normal.
         let learns = seen.learning && !matches!(part, Part::Redirect | Part::Refused);
+        let is_of_mac = matches!(part, Part::RouterMac | Part::DhcpServerMac);
         let trust = match known.as_ref().map(|known| known.trust) {
             Some(Trust::Learned) => Trust::Learned,
+            // A MAC that was reported in the name of a router or server is not learned by what it sends.
+            Some(Trust::Reported) if is_of_mac => Trust::Reported,
             _ if learns => Trust::Learned,
             _ if is_named => Trust::Named,
             Some(trust) => trust,
@@ -239,8 +242,8 @@ impl Rules {
         }
     }
 
-    /// Whether a MAC may be another one of a router or server at this address: it has had the address for a day, or has taken it from
-    /// another one, which was reported, or both are of one failover group.
+    /// Whether a MAC may be another one of a router or server at this address: it has had the address for a day, or in the learning
+    /// period, or both are of one failover group. Not one that took it, which was reported.
     fn is_same_device<M: InfrastructureMemory>(
         &self,
         seen: &Seen,
@@ -249,9 +252,9 @@ impl Rules {
         (mac, old): (MacAddr, Option<MacAddr>),
     ) -> Result<bool, M::Error> {
         let station = memory.station(&seen.network, ip)?;
-        let was_taken = station.has(mac) && station.first.is_some_and(|first| first.mac != mac);
         let is_held = station.held(mac, seen.time) >= dhcp::HELD_SECONDS;
-        Ok(was_taken || is_held || old.is_some_and(|old| self.is_in_group(mac, old)))
+        let is_in_group = old.is_some_and(|old| self.is_in_group(mac, old));
+        Ok(is_held || station.learned.contains(&mac) || is_in_group)
     }
 }
 
@@ -362,6 +365,9 @@ fn learns<M: InfrastructureMemory>(
     }
     let is_over = age.unwrap_or(0) >= period;
     known.number = is_over.into();
+    if is_over {
+        known.last = time;
+    }
     if is_new || is_over || age.is_none() {
         memory.store_known(interface, Part::Period, "", &known)?;
     }

@@ -180,7 +180,7 @@ impl Dispatcher {
         if learning {
             return Ok(());
         }
-        self.name_gateways(&mut alerts)?;
+        self.rules.name_gateways(entry, now, &mut alerts, &mut self.store.memory)?;
         let is_first_day = self.is_first_day(&alerts)?;
         if is_first_day {
             self.rules.learn_interface(entry, &mut self.store.memory)?;

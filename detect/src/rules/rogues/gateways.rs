@@ -1,28 +1,45 @@
-//! Another MAC takes a router's address, as the events show.
+//! Another MAC takes a router's address, as events or its advertisement show.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
-use shm_layout::MacAddr;
+use aw_output::Entry;
+use aw_service::TimeSpan;
+use shm_layout::{MacAddr, UnixTime};
 
-use super::Rules;
+use super::{Rules, Seen, dhcp::HELD_SECONDS};
 use crate::{
     alert::{Alert, AlertKind},
+    device::{MacClass, MacPolicy, span},
     infrastructure::{InfrastructureMemory, Known, Part, Trust, includes},
-    network::full_name,
-    rules::claims::joined,
+    network::{full_name, interface_of},
+    rules::past_time,
 };
 
+/// The time of a report that was in a digest only: the next one is due.
+const LONG_AGO: i64 = 1;
+
 impl Rules {
-    /// Makes an alert that a MAC takes an address one of a taken gateway, if that is the address of a router. One that the router's
-    /// advertisement caused already is left out. What an attacker chooses, such as its MAC, does not move it into the digest.
+    /// Makes each alert that a MAC takes a router's address one of a taken gateway, and adds one for the first claim of such an address,
+    /// if the learning period saw the router's answers or advertisements from other MACs only. A takeover is left out only if one by the
+    /// same MAC was reported within `quiet` seconds, and that MAC was not there first. What an attacker chooses, such as its MAC, does not
+    /// move it into the digest.
     pub fn name_gateways<M: InfrastructureMemory>(
         &self,
+        entry: &Entry,
+        now: UnixTime,
         alerts: &mut Vec<Alert>,
         memory: &mut M,
     ) -> Result<(), M::Error> {
+        let first = self.first_claim(entry, now, alerts, memory)?;
         let mut kept = Vec::new();
         for alert in alerts.drain(..) {
-            kept.extend(self.name_gateway(alert, memory)?);
+            match alert.kind.is_takeover() {
+                true => kept.extend(self.takeover(alert, memory)?),
+                false => kept.push(alert),
+            }
+        }
+        if let Some(first) = first {
+            kept.extend(self.first_takeover(first, memory)?);
         }
         *alerts = kept;
         Ok(())
@@ -37,48 +54,253 @@ impl Rules {
         let network = full_name(&alert.host, &alert.ring, &alert.network);
         let key = format!("{} {}", alert.ip, alert.mac);
         match memory.known(&network, Part::RouterMac, &key)? {
-            Some(known) if known.first == alert.time && known.trust == Trust::Reported => {
-                let known = Known { first: 0, ..known };
+            Some(known) if known.further == alert.time => {
+                let known = Known { further: LONG_AGO, ..known };
                 memory.store_known(&network, Part::RouterMac, &key, &known)
             }
             _ => Ok(()),
         }
     }
 
-    fn name_gateway<M: InfrastructureMemory>(
+    /// The first claim of an address: the alert that it is new, or one like it if the class of the MAC leaves that out.
+    fn first_claim<M: InfrastructureMemory>(
         &self,
-        mut alert: Alert,
+        entry: &Entry,
+        now: UnixTime,
+        alerts: &[Alert],
         memory: &mut M,
     ) -> Result<Option<Alert>, M::Error> {
-        let ip = alert.ip.parse::<IpAddr>().ok().filter(|_| alert.kind.is_takeover());
-        let (Some(ip), Ok(mac)) = (ip, alert.mac.parse::<MacAddr>()) else {
-            return Ok(Some(alert));
+        if let Some(new) = alerts.iter().find(|alert| alert.kind == AlertKind::NewStation) {
+            return Ok(Some(new.clone()));
+        }
+        let (event, time) = (&entry.event, past_time(entry.event.time, now).seconds());
+        let is_left_out = match MacClass::of(event.mac) {
+            MacClass::Virtual => self.virtual_macs == MacPolicy::Ignore,
+            MacClass::Random => self.random_macs == Some(MacPolicy::Ignore),
+            MacClass::Global => false,
         };
-        let network = full_name(&alert.host, &alert.ring, &alert.network);
-        let key = ip.to_string();
-        let known = memory.known(&network, Part::Router, &key)?;
-        let is_router = known.as_ref().is_some_and(|known| known.is_known(alert.time));
-        if !is_router && !includes(&self.routers, ip) {
-            return Ok(Some(alert));
-        }
-        // It takes back what was its own.
-        if memory.station(&network, ip)?.held(mac, alert.time) > 0 {
-            return Ok(Some(alert));
-        }
-        let key = format!("{key} {mac}");
-        let with_mac = memory.known(&network, Part::RouterMac, &key)?;
-        let is_recent = |known: &Known| (alert.time - known.first).abs() < self.quiet;
-        if with_mac.is_some_and(|known| known.trust == Trust::Reported && is_recent(&known)) {
+        if !is_left_out && self.proxy_arp != MacPolicy::Ignore {
             return Ok(None);
         }
-        let reported = Known::new(alert.time, Trust::Reported);
-        memory.store_known(&network, Part::RouterMac, &key, &reported)?;
-        let why = format!("{}: {GATEWAY}", alert.kind.label());
-        alert.note = joined(Some(why), alert.note.take());
+        let alert = Alert { time, ..self.alert(AlertKind::NewStation, entry) };
+        let network = full_name(&alert.host, &alert.ring, &alert.network);
+        let station = memory.station(&network, event.ip())?;
+        let is_first = station.claims.len() == 1
+            && station.first.is_some_and(|one| one.mac == event.mac && one.time == time);
+        Ok(is_first.then_some(alert))
+    }
+
+    /// Network, address and MAC of an alert about a router's address.
+    fn at_router<M: InfrastructureMemory>(
+        &self,
+        alert: &Alert,
+        memory: &mut M,
+    ) -> Result<Option<(String, IpAddr, MacAddr)>, M::Error> {
+        let (Ok(ip), Ok(mac)) = (alert.ip.parse::<IpAddr>(), alert.mac.parse::<MacAddr>()) else {
+            return Ok(None);
+        };
+        let network = full_name(&alert.host, &alert.ring, &alert.network);
+        let known = memory.known(&network, Part::Router, &ip.to_string())?;
+        let is_router = known.is_some_and(|known| known.is_known(alert.time));
+        Ok((is_router || includes(&self.routers, ip)).then_some((network, ip, mac)))
+    }
+
+    /// A MAC takes an address from another one.
+    fn takeover<M: InfrastructureMemory>(
+        &self,
+        alert: Alert,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let Some((network, ip, mac)) = self.at_router(&alert, memory)? else {
+            return Ok(Some(alert));
+        };
+        let station = memory.station(&network, ip)?;
+        // What was there first, or was learned, is never left out: it may be the owner.
+        let may_be_own =
+            station.learned.contains(&mac) || station.first.is_some_and(|first| first.mac == mac);
+        if !may_be_own && self.was_reported((&network, ip, mac, alert.time), memory)? {
+            return Ok(None);
+        }
+        let what = format!("{mac} now answers for the gateway {ip}");
+        self.taken(alert, (&network, ip), &what, memory).map(Some)
+    }
+
+    /// A MAC is the first one to claim an address. That takes it from a router whose advertisements or answers of DHCP came from other
+    /// MACs in the learning period.
+    fn first_takeover<M: InfrastructureMemory>(
+        &self,
+        alert: Alert,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let Some((network, ip, mac)) = self.at_router(&alert, memory)? else { return Ok(None) };
+        let learned = self.learned_macs(&network, ip, memory)?;
+        let is_its = |(own, _): &(MacAddr, i64)| *own == mac || self.is_in_group(*own, mac);
+        let Some((own, since)) = learned.first().filter(|_| !learned.iter().any(is_its)) else {
+            return Ok(None);
+        };
+        if self.was_reported((&network, ip, mac, alert.time), memory)? {
+            return Ok(None);
+        }
+        let held = span(*since, alert.time).unwrap_or(0).max(0);
+        let old_mac = Some(own.to_string());
+        let alert = Alert { old_mac, held, previous: None, ..alert };
+        let what = format!("{mac} now answers for the gateway {ip}");
+        self.taken(alert, (&network, ip), &what, memory).map(Some)
+    }
+
+    /// Whether a takeover by this MAC was reported within `quiet` seconds; if not, it is now.
+    fn was_reported<M: InfrastructureMemory>(
+        &self,
+        (network, ip, mac, time): (&str, IpAddr, MacAddr, i64),
+        memory: &mut M,
+    ) -> Result<bool, M::Error> {
+        let key = format!("{ip} {mac}");
+        let known = memory.known(network, Part::RouterMac, &key)?;
+        if known.as_ref().is_some_and(|known| self.is_recent(known, time)) {
+            return Ok(true);
+        }
+        let known = known.unwrap_or_else(|| Known::new(time, Trust::Reported));
+        let known = Known { further: time, ..known };
+        memory.store_known(network, Part::RouterMac, &key, &known)?;
+        Ok(false)
+    }
+
+    fn is_recent(&self, known: &Known, time: i64) -> bool {
+        known.further != 0 && (time - known.further).abs() < self.quiet
+    }
+
+    /// The MACs of a router's advertisements and answers of DHCP in the learning period, which is over, and since when. What a message
+    /// after it has stored is none of them: any host sends it.
+    fn learned_macs<M: InfrastructureMemory>(
+        &self,
+        network: &str,
+        ip: IpAddr,
+        memory: &mut M,
+    ) -> Result<Vec<(MacAddr, i64)>, M::Error> {
+        let period = memory.known(interface_of(network), Part::Period, "")?;
+        let Some(period) = period.filter(|period| period.number != 0) else {
+            return Ok(Vec::new());
+        };
+        // An earlier release did not store its end.
+        let has_end = period.last != period.first;
+        let end = if has_end { period.last } else { period.first + HELD_SECONDS };
+        let mut macs = Vec::new();
+        for part in [Part::RouterMac, Part::DhcpServerMac] {
+            for key in memory.keys(network, part)? {
+                let mac = key.strip_prefix(&format!("{ip} ")).and_then(|mac| mac.parse().ok());
+                let Some(mac) = mac else { continue };
+                let row = memory.known(network, part, &key)?;
+                let is_learned = |row: &Known| row.trust == Trust::Learned && row.first < end;
+                macs.extend(row.filter(is_learned).map(|row| (mac, row.first)));
+            }
+        }
+        Ok(macs)
+    }
+
+    /// Whether an advertisement is of another MAC than the router's, which is reported. `of_mac`: what is stored of its MAC.
+    pub(super) fn is_of_taker<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (router, known): (IpAddr, &Known),
+        of_mac: Option<&Known>,
+    ) -> Result<bool, M::Error> {
+        let (network, mac) = (&*seen.network, seen.record.sender);
+        let is_own = |own| own == mac || self.is_in_group(own, mac);
+        if !known.is_known(seen.time) || known.mac.is_some_and(is_own) {
+            return Ok(false);
+        }
+        let Some(of_mac) = of_mac else {
+            // Of a router that nothing announced before, another MAC may have the address.
+            let owner = memory.station(network, router)?.owner();
+            let other = known.mac.or(owner).filter(|other| *other != mac);
+            return Ok(other.is_some() && !self.is_same_device(seen, memory, router, (mac, other))?);
+        };
+        if of_mac.trust != Trust::Reported || of_mac.further == 0 || of_mac.number == 1 {
+            return Ok(false);
+        }
+        // After a day, a router that was replaced is known, unless the other one goes on to announce itself.
+        let other = match known.mac {
+            Some(own) => memory.known(network, Part::RouterMac, &format!("{router} {own}"))?,
+            None => None,
+        };
+        let goes_on = other.is_some_and(|other| other.last > of_mac.further);
+        Ok(goes_on || !of_mac.is_known(seen.time))
+    }
+
+    /// The alert that another MAC announces a router, if one is due: each takeover once in `quiet` seconds.
+    pub(super) fn taken_by_advertisement<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        (ip, known): (IpAddr, &Known),
+        of_mac: Option<Known>,
+    ) -> Result<Option<Alert>, M::Error> {
+        let (network, time, mac) = (&*seen.network, seen.time, seen.record.sender);
+        let of_mac = of_mac.unwrap_or_else(|| Known::new(time, Trust::Reported));
+        if self.is_recent(&of_mac, time) {
+            return Ok(None);
+        }
+        let station = memory.station(network, ip)?;
+        let others = station.claims.iter().map(|claim| claim.mac);
+        let old = known.mac.or_else(|| others.into_iter().find(|other| *other != mac));
+        let ends = match seen.record.lifetime {
+            0 => " and withdraws it: hosts stop using it",
+            _ => "",
+        };
+        let alert = self.rogue(seen, AlertKind::GatewayTaken, Some(ip), Some(mac), String::new());
+        let held = span(known.first, time).unwrap_or(0).max(0);
+        let old_mac = old.map(|old| old.to_string());
+        let alert = Alert { note: None, old_mac, held, ..alert };
+        let what = format!("{mac} now announces the router {ip}{ends}");
+        let alert = self.taken(alert, (network, ip), &what, memory)?;
+        let of_mac = Known { further: time, ..of_mac };
+        self.report(seen, memory, (Part::RouterMac, &format!("{ip} {mac}")), of_mac, alert)
+    }
+
+    /// The alert that a gateway is taken, with what is known of the MACs. Which of them is the router's is not: what any host can send
+    /// would decide it.
+    fn taken<M: InfrastructureMemory>(
+        &self,
+        mut alert: Alert,
+        (network, ip): (&str, IpAddr),
+        what: &str,
+        memory: &mut M,
+    ) -> Result<Alert, M::Error> {
+        let first = memory.station(network, ip)?.first.map(|first| (first.mac, first.time));
+        let learned = self.learned_macs(network, ip, memory)?;
+        let mac_of = |text: &str| text.parse::<MacAddr>().ok();
+        let (mac, old) = (mac_of(&alert.mac), alert.old_mac.as_deref().and_then(mac_of));
+        let shown = |mac: MacAddr, since: Option<i64>| {
+            let name = self.name(mac).map(|name| format!(" [{name}]")).unwrap_or_default();
+            let age = since.and_then(|since| u64::try_from(span(since, alert.time)?).ok());
+            let age = age.map(|age| TimeSpan(Duration::from_secs(age)));
+            let age = age.map(|age| format!(" (first seen {age} ago)")).unwrap_or_default();
+            format!("{mac}{name}{age}")
+        };
+        let mut note = format!("{what}.");
+        if let Some(old) = old {
+            let all = learned.iter().copied().chain(first);
+            let since = all.filter(|(mac, _)| *mac == old).map(|(_, since)| since).min();
+            note += &format!(" Before, it was {}.", shown(old, since));
+        }
+        let is_other = |(one, _): &(MacAddr, i64)| Some(*one) != mac && Some(*one) != old;
+        if let Some((first, since)) = first.filter(is_other) {
+            note += &format!(" The first one was {}.", shown(first, Some(since)));
+        }
+        let of_messages =
+            |one: &&(MacAddr, i64)| is_other(one) && first.is_none_or(|(first, _)| first != one.0);
+        if let Some((one, since)) = learned.iter().find(of_messages) {
+            let one = shown(*one, Some(*since));
+            note += &format!(" In its advertisements or answers of DHCP, it was {one}.");
+        }
+        note += ADVICE;
+        if let Some(also) = &alert.note {
+            note += &format!(" Also: {also}.");
+        }
         (alert.kind, alert.digest) = (AlertKind::GatewayTaken, false);
-        Ok(Some(alert))
+        Ok(Alert { note: Some(note), ..alert })
     }
 }
 
-/// What a taken gateway means, and what is to be done.
-pub(super) const GATEWAY: &str = "this is the address of a router, so that this MAC may receive what hosts send to other networks (if the router was replaced, or both MACs are its own, name them in [[failover]] in the configuration of aw-alert; if not, find the port of the new MAC in the MAC address table of the switch, and unplug it)";
+const ADVICE: &str = " aw-alert cannot know which of them is the router, and another one may receive what hosts send to other networks: compare them with the MAC on your router. If they are all its own, name them in [[failover]] in the configuration of aw-alert. If not, find the port of the other one in the MAC address table of the switch, and unplug it.";

@@ -6,9 +6,7 @@ use ipnet::Ipv6Net;
 use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord};
 
 use super::{
-    FIND, Rules, Seen,
-    gateways::GATEWAY,
-    text_of,
+    FIND, Rules, Seen, text_of,
     words::{change, in_words, to_add},
 };
 use crate::{
@@ -73,23 +71,15 @@ impl Rules {
             return Ok(alert);
         };
         let before = known.clone();
-        if self.look(seen, memory, with_mac, false)?.is_none() {
-            let is_same = self.is_same_device(seen, memory, router, (mac, known.mac))?;
-            let is_first = known.mac.is_none();
-            let is_known = known.is_known(time);
-            if !(is_first || is_same) && is_known {
-                let ends = if is_used { "" } else { ", and withdraws it" };
-                let note = format!("{mac} sends advertisements of this router{ends}: {GATEWAY}");
-                let alert =
-                    self.rogue(seen, AlertKind::GatewayTaken, Some(router), Some(mac), note);
-                let held = span(known.first, time).unwrap_or(0).max(0);
-                let old_mac = known.mac.map(|mac| mac.to_string());
-                let alert = Alert { old_mac, held, ..alert };
-                let reported = Known::new(time, Trust::Reported);
-                return self.report(seen, memory, with_mac, reported, alert);
-            }
-            let trust = if is_known { Trust::Learned } else { Trust::Reported };
-            self.note(seen, memory, with_mac, trust)?;
+        let of_mac = self.look(seen, memory, with_mac, false)?;
+        if self.is_of_taker(seen, memory, (router, &known), of_mac.as_ref())? {
+            return self.taken_by_advertisement(seen, memory, (router, &known), of_mac);
+        }
+        if of_mac.is_none() {
+            // Any host can send it, so it is not learned, but what it announces is reported.
+            let number = known.is_known(time).into();
+            let of_mac = Known { number, ..Known::new(time, Trust::Reported) };
+            memory.store_known(&seen.network, with_mac.0, with_mac.1, &of_mac)?;
         } else if !seen.learning && !self.is_own_mac(seen, memory, &key, &known)? {
             return Ok(None);
         }
@@ -157,7 +147,7 @@ impl Rules {
         let key = format!("{router} {}", seen.record.sender);
         let with_mac = memory.known(&seen.network, Part::RouterMac, &key)?;
         let is_first = known.mac == Some(seen.record.sender);
-        Ok(with_mac.is_some_and(|one| is_first || one.is_known(seen.time)))
+        Ok(with_mac.is_some_and(|one| is_first || one.number == 1 || one.is_known(seen.time)))
     }
 
     /// What of the router's header is new.

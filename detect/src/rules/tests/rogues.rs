@@ -10,6 +10,8 @@ mod named;
 use super::*;
 use crate::infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust};
 
+mod gateways;
+
 const DAY: i64 = 86_400;
 /// When the tests begin, and when an interface has learned.
 const BEGIN: i64 = 1_800_000_000;
@@ -115,13 +117,17 @@ impl Scene {
     /// The alerts of an event, after the rules about gateways.
     fn event(&mut self, mac: &str, ip: &str, origin: Origin) -> Vec<Alert> {
         self.time += 100; // no duplicate
+        self.event_now(mac, ip, origin)
+    }
+
+    fn event_now(&mut self, mac: &str, ip: &str, origin: Origin) -> Vec<Alert> {
         let ring: RingName = "/addrwatch".parse().unwrap();
         let position = Position { generation: 1, sequence: 0 };
         let event = event(self.time, mac, ip, origin);
         let entry = Entry { ring: &ring, host: "sensor", position, event };
         let observed = self.rules.observe(&entry, NOW, false, &mut self.memory);
         let mut alerts = observed.unwrap_or_else(|never| match never {});
-        let named = self.rules.name_gateways(&mut alerts, &mut self.memory);
+        let named = self.rules.name_gateways(&entry, NOW, &mut alerts, &mut self.memory);
         named.unwrap_or_else(|never| match never {});
         alerts.retain(|alert| alert.kind.is_takeover());
         alerts
@@ -366,12 +372,13 @@ fn a_forged_dhcp_server() {
     let [alert] = &*scene.alerts(&forged) else { panic!() };
     let expected = (AlertKind::NewDhcpServer, "192.0.2.1", ROGUE, Some(SERVER));
     assert_eq!((alert.kind, &*alert.ip, &*alert.mac, alert.old_mac.as_deref()), expected);
-    // Another MAC that has the address is reported as such.
+    // One that took the address, which was reported, answers: nothing shows that it is the server.
     let mut scene = Scene::learned(&usual());
     scene.event(SERVER, "192.0.2.1", Origin::ArpReply);
     let [alert] = &*scene.event(ROGUE, "192.0.2.1", Origin::ArpReply) else { panic!() };
     assert_eq!(alert.kind, AlertKind::Changed);
-    assert_eq!(scene.kinds(&[offer(ROGUE, "192.0.2.1")]), []);
+    let again = offer(ROGUE, "192.0.2.1");
+    assert_eq!(scene.kinds(&[again, again]), [AlertKind::NewDhcpServer]);
     // A pair that the configuration names.
     let mut scene = Scene::learned(&usual());
     scene.rules.failovers = vec![vec![SERVER.parse().unwrap(), ROGUE.parse().unwrap()]];
@@ -559,47 +566,6 @@ fn a_redirect() {
         let [alert] = &*scene.alerts(&[attack, again]) else { panic!("{attack:?}") };
         assert_eq!(alert.kind, AlertKind::Redirect);
     }
-}
-
-/// As events show it, or the advertisement of another MAC in the router's name: one of them.
-#[test]
-fn a_gateway_that_is_taken() {
-    let mut scene = Scene::learned(&usual());
-    assert!(scene.event(ROUTER, "192.0.2.254", Origin::ArpReply).is_empty());
-    let [alert] = &*scene.event(RANDOM, "192.0.2.254", Origin::ArpReply) else { panic!() };
-    assert!(alert.kind == AlertKind::GatewayTaken && !alert.digest);
-    assert_eq!(alert.old_mac.as_deref(), Some(ROUTER));
-    assert!(alert.note.as_deref().unwrap().contains("changed ethernet address: "), "{alert}");
-    let again = scene.event(RANDOM, "192.0.2.254", Origin::ArpReply);
-    assert!(again.is_empty(), "{again:?}");
-    // Of another address, and in another network, it is what it was.
-    assert!(scene.event(ROUTER, "192.0.2.9", Origin::ArpReply).is_empty());
-    let [alert] = &*scene.event(ROGUE, "192.0.2.9", Origin::ArpReply) else { panic!() };
-    assert_eq!(alert.kind, AlertKind::Changed);
-
-    let forged = router(ROGUE, "fe80::1", 1800);
-    let withdrawn = NameRecord { lifetime: 0, hops: 255, ..forged };
-    let mut scene = Scene::learned(&usual());
-    scene.event(ROUTER, "fe80::1", Origin::NdAdvertisement);
-    let dns = of_router(NameKind::RouterDns, ROGUE, "fe80::1", "2001:db8:66::53", 0);
-    let [alert] = &*scene.alerts(&[withdrawn, forged, dns, usual()[3]]) else { panic!() };
-    assert_eq!((alert.kind, &*alert.mac), (AlertKind::GatewayTaken, ROGUE));
-    assert_eq!(alert.old_mac.as_deref(), Some(ROUTER));
-    let event = scene.event(ROGUE, "fe80::1", Origin::NdAdvertisement);
-    assert!(event.is_empty(), "it was reported: {event:?}");
-    // The other way round.
-    let mut scene = Scene::learned(&usual());
-    scene.event(ROUTER, "fe80::1", Origin::NdAdvertisement);
-    let [alert] = &*scene.event(ROGUE, "fe80::1", Origin::NdAdvertisement) else { panic!() };
-    assert_eq!(alert.kind, AlertKind::GatewayTaken);
-    assert_eq!(scene.kinds(&[forged, withdrawn]), []);
-    // A group of routers that the configuration names.
-    let mut scene = Scene::learned(&usual());
-    scene.rules.failovers = vec![vec![ROUTER.parse().unwrap(), ROGUE.parse().unwrap()]];
-    assert_eq!(scene.kinds(&[forged]), []);
-    // A virtual router with two MACs that were learned.
-    let mut scene = Scene::learned(&[&*usual(), &[forged]].concat());
-    assert_eq!(scene.kinds(&[forged, usual()[3], forged]), []);
 }
 
 /// A flood of one kind sends a few messages in an hour, and neither hides what is certain nor another kind.
@@ -836,25 +802,6 @@ fn what_is_named_displaces_nothing() {
     assert_eq!(memory.known("s/r/eth19", Part::Router, "fe80::1").unwrap(), None);
     memory.store_known("s/r/eth19", Part::Period, "", &learned).unwrap();
     assert_eq!(memory.known("s/r/eth19", Part::Period, "").unwrap(), Some(learned));
-}
-
-/// A taken gateway that was only in a digest is reported again.
-#[test]
-fn a_gateway_in_a_digest() {
-    let mut scene = Scene::learned(&usual());
-    scene.event(ROUTER, "192.0.2.254", Origin::ArpReply);
-    let [alert] = &*scene.event(ROGUE, "192.0.2.254", Origin::ArpReply) else { panic!() };
-    let again = |scene: &mut Scene| {
-        let mut alerts =
-            vec![Alert { kind: AlertKind::Changed, time: alert.time + 10, ..alert.clone() }];
-        let named = scene.rules.name_gateways(&mut alerts, &mut scene.memory);
-        named.unwrap_or_else(|never| match never {});
-        alerts.len()
-    };
-    assert_eq!(again(&mut scene), 0);
-    let digested = scene.rules.gateway_was_digested(alert, &mut scene.memory);
-    digested.unwrap_or_else(|never| match never {});
-    assert_eq!(again(&mut scene), 1);
 }
 
 /// Of a rogue with the identifier and the MAC of the true server, only what it sets is another one.

@@ -186,12 +186,4 @@ impl Dispatcher {
             learned_infrastructure(interface, &known, rules, now, |mac| store.vendor(mac))?;
         self.send_learned(learned)
     }
-
-    /// What the rings of names add to the alerts of an event.
-    pub(super) fn name_gateways(&mut self, alerts: &mut Vec<Alert>) -> SinkResult {
-        match alerts.iter().any(|alert| alert.kind.is_takeover()) {
-            true => self.rules.name_gateways(alerts, &mut self.store.memory),
-            false => Ok(()),
-        }
-    }
 }
