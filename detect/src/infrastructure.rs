@@ -90,7 +90,7 @@ pub struct Known {
     /// period: 1 once it is over.
     pub number: i64,
     /// Of a router and of what it announces: when its withdrawal was last reported. Of a DHCP server: the number of its first answer. Of
-    /// a limit: how many were not reported.
+    /// a limit: how many were not reported. Of a period: how many seconds it lasts.
     pub further: i64,
     /// Of a router: what it announced last.
     pub text: String,

@@ -352,7 +352,8 @@ fn learns<M: InfrastructureMemory>(
     }
     let is_over = age.unwrap_or(0) >= period;
     known.number = is_over.into();
-    if is_new || is_over || age.is_none() {
+    let is_changed = std::mem::replace(&mut known.further, period) != period;
+    if is_new || is_over || is_changed || age.is_none() {
         memory.store_known(interface, Part::Period, "", &known)?;
     }
     Ok((!is_over, is_over.then(|| interface.to_owned())))
