@@ -92,7 +92,7 @@ pub struct Known {
     pub number: i64,
     /// Of a router and of what it announces: when its withdrawal was last reported. Of a router's MAC: when it was last reported that it
     /// took the address. Of a DHCP server: the number of its first answer. Of a MAC that answered for one: from when on a lease of it is
-    /// reported. Of a limit: how many were not reported.
+    /// reported. Of a limit: how many were not reported. Of a period: how many seconds it lasts.
     pub further: i64,
     /// Of a router: what it announced last.
     pub text: String,

@@ -26,6 +26,8 @@ pub use {
     mac_pattern::MacPattern,
     network::{NetworkState, full_name, matches_network, network_name, network_of, split_network},
     rules::{ALL_NETWORKS, Dialect, Memory, Observed, Rules, past_time},
-    sqlite_memory::{LearnedDevice, Place, SharedAddress, SqliteMemory, mac_from, mac_number},
+    sqlite_memory::{
+        InfrastructureRow, LearnedDevice, Place, SharedAddress, SqliteMemory, mac_from, mac_number,
+    },
     station::{MAX_CLAIMS, MacClaim, Station, Transition},
 };

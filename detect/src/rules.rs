@@ -10,7 +10,10 @@ mod past;
 mod proxies;
 mod rogues;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aw_output::{Entry, names::Names};
 use ipnet::IpNet;
@@ -110,6 +113,8 @@ pub struct Rules {
     pub dns_servers: Vec<NamedServer>,
     /// Whether messages show the ring: networks of several rings can have the same name.
     pub show_ring: bool,
+    /// The MACs of the sensor itself: they do not show which kind of MACs others have.
+    pub own: BTreeSet<MacAddr>,
 }
 
 impl Default for Rules {
@@ -134,6 +139,7 @@ impl Default for Rules {
             dhcp_servers: Vec::new(),
             dns_servers: Vec::new(),
             show_ring: false,
+            own: BTreeSet::new(),
         }
     }
 }

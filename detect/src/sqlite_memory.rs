@@ -28,6 +28,7 @@ use shm_layout::{MacAddr, RingName};
 
 use crate::{cache::Cache, device::Device, network::NetworkState, rules::Memory, station::Station};
 pub use first_day::Place;
+pub use infrastructure::InfrastructureRow;
 pub use learned::{LearnedDevice, SharedAddress};
 
 use adoption::ShortNames;

@@ -74,7 +74,7 @@ fn the_devices_of_the_first_day_are_one_message() {
         alert.publish_frames(&frames, &[]);
         let (begun, stderr) = alerts(&alert, alert.start_with(&[]), 3);
         assert_eq!(summaries(&begun), ["learning -", "changed 10.0.0.1", "flip_flop 10.0.0.1"]);
-        let line = "learning for 24 h: new devices are reported then in one list, all other alerts at once";
+        let line = " UTC: one list has them then; all other alerts are sent at once";
         let text = begun[0]["message"].as_str().unwrap();
         assert!(
             text.contains(" works on ") && text.contains(", and is learning for 24 h. "),
@@ -113,7 +113,7 @@ fn the_devices_of_the_first_day_are_one_message() {
         // The next start has no first day; one without its state has, and says so.
         alert.publish_frames(&[claim(now(), 41, 41)], &[]);
         let (_, stderr) = alerts(&alert, alert.start_with(&[]), 6);
-        assert!(!stderr.contains("learning for"), "{stderr}");
+        assert!(!stderr.contains("learning new devices"), "{stderr}");
         fs::remove_dir_all(alert.path("state")).unwrap();
         let (lost, _) = alerts(&alert, alert.start_with(&[]), 9);
         let again =
@@ -191,18 +191,18 @@ fn the_first_day_ends_by_itself_or_by_an_option() {
     let seen = |number| alert.publish_frames(&[claim(now(), number, number)], &[]);
     let running = alert.start_with(&[]);
     seen(1);
-    running.stderr.wait_for("learning for 24 h");
+    running.stderr.wait_for("learning new devices since ");
     running.stop().ok();
     // A restart learns on, until its end.
     let running = alert.start_with(&[]);
-    running.stderr.wait_for("learning for 24 h");
+    running.stderr.wait_for("learning new devices since ");
     seen(2);
     running.stop().ok();
     seen(3);
     let (alerts, stderr) = alerts(&alert, alert.start(), 3);
     let over =
         "--learn is set: the first day is over, and its devices are reported now in one list";
-    assert!(stderr.contains(over) && !stderr.contains("learning for"), "{stderr}");
+    assert!(stderr.contains(over) && !stderr.contains("learning new devices"), "{stderr}");
     let list = alerts[1]["message"].as_str().unwrap();
     let known = list.matches("00:08:e1:").count() as u8; // the second one may come after its end
     assert!(known == 1 || known == 2, "{list}");
@@ -230,7 +230,7 @@ fn who_knows_devices_has_no_first_day() {
         running.wait_until("it is reported", || {
             summaries(&alert.alerts()).contains(&"new_device 10.0.0.2".to_owned())
         });
-        assert!(!running.stop().ok().stderr.contains("learning for"));
+        assert!(!running.stop().ok().stderr.contains("learning new devices"));
     }
     let alert = Alert::new();
     alert.config(&alert.appending_channel());

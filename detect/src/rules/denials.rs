@@ -58,7 +58,7 @@ impl Rules {
     }
 
     /// Records what the learning period, or the first day, saw at the interface, whatever the VLAN: a claim in a frame of the
-    /// device itself. All else can name any MAC.
+    /// device itself, if that is not the sensor. All else can name any MAC.
     pub fn learn_interface<M: Memory>(
         &self,
         entry: &Entry,
@@ -66,7 +66,7 @@ impl Rules {
     ) -> Result<(), M::Error> {
         let event = &entry.event;
         let is_own = event.kind.evidence() == Evidence::Claim && event.source == event.mac;
-        if !is_own {
+        if !is_own || self.own.contains(&event.mac) {
             return Ok(());
         }
         let network = full_network(entry);

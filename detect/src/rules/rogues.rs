@@ -368,7 +368,8 @@ fn learns<M: InfrastructureMemory>(
     if is_over {
         known.last = time;
     }
-    if is_new || is_over || age.is_none() {
+    let is_changed = std::mem::replace(&mut known.further, period) != period;
+    if is_new || is_over || is_changed || age.is_none() {
         memory.store_known(interface, Part::Period, "", &known)?;
     }
     Ok((!is_over, is_over.then(|| interface.to_owned())))

@@ -1,13 +1,23 @@
 //! Routers and servers as rows of the database.
 
+use std::collections::BTreeMap;
+
 use aw_output::SinkResult;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{SqliteMemory, mac_from, mac_number};
 use crate::{
     infrastructure::{InfrastructureMemory, Known, Part, Trust},
-    network::full_name,
+    network::{full_name, interface_of, stands_for},
 };
+
+/// Network, part, key and what is known of it.
+pub type InfrastructureRow = (String, Part, String, Known);
+
+/// What a message and a list have: routers, servers and their MACs.
+const SELECT: &str =
+    "SELECT first, last, trust, mac, number, further, text, network, part, key FROM infrastructure
+    WHERE part IN ('dhcp_server', 'dhcp_server_mac', 'router', 'router_mac', 'dns')";
 
 /// Rows of a part in a network, and rows in all: few are real, and a host can invent any number, and any VLAN.
 const MAX_OF_PART: i64 = 64;
@@ -18,7 +28,8 @@ const FORGET_SECONDS: i64 = 86_400;
 
 pub(super) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS infrastructure (network TEXT, part TEXT, key TEXT,
     first INTEGER, last INTEGER, trust INTEGER, mac INTEGER, number INTEGER, further INTEGER, text TEXT,
-    PRIMARY KEY (network, part, key)) WITHOUT ROWID;";
+    PRIMARY KEY (network, part, key)) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS infrastructure_of_interface ON infrastructure (network) WHERE part IN ('period', 'limit');";
 
 impl InfrastructureMemory for SqliteMemory {
     fn known(&mut self, network: &str, part: Part, key: &str) -> SinkResult<Option<Known>> {
@@ -73,26 +84,81 @@ impl SqliteMemory {
         })
     }
 
-    /// Routers and servers of an interface and its VLANs, and their MACs, as they were learned: network, part, key and what is known.
+    /// Routers and servers of an interface and its VLANs, and their MACs, as they were learned.
     pub fn learned_infrastructure(
         &mut self,
         interface: &str,
-    ) -> SinkResult<Vec<(String, Part, String, Known)>> {
+    ) -> SinkResult<Vec<InfrastructureRow>> {
         // A VLAN follows a dot; the next character after that is a slash.
         let (from, to) = (format!("{interface}."), format!("{interface}/"));
         let learned = Trust::Learned as i64;
         self.with(|database| {
-            let select = "SELECT first, last, trust, mac, number, further, text, network, part, key FROM infrastructure
-                WHERE (network = ? OR network >= ? AND network < ?) AND trust = ?
-                AND part IN ('dhcp_server', 'dhcp_server_mac', 'router', 'router_mac', 'dns') ORDER BY network, part DESC, first, key";
-            let mut select = database.prepare_cached(select)?;
-            let row = |row: &Row| {
-                let part = Part::named(&row.get::<_, String>(8)?).unwrap_or(Part::Router);
-                Ok((row.get(7)?, part, row.get(9)?, known_from(row)?))
-            };
-            select.query_map(params![interface, from, to, learned], row)?.collect()
+            let of = "AND (network = ? OR network >= ? AND network < ?) AND trust = ?";
+            let select = format!("{SELECT} {of} ORDER BY network, part DESC, first, key");
+            let mut select = database.prepare_cached(&select)?;
+            select.query_map(params![interface, from, to, learned], row_from)?.collect()
         })
     }
+
+    /// All routers and servers, and their MACs, for whatever reason they are known.
+    pub fn infrastructure(database: &Connection) -> rusqlite::Result<Vec<InfrastructureRow>> {
+        // An earlier release has no such table.
+        if !aw_database::has_columns(database, "infrastructure", &["network"])? {
+            return Ok(Vec::new());
+        }
+        let select = format!("{SELECT} ORDER BY network, part DESC, trust, first, key");
+        database.prepare(&select)?.query_map([], row_from)?.collect()
+    }
+
+    /// The interfaces that learn, by their full names: when each began, and for how many seconds.
+    pub fn periods(database: &Connection) -> rusqlite::Result<Vec<(String, i64, i64)>> {
+        // With the words of the index, which has few rows: this is asked each second.
+        let select = "SELECT network, first, further FROM infrastructure
+            WHERE part IN ('period', 'limit') AND part = 'period' AND number = 0 ORDER BY network";
+        let mut select = database.prepare_cached(select)?;
+        select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+    }
+
+    /// Ends the learning period of each interface. Returns their full names.
+    pub fn end_periods(&mut self) -> SinkResult<Vec<String>> {
+        self.with(|database| {
+            let interfaces = SqliteMemory::periods(database)?;
+            let update = "UPDATE infrastructure SET number = 1 WHERE part = 'period'";
+            database.execute(update, [])?;
+            Ok(interfaces.into_iter().map(|(interface, ..)| interface).collect())
+        })
+    }
+
+    /// Forgets the routers and servers of the interfaces that the name stands for, of all without one, so that these learn again.
+    /// What is never learned stays: who redirects, for example, is not reported again. Returns the interfaces, by their full names,
+    /// with the number of their routers and servers.
+    pub fn forget_infrastructure(&mut self, name: Option<&str>) -> SinkResult<Vec<(String, u64)>> {
+        self.with(|database| {
+            let mut interfaces: BTreeMap<String, u64> = BTreeMap::new();
+            let select = "SELECT network, part IN ('dhcp_server', 'router', 'dns') FROM infrastructure";
+            let mut select = database.prepare(select)?;
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                let interface = interface_of(row.get_ref(0)?.as_str()?);
+                if name.is_none_or(|name| stands_for(name, interface)) {
+                    *interfaces.entry(interface.to_owned()).or_default() += u64::from(row.get::<_, bool>(1)?);
+                }
+            }
+            let mut delete = database.prepare(
+                "DELETE FROM infrastructure WHERE (network = ?1 OR network >= ?1 || '.' AND network < ?1 || '/')
+                AND part NOT IN ('redirect', 'refused', 'conflict', 'limit')",
+            )?;
+            for interface in interfaces.keys() {
+                delete.execute([interface])?;
+            }
+            Ok(interfaces.into_iter().collect())
+        })
+    }
+}
+
+fn row_from(row: &Row) -> rusqlite::Result<InfrastructureRow> {
+    let part = Part::named(&row.get::<_, String>(8)?).unwrap_or(Part::Router);
+    Ok((row.get(7)?, part, row.get(9)?, known_from(row)?))
 }
 
 fn known_from(row: &Row) -> rusqlite::Result<Known> {

@@ -6,6 +6,7 @@ mod learned;
 mod names;
 mod rogues;
 mod sending;
+mod status;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,6 +30,7 @@ use crate::{
     first_day::FirstDay,
     hours::Outside,
     learning::Learning,
+    learning_periods::LearningPeriod,
     message_id::MessageIds,
     name_lists::NameLists,
     notification::{Notification, zoned},
@@ -63,6 +65,8 @@ pub struct Dispatcher {
     started: i64,
     learning: Learning,
     first_day: FirstDay,
+    /// What is learned at present, and was logged.
+    periods: Vec<LearningPeriod>,
     /// When it was last looked for what is due without an event.
     last_due: Option<Instant>,
     /// When the rings of names were last read.
@@ -71,6 +75,8 @@ pub struct Dispatcher {
     /// Whether the rings of names have more to read, and whether their positions are those of the database.
     names_left: bool,
     names_resumed: bool,
+    /// The rings whose collectors run.
+    running: BTreeSet<RingName>,
     /// Until when all events were read when nothing was left to read the last time.
     drained: UnixTime,
     /// What devices call themselves.
@@ -146,11 +152,13 @@ impl Dispatcher {
             started: UnixTime::now().seconds(),
             learning,
             first_day,
+            periods: Vec::new(),
             last_due: None,
             last_names: None,
             faults,
             names_left: false,
             names_resumed: false,
+            running: BTreeSet::new(),
             drained: UnixTime::new(0, 0),
             claimed: ClaimedNames::default(),
             places: BTreeMap::new(),
@@ -164,8 +172,8 @@ impl Dispatcher {
             zone: TimeZone::system(),
         };
         dispatcher.apply_names()?;
+        dispatcher.end_learning()?;
         dispatcher.store.commit()?;
-        dispatcher.log_first_day();
         dispatcher.options.names.follow();
         Ok(dispatcher)
     }
@@ -406,26 +414,11 @@ impl Sink for Dispatcher {
     }
 
     fn lacks(&self) -> Option<String> {
-        let channels = self.config.channel.iter().zip(&self.queues);
-        let failing = channels.filter_map(|(channel, queue)| {
-            let why = queue.failure.as_ref().filter(|_| queue.is_failing())?;
-            Some(format!("channel {}: {why}{}", channel.name, queue.next_try()))
-        });
-        let lacks: Vec<_> = failing.chain(self.options.config_file.changed()).collect();
-        Some(lacks.join("; ")).filter(|text| !text.is_empty())
+        self.shown_in_status()
     }
 
     fn stuck(&self) -> Option<(i64, String)> {
-        let (now, time) = (Instant::now(), UnixTime::now().seconds());
-        let channels = self.config.channel.iter().zip(&self.queues);
-        let stuck = channels.filter_map(|(channel, queue)| {
-            let why = queue.failure.as_deref().unwrap_or_default();
-            Some((queue.stuck(now)?, format!("channel {} sends nothing: {why}", channel.name)))
-        });
-        let (seconds, each): (Vec<_>, Vec<_>) = stuck.unzip();
-        // In steps, so that it is the same time at each call.
-        let since = |longest: &u64| (time - *longest as i64) / 60 * 60;
-        Some((seconds.iter().max().map(since)?, each.join("; ")))
+        self.stuck_channels()
     }
 
     fn reopen(&mut self) -> SinkResult {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use aw_detect::Alert;
 use aw_output::SinkResult;
+use shm_layout::UnixTime;
 
 use crate::store::AlertStore;
 
@@ -18,10 +19,14 @@ const HELD: u64 = 1000;
 const HELD_IN_MINUTE: u32 = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The notes with the seconds that are left of it, with the fact that it is over, and with the number of devices beyond the list.
+/// The notes with the seconds that are left of it, with the fact that it is over, and with the number of devices beyond the list; and
+/// those for people: when it began, and when it will end if aw-alert runs on.
 const LEFT: &str = "first day is left";
 const OVER: &str = "first day is over";
 const FURTHER: &str = "first day has further";
+const SINCE: &str = "first day since";
+const UNTIL: &str = "first day until";
+pub const NOTES: [&str; 3] = [SINCE, UNTIL, OVER];
 
 pub struct FirstDay {
     /// Whether no option ends it.
@@ -52,7 +57,10 @@ impl FirstDay {
         let left = store.note(LEFT)?.map(|left| Duration::from_secs(left.max(0) as u64));
         let (over, held) = (store.note(OVER)?.is_some(), store.held_number()?);
         let stored = left.unwrap_or_default();
-        Ok(FirstDay { wanted, begins, left, stored, over, counted: now, held, minute: (now, 0) })
+        let mut day =
+            FirstDay { wanted, begins, left, stored, over, counted: now, held, minute: (now, 0) };
+        day.store_left(store)?; // the time in which it did not run does not count
+        Ok(day)
     }
 
     /// Reads its notes again, after a rollback.
@@ -71,6 +79,7 @@ impl FirstDay {
             return Ok(false);
         }
         (self.left, self.counted) = (Some(DAY), now);
+        store.store_note(SINCE, UnixTime::now().seconds())?;
         self.store_left(store).map(|()| true)
     }
 
@@ -110,7 +119,9 @@ impl FirstDay {
     pub fn store_left(&mut self, store: &mut AlertStore) -> SinkResult {
         let Some(left) = self.left() else { return Ok(()) };
         self.stored = left;
-        store.store_note(LEFT, left.as_secs() as i64)
+        let seconds = left.as_secs() as i64;
+        store.store_note(UNTIL, UnixTime::now().seconds().saturating_add(seconds))?;
+        store.store_note(LEFT, seconds)
     }
 
     /// The alerts that were held, in their order, and how many further ones there were; they are held no longer.

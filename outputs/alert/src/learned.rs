@@ -25,7 +25,7 @@ pub struct Learned {
     pub line: String,
     pub subject: String,
     /// What the lines are, and what is to be done.
-    pub intro: &'static str,
+    pub intro: String,
     /// A line for each address, device and interface.
     pub each: Vec<String>,
     pub fields: Value,
@@ -98,7 +98,7 @@ impl Learned {
             "addresses": addresses, "devices": macs, "interfaces": interfaces,
         });
         let line = format!("{time} {line}");
-        Learned { line, subject, intro: INTRO, each, fields, host: host.into() }
+        Learned { line, subject, intro: INTRO.into(), each, fields, host: host.into() }
     }
 
     /// In messages of at most `max` bytes, subject and text together.

@@ -1,9 +1,9 @@
 //! The message about the routers, DHCP servers and DNS servers that an interface has learned: from then on they are normal, so this is
 //! the only message about them, also if one of them is a rogue.
 
-use std::net::Ipv4Addr;
+use std::{collections::HashMap, net::Ipv4Addr};
 
-use aw_detect::{Known, NamedServer, Part, Rules};
+use aw_detect::{InfrastructureRow, Known, NamedServer, Part, Rules, Trust};
 use aw_output::{SinkResult, this_host};
 use aw_service::{count_of, plain};
 use ipnet::IpNet;
@@ -12,40 +12,33 @@ use shm_layout::MacAddr;
 
 use crate::learned::{Learned, MAX_LISTED, named, place, push_further};
 
-const INTRO: &str =
-    "While aw-alert learned, these routers, DHCP servers and DNS servers announced themselves
+/// What the lines are, and what is to be done. `name`: of the interface.
+fn intro(name: &str) -> String {
+    format!(
+        "While aw-alert learned, these routers, DHCP servers and DNS servers announced themselves
 or were named. From now on they are normal, and others are reported. If one does not
-belong there, remove it, and let aw-alert forget what it learned.";
+belong there, remove it from the network, stop aw-alert, run: aw-alert relearn {name}
+and start aw-alert again. aw-alert known shows this list at any time."
+    )
+}
 
 /// None if there is nothing. `known`: network, part, key and what is known of it. `maker`: of a MAC.
 pub fn learned_infrastructure(
     interface: &str,
-    known: &[(String, Part, String, Known)],
+    known: &[InfrastructureRow],
     rules: &Rules,
     time: i64,
     mut maker: impl FnMut(MacAddr) -> SinkResult<Option<String>>,
 ) -> SinkResult<Option<Learned>> {
-    let is_mac = |part: &Part| matches!(part, Part::RouterMac | Part::DhcpServerMac);
-    let (macs, known): (Vec<_>, Vec<_>) = known.iter().partition(|(_, part, ..)| is_mac(part));
+    let (known, macs) = with_macs(known);
     if known.is_empty() {
         return Ok(None);
     }
     let mut each = Vec::new();
-    for (network, part, key, Known { mac, .. }) in known.iter().take(MAX_LISTED) {
-        let of_part = match part {
-            Part::DhcpServer => Some(Part::DhcpServerMac),
-            Part::Router => Some(Part::RouterMac),
-            _ => None,
-        };
-        let (what, _) = words(*part);
-        let of_this = macs.iter().filter_map(|(of, part, of_key, _)| {
-            let (of_key, mac) = of_key.rsplit_once(' ')?;
-            let is_its = of == network && Some(*part) == of_part && of_key == key;
-            mac.parse().ok().filter(|_| is_its)
-        });
-        let others = of_this.filter(|other| Some(*other) != *mac);
-        let mut line = format!("{what} {}", plain(key));
-        for mac in mac.iter().copied().chain(others).collect::<Vec<MacAddr>>() {
+    for row in known.iter().take(MAX_LISTED) {
+        let (network, part, key, _) = row;
+        let mut line = format!("{} {}", words(*part).0, plain(key));
+        for (mac, _) in macs_of(row, &macs) {
             line += &named(mac, &rules.names);
             line += &maker(mac)?.map(|maker| format!(" ({})", plain(&maker))).unwrap_or_default();
         }
@@ -74,14 +67,50 @@ pub fn learned_infrastructure(
         "kind": "learned", "host": host, "seconds": time, "count": known.len(),
         "addresses": keys, "interfaces": [interface],
     });
-    Ok(Some(Learned { line, subject, intro: INTRO, each, fields, host }))
+    let intro = intro(&plain(&place(interface, rules.show_ring)));
+    Ok(Some(Learned { line, subject, intro, each, fields, host }))
+}
+
+/// The MACs of routers and servers, by network, part and key, and why each is known.
+pub type Macs<'a> = HashMap<(&'a str, Part, &'a str), Vec<(MacAddr, Trust)>>;
+
+/// Of these rows, those of routers and servers, and their MACs.
+pub fn with_macs(rows: &[InfrastructureRow]) -> (Vec<&InfrastructureRow>, Macs<'_>) {
+    let (mut others, mut macs) = (Vec::new(), Macs::new());
+    for row in rows {
+        let (network, part, key, Known { trust, .. }) = row;
+        let of = match part {
+            Part::DhcpServerMac => Part::DhcpServer,
+            Part::RouterMac => Part::Router,
+            _ => {
+                others.push(row);
+                continue;
+            }
+        };
+        if let Some((key, mac)) = key.rsplit_once(' ')
+            && let Ok(mac) = mac.parse()
+        {
+            macs.entry((network, of, key)).or_default().push((mac, *trust));
+        }
+    }
+    (others, macs)
+}
+
+/// The MACs of a router or server, its first one first.
+pub fn macs_of(
+    (network, part, key, known): &InfrastructureRow,
+    macs: &Macs,
+) -> Vec<(MacAddr, Trust)> {
+    let of_this = macs.get(&(&**network, *part, &**key)).into_iter().flatten().copied();
+    let others = of_this.filter(|(other, _)| Some(*other) != known.mac);
+    known.mac.map(|mac| (mac, known.trust)).into_iter().chain(others).collect()
 }
 
 fn is_of_ipv4(named: &NamedServer) -> bool {
     matches!(named, NamedServer::Addresses(IpNet::V4(_)))
 }
 
-fn words(part: Part) -> (&'static str, &'static str) {
+pub fn words(part: Part) -> (&'static str, &'static str) {
     match part {
         Part::DhcpServer => ("DHCP server", "DHCP servers"),
         Part::Dns => ("DNS server", "DNS servers"),
@@ -112,7 +141,14 @@ mod tests {
         ];
         let learned = |known: &[_], rules: &Rules| {
             let learned = learned_infrastructure("sensor/r/eth0", known, rules, 5, |_| Ok(None));
-            learned.unwrap().map(|learned| learned.each)
+            learned.unwrap().map(|learned| {
+                assert!(
+                    learned.intro.contains(" run: aw-alert relearn eth0\n"),
+                    "{}",
+                    learned.intro
+                );
+                learned.each
+            })
         };
         let mut rules = Rules::default();
         let each = learned(&known, &rules).unwrap();

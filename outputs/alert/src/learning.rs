@@ -6,9 +6,11 @@ use shm_layout::UnixTime;
 
 use crate::store::AlertStore;
 
-/// The notes with its end, and with the fact that it is over.
+/// The notes with its begin, its end, and the fact that it is over.
+const SINCE: &str = "learns since";
 const UNTIL: &str = "learns until";
 const OVER: &str = "has learned";
+pub const NOTES: [&str; 3] = [SINCE, UNTIL, OVER];
 /// The note that what it saw is marked as learned. An earlier release marked nothing.
 const MARKED: &str = "learned is marked";
 /// Seconds that clocks differ.
@@ -57,6 +59,7 @@ impl Learning {
             (Some(until), Some(_)) if is_set(until) => return Ok(true),
             (_, Some(seconds)) => {
                 let until = time.saturating_add(seconds);
+                store.store_note(SINCE, time)?;
                 store.store_note(UNTIL, until)?;
                 store.store_note(MARKED, 1)?;
                 *self.until.insert(until)

@@ -18,9 +18,11 @@ mod first_day;
 pub mod fuzzed;
 mod hours;
 mod import;
+mod known;
 mod learned;
 mod learned_infrastructure;
 mod learning;
+mod learning_periods;
 mod message_id;
 mod mute;
 mod name_lists;
@@ -40,6 +42,7 @@ mod webhook_options;
 
 use std::{
     collections::BTreeMap,
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -49,7 +52,7 @@ use aw_detect::{Dialect, Rules, full_name};
 use aw_output::{
     Error, Fault, NameFollower, Plan, QueueFile, RingOptions, SpoolOptions, as_service, failed,
     makers::{IEEE_DATA, Makers},
-    parse, run,
+    own_macs, parse, run,
 };
 use aw_service::{Identity, LineFile, ServiceOptions, TimeSpan, UnitFiles};
 use clap::{Parser, Subcommand};
@@ -59,6 +62,8 @@ use crate::{
     config_file::ConfigFile,
     dispatcher::{DispatchOptions, Dispatcher},
     export::ExportFormat,
+    known::KnownFormat,
+    learning_periods::LearningPeriod,
     name_lists::NameLists,
     sender::{SenderPipes, SenderProcess},
     store::AlertStore,
@@ -81,7 +86,7 @@ struct Options {
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
 
-    /// Learn all devices, and send no alerts, for TIME after the next event: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again. Without this option, an aw-alert that knows no device holds alerts about new devices until it has run for a day, and reports them then in one list; all other alerts are sent at once. With names, routers, DHCP and DNS servers of this time, or of the first day of an interface, are taken for normal, also rogue ones, and listed at its end: check that list. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
+    /// Learn all devices, and send no alerts about them, for TIME after the next event: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again. Without this option, an aw-alert that knows no device holds alerts about new devices until it has run for a day, and reports them then in one list; all other alerts are sent at once. With names, routers, DHCP and DNS servers of this time, or of the first day of an interface, are taken for normal, also rogue ones, and listed at its end: check that list. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
     #[arg(long, value_name = "TIME", value_parser = learn_time)]
     learn: Option<TimeSpan>,
 
@@ -133,6 +138,17 @@ enum AlertCommand {
         #[arg(long)]
         debian: bool,
     },
+    /// List the routers, DHCP servers and DNS servers that are taken for normal, with their MACs, why and since when; also while aw-alert runs
+    Known {
+        /// Output format
+        #[arg(value_enum, default_value_t)]
+        format: KnownFormat,
+    },
+    /// Forget the routers, DHCP servers and DNS servers of an interface, so that it learns them again from the next start on
+    Relearn {
+        /// Name of the interface, such as eth0 [default: all interfaces]
+        interface: Option<String>,
+    },
     /// Send a test message to a channel, or to all: aw-alert [-c FILE] test [CHANNEL]; without -c, of the service's configuration
     Test {
         /// Name of the channel [default: all channels]
@@ -160,6 +176,8 @@ Examples:
   aw-alert import --network eth0 /var/lib/arpwatch/arp.dat
   aw-alert import /etc/macupd_tracker.conf       import the names of known devices
   aw-alert export csv
+  aw-alert known                                 which routers and servers are taken for normal
+  aw-alert relearn eth0                          forget them: it learns again
 
 The program of --exec, and of the key command of a channel, gets the alert
   as one line of JSON on standard input, and
@@ -178,7 +196,8 @@ Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wr
 /// The program.
 pub fn main() -> ExitCode {
     let mut options: Options = parse("aw-alert");
-    if options.config.is_none() && matches!(options.command, Some(AlertCommand::Test { .. })) {
+    use AlertCommand::{Known, Test};
+    if options.config.is_none() && matches!(options.command, Some(Known { .. } | Test { .. })) {
         // That of the service, as for --check.
         let command = UnitFiles::of("aw-alert").and_then(|unit| unit.command());
         let named = command.as_ref().and_then(|it| it.option("--config").or(it.option("-c")));
@@ -222,7 +241,11 @@ pub fn main() -> ExitCode {
     };
     let makers = Makers::new(&options.vendors);
     let Options { rings, spool, print, learn, dialect, config: config_file, .. } = options;
-    rules.show_ring = rings.rings.len() > 1;
+    (rules.show_ring, rules.own) = (rings.rings.len() > 1, own_macs());
+    let notes = match rings.health {
+        true => learning_periods::lines(&LearningPeriod::in_directory(&state), rules.show_ring),
+        false => Vec::new(),
+    };
     // What events change is one commit a second, which spares the disk; an alert that is sent alone is committed at once.
     // A batch is so small that the ring does not fill while it is decided and committed.
     let linger = Duration::from_secs(1);
@@ -236,7 +259,8 @@ pub fn main() -> ExitCode {
     let config_file = ConfigFile::new(config_file, text, dialect);
     let files = [names.access(), makers.access(), config_file.access()].concat();
     let spool = Some(spool);
-    let plan = Plan { files, watches: true, linger, batch: 1024, lacks, spool, ..Plan::default() };
+    let plan =
+        Plan { files, watches: true, linger, batch: 1024, lacks, notes, spool, ..Plan::default() };
     let followed = NameFollower::new(&rings, &plan);
     run("aw-alert", &rings, &plan, || {
         let followed = Some(followed?);
@@ -291,6 +315,14 @@ fn prepare(options: &Options, transports: TransportOptions) -> Result<Option<Pre
         .map(|()| None);
     }
     let state = transports.state;
+    if let Some(AlertCommand::Known { format }) = &options.command {
+        return as_service(&options.rings, None, || {
+            let Loaded { rules, names, .. } = load(options, transports)?;
+            let names = names.all(AlertStore::imported_names(state));
+            known::known(state, &rules, &names, &Makers::new(&options.vendors), *format)
+        })?
+        .map(|()| None);
+    }
     let Loaded { text, config, rules, names, secrets } = load(options, transports)?;
     match &options.command {
         Some(AlertCommand::Import { network, files }) => {
@@ -299,6 +331,12 @@ fn prepare(options: &Options, transports: TransportOptions) -> Result<Option<Pre
             std::fs::create_dir_all(state).map_err(failure)?;
             let imported = import::import(state, network.as_deref(), files);
             change_owner(options, state).and(imported).map(|()| None)
+        }
+        Some(AlertCommand::Relearn { interface }) => {
+            let done = known::relearn(state, interface.as_deref());
+            let text = change_owner(options, state).and(done)?;
+            let written = std::io::stdout().write_all(text.as_bytes());
+            written.map(|()| None).map_err(|error| Error::write("standard output", error))
         }
         Some(AlertCommand::Export { format, debian }) => {
             export::export(state, *format, *debian, &names.all(Default::default())).map(|()| None)
@@ -334,8 +372,10 @@ fn load(options: &Options, transports: TransportOptions) -> Result<Loaded, Error
     config.add_command(options.exec.as_deref()).map_err(in_file)?;
     let rules = config.rules(options.dialect).map_err(in_file)?;
     let names = NameLists::read(options.names.as_deref(), config.known())?;
-    // --health needs no secrets, and its user may not be allowed to read them.
-    let secrets = match options.rings.health {
+    // These need no secrets, and the user may not be allowed to read them.
+    let has_none =
+        options.rings.health || matches!(options.command, Some(AlertCommand::Known { .. }));
+    let secrets = match has_none {
         true => Default::default(),
         false => ChannelSecrets::read_all(&config, transports).map_err(in_file)?,
     };

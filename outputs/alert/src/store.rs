@@ -3,7 +3,7 @@
 
 use std::{path::Path, time::Instant};
 
-use aw_detect::{Alert, Names, SqliteMemory, mac_from, mac_number};
+use aw_detect::{Alert, InfrastructureRow, Names, SqliteMemory, mac_from, mac_number};
 use aw_output::{
     Error, SinkResult,
     makers::{MacBlock, Makers, is_local},
@@ -12,7 +12,7 @@ use aw_output::{
 use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params, types::FromSql};
 use shm_layout::MacAddr;
 
-use crate::{notification::Notification, rate_gate::RateGate};
+use crate::{learning_periods::LearningPeriod, notification::Notification, rate_gate::RateGate};
 
 const PROGRAM: &str = "aw-alert";
 
@@ -71,6 +71,17 @@ impl AlertStore {
         SqliteMemory::peek(directory, PROGRAM, seen).ok().flatten()
     }
 
+    /// The learning periods that have begun and are not over.
+    pub fn periods(directory: &Path, now: i64) -> Result<Vec<LearningPeriod>, String> {
+        let read = |database: &Connection| LearningPeriod::all(database, now);
+        SqliteMemory::peek(directory, PROGRAM, read).map(Option::unwrap_or_default)
+    }
+
+    /// The routers and servers that are known, and their MACs; nothing if there is no database.
+    pub fn infrastructure(directory: &Path) -> Result<Option<Vec<InfrastructureRow>>, String> {
+        SqliteMemory::peek(directory, PROGRAM, SqliteMemory::infrastructure)
+    }
+
     /// For `--check`: the names of known devices.
     pub fn imported_names(directory: &Path) -> Names {
         let names = |database: &Connection| {
@@ -103,7 +114,13 @@ impl AlertStore {
 
     /// A number under a name, such as the end of the learning period.
     pub fn note(&mut self, key: &str) -> SinkResult<Option<i64>> {
-        self.query("SELECT value FROM note WHERE key = ?", key)
+        self.memory.with(|database| AlertStore::note_of(database, key))
+    }
+
+    /// The same of a database that is only read.
+    pub fn note_of(database: &Connection, key: &str) -> rusqlite::Result<Option<i64>> {
+        let mut select = database.prepare_cached("SELECT value FROM note WHERE key = ?")?;
+        select.query_row([key], |row| row.get(0)).optional()
     }
 
     pub fn store_note(&mut self, key: &str, value: i64) -> SinkResult {

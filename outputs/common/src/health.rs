@@ -28,10 +28,11 @@ const OBSERVATION: Duration = Duration::from_millis(2500);
 
 /// Prints one line on standard output, where monitoring systems read it: healthy, or every fault, with exit status 1.
 pub(crate) fn check(name: &str, options: &RingOptions, plan: &Plan) -> ExitCode {
-    let (healthy, texts) = match check_all(name, options, plan) {
+    let (healthy, mut texts) = match check_all(name, options, plan) {
         Ok(texts) => (true, texts),
         Err(faults) => (false, faults),
     };
+    texts.extend_from_slice(&plan.notes);
     let reported = writeln!(io::stdout(), "{name}: {}", texts.join("; "));
     ExitCode::from(u8::from(!healthy || reported.is_err()))
 }

@@ -72,7 +72,7 @@ pub use history_file::{
     HistorySpan,
 };
 pub use history_import::HistoryTarget;
-pub use host::{host_of, this_host};
+pub use host::{host_of, own_macs, this_host};
 pub use leases::{LEASES_OF_ALL, LEASES_ROOM, LONGEST_LEASE, LeaseChange};
 pub use name_follower::{NameEntry, NameFollower, NameLosses};
 pub use name_json::NameJson;

@@ -35,6 +35,8 @@ pub struct Plan {
     pub keeps_batches: bool,
     /// What the program has not, and so does not do, with the remedy: for the log and `systemctl status`.
     pub lacks: Option<String>,
+    /// What `--health` has beside the state of the rings, and is no fault.
+    pub notes: Vec<String>,
     /// The queue for events while the destination is down; without it, [`crate::Fault::Down`] ends the output.
     pub spool: Option<SpoolOptions>,
 }
@@ -55,6 +57,7 @@ impl Default for Plan {
             batch: 4096,
             keeps_batches: false,
             lacks: None,
+            notes: Vec::new(),
             spool: None,
         }
     }

@@ -1,10 +1,10 @@
 //! Cells and times as text of a page. The templates escape it; here control characters and reversals of direction are replaced.
 
-use std::{path::PathBuf, sync::OnceLock, time::Duration};
+use std::{collections::BTreeSet, sync::OnceLock, time::Duration};
 
 use askama::Template;
 use aw_query::{Cell, ResultTable};
-use aw_service::{FileKind, TimeSpan, plain, read_file_text};
+use aw_service::{TimeSpan, plain};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::{MacAddr, UnixTime};
 
@@ -75,16 +75,11 @@ pub fn claimed(name: &str, source: &str) -> String {
     format!("“{name}” ({source})")
 }
 
-static OWN_MACS: OnceLock<Vec<MacAddr>> = OnceLock::new();
+static OWN_MACS: OnceLock<BTreeSet<MacAddr>> = OnceLock::new();
 
 /// Reads the MACs of this machine, before access is dropped.
 pub fn read_own_macs() {
-    let interfaces = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    let mac = |path: PathBuf| {
-        read_file_text(&path.join("address"), FileKind::Settings, 64).ok()?.trim().parse().ok()
-    };
-    let macs = interfaces.filter_map(|interface| mac(interface.path()));
-    let _ = OWN_MACS.set(macs.filter(|mac: &MacAddr| !mac.is_no_host()).collect());
+    let _ = OWN_MACS.set(aw_output::own_macs());
 }
 
 /// Whether a MAC is of this machine.

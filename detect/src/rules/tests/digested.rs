@@ -1,5 +1,7 @@
 //! What starts the time in which a repeated alert is suppressed, what the first day makes known, and what a name does.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 const ADDRESS: &str = "192.0.2.1";
@@ -120,8 +122,15 @@ fn the_first_day() {
     let own = event(BEGIN, phone, "10.0.0.7", Origin::ArpReply);
     let forged = Event { source: A.parse().unwrap(), ..own };
     let probe = event(BEGIN, phone, "10.0.0.7", Origin::ArpProbe);
-    for (seen, digest) in [(own, true), (forged, false), (probe, false)] {
-        let (rules, mut memory) = (Rules::default(), TestMemory::default());
+    let sensor = BTreeSet::from([phone.parse().unwrap()]);
+    for (seen, of_sensor, digest) in [
+        (own, BTreeSet::new(), true),
+        (forged, BTreeSet::new(), false),
+        (probe, BTreeSet::new(), false),
+        (own, sensor, false), // what the sensor sends shows nothing of other devices
+    ] {
+        let rules = Rules { own: of_sensor, ..Rules::default() };
+        let mut memory = TestMemory::default();
         for event in [claim(0, A), claim(7200, B), claim(14_400, A), seen] {
             observe(&rules, &mut memory, &event);
             let ring: RingName = "/addrwatch".parse().unwrap();

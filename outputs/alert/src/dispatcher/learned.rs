@@ -12,11 +12,15 @@ use crate::{
     device_list::DeviceList,
     first_day::shown,
     learned::{Learned, MAX_LISTED},
+    learning_periods::{LearningPeriod, Subject},
     notification::{Notification, zoned},
 };
 
 /// What is due without an event is looked for at this interval, also while events come without a pause.
 pub(super) const DUE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// In place of the maker of the sensor's own MACs, as in aw-web.
+const THIS_MACHINE: &str = "this machine";
 
 impl Dispatcher {
     /// Whether an event of this time is of the learning period. Reports what ends with it.
@@ -24,9 +28,48 @@ impl Dispatcher {
         let was_over = self.learning.is_over();
         let is_learning = self.learning.includes(time, now, &mut self.store)?;
         if self.learning.is_over() && !was_over {
+            if !self.options.once {
+                info(Subject::All.end(self.rules.show_ring));
+            }
             self.report_learned(time)?;
         }
         Ok(is_learning)
+    }
+
+    /// Logs which learning periods have begun or ended since the last look.
+    fn look_at_periods(&mut self) -> SinkResult {
+        let now = UnixTime::now().seconds();
+        let all = self.store.memory.read(|database| LearningPeriod::all(database, now))?;
+        if all == self.periods || self.options.once {
+            return Ok(());
+        }
+        let (zone, show_ring) = (&self.zone, self.rules.show_ring);
+        let is_in = |list: &[LearningPeriod], one: &LearningPeriod| {
+            list.iter().any(|other| other.subject == one.subject)
+        };
+        for begun in all.iter().filter(|one| !is_in(&self.periods, one)) {
+            info(begun.line(now, zone, show_ring));
+        }
+        // That of all devices ends with the next event.
+        let ended = self.periods.iter().filter(|one| !is_in(&all, one));
+        for LearningPeriod { subject, .. } in ended.filter(|one| one.subject != Subject::All) {
+            info(subject.end(show_ring));
+        }
+        self.periods = all;
+        Ok(())
+    }
+
+    /// Ends at the start what `--learn 0` ends.
+    pub(super) fn end_learning(&mut self) -> SinkResult {
+        if self.options.learn != Some(0) {
+            return Ok(());
+        }
+        let now = UnixTime::now().seconds();
+        for interface in self.store.memory.end_periods()? {
+            self.report_infrastructure(&interface, now)?;
+            info(Subject::Infrastructure(interface).end(self.rules.show_ring));
+        }
+        Ok(())
     }
 
     /// One message to each channel about what is normal from now on.
@@ -54,8 +97,14 @@ impl Dispatcher {
             self.apply_changed_names()?;
             self.options.config_file.look(false);
             if self.first_day.ends(now, &mut self.store)? {
+                if self.options.learn.is_some() {
+                    info(
+                        "--learn is set: the first day is over, and its devices are reported now in one list",
+                    );
+                }
                 self.report_first_day()?;
             }
+            self.look_at_periods()?;
         }
         self.read_names_if_due(event, now)
     }
@@ -69,20 +118,8 @@ impl Dispatcher {
         Ok(self.first_day.left().is_some())
     }
 
-    /// Logs for how long new devices are not reported, or that the option ends that.
-    pub(super) fn log_first_day(&mut self) {
-        match self.first_day.left() {
-            Some(_) if self.options.learn.is_some() => info(format_args!(
-                "--learn is set: the first day is over, and its devices are reported now in one list"
-            )),
-            Some(left) => info(format_args!("{}", first_day_line(left))),
-            None => {}
-        }
-    }
-
     /// Who gets no message for a day must learn why: a new user, and the operator of an aw-alert whose state was lost.
     fn announce_first_day(&mut self) -> SinkResult {
-        self.log_first_day();
         let now = UnixTime::now().seconds();
         let left = self.first_day.left().unwrap_or_default();
         let until = zoned(now.saturating_add(left.as_secs() as i64), &self.zone);
@@ -95,7 +132,7 @@ impl Dispatcher {
         let when = format!("{day} about {}", until.strftime("%H:%M"));
         let subject = format!("aw-alert on {host} works: new devices come in one list {when}");
         let line = format!(
-            "aw-alert of addrwatch-rs works on {host}, and is learning for {}. {when} you get one list of your devices; after that, a message for each new one. All other alerts come at once. To get each new device from now on: OPTIONS=--learn 0 in /etc/default/aw-alert, then systemctl restart aw-alert",
+            "aw-alert of addrwatch-rs works on {host}, and is learning for {}. {when} you get one list of your devices; after that, a message for each new one. All other alerts come at once; but with collector --names, the routers, DHCP servers and DNS servers of this day are taken for normal, also a rogue one: one message per interface lists them then, check it (aw-alert known lists them now). To get each new device from now on: OPTIONS=--learn 0 in /etc/default/aw-alert, then systemctl restart aw-alert",
             shown(left)
         );
         let line = line.replace(&format!(". {when}"), &format!(". {}", capitalized(&when)));
@@ -176,15 +213,12 @@ impl Dispatcher {
     }
 
     fn vendor(&mut self, mac: &str) -> SinkResult<Option<String>> {
-        mac.parse::<MacAddr>().map_or(Ok(None), |mac| self.store.vendor(mac))
+        match mac.parse() {
+            Ok(mac) if self.rules.own.contains(&mac) => Ok(Some(THIS_MACHINE.into())),
+            Ok(mac) => self.store.vendor(mac),
+            Err(_) => Ok(None),
+        }
     }
-}
-
-fn first_day_line(left: Duration) -> String {
-    format!(
-        "learning for {}: new devices are reported then in one list, all other alerts at once (--learn 0 reports each)",
-        shown(left)
-    )
 }
 
 fn capitalized(text: &str) -> String {

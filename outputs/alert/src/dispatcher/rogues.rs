@@ -113,6 +113,10 @@ impl Dispatcher {
             stopped = followed.stopped(&state.ring, longer).map(str::to_owned);
             Ok(false)
         })?;
+        match state.is_running {
+            true => drop(self.running.insert(state.ring.clone())),
+            false => drop(self.running.remove(&state.ring)),
+        }
         let mut alerts = sensor::of_ring(&mut self.faults, state, losses.as_ref(), now);
         if state.is_running && (losses.is_some() || stopped.is_some()) {
             alerts.extend(sensor::of_names(&mut self.faults, state, stopped.as_deref(), now));
@@ -121,6 +125,14 @@ impl Dispatcher {
             self.observe_interfaces(state)?;
         }
         Ok(alerts)
+    }
+
+    /// Whether routers or servers are named, and no collector that runs records what they announce.
+    pub(super) fn lacks_names(&self) -> bool {
+        let is_read = self.options.followed.as_ref().is_none_or(NameFollower::is_reading);
+        let is_wanted =
+            self.rules.dialect == Dialect::Devices && self.config.names_infrastructure();
+        is_wanted && !is_read && !self.running.is_empty()
     }
 
     fn observe_name(&mut self, entry: &NameEntry, now: UnixTime) -> SinkResult {
@@ -179,7 +191,7 @@ impl Dispatcher {
     }
 
     /// One message to each channel about the routers and servers that an interface has learned.
-    fn report_infrastructure(&mut self, interface: &str, now: i64) -> SinkResult {
+    pub(super) fn report_infrastructure(&mut self, interface: &str, now: i64) -> SinkResult {
         let known = self.store.memory.learned_infrastructure(interface)?;
         let (rules, store) = (&self.rules, &mut self.store);
         let learned =

@@ -1,6 +1,6 @@
 //! What the page that is served says about now: who is online, and whether a collector runs. No I/O and no clock.
 
-use aw_output::{RingState, capture_fault};
+use aw_output::{RingState, broadcast_fault, capture_fault};
 use jiff::{
     Timestamp, Zoned,
     civil::{Date, DateTime},
@@ -164,6 +164,9 @@ impl LiveRing {
         let faults =
             state.interfaces.iter().filter_map(|(name, state)| capture_fault(*name, *state));
         self.uncaptured = faults.map(|fault| fault.replacen('i', "I", 1)).collect();
+        let broadcasts = state.broadcasts.iter().filter(|_| state.is_running);
+        self.uncaptured
+            .extend(broadcasts.filter_map(|(name, found)| broadcast_fault(*name, *found)));
         self.heartbeat = state.heartbeat.or(self.heartbeat);
         if state.generation.is_some() {
             self.exists = true;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use aw_output::LossCause;
 use jiff::{civil::date, tz::TimeZone};
-use shm_layout::CaptureState;
+use shm_layout::{BroadcastState, CaptureState};
 
 use super::*;
 use crate::{activity_report::DeviceActivity, local_time::HourMinute};
@@ -134,6 +134,9 @@ fn no_data_from_the_collector() {
     let interfaces = vec![("eth0".parse().unwrap(), CaptureState::Down)];
     let down = RingState { interfaces, ..state(Some(0), None, true) };
     assert!(faults(&down, &seen).1.starts_with("Interface eth0 is down: no frames of it arrive"));
+    let broadcasts = vec![("eth0".parse().unwrap(), BroadcastState::Missing)];
+    let missing = RingState { broadcasts, ..state(Some(0), Some(0), true) };
+    assert!(faults(&missing, &seen).1.starts_with("ARP broadcasts do not arrive on eth0: "));
 }
 
 /// How long a device counts as online says nothing about the collector.
