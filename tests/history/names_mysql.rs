@@ -8,10 +8,12 @@ use aw_tests::frames::{Arp, lldp, station};
 use aw_tests::history::History;
 use aw_tests::mariadb::MariaDb;
 use aw_tests::moving::{added, export, export_of, import, import_to};
+use aw_tests::mysql_proxy::{Cut, MysqlProxy};
 use aw_tests::rig::{Finished, program, run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::server::Server;
 use aw_tests::sightings::{BEGIN, capture_names};
+use std::fs;
 use std::ops::Range;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -70,7 +72,12 @@ fn each_name_once() {
     store(&[]);
     let again = "SELECT unix_timestamp(first_seen), uses FROM claimed_name WHERE name = 'nas'";
     assert_eq!(server.sql(again), format!("{}\t1\n", BEGIN + 300));
+    // A table of an earlier build has no index of addresses.
+    let indexes = "SELECT count(*) FROM information_schema.statistics WHERE table_name = 'claimed_name' AND index_name = 'source_name'";
+    assert_eq!(server.sql(indexes), "2\n");
+    server.sql("ALTER TABLE claimed_name DROP INDEX source_name");
     store(&["--hostname", "tür's"]);
+    assert_eq!(server.sql(indexes), "2\n");
     store(&["-p", "site1_", "--hostname", "other"]);
     let hosts = "SELECT hostname, count(*) FROM claimed_name GROUP BY 1 ORDER BY 1";
     assert_eq!(server.sql(hosts), "here\t2\ntür's\t2\n");
@@ -117,6 +124,108 @@ fn kills_of_server_and_output() {
         "SELECT concat_ws(' ', count(*), count(DISTINCT name), sum(uses)) FROM claimed_name";
     assert_eq!(server.sql(names), "240 240 240\n");
     assert_eq!((position(&server, &ring), server.count()), ("240 0".into(), 240));
+}
+
+/// The connection breaks at each statement of a transaction of names, before the server has it or before its answer comes: each name and
+/// lease is there once, from the same process or from the next one.
+#[test]
+fn cuts_of_a_transaction() {
+    const STATEMENTS: [&str; 5] = [
+        "START TRANSACTION",
+        "INSERT INTO `position`",
+        "INSERT INTO `claimed_name`",
+        "INSERT INTO `address_lease`",
+        "COMMIT",
+    ];
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let ring = Ring::new();
+    let proxy = MysqlProxy::start(server.path("socket"), "`claimed_name`");
+    server.config(""); // the first line of a key counts
+    let config = format!("[addrwatch]\nuser = root\nsocket = {}\n", proxy.socket().display());
+    fs::write(server.config_path(), config).unwrap();
+    let (mut round, mut names) = (0, 1);
+    for statement in STATEMENTS {
+        for cut in [Cut::Before, Cut::After] {
+            round += 1;
+            let lease = dhcp::ack(station(round), [10, 1, 3, round as u8].into(), 3_600);
+            let new = lldp(station(100 + round), &format!("n{round}"));
+            let at = BEGIN + 100 * round;
+            capture_names(&ring, [(at, lldp(station(1), "nas")), (at, lease), (at, new)]);
+            proxy.cut(statement, cut);
+            let broken = run(server.command(&ring, &["--once"]));
+            assert!(proxy.has_cut(), "{statement}: {broken:#?}");
+            assert!(broken.stderr.contains("names of devices are not stored"), "{broken:#?}");
+            run(server.command(&ring, &["--once"])).ok();
+            names += 1;
+            let counts = "SELECT concat_ws(' ', count(*), sum(uses)) FROM claimed_name";
+            assert_eq!(
+                server.sql(counts),
+                format!("{names} {}\n", 2 * round),
+                "{statement} {cut:?}"
+            );
+            let leases =
+                "SELECT concat_ws(' ', count(*), count(DISTINCT ip_address)) FROM address_lease";
+            assert_eq!(server.sql(leases), format!("{round} {round}\n"), "{statement} {cut:?}");
+            assert_eq!(position(&server, &ring), format!("{} 0", 3 * round), "{statement} {cut:?}");
+        }
+    }
+    // A connection that has carried a transaction: the process sends the same again, on the next one, and logs nothing.
+    let output = server.output(&ring, &[]);
+    let uses = "SELECT sum(uses) FROM claimed_name";
+    let mut sent = 2 * u64::from(round);
+    for (part, cut) in [None, Some(Cut::Before), Some(Cut::After)].into_iter().enumerate() {
+        let first = 1_000 + 2_000 * part as u32;
+        if let Some(cut) = cut {
+            proxy.cut("COMMIT", cut);
+        }
+        let new = |n| (BEGIN + 10_000 + n, lldp(station(n), &format!("n{n}")));
+        capture_names(&ring, (first..first + 1_100).map(new));
+        sent += 1_100;
+        wait_until("all of them", || count(&server, uses) == sent);
+        assert!(proxy.has_cut());
+    }
+    let ended = output.stop().ok();
+    assert!(!ended.stderr.contains("names of devices are not stored"), "{}", ended.stderr);
+    assert_eq!(count(&server, uses), sent);
+    assert_eq!(server.count(), u64::from(round), "an event of each lease");
+}
+
+/// A full table, of names that were used for a day: those that repeat are written, no row makes room for another device's, and a message
+/// says so, once.
+#[test]
+fn a_full_table() {
+    const MOST: u32 = 65_536;
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let ring = Ring::new();
+    let nas = |second: u32| (BEGIN + second, lldp(station(1), "nas"));
+    let door = |second: u32| (BEGIN + second, lldp(station(2), "door"));
+    capture_names(&ring, [nas(0), nas(86_400)]);
+    run(server.command(&ring, &["--once"])).ok();
+    server.sql(&format!(
+        "INSERT INTO claimed_name SELECT 'here', '{}', unhex(concat('0601', lpad(hex(seq), 8, '0'))), 'eth0', 0, 5, 'known',
+            now() - INTERVAL 9 DAY, now() - INTERVAL 1 HOUR, 9 FROM seq_1_to_{}",
+        ring.name(),
+        MOST - 1
+    ));
+    let table = || {
+        server.sql(&format!(
+            "SELECT concat_ws(' ', count(*), sum(name = 'known'), sum(name = 'door'), max(if(name = 'nas', unix_timestamp(last_seen) - {BEGIN}, 0)))
+            FROM claimed_name"
+        ))
+    };
+    let output = server.output(&ring, &[]);
+    capture_names(&ring, [nas(90_000), door(90_000)]);
+    let why = output.stderr.wait_for("addresses of devices are stored for ring");
+    assert!(why.contains("65536 names and addresses") && why.contains("and no more"), "{why}");
+    wait_until("the name that repeats", || table() == "65536 65535 0 90000\n");
+    server.sql("DELETE FROM claimed_name WHERE name = 'known' LIMIT 10");
+    capture_names(&ring, [nas(90_100), door(90_100)]);
+    let ended = output.stop().ok();
+    // A full table is searched for room once a minute: the next process does it at once.
+    assert_eq!(ended.stderr.matches("and no more").count(), 1, "{}", ended.stderr);
+    capture_names(&ring, [door(90_200)]);
+    run(server.command(&ring, &["--once"])).ok();
+    assert_eq!(table(), "65527 65525 1 90100\n");
 }
 
 /// The server is down for longer than the ring of names holds: what was received meanwhile is in memory.

@@ -1,4 +1,5 @@
-//! DHCP messages for IPv4, written byte by byte: what a client calls itself, and what a server gives it.
+//! DHCP messages for IPv4, and an announcement of multicast DNS, written byte by byte: what a device calls itself, and what a server
+//! gives it.
 
 use crate::frames::{BROADCAST, Ethernet, IPV4, Mac};
 use std::net::Ipv4Addr;
@@ -39,6 +40,20 @@ pub fn offer((server_mac, server): (Mac, Ipv4Addr), mac: Mac, ip: Ipv4Addr) -> V
 pub fn release(mac: Mac, ip: Ipv4Addr) -> Vec<u8> {
     let message = message(7, mac, [ip, Ipv4Addr::UNSPECIFIED], &option(54, &SERVER.octets()));
     Ethernet::from(mac).to(SERVER_MAC).frame(IPV4, &datagram((ip, SERVER), (68, 67), &message))
+}
+
+/// A host announces its name and its address in multicast DNS.
+pub fn mdns(mac: Mac, ip: Ipv4Addr, name: &str) -> Vec<u8> {
+    let mut message = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+    for label in [name, "local"] {
+        message.push(label.len() as u8);
+        message.extend(label.bytes());
+    }
+    message.extend([0, 0, 1, 0x80, 1, 0, 0, 0, 120, 0, 4]); // A, of 120 s
+    message.extend(ip.octets());
+    let group = (ip, Ipv4Addr::new(224, 0, 0, 251));
+    let receiver = [0x01, 0, 0x5e, 0, 0, 251];
+    Ethernet::from(mac).to(receiver).frame(IPV4, &datagram(group, (5353, 5353), &message))
 }
 
 fn option(code: u8, value: &[u8]) -> Vec<u8> {

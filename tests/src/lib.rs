@@ -33,6 +33,7 @@ pub mod mosquitto;
 pub mod mount;
 pub mod moving;
 pub mod mysql_login;
+pub mod mysql_proxy;
 pub mod neighbor;
 pub mod receiver;
 pub mod refusals;

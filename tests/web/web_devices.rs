@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use aw_tests::browser::Browser;
+use aw_tests::dhcp;
 use aw_tests::frames::{Arp, DOT1Q, Ethernet, station};
 use aw_tests::history::History;
 use aw_tests::rig::run;
 use aw_tests::ring::Ring;
-use aw_tests::sightings::{self, capture, capture_frames};
+use aw_tests::sightings::{self, capture, capture_frames, capture_names};
 use aw_tests::web::{Answer, Server, many_devices, without_script};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
@@ -308,6 +309,24 @@ fn many_devices_are_paged() {
     let network = server.get(&link_with(&list, "/network?")).expect(200).body;
     assert!(network.contains(">all 10000 devices</a>"), "{network}");
     assert!(network.len() <= 200_000, "{}", network.len());
+}
+
+/// An address that no device was seen to use: its page and the one of a time say which device announced it.
+#[test]
+fn an_address_that_is_announced() {
+    let (ring, history) = (Ring::new(), History::new());
+    let claim = Arp::request(station(2), [10, 1, 2, 2].into(), [10, 1, 2, 254].into()).frame();
+    let begin = now() as u32 - 600;
+    let mdns = |ip: [u8; 4], name| dhcp::mdns(station(2), ip.into(), name);
+    capture_names(&ring, [(begin, claim), (begin + 60, mdns([10, 1, 2, 22], "nasbox"))]);
+    run(history.command(&ring, &["--once"])).ok();
+    let server = Server::start(&history, &[]);
+    let page = server.get("/ip/10.1.2.22").expect(200).body;
+    let remark = "not seen in use: announced by mDNS by ";
+    assert!(page.contains(remark) && page.contains("nasbox"), "{page}");
+    let page = server.get(&format!("/who?ip=10.1.2.22&at=@{}", begin + 120)).expect(200).body;
+    assert!(page.contains("<b>announced</b> No device was seen to use the address;"), "{page}");
+    assert!(page.contains("announced by mDNS 1 min 0 s before (a claim)"), "{page}");
 }
 
 /// Names and interfaces that are HTML, a script, an escape sequence or a formula are text.

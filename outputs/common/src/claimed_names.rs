@@ -1,11 +1,14 @@
 //! What devices call themselves: which texts of a record are a name, and which of several is shown. All of it is a claim.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{borrow::Cow, cmp::Reverse, collections::HashMap, net::IpAddr};
 
 use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord, UnixTime};
 
+use crate::{ADDRESSES_OF_DEVICE, NAMES_OF_DEVICE};
+
 /// The message in which a device names itself. The numbers are stored in databases; in their order, the first one that a device
-/// uses is shown.
+/// uses is shown. The last two are the address that the message is about, in the place of a name: a history has no other place for an
+/// address that a device was not seen to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum NameSource {
@@ -23,11 +26,15 @@ pub enum NameSource {
     MdnsModel = 6,
     /// Option 60 of a DHCP client.
     DhcpVendor = 7,
+    /// The address from which a host announces itself in multicast DNS.
+    MdnsAddress = 8,
+    /// The address that a client of DHCP asks for. It need not get it.
+    RequestedAddress = 9,
 }
 
 impl NameSource {
     /// All of them.
-    pub const ALL: [NameSource; 7] = [
+    pub const ALL: [NameSource; 9] = [
         NameSource::DhcpHostName,
         NameSource::DhcpFullName,
         NameSource::Dhcp6FullName,
@@ -35,6 +42,8 @@ impl NameSource {
         NameSource::Lldp,
         NameSource::MdnsModel,
         NameSource::DhcpVendor,
+        NameSource::MdnsAddress,
+        NameSource::RequestedAddress,
     ];
 
     /// The one with a number, if there is one.
@@ -52,7 +61,19 @@ impl NameSource {
             NameSource::Lldp => "LLDP system name",
             NameSource::MdnsModel => "mDNS model",
             NameSource::DhcpVendor => "DHCP vendor class",
+            NameSource::MdnsAddress => "mDNS address",
+            NameSource::RequestedAddress => "requested address",
         }
+    }
+
+    /// Whether it is an address, and no name.
+    pub const fn is_address(self) -> bool {
+        matches!(self, NameSource::MdnsAddress | NameSource::RequestedAddress)
+    }
+
+    /// How many names, or addresses, a history has of a MAC.
+    pub const fn most(self) -> usize {
+        if self.is_address() { ADDRESSES_OF_DEVICE } else { NAMES_OF_DEVICE }
     }
 }
 
@@ -82,6 +103,24 @@ pub fn names_of(record: &NameRecord) -> impl Iterator<Item = (NameSource, &str)>
         let is_random = *source == NameSource::MdnsHost && is_uuid(text);
         is_own && !text.is_empty() && !is_random
     })
+}
+
+/// What a history stores of a record: what the device calls itself, and the address that it announces itself from or asks for.
+pub fn claims_of(record: &NameRecord) -> impl Iterator<Item = (NameSource, Cow<'_, str>)> {
+    let names = names_of(record).map(|(source, name)| (source, Cow::Borrowed(name)));
+    names.chain(address_of(record).map(|(source, ip)| (source, Cow::Owned(ip.to_string()))))
+}
+
+/// Behind a relay, any host can send it. That the address of a record of multicast DNS is the source of its packet is checked before.
+fn address_of(record: &NameRecord) -> Option<(NameSource, IpAddr)> {
+    use NameKind::*;
+    let source = match record.kind {
+        MdnsHost if record.lifetime > 0 => NameSource::MdnsAddress,
+        DhcpRequest | Dhcp6Request => NameSource::RequestedAddress,
+        _ => return None,
+    };
+    let is_own = record.relay_ip().is_none() && !record.mac.is_no_host();
+    record.ip().filter(|_| is_own).map(|ip| (source, ip))
 }
 
 /// Browsers announce a random name for each of their own addresses in multicast DNS.
@@ -260,6 +299,36 @@ mod tests {
         assert_eq!(full, "DHCP full name: nas");
     }
 
+    #[test]
+    fn what_is_an_address() {
+        let of = |kind, change: fn(&mut NameRecord)| {
+            let mut record = record(kind);
+            record.address = "::ffff:192.0.2.7".parse().unwrap();
+            change(&mut record);
+            let all = claims_of(&record).filter(|(source, _)| source.is_address());
+            all.map(|(source, ip)| format!("{}: {ip}", source.words())).collect::<Vec<_>>()
+        };
+        assert_eq!(of(NameKind::MdnsHost, |_| ()), ["mDNS address: 192.0.2.7"]);
+        let browser = of(NameKind::MdnsHost, |one| {
+            one.name = NameText::cut("1f4712db-ea17-4bcf-a596-105139dfd8bf");
+            one.address = "fe80::7".parse().unwrap();
+        });
+        assert_eq!(
+            browser,
+            ["mDNS address: fe80::7"],
+            "its name is random, and its address is not"
+        );
+        assert_eq!(of(NameKind::DhcpRequest, |_| ()), ["requested address: 192.0.2.7"]);
+        let nothing: [Vec<String>; 5] = [
+            of(NameKind::MdnsHost, |one| one.lifetime = 0),
+            of(NameKind::DhcpRequest, |one| one.address = std::net::Ipv6Addr::UNSPECIFIED),
+            of(NameKind::DhcpRequest, |one| one.relay = "::ffff:192.0.2.1".parse().unwrap()),
+            of(NameKind::DhcpDiscover, |_| ()),
+            of(NameKind::DhcpAck, |_| ()),
+        ];
+        assert!(nothing.iter().all(Vec::is_empty), "{nothing:?}");
+    }
+
     /// A host that makes up MACs pushes out none that has used its name for a day.
     #[test]
     fn names_in_memory() {
@@ -310,7 +379,7 @@ mod tests {
         assert_eq!(shown(&all).as_deref(), Some("NAS-2"), "the latest of a source");
         all.push(claim(NameSource::MdnsHost, "nas-3", [103, 103]));
         assert_eq!(shown(&all).as_deref(), Some("nas-3"), "it names itself otherwise now");
-        assert!(NameSource::ALL.is_sorted() && NameSource::from_number(8).is_none());
+        assert!(NameSource::ALL.is_sorted() && NameSource::from_number(10).is_none());
         assert!(
             NameSource::ALL
                 .iter()

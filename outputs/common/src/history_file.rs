@@ -13,8 +13,9 @@ use shm_layout::{Evidence, MacAddr, NameText, Origin, RingName, UnixTime};
 
 use crate::{ClaimedName, NameSource};
 
-/// The number in the first line. A format that an earlier release cannot read has another one: 1 has no spans, and 2 no names.
-const VERSION: u32 = 3;
+/// The number in the first line. A format that an earlier release cannot read has another one: 1 has no spans, 2 no names, and 3 no
+/// addresses in their place.
+const VERSION: u32 = 4;
 /// What this release reads.
 const VERSIONS: RangeInclusive<u32> = 1..=VERSION;
 
@@ -169,9 +170,12 @@ pub struct HistoryName {
 
 impl HistoryName {
     fn check(&self) -> Result<(), &'static str> {
-        let HistoryName { claimed: ClaimedName { name, first, last, .. }, uses, .. } = self;
+        let HistoryName { claimed: ClaimedName { source, name, first, last }, uses, .. } = self;
         if name.is_empty() || NameText::cut(name).as_str() != name {
             return Err("its claimed_name is no text of 1 to 63 bytes that can be printed");
+        }
+        if source.is_address() && name.parse::<IpAddr>().is_err() {
+            return Err("its claimed_name is no IP address");
         }
         match last >= first && (1..=MAX_NTH).contains(uses) {
             true => Ok(()),

@@ -60,7 +60,7 @@ pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn
 pub use capture_fault::{broadcast_fault, capture_fault};
 pub use check::{as_service, check, check_rings};
 pub use checkpoint::Checkpoint;
-pub use claimed_names::{ClaimedName, ClaimedNames, NameSource, names_of};
+pub use claimed_names::{ClaimedName, ClaimedNames, NameSource, claims_of, names_of};
 pub use episode::{Episode, EpisodeChange};
 pub use event_json::{EventJson, TimeFormat};
 pub use fault_file::FaultFile;
@@ -78,7 +78,8 @@ pub use name_follower::{NameEntry, NameFollower, NameLosses};
 pub use name_json::NameJson;
 pub use name_rings::{NameSink, run_names};
 pub use name_use::{
-    NAME_DISUSED, NAME_KNOWN_AFTER, NAMES_OF_ALL, NAMES_OF_DEVICE, NAMES_ROOM, NameUse,
+    ADDRESSES_OF_DEVICE, NAME_DISUSED, NAME_KNOWN_AFTER, NAMES_OF_ALL, NAMES_OF_DEVICE, NAMES_ROOM,
+    NameUse, least_address,
 };
 pub use options::{RingOptions, StartFrom, owners, state_directory, with_groups_of};
 pub use plan::Plan;

@@ -5,7 +5,10 @@ use shm_layout::UnixTime;
 
 /// Names of a MAC in a history: it, or who forges it, can invent any number of names and VLANs.
 pub const NAMES_OF_DEVICE: usize = 32;
-/// Names in a history: about 8 MB.
+/// Rows with addresses of a MAC beside them, that it announces itself from or asks for: an address has two, in one place. They take no room of
+/// names.
+pub const ADDRESSES_OF_DEVICE: usize = 16;
+/// Names and addresses in a history: about 8 MB.
 pub const NAMES_OF_ALL: usize = 1 << 16;
 /// Further ones for which room is made at once: to search them reads all.
 pub const NAMES_ROOM: usize = 1 << 10;
@@ -15,6 +18,17 @@ pub const NAME_KNOWN_AFTER: i64 = 86_400_000_000_000;
 pub const NAME_DISUSED: i64 = 30 * 86_400_000_000_000;
 /// A name that was not used for so long, while another one was, is written at once: an hour, in nanoseconds.
 const BACK_AFTER: i64 = 3_600_000_000_000;
+
+/// Of the rows with addresses of a MAC, so many that were not used for a day stay, beside those that were: an address that begins has two.
+const NEW_ADDRESSES: usize = 4;
+
+/// Which one of a MAC's rows with addresses makes room for another one, by its place: of those that were not used for a day, if there are several, or
+/// else of the others, the one that was not used for the longest time. A device moves, and who asks for a time wants the addresses of late.
+pub fn least_address(all: impl Iterator<Item = (usize, NameUse)>) -> Option<usize> {
+    let (known, new): (Vec<_>, Vec<_>) = all.partition(|(_, used)| used.is_known());
+    let of = if new.len() >= NEW_ADDRESSES || known.is_empty() { new } else { known };
+    of.into_iter().min_by_key(|(_, used)| used.last).map(|(place, _)| place)
+}
 
 /// When a name was used, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

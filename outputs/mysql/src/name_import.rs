@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use aw_output::{ClaimedName, HistoryName, NAMES_OF_ALL, NAMES_OF_DEVICE, NameUse};
+use aw_output::{ClaimedName, HistoryName, NAMES_OF_ALL, NameUse};
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
@@ -65,7 +65,8 @@ pub fn import_names(
         let (interface, vlan) = (place.interface.clone(), place.vlan);
         let key = NameKey { interface, vlan, source: *source, name: name.clone() };
         let (of_device, count) = (known.entry(*mac).or_default(), *uses as i64);
-        let of_ring = of_device.iter().filter(|one| one.ring == ring).count();
+        let is_alike = |one: &&Known| one.key.source.is_address() == source.is_address();
+        let of_ring = of_device.iter().filter(|one| one.ring == ring).filter(is_alike).count();
         let at = of_device.iter().position(|one| one.key == key);
         let at = match at {
             Some(at) => {
@@ -75,7 +76,7 @@ pub fn import_names(
                 used.count = used.count.max(count); // it may be of the same messages
                 at
             }
-            None if of_ring >= NAMES_OF_DEVICE || before + added >= NAMES_OF_ALL => continue,
+            None if of_ring >= source.most() || before + added >= NAMES_OF_ALL => continue,
             None => {
                 let used = NameUse { first: *first, last: *last, count };
                 of_device.push(Known { ring: ring.into(), key, used });

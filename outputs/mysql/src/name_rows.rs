@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aw_output::{NAMES_OF_DEVICE, NameSource, NameUse};
+use aw_output::{ADDRESSES_OF_DEVICE, NAMES_OF_DEVICE, NameSource, NameUse, least_address};
 use shm_layout::MacAddr;
 
 /// Devices in memory, apart from those with uses that are not written yet: 5 MB.
@@ -40,6 +40,10 @@ impl Claim {
             used.add(new);
         }
         Some(used)
+    }
+
+    fn is_address(&self) -> bool {
+        self.key.source.is_address()
     }
 
     fn is_in(&self, which: Which) -> bool {
@@ -120,9 +124,10 @@ impl NameRows {
             return;
         }
         // A flood of names of a MAC: no more than it may have are kept of those that are not stored.
-        let unstored = claims.iter().filter(|one| one.stored.is_none()).count();
-        if unstored >= NAMES_OF_DEVICE
-            && let Some(at) = least(claims, |one| one.stored.is_none())
+        let is_address = key.source.is_address();
+        let may_go = |one: &Claim| one.stored.is_none() && one.is_address() == is_address;
+        if claims.iter().filter(|one| may_go(one)).count() >= key.source.most()
+            && let Some(at) = least(claims, may_go)
         {
             self.urgent -= usize::from(claims.swap_remove(at).is_urgent);
         }
@@ -171,11 +176,23 @@ impl NameRows {
             Claim { key, stored, new: None, is_urgent: false }
         }));
         let mut removed = Vec::new();
-        while claims.len() > NAMES_OF_DEVICE {
-            let Some(at) = least(claims, |one| may_delete || one.stored.is_none()) else { break };
-            let claim = claims.swap_remove(at);
-            self.urgent -= usize::from(claim.is_urgent);
-            removed.extend(claim.stored.is_some().then_some(claim.key));
+        for (is_address, most) in [(false, NAMES_OF_DEVICE), (true, ADDRESSES_OF_DEVICE)] {
+            let is_alike = |one: &Claim| one.is_address() == is_address;
+            while claims.iter().filter(|one| is_alike(one)).count() > most {
+                // The address of now stays, as in SQLite.
+                let latest = claims.iter().filter(|one| is_address && is_alike(one));
+                let latest = latest.max_by_key(|one| one.used().map(|used| used.last));
+                let latest = latest.map(|one| one.key.clone());
+                let may_go = |one: &Claim| {
+                    is_alike(one)
+                        && (may_delete || one.stored.is_none())
+                        && latest.as_ref() != Some(&one.key)
+                };
+                let Some(at) = least(claims, may_go) else { break };
+                let claim = claims.swap_remove(at);
+                self.urgent -= usize::from(claim.is_urgent);
+                removed.extend(claim.stored.is_some().then_some(claim.key));
+            }
         }
         removed
     }
@@ -240,11 +257,15 @@ impl NameRows {
     }
 }
 
-/// The claim that makes room first.
+/// The claim that makes room first, of names or of addresses.
 fn least(claims: &[Claim], may_go: impl Fn(&Claim) -> bool) -> Option<usize> {
     let candidates = claims.iter().enumerate().filter(|(_, one)| may_go(one));
-    let least = candidates.min_by_key(|(_, one)| one.used().map(|used| used.importance()));
-    least.map(|(at, _)| at)
+    let used = candidates.filter_map(|(at, one)| Some((at, one.used()?, one.is_address())));
+    let used: Vec<_> = used.collect();
+    match used.first()? {
+        (.., true) => least_address(used.into_iter().map(|(at, used, _)| (at, used))),
+        _ => used.iter().min_by_key(|(_, used, _)| used.importance()).map(|(at, ..)| *at),
+    }
 }
 
 #[cfg(test)]

@@ -227,7 +227,7 @@ impl TableNames {
                 source TINYINT UNSIGNED NOT NULL, name VARCHAR(63) NOT NULL,
                 first_seen {TIME}, last_seen {TIME}, uses BIGINT UNSIGNED NOT NULL,
                 PRIMARY KEY (hostname, ring, mac_address, interface, vlan_tag, source, name),
-                KEY mac_address_last_seen (mac_address, last_seen)
+                KEY mac_address_last_seen (mac_address, last_seen), KEY source_name (source, name)
             ) {END}",
             self.claimed_name
         );
@@ -239,12 +239,32 @@ impl TableNames {
             ) {END}",
             self.address_lease
         );
+        if exists(to, &self.claimed_name)? {
+            self.add_index(to)?;
+        }
         for (table, create) in [(&self.claimed_name, names), (&self.address_lease, leases)] {
             if !exists(to, table)? {
                 to.query_drop(compact(&create))?;
             }
         }
         Ok(())
+    }
+
+    /// The index of addresses, in a table of an earlier build. Without the right to add it, or in a table of another program, questions about an
+    /// address that no device was seen to use read the whole table.
+    fn add_index(&self, to: &mut Conn) -> Result<(), Error> {
+        let (table, name) = (&self.claimed_name, self.claimed_name.trim_matches('`'));
+        let select = format!(
+            "SELECT count(*) FROM information_schema.statistics WHERE table_schema = database()
+            AND table_name = '{name}' AND index_name = 'source_name'"
+        );
+        if to.query_first(&select)?.as_deref() != Some("0") {
+            return Ok(());
+        }
+        match to.query_drop(format!("ALTER TABLE {table} ADD KEY source_name (source, name)")) {
+            Err(Error::Server(_)) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Adds the missing origins: without a name, the view would not show their rows.

@@ -10,7 +10,7 @@ use std::{
 
 use aw_output::{
     LEASES_OF_ALL, LEASES_ROOM, LeaseChange, NAME_DISUSED, NAME_KNOWN_AFTER, NAMES_OF_ALL,
-    NAMES_OF_DEVICE, NAMES_ROOM, NameUse, names_of,
+    NAMES_OF_DEVICE, NAMES_ROOM, NameUse, claims_of,
 };
 use aw_service::Condition;
 use shm_layout::{MacAddr, NameRecord, UnixTime};
@@ -82,9 +82,9 @@ impl SensorNames {
         let place = || (record.interface.as_str().to_owned(), i64::from(record.vlan.get()));
         let time = if record.repeats > 0 { record.time.max(record.repeated) } else { record.time };
         let used = NameUse::new(time, i64::from(record.repeats) + 1);
-        for (source, name) in names_of(record) {
+        for (source, name) in claims_of(record) {
             let (interface, vlan) = place();
-            let key = NameKey { interface, vlan, source, name: name.into() };
+            let key = NameKey { interface, vlan, source, name: name.into_owned() };
             self.names.add(record.mac, key, used);
         }
         if let Some(change) = LeaseChange::of(record, UnixTime::now()) {
@@ -159,8 +159,10 @@ impl SensorNames {
             }
         }
         let is_new = |rows: &[NameRow]| rows.iter().filter(|row| row.is_new).count();
-        let new = is_new(&self.names.rows(&due, which));
-        let (room, victims) = self.room_for(new, reading, now)?;
+        let mut rows = self.names.rows(&due, which);
+        let new = is_new(&rows);
+        rows.retain(|row| !row.key.source.is_address());
+        let (room, victims) = self.room_for((is_new(&rows), new), reading, now)?;
         victims.iter().for_each(|(mac, key)| self.names.forget(*mac, key));
         removed.extend(victims);
         let mut rows = self.names.rows(&due, which);
@@ -211,11 +213,12 @@ impl SensorNames {
         Ok(found)
     }
 
-    /// For how many further names there is room, up to so many, and the rows that make it. A name that was used for a day stays, unless it
-    /// was not used for 30 days: who invents MACs or names would have to repeat each of them after a day to push out others.
+    /// For how many further names and addresses there is room, of so many names and so many in all, and the rows that make it. A name that was used
+    /// for a day stays, unless it was not used for 30 days: who invents MACs or names would have to repeat each of them after a day to push out
+    /// others. Addresses push out addresses only, and all of them make room for names before a name does that stays.
     fn room_for(
         &mut self,
-        new: usize,
+        (names, new): (usize, usize),
         reading: &mut Reading,
         now: Instant,
     ) -> Result<(usize, Vec<(MacAddr, NameKey)>), Error> {
@@ -225,17 +228,31 @@ impl SensorNames {
         let (mut victims, counted) = (HashSet::new(), stored.unwrap_or(0));
         if new > 0 && counted + new > NAMES_OF_ALL && !was_full && reading.may_delete {
             let (known, disused) = (NAME_KNOWN_AFTER / SECOND, NAME_DISUSED / SECOND);
-            for condition in [
-                format!("unix_timestamp(last_seen) - unix_timestamp(first_seen) < {known}"),
-                format!("last_seen < now() - INTERVAL {disused} SECOND"),
+            let new_ones =
+                format!("unix_timestamp(last_seen) - unix_timestamp(first_seen) < {known}");
+            let disused = format!("last_seen < now() - INTERVAL {disused} SECOND");
+            for (condition, wanted) in [
+                (format!("source > 7 AND {new_ones}"), new),
+                (format!("source > 7 AND {disused}"), new),
+                (format!("source <= 7 AND {new_ones}"), names),
+                (format!("source <= 7 AND {disused}"), names),
+                ("source > 7".to_owned(), names),
             ] {
-                let superfluous = (counted + new.max(NAMES_ROOM)).saturating_sub(NAMES_OF_ALL);
-                let wanted = superfluous.saturating_sub(victims.len());
+                if wanted == 0 {
+                    continue;
+                }
+                let superfluous = (counted + wanted.max(NAMES_ROOM)).saturating_sub(NAMES_OF_ALL);
+                // Those that were found before may be among them.
+                let most = if superfluous > victims.len() { superfluous } else { 0 };
                 let select = format!(
                     "SELECT mac_address, interface, vlan_tag, source, name FROM {table}
-                    WHERE {of_sensor} AND {condition} ORDER BY last_seen LIMIT {wanted}"
+                    WHERE {of_sensor} AND {condition} ORDER BY last_seen LIMIT {most}"
                 );
-                victims.extend(reading.rows(&select)?.iter().filter_map(name_key));
+                for victim in reading.rows(&select)?.iter().filter_map(name_key) {
+                    if victims.len() < superfluous {
+                        victims.insert(victim);
+                    }
+                }
             }
         }
         let left = counted.saturating_sub(victims.len());
@@ -243,7 +260,7 @@ impl SensorNames {
         if new > room {
             *full_at = if was_full { *full_at } else { Some(now) };
             full.begins(format_args!(
-                "{NAMES_OF_ALL} names of devices are stored for ring {} of host {}, and no more: those of further devices are not (does a host invent MACs? rows of {table} can be deleted)",
+                "{NAMES_OF_ALL} names and addresses of devices are stored for ring {} of host {}, and no more: those of further devices are not (does a host invent MACs? rows of {table} can be deleted)",
                 self.ring, self.host
             ));
         } else if new > 0 {
@@ -383,12 +400,14 @@ impl SensorNames {
     }
 }
 
-/// Removes so many new names, those of devices without one first. Returns them.
+/// Removes so many new names and addresses: addresses first, then names of devices without one. Returns them.
 fn leave_out(rows: &mut Vec<NameRow>, mut superfluous: usize) -> HashSet<(MacAddr, NameKey)> {
     let mut left_out = HashSet::new();
-    for of_new_device in [true, false] {
+    let is_first: [fn(&NameRow) -> bool; 3] =
+        [|row| row.key.source.is_address(), |row| row.is_of_new_device, |_| true];
+    for is_first in is_first {
         rows.retain(|row| {
-            let goes = superfluous > 0 && row.is_new && row.is_of_new_device == of_new_device;
+            let goes = superfluous > 0 && row.is_new && is_first(row);
             if goes {
                 superfluous -= 1;
                 left_out.insert((row.mac, row.key.clone()));

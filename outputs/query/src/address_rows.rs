@@ -12,7 +12,9 @@ use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     clocks::{Clocks, with_clock},
-    history_reader::{AddressOfMac, AddressSighting, HistoryReader, NearestSightings, TimeRange},
+    history_reader::{
+        AddressOfMac, AddressSighting, ClaimedAddress, HistoryReader, NearestSightings, TimeRange,
+    },
     in_turn::Shared,
     left_out::{LeftOut, Why},
     omitted::Omitted,
@@ -20,6 +22,7 @@ use crate::{
     queries::{columns, macs, network, row, shown_if_any},
     read_limit::{ReadLimit, held, windows},
     result_table::{Cell, ResultTable},
+    unseen,
 };
 
 /// A period whose times may be unknown, or messages that count for none.
@@ -132,11 +135,17 @@ pub fn address(
     let found = periods(history, ip, range, &clocks, &nearest)?;
     let (mut periods, mut omitted) = (found.periods, Omitted::default());
     omitted.undated = found.undated.iter().map(|period| period.count).sum();
+    let claimed = match all || periods.is_empty() {
+        true => unseen::in_range(history, (ip, range), &clocks)?,
+        false => Vec::new(),
+    };
     if all {
         periods.extend(found.uncounted);
+        periods.extend(claimed.iter().filter_map(claimed_period));
         sort(history, &mut periods);
     } else {
         found.left_out.iter().for_each(|one| omitted.add(one));
+        (omitted.unseen, omitted.more_unseen) = unseen::named(history, &claimed)?;
     }
     let shared = found.shared.into_iter();
     let in_turn =
@@ -149,6 +158,14 @@ pub fn address(
         true => "mac first_seen last_seen count +address frame_sources left_out",
     });
     Ok(shown_if_any(ResultTable { rows: rows.collect(), columns, omitted, in_turn }))
+}
+
+/// From when to when a MAC announced an address, or asked for it.
+fn claimed_period(claimed: &ClaimedAddress) -> Option<DatedPeriod> {
+    let ClaimedAddress { network, mac, source, first, last, count } = *claimed;
+    let (left_out, count) = (Some(Why::of_claim(source)?), count.max(1) as u64);
+    let period = Period { network, mac, first, last, count, is_older: false, previous: None };
+    Some(DatedPeriod { times: Some((first, last)), period, frame_sources: Vec::new(), left_out })
 }
 
 /// Which addresses a MAC had, from when to when. With `all`, also what it sent in the name of other MACs.

@@ -1,5 +1,7 @@
 //! What devices call themselves, in answers. It is a claim: any host can send any name, for any MAC.
 
+use std::collections::BTreeSet;
+
 use aw_output::ClaimedName;
 use aw_service::Error;
 use shm_layout::{MacAddr, UnixTime};
@@ -75,4 +77,32 @@ fn is_network_of(table: &ResultTable, row: &[Cell], network: &Network) -> bool {
         && text("interface") == interface
         && number("vlan", *vlan)
         && number("outer_vlan", *outer_vlan)
+}
+
+/// The MACs that use a name, and those that use it in upper or lower case.
+pub struct Claiming<'a> {
+    name: &'a str,
+    lower: String,
+    same: BTreeSet<MacAddr>,
+    similar: BTreeSet<MacAddr>,
+}
+
+impl Claiming<'_> {
+    pub fn new(name: &str) -> Claiming<'_> {
+        let [same, similar] = [BTreeSet::new(), BTreeSet::new()];
+        Claiming { name, lower: name.to_lowercase(), same, similar }
+    }
+
+    pub fn add(&mut self, mac: MacAddr, text: &str) {
+        if text == self.name {
+            self.same.insert(mac);
+        } else if text.to_lowercase() == self.lower {
+            self.similar.insert(mac);
+        }
+    }
+
+    pub fn into_macs(self) -> Vec<MacAddr> {
+        let found = if self.same.is_empty() { self.similar } else { self.same };
+        found.into_iter().collect()
+    }
 }

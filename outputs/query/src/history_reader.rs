@@ -1,15 +1,9 @@
 //! What a history must answer, whatever stores it. A back-end is one file that implements
 //! [`HistoryReader`]; `periods.rs` and `holders.rs` derive the rest from its answers.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-    ops::Range,
-    path::Path,
-    time::Instant,
-};
+use std::{collections::HashMap, net::IpAddr, ops::Range, path::Path, time::Instant};
 
-use aw_output::ClaimedName;
+use aw_output::{ClaimedName, NameSource};
 use aw_service::{Error, failed};
 use jiff::Timestamp;
 use shm_layout::{Evidence, MacAddr, Origin, UnixTime};
@@ -290,6 +284,22 @@ pub struct Lease {
     pub is_released: bool,
 }
 
+/// The numbers of the sources that are addresses, for SQL.
+pub const ADDRESSES: &str = "8, 9";
+
+/// An address that a MAC announced itself from, or asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClaimedAddress {
+    pub network: usize,
+    pub mac: MacAddr,
+    /// One that is an address.
+    pub source: NameSource,
+    pub first: UnixTime,
+    /// It may be an hour older than that.
+    pub last: UnixTime,
+    pub count: i64,
+}
+
 /// What MACs call themselves, each name with the id of its network.
 pub type NamesOfMacs = HashMap<MacAddr, Vec<(usize, ClaimedName)>>;
 
@@ -432,6 +442,11 @@ pub trait HistoryReader {
         Ok(Vec::new())
     }
 
+    /// The MACs that announced themselves from an address, or asked for it; of a flood, first those that did so for a day.
+    fn claimed_addresses(&mut self, _ip: IpAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        Ok(Vec::new())
+    }
+
     /// From when until when a MAC might use an address, as a DHCP server says, or a device that registers it: the latest ones that began
     /// before a time.
     fn leases(&mut self, _of: (IpAddr, MacAddr), _at: UnixTime) -> Result<Vec<Lease>, Error> {
@@ -446,34 +461,6 @@ pub trait HistoryReader {
 
     /// All configuration changes of routers in this time range.
     fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>, Error>;
-}
-
-/// The MACs that use a name, and those that use it in upper or lower case.
-pub struct Claiming<'a> {
-    name: &'a str,
-    lower: String,
-    same: BTreeSet<MacAddr>,
-    similar: BTreeSet<MacAddr>,
-}
-
-impl Claiming<'_> {
-    pub fn new(name: &str) -> Claiming<'_> {
-        let [same, similar] = [BTreeSet::new(), BTreeSet::new()];
-        Claiming { name, lower: name.to_lowercase(), same, similar }
-    }
-
-    pub fn add(&mut self, mac: MacAddr, text: &str) {
-        if text == self.name {
-            self.same.insert(mac);
-        } else if text.to_lowercase() == self.lower {
-            self.similar.insert(mac);
-        }
-    }
-
-    pub fn into_macs(self) -> Vec<MacAddr> {
-        let found = if self.same.is_empty() { self.similar } else { self.same };
-        found.into_iter().collect()
-    }
 }
 
 #[cfg(test)]
@@ -491,5 +478,8 @@ mod tests {
         assert_eq!(numbers(|evidence| evidence == Evidence::Probe), PROBE);
         assert_eq!(numbers(|evidence| evidence == Evidence::FrameSource), FRAME_SOURCE);
         assert_eq!(numbers(|evidence| !evidence.is_pairing()), NO_PAIRING);
+        let addresses = NameSource::ALL.into_iter().filter(|source| source.is_address());
+        let addresses: Vec<_> = addresses.map(|source| (source as u8).to_string()).collect();
+        assert_eq!(addresses.join(", "), ADDRESSES);
     }
 }

@@ -21,6 +21,10 @@ pub enum Why {
     Ignored,
     /// A server gave it the address, or it registered it.
     Lease,
+    /// It announced itself from there, and was not seen to use it. Not of a sighting, as the next one.
+    Announced,
+    /// It asked a server for it.
+    Requested,
 }
 
 impl Why {
@@ -46,6 +50,8 @@ impl Why {
             Why::NoHost => "MAC that no host has",
             Why::Ignored => "form that hosts ignore",
             Why::Lease => "lease or registration",
+            Why::Announced => "announced by mDNS",
+            Why::Requested => "requested by DHCP",
         }
     }
 

@@ -32,6 +32,7 @@ mod queries;
 mod read_limit;
 mod result_table;
 mod sqlite_reader;
+mod unseen;
 mod who;
 
 use std::{
@@ -168,7 +169,7 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         let why = others.unwrap_or_else(|| query.no_match(zone, &table.omitted));
         info(format_args!("{why}{}", beyond.unwrap_or_default()));
     }
-    let remarks = [table.in_turn_text(None, zone), table.omitted.remark()];
+    let remarks = [table.in_turn_text(None, zone), table.omitted.remark(zone)];
     remarks.into_iter().flatten().for_each(warn);
     Ok(!table.rows.is_empty())
 }

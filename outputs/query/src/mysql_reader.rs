@@ -26,9 +26,9 @@ use self::columns::{bytes, mac_address, number, origin, text, time, times};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, EachSighting, HistoryReader, Lease, NO_CLAIM, NamesOfMacs,
-    NearestSightings, Network, NetworkIndex, PROBE, PairingSummary, RouterChange, TimeRange,
-    parse_ip,
+    AddressOfMac, AddressSighting, ClaimedAddress, EachSighting, HistoryReader, Lease, NO_CLAIM,
+    NamesOfMacs, NearestSightings, Network, NetworkIndex, PROBE, PairingSummary, RouterChange,
+    TimeRange, parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -347,6 +347,10 @@ impl HistoryReader for MysqlReader {
 
     fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
         self.claiming(name)
+    }
+
+    fn claimed_addresses(&mut self, ip: IpAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        self.addresses_claimed(ip)
     }
 
     fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {

@@ -3,12 +3,14 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use aw_service::{Error, count_of};
+use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     history_reader::{HistoryReader, TimeRange},
     left_out::{LeftOut, Why},
     result_table::Cell,
+    unseen::Unseen,
     who::{distance, duration},
 };
 
@@ -20,8 +22,10 @@ pub struct Omitted {
     /// Leases and registrations, which count for no row, and addresses of which a MAC has nothing else.
     pub leased: u64,
     pub only_leased: u64,
-    /// Of an address that no MAC was seen to use: which ones have a lease of it, or registered it.
-    pub given: Vec<String>,
+    /// Of an address that no MAC was seen to use: which ones announced it, or asked for it.
+    pub unseen: Vec<Unseen>,
+    /// And further MACs that did.
+    pub more_unseen: u64,
     /// Addresses that a MAC only probed, and others of which no sighting counts for it.
     pub probed: u64,
     pub asked: u64,
@@ -87,7 +91,7 @@ impl Omitted {
     }
 
     /// What the user may not expect of the answer.
-    pub fn remark(&self) -> Option<String> {
+    pub fn remark(&self, zone: &TimeZone) -> Option<String> {
         let Omitted { undated, forged, forgers, no_pairing, senders, .. } = self;
         let Omitted { unchecked, unread, has_sent, away, unlisted, uncounted, .. } = self;
         const LISTED: &str = "`ip` and `mac` with --all list them";
@@ -109,8 +113,15 @@ impl Omitted {
                 "the device was not seen within ten minutes of that time: last {last} before, next {next} after; {why}"
             ));
         }
-        if !self.given.is_empty() {
-            remarks.push(format!("{}: a claim, it was not seen in use", self.given.join("; ")));
+        if !self.unseen.is_empty() {
+            let all: Vec<_> = self.unseen.iter().map(|one| one.words(zone)).collect();
+            remarks.push(format!("not seen in use: {} (a claim)", all.join("; ")));
+        }
+        if self.more_unseen > 0 {
+            let count = count_of(self.more_unseen, "further MAC", "further MACs");
+            remarks.push(format!(
+                "{count} announced the address, have a lease of it, or asked for it"
+            ));
         }
         if *undated > 0 {
             let (one, many) = ("sighting is", "sightings are");
@@ -195,7 +206,7 @@ mod tests {
         let mac = |last| MacAddr::new([0, 0, 0, 0, 0, last]);
         let mut omitted = Omitted { forged: 10_003, ..Omitted::default() };
         omitted.forgers.extend([(mac(1), 1), (mac(2), 1), (mac(3), 1), (mac(9), 10_000)]);
-        let remark = omitted.remark().unwrap();
+        let remark = omitted.remark(&TimeZone::UTC).unwrap();
         let named = "00:00:00:00:00:09, 00:00:00:00:00:01, 00:00:00:00:00:02 and 1 more (";
         assert!(remark.contains(named), "{remark}");
     }

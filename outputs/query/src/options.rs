@@ -122,6 +122,9 @@ How sure the answer of `who` is (near: at most 10 minutes before or after the ti
              address, and this one was seen in frames that it did not send: WHY shows which MAC
              sent them
   probed     no MAC ever claimed the address; this one asked whether it is free
+  announced, leased, requested
+             no MAC was seen to use the address; this one announced or registered it, a DHCP server
+             gave it to this one, or this one only asked for it: WHY shows when
 
 A probe (a request from 0.0.0.0, a solicitation from ::) counts as a sighting only if its MAC
 claims the address within 10 minutes, and no other MAC does in between.
@@ -144,7 +147,7 @@ Exit status: 0 with an answer, 1 on failure, 2 for wrong options, 3 if nothing m
 enum QueryCommand {
     /// Show which MAC had an address at a time, and how sure the answer is
     ///
-    /// HOW SURE is sure, likely, one-sided, changed, contested or probed: `aw-query --help` explains these words. A MAC that was not
+    /// HOW SURE is sure, likely, one-sided, changed, contested or probed, or announced, leased or requested: `aw-query --help` explains these words. A MAC that was not
     /// seen near the time is left out if another one was; `ip` has all of them.
     #[command(after_help = TIME_FORMS)]
     Who {

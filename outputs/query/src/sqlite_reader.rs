@@ -3,6 +3,7 @@
 
 mod export;
 mod failure;
+mod names;
 mod recent;
 mod seen_around;
 mod spans;
@@ -17,13 +18,12 @@ use std::{
 };
 
 use aw_database::{CLAIMED, CLAIMED_COLUMNS, HistoryRows, LEASE, LEASE_COLUMNS, Snapshot};
-use aw_output::{ClaimedName, NameSource};
 use aw_service::{Error, failed};
 use rusqlite::{
     Connection, OptionalExtension, Row, Rows, params,
     types::{Value, ValueRef},
 };
-use shm_layout::{Evidence, MacAddr, NameText, UnixTime};
+use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use self::failure::failure;
 use self::recent::{Recent, RecentRow};
@@ -31,7 +31,7 @@ use self::spans::{SpanEnd, Spans};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, Claiming, EachSighting, HistoryReader, Lease, NO_CLAIM,
+    AddressOfMac, AddressSighting, ClaimedAddress, EachSighting, HistoryReader, Lease, NO_CLAIM,
     NamesOfMacs, Nearer, Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange,
     SeenAround, TimeRange, evidence, evidence_in_frame, parse_ip, parse_mac,
 };
@@ -50,10 +50,6 @@ const COLUMNS: [(&str, &[&str]); 3] = [
 ];
 const CHANGES: &[&str] = &["time", "place", "user", "lines_added", "lines_removed"];
 
-/// Names of a MAC that are read: aw-sqlite stores fewer.
-const NAMES_OF_DEVICE: i64 = 64;
-/// Leases of a pairing that are read.
-const LEASES_OF_PAIRING: i64 = 64;
 /// Pairings whose sightings are merged.
 const MERGED: usize = 8;
 
@@ -554,79 +550,19 @@ impl HistoryReader for SqliteReader {
     }
 
     fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
-        self.read(|history| {
-            let (mut found, now) = (NamesOfMacs::new(), UnixTime::now());
-            if !history.has_names {
-                return Ok(found);
-            }
-            let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
-            let select = "SELECT place, source, name, CAST(first AS INTEGER), CAST(last AS INTEGER)
-                FROM claimed_name WHERE mac = ? AND typeof(place) = 'integer' AND typeof(source) = 'integer'
-                ORDER BY last DESC LIMIT ?";
-            let mut select = database.prepare_cached(select)?;
-            for mac in macs {
-                let mut rows = select.query([mac.number() as i64, NAMES_OF_DEVICE])?;
-                while let Some(row) = rows.next()? {
-                    let ValueRef::Text(name) = row.get_ref(2)? else { continue };
-                    let name = NameText::cut(&String::from_utf8_lossy(name));
-                    let source = NameSource::from_number(row.get(1)?);
-                    let network = places.network_of(database, row.get(0)?)?;
-                    let Some((source, network)) = source.zip(network) else { continue };
-                    let [first, last] = [row.get(3)?, row.get(4)?].map(UnixTime::from_nanos);
-                    let last = last.min(now); // it may have been stored while the clock was ahead
-                    if !name.is_empty() {
-                        let name = name.to_string();
-                        let claimed = ClaimedName { source, name, first, last };
-                        found.entry(*mac).or_default().push((network, claimed));
-                    }
-                }
-            }
-            Ok(found)
-        })
+        self.names_of(macs)
     }
 
     fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
-        self.read(|history| {
-            if !history.has_names {
-                return Ok(Vec::new());
-            }
-            let select = "SELECT DISTINCT mac, name FROM claimed_name WHERE typeof(name) = 'text' AND typeof(mac) = 'integer'";
-            let mut select = history.snapshot.database.prepare(select)?;
-            let mut rows = select.query([])?;
-            let mut claiming = Claiming::new(name);
-            while let Some(row) = rows.next()? {
-                let (Some(mac), ValueRef::Text(text)) = (parse_mac(row.get(0)?), row.get_ref(1)?)
-                else {
-                    continue;
-                };
-                claiming.add(mac, NameText::cut(&String::from_utf8_lossy(text)).as_str());
-            }
-            Ok(claiming.into_macs())
-        })
+        self.claiming(name)
     }
 
-    fn leases(&mut self, (ip, mac): (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
-        self.read(|history| {
-            let mut found = Vec::new();
-            if !history.has_leases {
-                return Ok(found);
-            }
-            let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
-            let select = "SELECT place, CAST(begin AS INTEGER), CAST(until AS INTEGER), released = 1,
-                    until - last >= 2592000000000000 FROM address_lease
-                WHERE address = ? AND mac = ? AND begin <= ? AND typeof(place) = 'integer' ORDER BY begin DESC LIMIT ?";
-            let mut select = database.prepare_cached(select)?;
-            let key = params![bytes(&ip), mac.number() as i64, at.as_nanos(), LEASES_OF_PAIRING];
-            let mut rows = select.query(key)?;
-            while let Some(row) = rows.next()? {
-                let Some(network) = places.network_of(database, row.get(0)?)? else { continue };
-                let [begin, until] = [row.get(1)?, row.get(2)?].map(UnixTime::from_nanos);
-                let is_released = row.get::<_, Option<bool>>(3)? == Some(true);
-                let is_long = row.get::<_, Option<bool>>(4)? == Some(true);
-                found.push(Lease { network, mac, begin, is_long, until, is_released });
-            }
-            Ok(found)
-        })
+    fn claimed_addresses(&mut self, ip: IpAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        self.addresses_claimed(ip)
+    }
+
+    fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
+        self.leases_of(of, at)
     }
 
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {

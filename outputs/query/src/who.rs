@@ -19,6 +19,7 @@ use crate::{
     passed_over::NearMac,
     queries::{columns, macs, network, row},
     result_table::{Cell, ResultTable},
+    unseen,
 };
 
 /// Senders of a MAC's frames that are looked up.
@@ -39,18 +40,33 @@ pub fn who(
     let columns = columns(
         "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others +frame_sources",
     );
-    let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+    let mut rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
     let (mut omitted, mut left_out) = (Omitted::default(), LeftOuts::default());
-    if rows.is_empty() && !nearest.is_empty() {
+    // A probe is only a question. What messages of other kinds say is more.
+    let is_probe = |row: &Vec<Cell>| row[HOW_SURE] == Cell::text(Certainty::Probed.name());
+    let is_unseen = rows.iter().all(is_probe);
+    if is_unseen && !nearest.is_empty() {
         history.sightings(ip, TimeRange::ALL, &mut |sighting| left_out.add(&sighting))?;
     }
-    left_out.all().for_each(|one| omitted.add(one));
-    omitted.given = leases::given(history, (ip, at), &left_out);
+    if rows.is_empty() {
+        left_out.all().for_each(|one| omitted.add(one));
+    }
     omitted.begins_after = begins_after(history, &rows, at)?;
+    if is_unseen {
+        let (mut unseen, more) = unseen::rows(history, (ip, at), &left_out)?;
+        omitted.more_unseen = more;
+        let is_same =
+            |one: &[Cell], other: &[Cell]| one[0] == other[0] && one[NETWORK..] == other[NETWORK..];
+        rows.retain(|row| !unseen.iter().any(|one| is_same(one, row)));
+        unseen.append(&mut rows);
+        rows = unseen;
+    }
     Ok(ResultTable { rows, columns, omitted, ..ResultTable::default() })
 }
 
-/// The place of the address in a row.
+/// The places of certainty, network and address in a row.
+const HOW_SURE: usize = 3;
+const NETWORK: usize = 11;
 pub const ADDRESS: usize = 5;
 
 /// The rows of the answer, each with its MAC.

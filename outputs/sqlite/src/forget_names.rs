@@ -1,4 +1,4 @@
-//! `aw-sqlite forget-names`: deletes what devices call themselves, and their leases, also while aw-sqlite writes to the database.
+//! `aw-sqlite forget-names`: deletes what devices call themselves, the addresses that they announced, and their leases, also while aw-sqlite writes to the database.
 
 use std::{path::Path, time::Duration};
 
@@ -38,7 +38,7 @@ pub fn forget_names(path: &Path, view: &ViewName, macs: &[MacAddr]) -> Result<()
         delete(&database, macs).map_err(|error| failed(write_failure(path, error)))?;
     info(format_args!(
         "{} and {} deleted from {}",
-        count_of(names, "name", "names"),
+        count_of(names, "name or address", "names and addresses"),
         count_of(leases, "lease", "leases"),
         path.display()
     ));

@@ -10,8 +10,9 @@ use std::{
 };
 
 use aw_output::{
-    ClaimedName, HistoryName, LeaseChange, NAME_DISUSED, NAME_KNOWN_AFTER, NAMES_OF_ALL,
-    NAMES_OF_DEVICE, NAMES_ROOM, NameEntry, NameSource, NameUse, names_of,
+    ADDRESSES_OF_DEVICE, ClaimedName, HistoryName, LeaseChange, NAME_DISUSED, NAME_KNOWN_AFTER,
+    NAMES_OF_ALL, NAMES_OF_DEVICE, NAMES_ROOM, NameEntry, NameSource, NameUse, claims_of,
+    least_address,
 };
 use aw_service::Condition;
 use rusqlite::{Connection, params, types::ValueRef};
@@ -80,6 +81,10 @@ impl Claim {
         self.is_used = true;
     }
 
+    fn shares_room(&self, source: NameSource) -> bool {
+        self.source.is_address() == source.is_address()
+    }
+
     fn is_of(&self, place: i64, source: NameSource) -> bool {
         (self.place, self.source) == (place, source)
     }
@@ -123,7 +128,8 @@ impl NameRows {
         entry: &NameEntry,
     ) -> rusqlite::Result<()> {
         let record = &entry.record;
-        if names_of(record).next().is_none() && LeaseChange::of(record, UnixTime::now()).is_none() {
+        if claims_of(record).next().is_none() && LeaseChange::of(record, UnixTime::now()).is_none()
+        {
             return Ok(());
         }
         if let Some(place) = places.known_place_of_name(database, entry)? {
@@ -150,8 +156,8 @@ impl NameRows {
             self.leases.add(change, place);
             (self.is_changed, self.urgent) = (true, self.urgent + 1);
         }
-        for (source, name) in names_of(record) {
-            self.add_name(database, record.mac, (place, source, name), NameUse::new(time, count))?;
+        for (source, name) in claims_of(record) {
+            self.add_name(database, record.mac, (place, source, &name), NameUse::new(time, count))?;
         }
         Ok(())
     }
@@ -185,9 +191,13 @@ impl NameRows {
             claim.add(used);
             return Ok(());
         }
-        if claims.len() >= NAMES_OF_DEVICE
-            && let Some((at, _)) =
-                claims.iter().enumerate().min_by_key(|(_, one)| one.used.importance())
+        let alike = || claims.iter().enumerate().filter(|(_, one)| one.shares_room(source));
+        let least = || match source.is_address() {
+            true => least_address(alike().map(|(at, one)| (at, one.used))),
+            false => alike().min_by_key(|(_, one)| one.used.importance()).map(|(at, _)| at),
+        };
+        if alike().count() >= source.most()
+            && let Some(at) = least()
         {
             let removed = claims.swap_remove(at);
             self.removed.extend(removed.is_stored.then_some((mac, removed)));
@@ -271,11 +281,13 @@ impl NameRows {
                 false => missing.push((is_new, mac, claim)),
             }
         }
-        // Devices that have names already come first.
-        missing.sort_by_key(|(is_new, ..)| *is_new);
+        // Names come first, and of these the ones of devices that have some already.
+        missing.sort_by_key(|(is_new, _, claim)| (claim.source.is_address(), *is_new));
         let mut room = self.most.saturating_sub(stored);
         if missing.len() > room && !was_full {
-            room = make_room(database, self.most, missing.len())?;
+            let is_name = |(.., claim): &&(bool, MacAddr, &mut Claim)| !claim.source.is_address();
+            let names = missing.iter().filter(is_name).count();
+            room = make_room(database, self.most, names, missing.len())?;
             self.stored = None;
         }
         let is_full = missing.len() > room;
@@ -295,7 +307,7 @@ impl NameRows {
         };
         match is_full {
             true => self.full.begins(format_args!(
-                "{} names that devices give themselves are stored, and no more: those of further devices are not (does a host invent MACs? rows of claimed_name can be deleted)",
+                "{} names and addresses of devices are stored, and no more: those of further devices are not (does a host invent MACs? rows of claimed_name can be deleted)",
                 self.most
             )),
             false if added > 0 => self.full.ends("names of further devices are stored again"),
@@ -362,7 +374,8 @@ fn stored_claims(database: &Connection, mac: MacAddr) -> rusqlite::Result<Vec<Cl
         FROM claimed_name WHERE mac = ? AND typeof(place) = 'integer' AND typeof(source) = 'integer' AND typeof(name) = 'text'
         ORDER BY last DESC LIMIT ?";
     let mut statement = database.prepare_cached(select)?;
-    let mut rows = statement.query([mac.number() as i64, NAMES_OF_DEVICE as i64])?;
+    let mut rows =
+        statement.query([mac.number() as i64, (NAMES_OF_DEVICE + ADDRESSES_OF_DEVICE) as i64])?;
     let (mut found, now) = (Vec::new(), UnixTime::now());
     while let Some(row) = rows.next()? {
         let Some(source) = NameSource::from_number(row.get(1)?) else { continue };
@@ -397,7 +410,8 @@ pub fn add_name(database: &Connection, place: i64, name: &HistoryName) -> rusqli
         claim.used.count = claim.used.count.max(*uses as i64); // it may be of the same messages
         return claim.update(database, *mac).map(|()| 0);
     }
-    if claims.len() >= NAMES_OF_DEVICE || count(database)? >= NAMES_OF_ALL {
+    let alike = claims.iter().filter(|one| one.shares_room(*source)).count();
+    if alike >= source.most() || count(database)? >= NAMES_OF_ALL {
         return Ok(0);
     }
     let mut claim = Claim {
@@ -419,13 +433,26 @@ fn count(database: &Connection) -> rusqlite::Result<usize> {
     Ok(usize::try_from(count?).unwrap_or(0))
 }
 
-/// Makes room for so many rows, and some more. A name that a MAC has used for a day stays, unless it was not used for 30 days: who invents
-/// MACs or names would have to repeat each of them after a day to push out others. Returns for how many there is room.
-fn make_room(database: &Connection, most: usize, wanted: usize) -> rusqlite::Result<usize> {
-    let now = UnixTime::now().as_nanos();
-    for (condition, limit) in
-        [("last - first < ?1", NAME_KNOWN_AFTER), ("last < ?1", now - NAME_DISUSED)]
-    {
+/// Makes room for so many names, and so many names and addresses, and some more. A name that a MAC has used for a day stays, unless it was not used
+/// for 30 days: who invents MACs or names would have to repeat each of them after a day to push out others. Addresses push out addresses only, and
+/// all of them make room for names before a name does that stays. Returns for how many there is room.
+fn make_room(
+    database: &Connection,
+    most: usize,
+    names: usize,
+    wanted: usize,
+) -> rusqlite::Result<usize> {
+    let disused = UnixTime::now().as_nanos() - NAME_DISUSED;
+    for (condition, limit, wanted) in [
+        ("source > 7 AND last - first < ?1", NAME_KNOWN_AFTER, wanted),
+        ("source > 7 AND last < ?1", disused, wanted),
+        ("source <= 7 AND last - first < ?1", NAME_KNOWN_AFTER, names),
+        ("source <= 7 AND last < ?1", disused, names),
+        ("source > 7 AND last < ?1", i64::MAX, names),
+    ] {
+        if wanted == 0 {
+            continue;
+        }
         let superfluous = (count(database)? + wanted.max(NAMES_ROOM)).saturating_sub(most);
         let delete = format!(
             "DELETE FROM claimed_name WHERE (mac, place, source, name) IN (
@@ -437,300 +464,20 @@ fn make_room(database: &Connection, most: usize, wanted: usize) -> rusqlite::Res
 }
 
 /// Deletes names that were last used before a time, and those of MACs without a pairing that are a day older than the newest name:
-/// their sightings were deleted, or they never had one. At most `rows`. A time of a clock that was not set, or was ahead, is no age.
+/// their sightings were deleted, or they never had one. A MAC that announced an address for a day, and that no sighting shows, keeps its rows. At
+/// most `rows`. A time of a clock that was not set, or was ahead, is no age.
 pub fn delete_names(database: &Connection, before: i64, rows: usize) -> rusqlite::Result<usize> {
     let delete = "DELETE FROM claimed_name WHERE (mac, place, source, name) IN (
         SELECT mac, place, source, name FROM claimed_name
         WHERE last < ?1 AND last >= ?4
         OR (last < (SELECT max(last) FROM claimed_name WHERE last <= ?5) - ?2
-            AND NOT EXISTS (SELECT 1 FROM pairing WHERE pairing.mac = claimed_name.mac)) LIMIT ?3)";
+            AND NOT EXISTS (SELECT 1 FROM pairing WHERE pairing.mac = claimed_name.mac)
+            AND NOT EXISTS (SELECT 1 FROM claimed_name AS other
+                WHERE other.mac = claimed_name.mac AND other.source > 7 AND other.last - other.first >= ?2)) LIMIT ?3)";
     let now = UnixTime::now().as_nanos();
     let row = params![before, NAME_KNOWN_AFTER, rows as i64, CLOCK_SET, now];
     database.prepare_cached(delete)?.execute(row)
 }
 
 #[cfg(test)]
-mod tests {
-    use shm_layout::{NameKind, NameText};
-
-    use super::*;
-    use crate::schema;
-
-    const DAY: i64 = 86_400;
-    const BEGIN: i64 = 1_600_000_000; // no clock is before it
-
-    fn database() -> Connection {
-        let mut database = Connection::open_in_memory().unwrap();
-        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
-        database.execute_batch("PRAGMA foreign_keys = off").unwrap();
-        database
-    }
-
-    /// Names that are added at a time in seconds, and written at once or not.
-    struct Writer {
-        database: Connection,
-        rows: NameRows,
-        places: RowWriter,
-        begin: Instant,
-    }
-
-    impl Writer {
-        fn new(most: usize) -> Writer {
-            let begin = Instant::now();
-            let rows = NameRows { most, ..NameRows::new(begin) };
-            Writer { database: database(), rows, places: RowWriter::default(), begin }
-        }
-
-        fn add(&mut self, mac: u32, name: &str, vlan: u16, seconds: i64) {
-            let [a, b, c, d] = mac.to_be_bytes();
-            let time = UnixTime::new(seconds, 0);
-            let mut record = NameRecord::new(NameKind::Lldp, time, "eth0".parse().unwrap());
-            (record.mac, record.name) = (MacAddr::new([2, 0, a, b, c, d]), NameText::cut(name));
-            record.vlan = shm_layout::VlanId::from_tag(vlan);
-            let entry = NameEntry { ring: &"test".parse().unwrap(), host: "here", record };
-            self.rows.add(&self.database, &mut self.places, &entry).unwrap();
-        }
-
-        /// So many seconds after the beginning.
-        fn write(&mut self, seconds: u64, all: bool) {
-            let now = self.begin + Duration::from_secs(seconds);
-            self.rows.write((&self.database, &mut self.places), now, all).unwrap();
-        }
-
-        fn number(&self, select: &str) -> i64 {
-            self.database.query_row(select, [], |row| row.get(0)).unwrap()
-        }
-
-        fn names(&self, mac: u32) -> Vec<(String, i64, i64, i64)> {
-            let [a, b, c, d] = mac.to_be_bytes();
-            let mac = MacAddr::new([2, 0, a, b, c, d]).number() as i64;
-            let select =
-                "SELECT name, first / 1000000000, last / 1000000000, count FROM claimed_name
-                WHERE mac = ? ORDER BY first, name";
-            let mut select = self.database.prepare(select).unwrap();
-            let row =
-                |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-            select.query_map([mac], row).unwrap().map(Result::unwrap).collect()
-        }
-    }
-
-    /// Made-up VLANs are no transactions of their own.
-    #[test]
-    fn places_are_written_with_their_names() {
-        let mut writer = Writer::new(NAMES_OF_ALL);
-        let changes = writer.number("SELECT total_changes()");
-        (1..100).for_each(|vlan| writer.add(1, "nas", vlan, BEGIN));
-        (1..100).for_each(|vlan| writer.add(1, "nas", vlan, BEGIN + 1));
-        assert_eq!(writer.number("SELECT total_changes()"), changes);
-        assert!(writer.rows.is_due(writer.begin, None, Duration::ZERO));
-        writer.write(0, false);
-        assert_eq!(writer.number("SELECT count(*) FROM place"), 99);
-        assert_eq!(writer.names(1)[0], ("nas".into(), BEGIN, BEGIN + 1, 2));
-    }
-
-    /// A thousand devices repeat their names each minute: that is written once an hour, and a new name with the next commit.
-    #[test]
-    fn repeats_write_once_an_hour() {
-        let mut writer = Writer::new(NAMES_OF_ALL);
-        let changes = |writer: &Writer| writer.number("SELECT total_changes()");
-        let (begin, mut written) = (changes(&writer), Vec::new());
-        for minute in 0..=120 {
-            (0..1000).for_each(|mac| writer.add(mac, "nas", 0, BEGIN + minute * 60));
-            writer.write(minute as u64 * 60, false);
-            written.push(changes(&writer) - begin);
-        }
-        assert_eq!((written[0], written[59]), (1001, 1001), "with a place");
-        assert_eq!((written[60], written[119], written[120]), (2001, 2001, 3001));
-        assert_eq!(writer.names(7), [("nas".into(), BEGIN, BEGIN + 7200, 121)]);
-        writer.add(7, "nas-2", 0, BEGIN + 7201);
-        assert_eq!(writer.rows.urgent, 1);
-        writer.write(7201, false);
-        assert_eq!(writer.names(7).len(), 2);
-        assert_eq!(changes(&writer) - begin, 3002);
-        // A device with two names repeats both; one that is back after an hour is a change.
-        writer.add(7, "nas", 0, BEGIN + 7203);
-        writer.add(7, "nas-2", 0, BEGIN + 7204);
-        assert_eq!(writer.rows.urgent, 0);
-        writer.add(7, "nas", 0, BEGIN + 7203 + 3_600);
-        assert_eq!(writer.rows.urgent, 1);
-        writer.write(7205, false);
-        assert_eq!(writer.names(7)[0].2, BEGIN + 7203 + 3_600);
-        assert_eq!(changes(&writer) - begin, 3003);
-    }
-
-    /// However many devices there are, what they repeat is written once an hour.
-    #[test]
-    fn repeats_of_many_devices() {
-        let mut writer = Writer::new(NAMES_OF_ALL);
-        let changes = |writer: &Writer| writer.number("SELECT total_changes()");
-        for minute in 0..60 {
-            (0..9_000).for_each(|mac| writer.add(mac, "nas", 0, BEGIN + minute * 60));
-            writer.write(minute as u64 * 60, false);
-            assert!(!writer.rows.is_due(writer.begin, None, Duration::ZERO));
-        }
-        let (begin, all) = (9_000 + 1, changes(&writer));
-        assert!(all <= begin + 50, "{all}"); // with the tables
-    }
-
-    /// A host that makes up MACs pushes out none that has used its name for a day, also when the first is forgotten in memory.
-    #[test]
-    fn a_flood_of_macs() {
-        let begin = UnixTime::now().seconds() - 5 * DAY;
-        let mut writer = Writer::new(4_000);
-        for (mac, name) in [(1, "nas"), (2, "printer")] {
-            writer.add(mac, name, 0, begin);
-            writer.write(0, true);
-            writer.add(mac, name, 0, begin + DAY);
-            writer.write(0, true);
-        }
-        writer.add(3, "new", 0, begin + DAY);
-        for mac in 0..20_000 {
-            writer.add(1_000 + mac, "made-up", 0, begin + DAY + i64::from(mac) / 20);
-            if mac % 500 == 0 {
-                writer.write(0, false);
-                assert!(writer.number("SELECT count(*) FROM claimed_name") <= 4_000);
-                assert!(writer.rows.devices.len() <= CACHED + 500, "those that are written go");
-            }
-        }
-        writer.write(0, false);
-        assert_eq!(writer.names(1), [("nas".into(), begin, begin + DAY, 2)]);
-        assert_eq!(writer.names(2).len(), 1);
-        assert_eq!(writer.names(20_999).len(), 1, "who is new has a name, too");
-        // A known device has its new name during the flood.
-        writer.add(1, "nas-2", 0, begin + DAY + 2_000);
-        writer.write(0, false);
-        assert_eq!(writer.names(1).len(), 2);
-        // All that are there have used their names for days.
-        let old = "UPDATE claimed_name SET first = first - 2 * 86400000000000";
-        writer.database.execute_batch(old).unwrap();
-        for mac in 0..10_000 {
-            writer.add(50_000 + mac, "made-up", 0, begin + 3 * DAY);
-        }
-        writer.write(0, false);
-        assert!(writer.number("SELECT count(*) FROM claimed_name") <= 4_000);
-        assert!(writer.rows.full.is_present());
-        assert_eq!((writer.names(1).len(), writer.names(2).len()), (2, 1));
-    }
-
-    /// Who forges a MAC, with any name and VLAN, does not push out the name that it has used for a day.
-    #[test]
-    fn a_flood_of_names() {
-        let mut writer = Writer::new(NAMES_OF_ALL);
-        writer.add(1, "nas", 0, BEGIN);
-        writer.add(1, "nas", 0, BEGIN + DAY);
-        for number in 0..1_000 {
-            writer.add(1, &format!("forged-{number}"), number % 50, BEGIN + DAY + 1);
-            if number % 10 == 0 {
-                writer.write(0, false);
-            }
-        }
-        writer.write(0, false);
-        let names = writer.names(1);
-        assert_eq!((names.len(), &names[0].0[..]), (NAMES_OF_DEVICE, "nas"));
-        assert_eq!(writer.number("SELECT count(*) FROM claimed_name"), NAMES_OF_DEVICE as i64);
-        // Also if each forged one is repeated after a day.
-        for day in 2..5 {
-            for number in 0..100 {
-                writer.add(1, &format!("again-{number}"), 0, BEGIN + day * DAY);
-                writer.add(1, &format!("again-{number}"), 0, BEGIN + (day + 1) * DAY + number);
-            }
-            writer.write(0, true);
-        }
-        assert_eq!(&writer.names(1)[0].0[..], "nas");
-        // The same after a restart.
-        writer.rows = NameRows::new(writer.begin);
-        writer.add(1, "other", 0, BEGIN + 9 * DAY);
-        writer.write(0, false);
-        let names = writer.names(1);
-        assert_eq!((names.len(), &names[0].0[..]), (NAMES_OF_DEVICE, "nas"));
-    }
-
-    /// What is deleted is forgotten, with what was repeated before and is not written: the next message begins again.
-    #[test]
-    fn deleted_names() {
-        let mut writer = Writer::new(NAMES_OF_ALL);
-        writer.add(1, "nas", 0, BEGIN);
-        writer.write(0, false);
-        writer.add(1, "nas", 0, BEGIN + 30);
-        writer.database.execute_batch("DELETE FROM claimed_name").unwrap();
-        writer.write(0, true);
-        assert_eq!(writer.names(1), []);
-        writer.add(1, "nas", 0, BEGIN + 60);
-        writer.write(0, true);
-        assert_eq!(writer.names(1), [("nas".into(), BEGIN + 60, BEGIN + 60, 1)]);
-        // The next message stores it, and not the first one after the next hour; also what was repeated in between is forgotten.
-        writer.add(1, "nas", 0, BEGIN + 70);
-        writer.database.execute_batch("DELETE FROM claimed_name").unwrap();
-        writer.add(1, "nas", 0, BEGIN + 80);
-        assert!(writer.rows.is_due(writer.begin, None, Duration::ZERO));
-        writer.write(0, false);
-        assert_eq!(writer.names(1), [("nas".into(), BEGIN + 80, BEGIN + 80, 1)]);
-        // Retention: by age; and those of MACs without a pairing a day after the newest name.
-        let add = |writer: &mut Writer, mac, time| {
-            writer.add(mac, "nas", 0, time);
-            writer.write(0, true);
-        };
-        let pairing =
-            "INSERT INTO pairing VALUES (1, x'0a000001', 0x020000000002, 1, '10.0.0.1', -1)";
-        writer.database.execute_batch(pairing).unwrap();
-        add(&mut writer, 2, BEGIN + 60);
-        add(&mut writer, 3, BEGIN + 2 * DAY);
-        assert_eq!(delete_names(&writer.database, i64::MIN, 10), Ok(1));
-        let lens = |writer: &Writer| [1, 2, 3].map(|mac| writer.names(mac).len());
-        assert_eq!(lens(&writer), [0, 1, 1]);
-        let before = (BEGIN + DAY) * 1_000_000_000;
-        assert_eq!(delete_names(&writer.database, before, 10), Ok(1));
-        assert_eq!(lens(&writer), [0, 0, 1]);
-    }
-
-    /// Many names of each of some MACs, of which one is repeated after a day, do not fill the table for good; nor do those that are not used any more.
-    #[test]
-    fn a_table_that_is_full() {
-        let mut writer = Writer::new(3_200);
-        for mac in 0..100 {
-            (0..32).for_each(|name| writer.add(mac, &format!("made-up-{name}"), 0, BEGIN));
-        }
-        writer.write(0, true);
-        (0..100).for_each(|mac| writer.add(mac, "made-up-0", 0, BEGIN + DAY));
-        writer.write(0, true);
-        writer.add(7_000, "nas", 0, BEGIN + DAY);
-        writer.write(0, true);
-        assert_eq!(writer.names(7_000).len(), 1);
-        let known =
-            "UPDATE claimed_name SET last = first + 86400000000000 WHERE mac != 0x020000001b58";
-        writer.database.execute_batch(known).unwrap();
-        for mac in 0..3_200 {
-            writer.add(10_000 + mac, "new", 0, BEGIN + 2 * DAY);
-        }
-        writer.write(0, true);
-        assert!(!writer.rows.full.is_present(), "they were not used for 30 days");
-    }
-
-    /// What was stored while the clock was ahead makes no other name old.
-    #[test]
-    fn a_clock_that_was_ahead() {
-        let mut writer = Writer::new(NAMES_OF_ALL);
-        writer.add(1, "nas", 0, BEGIN);
-        writer.add(2, "ahead", 0, 4_000_000_000);
-        writer.write(0, true);
-        assert_eq!(delete_names(&writer.database, i64::MIN, 10), Ok(0));
-        writer.rows = NameRows::new(writer.begin);
-        writer.add(2, "now", 0, UnixTime::now().seconds() + 10);
-        writer.add(2, "now", 0, UnixTime::now().seconds() + 20);
-        let claims = writer.rows.devices.values().flatten();
-        assert_eq!(claims.max_by_key(|claim| claim.used.last).unwrap().name, "now");
-    }
-
-    /// Before the clock was set, times count only if there are no others.
-    #[test]
-    fn a_clock_that_was_not_set() {
-        let mut writer = Writer::new(NAMES_OF_ALL);
-        writer.add(1, "nas", 0, 100);
-        writer.write(0, true);
-        assert_eq!(writer.names(1), [("nas".into(), 100, 100, 1)]);
-        writer.add(1, "nas", 0, BEGIN);
-        writer.add(1, "nas", 0, 200);
-        writer.write(0, true);
-        assert_eq!(writer.names(1), [("nas".into(), BEGIN, BEGIN, 3)]);
-    }
-}
+mod tests;

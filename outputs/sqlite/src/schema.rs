@@ -104,6 +104,7 @@ const ADDITIONS: &str = "
         count INTEGER NOT NULL,
         PRIMARY KEY (mac, place, source, name)
     ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS claimed_address ON claimed_name (name) WHERE source > 7; -- addresses, in the place of a name
     CREATE TABLE IF NOT EXISTS address_lease ( -- from when until when devices may use addresses, nanoseconds since 1970
         address BLOB NOT NULL, mac INTEGER NOT NULL, place INTEGER NOT NULL REFERENCES place,
         begin INTEGER NOT NULL, last INTEGER NOT NULL, until INTEGER NOT NULL, -- last: when it was received last
@@ -168,7 +169,7 @@ pub const COMPACT_COLUMNS: [&str; 8] = [
 ];
 
 /// Names of our tables and indexes, which the view cannot have.
-const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress raw_days late_pairing clock_check claimed_name address_lease address_lease_until";
+const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated recent_sighting recent_filing sighting_span span_progress raw_days late_pairing clock_check claimed_name claimed_address address_lease address_lease_until";
 
 /// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =

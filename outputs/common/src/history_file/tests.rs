@@ -69,7 +69,7 @@ fn lines_are_read_as_written() {
         text(&lines[2]),
         "{\"time\":\"1969-12-31T23:59:55Z\",\"host\":\"gw\",\"interface\":\"eth0\",\"mac\":\"02:00:00:00:00:01\",\"ip\":\"192.0.2.1\",\"origin\":8}\n"
     );
-    assert_eq!(text(&lines[0]), "{\"addrwatch_history\":3}\n");
+    assert_eq!(text(&lines[0]), "{\"addrwatch_history\":4}\n");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn bad_lines() {
     assert_eq!(earlier, Ok(HistoryLine::Begin), "of the releases before names");
     let earlier = HistoryLine::parse("{\"addrwatch_history\":1}");
     assert_eq!(earlier, Ok(HistoryLine::Begin), "of the releases before spans");
-    for bad in ["", "{}", "[]", "null", "{\"addrwatch_history\":4}", "\u{0}"] {
+    for bad in ["", "{}", "[]", "null", "{\"addrwatch_history\":5}", "\u{0}"] {
         assert!(HistoryLine::parse(bad).is_err(), "{bad}");
     }
 }

@@ -1,7 +1,10 @@
 //! What devices call themselves, and their leases, in the tables of `aw-mysql`. They exist since the first name was stored; without them,
 //! or without the right to read them, answers have none.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
 use aw_mysql::{MysqlError, NO_SUCH_TABLE, Row, hex_ip};
 use aw_output::{ClaimedName, HistoryName, HistoryPlace, NAME_KNOWN_AFTER, NameSource, NameUse};
@@ -14,8 +17,9 @@ use super::{
     failure, until,
 };
 use crate::{
+    claims::Claiming,
     export::Exporter,
-    history_reader::{Claiming, Lease, NamesOfMacs, Network},
+    history_reader::{ADDRESSES, ClaimedAddress, Lease, NamesOfMacs, Network},
 };
 
 /// Rows of a device, and of a pairing, that are read: each of many sensors stores 32 names of a device, and another program any number.
@@ -52,6 +56,9 @@ impl MysqlReader {
             let select = of_mac.collect::<Vec<_>>().join(" UNION ALL ");
             self.query(&select, &mut |networks, row| {
                 let Some((place, mac, claimed)) = name(row, now) else { return };
+                if claimed.source.is_address() {
+                    return;
+                }
                 let HistoryPlace { host, interface, vlan, .. } = place;
                 let network = networks.id(Network { host, interface, vlan, ..Network::default() });
                 let ClaimedName { source, name, first, last } = claimed;
@@ -84,7 +91,7 @@ impl MysqlReader {
         let table = &self.claimed_name;
         let wanted: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
         let select = format!(
-            "SELECT DISTINCT mac_address, name FROM {table} WHERE lower(convert(name USING utf8mb4)) = lower(convert(0x{wanted} USING utf8mb4)) ORDER BY 1, 2 LIMIT {MOST_CLAIMING}"
+            "SELECT DISTINCT mac_address, name FROM {table} WHERE source NOT IN ({ADDRESSES}) AND lower(convert(name USING utf8mb4)) = lower(convert(0x{wanted} USING utf8mb4)) ORDER BY 1, 2 LIMIT {MOST_CLAIMING}"
         );
         self.query(&select, &mut |_, row| {
             if let Ok(mac) = bytes(row, 0).try_into() {
@@ -92,6 +99,39 @@ impl MysqlReader {
             }
         })?;
         Ok(claiming.into_macs())
+    }
+
+    /// What several rings of a host have in common is one row, as in names.
+    pub(super) fn addresses_claimed(&mut self, ip: IpAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        let mut found: BTreeMap<(usize, MacAddr, NameSource), NameUse> = BTreeMap::new();
+        let (table, now) = (self.claimed_name.clone(), UnixTime::now());
+        if !self.has_names {
+            return Ok(Vec::new());
+        }
+        let known = NAME_KNOWN_AFTER / NANOS;
+        let select = format!(
+            "SELECT hostname, interface, vlan_tag, mac_address, source, name, unix_timestamp(first_seen), unix_timestamp(last_seen), uses
+            FROM {table} WHERE name = '{ip}' AND source IN ({ADDRESSES})
+            ORDER BY unix_timestamp(last_seen) - unix_timestamp(first_seen) < {known}, last_seen DESC LIMIT {NAMES}"
+        );
+        self.query(&select, &mut |networks, row| {
+            let Some((place, mac, claimed)) = name(row, now) else { return };
+            let HistoryPlace { host, interface, vlan, .. } = place;
+            let network = networks.id(Network { host, interface, vlan, ..Network::default() });
+            let ClaimedName { source, first, last, .. } = claimed;
+            let used = NameUse { first, last, count: number(row, 8).unwrap_or(0) };
+            let known = found.entry((network, mac, source));
+            known.and_modify(|known| known.add(used)).or_insert(used);
+        })?;
+        let each = |((network, mac, source), NameUse { first, last, count })| ClaimedAddress {
+            network,
+            mac,
+            source,
+            first,
+            last,
+            count,
+        };
+        Ok(found.into_iter().map(each).collect())
     }
 
     pub(super) fn leases_of(

@@ -67,6 +67,15 @@ pub fn meaning(how_sure: &str) -> &'static str {
             "Several devices were seen with the address near that time, or another one sent the frames of this one."
         }
         "probed" => "No device ever claimed the address; this one asked whether it is free.",
+        "announced" => {
+            "No device was seen to use the address; this one announced it. Any host can send that."
+        }
+        "leased" => {
+            "No device was seen to use the address; a DHCP server gave it to this one. Any host can send that."
+        }
+        "requested" => {
+            "No device was seen to use the address; this one only asked a DHCP server for it, and need not have got it."
+        }
         _ => "",
     }
 }
@@ -189,7 +198,9 @@ mod tests {
     /// The words that the questions have.
     #[test]
     fn each_word_is_explained() {
-        for word in ["sure", "likely", "one-sided", "changed", "contested", "probed"] {
+        for word in
+            "sure likely one-sided changed contested probed announced leased requested".split(' ')
+        {
             assert!(!meaning(word).is_empty(), "{word}");
         }
     }
