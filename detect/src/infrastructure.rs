@@ -80,7 +80,7 @@ pub enum Trust {
 pub struct Known {
     /// When it was first seen.
     pub first: i64,
-    /// When it was last seen, to an hour. Of a period: when it was over.
+    /// When it was last seen, to an hour.
     pub last: i64,
     /// Why it is stored.
     pub trust: Trust,

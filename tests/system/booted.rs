@@ -54,7 +54,6 @@ fn whole_life(debian: &Debian, booted: Booted) {
     system.killed_while_idle();
     system.killed_while_frames_come();
     system.stopped_in_any_order();
-    system.crash_of_the_collector();
     system.root_beside_its_services();
     system.wrong_options();
     system.upgraded_while_frames_come();
@@ -163,34 +162,6 @@ impl<'a> System<'a> {
         assert_active(&self.booted, &services());
         self.send(10);
         self.assert_delivered();
-    }
-
-    /// systemd mends it before an output or an alert reports that no events arrive.
-    fn crash_of_the_collector(&mut self) {
-        let options = "/run/systemd/system/aw-alert.service.d";
-        self.booted.ask(&format!(
-            "mkdir -p {options}; echo '[Service]\nEnvironment=\"OPTIONS=--print --learn 0\"' >{options}/print.conf;
-             systemctl daemon-reload; systemctl restart aw-alert"
-        ));
-        assert_active(&self.booted, &services());
-        let cursor =
-            self.booted.ask("journalctl --sync; journalctl --quiet --lines 0 --show-cursor");
-        let cursor = cursor.trim().trim_start_matches("-- cursor: ").to_owned();
-        let before = property(&self.booted, COLLECTOR, "NRestarts");
-        kill(&self.booted, &[COLLECTOR]);
-        wait_until("its restart", || property(&self.booted, COLLECTOR, "NRestarts") != before);
-        assert_active(&self.booted, &[COLLECTOR]);
-        self.send(10);
-        self.assert_delivered();
-        let journal = format!(
-            "journalctl --sync; journalctl --quiet --no-pager --output cat --after-cursor '{cursor}' --unit 'aw-*'"
-        );
-        // A new device is printed when aw-alert has read what came after the crash.
-        wait_until("aw-alert has read it", || self.booted.ask(&journal).contains("new device "));
-        let journal = self.booted.ask(&journal);
-        assert!(!journal.contains("heartbeat"), "{journal}");
-        let restart = "systemctl daemon-reload; systemctl restart aw-alert";
-        self.booted.ask(&format!("rm -r {options}; {restart}"));
     }
 
     /// A program that root runs by hand without options uses the files of the service.

@@ -365,9 +365,6 @@ fn learns<M: InfrastructureMemory>(
     }
     let is_over = age.unwrap_or(0) >= period;
     known.number = is_over.into();
-    if is_over {
-        known.last = time;
-    }
     let is_changed = std::mem::replace(&mut known.further, period) != period;
     if is_new || is_over || is_changed || age.is_none() {
         memory.store_known(interface, Part::Period, "", &known)?;

@@ -9,6 +9,7 @@ use crate::{
     alert::{Alert, AlertKind},
     infrastructure::{InfrastructureMemory, Known, Part, Trust, includes},
     rules::rogues::dhcp::HELD_SECONDS,
+    station::MacClaim,
 };
 
 /// No further lease is reported.
@@ -75,7 +76,10 @@ impl Rules {
             }
             return Ok(alert);
         }
-        (known.mac, known.further) = (Some(mac), record.message.into());
+        // A refusal, which all hosts receive, names nothing: the first answer with an address is compared with what comes later.
+        if record.ip().is_some() {
+            (known.mac, known.further) = (Some(mac), record.message.into());
+        }
         let held = match server {
             Some(ip) => memory.station(&seen.network, ip)?.held(mac, seen.time),
             None => HELD_SECONDS,
@@ -112,7 +116,8 @@ impl Rules {
     }
 
     /// Another MAC that answered in the name of this server, or has its address in ARP, or that of the relay, and why it counts. A relay's
-    /// address is the sender's claim, so it takes nothing from what the server's address shows.
+    /// address is the sender's claim, so it takes nothing from what the server's address shows. The first MAC of the server's address counts
+    /// if it was learned, or claimed the address within a day: after that, the server may have got another network card.
     fn other_mac<M: InfrastructureMemory>(
         &self,
         seen: &Seen,
@@ -135,9 +140,16 @@ impl Rules {
             if station.learned.contains(&mac) {
                 continue;
             }
-            let first = station.first.map(|first| first.mac);
-            if let Some(other) = [first, station.owner()].into_iter().flatten().find(is_other) {
+            if let Some(other) = station.owner().filter(is_other) {
                 return Ok(Some((other, why)));
+            }
+            let is_recent = |claim: &&MacClaim| (seen.time - claim.time).abs() < HELD_SECONDS;
+            let recent: Vec<_> =
+                station.claims.iter().filter(is_recent).map(|one| one.mac).collect();
+            let first = station.first.map(|first| first.mac).filter(is_other);
+            let counts = |mac: &MacAddr| station.learned.contains(mac) || recent.contains(mac);
+            if let Some(first) = first.filter(|first| Some(ip) == server && counts(first)) {
+                return Ok(Some((first, "had its address before")));
             }
         }
         Ok(None)

@@ -77,8 +77,15 @@ impl Rules {
         let old = known.mac;
         if let Some(of_mac) = self.look(seen, memory, with_mac, false)? {
             let was_reported = of_mac.trust == Trust::Reported && of_mac.number == 0;
-            if old.is_none() && !was_reported {
+            // It only refused until now: this is its first answer with an address.
+            let is_first = of_mac.number == 1 && record.ip().is_some();
+            if old.is_none() && !was_reported && (is_first || of_mac.number != 1) {
                 known.mac = Some(mac);
+                if is_first {
+                    known.further = record.message.into();
+                    let of_mac = Known { first: seen.time, ..of_mac.clone() };
+                    memory.store_known(&seen.network, with_mac.0, with_mac.1, &of_mac)?;
+                }
                 memory.store_known(&seen.network, Part::DhcpServer, &key, &known)?;
             }
             let alert = self.lease_of_reported(seen, memory, with_mac, (of_mac, &known))?;
@@ -148,13 +155,24 @@ impl Rules {
         self.report(seen, memory, (Part::Setting, &key), reported, alert)
     }
 
-    /// Whether the sender has had the relay's address of this answer for long, and that is a known router: it is the relay.
+    /// Whether the sender has had the relay's address of this answer for long, and that is a known router: it is the relay. Not if another
+    /// MAC has the server's address here: then the server is in this network.
     pub(super) fn is_relayed<M: InfrastructureMemory>(
         &self,
         seen: &Seen,
         memory: &mut M,
     ) -> Result<bool, M::Error> {
         let Some(relay) = seen.record.relay_ip() else { return Ok(false) };
+        let owner = match server_of(seen.record) {
+            Some(server) => memory.station(&seen.network, server)?.owner(),
+            None => None,
+        };
+        let is_other = |owner| owner != seen.record.sender;
+        if owner
+            .is_some_and(|owner| is_other(owner) && !self.is_in_group(owner, seen.record.sender))
+        {
+            return Ok(false);
+        }
         let known = memory.known(&seen.network, Part::Router, &relay.to_string())?;
         let is_router = known.is_some_and(|known| known.is_known(seen.time));
         if !is_router && !includes(&self.routers, relay) {

@@ -19,10 +19,10 @@ use crate::{
 const LONG_AGO: i64 = 1;
 
 impl Rules {
-    /// Makes each alert that a MAC takes a router's address one of a taken gateway, and adds one for the first claim of such an address,
+    /// Makes an alert that a MAC takes a router's address one of a taken gateway, and adds one for the first claim of such an address,
     /// if the learning period saw the router's answers or advertisements from other MACs only. A takeover is left out only if one by the
-    /// same MAC was reported within `quiet` seconds, and that MAC was not there first. What an attacker chooses, such as its MAC, does not
-    /// move it into the digest.
+    /// same MAC was reported within `quiet` seconds. What an attacker chooses, such as its MAC, does not move it into the digest. An alert
+    /// about a MAC that was there first, or was learned, keeps its kind: it may be the router's, and gets the facts only.
     pub fn name_gateways<M: InfrastructureMemory>(
         &self,
         entry: &Entry,
@@ -115,14 +115,18 @@ impl Rules {
             return Ok(Some(alert));
         };
         let station = memory.station(&network, ip)?;
-        // What was there first, or was learned, is never left out: it may be the owner.
-        let may_be_own =
-            station.learned.contains(&mac) || station.first.is_some_and(|first| first.mac == mac);
-        if !may_be_own && self.was_reported((&network, ip, mac, alert.time), memory)? {
+        let is_first = station.first.is_some_and(|first| first.mac == mac);
+        let row = memory.known(&network, Part::RouterMac, &format!("{ip} {mac}"))?;
+        // Its first claim was reported.
+        let was_taken = row.is_some_and(|row| row.trust == Trust::Reported && row.further != 0);
+        if station.learned.contains(&mac) || is_first && !was_taken {
+            let note = self.facts(&alert, (&network, ip), &answers_for(ip), memory)?;
+            return Ok(Some(Alert { note: Some(note), ..alert }));
+        }
+        if self.was_reported((&network, ip, mac, alert.time), memory)? {
             return Ok(None);
         }
-        let what = format!("{mac} now answers for the gateway {ip}");
-        self.taken(alert, (&network, ip), &what, memory).map(Some)
+        self.taken(alert, (&network, ip), &answers_for(ip), memory).map(Some)
     }
 
     /// A MAC is the first one to claim an address. That takes it from a router whose advertisements or answers of DHCP came from other
@@ -144,8 +148,7 @@ impl Rules {
         let held = span(*since, alert.time).unwrap_or(0).max(0);
         let old_mac = Some(own.to_string());
         let alert = Alert { old_mac, held, previous: None, ..alert };
-        let what = format!("{mac} now answers for the gateway {ip}");
-        self.taken(alert, (&network, ip), &what, memory).map(Some)
+        self.taken(alert, (&network, ip), &answers_for(ip), memory).map(Some)
     }
 
     /// Whether a takeover by this MAC was reported within `quiet` seconds; if not, it is now.
@@ -169,8 +172,8 @@ impl Rules {
         known.further != 0 && (time - known.further).abs() < self.quiet
     }
 
-    /// The MACs of a router's advertisements and answers of DHCP in the learning period, which is over, and since when. What a message
-    /// after it has stored is none of them: any host sends it.
+    /// The MACs of a router's advertisements and answers of DHCP in the learning period, and since when. What a message after it has
+    /// stored is none of them: any host sends it.
     fn learned_macs<M: InfrastructureMemory>(
         &self,
         network: &str,
@@ -178,12 +181,12 @@ impl Rules {
         memory: &mut M,
     ) -> Result<Vec<(MacAddr, i64)>, M::Error> {
         let period = memory.known(interface_of(network), Part::Period, "")?;
-        let Some(period) = period.filter(|period| period.number != 0) else {
-            return Ok(Vec::new());
+        let Some(period) = period else { return Ok(Vec::new()) };
+        // An earlier release did not store how long it lasts, which is a day unless --learn says otherwise.
+        let end = match period.number {
+            0 => i64::MAX,
+            _ => period.first.saturating_add(period.further.max(HELD_SECONDS)),
         };
-        // An earlier release did not store its end.
-        let has_end = period.last != period.first;
-        let end = if has_end { period.last } else { period.first + HELD_SECONDS };
         let mut macs = Vec::new();
         for part in [Part::RouterMac, Part::DhcpServerMac] {
             for key in memory.keys(network, part)? {
@@ -219,13 +222,14 @@ impl Rules {
         if of_mac.trust != Trust::Reported || of_mac.further == 0 || of_mac.number == 1 {
             return Ok(false);
         }
-        // After a day, a router that was replaced is known, unless the other one goes on to announce itself.
+        // A router that was replaced is reported once, and known after a day. It is no replacement if the other one goes on to announce
+        // itself. What withdraws it harms hosts each time.
         let other = match known.mac {
             Some(own) => memory.known(network, Part::RouterMac, &format!("{router} {own}"))?,
             None => None,
         };
         let goes_on = other.is_some_and(|other| other.last > of_mac.further);
-        Ok(goes_on || !of_mac.is_known(seen.time))
+        Ok(goes_on || seen.record.lifetime == 0 && !of_mac.is_known(seen.time))
     }
 
     /// The alert that another MAC announces a router, if one is due: each takeover once in `quiet` seconds.
@@ -252,55 +256,71 @@ impl Rules {
         let held = span(known.first, time).unwrap_or(0).max(0);
         let old_mac = old.map(|old| old.to_string());
         let alert = Alert { note: None, old_mac, held, ..alert };
-        let what = format!("{mac} now announces the router {ip}{ends}");
+        let what = format!("now announces the router {ip}{ends}");
         let alert = self.taken(alert, (network, ip), &what, memory)?;
         let of_mac = Known { further: time, ..of_mac };
         self.report(seen, memory, (Part::RouterMac, &format!("{ip} {mac}")), of_mac, alert)
     }
 
-    /// The alert that a gateway is taken, with what is known of the MACs. Which of them is the router's is not: what any host can send
-    /// would decide it.
+    /// The alert that a gateway is taken, with the facts.
     fn taken<M: InfrastructureMemory>(
         &self,
-        mut alert: Alert,
-        (network, ip): (&str, IpAddr),
+        alert: Alert,
+        network_and_ip: (&str, IpAddr),
         what: &str,
         memory: &mut M,
     ) -> Result<Alert, M::Error> {
+        let note = Some(self.facts(&alert, network_and_ip, what, memory)?);
+        Ok(Alert { kind: AlertKind::GatewayTaken, digest: false, note, ..alert })
+    }
+
+    /// What is known of the MACs of an alert about a router's address. Which of them is the router's is not: what any host can send would
+    /// decide it.
+    fn facts<M: InfrastructureMemory>(
+        &self,
+        alert: &Alert,
+        (network, ip): (&str, IpAddr),
+        what: &str,
+        memory: &mut M,
+    ) -> Result<String, M::Error> {
         let first = memory.station(network, ip)?.first.map(|first| (first.mac, first.time));
         let learned = self.learned_macs(network, ip, memory)?;
         let mac_of = |text: &str| text.parse::<MacAddr>().ok();
         let (mac, old) = (mac_of(&alert.mac), alert.old_mac.as_deref().and_then(mac_of));
-        let shown = |mac: MacAddr, since: Option<i64>| {
+        let shown = |mac: MacAddr| {
             let name = self.name(mac).map(|name| format!(" [{name}]")).unwrap_or_default();
+            let all = learned.iter().copied().chain(first);
+            let since = all.filter(|(one, _)| *one == mac).map(|(_, since)| since).min();
             let age = since.and_then(|since| u64::try_from(span(since, alert.time)?).ok());
-            let age = age.map(|age| TimeSpan(Duration::from_secs(age)));
+            // What is new now has no age.
+            let age = age.filter(|age| *age > 0).map(|age| TimeSpan(Duration::from_secs(age)));
             let age = age.map(|age| format!(" (first seen {age} ago)")).unwrap_or_default();
             format!("{mac}{name}{age}")
         };
-        let mut note = format!("{what}.");
+        let mut note = format!("{} {what}.", mac.map(shown).unwrap_or_default());
         if let Some(old) = old {
-            let all = learned.iter().copied().chain(first);
-            let since = all.filter(|(mac, _)| *mac == old).map(|(_, since)| since).min();
-            note += &format!(" Before, it was {}.", shown(old, since));
+            note += &format!(" Before, it was {}.", shown(old));
         }
-        let is_other = |(one, _): &(MacAddr, i64)| Some(*one) != mac && Some(*one) != old;
-        if let Some((first, since)) = first.filter(is_other) {
-            note += &format!(" The first one was {}.", shown(first, Some(since)));
+        let is_other = |one: &MacAddr| Some(*one) != mac && Some(*one) != old;
+        let first = first.map(|(first, _)| first);
+        if let Some(first) = first.filter(is_other) {
+            note += &format!(" The first one was {}.", shown(first));
         }
-        let of_messages =
-            |one: &&(MacAddr, i64)| is_other(one) && first.is_none_or(|(first, _)| first != one.0);
-        if let Some((one, since)) = learned.iter().find(of_messages) {
-            let one = shown(*one, Some(*since));
-            note += &format!(" In its advertisements or answers of DHCP, it was {one}.");
+        let mut of_messages = learned.iter().map(|(one, _)| *one);
+        if let Some(one) = of_messages.find(|one| is_other(one) && Some(*one) != first) {
+            note += &format!(" In its advertisements or answers of DHCP, it was {}.", shown(one));
         }
         note += ADVICE;
         if let Some(also) = &alert.note {
             note += &format!(" Also: {also}.");
         }
-        (alert.kind, alert.digest) = (AlertKind::GatewayTaken, false);
-        Ok(Alert { note: Some(note), ..alert })
+        Ok(note)
     }
+}
+
+/// What a claim of the address does.
+fn answers_for(ip: IpAddr) -> String {
+    format!("now answers for the gateway {ip}")
 }
 
 const ADVICE: &str = " aw-alert cannot know which of them is the router, and another one may receive what hosts send to other networks: compare them with the MAC on your router. If they are all its own, name them in [[failover]] in the configuration of aw-alert. If not, find the port of the other one in the MAC address table of the switch, and unplug it.";

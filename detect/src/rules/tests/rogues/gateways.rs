@@ -61,16 +61,29 @@ fn note(alert: &Alert) -> &str {
 fn taken(alerts: &[Alert], mac: &str, old: &str) -> Alert {
     let [alert] = alerts else { panic!("{alerts:?}") };
     assert_eq!((alert.kind, alert.digest), (AlertKind::GatewayTaken, false), "{alert}");
+    has_the_facts(alert, mac, old);
+    alert.clone()
+}
+
+/// The only alert, which is about a MAC that was the first one, or was learned: it keeps its kind, and has the facts.
+#[track_caller]
+fn returns(alerts: &[Alert], mac: &str, old: &str) {
+    let [alert] = alerts else { panic!("{alerts:?}") };
+    assert!(alert.kind.is_takeover() && alert.kind != AlertKind::GatewayTaken, "{alert}");
+    has_the_facts(alert, mac, old);
+}
+
+#[track_caller]
+fn has_the_facts(alert: &Alert, mac: &str, old: &str) {
     assert_eq!((&*alert.mac, alert.old_mac.as_deref()), (mac, Some(old)), "{alert}");
     let note = note(alert);
-    assert!(note.starts_with(&format!("{mac} now a")), "{note}");
+    assert!(note.starts_with(mac) && note.contains(" now a"), "{note}");
     assert!(note.contains(&format!(". Before, it was {old}")), "{note}");
     assert!(note.contains(" cannot know which of them is the router, "), "{note}");
     assert!(note.contains(" find the port of the other one in the MAC address table "), "{note}");
     for word in ["is back", "is over", &format!("port of {mac}"), &format!("port of {old}")] {
         assert!(!note.contains(word), "{word}: {note}");
     }
-    alert.clone()
 }
 
 /// The MAC of the router is known from what was learned: the first ARP of another one takes its address, and the router's own does not.
@@ -88,7 +101,9 @@ fn the_first_arp_of_a_gateway_is_forged() {
     let begin = format!("gateway taken {GATEWAY} {ROGUE} (other MAC: {SERVER}) eth0: ");
     assert!(line.starts_with(&begin), "{line}");
     // The router claims it, and the attacker once more after `quiet`.
-    taken(&scene.arp(SERVER), SERVER, ROGUE);
+    let alert = taken(&scene.arp(SERVER), SERVER, ROGUE);
+    let begin = format!("{SERVER} [gateway] (first seen 1 d 0 h ago) now answers for the gateway ");
+    assert!(note(&alert).starts_with(&begin), "{alert}");
     scene.time += 2 * HOUR;
     taken(&scene.arp(ROGUE), ROGUE, SERVER);
     // The router comes first.
@@ -145,22 +160,36 @@ fn a_gateway_of_two_macs() {
         if answers == 2 {
             answer(&mut scene);
         }
-        assert_eq!(scene.arp(SERVER), []);
+        let first = scene.arp(SERVER);
+        match answers {
+            // Both MACs are named, and neither is called the router.
+            2 => drop(taken(&first, SERVER, ROGUE)),
+            _ => assert_eq!(first, []),
+        }
         if answers == 1 {
             answer(&mut scene);
         }
         let alert = taken(&scene.arp(ROGUE), ROGUE, SERVER);
         let begin = format!("Before, it was {SERVER} (first seen 1 min 4");
         assert!(note(&alert).contains(&begin), "{alert}");
-        taken(&scene.arp(SERVER), SERVER, ROGUE);
         for _ in 0..3 {
+            scene.time += 2 * HOUR;
+            match answers {
+                2 => drop(taken(&scene.arp(SERVER), SERVER, ROGUE)),
+                _ => returns(&scene.arp(SERVER), SERVER, ROGUE),
+            }
             scene.time += 2 * DAY;
             scene.alerts(&[request(CLIENT, GATEWAY)]);
             taken(&scene.arp(ROGUE), ROGUE, SERVER);
-            scene.time += 2 * HOUR;
-            taken(&scene.arp(SERVER), SERVER, ROGUE);
         }
     }
+    // While the interface learns, the router's messages came from another MAC.
+    let mut scene = Scene::new();
+    assert_eq!(scene.kinds(&of_gateway()), []);
+    taken(&scene.arp(ROGUE), ROGUE, SERVER);
+    let mut scene = Scene::new();
+    assert_eq!(scene.kinds(&of_gateway()), []);
+    assert_eq!(scene.arp(SERVER), []);
     // A first answer after the learning period is none of the period.
     let mut scene = Scene::learned(&usual()[3..]);
     scene.name(GATEWAY);
@@ -177,7 +206,7 @@ fn a_third_mac() {
     scene.time += 3 * DAY;
     taken(&scene.arp(ROGUE), ROGUE, SERVER);
     let alert = taken(&scene.arp(THIRD), THIRD, ROGUE);
-    let part = format!(" The first one was {SERVER} (first seen 3 d 0 h ago).");
+    let part = format!(" The first one was {SERVER} (first seen 4 d 0 h ago).");
     assert!(note(&alert).contains(&part), "{alert}");
     let mut scene = learned();
     taken(&scene.arp(ROGUE), ROGUE, SERVER);
@@ -187,7 +216,7 @@ fn a_third_mac() {
     assert!(note(&alert).contains(&part), "{alert}");
 }
 
-/// Each alert about a router's address has this kind: the way back, and when the owner defends it.
+/// When the owner defends its address, the alert about the other MAC has this kind; the owner's way back keeps its own, and has the facts.
 #[test]
 fn a_gateway_that_is_defended() {
     let mut scene = named(GATEWAY);
@@ -202,7 +231,7 @@ fn a_gateway_that_is_defended() {
         found.extend(scene.event_now(mac, GATEWAY, Origin::ArpReply));
     }
     let [returns, defends] = &*found else { panic!("{found:?}") };
-    taken(std::slice::from_ref(returns), SERVER, ROGUE);
+    self::returns(std::slice::from_ref(returns), SERVER, ROGUE);
     let defends = taken(std::slice::from_ref(defends), ROGUE, SERVER);
     assert!(note(&defends).contains(" Also: both MACs "), "{defends}");
 }
@@ -213,7 +242,7 @@ fn a_takeover_that_goes_on() {
     let mut scene = learned();
     assert_eq!(scene.arp(SERVER), []);
     taken(&scene.arp(ROGUE), ROGUE, SERVER);
-    taken(&scene.arp(SERVER), SERVER, ROGUE);
+    returns(&scene.arp(SERVER), SERVER, ROGUE);
     for _ in 0..5 {
         assert_eq!(scene.arp(ROGUE), []);
         assert_eq!(scene.arp(SERVER), []);
@@ -243,6 +272,10 @@ fn a_router_that_was_replaced() {
     let mut scene = Scene::learned(&usual());
     let new = router(SERVER, "fe80::1", 1800);
     taken(&scene.alerts(&[new]), SERVER, ROUTER);
+    for _ in 0..3 {
+        scene.time += 2 * HOUR;
+        assert_eq!(scene.kinds(&[new]), [], "once");
+    }
     scene.time += DAY;
     assert_eq!(scene.kinds(&[new, new]), []);
     let last = NameRecord { lifetime: 0, ..new };
@@ -325,7 +358,7 @@ fn an_answer_after_a_takeover() {
     for _ in 0..30 {
         scene.time += 2 * HOUR;
         scene.alerts(&[answer(NameKind::DhcpAck, ROGUE, GATEWAY)]);
-        taken(&scene.arp(SERVER), SERVER, ROGUE);
+        returns(&scene.arp(SERVER), SERVER, ROGUE);
         scene.time += 2 * HOUR;
         taken(&scene.arp(ROGUE), ROGUE, SERVER);
     }
@@ -348,7 +381,7 @@ fn an_answer_before_a_takeover() {
         assert_eq!(scene.arp(SERVER), []);
         scene.alerts(&[NameRecord { relay: v6(relay), ..offer(ROGUE, GATEWAY) }]);
         taken(&scene.arp(ROGUE), ROGUE, SERVER);
-        taken(&scene.arp(SERVER), SERVER, ROGUE);
+        returns(&scene.arp(SERVER), SERVER, ROGUE);
     }
 }
 
@@ -381,6 +414,14 @@ fn an_answer_a_day_after_its_report() {
         scene.time = LATER + 5 * DAY;
         assert_eq!(scene.arp(ROGUE).len(), usize::from(is_learned));
     }
+    // The end of a period that --learn made longer.
+    let mut scene = named(GATEWAY);
+    let period = Known { number: 1, further: 7 * DAY, ..Known::new(BEGIN, Trust::Learned) };
+    scene.store(Part::Period, "", &period);
+    let row = Known::new(BEGIN + 5 * DAY, Trust::Learned);
+    scene.store(Part::DhcpServerMac, &format!("{GATEWAY} {SERVER}"), &row);
+    scene.time = BEGIN + 9 * DAY;
+    taken(&scene.arp(ROGUE), ROGUE, SERVER);
 }
 
 /// The attacker lets the router defend itself, or sends a frame in its name, and goes on: each message says that both answer.
@@ -395,7 +436,7 @@ fn no_message_calls_it_over() {
     }
     let [first, last] = &*found else { panic!("{found:?}") };
     taken(std::slice::from_ref(first), ROGUE, SERVER);
-    taken(std::slice::from_ref(last), SERVER, ROGUE);
+    returns(std::slice::from_ref(last), SERVER, ROGUE);
     // A router that is withdrawn by another MAC, and announces itself in between.
     let (own, forged) = (router(ROUTER, "fe80::1", 1800), router(ROGUE, "fe80::1", 0));
     let mut scene = Scene::learned(&[own]);

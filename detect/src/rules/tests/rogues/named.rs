@@ -416,3 +416,47 @@ fn words() {
         "(if it is yours, add \"192.0.2.66\" to dhcp_servers in the configuration of aw-alert";
     assert!(note(alert).contains(add), "{alert}");
 }
+
+/// A server that got another network card long ago: its first answer is in the digest. Within a day, the first MAC may be its own.
+#[test]
+fn a_first_answer_of_a_replaced_server() {
+    for (days, expected) in [(30, (NewSetting, true)), (0, (NewDhcpServer, false))] {
+        let mut scene = Scene::learned(&usual());
+        scene.rules.dhcp_servers = blocks(&["192.0.2.9/32"]);
+        scene.event(SERVER, NAMED, Origin::ArpReply);
+        let replaced = scene.event(ROUTER, NAMED, Origin::ArpReply);
+        assert_eq!(replaced.iter().map(|alert| alert.kind).collect::<Vec<_>>(), [Changed]);
+        scene.time += days * DAY;
+        assert_eq!(found(&scene.alerts(&[offer(ROUTER, NAMED)])), [expected]);
+    }
+}
+
+/// A refusal names nothing, so what the first answer with an address names is in the digest, too.
+#[test]
+fn a_first_answer_that_refuses() {
+    let mut scene = Scene::learned(&usual());
+    scene.rules.dhcp_servers = blocks(&["192.0.2.9/32"]);
+    let refused = NameRecord { address: v6("::"), ..answer(NameKind::DhcpNak, ROUTER, NAMED) };
+    assert_eq!(found(&scene.alerts(&message(6, &[refused]))), [(NewSetting, true)]);
+    scene.time += 3600;
+    let dns = of_server(NameKind::DhcpDns, ROUTER, NAMED, "192.0.2.7");
+    let alerts = scene.alerts(&message(7, &[offer(ROUTER, NAMED), dns]));
+    assert_eq!(found(&alerts), [(NewSetting, true)]);
+    // Only once.
+    let other = of_server(NameKind::DhcpDns, ROUTER, NAMED, "192.0.2.66");
+    let alerts = scene.alerts(&message(8, &[refused, offer(ROUTER, NAMED), other]));
+    assert_eq!(found(&alerts), [(ForeignDns, false)]);
+}
+
+/// Where another MAC has the server's address in this network, no relay makes the sender the server.
+#[test]
+fn a_made_up_relay() {
+    let server = "192.0.2.1";
+    let mut scene = Scene::learned(&[&*usual(), &[offer(SERVER, server)]].concat());
+    scene.rules.routers = blocks(&["192.0.2.66/32"]);
+    scene.event(SERVER, server, Origin::ArpReply);
+    scene.event(ROGUE, "192.0.2.66", Origin::ArpReply);
+    scene.time += 2 * DAY;
+    let relayed = NameRecord { relay: v6("192.0.2.66"), ..offer(ROGUE, server) };
+    assert_eq!(found(&scene.alerts(&[relayed])), [(NewDhcpServer, false)]);
+}
