@@ -11,6 +11,7 @@ use aw_tests::collect::{collect, complete_json};
 use aw_tests::dhcp;
 use aw_tests::frames::Arp;
 use aw_tests::rig::{Run, TIMEOUT, run};
+use rusqlite::Connection;
 use serde_json::Value;
 
 const SERVER_MAC: &str = "02:00:00:00:00:fe";
@@ -21,10 +22,14 @@ fn now() -> u32 {
 
 /// A device 00:08:e1:00:00:N claims 10.0.0.N now.
 fn claim(alert: &Alert, number: u8) {
+    claim_at(alert, now(), number);
+}
+
+fn claim_at(alert: &Alert, time: u32, number: u8) {
     let mac = [0, 8, 0xe1, 0, 0, number];
     let arp = Arp::request(mac, Ipv4Addr::new(10, 0, 0, number), [192, 0, 2, 254].into());
     // Without the option, the collector would remove the ring of names.
-    alert.publish_frames(&[(now(), arp)], &["--names"]);
+    alert.publish_frames(&[(time, arp)], &["--names"]);
 }
 
 /// A DHCP server answers at this time.
@@ -78,29 +83,34 @@ fn known(alert: &Alert) -> String {
     run(alert.command(&["known"])).ok().stdout
 }
 
-/// A short learning time is in the log, in the status and in `--health` as long as it lasts, and what it is silent about.
+/// A learning time is in the log, in the status and in `--health` as long as it lasts, and what it is silent about. It begins with the start,
+/// also if the ring has older events.
 #[test]
 fn a_learning_time_is_visible() {
     let mut alert = Alert::new();
     let statuses = Statuses::of(&mut alert);
     alert.config(&alert.appending_channel());
-    claim(&alert, 1);
-    let begun = now();
-    let running = alert.start_with(&["--learn", "6s"]);
+    claim_at(&alert, now() - 7200, 1);
+    let running = alert.start_with(&["--learn", "1h"]);
     let line = "learning all devices since ";
     running.stderr.wait_for(line);
     let silent = " UTC: no alert about devices, routers and servers is sent, and what they do is normal from then on; redirects and faults of the sensor are reported";
     assert!(statuses.wait_for(line).contains(silent));
     assert!(health(&alert).contains(line));
-    running.wait_until("its end", || !health(&alert).contains("learning"));
-    assert!(now() >= begun + 5, "it was over early");
+    let stderr = running.stop().ok().stderr;
+    assert_eq!(stderr.matches(line).count(), 1, "{stderr}");
+    assert!(stderr.contains(silent), "{stderr}");
+    let database = Connection::open(alert.path("state/aw-alert.db")).expect("its database");
+    let update = "UPDATE note SET value = value - 3600 WHERE key = 'learns until'";
+    assert_eq!(database.execute(update, []).expect("it is not locked"), 1, "it has begun");
+    drop(database);
+    assert!(!health(&alert).contains("learning"), "its time is over");
+    let running = alert.start_with(&["--learn", "1h"]);
     claim(&alert, 2);
     running.stderr.wait_for("learning all devices is over: alerts are sent from now on");
     statuses.wait_until("it is over", |status| !status.contains("learning"));
     running.wait_until("it is reported", || !alert.alerts().is_empty());
-    let stderr = running.stop().ok().stderr;
-    assert_eq!(stderr.matches(line).count(), 1, "{stderr}");
-    assert!(stderr.contains(silent), "{stderr}");
+    assert!(!running.stop().ok().stderr.contains(line));
     let alerts = alert.alerts();
     let found: Vec<_> = alerts.iter().map(|one| (&one["kind"], &one["ip"])).collect();
     assert_eq!(found, [(&"new_device".into(), &"10.0.0.2".into())]);

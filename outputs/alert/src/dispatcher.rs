@@ -65,7 +65,7 @@ pub struct Dispatcher {
     started: i64,
     learning: Learning,
     first_day: FirstDay,
-    /// What is learned at present, and was logged.
+    /// What is learned, as it was logged.
     periods: Vec<LearningPeriod>,
     /// When it was last looked for what is due without an event.
     last_due: Option<Instant>,
@@ -126,7 +126,11 @@ impl Dispatcher {
         let gates = config.channel.iter().map(|channel| store.gate(&channel.name));
         let queues = gates.map(|gate| Ok(ChannelQueue::new(gate?))).collect::<SinkResult<_>>()?;
         let message_ids = MessageIds::new(&mut store)?;
-        let learning = Learning::load(options.learn.filter(|seconds| *seconds > 0), &mut store)?;
+        let started = UnixTime::now().seconds();
+        // One pass learns from the times of its events.
+        let earliest = if options.once { i64::MIN } else { started };
+        let learn = options.learn.filter(|seconds| *seconds > 0);
+        let learning = Learning::load(learn, earliest, &mut store)?;
         // arpwatch has none; and one pass over old events has no days.
         let begins = !options.once && rules.dialect == Dialect::Devices;
         let first_day =
@@ -149,7 +153,7 @@ impl Dispatcher {
             sender,
             message_ids,
             options,
-            started: UnixTime::now().seconds(),
+            started,
             learning,
             first_day,
             periods: Vec::new(),
@@ -321,6 +325,9 @@ impl Dispatcher {
         self.printer.committed();
         self.reported.clear();
         self.has_message = false;
+        if !self.options.once {
+            self.changed_periods(UnixTime::now().seconds())?.into_iter().for_each(info);
+        }
         Ok(())
     }
 

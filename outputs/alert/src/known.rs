@@ -1,5 +1,5 @@
-//! The commands `known` and `relearn`: the routers, DHCP servers and DNS servers that are taken for normal, as a table or JSON, and
-//! how these are forgotten.
+//! The commands `known` and `relearn`: the routers, DHCP servers and DNS servers that are known, and why, as a table or JSON, and how
+//! these are forgotten.
 
 use std::{
     collections::BTreeSet,
@@ -14,11 +14,10 @@ use aw_service::{count_of, plain};
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
-use shm_layout::MacAddr;
 
 use crate::{
     learned::{named, place},
-    learned_infrastructure::{macs_of, with_macs, words},
+    learned_infrastructure::{KnownMac, macs_of, why, with_macs, words},
     learning_periods::{self, LearningPeriod},
     notification::zoned,
     store::AlertStore,
@@ -42,7 +41,7 @@ struct Entry<'a> {
     network: Option<&'a str>,
     part: Part,
     key: String,
-    macs: Vec<(MacAddr, Trust)>,
+    macs: Vec<KnownMac>,
     trust: Trust,
     /// First and last time.
     times: Option<[i64; 2]>,
@@ -92,7 +91,7 @@ fn has_several_rings<'a>(networks: impl Iterator<Item = &'a str>) -> bool {
     rings.len() > 1
 }
 
-/// Those of the database, and then those that only the configuration names.
+/// Those of the database, then those that only the configuration names, and last those that were reported: a flood makes many.
 fn entries<'a>(rows: &'a [InfrastructureRow], rules: &Rules) -> Vec<Entry<'a>> {
     let (rows, macs) = with_macs(rows);
     let entry = |row: &&'a InfrastructureRow| {
@@ -115,6 +114,7 @@ fn entries<'a>(rows: &'a [InfrastructureRow], rules: &Rules) -> Vec<Entry<'a>> {
             Entry { network: None, part, key, macs: Vec::new(), trust, times: None }
         }));
     }
+    entries.sort_by_key(|entry| entry.trust == Trust::Reported);
     entries
 }
 
@@ -138,16 +138,6 @@ fn shown(named: &NamedServer) -> String {
     }
 }
 
-/// Why it is known, in a word.
-fn why(trust: Trust) -> &'static str {
-    match trust {
-        Trust::Learned => "learned",
-        Trust::Reported => "reported",
-        Trust::Harmless => "in a digest",
-        Trust::Named => "named",
-    }
-}
-
 impl Entry<'_> {
     fn cells(
         &self,
@@ -157,11 +147,11 @@ impl Entry<'_> {
         show_ring: bool,
     ) -> [String; COLUMNS.len()] {
         let network = self.network.map_or(String::new(), |network| place(network, show_ring));
-        let mac = |(mac, trust): &(MacAddr, Trust)| {
+        let mac = |(mac, of): &KnownMac| {
             let maker = makers.find(*mac).map(|(maker, _)| format!(" ({maker})"));
             // Such as one that took the address of a router.
-            let of = if trust == &self.trust { "" } else { why(*trust) };
-            let other = if of.is_empty() { String::new() } else { format!(" {of}") };
+            let is_other = *of != why(self.trust);
+            let other = if is_other { format!(" {of}") } else { String::new() };
             format!("{}{}{other}", named(*mac, names).trim_start(), maker.unwrap_or_default())
         };
         let macs = self.macs.iter().map(mac).collect::<Vec<_>>().join(", ");
@@ -176,9 +166,10 @@ impl Entry<'_> {
 
     fn json(&self, names: &Names) -> Value {
         let (host, ring, network) = self.network.map(split_network).unwrap_or_default();
-        let macs = self.macs.iter().map(
-            |(mac, trust)| json!({"mac": mac.to_string(), "why": why(*trust), "name": names.get(mac)}),
-        );
+        let macs = self
+            .macs
+            .iter()
+            .map(|(mac, why)| json!({"mac": mac.to_string(), "why": why, "name": names.get(mac)}));
         let [first, last] = self.times.map_or([None, None], |both| both.map(Some));
         json!({
             "network": network, "what": words(self.part).0, "address": self.key,
@@ -241,10 +232,12 @@ rogue. aw-alert known lists it: check that list.";
 #[cfg(test)]
 mod tests {
     use aw_detect::InfrastructureMemory;
+    use shm_layout::MacAddr;
 
     use super::*;
 
     const ETH0: &str = "sensor/addrwatch/eth0";
+    const ETH1: &str = "sensor/addrwatch/eth1";
 
     fn mac(last: u8) -> MacAddr {
         MacAddr::new([0, 8, 0xe1, 0, 0, last])
@@ -260,12 +253,18 @@ mod tests {
             mac: Some(mac(last)),
             ..Known::default()
         };
+        let answered = Known { number: 1, ..known(Trust::Reported, 0x66) };
         for (network, part, key, known) in [
             (ETH0, Part::Router, "fe80::1", known(Trust::Learned, 1)),
             (ETH0, Part::RouterMac, "fe80::1 00:08:e1:00:00:01", known(Trust::Learned, 1)),
             (ETH0, Part::RouterMac, "fe80::1 00:08:e1:00:00:66", known(Trust::Reported, 0x66)),
             ("sensor/addrwatch/eth0.7", Part::DhcpServer, "10.7.0.1", known(Trust::Named, 2)),
-            ("sensor/addrwatch/eth1", Part::DhcpServer, "10.1.0.1", known(Trust::Harmless, 3)),
+            (ETH1, Part::DhcpServer, "10.1.0.1", known(Trust::Harmless, 3)),
+            // Another MAC answered first for one that is named; and one that was reported.
+            (ETH1, Part::DhcpServer, "10.1.0.9", known(Trust::Named, 0x66)),
+            (ETH1, Part::DhcpServerMac, "10.1.0.9 00:08:e1:00:00:04", known(Trust::Learned, 4)),
+            (ETH1, Part::DhcpServerMac, "10.1.0.9 00:08:e1:00:00:66", answered),
+            (ETH0, Part::DhcpServer, "10.0.0.66", known(Trust::Reported, 0x66)),
             (ETH0, Part::Redirect, "fe80::1 fe80::9", known(Trust::Reported, 9)),
             (ETH0, Part::Period, "", Known { number: 1, ..Known::default() }),
         ] {
@@ -297,10 +296,10 @@ mod tests {
         let lines: Vec<_> = table.lines().collect();
         let times = "2023-11-14 22:13:20  2023-11-14 23:13:20";
         let gateway = "00:08:e1:00:00:01 [gateway], 00:08:e1:00:00:66 reported";
-        assert_eq!(
-            lines[1],
-            format!("eth0     router       fe80::1      {gateway}  learned      {times}")
-        );
+        let first: Vec<_> =
+            lines[1].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        let since = &times[..19];
+        assert_eq!(first[..6], ["eth0", "router", "fe80::1", gateway, "learned", since]);
         let column = lines[0].find("WHY").unwrap();
         let of = |line: &&str| {
             let (left, right) = line.split_at(column);
@@ -317,8 +316,16 @@ mod tests {
                     &format!("named        {times}")
                 ),
                 of("eth1 DHCP server 10.1.0.1 00:08:e1:00:00:03", &format!("in a digest  {times}")),
+                of(
+                    "eth1 DHCP server 10.1.0.9 00:08:e1:00:00:66 answered, 00:08:e1:00:00:04 learned",
+                    &format!("named        {times}")
+                ),
                 of("- router 192.0.2.254 -", "named        -                    -"),
                 of("- DHCP server DUID 0001 -", "named        -                    -"),
+                of(
+                    "eth0 DHCP server 10.0.0.66 00:08:e1:00:00:66",
+                    &format!("reported     {times}")
+                ),
             ]
         );
         let json = entries[0].json(&names);
@@ -339,7 +346,7 @@ mod tests {
         assert_eq!(error, "interface eth7 is not known (known: eth0, eth1)");
         let text = relearn(directory.path(), Some("addrwatch/eth0")).unwrap();
         assert!(
-            text.starts_with("eth0: 2 routers and servers forgotten\nFrom the next start "),
+            text.starts_with("eth0: 3 routers and servers forgotten\nFrom the next start "),
             "{text}"
         );
         let mut store = AlertStore::open(directory.path()).unwrap();
@@ -349,9 +356,9 @@ mod tests {
             assert_eq!(keys(&mut store, ETH0, part), [""; 0]);
         }
         assert_eq!(keys(&mut store, ETH0, Part::Redirect).len(), 1);
-        assert_eq!(keys(&mut store, "sensor/addrwatch/eth1", Part::DhcpServer), ["10.1.0.1"]);
+        assert_eq!(keys(&mut store, ETH1, Part::DhcpServer), ["10.1.0.1", "10.1.0.9"]);
         drop(store);
         let text = relearn(directory.path(), None).unwrap();
-        assert!(text.contains("eth1: 1 router or server forgotten\n"), "{text}");
+        assert!(text.contains("eth1: 2 routers and servers forgotten\n"), "{text}");
     }
 }

@@ -71,14 +71,16 @@ pub fn learned_infrastructure(
     Ok(Some(Learned { line, subject, intro, each, fields, host }))
 }
 
-/// The MACs of routers and servers, by network, part and key, and why each is known.
-pub type Macs<'a> = HashMap<(&'a str, Part, &'a str), Vec<(MacAddr, Trust)>>;
+/// A MAC, and in a word why it is known.
+pub type KnownMac = (MacAddr, &'static str);
+/// The MACs of routers and servers, by network, part and key.
+pub type Macs<'a> = HashMap<(&'a str, Part, &'a str), Vec<KnownMac>>;
 
 /// Of these rows, those of routers and servers, and their MACs.
 pub fn with_macs(rows: &[InfrastructureRow]) -> (Vec<&InfrastructureRow>, Macs<'_>) {
     let (mut others, mut macs) = (Vec::new(), Macs::new());
     for row in rows {
-        let (network, part, key, Known { trust, .. }) = row;
+        let (network, part, key, Known { trust, number, .. }) = row;
         let of = match part {
             Part::DhcpServerMac => Part::DhcpServer,
             Part::RouterMac => Part::Router,
@@ -90,20 +92,34 @@ pub fn with_macs(rows: &[InfrastructureRow]) -> (Vec<&InfrastructureRow>, Macs<'
         if let Some((key, mac)) = key.rsplit_once(' ')
             && let Ok(mac) = mac.parse()
         {
-            macs.entry((network, of, key)).or_default().push((mac, *trust));
+            // What it names is reported, and not that it is there.
+            let why = match (trust, number, of) {
+                (Trust::Reported, 1, Part::DhcpServer) => "answered",
+                (Trust::Reported, 1, _) => "announced",
+                _ => why(*trust),
+            };
+            macs.entry((network, of, key)).or_default().push((mac, why));
         }
     }
     (others, macs)
 }
 
-/// The MACs of a router or server, its first one first.
-pub fn macs_of(
-    (network, part, key, known): &InfrastructureRow,
-    macs: &Macs,
-) -> Vec<(MacAddr, Trust)> {
+/// The MACs of a router or server, its first one first. Each has the word of its own row, if it has one.
+pub fn macs_of((network, part, key, known): &InfrastructureRow, macs: &Macs) -> Vec<KnownMac> {
     let of_this = macs.get(&(&**network, *part, &**key)).into_iter().flatten().copied();
-    let others = of_this.filter(|(other, _)| Some(*other) != known.mac);
-    known.mac.map(|mac| (mac, known.trust)).into_iter().chain(others).collect()
+    let (first, others): (Vec<_>, Vec<_>) = of_this.partition(|(mac, _)| Some(*mac) == known.mac);
+    let without_row = known.mac.filter(|_| first.is_empty()).map(|mac| (mac, why(known.trust)));
+    first.into_iter().chain(without_row).chain(others).collect()
+}
+
+/// Why something is known, in a word.
+pub fn why(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Learned => "learned",
+        Trust::Reported => "reported",
+        Trust::Harmless => "in a digest",
+        Trust::Named => "named",
+    }
 }
 
 fn is_of_ipv4(named: &NamedServer) -> bool {

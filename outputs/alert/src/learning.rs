@@ -19,12 +19,19 @@ const TOLERANCE: i64 = 60;
 pub struct Learning {
     /// The option `--learn`, in seconds.
     seconds: Option<i64>,
+    /// It does not begin before that: older events of the ring do not make it shorter.
+    earliest: i64,
     until: Option<i64>,
     over: bool,
 }
 
 impl Learning {
-    pub fn load(seconds: Option<i64>, store: &mut AlertStore) -> SinkResult<Learning> {
+    /// `earliest`: when aw-alert was started, if it runs on.
+    pub fn load(
+        seconds: Option<i64>,
+        earliest: i64,
+        store: &mut AlertStore,
+    ) -> SinkResult<Learning> {
         let (until, over) = (store.note(UNTIL)?, store.note(OVER)?.is_some());
         if let Some(until) = until
             && store.note(MARKED)?.is_none()
@@ -32,12 +39,12 @@ impl Learning {
             store.memory.learn_until(until)?;
             store.store_note(MARKED, 1)?;
         }
-        Ok(Learning { seconds, until, over })
+        Ok(Learning { seconds, earliest, until, over })
     }
 
     /// Reads its notes again, after a rollback.
     pub fn reload(&mut self, store: &mut AlertStore) -> SinkResult {
-        *self = Learning::load(self.seconds, store)?;
+        *self = Learning::load(self.seconds, self.earliest, store)?;
         Ok(())
     }
 
@@ -58,8 +65,9 @@ impl Learning {
             // The clock of a period that has begun is not set for a while.
             (Some(until), Some(_)) if is_set(until) => return Ok(true),
             (_, Some(seconds)) => {
-                let until = time.saturating_add(seconds);
-                store.store_note(SINCE, time)?;
+                let since = time.max(self.earliest);
+                let until = since.saturating_add(seconds);
+                store.store_note(SINCE, since)?;
                 store.store_note(UNTIL, until)?;
                 store.store_note(MARKED, 1)?;
                 *self.until.insert(until)
@@ -114,7 +122,7 @@ mod tests {
         let mut store = AlertStore::open(directory.path()).unwrap();
         let each = times.iter().map(|time| {
             // As after a restart, each time.
-            let mut learning = Learning::load(Some(DAY), &mut store).unwrap();
+            let mut learning = Learning::load(Some(DAY), i64::MIN, &mut store).unwrap();
             learning.includes(*time, now, &mut store).unwrap()
         });
         each.collect()
@@ -147,7 +155,7 @@ mod tests {
         store.store_note(UNTIL, NOW + DAY).unwrap();
         store.store_note(OVER, 1).unwrap();
         for _ in 0..2 {
-            Learning::load(Some(DAY), &mut store).unwrap();
+            Learning::load(Some(DAY), i64::MIN, &mut store).unwrap();
             store.commit().unwrap();
             let devices = macs.map(|mac| store.memory.device(mac).unwrap().unwrap().learned);
             assert_eq!(devices, [true, true, false]);
@@ -158,6 +166,22 @@ mod tests {
             let late = Device::new(NOW);
             store.memory.store_device(attacker, &Device { learned: false, ..late }).unwrap();
         }
+    }
+
+    /// An event that was in the ring before the start does not end it at once. Before the clock is set, it begins as ever.
+    #[test]
+    fn it_begins_with_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = AlertStore::open(directory.path()).unwrap();
+        let mut learning = Learning::load(Some(600), NOW, &mut store).unwrap();
+        let mut includes = |time| learning.includes(time, NOW, &mut store).unwrap();
+        assert_eq!([-3600, 0, 599, 600].map(|age| includes(NOW + age)), [true, true, true, false]);
+        assert_eq!(store.note(SINCE).unwrap(), Some(NOW));
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = AlertStore::open(directory.path()).unwrap();
+        let mut learning = Learning::load(Some(600), 20, &mut store).unwrap();
+        let mut includes = |time| learning.includes(time, NOW, &mut store).unwrap();
+        assert_eq!([30, NOW, NOW + 600].map(&mut includes), [true, true, false]);
     }
 
     #[test]

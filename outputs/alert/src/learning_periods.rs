@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use aw_detect::SqliteMemory;
+use aw_detect::{Part, SqliteMemory};
 use aw_service::plain;
 use jiff::tz::TimeZone;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use shm_layout::UnixTime;
 
 use crate::{first_day, learned::place, learning, notification::zoned, store::AlertStore};
@@ -35,8 +35,15 @@ pub struct LearningPeriod {
 }
 
 impl LearningPeriod {
-    /// Those that have begun and are not over.
+    /// Those that have begun and are not over at this time.
     pub fn all(database: &Connection, now: i64) -> rusqlite::Result<Vec<LearningPeriod>> {
+        let mut all = LearningPeriod::begun(database)?;
+        all.retain(|one| one.runs(now));
+        Ok(all)
+    }
+
+    /// Those that have begun and that nothing has ended yet, also if their time is over.
+    pub fn begun(database: &Connection) -> rusqlite::Result<Vec<LearningPeriod>> {
         let mut all = Vec::new();
         for (subject, keys) in
             [(Subject::All, learning::NOTES), (Subject::NewDevices, first_day::NOTES)]
@@ -54,9 +61,17 @@ impl LearningPeriod {
                 until: since.saturating_add(seconds),
             },
         ));
-        // The first day ends when it has run for so long, not at a time.
-        all.retain(|one| one.subject == Subject::NewDevices || now < one.until);
         Ok(all)
+    }
+
+    /// The first day ends when it has run for so long, not at a time.
+    pub fn runs(&self, now: i64) -> bool {
+        self.subject == Subject::NewDevices || now < self.until
+    }
+
+    /// Whether its line is that of the other one, but for times that move. One that began while the clock was not set gets another line.
+    pub fn is_same(&self, other: &LearningPeriod) -> bool {
+        self.subject == other.subject && is_set(self.until) == is_set(other.until)
     }
 
     /// The same of a state directory, for `--health`; nothing if its database cannot be read by this user.
@@ -72,7 +87,8 @@ impl LearningPeriod {
             let format = if time.date() == today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
             time.strftime(format).to_string()
         };
-        let since = self.since.map(|since| format!(" since {}", shown(since))).unwrap_or_default();
+        let since = self.since.filter(|since| is_set(*since));
+        let since = since.map(|since| format!(" since {}", shown(since))).unwrap_or_default();
         let about = if self.subject == Subject::NewDevices { "about " } else { "" };
         let zone = zoned(self.until, zone).strftime("%Z").to_string();
         let meanwhile = match &self.subject {
@@ -86,12 +102,34 @@ impl LearningPeriod {
                 "all that announce themselves are normal from then on (aw-alert known lists them)"
             }
         };
-        let (what, until) = (self.subject.name(show_ring), shown(self.until));
-        format!("learning {what}{since} until {about}{until} {zone}: {meanwhile}")
+        let until = match is_set(self.until) {
+            true => format!(" until {about}{} {zone}", shown(self.until)),
+            false => " (until when is not known, because the clock is not set)".into(),
+        };
+        format!("learning {}{since}{until}: {meanwhile}", self.subject.name(show_ring))
     }
 }
 
+fn is_set(seconds: i64) -> bool {
+    UnixTime::new(seconds, 0).is_plausible()
+}
+
 impl Subject {
+    /// Whether it is over, which the database says: what is not there was not committed, or was forgotten.
+    pub fn is_over(&self, database: &Connection) -> rusqlite::Result<bool> {
+        let note = match self {
+            Subject::All => learning::NOTES[2],
+            Subject::NewDevices => first_day::NOTES[2],
+            Subject::Infrastructure(interface) => {
+                let select = "SELECT number = 1 FROM infrastructure WHERE network = ? AND part = ? AND key = ''";
+                let keys = [interface, Part::Period.name()];
+                let over = database.query_row(select, keys, |row| row.get(0)).optional()?;
+                return Ok(over.unwrap_or(false));
+            }
+        };
+        Ok(AlertStore::note_of(database, note)?.is_some())
+    }
+
     /// What changes with its end.
     pub fn end(&self, show_ring: bool) -> String {
         let then = match self {
@@ -147,7 +185,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut store = AlertStore::open(directory.path()).unwrap();
         assert_eq!(all(&mut store, NOW), []);
-        let mut learning = Learning::load(Some(600), &mut store).unwrap();
+        let mut learning = Learning::load(Some(600), i64::MIN, &mut store).unwrap();
         assert!(learning.includes(NOW, NOW, &mut store).unwrap());
         // Of an earlier release, which did not store how long it lasts; over; and one that runs.
         for (interface, over, seconds) in

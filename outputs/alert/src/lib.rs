@@ -86,7 +86,7 @@ struct Options {
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
 
-    /// Learn all devices, and send no alerts about them, for TIME after the next event: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again. Without this option, an aw-alert that knows no device holds alerts about new devices until it has run for a day, and reports them then in one list; all other alerts are sent at once. With names, routers, DHCP and DNS servers of this time, or of the first day of an interface, are taken for normal, also rogue ones, and listed at its end: check that list. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
+    /// Learn all devices, and send no alerts about them, for TIME from the start on, or from the next event with --once: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again. Without this option, an aw-alert that knows no device holds alerts about new devices until it has run for a day, and reports them then in one list; all other alerts are sent at once. With names, routers, DHCP and DNS servers of this time, or of the first day of an interface, are taken for normal, also rogue ones, and listed at its end: check that list. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
     #[arg(long, value_name = "TIME", value_parser = learn_time)]
     learn: Option<TimeSpan>,
 
@@ -138,7 +138,7 @@ enum AlertCommand {
         #[arg(long)]
         debian: bool,
     },
-    /// List the routers, DHCP servers and DNS servers that are taken for normal, with their MACs, why and since when; also while aw-alert runs
+    /// List the routers, DHCP servers and DNS servers that are known, and why, with their MACs; also while aw-alert runs
     Known {
         /// Output format
         #[arg(value_enum, default_value_t)]
@@ -176,7 +176,7 @@ Examples:
   aw-alert import --network eth0 /var/lib/arpwatch/arp.dat
   aw-alert import /etc/macupd_tracker.conf       import the names of known devices
   aw-alert export csv
-  aw-alert known                                 which routers and servers are taken for normal
+  aw-alert known                                 which routers and servers are known, and why
   aw-alert relearn eth0                          forget them: it learns again
 
 The program of --exec, and of the key command of a channel, gets the alert

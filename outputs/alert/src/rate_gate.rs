@@ -8,6 +8,7 @@ use aw_detect::{Alert, AlertKind};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use shm_layout::NameKind;
 
 use crate::{
     notification::{Notification, zoned},
@@ -16,6 +17,15 @@ use crate::{
 
 /// Samples in a digest, at most.
 const MAX_SAMPLES: usize = 20;
+/// Of new settings, those that send traffic another way: a digest without room for all has these.
+const LEADING: [NameKind; 6] = [
+    NameKind::DhcpProxy,
+    NameKind::DhcpPortal,
+    NameKind::DhcpDns,
+    NameKind::DhcpRouter,
+    NameKind::DhcpRoute,
+    NameKind::DhcpBoot,
+];
 /// Important alerts of each class that are sent in a window although a storm lasts; above that, those of addresses that a
 /// device had for more than twice as long as all of them.
 const URGENT: usize = 10;
@@ -67,7 +77,7 @@ pub struct Digest {
     first: i64,
     last: i64,
     kinds: BTreeMap<String, u64>,
-    /// The most important ones first, one for each address and kind; at least one of each kind.
+    /// The most important ones first, one for each address and kind; one of each kind, as far as there is room.
     samples: Vec<Sample>,
 }
 
@@ -83,6 +93,12 @@ struct Sample(
     #[serde(default)] Option<Box<Alert>>,
     #[serde(default, skip_serializing_if = "String::is_empty")] String,
 );
+
+impl Sample {
+    fn leads(&self) -> bool {
+        LEADING.iter().any(|kind| kind.name() == self.6)
+    }
+}
 
 impl RateGate {
     /// Returns whether the alert is to be sent now; if not, it is added to the digest. `exempt`: its kind is.
@@ -233,17 +249,18 @@ impl Digest {
         let sample = Sample(alert.time, line, priority, subject, kind, whole, setting);
         self.samples.insert(place, sample);
         if self.samples.len() > MAX_SAMPLES {
-            // The last one whose kind has others; there are no more kinds than samples.
+            // The last one whose kind has others, or else the last one that leads none.
             let has_others = |sample: &Sample| {
                 let is_same = |other: &&Sample| (other.4, &other.6) == (sample.4, &sample.6);
                 self.samples.iter().filter(is_same).count() > 1
             };
-            let last = self.samples.iter().rposition(has_others).unwrap_or(MAX_SAMPLES);
-            self.samples.remove(last);
+            let last = self.samples.iter().rposition(has_others);
+            let last = last.or_else(|| self.samples.iter().rposition(|sample| !sample.leads()));
+            self.samples.remove(last.unwrap_or(MAX_SAMPLES));
         }
     }
 
-    /// The important ones first, then takeovers, of these by how long the address was held; then those of the rarest kind. Which
+    /// The important ones first, then takeovers, of these by how long the address was held; then leading settings; then those of the rarest kind. Which
     /// kind is rare, a host chooses that causes the others.
     fn sorted_samples(&self) -> Vec<&Sample> {
         let number = |kind: AlertKind, setting: &str| match setting {
@@ -251,13 +268,15 @@ impl Digest {
             _ => self.samples.iter().filter(|sample| sample.6 == setting).count() as u64,
         };
         let mut samples: Vec<_> = self.samples.iter().collect();
-        samples.sort_by_key(|Sample(_, _, priority, _, kind, _, setting)| {
+        samples.sort_by_key(|sample| {
+            let Sample(_, _, priority, _, kind, _, setting) = sample;
             let is_takeover = kind.is_some_and(AlertKind::is_takeover);
             let is_other = priority.class == Class::Other;
             let rarity =
                 if is_other { kind.map_or(u64::MAX, |kind| number(kind, setting)) } else { 0 };
             let held = if is_takeover { priority.held() } else { 0 };
-            (priority.class, is_other && !is_takeover, std::cmp::Reverse(held), rarity)
+            let order = (priority.class, is_other && !is_takeover, std::cmp::Reverse(held));
+            (order, !sample.leads(), rarity)
         });
         samples
     }

@@ -5,7 +5,7 @@
 //! from programs that it starts, and if no channel starts programs, it reaches the servers of its channels only.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     ffi::OsString,
     io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
@@ -94,8 +94,8 @@ pub fn start(
 pub struct SenderProcess {
     to: ChildStdin,
     results: Receiver<SendResult>,
-    /// It has come, and is not taken yet.
-    next: Option<SendResult>,
+    /// They have come, and are not taken yet.
+    waiting: VecDeque<SendResult>,
 }
 
 impl SenderProcess {
@@ -111,7 +111,7 @@ impl SenderProcess {
             .name("results".into())
             .spawn(read)
             .map_err(|error| Error::io("start a thread", error))?;
-        Ok(SenderProcess { to: pipes.to, results, next: None })
+        Ok(SenderProcess { to: pipes.to, results, waiting: VecDeque::new() })
     }
 
     /// Passes a request. The sender process has a queue for each channel, so this does not wait for a slow one.
@@ -121,15 +121,15 @@ impl SenderProcess {
         self.to.write_all(&line).map_err(|_| ended())
     }
 
-    /// The channel of the next result, if there is one already.
-    pub fn answered(&mut self) -> Option<&str> {
-        self.next = self.next.take().or_else(|| self.results.try_recv().ok());
-        self.next.as_ref().map(|result| &*result.channel)
+    /// The channels of all results that have come and are not taken yet.
+    pub fn answered(&mut self) -> impl Iterator<Item = &str> {
+        self.waiting.extend(self.results.try_iter());
+        self.waiting.iter().map(|result| &*result.channel)
     }
 
     /// The next result, if there is one already.
     pub fn try_result(&mut self) -> Result<Option<SendResult>, Fault> {
-        if let Some(result) = self.next.take() {
+        if let Some(result) = self.waiting.pop_front() {
             return Ok(Some(result));
         }
         match self.results.try_recv() {
@@ -289,8 +289,24 @@ fn report(result: &SendResult) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// A process in place of the sender process: it answers the first request with these results, of which each was sent.
+    pub fn answering(results: &[(i64, &str)]) -> SenderProcess {
+        let line = |(id, channel): &(i64, &str)| {
+            let result = SendResult { id: *id, channel: (*channel).into(), failure: None };
+            serde_json::to_string(&result).unwrap()
+        };
+        let lines: Vec<_> = results.iter().map(line).collect();
+        let script = "read -r _; for line; do echo \"$line\"; done; while read -r _; do :; done";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).args(lines);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        thread::spawn(move || child.wait());
+        SenderProcess::new(SenderPipes { to, from: BufReader::new(from) }).unwrap()
+    }
 
     #[test]
     fn a_url_with_another_port_needs_a_restart() {

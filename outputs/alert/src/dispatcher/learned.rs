@@ -19,8 +19,8 @@ use crate::{
 /// What is due without an event is looked for at this interval, also while events come without a pause.
 pub(super) const DUE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// In place of the maker of the sensor's own MACs, as in aw-web.
-const THIS_MACHINE: &str = "this machine";
+/// In place of the maker of the sensor's own MACs. Another host can send them, too.
+const OWN_MAC: &str = "the MAC of this machine";
 
 impl Dispatcher {
     /// Whether an event of this time is of the learning period. Reports what ends with it.
@@ -36,27 +36,28 @@ impl Dispatcher {
         Ok(is_learning)
     }
 
-    /// Logs which learning periods have begun or ended since the last look.
-    fn look_at_periods(&mut self) -> SinkResult {
-        let now = UnixTime::now().seconds();
-        let all = self.store.memory.read(|database| LearningPeriod::all(database, now))?;
-        if all == self.periods || self.options.once {
-            return Ok(());
+    /// Which learning periods have begun or ended since the last look, as lines for the log. To be called after a commit: what is rolled
+    /// back has neither begun nor ended.
+    pub(super) fn changed_periods(&mut self, now: i64) -> SinkResult<Vec<String>> {
+        let begun = self.store.memory.read(LearningPeriod::begun)?;
+        if begun == self.periods {
+            return Ok(Vec::new());
         }
         let (zone, show_ring) = (&self.zone, self.rules.show_ring);
-        let is_in = |list: &[LearningPeriod], one: &LearningPeriod| {
-            list.iter().any(|other| other.subject == one.subject)
-        };
-        for begun in all.iter().filter(|one| !is_in(&self.periods, one)) {
-            info(begun.line(now, zone, show_ring));
-        }
+        let is_new = |one: &&LearningPeriod| !self.periods.iter().any(|other| one.is_same(other));
+        let new = begun.iter().filter(|one| one.runs(now)).filter(is_new);
+        let mut lines: Vec<_> = new.map(|one| one.line(now, zone, show_ring)).collect();
         // That of all devices ends with the next event.
-        let ended = self.periods.iter().filter(|one| !is_in(&all, one));
-        for LearningPeriod { subject, .. } in ended.filter(|one| one.subject != Subject::All) {
-            info(subject.end(show_ring));
+        for LearningPeriod { subject, .. } in &self.periods {
+            if *subject != Subject::All
+                && !begun.iter().any(|other| other.subject == *subject)
+                && self.store.memory.read(|database| subject.is_over(database))?
+            {
+                lines.push(subject.end(show_ring));
+            }
         }
-        self.periods = all;
-        Ok(())
+        self.periods = begun;
+        Ok(lines)
     }
 
     /// Ends at the start what `--learn 0` ends.
@@ -104,7 +105,6 @@ impl Dispatcher {
                 }
                 self.report_first_day()?;
             }
-            self.look_at_periods()?;
         }
         self.read_names_if_due(event, now)
     }
@@ -214,7 +214,7 @@ impl Dispatcher {
 
     fn vendor(&mut self, mac: &str) -> SinkResult<Option<String>> {
         match mac.parse() {
-            Ok(mac) if self.rules.own.contains(&mac) => Ok(Some(THIS_MACHINE.into())),
+            Ok(mac) if self.rules.own.contains(&mac) => Ok(Some(OWN_MAC.into())),
             Ok(mac) => self.store.vendor(mac),
             Err(_) => Ok(None),
         }
@@ -232,4 +232,67 @@ fn settle(alert: &mut Alert, (network, ip): Place) {
     (alert.host, alert.ring) = (host.into(), ring);
     (alert.network, alert.ip) = (network.into(), ip.to_string());
     alert.note = alert.frame_source.as_ref().map(|source| format!("sent by {source}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use aw_detect::{InfrastructureMemory, Known, Part};
+    use aw_output::{Fault, SinkResult};
+    use shm_layout::UnixTime;
+
+    use super::Dispatcher;
+    use crate::{dispatcher::names::tests::dispatcher, name_lists::NameLists};
+
+    const ETH0: &str = "s/r/eth0";
+    const OVER: &str = "learning routers and servers of eth0 is over: others are reported from now on (aw-alert known lists these)";
+
+    /// What the log has at this time, after a commit with this period of a day.
+    fn after(dispatcher: &mut Dispatcher, now: i64, first: i64, number: i64) -> Vec<String> {
+        let known = Known { first, number, further: 86_400, ..Known::default() };
+        dispatcher.store.memory.store_known(ETH0, Part::Period, "", &known).unwrap();
+        dispatcher.store.commit().unwrap();
+        dispatcher.changed_periods(now).unwrap()
+    }
+
+    /// The log has a begin and an end if these are committed: not of what was rolled back or forgotten, and not when the clock is set.
+    #[test]
+    fn periods_begin_and_end_in_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = || NameLists::read(None, None).unwrap();
+        let mut dispatcher = dispatcher(directory.path(), "", names());
+        let now = UnixTime::now().seconds();
+        let period = Known { first: now, further: 86_400, ..Known::default() };
+        dispatcher.store.memory.store_known(ETH0, Part::Period, "", &period).unwrap();
+        let failed: SinkResult = Err(Fault::Down("full".into()));
+        assert!(dispatcher.or_roll_back(failed).is_err());
+        assert_eq!(dispatcher.changed_periods(now).unwrap(), [""; 0], "it has not begun");
+
+        let [line] = &*after(&mut dispatcher, 40, 30, 0) else { panic!("a line") };
+        let unset = "learning routers and servers of eth0 (until when is not known, because the clock is not set): ";
+        assert!(line.starts_with(unset), "{line}");
+        assert_eq!(
+            after(&mut dispatcher, now, 30, 0),
+            [""; 0],
+            "the clock was set, and nothing is over"
+        );
+        let [line] = &*after(&mut dispatcher, now, now, 0) else { panic!("a line") };
+        assert!(line.starts_with("learning routers and servers of eth0 since "), "{line}");
+        assert_eq!(after(&mut dispatcher, now, now - 5, 0), [""; 0]);
+        dispatcher.store.memory.forget_infrastructure(None).unwrap();
+        dispatcher.store.commit().unwrap();
+        assert_eq!(dispatcher.changed_periods(now).unwrap(), [""; 0], "it was forgotten");
+        assert_eq!(after(&mut dispatcher, now, now, 0).len(), 1, "it begins again");
+        assert_eq!(after(&mut dispatcher, now, now, 1), [OVER]);
+        assert_eq!(after(&mut dispatcher, now, now, 1), [""; 0]);
+    }
+
+    /// Its time was over while aw-alert was stopped.
+    #[test]
+    fn the_end_of_a_period_comes_with_the_next_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut dispatcher = dispatcher(directory.path(), "", NameLists::read(None, None).unwrap());
+        let first = 1_700_000_000;
+        assert_eq!(after(&mut dispatcher, first + 2 * 86_400, first, 0), [""; 0]);
+        assert_eq!(after(&mut dispatcher, first + 2 * 86_400, first, 1), [OVER]);
+    }
 }

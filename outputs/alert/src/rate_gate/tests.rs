@@ -201,7 +201,7 @@ fn each_kind_of_new_setting_has_its_sample() {
     };
     let first = setting("DHCP_OFFER", "192.0.2.1", "first answer");
     let domain = setting("DHCP_DOMAIN", "192.0.2.1", "sends the domain");
-    let proxy = setting("DHCP_PROXY", "192.0.2.1", "sends wpad.dat");
+    let proxy = setting("DHCP_WPAD", "192.0.2.1", "sends wpad.dat");
     let few = text(&[first.clone(), domain.clone(), proxy.clone()], usize::MAX);
     let parts = ["first answer", "sends the domain", "sends wpad.dat"];
     assert!(parts.iter().all(|part| few.contains(part)), "{few}");
@@ -217,6 +217,46 @@ fn each_kind_of_new_setting_has_its_sample() {
         let text = text(&many, max);
         assert!(text.contains(parts[0]) && text.contains(parts[2]), "{text}");
     }
+}
+
+/// There are more kinds than samples, and a service may have room for a few lines: what sends traffic another way is in a digest before
+/// prefixes and domains.
+#[test]
+fn leading_settings_are_in_a_digest_of_many_kinds() {
+    let setting = |setting: &str, note: &str| Alert {
+        setting: setting.into(),
+        note: Some(note.into()),
+        digest: true,
+        ..alert(AlertKind::NewSetting)
+    };
+    let text = |alerts: &[Alert], max: usize| {
+        let mut gate = RateGate::default();
+        for alert in alerts {
+            assert!(!gate.admit(alert, Priority::default(), 1000, LIMIT, true));
+        }
+        gate.take_digest(1060, LIMIT, true).unwrap().notification(&TimeZone::UTC, "s", max).text
+    };
+    let kinds = AlertKind::DEFAULT.iter().filter(|kind| **kind != AlertKind::NewSetting);
+    let kinds = kinds.take(MAX_SAMPLES).map(|kind| Alert { digest: true, ..alert(*kind) });
+    let mut many: Vec<_> = kinds.collect();
+    assert_eq!(many.len(), MAX_SAMPLES);
+    many.push(setting("DHCP_WPAD", "sends wpad.dat"));
+    let all = text(&many, usize::MAX);
+    assert!(all.contains("sends wpad.dat") && all.contains("\nand 1 more\n"), "{all}");
+    // Of one first answer.
+    let settings = [
+        "DHCP_OFFER",
+        "DHCP_DOMAIN",
+        "RA_PREFIX",
+        "RA_ROUTE",
+        "DHCP_DNS",
+        "DHCP_ROUTER",
+        "DHCP_WPAD",
+    ];
+    let long = settings.map(|one| setting(one, &format!("{one} {}", "x".repeat(150))));
+    let few = text(&long, 1000);
+    let found: Vec<_> = settings.into_iter().filter(|one| few.contains(one)).collect();
+    assert_eq!(found, ["DHCP_DNS", "DHCP_ROUTER", "DHCP_WPAD"], "{few}");
 }
 
 /// One address that two machines fight for in all ways does not fill a digest, and each way has its sample.
