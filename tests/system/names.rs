@@ -51,12 +51,13 @@ fn running_programs_follow_the_file() {
     let programs = [&alerting, &tracking.run, &output];
     let all = |text: &str| programs.iter().for_each(|run| drop(run.stderr.wait_for(text)));
 
-    // The names apply when all events are read: one of the next devices has its name.
+    // The names apply within a second, and alerts are sent sooner: one of the next devices has its name.
     let named = |mut numbers: std::ops::Range<u8>, name: &str| {
         let found = numbers.any(|number| {
             alert.publish(number..number + 1);
             let of = |alert: &serde_json::Value| alert["mac"] == mac(number);
             wait_until("an alert", || alert.alerts().iter().any(of));
+            std::thread::sleep(std::time::Duration::from_millis(400));
             alert.alerts().iter().any(|alert| of(alert) && alert["name"] == name)
         });
         assert!(found, "no alert with the name {name}: {:?}", alert.alerts());
