@@ -223,7 +223,8 @@ fn the_strongest_claim_of_the_time() {
     let (ring, history, server) = (Ring::new(), History::new(), MariaDb::start(&[]));
     let mdns = |number: u8, last: u8| dhcp::mdns(station(number.into()), ip(last), "name");
     let asked = |number: u8, last: u8| dhcp::request(station(number.into()), ip(last), "x", "");
-    let lease = |number: u8, last: u8| dhcp::ack(station(number.into()), ip(last), 3_600);
+    let given = |number: u8, last: u8, long| dhcp::ack(station(number.into()), ip(last), long);
+    let lease = |number: u8, last: u8| given(number, last, 3_600);
     let mut frames = vec![(0, arp(1)), (1, mdns(2, 22)), (2, mdns(9, 41))];
     frames.extend([
         (10 * DAY, asked(4, 23)),
@@ -235,6 +236,16 @@ fn the_strongest_claim_of_the_time() {
         (60 * DAY + 1, asked(3, 22)),
     ]);
     frames.extend((0..10).map(|n| (60 * DAY + 10 + u32::from(n), mdns(100 + n, 40))));
+    // A lease runs that is not renewed in a captured message; and two leases of a MAC are no span.
+    frames.extend([
+        (20 * DAY, given(6, 24, DAY)),
+        (20 * DAY + 18_000, asked(7, 24)),
+        (20 * DAY + 18_001, asked(6, 24)),
+        (5 * DAY, given(6, 25, DAY)),
+        (70 * DAY, given(7, 25, 20 * DAY)),
+        (80 * DAY, given(6, 25, DAY)),
+    ]);
+    frames.sort_by_key(|(second, _)| *second);
     capture_names(&ring, frames.into_iter().map(|(second, frame)| (EARLY + second, frame)));
     run(history.command(&ring, &["--once"])).ok();
     if let Some(server) = &server {
@@ -245,6 +256,9 @@ fn the_strongest_claim_of_the_time() {
     assert_eq!(both(22, 60 * DAY + 5), [nas, phone]);
     assert_eq!(both(22, 5), ["02:00:00:00:00:02 announced", phone]);
     assert_eq!(both(23, 10 * DAY + 5), ["02:00:00:00:00:04 leased"], "and not probed");
+    let [laptop, phone] = ["02:00:00:00:00:06 leased", "02:00:00:00:00:07"];
+    assert_eq!(both(24, 20 * DAY + 18_600), [laptop, &format!("{phone} requested")]);
+    assert_eq!(both(25, 75 * DAY), [&*format!("{phone} leased"), laptop]);
     let flooded = both(40, 60 * DAY + 30);
     assert_eq!((flooded.len(), &*flooded[7]), (8, "02:00:00:00:00:09 announced"), "{flooded:?}");
     let asked =
@@ -266,31 +280,52 @@ fn the_strongest_claim_of_the_time() {
     assert_eq!((broken.status.code(), &*broken.stdout), (Some(1), ""), "{broken:#?}");
 }
 
-/// A device moves each second day: its last addresses stay, of the announcement and of the request.
+/// The frame in a VLAN.
+fn tagged(frame: &[u8], vlan: u8) -> Vec<u8> {
+    [&frame[..12], &[0x81, 0, 0, vlan], &frame[12..]].concat()
+}
+
+/// A device moves each second day, and is seen in one place, or in two of them: its last addresses stay, of the announcement and of the request; and
+/// the rows in SQLite and MySQL are the same.
 #[test]
 fn a_device_that_moves() {
     const DAY: u32 = 86_400;
-    let (ring, history, server) = (Ring::new(), History::new(), MariaDb::start(&[]));
-    for n in 0..10_u8 {
-        let second = 2 * DAY * u32::from(n);
-        let asked = dhcp::request(station(2), ip(50 + n), "nasbox", "");
-        let mdns = dhcp::mdns(station(2), ip(50 + n), "nasbox");
-        let days = (0..2).flat_map(|day| {
-            let at = EARLY + second + day * (DAY + 60);
-            [(at, asked.clone()), (at + 1, mdns.clone())]
-        });
-        capture_names(&ring, days);
-        run(history.command(&ring, &["--once"])).ok();
-        if let Some(server) = &server {
-            run(server.command(&ring, &["--once"])).ok();
+    for (places, stay) in [(1, 3..10_u8), (2, 7..10)] {
+        let (ring, history, server) = (Ring::new(), History::new(), MariaDb::start(&[]));
+        for n in 0..10_u8 {
+            let second = 2 * DAY * u32::from(n);
+            let asked = dhcp::request(station(2), ip(50 + n), "nasbox", "");
+            let mdns = dhcp::mdns(station(2), ip(50 + n), "nasbox");
+            let days = (0..2).flat_map(|day| {
+                let at = EARLY + second + day * (DAY + 60);
+                let own = [(at, asked.clone()), (at + 1, mdns.clone())];
+                let other = [(at + 2, tagged(&asked, 7)), (at + 3, tagged(&mdns, 7))];
+                own.into_iter().chain(other).take(2 * places)
+            });
+            capture_names(&ring, days.collect::<Vec<_>>());
+            run(history.command(&ring, &["--once"])).ok();
+            if let Some(server) = &server {
+                run(server.command(&ring, &["--once"])).ok();
+            }
         }
+        let ours = "SELECT group_concat(name || ' ' || source || ' ' || first / 1000000000 || ' ' || last / 1000000000, ';')
+            FROM (SELECT * FROM claimed_name WHERE source > 7 ORDER BY name, source, first)";
+        let ours = history.value::<String>(ours).unwrap();
+        assert_eq!(ours.split(';').count(), 16, "{ours}");
+        if let Some(server) = &server {
+            let theirs = "SELECT group_concat(concat_ws(' ', name, source, unix_timestamp(first_seen), unix_timestamp(last_seen))
+                ORDER BY name, source, first_seen SEPARATOR ';') FROM claimed_name WHERE source > 7";
+            assert_eq!(server.sql(theirs).trim(), ours);
+        }
+        for n in stay {
+            let second = 2 * DAY * u32::from(n) + 600;
+            let rows = both(&history, server.as_ref(), &ip(50 + n).to_string(), second);
+            assert_eq!(rows.len(), places, "{n}");
+            assert!(rows.iter().all(|row| row == "02:00:00:00:00:02 announced"), "{rows:?}");
+        }
+        let oldest = both(&history, server.as_ref(), "10.1.2.50", 600);
+        assert!(oldest.is_empty(), "the oldest made room: {oldest:?}");
     }
-    for n in 3..10_u8 {
-        let second = 2 * DAY * u32::from(n) + 600;
-        let rows = both(&history, server.as_ref(), &ip(50 + n).to_string(), second);
-        assert_eq!(rows, ["02:00:00:00:00:02 announced"], "{n}");
-    }
-    assert!(both(&history, server.as_ref(), "10.1.2.50", 600).is_empty(), "the oldest made room");
 }
 
 /// However many addresses a host announces with one MAC, some stay: those that it had for a day before others. Its name takes no room, and

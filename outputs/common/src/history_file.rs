@@ -174,8 +174,10 @@ impl HistoryName {
         if name.is_empty() || NameText::cut(name).as_str() != name {
             return Err("its claimed_name is no text of 1 to 63 bytes that can be printed");
         }
-        if source.is_address() && name.parse::<IpAddr>().is_err() {
-            return Err("its claimed_name is no IP address");
+        // In the form that questions are asked in.
+        let is_ip = || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_string() == *name);
+        if source.is_address() && !is_ip() {
+            return Err("its claimed_name is no IP address, such as 192.0.2.1 or fe80::1");
         }
         match last >= first && (1..=MAX_NTH).contains(uses) {
             true => Ok(()),

@@ -79,7 +79,7 @@ pub use name_json::NameJson;
 pub use name_rings::{NameSink, run_names};
 pub use name_use::{
     ADDRESSES_OF_DEVICE, NAME_DISUSED, NAME_KNOWN_AFTER, NAMES_OF_ALL, NAMES_OF_DEVICE, NAMES_ROOM,
-    NameUse, least_address,
+    NameUse, least_address, superfluous,
 };
 pub use options::{RingOptions, StartFrom, owners, state_directory, with_groups_of};
 pub use plan::Plan;

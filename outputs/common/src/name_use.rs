@@ -19,15 +19,43 @@ pub const NAME_DISUSED: i64 = 30 * 86_400_000_000_000;
 /// A name that was not used for so long, while another one was, is written at once: an hour, in nanoseconds.
 const BACK_AFTER: i64 = 3_600_000_000_000;
 
-/// Of the rows with addresses of a MAC, so many that were not used for a day stay, beside those that were: an address that begins has two.
+/// Of the rows with addresses of a MAC, so many that were not used for a day stay, beside those that were.
 const NEW_ADDRESSES: usize = 4;
 
-/// Which one of a MAC's rows with addresses makes room for another one, by its place: of those that were not used for a day, if there are several, or
-/// else of the others, the one that was not used for the longest time. A device moves, and who asks for a time wants the addresses of late.
-pub fn least_address(all: impl Iterator<Item = (usize, NameUse)>) -> Option<usize> {
-    let (known, new): (Vec<_>, Vec<_>) = all.partition(|(_, used)| used.is_known());
-    let of = if new.len() >= NEW_ADDRESSES || known.is_empty() { new } else { known };
-    of.into_iter().min_by_key(|(_, used)| used.last).map(|(place, _)| place)
+/// Which one of a MAC's rows with addresses, each with its place and its address, makes room for a row of an address that was used at a time. The rows
+/// of this address stay, in however many places there are: of those of others that were not used for a day goes, if there are several, one that is
+/// not used any more, or else the one that began last, which a flood displaces; and otherwise the one that was not used for the longest time. A device
+/// moves, and who asks for a time wants the addresses of late. If it has no other address, only a place makes room that was not used for a day: None
+/// is that the new row is not stored.
+pub fn least_address<'a>(
+    all: impl Iterator<Item = (usize, &'a str, NameUse)>,
+    (address, time): (&str, UnixTime),
+) -> Option<usize> {
+    type One<'a> = (usize, &'a str, NameUse);
+    fn oldest<'a>(all: Vec<One<'a>>) -> Option<One<'a>> {
+        all.into_iter().min_by_key(|(_, name, used)| (used.last, *name))
+    }
+    let silent = |used: &NameUse| time.as_nanos().saturating_sub(used.last.as_nanos());
+    let is_disused = |(.., used): &One| silent(used) >= NAME_KNOWN_AFTER;
+    let (own, others): (Vec<_>, Vec<_>) = all.partition(|(_, name, _)| *name == address);
+    let (known, new): (Vec<_>, Vec<_>) = others.into_iter().partition(|one| one.2.is_known());
+    let is_new = new.len() >= NEW_ADDRESSES || known.is_empty();
+    let least = match (is_new, new.is_empty()) {
+        (true, true) => oldest(own.into_iter().filter(is_disused).collect()),
+        (true, false) => {
+            let (disused, new): (Vec<_>, Vec<_>) = new.into_iter().partition(is_disused);
+            let latest = new.into_iter().max_by_key(|(_, name, used)| (used.first, *name));
+            oldest(disused).or(latest)
+        }
+        (false, _) => oldest(known),
+    };
+    least.map(|(place, ..)| place)
+}
+
+/// How many rows make room for so many others in a table that has so many: none if there is enough, or else some more than that.
+pub fn superfluous(stored: usize, wanted: usize, most: usize) -> usize {
+    let is_enough = wanted == 0 || stored + wanted <= most;
+    if is_enough { 0 } else { stored + wanted.max(NAMES_ROOM) - most }
 }
 
 /// When a name was used, and how often.

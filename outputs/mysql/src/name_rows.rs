@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use aw_output::{ADDRESSES_OF_DEVICE, NAMES_OF_DEVICE, NameSource, NameUse, least_address};
-use shm_layout::MacAddr;
+use shm_layout::{MacAddr, UnixTime};
 
 /// Devices in memory, apart from those with uses that are not written yet: 5 MB.
 const CACHED: usize = 1 << 14;
@@ -89,6 +89,12 @@ impl NameRows {
         self.urgent
     }
 
+    /// Whether names are among them, and not only addresses.
+    pub fn has_urgent_names(&self) -> bool {
+        let mut all = self.devices.values().flatten();
+        all.any(|claim| claim.is_urgent && !claim.is_address())
+    }
+
     /// Whether any use is not written.
     pub fn is_changed(&self) -> bool {
         self.is_changed
@@ -126,9 +132,12 @@ impl NameRows {
         // A flood of names of a MAC: no more than it may have are kept of those that are not stored.
         let is_address = key.source.is_address();
         let may_go = |one: &Claim| one.stored.is_none() && one.is_address() == is_address;
-        if claims.iter().filter(|one| may_go(one)).count() >= key.source.most()
-            && let Some(at) = least(claims, may_go)
-        {
+        if claims.iter().filter(|one| may_go(one)).count() >= key.source.most() {
+            let least = match is_address {
+                true => least_of_addresses(claims, may_go, (&key.name, used.last)),
+                false => least(claims, may_go),
+            };
+            let Some(at) = least else { return };
             self.urgent -= usize::from(claims.swap_remove(at).is_urgent);
         }
         claims.push(Claim { key, stored: None, new: Some(used), is_urgent: true });
@@ -176,23 +185,32 @@ impl NameRows {
             Claim { key, stored, new: None, is_urgent: false }
         }));
         let mut removed = Vec::new();
-        for (is_address, most) in [(false, NAMES_OF_DEVICE), (true, ADDRESSES_OF_DEVICE)] {
-            let is_alike = |one: &Claim| one.is_address() == is_address;
-            while claims.iter().filter(|one| is_alike(one)).count() > most {
-                // The address of now stays, as in SQLite.
-                let latest = claims.iter().filter(|one| is_address && is_alike(one));
-                let latest = latest.max_by_key(|one| one.used().map(|used| used.last));
-                let latest = latest.map(|one| one.key.clone());
-                let may_go = |one: &Claim| {
-                    is_alike(one)
-                        && (may_delete || one.stored.is_none())
-                        && latest.as_ref() != Some(&one.key)
-                };
-                let Some(at) = least(claims, may_go) else { break };
-                let claim = claims.swap_remove(at);
-                self.urgent -= usize::from(claim.is_urgent);
-                removed.extend(claim.stored.is_some().then_some(claim.key));
+        let mut remove = |claims: &mut Vec<Claim>, at: usize| {
+            let claim = claims.swap_remove(at);
+            self.urgent -= usize::from(claim.is_urgent);
+            removed.extend(claim.stored.is_some().then_some(claim.key));
+        };
+        let may_go = |one: &Claim| may_delete || one.stored.is_none();
+        while claims.iter().filter(|one| !one.is_address()).count() > NAMES_OF_DEVICE {
+            let Some(at) = least(claims, |one| !one.is_address() && may_go(one)) else { break };
+            remove(claims, at);
+        }
+        // New addresses one after the other, as SQLite adds them.
+        let is_new = |one: &&Claim| one.is_address() && one.stored.is_none();
+        let new = claims.iter().filter(is_new).filter_map(|one| Some((one.used()?, &one.key)));
+        let mut new: Vec<_> = new.map(|(used, key)| (used.first, used.last, key.clone())).collect();
+        new.sort();
+        let mut waiting: HashSet<NameKey> = new.iter().map(|(.., key)| key.clone()).collect();
+        for (_, last, key) in new {
+            let is_there = |one: &Claim| one.is_address() && !waiting.contains(&one.key);
+            if claims.iter().filter(|one| is_there(one)).count() >= ADDRESSES_OF_DEVICE {
+                let may_go = |one: &Claim| is_there(one) && may_go(one);
+                let least = least_of_addresses(claims, may_go, (&key.name, last));
+                // Without one, the new one is not stored.
+                let at = least.or_else(|| claims.iter().position(|one| one.key == key));
+                at.into_iter().for_each(|at| remove(claims, at));
             }
+            waiting.remove(&key);
         }
         removed
     }
@@ -257,203 +275,25 @@ impl NameRows {
     }
 }
 
-/// The claim that makes room first, of names or of addresses.
+/// The name that makes room first.
 fn least(claims: &[Claim], may_go: impl Fn(&Claim) -> bool) -> Option<usize> {
     let candidates = claims.iter().enumerate().filter(|(_, one)| may_go(one));
-    let used = candidates.filter_map(|(at, one)| Some((at, one.used()?, one.is_address())));
-    let used: Vec<_> = used.collect();
-    match used.first()? {
-        (.., true) => least_address(used.into_iter().map(|(at, used, _)| (at, used))),
-        _ => used.iter().min_by_key(|(_, used, _)| used.importance()).map(|(at, ..)| *at),
-    }
+    let used = candidates.filter_map(|(at, one)| Some((at, one.used()?)));
+    used.min_by_key(|(_, used)| used.importance()).map(|(at, _)| at)
+}
+
+/// The address that makes room for another one that was used at a time.
+fn least_of_addresses(
+    claims: &[Claim],
+    may_go: impl Fn(&Claim) -> bool,
+    newest: (&str, UnixTime),
+) -> Option<usize> {
+    let candidates = claims.iter().enumerate().filter(|(_, one)| may_go(one));
+    least_address(
+        candidates.filter_map(|(at, one)| Some((at, &*one.key.name, one.used()?))),
+        newest,
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use shm_layout::UnixTime;
-
-    use super::*;
-
-    const DAY: i64 = 86_400;
-    const BEGIN: i64 = 1_600_000_000; // no clock is before it
-
-    fn mac(number: u32) -> MacAddr {
-        let [a, b, c, d] = number.to_be_bytes();
-        MacAddr::new([2, 0, a, b, c, d])
-    }
-
-    fn key(name: &str) -> NameKey {
-        NameKey { interface: "eth0".into(), vlan: 0, source: NameSource::Lldp, name: name.into() }
-    }
-
-    fn at(seconds: i64, count: i64) -> NameUse {
-        NameUse::new(UnixTime::new(BEGIN + seconds, 0), count)
-    }
-
-    /// A table in memory, which is written as a server's.
-    #[derive(Default)]
-    struct Table(HashMap<MacAddr, Vec<(NameKey, NameUse)>>);
-
-    impl Table {
-        /// Writes what is to be written soon; returns the number of rows.
-        fn write(&mut self, names: &mut NameRows) -> usize {
-            let due = names.due(usize::MAX, Which::Due);
-            for mac in &due {
-                let rows = self.0.entry(*mac).or_default();
-                let removed = names.merge(*mac, rows.clone(), true);
-                rows.retain(|(key, _)| !removed.contains(key));
-            }
-            let written = names.rows(&due, Which::Due);
-            for NameRow { mac, key, used, is_new, .. } in &written {
-                let rows = self.0.entry(*mac).or_default();
-                let known = rows.iter().position(|(known, _)| known == key);
-                assert_eq!(known.is_none(), *is_new);
-                match known {
-                    Some(at) => rows[at].1 = *used,
-                    None => rows.push((key.clone(), *used)),
-                }
-            }
-            names.written(&due, Which::Due, &HashSet::new());
-            assert_eq!((names.urgent(), names.due(9, Which::Due).len()), (0, 0));
-            written.len()
-        }
-
-        fn names(&self, of: u32) -> Vec<(String, i64, i64, i64)> {
-            let rows = self.0.get(&mac(of)).map_or(&[][..], Vec::as_slice);
-            let rows = rows.iter().map(|(key, NameUse { first, last, count })| {
-                (key.name.clone(), first.seconds() - BEGIN, last.seconds() - BEGIN, *count)
-            });
-            let mut rows: Vec<_> = rows.collect();
-            rows.sort_by_key(|row| row.1);
-            rows
-        }
-    }
-
-    /// What is only repeated is written when all is, and counted once, also after a restart.
-    #[test]
-    fn repeats() {
-        let (mut names, mut table) = (NameRows::default(), Table::default());
-        for minute in 0..60 {
-            (0..100).for_each(|one| names.add(mac(one), key("nas"), at(minute * 60, 1)));
-            assert_eq!(table.write(&mut names), if minute == 0 { 100 } else { 0 });
-        }
-        assert_eq!(table.names(7), [("nas".into(), 0, 0, 1)]);
-        names.add(mac(7), key("nas-2"), at(3_600, 1));
-        assert_eq!((names.urgent(), table.write(&mut names)), (1, 2), "all of a device");
-        assert_eq!(table.names(7)[0], ("nas".into(), 0, 59 * 60, 60));
-        names.hurry();
-        assert_eq!((table.write(&mut names), names.is_changed()), (99, false));
-        // A device with two names repeats both; one that is back after an hour is a change.
-        names.add(mac(7), key("nas"), at(3_603, 1));
-        names.add(mac(7), key("nas-2"), at(3_604, 1));
-        assert_eq!(names.urgent(), 0);
-        names.add(mac(7), key("nas"), at(3_603 + 3_600, 1));
-        assert_eq!(names.urgent(), 1);
-        table.write(&mut names);
-        let mut names = NameRows::default();
-        names.add(mac(7), key("nas"), at(9_000, 2));
-        table.write(&mut names);
-        assert_eq!(table.names(7)[0], ("nas".into(), 0, 9_000, 64));
-    }
-
-    /// What another program deletes is forgotten, with what was repeated; what it adds is known.
-    #[test]
-    fn rows_of_others() {
-        let (mut names, mut table) = (NameRows::default(), Table::default());
-        names.add(mac(1), key("nas"), at(0, 1));
-        table.write(&mut names);
-        table.0.clear();
-        names.add(mac(1), key("nas"), at(60, 1));
-        names.hurry();
-        assert_eq!(table.write(&mut names), 0);
-        assert!(table.names(1).is_empty() && !names.is_changed());
-        names.add(mac(1), key("nas"), at(120, 1));
-        table.write(&mut names);
-        assert_eq!(table.names(1), [("nas".into(), 120, 120, 1)]);
-        table.0.insert(mac(1), vec![(key("nas"), at(-DAY, 5))]);
-        names.add(mac(1), key("nas"), at(180, 1));
-        names.hurry();
-        table.write(&mut names);
-        assert_eq!(table.names(1), [("nas".into(), -DAY, 180, 6)]);
-    }
-
-    /// Who forges a MAC does not push out the name that it has used for a day; and memory is bounded.
-    #[test]
-    fn floods() {
-        let (mut names, mut table) = (NameRows::default(), Table::default());
-        names.add(mac(1), key("nas"), at(0, 1));
-        names.add(mac(1), key("nas"), at(DAY, 1));
-        for number in 0..1_000 {
-            names.add(mac(1), key(&format!("forged-{number}")), at(DAY + 1 + number, 1));
-            if number % 100 == 0 {
-                table.write(&mut names);
-            }
-        }
-        table.write(&mut names);
-        let rows = table.names(1);
-        assert_eq!((rows.len(), &*rows[0].0), (NAMES_OF_DEVICE, "nas"));
-        assert_eq!(rows[31].0, "forged-999");
-        for number in 0..3 * CACHED as u32 {
-            names.add(mac(100 + number), key("made-up"), at(DAY, 1));
-            if number % 1_000 == 0 {
-                table.write(&mut names);
-                assert!(names.devices.len() <= CACHED + 1_000, "{}", names.devices.len());
-            }
-        }
-    }
-
-    /// A host sends thousands of names of one MAC before anything is written: those that it had, and the latest ones, are kept.
-    #[test]
-    fn names_of_one_mac() {
-        let mut names = NameRows::default();
-        names.add(mac(1), key("nas"), at(0, 1));
-        names.add(mac(1), key("nas"), at(DAY, 1));
-        for number in 0..100_000 {
-            names.add(mac(1), key(&format!("forged-{number}")), at(DAY + 1 + number, 1));
-        }
-        assert_eq!((names.devices[&mac(1)].len(), names.urgent()), (32, 32));
-        let mut table = Table::default();
-        table.write(&mut names);
-        assert_eq!(table.names(1)[0].0, "nas");
-        // Without the right to delete, what is stored stays.
-        let rows: Vec<_> = (0..32).map(|n| (key(&n.to_string()), at(n, 1))).collect();
-        let mut names = NameRows::default();
-        names.add(mac(1), key("new"), at(DAY, 1));
-        assert!(names.merge(mac(1), rows, false).is_empty());
-        assert_eq!((names.urgent(), names.rows(&[mac(1)], Which::Due).len()), (0, 0));
-    }
-
-    /// A part has so many names; a row that made room begins again with its next use; repeats can be written alone.
-    #[test]
-    fn parts() {
-        let (mut names, mut table) = (NameRows::default(), Table::default());
-        (0..10).for_each(|one| names.add(mac(one), key("nas"), at(0, 1)));
-        assert_eq!(names.due(4, Which::Due), [0, 1, 2, 3].map(mac));
-        table.write(&mut names);
-        names.add(mac(3), key("nas"), at(60, 1));
-        names.add(mac(3), key("other"), at(60, 1));
-        assert_eq!(names.due(9, Which::Stored), [mac(3)]);
-        let rows = names.rows(&[mac(3)], Which::Stored);
-        assert_eq!((rows.len(), &*rows[0].key.name), (1, "nas"));
-        names.written(&[mac(3)], Which::Stored, &HashSet::new());
-        assert_eq!((names.due(9, Which::Stored).len(), names.urgent()), (0, 1));
-        for one in [3, 4] {
-            names.forget(mac(one), &key("nas"));
-            names.add(mac(one), key("nas"), at(120, 1));
-        }
-        assert_eq!(names.due(9, Which::Due), [3, 4].map(mac));
-        assert!(names.rows(&[mac(4)], Which::Due)[0].is_new);
-    }
-
-    /// There is no room: devices without a name are left out, until they name themselves again.
-    #[test]
-    fn no_room() {
-        let mut names = NameRows::default();
-        names.add(mac(1), key("nas"), at(0, 1));
-        let left_out = HashSet::from([(mac(1), key("nas"))]);
-        names.written(&[mac(1)], Which::Due, &left_out);
-        assert!(names.devices.is_empty() && !names.is_changed() && names.urgent() == 0);
-        names.add(mac(1), key("nas"), at(60, 1));
-        assert_eq!(names.urgent(), 1);
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use std::{
 
 use aw_output::{
     LEASES_OF_ALL, LEASES_ROOM, LeaseChange, NAME_DISUSED, NAME_KNOWN_AFTER, NAMES_OF_ALL,
-    NAMES_OF_DEVICE, NAMES_ROOM, NameUse, claims_of,
+    NAMES_OF_DEVICE, NameUse, claims_of, superfluous,
 };
 use aw_service::Condition;
 use shm_layout::{MacAddr, NameRecord, UnixTime};
@@ -51,8 +51,8 @@ struct Room {
     /// Rows in the table, if they are counted.
     stored: Option<usize>,
     full: Condition,
-    /// When there was none.
-    full_at: Option<Instant>,
+    /// When there was none for names, and for addresses.
+    full_at: [Option<Instant>; 2],
     /// When it was begun to write all that was used, before rows are searched that make room; and whether that is so now.
     repeats_at: Option<Instant>,
     is_writing_repeats: bool,
@@ -126,7 +126,9 @@ impl SensorNames {
         let is_recent =
             |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) < FULL_FOR);
         let urgent = self.names.urgent();
-        if urgent > 0 && !is_recent(self.names_room.full_at) {
+        // Where there is no room for addresses, there may be for names, which push them out.
+        let of_kind = usize::from(!self.names.has_urgent_names());
+        if urgent > 0 && !is_recent(self.names_room.full_at[of_kind]) {
             if self.names_room.stored.is_none_or(|stored| stored + urgent > NAMES_OF_ALL) {
                 let stored = reading.count(&reading.tables.claimed_name, &self.of_sensor)?;
                 self.names_room.stored = Some(stored);
@@ -215,7 +217,7 @@ impl SensorNames {
 
     /// For how many further names and addresses there is room, of so many names and so many in all, and the rows that make it. A name that was used
     /// for a day stays, unless it was not used for 30 days: who invents MACs or names would have to repeat each of them after a day to push out
-    /// others. Addresses push out addresses only, and all of them make room for names before a name does that stays.
+    /// others. Addresses push out addresses only, and all of them make room for names before a name does.
     fn room_for(
         &mut self,
         (names, new): (usize, usize),
@@ -224,9 +226,11 @@ impl SensorNames {
     ) -> Result<(usize, Vec<(MacAddr, NameKey)>), Error> {
         let (table, of_sensor) = (&reading.tables.claimed_name, &self.of_sensor);
         let Room { stored, full, full_at, .. } = &mut self.names_room;
-        let was_full = full_at.is_some_and(|at| now.saturating_duration_since(at) < FULL_FOR);
+        let was_full =
+            full_at.map(|at| at.is_some_and(|at| now.saturating_duration_since(at) < FULL_FOR));
         let (mut victims, counted) = (HashSet::new(), stored.unwrap_or(0));
-        if new > 0 && counted + new > NAMES_OF_ALL && !was_full && reading.may_delete {
+        let may_search = !was_full[usize::from(names == 0)] && reading.may_delete;
+        if new > 0 && may_search {
             let (known, disused) = (NAME_KNOWN_AFTER / SECOND, NAME_DISUSED / SECOND);
             let new_ones =
                 format!("unix_timestamp(last_seen) - unix_timestamp(first_seen) < {known}");
@@ -234,22 +238,23 @@ impl SensorNames {
             for (condition, wanted) in [
                 (format!("source > 7 AND {new_ones}"), new),
                 (format!("source > 7 AND {disused}"), new),
+                ("source > 7".to_owned(), names),
                 (format!("source <= 7 AND {new_ones}"), names),
                 (format!("source <= 7 AND {disused}"), names),
-                ("source > 7".to_owned(), names),
             ] {
-                if wanted == 0 {
+                let left = counted.saturating_sub(victims.len());
+                let superfluous = superfluous(left, wanted, NAMES_OF_ALL);
+                if superfluous == 0 {
                     continue;
                 }
-                let superfluous = (counted + wanted.max(NAMES_ROOM)).saturating_sub(NAMES_OF_ALL);
                 // Those that were found before may be among them.
-                let most = if superfluous > victims.len() { superfluous } else { 0 };
+                let most = victims.len() + superfluous;
                 let select = format!(
                     "SELECT mac_address, interface, vlan_tag, source, name FROM {table}
                     WHERE {of_sensor} AND {condition} ORDER BY last_seen LIMIT {most}"
                 );
                 for victim in reading.rows(&select)?.iter().filter_map(name_key) {
-                    if victims.len() < superfluous {
+                    if victims.len() < most {
                         victims.insert(victim);
                     }
                 }
@@ -257,14 +262,20 @@ impl SensorNames {
         }
         let left = counted.saturating_sub(victims.len());
         let room = NAMES_OF_ALL.saturating_sub(left).min(new);
-        if new > room {
-            *full_at = if was_full { *full_at } else { Some(now) };
+        let is_full = new > room;
+        for (at, (wanted, is_full)) in
+            [(names, names > room), (new - names, is_full)].into_iter().enumerate()
+        {
+            if wanted > 0 && is_full != was_full[at] {
+                full_at[at] = is_full.then_some(now);
+            }
+        }
+        if is_full {
             full.begins(format_args!(
                 "{NAMES_OF_ALL} names and addresses of devices are stored for ring {} of host {}, and no more: those of further devices are not (does a host invent MACs? rows of {table} can be deleted)",
                 self.ring, self.host
             ));
         } else if new > 0 {
-            *full_at = None;
             full.ends(format_args!(
                 "names of further devices are stored again for ring {} of host {}",
                 self.ring, self.host

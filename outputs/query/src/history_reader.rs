@@ -117,15 +117,18 @@ pub struct Nearest {
     pub frame_source: Option<UnixTime>,
     pub sign_of_life: Option<UnixTime>,
     pub probe: Option<UnixTime>,
+    /// A lease or a registration, which is no sighting.
+    pub lease: Option<UnixTime>,
 }
 
 impl Nearest {
+    /// The sightings.
     pub fn all(&self) -> [Option<UnixTime>; 4] {
         [self.claim, self.frame_source, self.sign_of_life, self.probe]
     }
 
     fn merge(&mut self, other: &Nearest, nearer: Nearer) {
-        let Nearest { claim, frame_source, sign_of_life, probe } = self;
+        let Nearest { claim, frame_source, sign_of_life, probe, .. } = self;
         let own = [claim, frame_source, sign_of_life, probe];
         for (own, other) in own.into_iter().zip(other.all()) {
             *own = match (*own, other) {
@@ -142,7 +145,8 @@ impl Nearest {
             Evidence::FrameSource => &mut self.frame_source,
             Evidence::SignOfLife => &mut self.sign_of_life,
             Evidence::Probe => &mut self.probe,
-            Evidence::NoHost | Evidence::Ignored | Evidence::Lease => return,
+            Evidence::Lease => &mut self.lease,
+            Evidence::NoHost | Evidence::Ignored => return,
         };
         *of_its_kind = Some(of_its_kind.map_or(time, |known| nearer(known, time)));
     }

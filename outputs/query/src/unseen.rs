@@ -13,12 +13,12 @@ use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     clocks::Clocks,
-    history_reader::{ClaimedAddress, HistoryReader, TimeRange},
+    history_reader::{ClaimedAddress, HistoryReader, Lease, NearestSightings, TimeRange},
     leases,
-    left_out::{LeftOut, LeftOuts, Why},
+    left_out::Why,
     queries::{macs, network, row},
     result_table::{Cell, time_text},
-    who::{distance, duration},
+    who::{LEASES, distance, duration},
 };
 
 /// MACs that are listed: a host can invent any number.
@@ -71,83 +71,120 @@ type Times = (UnixTime, UnixTime);
 struct Claims {
     network: usize,
     mac: MacAddr,
-    /// One of each kind of message; a registration of an IPv6 address is `given`, too.
     mdns: Option<Times>,
-    given: Option<Times>,
     asked: Option<Times>,
+    /// When a server gave it the address, or when it registered an IPv6 address: last before the time in question, and first after it.
+    given: [Option<UnixTime>; 2],
+    /// The last lease that began before the time, if the history has it.
+    lease: Option<Lease>,
 }
+
+/// What orders the claims: how many seconds they are away from the time, how strong they are, and which one comes first of equal ones.
+type Rank = (i64, How, i64);
 
 impl Claims {
-    /// What is there, each with how strong it is.
-    fn all(&self, ip: IpAddr) -> impl Iterator<Item = (How, Times)> {
-        let given = if ip.is_ipv4() { How::Leased } else { How::Announced };
-        let all = [(How::Announced, self.mdns), (given, self.given), (How::Requested, self.asked)];
-        all.into_iter().filter_map(|(how, times)| Some((how, times?)))
+    fn new(network: usize, mac: MacAddr) -> Claims {
+        Claims { network, mac, mdns: None, asked: None, given: [None; 2], lease: None }
     }
 
-    /// The one that is nearest to a time, and of equal ones the strongest.
-    fn nearest(&self, (ip, at): (IpAddr, UnixTime)) -> Option<(How, Times)> {
-        self.all(ip).min_by_key(|(how, times)| (away(*times, at), *how))
+    fn is_given(&self) -> bool {
+        self.given.iter().any(Option::is_some)
     }
 
-    fn longest(&self, ip: IpAddr) -> i64 {
-        let each =
-            |(_, (first, last)): (How, Times)| last.seconds().saturating_sub(first.seconds());
-        self.all(ip).map(each).max().unwrap_or(0)
+    /// How many seconds a time is away from the end of the lease, 0 if it runs, or from the messages of the server.
+    fn away_from_lease(&self, at: UnixTime) -> i64 {
+        let lease = self.lease.map(|lease| seconds_from(lease.until, at).max(0));
+        let given = self.given.into_iter().flatten().map(|time| seconds_from(time, at).abs());
+        given.chain(lease).min().unwrap_or(i64::MAX)
+    }
+
+    /// What is there, each with its last time before the one in question, and the first one after it. Of messages of a MAC, what was there first
+    /// comes first, which cannot be forged later; of leases the last one, because a server gives an address again when it is free.
+    fn all(&self, (ip, at): (IpAddr, UnixTime)) -> Vec<(Rank, [Option<UnixTime>; 2])> {
+        let mut all = Vec::new();
+        for (how, times) in [(How::Announced, self.mdns), (How::Requested, self.asked)] {
+            let each = |times: Times| ((away(times, at), how, times.0.seconds()), sides(times, at));
+            all.extend(times.map(each));
+        }
+        if let Some(time) = self.given.into_iter().flatten().next() {
+            let (how, first) = match ip.is_ipv4() {
+                true => (How::Leased, time.seconds().saturating_neg()),
+                false => (How::Announced, time.seconds()),
+            };
+            all.push(((self.away_from_lease(at), how, first), self.given));
+        }
+        all
+    }
+
+    /// For how many seconds it has announced the address, or has its lease.
+    fn longest(&self, at: UnixTime) -> i64 {
+        let lease = self.lease.filter(|lease| lease.until > at).map(|lease| (lease.begin, at));
+        let all = [self.mdns, self.asked, lease].into_iter().flatten();
+        all.map(|(first, last)| seconds_from(first, last)).max().unwrap_or(0)
     }
 }
 
-/// The rows of `who`, and how many MACs have none: what was there at the time comes first, of these the strongest, and of equal ones the one that
-/// was there first, which cannot be forged later. The MAC that has announced the address for the longest time has a row: a flood does not hide it.
+/// The rows of `who`, each with the seconds that it is away from the time, and how many MACs have none: what was there at the time comes first, of
+/// these the strongest. The MAC that has announced the address for the longest time has a row: a flood of a day does not hide one that did for a day.
 pub fn rows(
     history: &mut dyn HistoryReader,
     (ip, at): (IpAddr, UnixTime),
-    left_out: &LeftOuts,
-) -> Result<(Vec<Vec<Cell>>, u64), Error> {
+    nearest: &[NearestSightings],
+) -> Result<(Vec<(i64, Vec<Cell>)>, u64), Error> {
     let clocks = history.clocks().asked(TimeRange { from: at, to: at });
     let mut found: BTreeMap<(usize, MacAddr), Claims> = BTreeMap::new();
-    let mut add = |network, mac, how, times: Times| {
-        let none = || Claims { network, mac, mdns: None, given: None, asked: None };
-        let claims = found.entry((network, mac)).or_insert_with(none);
-        let known = match how {
-            How::Announced => &mut claims.mdns,
-            How::Leased => &mut claims.given,
-            How::Requested => &mut claims.asked,
-        };
-        *known = Some(known.map_or(times, |one| (one.0.min(times.0), one.1.max(times.1))));
-    };
     for ClaimedAddress { network, mac, source, first, last, .. } in claimed(history, ip, &clocks)? {
-        if let Some(how) = How::of(source) {
-            add(network, mac, how, (first, last));
+        let claims = found.entry((network, mac)).or_insert_with(|| Claims::new(network, mac));
+        let known = match How::of(source) {
+            Some(How::Announced) => &mut claims.mdns,
+            Some(_) => &mut claims.asked,
+            None => continue,
+        };
+        *known = Some(known.map_or((first, last), |one| (one.0.min(first), one.1.max(last))));
+    }
+    for NearestSightings { network, mac, before, after, .. } in nearest {
+        let sides = [before, after].map(|side| side.lease);
+        let sides = sides.map(|time| time.filter(|time| clocks.is_set(*network, *time)));
+        if sides.iter().any(Option::is_some) {
+            let new = || Claims::new(*network, *mac);
+            let [before, after] = &mut found.entry((*network, *mac)).or_insert_with(new).given;
+            *before = (*before).max(sides[0]);
+            *after = [*after, sides[1]].into_iter().flatten().min();
         }
     }
-    let is_lease = |one: &&LeftOut| one.why == Why::Lease && clocks.is_set(one.network, one.last);
-    for LeftOut { network, mac, first, last, .. } in left_out.all().filter(is_lease) {
-        add(*network, *mac, How::Leased, (*first, *last));
+    let mut given: Vec<_> = found.values_mut().filter(|claims| claims.is_given()).collect();
+    given.sort_by_key(|claims| (claims.away_from_lease(at), claims.network, claims.mac));
+    for claims in given.into_iter().take(LEASES) {
+        // A fault of the leases is none of this answer.
+        let leases = history.leases((ip, claims.mac), at).unwrap_or_default().into_iter();
+        let is_right = |one: &Lease| {
+            let Lease { network, begin, .. } = *one;
+            network == claims.network && begin <= at && clocks.is_set(network, begin)
+        };
+        claims.lease = leases.filter(is_right).max_by_key(|lease| lease.begin);
     }
-    let mut all: Vec<_> = found
-        .into_values()
-        .filter_map(|claims| Some((claims.nearest((ip, at))?, claims)))
-        .collect();
+    let nearest = |claims: Claims| {
+        let (rank, sides) = claims.all((ip, at)).into_iter().min()?;
+        Some((rank, sides, claims))
+    };
+    let mut all: Vec<_> = found.into_values().filter_map(nearest).collect();
     // In whole seconds, which is what a server has.
-    all.sort_by_cached_key(|((how, times), claims)| {
-        let network = network(history, claims.network);
-        (away(*times, at), *how, times.0.seconds(), network, claims.mac)
+    all.sort_by_cached_key(|(rank, _, claims)| {
+        (*rank, network(history, claims.network), claims.mac)
     });
     let more = all.len().saturating_sub(LISTED);
-    let longest = (LISTED - 1..all.len()).rev().max_by_key(|place| all[*place].1.longest(ip));
+    let longest = (LISTED - 1..all.len()).rev().max_by_key(|place| all[*place].2.longest(at));
     if let Some(longest) = longest {
         all.swap(LISTED - 1, longest);
     }
     all.truncate(LISTED);
     let mut rows = Vec::new();
-    for ((how, times), claims) in &all {
-        let why = why(history, (ip, at), claims, *times);
-        let [before, after] = sides(*times, at).map(|time| distance(time, at).into());
+    for ((away, how, _), sides, claims) in &all {
+        let [before, after] = sides.map(|time| distance(time, at).into());
         let mut cells = vec![Cell::text(claims.mac), Cell::None, Cell::None];
-        cells.extend([how.name().to_owned(), why].map(Cell::Text));
+        cells.extend([how.name().to_owned(), why(claims, (ip, at), *away)].map(Cell::Text));
         cells.extend([Cell::text(ip), at.into(), before, after, 0.into(), macs(&[])]);
-        rows.push(row(history, claims.network, cells));
+        rows.push((*away, row(history, claims.network, cells)));
     }
     Ok((rows, more as u64))
 }
@@ -159,13 +196,20 @@ fn claimed(
 ) -> Result<Vec<ClaimedAddress>, Error> {
     let mut all = history.claimed_addresses(ip)?;
     all.retain(|one| clocks.is_set(one.network, one.last));
+    for one in all.iter_mut().filter(|one| !clocks.is_set(one.network, one.first)) {
+        one.first = one.last;
+    }
     Ok(all)
+}
+
+/// How many whole seconds later than a time another one is.
+fn seconds_from(time: UnixTime, later: UnixTime) -> i64 {
+    later.seconds().saturating_sub(time.seconds())
 }
 
 /// How many seconds a time is after the last message, or before the first one; 0 of a time in between.
 fn away((first, last): Times, at: UnixTime) -> i64 {
-    let since = at.seconds().saturating_sub(last.seconds());
-    let until = first.seconds().saturating_sub(at.seconds());
+    let (since, until) = (seconds_from(last, at), seconds_from(at, first));
     if since <= STALE && until <= 0 { 0 } else { since.max(until) }
 }
 
@@ -175,8 +219,7 @@ fn sides((first, last): Times, at: UnixTime) -> [Option<UnixTime>; 2] {
     [before, [first, last].into_iter().find(|time| *time > at)]
 }
 
-fn when(times: Times, at: UnixTime) -> String {
-    let sides = sides(times, at);
+fn when(sides: [Option<UnixTime>; 2], at: UnixTime) -> String {
     match sides.map(|time| distance(time, at).map(duration)) {
         [Some(before), Some(after)] => format!("from {before} before to {after} after"),
         [Some(before), None] => format!("{before} before"),
@@ -185,30 +228,30 @@ fn when(times: Times, at: UnixTime) -> String {
     }
 }
 
-/// What was near the time, or is nearest to it.
-fn why(
-    history: &mut dyn HistoryReader,
-    (ip, at): (IpAddr, UnixTime),
-    claims: &Claims,
-    nearest: Times,
-) -> String {
-    let Claims { network, mac, mdns, given, asked } = *claims;
-    let is_near = |times: &Times| away(*times, at) <= away(nearest, at);
+/// What was near the time, or is nearest to it: so many seconds away, or less.
+fn why(claims: &Claims, (ip, at): (IpAddr, UnixTime), nearest: i64) -> String {
+    let is_near = |times: &Times| away(*times, at) <= nearest;
     let mut all = Vec::new();
-    let mdns = mdns.filter(is_near);
-    all.extend(mdns.map(|times| format!("announced by mDNS {}", when(times, at))));
-    if let Some(times) = given.filter(is_near) {
-        // A fault of the leases is none of this answer.
-        let leases = history.leases((ip, mac), at).unwrap_or_default();
-        let leases = leases.into_iter().filter(|lease| lease.network == network);
-        let lease = leases.max_by_key(|lease| lease.begin);
+    if let Some(times) = claims.mdns.filter(is_near) {
+        all.push(format!("announced by mDNS {}", when(sides(times, at), at)));
+    }
+    if claims.is_given() && claims.away_from_lease(at) <= nearest {
+        let [before, after] = claims.given;
+        // Several messages are no span: the one in question is that of the lease, or else the nearest one.
+        let is_later = |after: &UnixTime| seconds_from(at, *after) <= nearest;
+        let (time, lease) = match after.filter(is_later) {
+            Some(after) if nearest > 0 => ([None, Some(after)], None),
+            _ if before.is_some() => ([before, None], claims.lease),
+            _ => ([None, after], claims.lease),
+        };
         let lease = lease.map_or(String::new(), |lease| leases::words(ip, &lease, at));
         let what = if ip.is_ipv4() { "given by a DHCP server" } else { "registered" };
-        all.push(format!("{what} {}{lease}", when(times, at)));
+        all.push(format!("{what} {}{lease}", when(time, at)));
     }
-    if let (true, Some(times)) = (all.is_empty(), asked) {
-        let not_given = if given.is_none() { ", and no server was seen to give it" } else { "" };
-        all.push(format!("only requested by DHCP {}{not_given}", when(times, at)));
+    if let (true, Some(times)) = (all.is_empty(), claims.asked) {
+        let not_given = if claims.is_given() { "" } else { ", and no server was seen to give it" };
+        let when = when(sides(times, at), at);
+        all.push(format!("only requested by DHCP {when}{not_given}"));
     }
     format!("not seen in use: {} (a claim)", all.join("; "))
 }
@@ -277,3 +320,6 @@ pub fn named(
     let more = known.len() - unseen.len();
     Ok((unseen, more as u64))
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ use crate::{
 /// Senders of a MAC's frames that are looked up.
 const SOURCES: usize = 16;
 /// MACs whose leases are looked up.
-const LEASES: usize = 64;
+pub const LEASES: usize = 64;
 /// Networks in which it is searched whether anything was seen: a host can invent VLANs.
 pub const NETWORKS: usize = 4;
 
@@ -45,29 +45,36 @@ pub fn who(
     // A probe is only a question. What messages of other kinds say is more.
     let is_probe = |row: &Vec<Cell>| row[HOW_SURE] == Cell::text(Certainty::Probed.name());
     let is_unseen = rows.iter().all(is_probe);
-    if is_unseen && !nearest.is_empty() {
+    if rows.is_empty() && !nearest.is_empty() {
         history.sightings(ip, TimeRange::ALL, &mut |sighting| left_out.add(&sighting))?;
-    }
-    if rows.is_empty() {
         left_out.all().for_each(|one| omitted.add(one));
     }
     omitted.begins_after = begins_after(history, &rows, at)?;
     if is_unseen {
-        let (mut unseen, more) = unseen::rows(history, (ip, at), &left_out)?;
+        let (unseen, more) = unseen::rows(history, (ip, at), &nearest)?;
         omitted.more_unseen = more;
-        let is_same =
-            |one: &[Cell], other: &[Cell]| one[0] == other[0] && one[NETWORK..] == other[NETWORK..];
-        rows.retain(|row| !unseen.iter().any(|one| is_same(one, row)));
-        unseen.append(&mut rows);
-        rows = unseen;
+        // Of the same MAC, the probe stays if it is nearer.
+        rows.retain(|row| !unseen.iter().any(|(away, one)| hides((*away, one), row)));
+        rows.splice(0..0, unseen.into_iter().map(|(_, row)| row));
     }
     Ok(ResultTable { rows, columns, omitted, ..ResultTable::default() })
 }
 
-/// The places of certainty, network and address in a row.
+/// The places of certainty, seconds to both sides, network and address in a row.
 const HOW_SURE: usize = 3;
+const SECONDS: [usize; 2] = [7, 8];
 const NETWORK: usize = 11;
 pub const ADDRESS: usize = 5;
+
+/// Whether a row of what messages say, so many seconds away, is in the place of the probe of the same MAC.
+fn hides((away, one): (i64, &[Cell]), probe: &[Cell]) -> bool {
+    let seconds = SECONDS.into_iter().filter_map(|at| match probe[at] {
+        Cell::Number(seconds) => Some(seconds.saturating_abs()),
+        _ => None,
+    });
+    let is_same = one[0] == probe[0] && one[NETWORK..] == probe[NETWORK..];
+    is_same && seconds.min().is_none_or(|seconds| away <= seconds)
+}
 
 /// The rows of the answer, each with its MAC.
 pub fn rows(

@@ -11,8 +11,8 @@ use std::{
 
 use aw_output::{
     ADDRESSES_OF_DEVICE, ClaimedName, HistoryName, LeaseChange, NAME_DISUSED, NAME_KNOWN_AFTER,
-    NAMES_OF_ALL, NAMES_OF_DEVICE, NAMES_ROOM, NameEntry, NameSource, NameUse, claims_of,
-    least_address,
+    NAMES_OF_ALL, NAMES_OF_DEVICE, NameEntry, NameSource, NameUse, claims_of, least_address,
+    superfluous,
 };
 use aw_service::Condition;
 use rusqlite::{Connection, params, types::ValueRef};
@@ -42,8 +42,8 @@ pub struct NameRows {
     stored: Option<usize>,
     written_at: Instant,
     full: Condition,
-    /// When there was no room. To find that reads all rows.
-    full_at: Option<Instant>,
+    /// When there was no room for names, and for addresses. To find that reads all rows.
+    full_at: [Option<Instant>; 2],
     most: usize,
     /// Nothing is read or written before: rows could not be.
     off_until: Option<Instant>,
@@ -101,7 +101,7 @@ impl NameRows {
             stored: None,
             written_at: now,
             full: Condition::default(),
-            full_at: None,
+            full_at: [None; 2],
             most: NAMES_OF_ALL,
             off_until: None,
             is_resumed: false,
@@ -192,13 +192,15 @@ impl NameRows {
             return Ok(());
         }
         let alike = || claims.iter().enumerate().filter(|(_, one)| one.shares_room(source));
-        let least = || match source.is_address() {
-            true => least_address(alike().map(|(at, one)| (at, one.used))),
-            false => alike().min_by_key(|(_, one)| one.used.importance()).map(|(at, _)| at),
-        };
-        if alike().count() >= source.most()
-            && let Some(at) = least()
-        {
+        if alike().count() >= source.most() {
+            let least = match source.is_address() {
+                true => {
+                    let all = alike().map(|(at, one)| (at, &*one.name, one.used));
+                    least_address(all, (name, used.last))
+                }
+                false => alike().min_by_key(|(_, one)| one.used.importance()).map(|(at, _)| at),
+            };
+            let Some(at) = least else { return Ok(()) };
             let removed = claims.swap_remove(at);
             self.removed.extend(removed.is_stored.then_some((mac, removed)));
         }
@@ -257,14 +259,18 @@ impl NameRows {
             self.stored = self.stored.map(|stored| stored.saturating_sub(deleted));
         }
         let new = self.devices.values().flatten().filter(|one| one.is_urgent && !one.is_stored);
-        let new = new.count();
+        let new: Vec<bool> = new.map(|one| one.source.is_address()).collect();
         let stored = match self.stored {
             Some(stored) => stored,
             None => count(database)?,
         };
-        let was_full = self.full_at.is_some_and(|at| now.saturating_duration_since(at) < FULL_FOR);
+        let was_full = self
+            .full_at
+            .map(|at| at.is_some_and(|at| now.saturating_duration_since(at) < FULL_FOR));
+        // Where there is no room for addresses, there may be for names, which push them out.
+        let may_search = |has_names: bool| !was_full[usize::from(!has_names)];
         // What makes room must not have an old time.
-        let lacks_room = new > 0 && stored + new > self.most && !was_full;
+        let lacks_room = stored + new.len() > self.most && may_search(new.contains(&false));
         let all = all || self.has_repeats(now) || lacks_room;
         let mut due: Vec<(bool, MacAddr, &mut Claim)> = Vec::new();
         for (mac, claims) in &mut self.devices {
@@ -283,16 +289,19 @@ impl NameRows {
         }
         // Names come first, and of these the ones of devices that have some already.
         missing.sort_by_key(|(is_new, _, claim)| (claim.source.is_address(), *is_new));
+        let is_name = |(.., claim): &&(bool, MacAddr, &mut Claim)| !claim.source.is_address();
+        let names = missing.iter().filter(is_name).count();
         let mut room = self.most.saturating_sub(stored);
-        if missing.len() > room && !was_full {
-            let is_name = |(.., claim): &&(bool, MacAddr, &mut Claim)| !claim.source.is_address();
-            let names = missing.iter().filter(is_name).count();
+        if missing.len() > room && may_search(names > 0) {
             room = make_room(database, self.most, names, missing.len())?;
             self.stored = None;
         }
         let is_full = missing.len() > room;
-        if is_full != was_full {
-            self.full_at = is_full.then_some(now);
+        let of_kinds = [(names, names > room), (missing.len() - names, is_full)];
+        for (at, (wanted, is_full)) in of_kinds.into_iter().enumerate() {
+            if wanted > 0 && is_full != was_full[at] {
+                self.full_at[at] = is_full.then_some(now);
+            }
         }
         let added = missing.len().min(room);
         for (at, (_, mac, claim)) in missing.into_iter().enumerate() {
@@ -435,7 +444,7 @@ fn count(database: &Connection) -> rusqlite::Result<usize> {
 
 /// Makes room for so many names, and so many names and addresses, and some more. A name that a MAC has used for a day stays, unless it was not used
 /// for 30 days: who invents MACs or names would have to repeat each of them after a day to push out others. Addresses push out addresses only, and
-/// all of them make room for names before a name does that stays. Returns for how many there is room.
+/// all of them make room for names before a name does. Returns for how many there is room.
 fn make_room(
     database: &Connection,
     most: usize,
@@ -446,14 +455,14 @@ fn make_room(
     for (condition, limit, wanted) in [
         ("source > 7 AND last - first < ?1", NAME_KNOWN_AFTER, wanted),
         ("source > 7 AND last < ?1", disused, wanted),
+        ("source > 7 AND last < ?1", i64::MAX, names),
         ("source <= 7 AND last - first < ?1", NAME_KNOWN_AFTER, names),
         ("source <= 7 AND last < ?1", disused, names),
-        ("source > 7 AND last < ?1", i64::MAX, names),
     ] {
-        if wanted == 0 {
+        let superfluous = superfluous(count(database)?, wanted, most);
+        if superfluous == 0 {
             continue;
         }
-        let superfluous = (count(database)? + wanted.max(NAMES_ROOM)).saturating_sub(most);
         let delete = format!(
             "DELETE FROM claimed_name WHERE (mac, place, source, name) IN (
                 SELECT mac, place, source, name FROM claimed_name WHERE {condition} ORDER BY last LIMIT ?2)"

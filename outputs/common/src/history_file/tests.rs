@@ -184,4 +184,11 @@ fn names() {
         assert_ne!(bad, line, "{from}");
         assert!(HistoryLine::parse(&bad).is_err(), "{bad}");
     }
+    // An address has the form that questions have.
+    let of = |name: &str| {
+        line.replace("nas 1", name).replace(r#""name_source":5"#, r#""name_source":8"#)
+    };
+    for (name, is_right) in [("fe80::1", true), ("192.0.2.1", true), ("FE80::0001", false)] {
+        assert_eq!(HistoryLine::parse(&of(name)).is_ok(), is_right, "{name}");
+    }
 }

@@ -48,7 +48,7 @@ impl MysqlReader {
             let of_mac = part.iter().map(|mac| {
                 format!(
                     "(SELECT hostname, interface, vlan_tag, mac_address, source, name, unix_timestamp(first_seen), unix_timestamp(last_seen)
-                    FROM {table} WHERE mac_address = 0x{:012x}
+                    FROM {table} WHERE mac_address = 0x{:012x} AND source NOT IN ({ADDRESSES})
                     ORDER BY unix_timestamp(last_seen) - unix_timestamp(first_seen) < {known}, last_seen DESC LIMIT {NAMES})",
                     mac.number()
                 )
@@ -56,9 +56,6 @@ impl MysqlReader {
             let select = of_mac.collect::<Vec<_>>().join(" UNION ALL ");
             self.query(&select, &mut |networks, row| {
                 let Some((place, mac, claimed)) = name(row, now) else { return };
-                if claimed.source.is_address() {
-                    return;
-                }
                 let HistoryPlace { host, interface, vlan, .. } = place;
                 let network = networks.id(Network { host, interface, vlan, ..Network::default() });
                 let ClaimedName { source, name, first, last } = claimed;

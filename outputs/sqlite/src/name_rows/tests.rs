@@ -1,3 +1,4 @@
+use aw_output::NAMES_ROOM;
 use shm_layout::{NameKind, NameText};
 
 use super::*;
@@ -36,6 +37,15 @@ impl Writer {
         record.vlan = shm_layout::VlanId::from_tag(vlan);
         let entry = NameEntry { ring: &"test".parse().unwrap(), host: "here", record };
         self.rows.add(&self.database, &mut self.places, &entry).unwrap();
+    }
+
+    /// An address that a MAC announces, a different one for each.
+    fn add_address(&mut self, mac: u32, seconds: i64) {
+        let [a, b, c, d] = mac.to_be_bytes();
+        let ip = std::net::Ipv4Addr::new(10, b, c, d).to_string();
+        let used = NameUse::new(UnixTime::new(seconds, 0), 1);
+        let (mac, claim) = (MacAddr::new([2, 0, a, b, c, d]), (1, NameSource::MdnsAddress, &*ip));
+        self.rows.add_name(&self.database, mac, claim, used).unwrap();
     }
 
     /// So many seconds after the beginning.
@@ -281,22 +291,13 @@ fn a_clock_that_was_not_set() {
 #[test]
 fn names_come_before_addresses() {
     let mut writer = Writer::new(100);
-    let address = |writer: &mut Writer, mac: u32, seconds: i64| {
-        let [_, b, c, d] = mac.to_be_bytes();
-        let ip = std::net::Ipv4Addr::new(10, b, c, d);
-        let claim = (1, NameSource::MdnsAddress, &*ip.to_string());
-        let [a, ..] = mac.to_be_bytes();
-        let (mac, used) =
-            (MacAddr::new([2, 0, a, b, c, d]), NameUse::new(UnixTime::new(seconds, 0), 1));
-        writer.rows.add_name(&writer.database, mac, claim, used).unwrap();
-    };
     let addresses =
         |writer: &Writer| writer.number("SELECT count(*) FROM claimed_name WHERE source > 7");
     let names =
         |writer: &Writer| writer.number("SELECT count(*) FROM claimed_name WHERE source = 5");
     // Full of addresses that were used for a day: names are stored.
-    (0..100).for_each(|mac| address(&mut writer, mac, BEGIN));
-    (0..100).for_each(|mac| address(&mut writer, mac, BEGIN + DAY));
+    (0..100).for_each(|mac| writer.add_address(mac, BEGIN));
+    (0..100).for_each(|mac| writer.add_address(mac, BEGIN + DAY));
     writer.write(0, true);
     assert_eq!((addresses(&writer), names(&writer)), (100, 0));
     (200..250).for_each(|mac| writer.add(mac, "nas", 0, BEGIN + DAY));
@@ -306,9 +307,38 @@ fn names_come_before_addresses() {
     (300..350).for_each(|mac| writer.add(mac, "nas", 0, BEGIN + DAY));
     writer.write(200, false);
     assert_eq!(names(&writer), 100);
-    (400..450).for_each(|mac| address(&mut writer, mac, BEGIN + DAY));
+    (400..450).for_each(|mac| writer.add_address(mac, BEGIN + DAY));
     writer.write(300, true);
     assert_eq!((addresses(&writer), names(&writer)), (0, 100));
+}
+
+/// In a table that is full of addresses that were used for a day, a name pushes out no name of today, and is stored also just after an address
+/// found no room.
+#[test]
+fn names_in_a_table_of_addresses() {
+    let begin = UnixTime::now().seconds() - 5 * DAY;
+    let names = "SELECT count(*) FROM claimed_name WHERE source = 5";
+    let mut writer = Writer::new(3_000);
+    (0..2_000).for_each(|mac| writer.add_address(mac, begin));
+    (0..2_000).for_each(|mac| writer.add_address(mac, begin + DAY));
+    (5_000..6_000).for_each(|mac| writer.add(mac, "nas", 0, begin + DAY));
+    writer.write(0, true);
+    writer.add(7_000, "nas", 0, begin + DAY);
+    writer.write(1, false);
+    assert_eq!(writer.number(names), 1_001);
+    // Only as many as make room go.
+    assert_eq!(writer.number("SELECT count(*) FROM claimed_name"), 3_000 - NAMES_ROOM as i64 + 1);
+    let mut writer = Writer::new(3_000);
+    (0..3_000).for_each(|mac| writer.add_address(mac, begin));
+    (0..3_000).for_each(|mac| writer.add_address(mac, begin + DAY));
+    writer.write(0, true);
+    writer.add_address(7_000, begin + DAY);
+    writer.write(10, false);
+    assert!(writer.rows.full.is_present());
+    writer.add(7_001, "nas", 0, begin + DAY);
+    writer.write(20, false);
+    assert_eq!(writer.number(names), 1);
+    assert!(!writer.rows.full.is_present());
 }
 
 /// A device that no sighting shows keeps the address that it announced for a day, and its name; with retention, they have its time.
@@ -361,3 +391,49 @@ fn addresses_of_a_device_that_moves() {
     let left = add(MdnsAddress, 9, 32 * DAY);
     assert!((4..10).all(|n| left.contains(&format!("10.0.0.{n}"))), "{left:?}");
 }
+
+/// In several places an address has several rows, which do not push out each other: it is known after a day, also where there are more places than
+/// rows. So is each of several addresses that are repeated in turn.
+#[test]
+fn addresses_in_several_places() {
+    let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
+    let sources = [NameSource::RequestedAddress, NameSource::MdnsAddress];
+    let add = |writer: &mut Writer, place, source, last: i64, seconds: i64| {
+        let (ip, time) = (format!("10.0.0.{last}"), UnixTime::new(BEGIN + seconds, 0));
+        let (claim, used) = ((place, source, &*ip), NameUse::new(time, 1));
+        writer.rows.add_name(&writer.database, mac, claim, used).unwrap();
+    };
+    let known = |writer: &Writer, last: i64| {
+        let name = format!("10.0.0.{last}");
+        let of = writer.rows.devices[&mac].iter().filter(|one| one.name == name);
+        of.filter(|one| one.used.is_known()).count()
+    };
+    let mut writer = Writer::new(NAMES_OF_ALL);
+    for n in 0..6 {
+        for second in [n * 2 * DAY, n * 2 * DAY + DAY] {
+            for place in 1..=3 {
+                for source in sources {
+                    add(&mut writer, place, source, n, second + place);
+                }
+            }
+        }
+    }
+    assert_eq!([5, 4, 3, 2].map(|last| known(&writer, last)), [6, 6, 4, 0]);
+    let mut writer = Writer::new(NAMES_OF_ALL);
+    for second in (0..=DAY + 60).step_by(60) {
+        (1..=20).for_each(|place| add(&mut writer, place, sources[1], 1, second + place));
+    }
+    assert_eq!(known(&writer, 1), ADDRESSES_OF_DEVICE);
+    // Places that are not used any more make room.
+    (101..=104).for_each(|place| add(&mut writer, place, sources[1], 1, 3 * DAY));
+    assert_eq!(known(&writer, 1), ADDRESSES_OF_DEVICE - 4);
+    let mut writer = Writer::new(NAMES_OF_ALL);
+    for second in (0..=DAY + 600).step_by(60) {
+        (1..=18).for_each(|last| add(&mut writer, 1, sources[1], last, second + last));
+    }
+    let known = (1..=18).filter(|last| known(&writer, *last) == 1).count();
+    assert!(known >= ADDRESSES_OF_DEVICE - NEW, "{known}");
+}
+
+/// New rows that may be among those of a MAC.
+const NEW: usize = 4;
