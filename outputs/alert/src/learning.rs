@@ -85,6 +85,16 @@ impl Learning {
         Ok(false)
     }
 
+    /// Ends it, also before it begins. Returns whether it had begun.
+    pub fn end(&mut self, store: &mut AlertStore) -> SinkResult<bool> {
+        if self.over {
+            return Ok(false);
+        }
+        store.store_note(OVER, 1)?;
+        self.over = true;
+        Ok(self.until.is_some())
+    }
+
     /// Whether the period has ended.
     pub fn is_over(&self) -> bool {
         self.over
@@ -115,6 +125,24 @@ mod tests {
     /// Whether each of the times is in a learning period of a day.
     fn includes(times: &[i64]) -> Vec<bool> {
         includes_at(i64::MAX, times)
+    }
+
+    /// `--learn 0` ends a period, and one that has not begun does not begin later.
+    #[test]
+    fn it_is_ended() {
+        for begins in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut store = AlertStore::open(directory.path()).unwrap();
+            let mut learning = Learning::load(Some(DAY), i64::MIN, &mut store).unwrap();
+            if begins {
+                assert!(learning.includes(NOW, i64::MAX, &mut store).unwrap());
+            }
+            let mut learning = Learning::load(None, i64::MIN, &mut store).unwrap();
+            assert_eq!(learning.end(&mut store).unwrap(), begins);
+            assert!(learning.is_over() && !learning.end(&mut store).unwrap());
+            let mut learning = Learning::load(Some(DAY), i64::MIN, &mut store).unwrap();
+            assert!(!learning.includes(NOW + 1, i64::MAX, &mut store).unwrap());
+        }
     }
 
     fn includes_at(now: i64, times: &[i64]) -> Vec<bool> {

@@ -323,4 +323,4 @@ fn answers_for(ip: IpAddr) -> String {
     format!("now answers for the gateway {ip}")
 }
 
-const ADVICE: &str = " aw-alert cannot know which of them is the router, and another one may receive what hosts send to other networks: compare them with the MAC on your router. If they are all its own, name them in [[failover]] in the configuration of aw-alert. If not, find the port of the other one in the MAC address table of the switch, and unplug it.";
+const ADVICE: &str = " aw-alert cannot know which of them is the router, and one that is not may receive what hosts send to other networks: compare them with the MAC on your router. If they are all its own, name them in [[failover]] in the configuration of aw-alert. If not, find the port of the one that is not in the MAC address table of the switch, and unplug it.";

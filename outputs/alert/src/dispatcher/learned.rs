@@ -66,6 +66,10 @@ impl Dispatcher {
             return Ok(());
         }
         let now = UnixTime::now().seconds();
+        if self.learning.end(&mut self.store)? {
+            info(Subject::All.end(self.rules.show_ring));
+            self.report_learned(now)?;
+        }
         for interface in self.store.memory.end_periods()? {
             self.report_infrastructure(&interface, now)?;
             info(Subject::Infrastructure(interface).end(self.rules.show_ring));

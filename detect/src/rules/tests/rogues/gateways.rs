@@ -80,7 +80,10 @@ fn has_the_facts(alert: &Alert, mac: &str, old: &str) {
     assert!(note.starts_with(mac) && note.contains(" now a"), "{note}");
     assert!(note.contains(&format!(". Before, it was {old}")), "{note}");
     assert!(note.contains(" cannot know which of them is the router, "), "{note}");
-    assert!(note.contains(" find the port of the other one in the MAC address table "), "{note}");
+    assert!(
+        note.contains(" find the port of the one that is not in the MAC address table "),
+        "{note}"
+    );
     for word in ["is back", "is over", &format!("port of {mac}"), &format!("port of {old}")] {
         assert!(!note.contains(word), "{word}: {note}");
     }
