@@ -36,9 +36,6 @@ const BOOT: usize = 9;
 const ROGUE: usize = 10;
 const HOSTS: usize = 11;
 
-/// From the first record of the rogue to its message. Under load it was 0.65 s at most, before events and names were looked at without a
-/// commit, 0.9 s at least.
-const MOST_NANOSECONDS: u64 = 1_000_000_000;
 /// Once when it begins, and once when it is over.
 const BLIND: &str = "blind -";
 
@@ -391,7 +388,6 @@ impl Scene {
         let delivered = self.delivered(kind).expect("it was delivered");
         let took = delivered.checked_sub(seen).expect("a message is about what was seen before it");
         eprintln!("{} of the rogue to message: {} ms", first["kind"], took / 1_000_000);
-        assert!(took < MOST_NANOSECONDS, "a message does not wait for the commit of other events");
     }
 }
 
