@@ -308,7 +308,7 @@ fn a_device_that_moves() {
                 run(server.command(&ring, &["--once"])).ok();
             }
         }
-        let ours = "SELECT group_concat(name || ' ' || source || ' ' || first / 1000000000 || ' ' || last / 1000000000, ';')
+        let ours = "SELECT group_concat(name || ' ' || source || ' ' || (first / 1000000000) || ' ' || (last / 1000000000), ';')
             FROM (SELECT * FROM claimed_name WHERE source > 7 ORDER BY name, source, first)";
         let ours = history.value::<String>(ours).unwrap();
         assert_eq!(ours.split(';').count(), 16, "{ours}");
