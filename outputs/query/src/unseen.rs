@@ -124,13 +124,16 @@ impl Claims {
     }
 }
 
+/// A row, and how many seconds it is away from the time that is asked for.
+type NearRow = (i64, Vec<Cell>);
+
 /// The rows of `who`, each with the seconds that it is away from the time, and how many MACs have none: what was there at the time comes first, of
 /// these the strongest. The MAC that has announced the address for the longest time has a row: a flood of a day does not hide one that did for a day.
 pub fn rows(
     history: &mut dyn HistoryReader,
     (ip, at): (IpAddr, UnixTime),
     nearest: &[NearestSightings],
-) -> Result<(Vec<(i64, Vec<Cell>)>, u64), Error> {
+) -> Result<(Vec<NearRow>, u64), Error> {
     let clocks = history.clocks().asked(TimeRange { from: at, to: at });
     let mut found: BTreeMap<(usize, MacAddr), Claims> = BTreeMap::new();
     for ClaimedAddress { network, mac, source, first, last, .. } in claimed(history, ip, &clocks)? {
