@@ -74,7 +74,8 @@ pub(crate) struct Header {
     pub head: CacheAligned<AtomicU64>,
     pub wake: CacheAligned<AtomicU32>,
     pub writer: CacheAligned<Heartbeat>,
-    _unused: [u64; 2],
+    pub kills: AtomicU64,
+    _unused: u64,
     pub cuts: Cuts,
     pub no_frames: AtomicU64,
     pub gap: [AtomicU64; 2],
@@ -143,6 +144,7 @@ const _: () = {
     assert!(offset_of!(Header, head) == 128);
     assert!(offset_of!(Header, wake) == 192);
     assert!(offset_of!(Header, writer) == 256);
+    assert!(offset_of!(Header, kills) == 320);
     assert!(offset_of!(Header, cuts) == 336);
     assert!(offset_of!(Header, no_frames) == 360);
     assert!(offset_of!(Header, gap) == 368);

@@ -297,6 +297,11 @@ impl<T: Record<N>, const N: usize> RingReader<T, N> {
         Some(self.map.header().writer.0.pid.load(Relaxed)).filter(|pid| *pid != 0)
     }
 
+    /// How many writers ended without being stopped: killed, or by a panic; each is counted when the next one begins.
+    pub fn kills(&self) -> u64 {
+        self.map.header().kills.load(Relaxed)
+    }
+
     /// When the writer last stored its heartbeat: about once a second.
     pub fn heartbeat(&self) -> UnixTime {
         load_time(&self.map.header().writer.0.time)

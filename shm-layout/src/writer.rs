@@ -128,6 +128,11 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
         if let Some(old) = &old {
             old.header().settle::<T::Counter>(old.ring().recover());
         }
+        // The lock shows that no writer runs.
+        let kills = old.as_ref().map_or(0, |old| {
+            let (header, pid) = (old.header(), old.header().writer.0.pid.load(Relaxed));
+            header.kills.load(Relaxed).saturating_add(u64::from(pid != 0))
+        });
         let states_before = old.as_ref().map_or(Vec::new(), |old| old.header().states());
         let map = match old {
             Some(old) if old.ring().capacity() == slots => {
@@ -144,6 +149,7 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
         let (counted, seen) = (map.header().sums(), map.header().seen(T::Counter::SEEN));
         let options = options.clone();
         let header = map.header();
+        header.kills.store(kills, Relaxed);
         let (generation, created) = (header.generation.load(Relaxed), header.created.load(Relaxed));
         let cuts = header.cuts.number.load(Relaxed);
         if map.is_cut() {
@@ -441,7 +447,10 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
 
 impl<T, const N: usize> Drop for RingWriter<T, N> {
     fn drop(&mut self) {
-        self.map.header().writer.0.pid.store(0, Relaxed);
+        // A panic is no end as it should be: readers wait for a heartbeat, and the next writer counts it.
+        if !std::thread::panicking() {
+            self.map.header().writer.0.pid.store(0, Relaxed);
+        }
         wake(&self.map, ALL_READERS);
     }
 }

@@ -89,7 +89,7 @@ fn alert(FaultReport { kind, interface, text }: FaultReport, now: i64) -> Alert 
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::collections::BTreeSet;
 
     use aw_output::LossCause;
@@ -100,7 +100,7 @@ mod tests {
     use crate::notification::Notification;
 
     /// The state of a ring whose collector runs.
-    fn state(interfaces: &[(&str, CaptureState)]) -> RingState {
+    pub fn state(interfaces: &[(&str, CaptureState)]) -> RingState {
         let interfaces = interfaces.iter().map(|(name, state)| (name.parse().unwrap(), *state));
         RingState {
             ring: "/site".parse().unwrap(),
@@ -113,6 +113,7 @@ mod tests {
             blind: None,
             is_running: true,
             heartbeat: None,
+            kills: 0,
             silent_since: None,
             has_captured: true,
             checkpoint: None,

@@ -139,6 +139,8 @@ pub struct RingState {
     pub is_running: bool,
     /// Its last heartbeat; none if there is no ring.
     pub heartbeat: Option<UnixTime>,
+    /// How many collectors ended without being stopped, as [`shm_layout::Reader::kills`] counts them.
+    pub kills: u64,
     /// Since when it captured no frame; none if there is no ring, or if its writer captures none.
     pub silent_since: Option<UnixTime>,
     /// Whether it captured a frame since there is this ring.

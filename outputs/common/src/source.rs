@@ -325,6 +325,7 @@ impl<'a> Source<'a> {
             blind,
             is_running,
             heartbeat: reader.map(Reader::heartbeat).filter(|time| time.is_plausible()),
+            kills: reader.map_or(0, Reader::kills),
             silent_since: reader.and_then(Reader::silent_since),
             has_captured: reader.is_some_and(|reader| reader.last_frame().is_some()),
             checkpoint,

@@ -134,6 +134,7 @@ pub mod tests {
             blind: None,
             is_running,
             heartbeat: None,
+            kills: 0,
             silent_since: None,
             has_captured: true,
             checkpoint: None,

@@ -15,6 +15,7 @@ fn state(generation: u64, lost: u64, blind: Option<&str>) -> RingState {
         blind: blind.map(str::to_owned),
         is_running: blind.is_none(),
         heartbeat: None,
+        kills: 0,
         silent_since: None,
         has_captured: false,
         checkpoint: Some(Checkpoint { generation, began: 0, delivered: 7, lost, skipped: 0 }),
