@@ -279,6 +279,15 @@ pub struct Alert {
     pub held: i64,
     /// Further information.
     pub note: Option<String>,
+    /// What it can mean, and what to do: at the end of a message of its own, and not in a digest.
+    #[serde(default)]
+    pub advice: String,
+    /// Of an alert about a router's address: what the MAC does, until [`crate::Rules::explain`] makes sentences of it.
+    #[serde(default)]
+    pub deed: String,
+    /// When it was, if it is reported late: `at 05:19:07 UTC, 78 s ago`.
+    #[serde(default)]
+    pub late: String,
     /// Whether it goes into the next digest instead of a message of its own.
     pub digest: bool,
     /// Of a new setting: the kind of record that has it. A digest shows one of each, as of kinds.
@@ -334,9 +343,30 @@ impl Alert {
             previous: None,
             held: 0,
             note: None,
+            advice: String::new(),
+            deed: String::new(),
+            late: String::new(),
             digest: false,
             setting: String::new(),
         }
+    }
+
+    /// The note with the advice.
+    pub fn full_note(&self) -> Option<String> {
+        let advice = &*self.advice;
+        match self.note.as_deref() {
+            None => (!advice.is_empty()).then(|| advice.to_owned()),
+            Some(note) if advice.is_empty() => Some(note.to_owned()),
+            Some(note) if note.ends_with('.') || advice.starts_with('(') => {
+                Some(format!("{note} {advice}"))
+            }
+            Some(note) => Some(format!("{note}. {advice}")),
+        }
+    }
+
+    /// Its line in a digest, which has its time: without advice.
+    pub fn short_line(&self) -> String {
+        Alert { advice: String::new(), late: String::new(), ..self.clone() }.to_string()
     }
 
     /// Whether it reports the end of what the sensor missed.
@@ -408,6 +438,9 @@ impl fmt::Display for Alert {
         if let Some(claim) = &self.claimed {
             write!(f, " {claim}")?;
         }
-        self.note.as_ref().map_or(Ok(()), |note| write!(f, ": {}", plain_lines(note)))
+        if !self.late.is_empty() {
+            write!(f, ": {}", self.late)?;
+        }
+        self.full_note().map_or(Ok(()), |note| write!(f, ": {}", plain_lines(&note)))
     }
 }

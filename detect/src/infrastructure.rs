@@ -127,6 +127,13 @@ pub trait InfrastructureMemory: Memory {
         key: &str,
         known: &Known,
     ) -> Result<(), Self::Error>;
+    /// The MACs of a router or server, whose keys begin with its key, and what is known of each.
+    fn macs(
+        &mut self,
+        network: &str,
+        part: Part,
+        key: &str,
+    ) -> Result<Vec<(MacAddr, Known)>, Self::Error>;
     /// All keys of a network.
     fn keys(&mut self, network: &str, part: Part) -> Result<Vec<String>, Self::Error>;
 }
@@ -143,6 +150,11 @@ pub enum NamedServer {
 /// Whether the list has this address.
 pub(crate) fn includes(list: &[NamedServer], ip: IpAddr) -> bool {
     list.iter().any(|one| matches!(one, NamedServer::Addresses(block) if block.contains(&ip)))
+}
+
+/// Whether the list has this address itself, and not only a block that includes it.
+pub(crate) fn names(list: &[NamedServer], ip: IpAddr) -> bool {
+    list.iter().any(|one| matches!(one, NamedServer::Addresses(block) if *block == ip.into()))
 }
 
 /// Whether a host can have it: some servers name 255.255.255.255.

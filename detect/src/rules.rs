@@ -22,7 +22,7 @@ use shm_layout::{Event, Evidence, Kind as EventKind, MacAddr, Origin, UnixTime};
 use crate::{
     alert::{Alert, AlertKind},
     device::{Device, MacPolicy, span},
-    infrastructure::NamedServer,
+    infrastructure::{NamedServer, names},
     mac_pattern::MacPattern,
     network::{NetworkState, full_network, network_of},
     station::{MacClaim, Station, Transition},
@@ -113,6 +113,8 @@ pub struct Rules {
     pub dns_servers: Vec<NamedServer>,
     /// Whether messages show the ring: networks of several rings can have the same name.
     pub show_ring: bool,
+    /// The configuration file, if it is that of the service: messages name it, and how it is applied.
+    pub service_file: Option<String>,
     /// The MACs of the sensor itself: they do not show which kind of MACs others have.
     pub own: BTreeSet<MacAddr>,
 }
@@ -139,6 +141,7 @@ impl Default for Rules {
             dhcp_servers: Vec::new(),
             dns_servers: Vec::new(),
             show_ring: false,
+            service_file: None,
             own: BTreeSet::new(),
         }
     }
@@ -228,7 +231,8 @@ impl Rules {
         let anomaly = anomaly.map(|kind| self.anomaly_alert(kind, entry));
         let mut alerts: Vec<_> = anomaly.into_iter().collect();
         let mut station = memory.station(&network, ip)?;
-        alerts.extend(self.no_host_alert(entry, learning, &mut station));
+        let is_guarded = self.guards(ip);
+        alerts.extend(self.no_host_alert(entry, (learning, is_guarded), &mut station));
         if event.mac.is_no_host() {
             memory.store_station(&network, ip, &station)?;
             return Ok(alerts);
@@ -247,7 +251,8 @@ impl Rules {
         }
         let (station, device) = (&mut station, &mut device);
         let network = &*network;
-        let mut message = Message { entry, network, is_timed, learning, station, device };
+        let mut message =
+            Message { entry, network, is_timed, learning, is_guarded, station, device };
         alerts.extend(self.address_alerts(&mut message, memory)?);
         memory.store_station(network, ip, station)?;
         if !is_named_by_other {
@@ -295,6 +300,26 @@ impl Rules {
             alerts.push(Alert { previous: None, ..alert(AlertKind::UnknownDevice) });
         }
         alerts
+    }
+
+    /// Whether the configuration names the address itself as that of a router or server, and not only a block that has it.
+    pub fn guards(&self, ip: IpAddr) -> bool {
+        self.naming_key(ip).is_some()
+    }
+
+    /// The key of the configuration that names this address itself.
+    pub fn naming_key(&self, ip: IpAddr) -> Option<&'static str> {
+        let keys = [
+            ("routers", &self.routers),
+            ("dhcp_servers", &self.dhcp_servers),
+            ("dns_servers", &self.dns_servers),
+        ];
+        keys.into_iter().find(|(_, all)| names(all, ip)).map(|(key, _)| key)
+    }
+
+    /// Whether all of these MACs take over each other's addresses by design.
+    pub fn are_grouped(&self, macs: &[MacAddr]) -> bool {
+        macs.iter().all(|mac| self.is_in_group(*mac, macs[0]))
     }
 
     /// Whether two MACs are of one failover group.

@@ -262,6 +262,14 @@ impl Station {
         self.claims.first().map(|claim| claim.mac)
     }
 
+    /// The MACs that claimed the address: the first one of all, if it is still stored, and then the others, the latest first.
+    pub fn macs(&self) -> Vec<MacAddr> {
+        let mut macs: Vec<_> = self.claims.iter().map(|claim| claim.mac).collect();
+        let first = self.first.and_then(|first| macs.iter().position(|mac| *mac == first.mac));
+        first.inspect(|first| macs[..=*first].rotate_right(1));
+        macs
+    }
+
     /// The latest claim that is not weak, or else the latest one.
     pub fn lasting_claim(&self) -> Option<MacClaim> {
         let lasting = self.claims.iter().find(|claim| !self.is_weak(claim));

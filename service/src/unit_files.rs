@@ -263,7 +263,7 @@ impl UnitFiles {
     }
 
     /// Whether OpenRC starts it, and not systemd.
-    pub(crate) fn is_script(&self) -> bool {
+    pub fn is_script(&self) -> bool {
         self.is_script
     }
 

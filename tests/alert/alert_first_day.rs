@@ -191,11 +191,11 @@ fn the_first_day_ends_by_itself_or_by_an_option() {
     let seen = |number| alert.publish_frames(&[claim(now(), number, number)], &[]);
     let running = alert.start_with(&[]);
     seen(1);
-    running.stderr.wait_for("learning new devices since ");
+    running.stderr.wait_for("learning new devices until ");
     running.stop().ok();
     // A restart learns on, until its end.
     let running = alert.start_with(&[]);
-    running.stderr.wait_for("learning new devices since ");
+    running.stderr.wait_for("learning new devices until ");
     seen(2);
     running.stop().ok();
     seen(3);

@@ -92,9 +92,9 @@ fn a_learning_time_is_visible() {
     alert.config(&alert.appending_channel());
     claim_at(&alert, now() - 7200, 1);
     let running = alert.start_with(&["--learn", "1h"]);
-    let line = "learning all devices since ";
+    let line = "learning all devices until ";
     running.stderr.wait_for(line);
-    let silent = " UTC: no alert about devices, routers and servers is sent, and what they do is normal from then on; redirects and faults of the sensor are reported";
+    let silent = "): no alert about devices, routers and servers is sent, and what they do is normal from then on; who takes an address that routers, dhcp_servers or dns_servers names, redirects and faults of the sensor are reported";
     assert!(statuses.wait_for(line).contains(silent));
     assert!(health(&alert).contains(line));
     let stderr = running.stop().ok().stderr;
@@ -127,8 +127,8 @@ fn the_first_day_is_visible() {
     alert.config(&alert.appending_channel());
     answer(&alert, now());
     claim(&alert, 1);
-    let devices = "learning new devices since ";
-    let servers = "learning routers and servers of eth0 since ";
+    let devices = "learning new devices until ";
+    let servers = "learning routers and servers of eth0 until ";
     let start = |options: &[&str]| -> Run { alert.start_with(options) };
     // The second start learns on.
     for _ in 0..2 {
@@ -139,9 +139,9 @@ fn the_first_day_is_visible() {
         let shown = health(&alert);
         for text in [
             devices,
-            " UTC: one list has them then; all other alerts are sent at once",
+            "): one list has them then; all other alerts are sent at once",
             servers,
-            " UTC: all that announce themselves are normal from then on",
+            "): all that announce themselves are normal from then on",
         ] {
             assert!(shown.contains(text), "{text}: {shown}");
         }
@@ -184,7 +184,7 @@ fn what_is_known_is_listed_and_learned_again() {
     assert_eq!(lines[0], ["NETWORK", "WHAT", "ADDRESS", "MAC", "WHY", "SINCE", "LAST", "SEEN"]);
     assert_eq!(lines[1][..6], ["eth0", "DHCP", "server", "10.1.2.254", SERVER_MAC, "learned"]);
     assert_eq!(lines[2], ["-", "router", "192.0.2.254", "-", "named", "-", "-"]);
-    assert!(shown.contains("learning routers and servers of eth0 since "), "{shown}");
+    assert!(shown.contains("learning routers and servers of eth0 until "), "{shown}");
     let json = complete_json(&known(&["json"]).ok().stdout);
     let keys = ["network", "what", "address", "why"];
     let of = |row: &Value| keys.map(|key| row[key].as_str().unwrap_or_default().to_owned());
@@ -213,7 +213,7 @@ fn what_is_known_is_listed_and_learned_again() {
     // It learns again.
     answer(&alert, now());
     let running = alert.start_with(&["--learn", "1h"]);
-    running.stderr.wait_for("learning routers and servers of eth0 since ");
+    running.stderr.wait_for("learning routers and servers of eth0 until ");
     running.wait_until("it is known", || known(&[]).stdout.contains("10.1.2.254"));
     running.stop().ok();
     let kinds: Vec<_> = alert.alerts().iter().map(|one| one["kind"].clone()).collect();

@@ -26,6 +26,8 @@ pub(super) struct Message<'a> {
     pub is_timed: bool,
     /// Whether it is of the learning period.
     pub learning: bool,
+    /// Whether the configuration names the address: no learning period makes a second MAC normal there.
+    pub is_guarded: bool,
     pub station: &'a mut Station,
     pub device: &'a mut Device,
 }
@@ -105,10 +107,14 @@ impl Rules {
         let other = conflict.map(|(other, _)| other).or(old);
         let is_taken = matches!(change, Some((Transition::Changed, _)));
         let proxy = self.proxy_note(message, other, is_taken, memory)?;
+        // At a named address, no learned proxy counts.
+        let macs = [Some(mac), other.map(|other| other.mac)];
+        let is_named_proxy = macs.iter().flatten().any(|mac| self.proxies.contains(mac));
+        let proxy = proxy.filter(|_| is_named_proxy || !message.is_guarded);
         if proxy.is_some() && self.proxy_arp == MacPolicy::Ignore {
             return Ok(alerts);
         }
-        if message.learning && is_return(change, conflict.is_some()) {
+        if message.learning && !message.is_guarded && is_return(change, conflict.is_some()) {
             other.inspect(|other| message.station.share(mac, other.mac));
         }
         let takes_back =
@@ -218,7 +224,7 @@ impl Rules {
 
     fn record_claim(&self, message: &mut Message) -> Option<(Transition, Option<MacClaim>)> {
         let learning = message.learning;
-        let Message { entry: Entry { event, .. }, station, device, .. } = message;
+        let Message { entry: Entry { event, .. }, station, device, is_guarded, .. } = message;
         let (mac, time, is_first) = (event.mac, event.time.seconds(), !station.has(event.mac));
         if is_first && station.probe.is_some_and(|probe| probe.mac == mac) {
             device.probed = device.probed.saturating_sub(1); // it probed the address, and uses it
@@ -230,7 +236,7 @@ impl Rules {
             }
         }
         let change = station.claim(mac, time, |mac| self.is_named(mac));
-        if learning {
+        if learning && (!*is_guarded || station.first.is_some_and(|first| first.mac == mac)) {
             station.learn(mac);
         }
         station.named = station.first.is_some_and(|first| self.is_named(first.mac));

@@ -53,12 +53,14 @@ impl Rules {
     pub(super) fn no_host_alert(
         &self,
         entry: &Entry,
-        learning: bool,
+        (learning, is_guarded): (bool, bool),
         station: &mut Station,
     ) -> Option<Alert> {
         let (mac, time) = (self.no_host(&entry.event)?, entry.event.time.seconds());
         let is_cluster = ![MacAddr::BROADCAST, MacAddr::ZERO].contains(&mac);
-        if learning && is_cluster {
+        // At a named address, only the first MAC is learned.
+        let is_first = station.claims.is_empty() && station.learned.is_empty();
+        if learning && is_cluster && (is_first || !is_guarded) {
             station.learn_cluster(mac);
         }
         if is_cluster && (station.learned.contains(&mac) || self.known.contains_key(&mac)) {

@@ -4,6 +4,7 @@
 
 mod answers;
 mod dhcp;
+mod facts;
 mod gateways;
 mod routers;
 mod words;

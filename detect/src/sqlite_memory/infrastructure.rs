@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aw_output::SinkResult;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use shm_layout::MacAddr;
 
 use super::{SqliteMemory, mac_from, mac_number};
 use crate::{
@@ -57,6 +58,25 @@ impl InfrastructureMemory for SqliteMemory {
             let replace = "REPLACE INTO infrastructure (network, part, key, first, last, trust, mac, number, further, text)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
             database.prepare_cached(replace)?.execute(row).map(drop)
+        })
+    }
+
+    fn macs(&mut self, network: &str, part: Part, key: &str) -> SinkResult<Vec<(MacAddr, Known)>> {
+        // A MAC follows a space; the next character after that is an exclamation mark.
+        let (from, to) = (format!("{key} "), format!("{key}!"));
+        let select =
+            "SELECT first, last, trust, mac, number, further, text, key FROM infrastructure
+            WHERE network = ? AND part = ? AND key > ? AND key < ?";
+        let mut macs = Vec::new();
+        self.with(|database| {
+            let mut select = database.prepare_cached(select)?;
+            let mut rows = select.query([network, part.name(), &from, &to])?;
+            while let Some(row) = rows.next()? {
+                let mac = row.get_ref(7)?.as_str()?[from.len()..].parse().ok();
+                let known = known_from(row)?;
+                macs.extend(mac.map(|mac| (mac, known)));
+            }
+            Ok(macs)
         })
     }
 

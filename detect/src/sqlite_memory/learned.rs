@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use aw_output::SinkResult;
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params, params_from_iter};
 use shm_layout::MacAddr;
 
-use super::{SqliteMemory, ip_from, mac_from, mac_number, station_from};
-use crate::device::MacClass;
+use super::{SqliteMemory, ip_bytes, ip_from, mac_from, mac_number, station_from};
+use crate::{device::MacClass, station::Station};
 
 /// Addresses that are read at a time, when all are changed.
 const CHUNK: usize = 10_000;
@@ -57,6 +57,48 @@ impl SqliteMemory {
             }
             Ok((first, count))
         })
+    }
+
+    /// Of the addresses for which `is_wanted`, those that several MACs claimed since a time, the first one first.
+    pub fn contested_addresses(
+        &mut self,
+        since: i64,
+        is_wanted: impl Fn(IpAddr) -> bool,
+    ) -> SinkResult<Vec<SharedAddress>> {
+        self.write_times()?;
+        self.with(|database| {
+            // 14 bytes each
+            let select = "SELECT * FROM station WHERE length(claims) > 14 ORDER BY network, ip";
+            let mut select = database.prepare(select)?;
+            let (mut rows, mut all) = (select.query([])?, Vec::new());
+            while let Some(row) = rows.next()? {
+                let ip = ip_from(row.get_ref("ip")?.as_blob()?).filter(|ip| is_wanted(*ip));
+                let Some(ip) = ip else { continue };
+                let mut station = station_from(row)?;
+                station.claims.retain(|claim| claim.time >= since);
+                all.push(SharedAddress { network: row.get("network")?, ip, macs: station.macs() });
+            }
+            Ok(all)
+        })
+    }
+
+    /// The states of these addresses in all networks, with the full name of each.
+    pub fn stations_at(
+        database: &Connection,
+        ips: &[IpAddr],
+    ) -> rusqlite::Result<Vec<(String, IpAddr, Station)>> {
+        let each = vec!["?"; ips.len()].join(", ");
+        let select = format!("SELECT * FROM station WHERE ip IN ({each}) ORDER BY network, ip");
+        let mut select = database.prepare(&select)?;
+        let mut rows = select.query(params_from_iter(ips.iter().map(|ip| ip_bytes(*ip))))?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            let ip = ip_from(row.get_ref("ip")?.as_blob()?);
+            let network = row.get("network")?;
+            let station = station_from(row)?;
+            all.extend(ip.map(|ip| (network, ip, station)));
+        }
+        Ok(all)
     }
 
     /// Interfaces at which new devices with locally administered MACs are in the digest, because the learning period saw this

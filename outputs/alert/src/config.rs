@@ -267,6 +267,7 @@ impl Config {
             dhcp_servers: self.dhcp_servers.iter().map(|one| one.0.clone()).collect(),
             dns_servers: self.dns_servers.iter().map(|one| one.0.clone()).collect(),
             show_ring: default.show_ring,
+            service_file: default.service_file,
             own: default.own,
         })
     }

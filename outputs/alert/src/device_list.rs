@@ -240,7 +240,9 @@ mod tests {
         let first = "2023-11-14 22:13:20 +0000 10.0.0.1 00:08:e1:00:00:01 eth0.7 (Raspberry Pi)\n";
         assert!(text.starts_with(numbers) && text.contains(first), "{text}");
         assert!(
-            text.contains("\neth0: the private MAC 06:00:00:00:00:01 was there (as phones"),
+            text.contains(
+                "\neth0 has devices with private MACs, such as 06:00:00:00:00:01 (phones"
+            ),
             "{text}"
         );
         assert_eq!((&fields["kind"], &fields["count"]), (&"learned".into(), &4.into()));

@@ -25,6 +25,7 @@ use shm_layout::{InterfaceName, RingName, UnixTime};
 use self::rogues::NAMES_INTERVAL;
 use crate::{
     channel_queue::ChannelQueue,
+    collector_ends::CollectorEnds,
     config::Config,
     config_file::ConfigFile,
     first_day::FirstDay,
@@ -33,7 +34,7 @@ use crate::{
     learning_periods::LearningPeriod,
     message_id::MessageIds,
     name_lists::NameLists,
-    notification::{Notification, zoned},
+    notification::{Notification, late, zoned},
     printer::Printer,
     priority::{Class, Priority},
     rate_gate::ChannelLimit,
@@ -50,6 +51,8 @@ const UNSTORED: i64 = 0;
 /// How long the end waits for channels: with `--once`, and after a signal.
 const END_TIMEOUT_ONCE: Duration = Duration::from_secs(60);
 const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// A message says when its event was, if that is so many seconds ago when it is made.
+const LATE: i64 = 60;
 /// How long an event may wait unread behind those that wait for the commit: half of what a takeover may wait for.
 const EVENTS_INTERVAL: Duration = Duration::from_millis(500);
 /// How often it looks whether a message was sent, after which the next one of the queue follows.
@@ -72,6 +75,7 @@ pub struct Dispatcher {
     /// When the rings of names were last read.
     last_names: Option<Instant>,
     faults: Faults,
+    collector_ends: CollectorEnds,
     /// Whether the rings of names have more to read, and whether their positions are those of the database.
     names_left: bool,
     names_resumed: bool,
@@ -125,16 +129,16 @@ impl Dispatcher {
     ) -> SinkResult<Dispatcher> {
         let gates = config.channel.iter().map(|channel| store.gate(&channel.name));
         let queues = gates.map(|gate| Ok(ChannelQueue::new(gate?))).collect::<SinkResult<_>>()?;
-        let message_ids = MessageIds::new(&mut store)?;
         let started = UnixTime::now().seconds();
         // One pass learns from the times of its events.
         let earliest = if options.once { i64::MIN } else { started };
         let learn = options.learn.filter(|seconds| *seconds > 0);
-        let learning = Learning::load(learn, earliest, &mut store)?;
+        let (learning, is_too_late) = Learning::of_option(learn, earliest, &mut store)?;
+        let message_ids = MessageIds::new(&mut store)?;
         // arpwatch has none; and one pass over old events has no days.
         let begins = !options.once && rules.dialect == Dialect::Devices;
-        let first_day =
-            FirstDay::load(options.learn.is_none(), begins, Instant::now(), &mut store)?;
+        let has_day = options.learn.is_none() || is_too_late;
+        let first_day = FirstDay::load(has_day, begins, Instant::now(), &mut store)?;
         let faults = stored_faults(&mut store, options.once)?;
         for (channel, messages) in store.channels()? {
             if !config.channel.iter().any(|other| other.name == channel) {
@@ -160,6 +164,7 @@ impl Dispatcher {
             last_due: None,
             last_names: None,
             faults,
+            collector_ends: CollectorEnds::default(),
             names_left: false,
             names_resumed: false,
             running: BTreeSet::new(),
@@ -189,10 +194,15 @@ impl Dispatcher {
         self.note_place(entry);
         let learning = self.is_learning(time, now.seconds())?;
         let mut alerts = self.rules.observe(entry, now, learning, &mut self.store.memory)?;
-        if learning {
+        if learning && !self.rules.guards(entry.event.ip()) {
             return Ok(());
         }
         self.rules.name_gateways(entry, now, &mut alerts, &mut self.store.memory)?;
+        if learning {
+            // What the configuration names is not learned: who takes it is reported.
+            alerts.retain(|one| one.kind.is_takeover() || one.kind == AlertKind::Broadcast);
+            return alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now.seconds()));
+        }
         let is_first_day = self.is_first_day(&alerts)?;
         if is_first_day {
             self.rules.learn_interface(entry, &mut self.store.memory)?;
@@ -227,6 +237,10 @@ impl Dispatcher {
                 true => alert.arpwatch_line(),
                 false => format!("{} {alert}", alert.time),
             });
+        }
+        // One pass over old events sends nothing in time.
+        if !self.options.once {
+            alert.late = late(&alert, now, LATE, &self.zone);
         }
         let local = zoned(now, &self.zone);
         // A line of --print is no message.
@@ -298,7 +312,10 @@ impl Dispatcher {
                 let dialect = self.rules.dialect;
                 let message = match digest.only() {
                     Some(alert) => {
-                        let mut alone = channel.alert_notification(alert, &self.zone, dialect);
+                        let max = LATE + channel.limit().window;
+                        let late = late(alert, now, max, &self.zone);
+                        let alert = Alert { late, ..alert.clone() };
+                        let mut alone = channel.alert_notification(&alert, &self.zone, dialect);
                         alone.fields["digest"] = true.into();
                         alone
                     }

@@ -138,6 +138,13 @@ pub fn test(
         let transport = Transport::new(channel, secrets, options).map_err(Failure::Down);
         match transport.and_then(|transport| transport.send(&notification, &id)) {
             Ok(()) => println!("channel {name}: sent"),
+            // On a terminal, what the program prints is above, such as `Permission denied`.
+            Err(Failure::Down(why)) if why.contains("exit status: ") => {
+                let state = options.state.display();
+                failures.push(format!(
+                    "channel {name}: {why} (as a service, a program can write only to {state})"
+                ));
+            }
             Err(why) => failures.push(format!("channel {name}: {why}")),
         }
     }

@@ -8,7 +8,9 @@ use std::{
     path::Path,
 };
 
-use aw_detect::{InfrastructureRow, Known, NamedServer, Names, Part, Rules, Trust, split_network};
+use aw_detect::{
+    InfrastructureRow, Known, NamedServer, Names, Part, Rules, Station, Trust, split_network,
+};
 use aw_output::{Error, Fault, failed, makers::Makers};
 use aw_service::{count_of, plain};
 use clap::ValueEnum;
@@ -60,7 +62,8 @@ pub fn known(
         let shown = state.display();
         return Err(failed(format_args!("no database in {shown} (check --state-dir)")));
     };
-    let entries = entries(&rows, rules);
+    let stations = AlertStore::stations_at(state, &addresses(&rows, rules));
+    let entries = entries(&rows, rules, &stations);
     let show_ring = has_several_rings(rows.iter().map(|(network, ..)| &**network));
     let mut out = BufWriter::new(io::stdout().lock());
     let zone = TimeZone::system();
@@ -69,9 +72,18 @@ pub fn known(
             entries.iter().try_for_each(|one| writeln!(out, "{}", one.json(names)))
         }
         KnownFormat::Table => {
-            let lines: Vec<_> =
-                entries.iter().map(|one| one.cells(names, makers, &zone, show_ring)).collect();
-            let mut written = write_table(&mut out, &lines);
+            let (normal, reported): (Vec<_>, Vec<_>) =
+                entries.iter().partition(|one| one.is_normal());
+            let cells = |of: &[&Entry]| -> Vec<_> {
+                of.iter().map(|one| one.cells(names, makers, &zone, show_ring)).collect()
+            };
+            let mut written = write_table(&mut out, &cells(&normal));
+            if !reported.is_empty() {
+                let line = if normal.is_empty() { REPORTED } else { &*format!("\n{REPORTED}") };
+                written = written
+                    .and_then(|()| writeln!(out, "{line}"))
+                    .and_then(|()| write_table(&mut out, &cells(&reported)));
+            }
             if entries.is_empty() {
                 let line = "no router, DHCP server or DNS server is known: names are not recorded (collector --names), or none was seen yet";
                 written = writeln!(out, "{line}");
@@ -85,21 +97,49 @@ pub fn known(
     written.map_err(|error| Error::write("standard output", error))
 }
 
+/// MACs in a cell: a host can invent any number.
+const MAX_MACS: usize = 8;
+/// Why a MAC is none that is normal: it was reported, or it claimed an address after another one.
+const REPORTED_WORD: &str = "reported";
+const CLAIMED: &str = "claimed";
+const REPORTED: &str = "Reported, and not taken for normal:";
+
 /// Two networks can have one name then.
 fn has_several_rings<'a>(networks: impl Iterator<Item = &'a str>) -> bool {
     let rings: BTreeSet<_> = networks.map(|network| split_network(network).1).collect();
     rings.len() > 1
 }
 
-/// Those of the database, then those that only the configuration names, and last those that were reported: a flood makes many.
-fn entries<'a>(rows: &'a [InfrastructureRow], rules: &Rules) -> Vec<Entry<'a>> {
+/// The addresses of routers and servers: who claimed them, as their own messages do not show it.
+fn addresses(rows: &[InfrastructureRow], rules: &Rules) -> Vec<IpAddr> {
+    let of_rows = rows.iter().map(|(_, _, key, _)| key.clone());
+    let named = [&rules.routers, &rules.dhcp_servers, &rules.dns_servers].into_iter().flatten();
+    let all = of_rows.chain(named.map(shown)).filter_map(|key| key.parse().ok());
+    all.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Those of the database, then those that only the configuration names, and last those that were reported: a flood makes many. `stations`:
+/// who claimed the addresses.
+fn entries<'a>(
+    rows: &'a [InfrastructureRow],
+    rules: &Rules,
+    stations: &'a [(String, IpAddr, Station)],
+) -> Vec<Entry<'a>> {
     let (rows, macs) = with_macs(rows);
-    let entry = |row: &&'a InfrastructureRow| {
-        let (network, part, key, Known { first, last, trust, .. }) = *row;
-        let (macs, times) = (macs_of(row, &macs), Some([*first, *last]));
-        Entry { network: Some(network), part: *part, key: key.clone(), macs, trust: *trust, times }
+    let at = |network: &str, key: &str| {
+        let mut at = stations.iter().filter(|(of, ip, _)| of == network && ip.to_string() == key);
+        at.next().map(|(.., station)| station)
     };
-    let mut entries: Vec<_> = rows.iter().map(entry).collect();
+    let mut entries = Vec::new();
+    for row in &rows {
+        let (network, part, key, Known { first, last, trust, .. }) = *row;
+        let (mut macs, times) = (macs_of(row, &macs), Some([*first, *last]));
+        if *trust != Trust::Reported {
+            add_claims(&mut macs, at(network, key), rules);
+        }
+        let (network, key) = (Some(&**network), key.clone());
+        entries.push(Entry { network, part: *part, key, macs, trust: *trust, times });
+    }
     let lists = [
         (Part::Router, &rules.routers),
         (Part::DhcpServer, &rules.dhcp_servers),
@@ -109,13 +149,65 @@ fn entries<'a>(rows: &'a [InfrastructureRow], rules: &Rules) -> Vec<Entry<'a>> {
         let unseen = list
             .iter()
             .filter(|named| !rows.iter().any(|(_, of, key, _)| *of == part && is_of(named, key)));
-        entries.extend(unseen.map(|named| {
+        for named in unseen {
             let (key, trust) = (shown(named), Trust::Named);
-            Entry { network: None, part, key, macs: Vec::new(), trust, times: None }
-        }));
+            let at = stations
+                .iter()
+                .filter(|(_, ip, station)| ip.to_string() == key && !station.claims.is_empty());
+            let before = entries.len();
+            entries.extend(at.map(|(network, _, station)| {
+                let last = station.claims.iter().map(|claim| claim.time).max();
+                let times = station.first.map(|first| first.time).zip(last).map(<[i64; 2]>::from);
+                // A MAC that took a router's address has a row without one of the router.
+                let mut macs = macs.get(&(&**network, part, &*key)).cloned().unwrap_or_default();
+                add_claims(&mut macs, Some(station), rules);
+                Entry { network: Some(network), part, key: key.clone(), macs, trust, times }
+            }));
+            if entries.len() == before {
+                entries.push(Entry {
+                    network: None,
+                    part,
+                    key,
+                    macs: Vec::new(),
+                    trust,
+                    times: None,
+                });
+            }
+        }
     }
-    entries.sort_by_key(|entry| entry.trust == Trust::Reported);
+    // The MACs that are not normal come after all that is.
+    let mut others = Vec::new();
+    for entry in entries.iter_mut().filter(|entry| entry.is_normal()) {
+        let (macs, of_others) =
+            entry.macs.drain(..).partition(|(_, word)| ![REPORTED_WORD, CLAIMED].contains(word));
+        entry.macs = macs;
+        if !of_others.is_empty() {
+            let (key, trust) = (entry.key.clone(), Trust::Reported);
+            let Entry { network, part, .. } = *entry;
+            others.push(Entry { network, part, key, macs: of_others, trust, times: None });
+        }
+    }
+    entries.sort_by_key(|entry| !entry.is_normal());
+    entries.append(&mut others);
     entries
+}
+
+/// Adds the MACs that claimed an address by ARP or Neighbor Discovery, as the messages of its router or server do not show each.
+fn add_claims(macs: &mut Vec<KnownMac>, station: Option<&Station>, rules: &Rules) {
+    let Some(station) = station else { return };
+    let first = station.first.map(|first| first.mac);
+    for mac in station.macs() {
+        let by_design = station.learned.contains(&mac)
+            || rules.proxies.contains(&mac)
+            || first.is_some_and(|first| rules.are_grouped(&[first, mac]));
+        let word = match mac {
+            mac if macs.iter().any(|(known, _)| *known == mac) => continue,
+            mac if Some(mac) == first => "first",
+            _ if by_design => why(Trust::Learned),
+            _ => CLAIMED,
+        };
+        macs.push((mac, word));
+    }
 }
 
 fn is_of(named: &NamedServer, key: &str) -> bool {
@@ -139,6 +231,11 @@ fn shown(named: &NamedServer) -> String {
 }
 
 impl Entry<'_> {
+    /// Whether it is taken for normal.
+    fn is_normal(&self) -> bool {
+        self.trust != Trust::Reported
+    }
+
     fn cells(
         &self,
         names: &Names,
@@ -154,7 +251,10 @@ impl Entry<'_> {
             let other = if is_other { format!(" {of}") } else { String::new() };
             format!("{}{}{other}", named(*mac, names).trim_start(), maker.unwrap_or_default())
         };
-        let macs = self.macs.iter().map(mac).collect::<Vec<_>>().join(", ");
+        let mut macs = self.macs.iter().take(MAX_MACS).map(mac).collect::<Vec<_>>().join(", ");
+        if self.macs.len() > MAX_MACS {
+            macs += &format!(" and {} more", self.macs.len() - MAX_MACS);
+        }
         let time = |seconds| zoned(seconds, zone).strftime("%Y-%m-%d %H:%M:%S").to_string();
         let [since, last] = self.times.map_or([const { String::new() }; 2], |both| both.map(time));
         let (what, why) = (words(self.part).0.into(), why(self.trust).into());
@@ -174,7 +274,7 @@ impl Entry<'_> {
         json!({
             "network": network, "what": words(self.part).0, "address": self.key,
             "macs": macs.collect::<Vec<_>>(), "why": why(self.trust),
-            "first": first, "last": last, "host": host, "ring": ring,
+            "normal": self.is_normal(), "first": first, "last": last, "host": host, "ring": ring,
         })
     }
 }
@@ -230,135 +330,4 @@ then each router and server that the configuration does not name is reported). W
 rogue. aw-alert known lists it: check that list.";
 
 #[cfg(test)]
-mod tests {
-    use aw_detect::InfrastructureMemory;
-    use shm_layout::MacAddr;
-
-    use super::*;
-
-    const ETH0: &str = "sensor/addrwatch/eth0";
-    const ETH1: &str = "sensor/addrwatch/eth1";
-
-    fn mac(last: u8) -> MacAddr {
-        MacAddr::new([0, 8, 0xe1, 0, 0, last])
-    }
-
-    /// A router, whose address another MAC took, and what else is known.
-    fn store(directory: &Path) -> AlertStore {
-        let mut store = AlertStore::open(directory).unwrap();
-        let known = |trust, last| Known {
-            first: 1_700_000_000,
-            last: 1_700_003_600,
-            trust,
-            mac: Some(mac(last)),
-            ..Known::default()
-        };
-        let answered = Known { number: 1, ..known(Trust::Reported, 0x66) };
-        for (network, part, key, known) in [
-            (ETH0, Part::Router, "fe80::1", known(Trust::Learned, 1)),
-            (ETH0, Part::RouterMac, "fe80::1 00:08:e1:00:00:01", known(Trust::Learned, 1)),
-            (ETH0, Part::RouterMac, "fe80::1 00:08:e1:00:00:66", known(Trust::Reported, 0x66)),
-            ("sensor/addrwatch/eth0.7", Part::DhcpServer, "10.7.0.1", known(Trust::Named, 2)),
-            (ETH1, Part::DhcpServer, "10.1.0.1", known(Trust::Harmless, 3)),
-            // Another MAC answered first for one that is named; and one that was reported.
-            (ETH1, Part::DhcpServer, "10.1.0.9", known(Trust::Named, 0x66)),
-            (ETH1, Part::DhcpServerMac, "10.1.0.9 00:08:e1:00:00:04", known(Trust::Learned, 4)),
-            (ETH1, Part::DhcpServerMac, "10.1.0.9 00:08:e1:00:00:66", answered),
-            (ETH0, Part::DhcpServer, "10.0.0.66", known(Trust::Reported, 0x66)),
-            (ETH0, Part::Redirect, "fe80::1 fe80::9", known(Trust::Reported, 9)),
-            (ETH0, Part::Period, "", Known { number: 1, ..Known::default() }),
-        ] {
-            store.memory.store_known(network, part, key, &known).unwrap();
-        }
-        store.commit().unwrap();
-        store
-    }
-
-    #[test]
-    fn each_row() {
-        let directory = tempfile::tempdir().unwrap();
-        let _store = store(directory.path()); // it is read while it is in use
-        let rows = AlertStore::infrastructure(directory.path()).unwrap().unwrap();
-        let block = |text: &str| NamedServer::Addresses(text.parse().unwrap());
-        let rules = Rules {
-            routers: vec![block("fe80::/64"), block("192.0.2.254/32")],
-            dhcp_servers: vec![block("10.7.0.0/24"), NamedServer::Duid("0001".into())],
-            ..Rules::default()
-        };
-        let entries = entries(&rows, &rules);
-        let names = Names::from([(mac(1), "gateway".to_owned())]);
-        let makers = Makers::new(directory.path());
-        let cells: Vec<_> =
-            entries.iter().map(|one| one.cells(&names, &makers, &TimeZone::UTC, false)).collect();
-        let mut table = Vec::new();
-        write_table(&mut table, &cells).unwrap();
-        let table = String::from_utf8(table).unwrap();
-        let lines: Vec<_> = table.lines().collect();
-        let times = "2023-11-14 22:13:20  2023-11-14 23:13:20";
-        let gateway = "00:08:e1:00:00:01 [gateway], 00:08:e1:00:00:66 reported";
-        let first: Vec<_> =
-            lines[1].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-        let since = &times[..19];
-        assert_eq!(first[..6], ["eth0", "router", "fe80::1", gateway, "learned", since]);
-        let column = lines[0].find("WHY").unwrap();
-        let of = |line: &&str| {
-            let (left, right) = line.split_at(column);
-            let words: Vec<_> = left.split_whitespace().collect();
-            (words.join(" "), right.to_owned())
-        };
-        let others: Vec<_> = lines[2..].iter().map(of).collect();
-        let of = |left: &str, right: &str| (left.to_owned(), right.to_owned());
-        assert_eq!(
-            others,
-            [
-                of(
-                    "eth0.7 DHCP server 10.7.0.1 00:08:e1:00:00:02",
-                    &format!("named        {times}")
-                ),
-                of("eth1 DHCP server 10.1.0.1 00:08:e1:00:00:03", &format!("in a digest  {times}")),
-                of(
-                    "eth1 DHCP server 10.1.0.9 00:08:e1:00:00:66 answered, 00:08:e1:00:00:04 learned",
-                    &format!("named        {times}")
-                ),
-                of("- router 192.0.2.254 -", "named        -                    -"),
-                of("- DHCP server DUID 0001 -", "named        -                    -"),
-                of(
-                    "eth0 DHCP server 10.0.0.66 00:08:e1:00:00:66",
-                    &format!("reported     {times}")
-                ),
-            ]
-        );
-        let json = entries[0].json(&names);
-        assert_eq!((&json["network"], &json["ring"]), (&"eth0".into(), &"/addrwatch".into()));
-        assert_eq!(
-            json["macs"][1],
-            json!({"mac": "00:08:e1:00:00:66", "why": "reported", "name": null})
-        );
-        assert_eq!(json["first"], 1_700_000_000);
-    }
-
-    /// With its VLANs; what is reported once for all stays.
-    #[test]
-    fn an_interface_learns_again() {
-        let directory = tempfile::tempdir().unwrap();
-        drop(store(directory.path()));
-        let error = relearn(directory.path(), Some("eth7")).unwrap_err().to_string();
-        assert_eq!(error, "interface eth7 is not known (known: eth0, eth1)");
-        let text = relearn(directory.path(), Some("addrwatch/eth0")).unwrap();
-        assert!(
-            text.starts_with("eth0: 3 routers and servers forgotten\nFrom the next start "),
-            "{text}"
-        );
-        let mut store = AlertStore::open(directory.path()).unwrap();
-        let keys =
-            |store: &mut AlertStore, network: &str, part| store.memory.keys(network, part).unwrap();
-        for part in [Part::Router, Part::RouterMac, Part::Period] {
-            assert_eq!(keys(&mut store, ETH0, part), [""; 0]);
-        }
-        assert_eq!(keys(&mut store, ETH0, Part::Redirect).len(), 1);
-        assert_eq!(keys(&mut store, ETH1, Part::DhcpServer), ["10.1.0.1", "10.1.0.9"]);
-        drop(store);
-        let text = relearn(directory.path(), None).unwrap();
-        assert!(text.contains("eth1: 2 routers and servers forgotten\n"), "{text}");
-    }
-}
+mod tests;

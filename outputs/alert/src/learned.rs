@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use shm_layout::MacAddr;
 
 use crate::{
+    learning,
     notification::Notification,
     parts::{fitting, number, parts},
     store::AlertStore,
@@ -38,6 +39,10 @@ these devices answered or probed for the addresses of others or had virtual MACs
 and these interfaces had private MACs. From now on that is normal. If a MAC does not
 belong there, remove its device, and let aw-alert forget what it learned.";
 
+const CONTESTED: &str =
+    "Several MACs claimed these addresses that your configuration names. None of them is normal
+there: compare each with the MAC of the device; those of a pair belong in [[failover]].";
+
 impl Learned {
     /// None if no address was shared, and no device is a special one.
     pub fn load(store: &mut AlertStore, rules: &Rules, time: i64) -> SinkResult<Option<Learned>> {
@@ -48,11 +53,41 @@ impl Learned {
             None => store.memory.random_interfaces(MAX_LISTED)?,
             Some(_) => (Vec::new(), 0),
         };
-        let any = count > 0 || of_devices > 0 || of_interfaces > 0;
+        let since = store.note(learning::NOTES[0])?.unwrap_or_default();
+        let mut contested = store.memory.contested_addresses(since, |ip| rules.guards(ip))?;
+        contested.iter_mut().for_each(|one| one.macs.retain(|mac| !rules.proxies.contains(mac)));
+        let contested: Vec<_> = contested
+            .iter()
+            .filter(|one| one.macs.len() > 1 && !rules.are_grouped(&one.macs))
+            .map(|one| contested_line(one, rules))
+            .collect();
+        let any = count > 0 || of_devices > 0 || of_interfaces > 0 || !contested.is_empty();
         let (addresses, devices) = ((&*shared, count), (&*devices, of_devices));
         let interfaces = (&*interfaces, of_interfaces);
         let names = (&rules.names, rules.show_ring);
-        Ok(any.then(|| Learned::of(addresses, devices, interfaces, names, time, &this_host())))
+        let learned =
+            any.then(|| Learned::of(addresses, devices, interfaces, names, time, &this_host()));
+        Ok(learned.map(|learned| learned.with_contested(contested)))
+    }
+
+    /// With the lines about named addresses that several MACs claimed before all others: one of them is an attack, or a group.
+    fn with_contested(mut self, mut lines: Vec<String>) -> Learned {
+        let count = lines.len();
+        if count == 0 {
+            return self;
+        }
+        let time = self.line.split(' ').next().unwrap_or_default().to_owned();
+        self.subject = match count {
+            1 => "learned: 1 named address was claimed by several MACs".into(),
+            _ => format!("learned: {count} named addresses were claimed by several MACs"),
+        };
+        lines.truncate(MAX_LISTED);
+        push_further(&mut lines, count as u64);
+        self.intro = format!("{CONTESTED}\n{}", self.intro);
+        lines.append(&mut self.each);
+        self.each = lines;
+        self.line = format!("{time} {}: {}", self.subject, self.each.join(", "));
+        self
     }
 
     fn of(
@@ -121,11 +156,28 @@ impl Learned {
     }
 }
 
+/// ``192.0.2.1 on eth0, which `routers` names, was claimed by 2 MACs: MAC [name] (first seen), MAC``
+fn contested_line(SharedAddress { network, ip, macs }: &SharedAddress, rules: &Rules) -> String {
+    let key = rules.naming_key(*ip).unwrap_or_default();
+    let named: Vec<_> = macs.iter().take(MAX_MACS).map(|mac| named(*mac, &rules.names)).collect();
+    let further = match macs.len() - named.len() {
+        0 => String::new(),
+        further => format!(" and {further} more"),
+    };
+    format!(
+        "{ip} on {}, which `{key}` names, was claimed by {} MACs:{} (first seen),{}{further}",
+        plain(&place(network, rules.show_ring)),
+        macs.len(),
+        named[0],
+        named[1..].join(",")
+    )
+}
+
 /// What follows from a MAC at an interface. `shown`: the MAC with its name.
 pub fn private_macs(interface: &str, mac: MacAddr, shown: &str) -> String {
     let mac = if shown.is_empty() { mac.to_string() } else { shown.to_owned() };
     format!(
-        "{interface}: the private MAC {mac} was there (as phones and virtual machines use it): from now on, new devices with such a MAC come together in one message, up to a minute late"
+        "{interface} has devices with private MACs, such as {mac} (phones and virtual machines use them): new devices with such a MAC come together in one message, up to a minute late"
     )
 }
 
@@ -254,9 +306,8 @@ mod tests {
         let rules = Rules::default();
         let learned = Learned::load(&mut store, &rules, 5).unwrap().unwrap();
         let notification = learned.notifications(usize::MAX).remove(0);
-        let expected = "5 learned: where private MACs are usual: eth0: the private MAC 06:00:00:00:00:01 was there \
-            (as phones and virtual machines use it): from now on, new devices with such a MAC come \
-            together in one message, up to a minute late";
+        let expected = "5 learned: where private MACs are usual: eth0 has devices with private MACs, such as 06:00:00:00:00:01 \
+            (phones and virtual machines use them): new devices with such a MAC come together in one message, up to a minute late";
         assert_eq!(learned.line, expected);
         assert_eq!(notification.fields["interfaces"], json!(["s/r/eth0"]));
         let rules = Rules { random_macs: Some(MacPolicy::Digest), ..rules };

@@ -1,7 +1,10 @@
 //! The message about the routers, DHCP servers and DNS servers that an interface has learned: from then on they are normal, so this is
 //! the only message about them, also if one of them is a rogue.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::Ipv4Addr,
+};
 
 use aw_detect::{InfrastructureRow, Known, NamedServer, Part, Rules, Trust};
 use aw_output::{SinkResult, this_host};
@@ -45,15 +48,8 @@ pub fn learned_infrastructure(
         each.push(format!("{line} on {}", plain(&place(network, rules.show_ring))));
     }
     push_further(&mut each, known.len() as u64);
-    let is_ipv4 = |key: &String| key.parse::<Ipv4Addr>().is_ok();
-    let mut routers = known.iter().filter(|(_, part, ..)| *part == Part::Router);
-    let has_ipv4 = known.iter().any(|(_, _, key, _)| is_ipv4(key));
-    if has_ipv4
-        && !routers.any(|(_, _, key, _)| is_ipv4(key))
-        && !rules.routers.iter().any(is_of_ipv4)
-    {
-        each.push("of IPv4, no router was seen: name yours in routers in the configuration of aw-alert, so that another MAC at its address is reported as gateway_taken".into());
-    }
+    let lines = without_router(&known, rules);
+    each.splice(0..0, lines);
     let counted = [Part::Router, Part::DhcpServer, Part::Dns].into_iter().filter_map(|part| {
         let number = known.iter().filter(|(_, of, ..)| *of == part).count() as u64;
         let (one, many) = words(part);
@@ -69,6 +65,38 @@ pub fn learned_infrastructure(
     });
     let intro = intro(&plain(&place(interface, rules.show_ring)));
     Ok(Some(Learned { line, subject, intro, each, fields, host }))
+}
+
+/// Of each network whose DHCP or DNS server has an IPv4 address, and whose router is not known: how to name it. At an ordinary port,
+/// answers that name it do not arrive.
+fn without_router(known: &[&InfrastructureRow], rules: &Rules) -> Vec<String> {
+    if rules.routers.iter().any(is_of_ipv4) {
+        return Vec::new();
+    }
+    let mut networks: BTreeMap<&str, (bool, BTreeSet<&str>)> = BTreeMap::new();
+    for (network, part, key, _) in known {
+        if key.parse::<Ipv4Addr>().is_ok() {
+            let (has_router, servers) = networks.entry(network).or_default();
+            *has_router |= *part == Part::Router;
+            servers.extend((*part == Part::DhcpServer).then_some(&**key));
+        }
+    }
+    let networks = networks.into_iter().filter(|(_, (has_router, _))| !has_router);
+    let line = |(network, (_, servers)): (&str, (bool, BTreeSet<&str>))| {
+        let place = plain(&place(network, rules.show_ring));
+        // One of several may be a rogue.
+        let servers: Vec<_> = servers.into_iter().map(plain).collect();
+        let (address, guess) = match &*servers {
+            [] => ("ADDRESS", String::new()),
+            [one] => (&**one, format!(" ({one} is a guess: the DHCP server often is the router)")),
+            all => ("ADDRESS", format!(" (often it is that of a DHCP server: {})", all.join(", "))),
+        };
+        let add = rules.to_add("routers", &rules.routers, address);
+        format!(
+            "of IPv4, no router was seen on {place}, so a host that takes its address is not reported as gateway_taken: {add}{guess}"
+        )
+    };
+    networks.take(MAX_LISTED).map(line).collect()
 }
 
 /// A MAC, and in a word why it is known.
@@ -168,14 +196,22 @@ mod tests {
         };
         let mut rules = Rules::default();
         let each = learned(&known, &rules).unwrap();
-        assert_eq!(each[0], "router fe80::1 00:08:e1:00:00:01 00:08:e1:00:00:02 on eth0");
-        assert_eq!(each[1], "DHCP server 192.0.2.1 00:08:e1:00:00:03 on eth0");
-        assert!(
-            each[2].starts_with("of IPv4, no router was seen: ") && each.len() == 3,
-            "{each:?}"
+        assert_eq!(
+            each[0],
+            "of IPv4, no router was seen on eth0, so a host that takes its address is not reported as gateway_taken: write routers = [\"192.0.2.1\"] in the configuration of aw-alert, and restart aw-alert (192.0.2.1 is a guess: the DHCP server often is the router)"
         );
+        assert_eq!(each[1], "router fe80::1 00:08:e1:00:00:01 00:08:e1:00:00:02 on eth0");
+        assert_eq!(each[2], "DHCP server 192.0.2.1 00:08:e1:00:00:03 on eth0");
+        assert_eq!(each.len(), 3);
         let ipv4 = row("eth0", Part::Router, "192.0.2.254", None);
         assert_eq!(learned(&[&known[..], &[ipv4]].concat(), &rules).unwrap().len(), 3);
+        // That of another VLAN is none of this one; and of several servers, one may be a rogue.
+        let other = row("eth0.7", Part::Router, "10.7.0.254", None);
+        assert_eq!(learned(&[&known[..], &[other]].concat(), &rules).unwrap().len(), 4);
+        let rogue = row("eth0", Part::DhcpServer, "1.0.0.1", None);
+        let each = learned(&[&known[..], &[rogue]].concat(), &rules).unwrap();
+        let end = "routers = [\"ADDRESS\"] in the configuration of aw-alert, and restart aw-alert (often it is that of a DHCP server: 1.0.0.1, 192.0.2.1)";
+        assert!(each[0].ends_with(end), "{each:?}");
         rules.routers = vec![NamedServer::Addresses("192.0.2.254/32".parse().unwrap())];
         assert_eq!(learned(&known, &rules).unwrap().len(), 2);
         assert_eq!(learned(&known[..3], &rules), None);

@@ -1,10 +1,10 @@
 //! The learning period, which begins with the first event. A time from before the clock was set neither ends it nor lies in
 //! it: when the clock is set, the period begins again, and after its end it is over for good.
 
-use aw_output::SinkResult;
+use aw_output::{SinkResult, warn};
 use shm_layout::UnixTime;
 
-use crate::store::AlertStore;
+use crate::{message_id::MessageIds, store::AlertStore};
 
 /// The notes with its begin, its end, and the fact that it is over.
 const SINCE: &str = "learns since";
@@ -40,6 +40,26 @@ impl Learning {
             store.store_note(MARKED, 1)?;
         }
         Ok(Learning { seconds, earliest, until, over })
+    }
+
+    /// The same with `--learn`, and whether the option is too late: on a state that an aw-alert has used without it, what was reported
+    /// until now does not become normal. Call it before that state is marked as used ([`MessageIds::new`]).
+    pub fn of_option(
+        seconds: Option<i64>,
+        earliest: i64,
+        store: &mut AlertStore,
+    ) -> SinkResult<(Learning, bool)> {
+        let learning = Learning::load(seconds, earliest, store)?;
+        let was_used = MessageIds::exist(store)? && !store.memory.is_empty()?;
+        let is_too_late = seconds.is_some() && was_used && !learning.has_begun();
+        if !is_too_late {
+            return Ok((learning, false));
+        }
+        warn(format_args!(
+            "--learn does not begin: {} was begun without it, so alerts are sent as before (to learn all devices, stop aw-alert, move that file away, and start it; routers and servers alone: aw-alert relearn)",
+            store.memory.file().display()
+        ));
+        Ok((Learning::load(None, earliest, store)?, true))
     }
 
     /// Reads its notes again, after a rollback.
@@ -93,6 +113,11 @@ impl Learning {
         store.store_note(OVER, 1)?;
         self.over = true;
         Ok(self.until.is_some())
+    }
+
+    /// Whether it has begun, or is over before it began.
+    pub fn has_begun(&self) -> bool {
+        self.over || self.until.is_some()
     }
 
     /// Whether the period has ended.

@@ -79,7 +79,7 @@ impl LearningPeriod {
         AlertStore::periods(directory, UnixTime::now().seconds()).unwrap_or_default()
     }
 
-    /// `learning routers and servers of eth0 since 03:10:00 until 03:20:00 UTC: ...`
+    /// `learning routers and servers of eth0 until 03:20:00 UTC (since 03:10:00): ...`
     pub fn line(&self, now: i64, zone: &TimeZone, show_ring: bool) -> String {
         let today = zoned(now, zone).date();
         let shown = |seconds: i64| {
@@ -88,12 +88,12 @@ impl LearningPeriod {
             time.strftime(format).to_string()
         };
         let since = self.since.filter(|since| is_set(*since));
-        let since = since.map(|since| format!(" since {}", shown(since))).unwrap_or_default();
+        let since = since.map(|since| format!(" (since {})", shown(since))).unwrap_or_default();
         let about = if self.subject == Subject::NewDevices { "about " } else { "" };
         let zone = zoned(self.until, zone).strftime("%Z").to_string();
         let meanwhile = match &self.subject {
             Subject::All => {
-                "no alert about devices, routers and servers is sent, and what they do is normal from then on; redirects and faults of the sensor are reported"
+                "no alert about devices, routers and servers is sent, and what they do is normal from then on; who takes an address that routers, dhcp_servers or dns_servers names, redirects and faults of the sensor are reported"
             }
             Subject::NewDevices => {
                 "one list has them then; all other alerts are sent at once (--learn 0 reports each)"
@@ -106,7 +106,7 @@ impl LearningPeriod {
             true => format!(" until {about}{} {zone}", shown(self.until)),
             false => " (until when is not known, because the clock is not set)".into(),
         };
-        format!("learning {}{since}{until}: {meanwhile}", self.subject.name(show_ring))
+        format!("learning {}{until}{since}: {meanwhile}", self.subject.name(show_ring))
     }
 }
 
@@ -197,11 +197,11 @@ mod tests {
         let of = |store: &mut AlertStore, now| -> Vec<String> {
             all(store, now).iter().map(|one| one.line(now, &TimeZone::UTC, false)).collect()
         };
-        let interface = "learning routers and servers of eth0 since 22:13:20 until 2023-11-15 22:13:20 UTC: all that announce themselves are normal from then on (aw-alert known lists them)";
+        let interface = "learning routers and servers of eth0 until 2023-11-15 22:13:20 UTC (since 22:13:20): all that announce themselves are normal from then on (aw-alert known lists them)";
         assert_eq!(
             of(&mut store, NOW + 599),
             [
-                "learning all devices since 22:13:20 until 22:23:20 UTC: no alert about devices, routers and servers is sent, and what they do is normal from then on; redirects and faults of the sensor are reported",
+                "learning all devices until 22:23:20 UTC (since 22:13:20): no alert about devices, routers and servers is sent, and what they do is normal from then on; who takes an address that routers, dhcp_servers or dns_servers names, redirects and faults of the sensor are reported",
                 interface
             ]
         );

@@ -5,6 +5,7 @@ mod arpdat;
 mod channel;
 mod channel_queue;
 mod check;
+mod collector_ends;
 mod command;
 mod config;
 mod config_file;
@@ -54,7 +55,7 @@ use aw_output::{
     makers::{IEEE_DATA, Makers},
     own_macs, parse, run,
 };
-use aw_service::{Identity, LineFile, ServiceOptions, TimeSpan, UnitFiles};
+use aw_service::{Identity, LineFile, ServiceOptions, TimeSpan, UnitFiles, plain};
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -86,7 +87,7 @@ struct Options {
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
 
-    /// Learn all devices, and send no alerts about them, for TIME from the start on, or from the next event with --once: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again. Without this option, an aw-alert that knows no device holds alerts about new devices until it has run for a day, and reports them then in one list; all other alerts are sent at once. With names, routers, DHCP and DNS servers of this time, or of the first day of an interface, are taken for normal, also rogue ones, and listed at its end: check that list. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
+    /// Learn all devices for TIME from the first start on, or from the next event with --once: 30m, 12h, 7d. No alert about devices, routers and servers is sent in this time, also not about an address that is taken over: what happens is normal from then on, also an attack. Only addresses that `routers`, `dhcp_servers` and `dns_servers` of the configuration name are guarded: who takes one is reported. Set it on the first start: it does not begin on a state that was begun without it, nor again. Without this option, an aw-alert that knows no device holds alerts about new devices until it has run for a day, and reports them then in one list; all other alerts are sent at once. With names, routers, DHCP and DNS servers of this time, or of the first day of an interface, are taken for normal, also rogue ones, and listed at its end: check that list. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
     #[arg(long, value_name = "TIME", value_parser = learn_time)]
     learn: Option<TimeSpan>,
 
@@ -242,6 +243,7 @@ pub fn main() -> ExitCode {
     let makers = Makers::new(&options.vendors);
     let Options { rings, spool, print, learn, dialect, config: config_file, .. } = options;
     (rules.show_ring, rules.own) = (rings.rings.len() > 1, own_macs());
+    rules.service_file = config_file.as_deref().filter(|file| is_of_service(file)).map(shown);
     let notes = match rings.health {
         true => learning_periods::lines(&LearningPeriod::in_directory(&state), rules.show_ring),
         false => Vec::new(),
@@ -282,6 +284,18 @@ pub fn main() -> ExitCode {
         };
         Dispatcher::new(config, rules, store, sender, options).map_err(Fault::into_error)
     })
+}
+
+/// Whether it is the configuration of the unit of systemd, so that messages can say how it is applied.
+fn is_of_service(file: &Path) -> bool {
+    let unit = UnitFiles::of("aw-alert").filter(|unit| !unit.is_script());
+    let command = unit.and_then(|unit| unit.command());
+    let named = command.as_ref().and_then(|it| it.option("--config").or(it.option("-c")));
+    named.is_some_and(|named| Path::new(named) == file)
+}
+
+fn shown(file: &Path) -> String {
+    plain(&file.display().to_string())
 }
 
 /// What the service has seen; if its memory or a ring cannot be read, that is reported elsewhere.

@@ -29,6 +29,11 @@ impl MessageIds {
         Ok(MessageIds::of(number))
     }
 
+    /// Whether the database has its number: an aw-alert has used it.
+    pub fn exist(store: &mut AlertStore) -> SinkResult<bool> {
+        Ok(store.note(DATABASE)?.is_some())
+    }
+
     /// Ids of messages that no database has.
     pub fn without_database() -> SinkResult<MessageIds> {
         random().map(MessageIds::of)

@@ -245,7 +245,7 @@ impl Digest {
         }
         place = place.min(self.samples.len());
         let whole = (self.count == 1).then(|| Box::new(alert.clone()));
-        let (line, setting) = (alert.to_string(), alert.setting.clone());
+        let (line, setting) = (alert.short_line(), alert.setting.clone());
         let sample = Sample(alert.time, line, priority, subject, kind, whole, setting);
         self.samples.insert(place, sample);
         if self.samples.len() > MAX_SAMPLES {

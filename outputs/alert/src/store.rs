@@ -1,9 +1,9 @@
 //! The database of aw-alert: the memory of the rules, imported names and vendors, and for each channel its queue and its
 //! rate gate. All is one transaction, so that an event and the messages that it causes are stored together or not at all.
 
-use std::{path::Path, time::Instant};
+use std::{net::IpAddr, path::Path, time::Instant};
 
-use aw_detect::{Alert, InfrastructureRow, Names, SqliteMemory, mac_from, mac_number};
+use aw_detect::{Alert, InfrastructureRow, Names, SqliteMemory, Station, mac_from, mac_number};
 use aw_output::{
     Error, SinkResult,
     makers::{MacBlock, Makers, is_local},
@@ -80,6 +80,12 @@ impl AlertStore {
     /// The routers and servers that are known, and their MACs; nothing if there is no database.
     pub fn infrastructure(directory: &Path) -> Result<Option<Vec<InfrastructureRow>>, String> {
         SqliteMemory::peek(directory, PROGRAM, SqliteMemory::infrastructure)
+    }
+
+    /// The states of these addresses, with the full names of their networks; of a database of an earlier release, none.
+    pub fn stations_at(directory: &Path, ips: &[IpAddr]) -> Vec<(String, IpAddr, Station)> {
+        let read = |database: &Connection| SqliteMemory::stations_at(database, ips);
+        SqliteMemory::peek(directory, PROGRAM, read).ok().flatten().unwrap_or_default()
     }
 
     /// For `--check`: the names of known devices.

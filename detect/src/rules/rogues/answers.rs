@@ -58,7 +58,7 @@ impl Rules {
                     "it answers in the name of this server, but {other} {why}: {deed} (if both MACs are your server's, name them in [[failover]]; if not, find the port of the one that is not in the MAC address table of the switch, and unplug it)"
                 ),
                 None => {
-                    let add = words::to_add("dhcp_servers", &self.dhcp_servers, key);
+                    let add = self.to_add("dhcp_servers", &self.dhcp_servers, key);
                     let ago = words::ago(known.first, seen.time);
                     format!(
                         "it was reported{ago} because a client named it, and now it answers: {deed} (if it is yours, {add}; if not, {FIND})"
@@ -100,10 +100,13 @@ impl Rules {
                 _ => "No ARP shows that this MAC has its address".into(),
             };
             let note = format!(
-                "this is the first answer that arrives here of this DHCP server, which {by}: {deed}. {arp} (if this is the MAC of your server, nothing is to be done; if not, {FIND})"
+                "this is the first answer that arrives here of this DHCP server, which {by}: {deed}. {arp}"
+            );
+            let advice = format!(
+                "(if this is the MAC of your server, nothing is to be done; if not, {FIND})"
             );
             let one = self.rogue(seen, AlertKind::NewSetting, server, Some(mac), note);
-            let one = Alert { digest: true, ..one };
+            let one = Alert { digest: true, advice, ..one };
             alert = self.report(seen, memory, with_mac, of_server, one)?;
             if alert.is_none() {
                 return Ok(None); // not stored, and reported when it is seen again

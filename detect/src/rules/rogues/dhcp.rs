@@ -8,7 +8,6 @@ use super::{
     FIND, Rules, Seen,
     answers::{NEVER, deed, is_lease},
     client, text_of,
-    words::to_add,
 };
 use crate::{
     alert::{Alert, AlertKind},
@@ -63,7 +62,7 @@ impl Rules {
         let Some(mut known) = self.look(seen, memory, (Part::DhcpServer, &key), is_named)? else {
             let known = Known { mac: Some(mac), ..Known::new(seen.time, Trust::Reported) };
             let add = match server {
-                Some(_) => to_add("dhcp_servers", &self.dhcp_servers, &key),
+                Some(_) => self.to_add("dhcp_servers", &self.dhcp_servers, &key),
                 None => "let it name its address, and add that to dhcp_servers".into(),
             };
             let note = format!("{deed} (if it is yours, {add}; if not, {FIND})");
@@ -75,7 +74,19 @@ impl Rules {
             return Ok(alert);
         };
         let old = known.mac;
-        if let Some(of_mac) = self.look(seen, memory, with_mac, false)? {
+        // No learning period makes the answers of a second MAC normal in the name of a named server.
+        let mut others = vec![old];
+        if let Some(ip) = server.filter(|_| is_named && seen.learning) {
+            let station = memory.station(&seen.network, ip)?;
+            others.extend([station.first.map(|first| first.mac), station.owner()]);
+        }
+        let is_other = |own: &MacAddr| *own != mac && !self.is_in_group(*own, mac);
+        let is_second = others.iter().flatten().any(is_other) && is_named && seen.learning;
+        let of_mac = match is_second {
+            true => memory.known(&seen.network, with_mac.0, with_mac.1)?,
+            false => self.look(seen, memory, with_mac, false)?,
+        };
+        if let Some(of_mac) = of_mac {
             let was_reported = of_mac.trust == Trust::Reported && of_mac.number == 0;
             // It only refused until now: this is its first answer with an address.
             let is_first = of_mac.number == 1 && record.ip().is_some();
@@ -113,7 +124,7 @@ impl Rules {
         }
         let is_same = old == Some(mac)
             || match server {
-                Some(ip) => self.is_same_device(seen, memory, ip, (mac, old))?,
+                Some(ip) => !is_second && self.is_same_device(seen, memory, ip, (mac, old))?,
                 None => true,
             };
         if is_same || self.is_relayed(seen, memory)? {
@@ -124,9 +135,14 @@ impl Rules {
         let note = format!(
             "it answers in the name of a known server, from another MAC: {deed} (if both MACs are your server's, name them in [[failover]]; if not, {FIND})"
         );
-        let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
-        let alert = Alert { old_mac: old.map(|mac| mac.to_string()), ..alert };
-        self.report(seen, memory, with_mac, of_report, alert)
+        // A server behind two relays answers from both; that no ARP shows its address here, any host can see, too.
+        let may_be_relay = is_second && record.relay_ip().is_some() && others[1..] == [None, None];
+        let kind = if may_be_relay { AlertKind::NewSetting } else { AlertKind::NewDhcpServer };
+        let alert = self.rogue(seen, kind, server, Some(mac), note);
+        let old_mac = old.map(|mac| mac.to_string());
+        let alert = Alert { old_mac, digest: may_be_relay, ..alert };
+        let stored = if may_be_relay { part_of_server } else { of_report };
+        self.report(seen, memory, with_mac, stored, alert)
     }
 
     /// An answer of a known server of which not all was read, and that was complete before: a client may take what is left out.
@@ -204,9 +220,9 @@ impl Rules {
             Some(_) => FIND,
             None => "ask that client for the MAC of its server, such as with arp -n",
         };
-        let add = to_add("dhcp_servers", &self.dhcp_servers, &server.to_string());
+        let add = self.to_add("dhcp_servers", &self.dhcp_servers, &server.to_string());
         let note = format!(
-            "{} asks it for an address. Only this client names it, and a client can name any server: its own messages do not reach this port (if it is yours, {add}; if not, {find})",
+            "{} asks it for an address. Only this client names it, and a client can name any server: aw-alert sees only its request at this port (if it is yours, {add}; if not, {find})",
             client(record)
         );
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, Some(server), mac, note);
@@ -232,7 +248,7 @@ impl Rules {
         }
         let mac = mac_of_duid(duid);
         let contained = if mac.is_some() { ", which contains this MAC" } else { "" };
-        let add = to_add("dhcp_servers", &self.dhcp_servers, &key);
+        let add = self.to_add("dhcp_servers", &self.dhcp_servers, &key);
         let note = format!(
             "{} asks the DHCPv6 server with the {key}{contained}. Only this client names it, and a client can name any server (if it is yours, {add}; if not, find the port of that MAC, or ask the client for its server)",
             client(record)
@@ -294,7 +310,7 @@ impl Rules {
         let Some(router) = usable(router) else { return Ok(None) };
         let (part, ip) = ((Part::Router, &*router.to_string()), Some(router));
         let is_named = includes(&self.routers, router);
-        let right = &*to_add("routers", &self.routers, &router.to_string());
+        let right = &*self.to_add("routers", &self.routers, &router.to_string());
         let new = OfServer { kind: AlertKind::NewRouter, part, ip, way, right, digest: false };
         self.of_server(seen, memory, new, is_named)
     }
@@ -308,7 +324,7 @@ impl Rules {
         let Some(dns) = usable(seen.record.ip()) else { return Ok(None) };
         let (part, ip) = ((Part::Dns, &*dns.to_string()), Some(dns));
         let (is_named, way) = (includes(&self.dns_servers, dns), "names it as DNS server".into());
-        let right = &*to_add("dns_servers", &self.dns_servers, &dns.to_string());
+        let right = &*self.to_add("dns_servers", &self.dns_servers, &dns.to_string());
         let new = OfServer { kind: AlertKind::ForeignDns, part, ip, way, right, digest: false };
         self.of_server(seen, memory, new, is_named)
     }
@@ -404,8 +420,9 @@ impl Rules {
             true => " in its first answer that arrives here",
             false => ", and did not before",
         };
-        let note = format!(
-            "the DHCP server {server} (message from {sender}) {way}{when} (if that is right, {right}; if not, look at that server's configuration, and for who else has its address)"
+        let note = format!("the DHCP server {server} (message from {sender}) {way}{when}");
+        let advice = format!(
+            "(if that is right, {right}; if not, look at that server's configuration, and for who else has its address)"
         );
         let mac = match ip {
             Some(ip) if part.0 != Part::DhcpSetting => memory.station(&seen.network, ip)?.owner(),
@@ -413,7 +430,7 @@ impl Rules {
         };
         let digest = is_first || digest;
         let kind = if digest { AlertKind::NewSetting } else { kind };
-        let alert = Alert { digest, ..self.rogue(seen, kind, ip, mac, note) };
+        let alert = Alert { digest, advice, ..self.rogue(seen, kind, ip, mac, note) };
         let reported = Known::new(seen.time, Trust::Reported);
         self.report(seen, memory, part, reported, alert)
     }

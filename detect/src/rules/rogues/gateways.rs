@@ -1,9 +1,8 @@
 //! Another MAC takes a router's address, as events or its advertisement show.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use aw_output::Entry;
-use aw_service::TimeSpan;
 use shm_layout::{MacAddr, UnixTime};
 
 use super::{Rules, Seen, dhcp::HELD_SECONDS};
@@ -120,13 +119,12 @@ impl Rules {
         // Its first claim was reported.
         let was_taken = row.is_some_and(|row| row.trust == Trust::Reported && row.further != 0);
         if station.learned.contains(&mac) || is_first && !was_taken {
-            let note = self.facts(&alert, (&network, ip), &answers_for(ip), memory)?;
-            return Ok(Some(Alert { note: Some(note), ..alert }));
+            return Ok(Some(Alert { deed: answers_for(ip), ..alert }));
         }
         if self.was_reported((&network, ip, mac, alert.time), memory)? {
             return Ok(None);
         }
-        self.taken(alert, (&network, ip), &answers_for(ip), memory).map(Some)
+        Ok(Some(taken(alert, answers_for(ip))))
     }
 
     /// A MAC is the first one to claim an address. That takes it from a router whose advertisements or answers of DHCP came from other
@@ -148,7 +146,7 @@ impl Rules {
         let held = span(*since, alert.time).unwrap_or(0).max(0);
         let old_mac = Some(own.to_string());
         let alert = Alert { old_mac, held, previous: None, ..alert };
-        self.taken(alert, (&network, ip), &answers_for(ip), memory).map(Some)
+        Ok(Some(taken(alert, answers_for(ip))))
     }
 
     /// Whether a takeover by this MAC was reported within `quiet` seconds; if not, it is now.
@@ -168,13 +166,13 @@ impl Rules {
         Ok(false)
     }
 
-    fn is_recent(&self, known: &Known, time: i64) -> bool {
+    pub(super) fn is_recent(&self, known: &Known, time: i64) -> bool {
         known.further != 0 && (time - known.further).abs() < self.quiet
     }
 
     /// The MACs of a router's advertisements and answers of DHCP in the learning period, and since when. What a message after it has
     /// stored is none of them: any host sends it.
-    fn learned_macs<M: InfrastructureMemory>(
+    pub(super) fn learned_macs<M: InfrastructureMemory>(
         &self,
         network: &str,
         ip: IpAddr,
@@ -187,15 +185,11 @@ impl Rules {
             0 => i64::MAX,
             _ => period.first.saturating_add(period.further.max(HELD_SECONDS)),
         };
+        let is_learned = |row: &Known| row.trust == Trust::Learned && row.first < end;
         let mut macs = Vec::new();
         for part in [Part::RouterMac, Part::DhcpServerMac] {
-            for key in memory.keys(network, part)? {
-                let mac = key.strip_prefix(&format!("{ip} ")).and_then(|mac| mac.parse().ok());
-                let Some(mac) = mac else { continue };
-                let row = memory.known(network, part, &key)?;
-                let is_learned = |row: &Known| row.trust == Trust::Learned && row.first < end;
-                macs.extend(row.filter(is_learned).map(|row| (mac, row.first)));
-            }
+            let rows = memory.macs(network, part, &ip.to_string())?.into_iter();
+            macs.extend(rows.filter(|(_, row)| is_learned(row)).map(|(mac, row)| (mac, row.first)));
         }
         Ok(macs)
     }
@@ -256,71 +250,18 @@ impl Rules {
         let held = span(known.first, time).unwrap_or(0).max(0);
         let old_mac = old.map(|old| old.to_string());
         let alert = Alert { note: None, old_mac, held, ..alert };
-        let what = format!("now announces the router {ip}{ends}");
-        let alert = self.taken(alert, (network, ip), &what, memory)?;
+        let alert = taken(alert, format!("now announces the router {ip}{ends}"));
         let of_mac = Known { further: time, ..of_mac };
         self.report(seen, memory, (Part::RouterMac, &format!("{ip} {mac}")), of_mac, alert)
     }
+}
 
-    /// The alert that a gateway is taken, with the facts.
-    fn taken<M: InfrastructureMemory>(
-        &self,
-        alert: Alert,
-        network_and_ip: (&str, IpAddr),
-        what: &str,
-        memory: &mut M,
-    ) -> Result<Alert, M::Error> {
-        let note = Some(self.facts(&alert, network_and_ip, what, memory)?);
-        Ok(Alert { kind: AlertKind::GatewayTaken, digest: false, note, ..alert })
-    }
-
-    /// What is known of the MACs of an alert about a router's address. Which of them is the router's is not: what any host can send would
-    /// decide it.
-    fn facts<M: InfrastructureMemory>(
-        &self,
-        alert: &Alert,
-        (network, ip): (&str, IpAddr),
-        what: &str,
-        memory: &mut M,
-    ) -> Result<String, M::Error> {
-        let first = memory.station(network, ip)?.first.map(|first| (first.mac, first.time));
-        let learned = self.learned_macs(network, ip, memory)?;
-        let mac_of = |text: &str| text.parse::<MacAddr>().ok();
-        let (mac, old) = (mac_of(&alert.mac), alert.old_mac.as_deref().and_then(mac_of));
-        let shown = |mac: MacAddr| {
-            let name = self.name(mac).map(|name| format!(" [{name}]")).unwrap_or_default();
-            let all = learned.iter().copied().chain(first);
-            let since = all.filter(|(one, _)| *one == mac).map(|(_, since)| since).min();
-            let age = since.and_then(|since| u64::try_from(span(since, alert.time)?).ok());
-            // What is new now has no age.
-            let age = age.filter(|age| *age > 0).map(|age| TimeSpan(Duration::from_secs(age)));
-            let age = age.map(|age| format!(" (first seen {age} ago)")).unwrap_or_default();
-            format!("{mac}{name}{age}")
-        };
-        let mut note = format!("{} {what}.", mac.map(shown).unwrap_or_default());
-        if let Some(old) = old {
-            note += &format!(" Before, it was {}.", shown(old));
-        }
-        let is_other = |one: &MacAddr| Some(*one) != mac && Some(*one) != old;
-        let first = first.map(|(first, _)| first);
-        if let Some(first) = first.filter(is_other) {
-            note += &format!(" The first one was {}.", shown(first));
-        }
-        let mut of_messages = learned.iter().map(|(one, _)| *one);
-        if let Some(one) = of_messages.find(|one| is_other(one) && Some(*one) != first) {
-            note += &format!(" In its advertisements or answers of DHCP, it was {}.", shown(one));
-        }
-        note += ADVICE;
-        if let Some(also) = &alert.note {
-            note += &format!(" Also: {also}.");
-        }
-        Ok(note)
-    }
+/// An alert that a gateway is taken. `deed`: what its MAC does.
+fn taken(alert: Alert, deed: String) -> Alert {
+    Alert { kind: AlertKind::GatewayTaken, digest: false, deed, ..alert }
 }
 
 /// What a claim of the address does.
 fn answers_for(ip: IpAddr) -> String {
     format!("now answers for the gateway {ip}")
 }
-
-const ADVICE: &str = " aw-alert cannot know which of them is the router, and one that is not may receive what hosts send to other networks: compare them with the MAC on your router. If they are all its own, name them in [[failover]] in the configuration of aw-alert. If not, find the port of the one that is not in the MAC address table of the switch, and unplug it.";

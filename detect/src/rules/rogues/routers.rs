@@ -7,7 +7,7 @@ use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord};
 
 use super::{
     FIND, Rules, Seen, text_of,
-    words::{change, in_words, to_add},
+    words::{change, in_words},
 };
 use crate::{
     alert::{Alert, AlertKind},
@@ -71,9 +71,18 @@ impl Rules {
             return Ok(alert);
         };
         let before = known.clone();
-        let of_mac = self.look(seen, memory, with_mac, false)?;
+        // No learning period makes a second MAC normal for a router that the configuration names.
+        let is_other = |own| own != mac && !self.is_in_group(own, mac);
+        let is_second = seen.learning && is_named && known.mac.is_some_and(is_other);
+        let of_mac = match is_second {
+            true => memory.known(&seen.network, with_mac.0, with_mac.1)?,
+            false => self.look(seen, memory, with_mac, false)?,
+        };
         if self.is_of_taker(seen, memory, (router, &known), of_mac.as_ref())? {
             return self.taken_by_advertisement(seen, memory, (router, &known), of_mac);
+        }
+        if is_second && of_mac.as_ref().is_some_and(|one| one.trust == Trust::Reported) {
+            return Ok(None);
         }
         if of_mac.is_none() {
             // Any host can send it, so it is not learned, but what it announces is reported.
@@ -246,7 +255,7 @@ impl Rules {
             }
             _ => format!("it announces {}", announcement(record)),
         };
-        let add = to_add("routers", &self.routers, &router.to_string());
+        let add = self.to_add("routers", &self.routers, &router.to_string());
         let note = format!("{what}{stub} (if it is yours, {add}; if not, {FIND})");
         let mac = Some(record.sender);
         let alert = self.rogue(seen, AlertKind::NewRouter, Some(router), mac, note);
@@ -267,12 +276,13 @@ impl Rules {
             true => ("", "if that is not its configuration"),
             false => ("other values than before: ", "if its configuration was not changed"),
         };
-        let note = format!(
-            "it announces {values}{what} ({was}, another host forges its messages: compare the MAC with the router's own; {FIND})"
+        let note = format!("it announces {values}{what}");
+        let advice = format!(
+            "({was}, another host forges its messages: compare the MAC with the router's own; {FIND})"
         );
         let kind = if digest { AlertKind::NewSetting } else { AlertKind::RouterChanged };
         let mac = Some(seen.record.sender);
-        Alert { digest, ..self.rogue(seen, kind, Some(router), mac, note) }
+        Alert { digest, advice, ..self.rogue(seen, kind, Some(router), mac, note) }
     }
 
     /// Who announces a prefix, route or server; none if too many were reported to store it, or if the MAC is not the router's.
@@ -500,7 +510,7 @@ impl Rules {
         let sender = record.sender;
         let is_first = (seen.time - known.first).abs() < FIRST_SECONDS;
         let before = if is_first { "" } else { ", and did not before" };
-        let add = to_add("dns_servers", &self.dns_servers, &key);
+        let add = self.to_add("dns_servers", &self.dns_servers, &key);
         let note = format!(
             "the router {router} (message from {sender}) names it as DNS server{before} (if that is right, {add}; if not, look at that router's configuration, and for who else has its address)"
         );

@@ -1,25 +1,40 @@
 //! Words of the alerts about routers and servers: how to name one's own, how long ago, and what of a router's header differs.
 
 use super::routers::{MANAGED, OTHER};
-use crate::{device::span, infrastructure::NamedServer};
+use crate::{device::span, infrastructure::NamedServer, rules::Rules};
 
 /// A line of the configuration, at most.
 const MAX_LINE: usize = 120;
 
-/// `write routers = ["192.0.2.1", "fe80::1"] in the configuration of aw-alert`: the line with what it has already.
-pub(super) fn to_add(key: &str, named: &[NamedServer], new: &str) -> String {
-    let text = |one: &NamedServer| match one {
-        NamedServer::Addresses(block) if block.prefix_len() == block.max_prefix_len() => {
-            block.addr().to_string()
+impl Rules {
+    /// `write routers = ["192.0.2.1", "fe80::1"] in the configuration of aw-alert, and restart aw-alert`: the line with what it has already.
+    pub fn to_add(&self, key: &str, named: &[NamedServer], new: &str) -> String {
+        let text = |one: &NamedServer| match one {
+            NamedServer::Addresses(block) if block.prefix_len() == block.max_prefix_len() => {
+                block.addr().to_string()
+            }
+            NamedServer::Addresses(block) => block.to_string(),
+            NamedServer::Duid(duid) => format!("DUID {duid}"),
+        };
+        let all: Vec<_> = named.iter().map(text).chain([new.to_owned()]).collect();
+        let line = format!("{key} = {all:?}");
+        let place = self.in_file();
+        let restart = match &self.service_file {
+            Some(_) => "then: systemctl restart aw-alert",
+            None => "and restart aw-alert",
+        };
+        match line.len() {
+            ..=MAX_LINE => format!("write {line} {place}, {restart}"),
+            _ => format!("add \"{new}\" to {key} {place}, {restart}"),
         }
-        NamedServer::Addresses(block) => block.to_string(),
-        NamedServer::Duid(duid) => format!("DUID {duid}"),
-    };
-    let all: Vec<_> = named.iter().map(text).chain([new.to_owned()]).collect();
-    let line = format!("{key} = {all:?}");
-    match line.len() {
-        ..=MAX_LINE => format!("write {line} in the configuration of aw-alert, and restart it"),
-        _ => format!("add \"{new}\" to {key} in the configuration of aw-alert, and restart it"),
+    }
+
+    /// `in /etc/addrwatch/alert.toml`
+    pub(super) fn in_file(&self) -> String {
+        match &self.service_file {
+            Some(file) => format!("in {file}"),
+            None => "in the configuration of aw-alert".into(),
+        }
     }
 }
 

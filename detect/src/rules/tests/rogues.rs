@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use aw_output::NameEntry;
 use shm_layout::{NameCounter, NameKind, NameMarks, NameRecord, NameText};
 
+mod meaning;
 mod named;
 
 use super::*;
@@ -70,6 +71,17 @@ impl InfrastructureMemory for Both {
         self.known.insert((network.into(), part.name(), key.into()), known.clone());
         Ok(())
     }
+    fn macs(
+        &mut self,
+        network: &str,
+        part: Part,
+        key: &str,
+    ) -> Result<Vec<(MacAddr, Known)>, Infallible> {
+        let mac = |of: &str| of.strip_prefix(key)?.strip_prefix(' ')?.parse().ok();
+        let rows = self.known.iter();
+        let rows = rows.filter(|((of, name, _), _)| of == network && *name == part.name());
+        Ok(rows.filter_map(|((.., of), known)| Some((mac(of)?, known.clone()))).collect())
+    }
     fn keys(&mut self, network: &str, part: Part) -> Result<Vec<String>, Infallible> {
         let keys = self.known.keys().filter(|(of, name, _)| of == network && *name == part.name());
         Ok(keys.map(|(.., key)| key.clone()).collect())
@@ -81,11 +93,14 @@ struct Scene {
     rules: Rules,
     memory: Both,
     time: i64,
+    /// Whether all devices are learned.
+    learning: bool,
 }
 
 impl Scene {
     fn new() -> Scene {
-        Scene { rules: Rules::default(), memory: Both::default(), time: BEGIN }
+        let (rules, memory) = (Rules::default(), Both::default());
+        Scene { rules, memory, time: BEGIN, learning: false }
     }
 
     /// After the learning period, which saw these.
@@ -105,9 +120,10 @@ impl Scene {
         let ring: RingName = "/addrwatch".parse().unwrap();
         let record = NameRecord { time: UnixTime::new(self.time, 0), ..*record };
         let entry = NameEntry { ring: &ring, host: "sensor", record };
-        self.rules
-            .observe_name(&entry, NOW, period, &mut self.memory)
-            .unwrap_or_else(|never| match never {})
+        let observed = self.rules.observe_name(&entry, NOW, period, &mut self.memory);
+        let mut observed = observed.unwrap_or_else(|never| match never {});
+        self.explain(&mut observed.alerts);
+        observed
     }
 
     fn kinds(&mut self, records: &[NameRecord]) -> Vec<AlertKind> {
@@ -125,12 +141,25 @@ impl Scene {
         let position = Position { generation: 1, sequence: 0 };
         let event = event(self.time, mac, ip, origin);
         let entry = Entry { ring: &ring, host: "sensor", position, event };
-        let observed = self.rules.observe(&entry, NOW, false, &mut self.memory);
+        let observed = self.rules.observe(&entry, NOW, self.learning, &mut self.memory);
         let mut alerts = observed.unwrap_or_else(|never| match never {});
+        if self.learning && !self.rules.guards(event.ip()) {
+            return Vec::new();
+        }
         let named = self.rules.name_gateways(&entry, NOW, &mut alerts, &mut self.memory);
         named.unwrap_or_else(|never| match never {});
         alerts.retain(|alert| alert.kind.is_takeover());
+        self.explain(&mut alerts);
         alerts
+    }
+
+    /// As before a message is made.
+    fn explain(&mut self, alerts: &mut [Alert]) {
+        let clock = |time: i64| format!("@{time}");
+        for alert in alerts {
+            let done = self.rules.explain(alert, &clock, &mut self.memory);
+            done.unwrap_or_else(|never| match never {});
+        }
     }
 }
 
@@ -355,7 +384,7 @@ fn the_first_answer_of_a_named_dhcp_server() {
     let mut scene = Scene::learned(&usual());
     scene.rules.dhcp_servers = vec![NamedServer::Addresses("192.0.2.9/32".parse().unwrap())];
     let [alert] = &*scene.alerts(&[offer(SERVER, "192.0.2.9")]) else { panic!() };
-    let note = alert.note.as_deref().unwrap();
+    let note = alert.full_note().unwrap();
     assert!(note.contains("nothing is to be done") && !note.contains("dhcp_servers"), "{note}");
     assert!(alert.digest);
 }
@@ -776,7 +805,7 @@ fn what_was_not_reported() {
     assert!(due(LATER + 60).is_empty());
     let [alert] = &*due(LATER + 3700) else { panic!() };
     assert!(alert.digest && alert.kind == AlertKind::NewDhcpServer && alert.network == "eth0");
-    let note = alert.note.as_deref().unwrap();
+    let note = alert.full_note().unwrap();
     assert!(note.starts_with("3 further ones ") && note.contains("198.51.100.8"), "{note}");
     assert!(due(LATER + 3701).is_empty());
 }

@@ -13,7 +13,7 @@ use crate::{
     first_day::shown,
     learned::{Learned, MAX_LISTED},
     learning_periods::{LearningPeriod, Subject},
-    notification::{Notification, zoned},
+    notification::{Notification, clock, zoned},
 };
 
 /// What is due without an event is looked for at this interval, also while events come without a pause.
@@ -102,7 +102,7 @@ impl Dispatcher {
             self.apply_changed_names()?;
             self.options.config_file.look(false);
             if self.first_day.ends(now, &mut self.store)? {
-                if self.options.learn.is_some() {
+                if self.options.learn == Some(0) {
                     info(
                         "--learn is set: the first day is over, and its devices are reported now in one list",
                     );
@@ -206,6 +206,9 @@ impl Dispatcher {
                     name.map_or_else(|| self.store.host_name(mac), |name| Ok(Some(name)))?;
             }
         }
+        let now = UnixTime::now().seconds();
+        let clock = |time| clock(time, now, &self.zone);
+        self.rules.explain(alert, &clock, &mut self.store.memory)?;
         let claim = |mac: &str| self.claimed.of(mac.parse().ok()?).map(Claim::from);
         if alert.name.is_none() {
             alert.claimed = claim(&alert.mac);
@@ -241,11 +244,14 @@ fn settle(alert: &mut Alert, (network, ip): Place) {
 #[cfg(test)]
 mod tests {
     use aw_detect::{InfrastructureMemory, Known, Part};
-    use aw_output::{Fault, SinkResult};
-    use shm_layout::UnixTime;
+    use aw_output::{Entry, Fault, Sink, SinkResult};
+    use shm_layout::{Event, MacAddr, Position, UnixTime};
 
     use super::Dispatcher;
-    use crate::{dispatcher::names::tests::dispatcher, name_lists::NameLists};
+    use crate::{
+        dispatcher::names::tests::{dispatcher, dispatcher_that_learns, event},
+        name_lists::NameLists,
+    };
 
     const ETH0: &str = "s/r/eth0";
     const OVER: &str = "learning routers and servers of eth0 is over: others are reported from now on (aw-alert known lists these)";
@@ -280,7 +286,7 @@ mod tests {
             "the clock was set, and nothing is over"
         );
         let [line] = &*after(&mut dispatcher, now, now, 0) else { panic!("a line") };
-        assert!(line.starts_with("learning routers and servers of eth0 since "), "{line}");
+        assert!(line.starts_with("learning routers and servers of eth0 until "), "{line}");
         assert_eq!(after(&mut dispatcher, now, now - 5, 0), [""; 0]);
         dispatcher.store.memory.forget_infrastructure(None).unwrap();
         dispatcher.store.commit().unwrap();
@@ -298,5 +304,107 @@ mod tests {
         let first = 1_700_000_000;
         assert_eq!(after(&mut dispatcher, first + 2 * 86_400, first, 0), [""; 0]);
         assert_eq!(after(&mut dispatcher, first + 2 * 86_400, first, 1), [OVER]);
+    }
+
+    const CHANNEL: &str = "[[channel]]\nname = \"a\"\ncommand = [\"/bin/true\"]\n";
+
+    /// An event of a MAC at an address of 10.0.0.0/24, so many seconds ago.
+    fn claim(dispatcher: &mut Dispatcher, mac: u8, ip: u8, ago: i64) {
+        let time = UnixTime::new(UnixTime::now().seconds() - ago, 0);
+        let address = std::net::Ipv4Addr::new(10, 0, 0, ip).to_ipv6_mapped();
+        let event = Event { time, address, ..event(MacAddr::new([0, 8, 0xe1, 0, 0, mac])) };
+        let (ring, position) = ("/r".parse().unwrap(), Position { generation: 1, sequence: 0 });
+        dispatcher.write(&Entry { ring: &ring, host: "sensor", position, event }).unwrap();
+    }
+
+    /// The messages of the channel, the first one first.
+    fn messages(dispatcher: &mut Dispatcher) -> Vec<serde_json::Value> {
+        let mut all = Vec::new();
+        while let Some((id, message)) = dispatcher.store.next("a").unwrap() {
+            dispatcher.store.remove(id).unwrap();
+            all.push(message.fields);
+        }
+        all
+    }
+
+    /// While all devices are learned, who takes an address that the configuration names is reported at once, and comes first in the list at
+    /// the end; at another address, it is normal.
+    #[test]
+    fn a_named_address_while_all_is_learned() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = NameLists::read(None, None).unwrap();
+        let config = format!("routers = [\"10.0.0.1\"]\n{CHANNEL}");
+        let mut dispatcher = dispatcher_that_learns(directory.path(), &config, names, Some(3600));
+        for mac in [1, 2, 1] {
+            claim(&mut dispatcher, mac, 1, 0);
+            claim(&mut dispatcher, mac, 9, 0);
+        }
+        let [taken, back] = &*messages(&mut dispatcher) else { panic!() };
+        let of = |one: &serde_json::Value| (one["kind"].clone(), one["mac"].clone());
+        assert_eq!(of(taken), ("gateway_taken".into(), "00:08:e1:00:00:02".into()));
+        assert_eq!(of(back), ("duplicate".into(), "00:08:e1:00:00:01".into()));
+        let note = taken["note"].as_str().unwrap();
+        let begin = "Further takeovers by 00:08:e1:00:00:02 until ";
+        assert!(note.contains(begin) && note.ends_with(" are not reported."), "{note}");
+        dispatcher.report_learned(UnixTime::now().seconds()).unwrap();
+        let [list] = &*messages(&mut dispatcher) else { panic!() };
+        let text = list["message"].as_str().unwrap();
+        let begin = "learned: 1 named address was claimed by several MACs: 10.0.0.1 on eth0, which `routers` names, was claimed by 2 MACs: \
+            00:08:e1:00:00:01 (first seen), 00:08:e1:00:00:02, 10.0.0.9 eth0 00:08:e1:00:00:0";
+        assert!(text.starts_with(begin), "{text}");
+    }
+
+    /// A state that was begun without `--learn` does not begin to learn all devices; one that nothing used does, also with imported devices.
+    #[test]
+    fn learning_begins_with_a_new_state_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let start = |learn| {
+            let names = NameLists::read(None, None).unwrap();
+            dispatcher_that_learns(directory.path(), CHANNEL, names, learn)
+        };
+        drop(start(None));
+        assert!(!start(Some(3600)).learning.has_begun(), "no device is known yet");
+        let mut first = start(None);
+        claim(&mut first, 1, 1, 0);
+        first.flush().unwrap();
+        assert!(first.first_day.left().is_some());
+        drop(first);
+        let mut later = start(Some(3600));
+        claim(&mut later, 2, 1, 0);
+        assert!(!later.learning.has_begun() && later.first_day.left().is_some());
+        assert!(messages(&mut later).iter().any(|one| one["kind"] == "changed"));
+        let imported = tempfile::tempdir().unwrap();
+        let mut store = crate::store::AlertStore::open(imported.path()).unwrap();
+        let device = aw_detect::Device::new(5);
+        aw_detect::Memory::store_device(&mut store.memory, MacAddr::ZERO, &device).unwrap();
+        store.commit().unwrap();
+        drop(store);
+        let names = NameLists::read(None, None).unwrap();
+        let mut dispatcher = dispatcher_that_learns(imported.path(), CHANNEL, names, Some(3600));
+        claim(&mut dispatcher, 2, 1, 0);
+        assert!(dispatcher.learning.has_begun());
+    }
+
+    /// A message says when its event was, if that is a while ago.
+    #[test]
+    fn a_late_message() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut dispatcher =
+            dispatcher(directory.path(), CHANNEL, NameLists::read(None, None).unwrap());
+        for (mac, ago) in [(1, 300), (2, 78), (3, 1)] {
+            claim(&mut dispatcher, mac, 1, ago);
+        }
+        let all = messages(&mut dispatcher);
+        let changed: Vec<_> = all.iter().filter(|one| one["kind"] == "changed").collect();
+        let [late, now] = &*changed else { panic!("{all:?}") };
+        let (summary, text) =
+            (late["summary"].as_str().unwrap(), late["message"].as_str().unwrap());
+        assert!(summary.contains(" (eth0), at ") && summary.contains(", 1 min 1"), "{summary}");
+        let begin =
+            "changed ethernet address 10.0.0.1 00:08:e1:00:00:02 (00:08:e1:00:00:01) eth0: at ";
+        assert!(text.starts_with(begin) && text.contains(" s ago: Before, it was "), "{text}");
+        assert!(now["summary"].as_str().unwrap().ends_with(" (eth0)"), "{now}");
+        let text = now["message"].as_str().unwrap();
+        assert!(text.contains(" eth0: Before, it was "), "{text}");
     }
 }

@@ -66,7 +66,6 @@ fn changes(config: &Config, before: &Names, after: &Names) -> Vec<String> {
 pub(super) mod tests {
     use std::{fs, net::Ipv4Addr, path::Path};
 
-    use aw_detect::Rules;
     use aw_output::{Entry, Sink};
     use shm_layout::{Event, Kind, MacAddr, Origin, Position, RingName, UnixTime, VlanId};
 
@@ -79,12 +78,22 @@ pub(super) mod tests {
 
     /// One without a sender process, which reports all from the first event on.
     pub fn dispatcher(directory: &Path, config: &str, names: NameLists) -> Dispatcher {
+        dispatcher_that_learns(directory, config, names, Some(0))
+    }
+
+    /// The same with `--learn`.
+    pub fn dispatcher_that_learns(
+        directory: &Path,
+        config: &str,
+        names: NameLists,
+        learn: Option<i64>,
+    ) -> Dispatcher {
         let config_file =
             crate::config_file::ConfigFile::new(None, String::new(), Default::default());
         let options = DispatchOptions {
             print: false,
             once: false,
-            learn: Some(0),
+            learn,
             names,
             followed: None,
             config_file,
@@ -93,7 +102,8 @@ pub(super) mod tests {
         };
         let store = AlertStore::open(directory).unwrap();
         let config = Config::parse(config).unwrap();
-        Dispatcher::new(config, Rules::default(), store, None, options).unwrap()
+        let rules = config.rules(Default::default()).unwrap();
+        Dispatcher::new(config, rules, store, None, options).unwrap()
     }
 
     /// A host asks by ARP.

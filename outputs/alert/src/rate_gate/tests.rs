@@ -219,6 +219,40 @@ fn each_kind_of_new_setting_has_its_sample() {
     }
 }
 
+/// A digest has no advice: of what one answer names, more has room, and the proxy is the first.
+#[test]
+fn a_digest_has_no_advice() {
+    let mut gate = RateGate::default();
+    let server = "the DHCP server 192.0.2.1 (message from 00:08:e1:00:00:01)";
+    for (setting, way) in [
+        ("DHCP_OFFER", "it offers 192.0.2.77 to 00:08:e1:00:00:03"),
+        ("DHCP_DOMAIN", "sends the domain \"lan\""),
+        ("DHCP_BOOT", "sends the boot server 192.0.2.9"),
+        ("DHCP_DNS", "names it as DNS server"),
+        ("DHCP_ROUTER", "names it as router"),
+        ("DHCP_WPAD", "sends the proxy configuration \"http://192.0.2.66/wpad.dat\" (WPAD)"),
+    ] {
+        let alert = Alert {
+            setting: setting.into(),
+            old_mac: None,
+            note: Some(format!("{server} {way} in its first answer that arrives here")),
+            advice: "(if that is right, nothing is to be done; if not, look at that server's configuration, and for who else has its address)".into(),
+            digest: true,
+            ..alert(AlertKind::NewSetting)
+        };
+        assert!(alert.to_string().ends_with(" has its address)"), "{alert}");
+        assert!(!gate.admit(&alert, Priority::default(), 1000, LIMIT, true));
+    }
+    let digest = gate.take_digest(1060, LIMIT, true).unwrap();
+    let text = digest.notification(&TimeZone::UTC, "s", 1000).text;
+    assert!(!text.contains("if that is right"), "{text}");
+    let lines: Vec<_> = text.lines().filter(|line| line.contains(" new setting ")).collect();
+    assert!(lines.len() == 4, "{text}");
+    for part in ["wpad.dat", "as DNS server", "as router", "boot server"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
 /// There are more kinds than samples, and a service may have room for a few lines: what sends traffic another way is in a digest before
 /// prefixes and domains.
 #[test]

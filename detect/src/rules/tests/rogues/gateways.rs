@@ -51,8 +51,8 @@ impl Scene {
     }
 }
 
-fn note(alert: &Alert) -> &str {
-    alert.note.as_deref().unwrap_or_default()
+fn note(alert: &Alert) -> String {
+    alert.full_note().unwrap_or_default()
 }
 
 /// The only alert, which is one of a taken gateway: by which MAC, and which one had it. It calls neither of them the router, and nothing
@@ -79,12 +79,14 @@ fn has_the_facts(alert: &Alert, mac: &str, old: &str) {
     let note = note(alert);
     assert!(note.starts_with(mac) && note.contains(" now a"), "{note}");
     assert!(note.contains(&format!(". Before, it was {old}")), "{note}");
-    assert!(note.contains(" cannot know which of them is the router, "), "{note}");
+    assert!(note.contains(" cannot know which MAC is the router's, "), "{note}");
     assert!(
-        note.contains(" find the port of the one that is not in the MAC address table "),
+        note.contains(" If one is not, find that MAC's port in the MAC address table "),
         "{note}"
     );
-    for word in ["is back", "is over", &format!("port of {mac}"), &format!("port of {old}")] {
+    for word in
+        ["is back", "is over", "other one", &format!("port of {mac}"), &format!("port of {old}")]
+    {
         assert!(!note.contains(word), "{word}: {note}");
     }
 }

@@ -197,7 +197,11 @@ fn what_a_known_server_sends_first() {
     ];
     let alerts = scene.alerts(&sent);
     assert_eq!(found(&alerts), [(NewSetting, true), (NewSetting, true), (NewDhcpServer, false)]);
-    assert!(note(&alerts[0]).contains(", and did not before (if that is right"), "{}", alerts[0]);
+    assert!(
+        alerts[0].to_string().contains(", and did not before (if that is right"),
+        "{}",
+        alerts[0]
+    );
 }
 
 /// A prefix is no change of a router that needs attention; a route is, and neither has a "before" at the first message.
@@ -403,7 +407,7 @@ fn words() {
     let mut scene = Scene::learned(&usual());
     scene.rules.routers = blocks(&["192.0.2.254/32", "2001:db8::/64"]);
     let [alert] = &*scene.alerts(&[router(ROGUE, "fe80::66", 1800)]) else { panic!() };
-    let line = "for other networks (if it is yours, write routers = [\"192.0.2.254\", \"2001:db8::/64\", \"fe80::66\"] in the configuration of aw-alert, and restart it; if not";
+    let line = "for other networks (if it is yours, write routers = [\"192.0.2.254\", \"2001:db8::/64\", \"fe80::66\"] in the configuration of aw-alert, and restart aw-alert; if not";
     assert!(note(alert).contains(line), "{alert}");
     // No line names a server without an address.
     let hidden = NameRecord { source: v6("0.0.0.0"), ..offer(ROGUE, "255.255.255.255") };
