@@ -72,7 +72,7 @@ fn sensor_subject(alert: &Alert) -> String {
             format!("ARP broadcasts do not arrive on {network}")
         }
         _ if of("ARP broadcasts of other hosts") => format!("ARP broadcasts arrive on {network}"),
-        _ if of(" multicast queries of ") => {
+        _ if of(" multicast queries on ") => {
             format!("Neighbor Discovery may be hidden on {network}")
         }
         _ if of(" answer multicast queries ") => {
