@@ -226,7 +226,7 @@ impl LiveCapture {
                 self.follow_members(pipeline);
                 self.maintain(pipeline)?;
                 self.report()?;
-                startup.status(|| self.status());
+                startup.status(|| self.status(pipeline));
             }
             if stopped {
                 return Ok(());
@@ -318,7 +318,7 @@ impl LiveCapture {
     }
 
     /// One line for `systemctl status`.
-    fn status(&self) -> String {
+    fn status(&self, pipeline: &Pipeline) -> String {
         let sources = self.sources();
         let mut text = match sources.is_empty() {
             true => "listening on nothing yet".into(),
@@ -328,6 +328,9 @@ impl LiveCapture {
             if let Some(trouble) = interface.trouble() {
                 text += &format!("; {}: {trouble}", interface.name);
             }
+        }
+        for network in pipeline.hidden_networks() {
+            text += &format!("; {network}: Neighbor Discovery may be hidden from this port");
         }
         for name in self.enabled.not_running() {
             text += &format!("; {name}: its unit is enabled, but does not run");

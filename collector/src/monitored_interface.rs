@@ -158,7 +158,7 @@ impl MonitoredInterface {
         (self.wanted, self.is_new) = (wanted, wanted);
         if !wanted {
             self.store_state(pipeline); // now: another one may take its place
-            pipeline.forget_broadcasts(self.name);
+            pipeline.forget_interface(self.name);
         }
     }
 

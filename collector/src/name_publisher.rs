@@ -3,7 +3,10 @@
 
 use std::time::Instant;
 
-use shm_layout::{InterfaceId, InterfaceName, NameCounter, NameRecord, NamesWriter, UnixTime};
+use shm_layout::{
+    InterfaceId, InterfaceName, MAX_NETWORKS, NameCounter, NameRecord, NamesWriter, NeighborView,
+    UnixTime,
+};
 
 use crate::{
     check::Sighting,
@@ -78,7 +81,7 @@ impl Names {
             && message.refused.is_none()
             && !own.contains(message.sender)
         {
-            neighbors.message(&message);
+            neighbors.message(source.counters, &message);
         }
         let counters = self.writer.interface(source.name);
         // A message of Neighbor Discovery may pair as one. The headers that hide it here may not hide it from the other parser.
@@ -157,22 +160,27 @@ impl Names {
     }
 
     /// Another host sent an ARP request.
-    pub fn arp_request(&mut self, interface: InterfaceName, seen: &Sighting) {
+    pub fn arp_request(&mut self, interface: InterfaceId, seen: &Sighting) {
         if let Some(neighbors) = &mut self.neighbors {
             let &Sighting { source, vlan, outer_vlan, .. } = seen;
             neighbors.arp_request(Network { interface, vlan, outer_vlan }, source);
         }
     }
 
-    /// At each heartbeat of a live capture: publishes whether Neighbor Discovery of other hosts reaches this port.
-    pub fn judge(&mut self, now: Instant, time: UnixTime) {
-        let Some(neighbors) = &mut self.neighbors else { return };
-        for mut record in neighbors.judge(now, time) {
-            let counters = self.writer.interface(record.interface);
-            self.messages = self.messages.wrapping_add(1);
-            record.message = self.messages;
-            self.writer.count(counters, NameCounter::Seen);
-            self.writer.publish(counters, &record);
+    /// At each heartbeat of a live capture: whether Neighbor Discovery of other hosts reaches this port.
+    pub fn judge(
+        &mut self,
+        now: Instant,
+    ) -> Option<[Option<NeighborView<InterfaceId>>; MAX_NETWORKS]> {
+        let neighbors = self.neighbors.as_mut()?;
+        neighbors.judge(now);
+        Some(neighbors.views())
+    }
+
+    /// The interface is not to be captured any more.
+    pub fn forget_neighbors(&mut self, interface: InterfaceId) {
+        if let Some(neighbors) = &mut self.neighbors {
+            neighbors.forget(interface);
         }
     }
 

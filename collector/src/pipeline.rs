@@ -4,9 +4,8 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use shm_layout::{
-    BroadcastState, CaptureState, Counter, CreateError, Event, InterfaceCounters, InterfaceId,
-    InterfaceName, MacAddr, NameChange, NameCounter, NameKind, NameRecord, NamesWriter, Origin,
-    UnixTime, Writer,
+    BroadcastState, CaptureState, Counter, CreateError, Event, InterfaceId, InterfaceName, MacAddr,
+    NameChange, NameKind, NameRecord, NamesWriter, Origin, UnixTime, Writer,
 };
 
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
     parse::{self, Message},
     printer::Printer,
     rate_limit::{PairingKey, RateLimit},
-    refusal_log::RefusalLog,
+    refusal_log::{self, RefusalLog},
     sample_file::SampleFile,
     warn,
 };
@@ -187,7 +186,7 @@ impl Pipeline {
             && is_own_network
             && source.overlap != Overlap::Contained
         {
-            names.arp_request(source.name, sighting);
+            names.arp_request(source.counters, sighting);
         }
     }
 
@@ -379,18 +378,27 @@ impl Pipeline {
         }
     }
 
-    /// The interface is not to be captured any more.
-    pub fn forget_broadcasts(&mut self, name: InterfaceName) {
+    /// The interface is not to be captured any more: what was found about it is no longer known.
+    pub fn forget_interface(&mut self, name: InterfaceName) {
         let interface = self.writer.interface(name);
         self.broadcasts.retain(|(id, _)| *id != interface);
         self.writer.set_broadcasts(interface, BroadcastState::Unknown);
+        if let Some(names) = &mut self.names {
+            names.forget_neighbors(interface);
+        }
     }
 
-    /// At each heartbeat: publishes which Neighbor Discovery reaches this port, with `--names`.
+    /// At each heartbeat: stores for the outputs which Neighbor Discovery reaches this port, with `--names`.
     pub fn judge_neighbors(&mut self, now: Instant) {
-        if let Some(names) = &mut self.names {
-            names.judge(now, UnixTime::now());
+        if let Some(views) = self.names.as_mut().and_then(|names| names.judge(now)) {
+            self.writer.set_neighbors(&views);
         }
+    }
+
+    /// The networks that may hide Neighbor Discovery from this port.
+    pub fn hidden_networks(&self) -> Vec<String> {
+        let views = self.writer.neighbors().into_iter();
+        views.filter(|view| view.is_hidden).map(|view| view.network()).collect()
     }
 
     /// The interfaces that the collector before this one had stored in this state.
@@ -466,35 +474,12 @@ impl Pipeline {
             && !matches!(end, Err(Error::Closed))
         {
             refusals.log();
-            self.writer.counters().iter().for_each(log_counters);
+            self.writer.counters().iter().for_each(refusal_log::log_counters);
             if let Some(names) = &mut self.names {
-                names.writer().counters().iter().for_each(log_names);
+                names.writer().counters().iter().for_each(refusal_log::log_names);
             }
         }
         end
-    }
-}
-
-/// Logs the counters of one interface, one line for each.
-fn log_counters(counters: &InterfaceCounters) {
-    for counter in Counter::ALL {
-        let number = counters.get(*counter);
-        if number > 0 {
-            info(format_args!("{}: {number} {}", counters.name, counter.name()));
-        }
-    }
-    if let Some(header) = counters.hidden_by {
-        info(format_args!("{}: unknown_header: the last was {header}", counters.name));
-    }
-}
-
-/// The same of the ring of names.
-fn log_names(counters: &InterfaceCounters) {
-    for counter in NameCounter::ALL {
-        let number = counters.get(*counter);
-        if number > 0 {
-            info(format_args!("{}: names: {number} {}", counters.name, counter.name()));
-        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use shm_layout::{Counter, InterfaceName, MAX_INTERFACES, OuterHeader};
+use shm_layout::{
+    Counter, InterfaceCounters, InterfaceName, MAX_INTERFACES, NameCounter, OuterHeader,
+};
 
 use crate::{info, tunnel, warn};
 
@@ -72,6 +74,29 @@ impl RefusalLog {
             self.counts = [0; Counter::ALL.len()];
             self.hidden_by = None;
             self.logged = Some(Instant::now());
+        }
+    }
+}
+
+/// Logs the counters of one interface, one line for each.
+pub fn log_counters(counters: &InterfaceCounters) {
+    for counter in Counter::ALL {
+        let number = counters.get(*counter);
+        if number > 0 {
+            info(format_args!("{}: {number} {}", counters.name, counter.name()));
+        }
+    }
+    if let Some(header) = counters.hidden_by {
+        info(format_args!("{}: unknown_header: the last was {header}", counters.name));
+    }
+}
+
+/// The same of the ring of names.
+pub fn log_names(counters: &InterfaceCounters) {
+    for counter in NameCounter::ALL {
+        let number = counters.get(*counter);
+        if number > 0 {
+            info(format_args!("{}: names: {number} {}", counters.name, counter.name()));
         }
     }
 }

@@ -6,7 +6,8 @@ use aw_service::{UserAccount, count_of, warn};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
 use shm_layout::{
-    AttachError, Counter, InterfaceCounters, NameCounter, NamesReader, Reader, Start, UnixTime,
+    AttachError, Counter, InterfaceCounters, NameCounter, NamesReader, NeighborView, Reader, Start,
+    UnixTime,
 };
 
 use crate::{
@@ -78,6 +79,12 @@ fn text(reader: &Reader, now: UnixTime) -> String {
         if let Some(last) = last_broadcast(reader, &counters) {
             line("  last broadcast", &date(last));
         }
+        for view in reader.neighbors().iter().filter(|view| view.interface == counters.name) {
+            let NeighborView { is_hidden, awake, answered, queries, .. } = view;
+            let state = if *is_hidden { "may be hidden" } else { "arrives" };
+            let numbers = format!("{answered} of {awake} hosts answered {queries} queries");
+            line("  neighbor discovery", &format!("{state} on {}: {numbers}", view.network()));
+        }
     }
     text
 }
@@ -119,9 +126,17 @@ fn json(reader: &Reader, names: &[InterfaceCounters]) -> Value {
         let counters: Map<String, Value> = Counter::ALL.iter().map(counter).collect();
         let hidden_by = interface.hidden_by.map(|header| header.to_string());
         let last_broadcast = last_broadcast(reader, interface).map(UnixTime::seconds);
+        let neighbors = reader.neighbors().into_iter();
+        let neighbors = neighbors.filter(|view| view.interface == interface.name).map(|view| {
+            let NeighborView { is_hidden, awake, answered, queries, .. } = view;
+            json!({
+                "network": view.network(), "hidden": is_hidden, "awake": awake, "answered": answered,
+                "queries": queries,
+            })
+        });
         json!({
             "interface": interface.name.as_str(), "counters": counters, "hidden_by": hidden_by,
-            "last_broadcast": last_broadcast,
+            "last_broadcast": last_broadcast, "neighbors": neighbors.collect::<Vec<_>>(),
         })
     };
     let of_names = |interface: &InterfaceCounters| {

@@ -2,7 +2,8 @@
 //! two networks.
 
 use aw_output::Entry;
-use shm_layout::{Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
+pub use shm_layout::network_name;
+use shm_layout::{Event, Kind, MacAddr, RingName};
 
 use crate::{device::MacClass, station::forget_after};
 
@@ -57,15 +58,6 @@ pub fn network_of(event: &Event) -> String {
     let mut text = network_name(event.interface, event.outer_vlan, event.vlan);
     if !event.router.is_unspecified() && event.kind == Kind::MacUpd {
         text += &format!("@{}", event.router);
-    }
-    text
-}
-
-/// The same of an interface and its VLANs, the outer one first.
-pub fn network_name(interface: InterfaceName, outer: VlanId, inner: VlanId) -> String {
-    let mut text = interface.to_string();
-    for vlan in [outer, inner].iter().filter(|vlan| vlan.get() != 0) {
-        text += &format!(".{vlan}");
     }
     text
 }

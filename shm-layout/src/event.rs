@@ -19,7 +19,7 @@ pub use {
     kind::{ConfigChange, Evidence, Kind, Origin, UnknownEvent},
     mac_addr::MacAddr,
     names::{InterfaceName, UserName},
-    text::ip_text,
+    text::{ip_text, network_name},
     unix_time::UnixTime,
     vlan_id::VlanId,
 };

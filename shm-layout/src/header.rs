@@ -28,6 +28,7 @@
 //!        to, as builds without this field renew only that; the boot (half of its id in /proc/sys/kernel/random); 0 = not known
 //!  2456  128 × u64  for each block of counters: when its interface last received an ARP broadcast of another host, ns since the epoch to
 //!        a heartbeat, 0 = not yet; in its last two bits whether they arrive, see capture_state.rs
+//!  3480  64 × u64  networks of which it is known whether Neighbor Discovery of other hosts reaches the port, 0 = free; see neighbor_view.rs
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event; in a ring of names slots of 512 bytes: u64 sequence, 504 bytes record
@@ -39,8 +40,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 
 use crate::{
-    BroadcastState, CaptureState, Counter, CounterSet, InterfaceName, NameCounter, OuterHeader,
-    UnixTime,
+    BroadcastState, CaptureState, Counter, CounterSet, InterfaceName, MAX_NETWORKS, NameCounter,
+    NeighborView, OuterHeader, UnixTime,
     record::{EVENT_WORDS, NAME_WORDS},
     ring::Slot,
 };
@@ -83,7 +84,8 @@ pub(crate) struct Header {
     pub states: [AtomicU64; MAX_INTERFACES],
     pub since_boot: BeatSinceBoot,
     pub broadcasts: [AtomicU64; MAX_INTERFACES],
-    _reserved: [u64; 77],
+    pub neighbors: [AtomicU64; MAX_NETWORKS],
+    _reserved: [u64; 13],
     pub counters: [Counters; MAX_INTERFACES],
 }
 
@@ -152,6 +154,7 @@ const _: () = {
     assert!(offset_of!(Header, states) == 1408);
     assert!(offset_of!(Header, since_boot) == 2432);
     assert!(offset_of!(Header, broadcasts) == 2456);
+    assert!(offset_of!(Header, neighbors) == 3480);
     assert!(offset_of!(Header, counters) == 4096);
     assert!(size_of::<Counters>() == 512);
     assert!(size_of::<Header>() == 69_632);
@@ -246,6 +249,15 @@ impl Header {
             (counters.read().name, state, last)
         });
         known.collect()
+    }
+
+    /// Whether Neighbor Discovery of other hosts reaches the port, of each network where that is known.
+    pub fn neighbors(&self) -> Vec<NeighborView> {
+        let views = self.neighbors.iter().map(|word| word.load(Relaxed));
+        let named = |view: NeighborView<usize>| {
+            Some(view.of(self.counters.get(view.interface)?.read().name))
+        };
+        views.filter_map(NeighborView::from_word).filter_map(named).collect()
     }
 
     /// When each interface last received a frame.

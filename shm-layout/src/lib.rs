@@ -41,6 +41,8 @@ mod map;
 #[cfg(not(loom))]
 mod name_record;
 #[cfg(not(loom))]
+mod neighbor_view;
+#[cfg(not(loom))]
 mod outer_header;
 #[cfg(not(loom))]
 mod reader;
@@ -62,11 +64,12 @@ pub use {
     error::{AttachError, CreateError, NameChange},
     event::{
         ConfigChange, Event, Evidence, InterfaceName, Kind, MacAddr, Origin, UnixTime,
-        UnknownEvent, UserName, VlanId, ip_text,
+        UnknownEvent, UserName, VlanId, ip_text, network_name,
     },
     header::{InterfaceCounters, MAX_INTERFACES},
     map::examine_file_system,
     name_record::{NameCounter, NameKind, NameMarks, NameRecord, NameText},
+    neighbor_view::{MAX_NETWORKS, NeighborView},
     outer_header::OuterHeader,
     reader::{NamesReader, Next, NextOf, Position, Reader, RingReader, Start},
     record::{CounterSet, Record},

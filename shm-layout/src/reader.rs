@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 
 use crate::{
     AttachError, BroadcastState, CaptureState, Event, InterfaceCounters, InterfaceName, NameRecord,
-    Record, RingName, UnixTime, UnknownEvent,
+    NeighborView, Record, RingName, UnixTime, UnknownEvent,
     header::load_time,
     map::{Map, Unfit, same_file},
     record::{EVENT_WORDS, NAME_WORDS, layout_version},
@@ -340,6 +340,11 @@ impl<T: Record<N>, const N: usize> RingReader<T, N> {
     /// Whether ARP broadcasts of other hosts arrive, and when the last one did, to about a second; of the interfaces of which one is known.
     pub fn broadcasts(&self) -> Vec<(InterfaceName, BroadcastState, Option<UnixTime>)> {
         self.map.header().broadcasts()
+    }
+
+    /// Whether Neighbor Discovery of other hosts reaches the port, to about a second, of each network where that is known.
+    pub fn neighbors(&self) -> Vec<NeighborView> {
+        self.map.header().neighbors()
     }
 
     /// When each interface last received a frame, to about a second.

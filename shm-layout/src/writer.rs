@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     BroadcastState, CaptureState, CounterSet, CreateError, Event, InterfaceCounters, InterfaceName,
-    NameChange, NameRecord, OuterHeader, Record, RingName, UnixTime,
+    MAX_NETWORKS, NameChange, NameRecord, NeighborView, OuterHeader, Record, RingName, UnixTime,
     header::{COUNTERS, MAX_INTERFACES, load_time},
     map::{MAX_SLOTS, Map, Stream},
     record::{EVENT_WORDS, NAME_WORDS},
@@ -42,7 +42,7 @@ impl WriterOptions {
 }
 
 /// An interface's counters in the segment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId(usize);
 
 /// The one writer of a ring of events.
@@ -218,6 +218,7 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
         for word in &header.broadcasts {
             word.store(BroadcastState::Unknown.with_time(word.load(Relaxed)), Relaxed);
         }
+        header.neighbors.iter().for_each(|word| word.store(0, Relaxed));
         header.no_frames.store(self.captures_no_frames.into(), Relaxed);
         header.writer.0.pid.store(std::process::id().into(), Relaxed);
         self.beat(UnixTime::now());
@@ -370,6 +371,19 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
         let word = &self.map.header().broadcasts[interface.0];
         let (state, _) = BroadcastState::from_word(word.load(Relaxed));
         word.store(state.with_time(time.as_nanos() as u64), Relaxed);
+    }
+
+    /// Stores whether Neighbor Discovery of other hosts reaches the port, of all networks where that is known. A network keeps its place: a
+    /// reader would find one that moves twice, or not at all.
+    pub fn set_neighbors(&mut self, views: &[Option<NeighborView<InterfaceId>>; MAX_NETWORKS]) {
+        for (to, view) in self.map.header().neighbors.iter().zip(views) {
+            to.store(view.map_or(0, |view| view.of(view.interface.0).to_word()), Relaxed);
+        }
+    }
+
+    /// The same as a reader finds it.
+    pub fn neighbors(&self) -> Vec<NeighborView> {
+        self.map.header().neighbors()
     }
 
     /// One counter of an interface.

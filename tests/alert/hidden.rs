@@ -1,13 +1,23 @@
 //! What a switch keeps from the sensor's port: ARP broadcasts, and Neighbor Discovery where it snoops multicast. A bridge of Linux does both.
 #![forbid(unsafe_code)]
 
+use std::path::Path;
 use std::process::Command;
 
 use aw_tests::alerting::Alert;
 use aw_tests::clock::{Clock, library};
+use aw_tests::feed::publish;
+use aw_tests::history::History;
 use aw_tests::hub::Hub;
+use aw_tests::mosquitto::{Mosquitto, Sent};
 use aw_tests::rig::{Run, binary, program, run, skip, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::tracker::Tracking;
+use aw_tests::web::Server;
 use serde_json::Value;
+use shm_layout::{
+    CaptureState, Counter, MAX_NETWORKS, NeighborView, UnixTime, VlanId, Writer, WriterOptions,
+};
 
 const MACS: [&str; 5] = [
     "00:08:e1:00:00:10",
@@ -72,6 +82,14 @@ impl Scene {
     fn another_heartbeat(&self) {
         let before = self.heartbeat();
         wait_until("another heartbeat", || self.heartbeat() > before);
+    }
+
+    /// What the collector found about Neighbor Discovery: whether it is hidden.
+    fn is_hidden(&self) -> Option<bool> {
+        let stats = self.stats();
+        let found = &stats["interfaces"][0]["neighbors"][0];
+        assert!(found.is_null() || found["network"] == "eth0", "{stats}");
+        found["hidden"].as_bool()
     }
 
     /// Lines of the ring of names of a kind.
@@ -166,7 +184,7 @@ struct Queries {
 }
 
 impl Queries {
-    /// `snoops`: the switch asks, and sends the answers to routers only; otherwise a host asks.
+    /// `snoops`: the switch asks, and sends the answers to routers only, while a host forges the answer of another one; otherwise it asks.
     fn new(snoops: bool) -> Option<Queries> {
         let Some(library) = library() else {
             skip("there is no libfaketime here (faketime)");
@@ -198,9 +216,9 @@ impl Queries {
             host.ipv6("eth0");
             host.ip(&format!("address add fe80::{last}/64 dev eth0 nodad"));
         }
-        let mac = MACS[4];
+        let own = MACS[4];
         let query = format!(
-            "sendp(Ether(src='{mac}',dst='33:33:00:00:00:01')/IPv6(src='fe80::14',dst='ff02::1',hlim=1)/IPv6ExtHdrHopByHop(options=[RouterAlert()])/ICMPv6MLQuery(mrd=500), iface='eth0', inter=1, loop=1)"
+            "sendp(Ether(src='{own}',dst='33:33:00:00:00:01')/IPv6(src='fe80::14',dst='ff02::1',hlim=1)/IPv6ExtHdrHopByHop(options=[RouterAlert()])/ICMPv6MLQuery(mrd=500), iface='eth0', inter=1, loop=1)"
         );
         let asks = |last: usize, mac: &str| {
             format!(
@@ -213,28 +231,30 @@ impl Queries {
             hosts.push(Run::start(python));
         };
         (1..4).for_each(|host| python(host, &asks(host, MACS[host])));
-        if !snoops {
-            python(4, &query);
-        }
+        // To all MACs: a switch sends that to all ports. Once in 24 queries at most.
+        let forged = MACS[1];
+        let report = format!(
+            "sendp(Ether(src='{forged}',dst='ff:ff:ff:ff:ff:ff')/IPv6(src='fe80::11',dst='ff02::16',hlim=1)/IPv6ExtHdrHopByHop(options=[RouterAlert()])/ICMPv6MLReport2(records_number=1,records=[ICMPv6MLDMultAddrRec(rtype=4,dst='ff02::1:ff00:11')]), iface='eth0', inter=30, loop=1)"
+        );
+        python(4, if snoops { &report } else { &query });
         Some(Queries { scene, _hosts: hosts, collector })
     }
 }
 
-/// A switch that snoops multicast hides Neighbor Discovery from a port; as that of a router, the port has all of it.
+/// A switch that snoops multicast hides Neighbor Discovery from a port, also if a host forges an answer; as that of a router, the port has all of it.
 #[test]
 fn multicast_snooping() {
     let Some(Queries { scene, _hosts, collector }) = Queries::new(true) else { return };
-    wait_until("it is judged", || !scene.lines("ND_HIDDEN").is_empty());
+    // The first answers came before the switch snooped.
+    wait_until("it is judged", || scene.is_hidden() == Some(true));
     let one = scene.only(
         "Neighbor Discovery may be hidden on eth0",
-        "0 of 3 hosts that were awake answered 24 multicast queries of ",
+        "0 of 3 hosts that were awake answered 24 multicast queries on eth0: ",
         |_| {},
     );
     assert_eq!((&one["iface"], &one["digest"]), (&"eth0".into(), &true.into()));
-    // The first answers came before the switch snooped.
-    let before = scene.lines("ND_SEEN").len();
     scene.hub.sensor.ip("link set port0 type bridge_slave mcast_router 2");
-    wait_until("it is not hidden", || scene.lines("ND_SEEN").len() > before);
+    wait_until("it is not hidden", || scene.is_hidden() == Some(false));
     let note = "over: hosts on eth0 answer multicast queries at this port";
     scene.only("multicast queries are answered on eth0", note, |_| {});
     collector.stop().ok();
@@ -244,7 +264,108 @@ fn multicast_snooping() {
 #[test]
 fn a_querier_without_snooping() {
     let Some(Queries { scene, _hosts, collector }) = Queries::new(false) else { return };
-    wait_until("it is judged", || !scene.lines("ND_SEEN").is_empty());
-    assert_eq!((scene.lines("ND_HIDDEN"), scene.blind(|_| {})), (vec![], vec![]));
+    wait_until("it is judged", || scene.is_hidden().is_some());
+    assert_eq!((scene.is_hidden(), scene.blind(|_| {})), (Some(false), vec![]));
     collector.stop().ok();
+}
+
+/// What the collector stored in its ring, in each output: as a hint, which is no reason for `--health` to fail.
+#[test]
+fn what_the_outputs_show() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let (ring, listener) = (Ring::new(), broker.listen());
+    publish(&ring, 1..4);
+    let history = History::new();
+    run(history.command(&ring, &["--once"])).ok();
+    let options = WriterOptions {
+        name: ring.name().parse().unwrap(),
+        slots: WriterOptions::DEFAULT_SLOTS,
+        group: None,
+        host: None,
+    };
+    let mut collector = Writer::create(&options).unwrap();
+    let eth0 = collector.interface("eth0".parse().unwrap());
+    let mut stored = |is_hidden| {
+        let view = NeighborView {
+            interface: eth0,
+            outer_vlan: VlanId::NONE,
+            vlan: VlanId::from_tag(7),
+            is_hidden,
+            awake: 5,
+            answered: if is_hidden { 1 } else { 4 },
+            queries: 24,
+        };
+        collector.count(eth0, Counter::Seen);
+        collector.set_state(eth0, CaptureState::Captured);
+        let mut views = [None; MAX_NETWORKS];
+        views[0] = Some(view);
+        collector.set_neighbors(&views);
+        collector.maintain(UnixTime::now());
+    };
+    stored(false);
+    let outputs = history.path().join("state");
+    let web =
+        Server::start(&history, &["--ring", ring.name(), "--outputs", outputs.to_str().unwrap()]);
+    let tracking = Tracking::start(&ring, &["--serve", "0"]);
+    let line = tracking.run.stderr.wait_for("serving the report on http://");
+    let port = line.trim_end_matches('/').rsplit(':').next().unwrap().to_owned();
+    let mqtt = broker.output(&ring, &[]);
+    let fetched = |url: &str| {
+        let mut curl = Command::new("/usr/bin/curl");
+        curl.args(["-s", url]);
+        run(curl).ok().stdout
+    };
+    let text = "1 of 5 hosts that were awake answered 24 multicast queries on eth0.7: a switch ";
+    // As long as it lasts in a sentence, and then in the list of messages only.
+    let of_tracker = |page: &str| page.matches(text).count();
+    let published = |begin: &str| {
+        let is_blind = |sent: &Sent| sent.topic.ends_with("/blind");
+        let blind: Vec<_> = listener.sent().into_iter().filter(is_blind).collect();
+        let is_it = |sent: &Sent| {
+            sent.payload.contains(&format!("\"note\":\"{begin}"))
+                && sent.payload.contains("\"hint\":true")
+        };
+        blind.iter().any(is_it)
+    };
+    let metric = |state: &Path| {
+        let file = state.join("metrics.prom");
+        let mut metrics = program("aw-metrics", &["--once", "--ring", ring.name(), "--state-dir"]);
+        metrics.arg(state).arg("--file").arg(&file);
+        run(metrics).ok();
+        let text = std::fs::read_to_string(file).unwrap();
+        let begin = format!(
+            "addrwatch_network_neighbors_hidden{{ring=\"{}\",network=\"eth0.7\"}} ",
+            ring.name()
+        );
+        text.lines().find_map(|line| line.strip_prefix(&begin)).map(str::to_owned)
+    };
+    let page = format!("http://127.0.0.1:{port}/");
+    let api = || web.get("/api/v1/health").expect(200).json();
+    wait_until("the web sees the collector", || {
+        stored(false);
+        api()["collectors"][0]["running"] == true
+    });
+    assert!(of_tracker(&fetched(&page)) == 0 && !published(""), "{:?}", listener.sent());
+    let state = tempfile::tempdir().unwrap();
+    assert_eq!(metric(state.path()).as_deref(), Some("0"));
+    wait_until("all of them show it", || {
+        stored(true);
+        let hint = api()["collectors"][0]["hints"][0].clone();
+        let is_in_web = hint.as_str().is_some_and(|hint| hint.starts_with(text));
+        is_in_web && of_tracker(&fetched(&page)) == 2 && published(text)
+    });
+    assert!(web.get("/health").expect(200).body.contains(text));
+    assert_eq!(api()["well"], true, "{}", api());
+    assert_eq!(metric(state.path()).as_deref(), Some("1"));
+    let shown = run(program("collector", &["--stats", "--ring", ring.name()])).ok().stdout;
+    assert!(shown.contains("may be hidden on eth0.7: 1 of 5 hosts answered 24 queries"), "{shown}");
+    run(program("aw-stdout", &["--health", "--ring", ring.name()])).ok();
+    wait_until("it is over", || {
+        stored(false);
+        published("over: hosts on eth0.7 answer multicast queries at this port")
+            && api()["collectors"][0]["hints"] == Value::Array(Vec::new())
+            && of_tracker(&fetched(&page)) == 1
+    });
+    mqtt.stop().ok();
+    tracking.run.stop().ok();
 }

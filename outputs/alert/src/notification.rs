@@ -76,7 +76,7 @@ fn sensor_subject(alert: &Alert) -> String {
         _ if of("ARP broadcasts of other hosts") => format!("ARP broadcasts arrive on {network}"),
         _ if of("the collector ended ") => "the collector ended several times".into(),
         _ if of(" without being stopped: ") => "what writes the ring ended several times".into(),
-        _ if of(" multicast queries of ") => {
+        _ if of(" multicast queries on ") => {
             format!("Neighbor Discovery may be hidden on {network}")
         }
         _ if of(" answer multicast queries ") => {

@@ -1,11 +1,7 @@
 //! Alerts about the sensor itself and about aw-alert: what is lost, forgotten, full or blind.
 
-use aw_detect::{Alert, network_name, past_time};
-use aw_output::{FaultKind, FaultReport, Faults, NameEntry, NameLosses, RingState, this_host};
-use shm_layout::{NameKind, NameRecord, UnixTime};
-
-/// Networks of a ring of which that is remembered: a frame can have any VLAN.
-const MAX_NETWORKS: usize = 128;
+use aw_detect::Alert;
+use aw_output::{FaultKind, FaultReport, Faults, NameLosses, RingState, this_host};
 
 /// The alerts that the state of a ring causes.
 pub fn of_ring(
@@ -41,32 +37,6 @@ pub fn of_names(
     Some(Alert { host: state.host.clone(), ring: state.ring.to_string(), ..alert(report, now) })
 }
 
-/// The alert that the hosts of a network do not answer multicast queries at this port, or that they do, by what the collector found. Once, and in
-/// the digest: they may have no IPv6.
-pub fn of_neighbors(faults: &mut Faults, entry: &NameEntry, now: UnixTime) -> Option<Alert> {
-    let NameRecord { kind, interface, vlan, outer_vlan, mac, number, .. } = entry.record;
-    let network = network_name(interface, outer_vlan, vlan);
-    let NameRecord { preferred: answered, lifetime: queries, .. } = entry.record;
-    let why = match kind {
-        NameKind::NeighborsHidden => Some(format!(
-            "{answered} of {number} hosts that were awake answered {queries} multicast queries of {mac} on {network}: a switch with MLD snooping hides Neighbor Discovery from this port, or these hosts have no IPv6 (if they have, capture at a mirror port, or switch snooping of IPv6 off)"
-        )),
-        NameKind::NeighborsSeen => None,
-        _ => return None,
-    };
-    let prefix = format!("neighbors {} ", entry.ring);
-    let name = format!("{prefix}{network}");
-    if why.is_some() && !faults.has(&name) {
-        faults.make_room(&prefix, MAX_NETWORKS);
-    }
-    let over = format!("hosts on {network} answer multicast queries at this port");
-    // Of several records that are read at once, each counts at its time.
-    let time = past_time(entry.record.time, now).seconds();
-    let report = faults.level_once(name, FaultKind::Blind, why.as_deref(), &over, time)?;
-    let (host, ring) = (entry.host.to_owned(), entry.ring.to_string());
-    Some(Alert { host, ring, network, digest: true, ..alert(report, time) })
-}
-
 /// The alert that the memory of aw-alert has forgotten so many more addresses and devices.
 pub fn of_memory(faults: &mut Faults, forgotten: u64, now: i64) -> Option<Alert> {
     faults.of_memory("aw-alert", forgotten, now).map(|report| alert(report, now))
@@ -82,10 +52,10 @@ pub fn of_channel(faults: &mut Faults, channel: &str, full: bool, now: i64) -> O
     faults.level(name, FaultKind::Full, why, &over, now).map(|report| alert(report, now))
 }
 
-/// Its network is the interface, so that filters of networks and [[mute]] find it.
-fn alert(FaultReport { kind, interface, text }: FaultReport, now: i64) -> Alert {
-    let network = interface.map(|interface| interface.to_string()).unwrap_or_default();
-    Alert { host: this_host(), network, note: Some(text), ..Alert::new(kind.into(), now) }
+/// Filters of networks and [[mute]] find its network.
+fn alert(FaultReport { kind, network, text, is_hint }: FaultReport, now: i64) -> Alert {
+    let (network, digest) = (network.unwrap_or_default(), is_hint);
+    Alert { host: this_host(), network, note: Some(text), digest, ..Alert::new(kind.into(), now) }
 }
 
 #[cfg(test)]
@@ -94,7 +64,7 @@ pub mod tests {
 
     use aw_output::LossCause;
     use jiff::tz::TimeZone;
-    use shm_layout::{CaptureState, VlanId};
+    use shm_layout::{CaptureState, NeighborView, VlanId};
 
     use super::*;
     use crate::notification::Notification;
@@ -109,6 +79,7 @@ pub mod tests {
             counters: Vec::new(),
             interfaces: interfaces.collect(),
             broadcasts: Vec::new(),
+            neighbors: Vec::new(),
             gap: None,
             blind: None,
             is_running: true,
@@ -160,46 +131,30 @@ pub mod tests {
         assert_eq!(subject(over), "names are read again (ring /site)");
     }
 
-    /// Each network once, also if the collector finds it again, and once when it is over, also if both are read at one time; frames with any
-    /// VLAN take no more room, and places become free.
+    /// In the digest: its hosts may have no IPv6.
     #[test]
     fn neighbors_that_are_hidden() {
-        use NameKind::{MldQuery, NeighborsHidden, NeighborsSeen};
         let mut faults = Faults::default();
-        let ring = "/site".parse().unwrap();
-        let mut found = |kind, vlan, hour: i64| {
-            let time = UnixTime::new(1_700_000_000 + hour * 3600, 0);
-            let record = NameRecord::new(kind, time, "eth0".parse().unwrap());
-            let (vlan, number, lifetime) = (VlanId::from_tag(vlan), 5, 24);
-            let record = NameRecord { vlan, number, lifetime, ..record };
-            let entry = NameEntry { ring: &ring, host: "sensor1", record };
-            of_neighbors(&mut faults, &entry, UnixTime::new(1_800_000_000, 0))
+        let mut found = |is_hidden, now| {
+            let view = NeighborView {
+                interface: "eth0".parse().unwrap(),
+                outer_vlan: VlanId::NONE,
+                vlan: VlanId::from_tag(7),
+                is_hidden,
+                awake: 5,
+                answered: 0,
+                queries: 24,
+            };
+            let state = state(&[("eth0", CaptureState::Captured)]);
+            let state = RingState { neighbors: vec![view], ..state };
+            let alerts = of_ring(&mut faults, &state, None, now);
+            let [alert] = &*alerts else { panic!("{alerts:?}") };
+            assert!(alert.digest && alert.is_over() != is_hidden);
+            assert_eq!((&*alert.network, &*alert.ring), ("eth0.7", "/site"));
+            Notification::of(alert, &TimeZone::UTC, false).subject
         };
-        let subject = |alert: &Alert| Notification::of(alert, &TimeZone::UTC, false).subject;
-        assert_eq!(found(NeighborsSeen, 7, 0), None);
-        assert_eq!(found(MldQuery, 7, 0), None);
-        let hidden = found(NeighborsHidden, 7, 1).unwrap();
-        assert!(hidden.digest);
-        assert_eq!(
-            (&*hidden.network, &*hidden.ring, &*hidden.host),
-            ("eth0.7", "/site", "sensor1")
-        );
-        let line = "sensor blind /site: 0 of 5 hosts that were awake answered 24 multicast queries of 00:00:00:00:00:00 on eth0.7: ";
-        assert!(hidden.to_string().starts_with(line), "{hidden}");
-        assert_eq!(subject(&hidden), "Neighbor Discovery may be hidden on eth0.7 (ring /site)");
-        assert_eq!(found(NeighborsHidden, 7, 2), None);
-        let over = found(NeighborsSeen, 7, 3).unwrap();
-        assert!(over.is_over() && over.digest);
-        assert_eq!(subject(&over), "multicast queries are answered on eth0.7 (ring /site)");
-        for hour in 10..20 {
-            assert_eq!(
-                (100..300).filter_map(|vlan| found(NeighborsHidden, vlan, hour)).count(),
-                200
-            );
-        }
-        assert!(found(NeighborsHidden, 0, 20).is_some());
-        let all: BTreeSet<_> = faults.take_changed().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(all.len(), MAX_NETWORKS);
+        assert_eq!(found(true, 1), "Neighbor Discovery may be hidden on eth0.7 (ring /site)");
+        assert_eq!(found(false, 100), "multicast queries are answered on eth0.7 (ring /site)");
     }
 
     /// What was counted before the first look is not reported.

@@ -1,6 +1,6 @@
 //! Why no frames of an interface arrive, in words: one text for `--health`, alerts and the page of the tracker.
 
-use shm_layout::{BroadcastState, CaptureState, InterfaceName};
+use shm_layout::{BroadcastState, CaptureState, InterfaceName, NeighborView};
 
 /// What is wrong with an interface in this state, with a remedy; none if it is captured, or need not be.
 pub fn capture_fault(interface: InterfaceName, state: CaptureState) -> Option<String> {
@@ -30,6 +30,17 @@ pub fn broadcast_fault(interface: InterfaceName, state: BroadcastState) -> Optio
     (state == BroadcastState::Missing).then(|| {
         format!(
             "ARP broadcasts do not arrive on {interface}: three other hosts or more were answered whose questions did not arrive, and for an hour no broadcast of another host did: new devices are missed (mirror both directions of all ports, and broadcasts; where a switch or access point suppresses ARP, let it send broadcasts to this port)"
+        )
+    })
+}
+
+/// That Neighbor Discovery of other hosts may not arrive from a network, with a remedy; none if it does. A hint: without IPv6, hosts do not answer, either.
+pub fn neighbor_hint(view: &NeighborView) -> Option<String> {
+    let NeighborView { is_hidden, awake, answered, queries, .. } = view;
+    is_hidden.then(|| {
+        let network = view.network();
+        format!(
+            "{answered} of {awake} hosts that were awake answered {queries} multicast queries on {network}: a switch with MLD snooping hides Neighbor Discovery from this port, or these hosts have no IPv6 (if they have, capture at a mirror port, or switch snooping of IPv6 off)"
         )
     })
 }

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aw_service::{count_of, local_span};
 use serde::{Deserialize, Serialize};
-use shm_layout::{BroadcastState, CaptureState, Counter, InterfaceName, RingName};
+use shm_layout::{CaptureState, Counter, InterfaceName, RingName};
 
 use crate::{
-    Episode, EpisodeChange, LossCause, NameLosses, RingState, broadcast_fault, capture_fault,
-    episode::HOUR,
+    Episode, EpisodeChange, LossCause, NameLosses, RingState, capture_fault, episode::HOUR,
 };
+
+mod hidden;
 
 /// While an interface is down, that is reported once in so many seconds: a port without a cable is usual.
 const DAY: i64 = 86_400;
@@ -38,13 +39,24 @@ pub enum FaultKind {
 pub struct FaultReport {
     /// What it is.
     pub kind: FaultKind,
-    /// The interface that it is about, if it is about one.
-    pub interface: Option<InterfaceName>,
+    /// The interface, or the network of one, that it is about, if it is about one.
+    pub network: Option<String>,
     /// One line.
     pub text: String,
+    /// Whether it is only a hint.
+    pub is_hint: bool,
 }
 
 impl FaultReport {
+    fn new(kind: FaultKind, text: String) -> FaultReport {
+        FaultReport { kind, network: None, text, is_hint: false }
+    }
+
+    /// The same about an interface.
+    fn on(self, interface: InterfaceName) -> FaultReport {
+        FaultReport { network: Some(interface.to_string()), ..self }
+    }
+
     /// Whether it reports an end.
     fn is_over(&self) -> bool {
         self.text.starts_with(OVER)
@@ -61,6 +73,8 @@ pub struct Faults {
     removed: Vec<String>,
     /// Since when a collector runs that does not state the interface of a fault.
     unstated: BTreeMap<String, i64>,
+    /// Since when nothing is known of a network that was reported.
+    unknown: BTreeMap<String, i64>,
     /// This process does not run long enough to wait for that.
     at_once: bool,
 }
@@ -180,7 +194,8 @@ impl Faults {
         let stated = state.interfaces.iter().map(|(interface, _)| *interface);
         let interfaces = seen.chain(stated).collect::<BTreeSet<_>>();
         if !state.is_running {
-            let others = [prefix.clone(), format!("broadcasts {ring} ")];
+            let others =
+                [prefix.clone(), format!("broadcasts {ring} "), format!("neighbors {ring} ")];
             // Those of other rings wait on.
             self.unstated.retain(|name, _| !others.iter().any(|of_ring| name.starts_with(of_ring)));
         }
@@ -200,11 +215,11 @@ impl Faults {
             let name = format!("{prefix}{interface}");
             let report = self.level_each(DAY, name.clone(), FaultKind::Blind, why, &over, now);
             let report = self.with_cause(name, report, why, now);
-            let interface = Some(interface);
-            reports.push(report.map(|report| FaultReport { interface, ..report }));
+            reports.push(report.map(|report| report.on(interface)));
         }
         if state.is_running {
             reports.extend(self.of_broadcasts(state, now));
+            reports.extend(self.of_neighbors(state, now));
         }
         let (name, why) = (format!("spool {ring}"), state.spool_full.as_deref());
         reports.push(self.level(name, FaultKind::Full, why, "the spool has room again", now));
@@ -237,8 +252,7 @@ impl Faults {
             let name = format!("limited {} {interface}", ring.names());
             let limited = count(*number, *number, true);
             let report = self.counted(name, FaultKind::Lost, limited, words, now);
-            let interface = Some(*interface);
-            reports.push(report.map(|report| FaultReport { interface, ..report }));
+            reports.push(report.map(|report| report.on(*interface)));
         }
         reports.into_iter().flatten().collect()
     }
@@ -283,39 +297,8 @@ impl Faults {
         self.changed.push(name);
         report.or_else(|| {
             let text = format!("now: {why}");
-            is_other.then_some(FaultReport { kind: FaultKind::Blind, interface: None, text })
+            is_other.then(|| FaultReport::new(FaultKind::Blind, text))
         })
-    }
-
-    /// The reports that broadcasts do not arrive at an interface, once: it may be meant so.
-    fn of_broadcasts(&mut self, state: &RingState, now: i64) -> Vec<Option<FaultReport>> {
-        let prefix = format!("broadcasts {} ", state.ring);
-        let known = self.faults.keys().filter_map(|name| name.strip_prefix(&prefix)?.parse().ok());
-        let seen = state.broadcasts.iter().map(|(interface, _)| *interface);
-        let mut reports = Vec::new();
-        for interface in known.chain(seen).collect::<BTreeSet<InterfaceName>>() {
-            let captured = state.interfaces.iter().find(|(one, _)| *one == interface);
-            let captured = captured.map_or(CaptureState::None, |(_, captured)| *captured);
-            let found = state.broadcasts.iter().find(|(one, _)| *one == interface);
-            let name = format!("{prefix}{interface}");
-            if self.waits(&name, captured, now) {
-                continue;
-            }
-            let (why, over) = match (captured, found.map(|(_, found)| *found)) {
-                (CaptureState::None, _) => {
-                    (None, format!("the collector captures no longer on interface {interface}"))
-                }
-                (_, None | Some(BroadcastState::Unknown)) => continue, // such as after a restart
-                (_, Some(found)) => (
-                    broadcast_fault(interface, found),
-                    format!("ARP broadcasts of other hosts arrive on {interface} again"),
-                ),
-            };
-            let report = self.level_once(name, FaultKind::Blind, why.as_deref(), &over, now);
-            let interface = Some(interface);
-            reports.push(report.map(|report| FaultReport { interface, ..report }));
-        }
-        reports
     }
 
     /// The report of a time without a collector, which this output did not see because it did not run either. One that it saw is
@@ -337,7 +320,7 @@ impl Faults {
         let (from, to) = state.gap.filter(|_| known.is_some() && !is_seen)?;
         let span = local_span(from.seconds(), to.seconds());
         let text = format!("{OVER}no collector ran {span}: nothing is recorded of that time");
-        Some(FaultReport { kind: FaultKind::Blind, interface: None, text })
+        Some(FaultReport::new(FaultKind::Blind, text))
     }
 
     /// The report of frames that the kernel dropped on one interface: others are not blamed.
@@ -354,7 +337,7 @@ impl Faults {
         let words = (&what, "give it more time, or look for a flood on that interface");
         let name = format!("drops {ring} {interface}");
         let report = self.counted(name, FaultKind::Lost, count, words, now)?;
-        Some(FaultReport { interface: Some(interface), ..report })
+        Some(report.on(interface))
     }
 
     /// The report that the memory of an output has forgotten so many more addresses and devices.
@@ -403,7 +386,7 @@ impl Faults {
                 format!("{OVER}{}, within {} s", count_of(number, one, many), now - since)
             }
         };
-        Some(FaultReport { kind, interface: None, text })
+        Some(FaultReport::new(kind, text))
     }
 
     /// The report of a fault that is present or not; `why`: what it is, if it is present.
@@ -430,14 +413,9 @@ impl Faults {
         self.level_each(i64::MAX, name, kind, why, over, now)
     }
 
-    /// Whether a fault with this name is known.
-    pub fn has(&self, name: &str) -> bool {
-        self.faults.contains_key(name)
-    }
-
     /// Forgets faults whose names begin so until there is room for one more: one that is over, or else the one that was not present for
     /// longest. Frames may choose the names.
-    pub fn make_room(&mut self, prefix: &str, most: usize) {
+    fn make_room(&mut self, prefix: &str, most: usize) {
         let of_prefix = |this: &Self| {
             let all = this.faults.iter().filter(|(name, _)| name.starts_with(prefix));
             let first = all
@@ -479,7 +457,7 @@ impl Faults {
             (EpisodeChange::Lasts(_), Some(why)) => format!("still: {why}"),
             (_, why) => why.unwrap_or_default().to_owned(),
         };
-        Some(FaultReport { kind, interface: None, text })
+        Some(FaultReport::new(kind, text))
     }
 }
 

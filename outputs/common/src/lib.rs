@@ -49,15 +49,15 @@ use std::{path::Path, process::ExitCode, time::Duration};
 use aw_service::{CapabilitySet, Signals, Startup, SystemCalls};
 use rustix::net::AddressFamily;
 use shm_layout::{
-    BroadcastState, CaptureState, Event, InterfaceCounters, InterfaceName, Position, RingName,
-    UnixTime,
+    BroadcastState, CaptureState, Event, InterfaceCounters, InterfaceName, NeighborView, Position,
+    RingName, UnixTime,
 };
 
 use history_import::{HistorySource, import_history};
 use ring_watch::RingWatch;
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
-pub use capture_fault::{broadcast_fault, capture_fault};
+pub use capture_fault::{broadcast_fault, capture_fault, neighbor_hint};
 pub use check::{as_service, check, check_rings};
 pub use checkpoint::Checkpoint;
 pub use claimed_names::{ClaimedName, ClaimedNames, NameSource, claims_of, names_of};
@@ -131,6 +131,8 @@ pub struct RingState {
     pub interfaces: Vec<(InterfaceName, CaptureState)>,
     /// Whether ARP broadcasts of other hosts arrive at those that are captured.
     pub broadcasts: Vec<(InterfaceName, BroadcastState)>,
+    /// Whether Neighbor Discovery of other hosts arrives, of their networks where that is known.
+    pub neighbors: Vec<NeighborView>,
     /// The last time without a collector, of a minute or more: its last heartbeat before, and the first one after it.
     pub gap: Option<(UnixTime, UnixTime)>,
     /// Why no events arrive.

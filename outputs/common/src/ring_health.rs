@@ -6,7 +6,7 @@ use shm_layout::{
     CaptureState, Counter, InterfaceCounters, InterfaceName, Reader, RingName, UnixTime,
 };
 
-use crate::{RingState, broadcast_fault, capture_fault};
+use crate::{RingState, broadcast_fault, capture_fault, neighbor_hint};
 
 /// For how long frames that the kernel dropped make a collector unhealthy.
 const DROPS_WINDOW: Duration = Duration::from_secs(300);
@@ -45,6 +45,8 @@ pub struct RingHealth {
     pub interfaces: Vec<InterfaceHealth>,
     /// What is wrong with it.
     pub faults: Vec<HealthFault>,
+    /// What may be wrong: of networks that may hide Neighbor Discovery from this port.
+    pub hints: Vec<String>,
 }
 
 /// An interface of a collector.
@@ -72,6 +74,7 @@ impl RingHealth {
             state.broadcasts.iter().filter_map(|(name, found)| broadcast_fault(*name, *found));
         let of_broadcasts =
             of_broadcasts.map(|text| HealthFault { text, since: None }).collect::<Vec<_>>();
+        let hints = state.neighbors.iter().filter_map(neighbor_hint).collect();
         let (states, last_frames) = match reader {
             Some(reader) if is_running => (state.interfaces, reader.last_frames()),
             Some(reader) => (Vec::new(), reader.last_frames()),
@@ -117,6 +120,7 @@ impl RingHealth {
             heartbeat,
             interfaces,
             faults,
+            hints,
             ring,
         }
     }
@@ -208,14 +212,14 @@ impl fmt::Display for Age {
 
 #[cfg(test)]
 mod tests {
-    use shm_layout::{BroadcastState, Writer, WriterOptions};
+    use shm_layout::{BroadcastState, MAX_NETWORKS, NeighborView, VlanId, Writer, WriterOptions};
 
     use super::*;
     use crate::{StartFrom, source::Source};
 
     /// Shown, as long as a collector runs; no reason for `--health` to fail, as a mirror may be meant so.
     #[test]
-    fn broadcasts_that_are_missing() {
+    fn what_does_not_arrive() {
         let name: RingName = format!("/aw-test-health-{}", std::process::id()).parse().unwrap();
         let options = WriterOptions { name: name.clone(), slots: 64, group: None, host: None };
         let mut writer = Writer::create(&options).unwrap();
@@ -223,10 +227,12 @@ mod tests {
         writer.set_state(eth0, CaptureState::Captured);
         let mut source = Source::new(&name, &[], (false, false), StartFrom::Oldest, None);
         source.attach().unwrap();
-        let faults = |source: &Source| {
+        let health = |source: &Source| {
             let (reader, state) = (source.reader.as_ref(), source.state(None, None));
-            let health = RingHealth::of(reader, state, UnixTime::now(), None);
-            health.faults.into_iter().map(|fault| fault.text).collect::<Vec<_>>()
+            RingHealth::of(reader, state, UnixTime::now(), None)
+        };
+        let faults = |source: &Source| {
+            health(source).faults.into_iter().map(|fault| fault.text).collect::<Vec<_>>()
         };
         for state in [BroadcastState::Unknown, BroadcastState::Arriving] {
             writer.set_broadcasts(eth0, state);
@@ -236,8 +242,30 @@ mod tests {
         let [text] = &*faults(&source) else { panic!("one fault") };
         assert!(text.starts_with("ARP broadcasts do not arrive on eth0: "), "{text}");
         assert_eq!(capture_faults(source.reader.as_ref().unwrap(), 0), []);
+        // A hint is no fault.
+        let (outer_vlan, vlan) = (VlanId::NONE, VlanId::NONE);
+        let (awake, answered, queries) = (5, 0, 24);
+        for is_hidden in [false, true] {
+            let view = NeighborView {
+                interface: eth0,
+                outer_vlan,
+                vlan,
+                is_hidden,
+                awake,
+                answered,
+                queries,
+            };
+            let mut views = [None; MAX_NETWORKS];
+            views[0] = Some(view);
+            writer.set_neighbors(&views);
+            let found = health(&source);
+            assert_eq!((found.hints.len(), found.faults.len()), (usize::from(is_hidden), 1));
+        }
+        writer.set_state(eth0, CaptureState::Down);
+        assert_eq!(health(&source).hints, [""; 0], "it is not captured");
+        writer.set_state(eth0, CaptureState::Captured);
         drop(writer);
-        assert_eq!(faults(&source), [""; 0]);
+        assert_eq!((faults(&source), health(&source).hints), (vec![], vec![]));
         shm_layout::remove(&name).unwrap();
     }
 

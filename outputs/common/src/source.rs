@@ -303,7 +303,9 @@ impl<'a> Source<'a> {
             let broadcasts = reader.broadcasts().into_iter();
             let broadcasts = broadcasts.filter(|(name, ..)| captured(*name));
             let broadcasts = broadcasts.map(|(name, state, _)| (name, state)).collect();
-            let states: (_, Vec<_>) = (interfaces, broadcasts);
+            let neighbors = reader.neighbors().into_iter();
+            let neighbors = neighbors.filter(|view| captured(view.interface)).collect();
+            let states: (_, Vec<_>, Vec<_>) = (interfaces, broadcasts, neighbors);
             let counts = (reader.generation(), reader.counters(), cuts, reader.host(), states);
             // Loaded before: a truncation may have made zeros of them, or they begin again.
             (!reader.is_cut() && reader.counted_since() == Some(since)).then_some(counts)
@@ -313,7 +315,8 @@ impl<'a> Source<'a> {
         let (_, counters, cuts, host, states) =
             counts.unwrap_or_else(|| (0, Vec::new(), 0, this_host(), Default::default()));
         let is_running = blind.is_none() && reader.is_some_and(|reader| reader.writer().is_some());
-        let (interfaces, broadcasts) = if is_running { states } else { Default::default() };
+        let (interfaces, broadcasts, neighbors) =
+            if is_running { states } else { Default::default() };
         RingState {
             ring: self.ring.clone(),
             host,
@@ -321,6 +324,7 @@ impl<'a> Source<'a> {
             counters,
             interfaces,
             broadcasts,
+            neighbors,
             gap: reader.filter(|_| !self.once).and_then(Reader::gap),
             blind,
             is_running,

@@ -52,6 +52,10 @@ const METRICS: &[(&str, &str)] = &[
         "interface_last_arp_broadcast_age_seconds",
         "Time since the collector received an ARP broadcast of another host at the interface; without one, since it created the ring.",
     ),
+    (
+        "network_neighbors_hidden",
+        "With collector --names, after 24 multicast queries: 1 if the hosts of the network do not answer them at this port, so that a switch may hide Neighbor Discovery; 0 if they do.",
+    ),
     ("frames_total", "Frames by result (published, filtered, why refused); the sum is all frames."),
     ("frames_seen_total", "Frames that the collector received."),
     ("kernel_dropped_total", "Frames that the kernel dropped because the collector was too slow."),
@@ -109,7 +113,14 @@ impl Samples {
             time.iter().for_each(|time| self.add(name, &labels, age(*time)));
         }
         // Of a collector that does not run, nothing is known.
-        let states = if runs { reader.interfaces() } else { Vec::new() };
+        let (states, views) =
+            if runs { (reader.interfaces(), reader.neighbors()) } else { Default::default() };
+        for view in views {
+            if states.contains(&(view.interface, CaptureState::Captured)) {
+                let labels = [labels[0], ("network", &*view.network())];
+                self.add("network_neighbors_hidden", &labels, u8::from(view.is_hidden));
+            }
+        }
         for (interface, state) in states {
             let labels = [labels[0], ("interface", interface.as_str())];
             self.add("interface_up", &labels, u8::from(state == CaptureState::Captured));

@@ -130,6 +130,7 @@ pub mod tests {
             counters: Vec::new(),
             interfaces: interfaces.collect(),
             broadcasts: Vec::new(),
+            neighbors: Vec::new(),
             gap: None,
             blind: None,
             is_running,

@@ -86,6 +86,9 @@ struct FaultJson<'a> {
     ring: &'a str,
     time: i64,
     note: &'a str,
+    /// Only if it is one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    hint: bool,
 }
 
 /// The retained messages that the broker has from this program, and the states of faults.
@@ -244,7 +247,14 @@ impl MqttSink {
     ) -> Vec<Publication> {
         let (what, ring) = (AlertKind::from(report.kind), ring.as_str());
         let message = |topic: String, event_type: Option<AlertKind>| {
-            let json = FaultJson { event_type, what, ring, time, note: &report.text };
+            let json = FaultJson {
+                event_type,
+                what,
+                ring,
+                time,
+                note: &report.text,
+                hint: report.is_hint,
+            };
             let payload = serde_json::to_string(&json).unwrap_or_default(); // cannot fail: its keys are text
             Publication { topic, payload, retain: false }
         };

@@ -257,6 +257,7 @@ impl Health {
                 "published": ring.published,
                 "slots": ring.slots,
                 "interfaces": ring.interfaces.iter().map(interface).collect::<Vec<_>>(),
+                "hints": ring.hints,
             })
         };
         let output = |row: OutputRow| {
@@ -313,6 +314,7 @@ mod tests {
             heartbeat: None,
             interfaces: Vec::new(),
             faults: Vec::new(),
+            hints: Vec::new(),
         }
     }
 

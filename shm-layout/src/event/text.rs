@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::{ConfigChange, Event, Kind};
+use super::{ConfigChange, Event, InterfaceName, Kind, VlanId};
 
 /// addrwatch's line, without its end: `seconds interface vlan mac ip ORIGIN`. A configuration change
 /// appends its details: `seconds router 0 00:00:00:00:00:00 ip CONFIG:+3-1:user`.
@@ -57,4 +57,13 @@ fn fmt_ipv6(ip: Ipv6Addr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         }
         _ => write!(f, "{ip}"),
     }
+}
+
+/// The name of a network within its ring: an interface and its VLANs, the outer one first, such as `eth0.7`.
+pub fn network_name(interface: InterfaceName, outer: VlanId, inner: VlanId) -> String {
+    let mut text = interface.to_string();
+    for vlan in [outer, inner].iter().filter(|vlan| vlan.get() != 0) {
+        text += &format!(".{vlan}");
+    }
+    text
 }

@@ -113,10 +113,6 @@ kinds! {
     MldReport = 81 "MLD_REPORT"
     /// A host leaves a multicast group.
     MldDone = 82 "MLD_DONE"
-    /// No message, but what the collector found: for a day, no Neighbor Discovery of other hosts reached this port.
-    NeighborsHidden = 83 "ND_HIDDEN"
-    /// No message, but what the collector found: Neighbor Discovery of other hosts reaches this port.
-    NeighborsSeen = 84 "ND_SEEN"
     /// A message of a router or of a DHCP server that was refused: hosts may accept it.
     Refused = 96 "REFUSED"
 }

@@ -136,10 +136,6 @@ impl Dispatcher {
     }
 
     fn observe_name(&mut self, entry: &NameEntry, now: UnixTime) -> SinkResult {
-        if let Some(alert) = sensor::of_neighbors(&mut self.faults, entry, now) {
-            self.dispatch(alert, now.seconds())?;
-            return self.store.memory.store_faults(&mut self.faults);
-        }
         self.claimed.add(&entry.record);
         let period = self.period();
         let memory = &mut self.store.memory;

@@ -1,4 +1,4 @@
-use shm_layout::UnixTime;
+use shm_layout::{MAX_NETWORKS, NeighborView, UnixTime, VlanId};
 
 use super::*;
 use crate::Checkpoint;
@@ -11,6 +11,7 @@ fn state(generation: u64, lost: u64, blind: Option<&str>) -> RingState {
         counters: Vec::new(),
         interfaces: Vec::new(),
         broadcasts: Vec::new(),
+        neighbors: Vec::new(),
         gap: None,
         blind: blind.map(str::to_owned),
         is_running: blind.is_none(),
@@ -128,7 +129,7 @@ fn blindness() {
     // A port without a cable is no message each hour.
     let day = (5001..5001 + DAY).flat_map(|now| faults.of_ring(&state, "aw-alert", now));
     let day: Vec<_> = day.collect();
-    assert_eq!(day[0].interface, Some(eth1));
+    assert_eq!(day[0].network.as_deref(), Some("eth1"));
     assert_eq!(texts(day), [format!("still: {down}")]);
     // Its collector ends: the interface is as it was.
     state.interfaces.clear();
@@ -204,7 +205,7 @@ fn drops_name_the_interface_that_drops() {
     assert_eq!(observe("eth0", 7, 1001), None);
     let report = observe("eth1", 5, 1001).unwrap();
     let dropped = "5 frames were dropped by the kernel on eth1: the collector was too slow (give it more time, or look for a flood on that interface)";
-    assert_eq!((&*report.text, report.interface), (dropped, "eth1".parse().ok()));
+    assert_eq!((&*report.text, report.network.as_deref()), (dropped, Some("eth1")));
 }
 
 /// A collector that was started again states a unit that is enabled and does not run after its second look, which is no end.
@@ -343,6 +344,65 @@ fn broadcasts_that_are_missing() {
     assert_eq!(observe(Missing, is, 400_000..400_100).len(), 1);
     let over = observe(Unknown, CaptureState::None, 400_100..400_200);
     assert!(over.len() == 1 && over[0].contains(" captures no longer on "), "{over:?}");
+}
+
+/// Each network once, as a hint, also after a restart of the collector, which does not know it yet; and once when its hosts answer, or its
+/// interface is not to be captured any more. Frames with any VLAN take no more room.
+#[test]
+fn neighbors_that_are_hidden() {
+    let mut faults = Faults::default();
+    let mut observe = |views: &[(u16, bool)], captured, now| {
+        let eth0 = "eth0".parse().unwrap();
+        let view = |(vlan, is_hidden): &(u16, bool)| NeighborView {
+            interface: eth0,
+            outer_vlan: VlanId::NONE,
+            vlan: VlanId::from_tag(*vlan),
+            is_hidden: *is_hidden,
+            awake: 5,
+            answered: if *is_hidden { 0 } else { 5 },
+            queries: 24,
+        };
+        let neighbors = views.iter().map(view).collect();
+        let interfaces = vec![(eth0, captured)];
+        faults.of_ring(&RingState { neighbors, interfaces, ..state(1, 0, None) }, "aw-alert", now)
+    };
+    let is = CaptureState::Captured;
+    assert_eq!(observe(&[(7, false)], is, 0), []);
+    let [hidden] = &*observe(&[(0, false), (7, true)], is, 1) else { panic!() };
+    assert_eq!((hidden.network.as_deref(), hidden.is_hint), (Some("eth0.7"), true));
+    let text = "0 of 5 hosts that were awake answered 24 multicast queries on eth0.7: a switch ";
+    assert!(hidden.text.starts_with(text), "{hidden:?}");
+    for (views, now) in [(&[(7, true)][..], 2), (&[], 3), (&[(7, true)], 200_000)] {
+        assert_eq!(observe(views, is, now), [], "{now}");
+    }
+    let over = observe(&[(7, false)], is, 200_020);
+    let text = "over: hosts on eth0.7 answer multicast queries at this port, after 200019 s";
+    assert_eq!((over[0].text.as_str(), over[0].is_hint, over.len()), (text, true, 1));
+    assert_eq!(observe(&[(7, true)], is, 300_000).len(), 1);
+    let ends = |now| observe(&[], CaptureState::None, now);
+    let over = [300_001, 300_020, 300_040].map(ends);
+    assert_eq!((over[0].len(), over[1].len(), over[2].len()), (0, 0, 1));
+    assert!(over[2][0].text.contains(" captures no longer on interface eth0.7, "), "{over:?}");
+    // Nothing is known for a while, such as after a restart, and for a day: then it is news.
+    for now in [300_100, 300_101] {
+        let begins = usize::from(now == 300_100);
+        assert_eq!(observe(&[(7, true)], is, now).len(), begins);
+    }
+    for now in [300_200, 300_200 + DAY - 1] {
+        assert_eq!(observe(&[], is, now), []);
+    }
+    assert_eq!(observe(&[(7, true)], is, 400_000), [], "it is known again");
+    for now in [400_001, 400_001 + DAY] {
+        assert_eq!(observe(&[], is, now), []);
+    }
+    assert_eq!(observe(&[(7, true)], is, 500_000).len(), 1);
+    let mut made_up = 0;
+    for vlan in 100..400 {
+        made_up += observe(&[(vlan, true)], is, 600_000 + i64::from(vlan)).len();
+    }
+    assert_eq!(made_up, 300);
+    let kept = faults.all().keys().filter(|name| name.starts_with("neighbors "));
+    assert_eq!(kept.count(), 2 * MAX_NETWORKS);
 }
 
 /// A fault that is over makes room first, then the one that was not present for longest.

@@ -1,6 +1,6 @@
 //! What the page that is served says about now: who is online, and whether a collector runs. No I/O and no clock.
 
-use aw_output::{RingState, broadcast_fault, capture_fault};
+use aw_output::{RingState, broadcast_fault, capture_fault, neighbor_hint};
 use jiff::{
     Timestamp, Zoned,
     civil::{Date, DateTime},
@@ -167,6 +167,8 @@ impl LiveRing {
         let broadcasts = state.broadcasts.iter().filter(|_| state.is_running);
         self.uncaptured
             .extend(broadcasts.filter_map(|(name, found)| broadcast_fault(*name, *found)));
+        let neighbors = state.neighbors.iter().filter(|_| state.is_running);
+        self.uncaptured.extend(neighbors.filter_map(neighbor_hint));
         self.heartbeat = state.heartbeat.or(self.heartbeat);
         if state.generation.is_some() {
             self.exists = true;

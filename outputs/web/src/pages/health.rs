@@ -31,6 +31,7 @@ struct Collector {
     state: &'static str,
     heartbeat: String,
     interfaces: Vec<Interface>,
+    hints: Vec<String>,
 }
 
 /// The counters of an interface, with the headings of their columns.
@@ -80,6 +81,7 @@ pub async fn health(visit: Visit) -> Result<Response, Problem> {
         },
         heartbeat: when(ring.heartbeat, now, &zone),
         interfaces: ring.interfaces.iter().map(|one| interface(one, now, &zone)).collect(),
+        hints: ring.hints.iter().map(|hint| aw_service::plain(hint)).collect(),
     };
     pages::page(&HealthPage {
         frame: Frame::new(&visit, ""),

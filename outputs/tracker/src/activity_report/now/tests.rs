@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use aw_output::LossCause;
 use jiff::{civil::date, tz::TimeZone};
-use shm_layout::{BroadcastState, CaptureState};
+use shm_layout::{BroadcastState, CaptureState, NeighborView, VlanId};
 
 use super::*;
 use crate::{activity_report::DeviceActivity, local_time::HourMinute};
@@ -32,6 +32,7 @@ pub fn state(heartbeat: Option<i64>, last_frame: Option<i64>, is_running: bool) 
         counters: Vec::new(),
         interfaces: Vec::new(),
         broadcasts: Vec::new(),
+        neighbors: Vec::new(),
         gap: None,
         blind: None,
         is_running,
@@ -137,6 +138,18 @@ fn no_data_from_the_collector() {
     let broadcasts = vec![("eth0".parse().unwrap(), BroadcastState::Missing)];
     let missing = RingState { broadcasts, ..state(Some(0), Some(0), true) };
     assert!(faults(&missing, &seen).1.starts_with("ARP broadcasts do not arrive on eth0: "));
+    let view = NeighborView {
+        interface: "eth0".parse().unwrap(),
+        outer_vlan: VlanId::NONE,
+        vlan: VlanId::NONE,
+        is_hidden: true,
+        awake: 5,
+        answered: 1,
+        queries: 24,
+    };
+    let neighbors = vec![view, NeighborView { is_hidden: false, ..view }];
+    let hidden = RingState { neighbors, ..state(Some(0), Some(0), true) };
+    assert!(faults(&hidden, &seen).1.starts_with("1 of 5 hosts that were awake answered 24 "));
 }
 
 /// How long a device counts as online says nothing about the collector.
