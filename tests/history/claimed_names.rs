@@ -58,7 +58,10 @@ fn a_lease_leaves_no_mark() {
     assert!(before.iter().all(|rows| !rows.is_empty()), "{before:?}");
     capture(&ring, [(3, lease), (4, ack(9))]);
     run(history.command(&ring, &["--once"])).ok();
-    assert_eq!(answers(), before);
+    let mut after = answers();
+    // One that has nothing but a lease is in the list, too.
+    after[3].retain(|row| !row.starts_with(LEASED));
+    assert_eq!(after, before);
     let all = history.answers(&["ip", "10.1.2.1", "--all"], &["left_out", "frame_sources"]);
     assert_eq!(all, ["null []", "lease or registration [\"02:00:00:00:00:fe\"]"]);
     let mariadb = MariaDb::start(&[]);
@@ -272,7 +275,8 @@ fn the_strongest_claim_of_the_time() {
     let config = server.config("");
     let text = format!("[addrwatch]\nuser = root\nsocket = {}\n", proxy.socket().display());
     fs::write(&config, text).unwrap();
-    proxy.cut("SELECT hostname, interface, vlan_tag, mac_address, source, name, unix", Cut::Before);
+    proxy
+        .cut("(SELECT hostname, interface, vlan_tag, mac_address, source, name, unix", Cut::Before);
     let mut query = program("aw-query", &["who", "10.1.2.22", "-c"]);
     query.arg(config);
     let broken = run(query);
@@ -428,7 +432,7 @@ fn names_are_forgotten() {
     assert_eq!(["annas-laptop", "bobs-phone"].map(has_bytes), [false; 2]);
     assert_eq!(sightings(), stored);
     drop(service);
-    for wrong in [&[][..], &["printer"], &[NAMED, "--all"]] {
+    for wrong in [&[][..], &["02:00:00:00:00"], &[NAMED, "--all"]] {
         assert_eq!(forget(wrong).status.code(), Some(2), "{wrong:?}");
     }
     fs::remove_file(history.database()).unwrap();

@@ -329,6 +329,73 @@ fn an_address_that_is_announced() {
     assert!(page.contains("announced by mDNS 1 min 0 s before (a claim)"), "{page}");
 }
 
+/// A device that only announced itself: the search box, its page, a time, the API and a list of its own have it, and the lists of devices that
+/// were seen do not. One that did so after the list was read is found, too.
+#[test]
+fn a_device_that_only_announced_itself() {
+    let (ring, history) = (Ring::new(), History::new());
+    let claim = Arp::request(station(1), [10, 1, 2, 1].into(), [10, 1, 2, 254].into()).frame();
+    let begin = now() as u32 - 600;
+    let mdns = |number: u32, last: u8, name: &str| {
+        dhcp::mdns(station(number), [10, 1, 2, last].into(), name)
+    };
+    let store = |frames: Vec<(u32, Vec<u8>)>| {
+        capture_names(&ring, frames);
+        run(history.command(&ring, &["--once"])).ok();
+    };
+    store(vec![(begin, claim), (begin + 60, mdns(2, 22, "pc2"))]);
+    let names = history.path().join("names");
+    fs::write(&names, "02:00:00:00:00:02 Desk two\n02:00:00:00:00:07 Attic lamp\n")
+        .expect("a file");
+    let server = Server::start(&history, &["--names", names.to_str().expect("a path of text")]);
+    let page_of = |query: &str| {
+        let found = server.get(&format!("/search?q={query}"));
+        found.header("location").map(str::to_owned).ok_or(found.body)
+    };
+    let pc = Ok("/mac/02%3A00%3A00%3A00%3A00%3A02".to_owned());
+    for query in ["pc2", "pc2.local", "Desk%20two", "0200.0000.0002"] {
+        assert_eq!(page_of(query), pc, "{query}");
+    }
+    assert_eq!(page_of("attic"), Ok("/mac/02%3A00%3A00%3A00%3A00%3A07".into()), "never seen");
+    let nothing = page_of("pc3").expect_err("no such device");
+    assert!(
+        nothing.contains("the list of devices is of ")
+            && nothing.contains("calls itself exactly so"),
+        "{nothing}"
+    );
+    store(vec![(begin + 590, mdns(3, 23, "pc3"))]);
+    assert_eq!(page_of("PC3.local"), Ok("/mac/02%3A00%3A00%3A00%3A00%3A03".into()));
+    let page = server.get("/mac/02:00:00:00:00:02").expect(200).body;
+    assert!(page.contains(">10.1.2.22</a>") && page.contains("announced by mDNS"), "{page}");
+    assert!(page.contains("calls itself “pc2” (mDNS host name)"), "{page}");
+    let at = begin + 120;
+    let page = server.get(&format!("/where?mac=02:00:00:00:00:02&at=@{at}")).expect(200).body;
+    assert!(
+        page.contains("Not known:") && page.contains("announced by mDNS 1 min 0 s before"),
+        "{page}"
+    );
+    let then =
+        server.get(&format!("/api/v1/where?mac=02:00:00:00:00:02&at=@{at}")).expect(200).json();
+    assert_eq!(
+        (&then["rows"][0]["address"], &then["rows"][0]["how_sure"]),
+        (&"10.1.2.22".into(), &"announced".into()),
+        "{then}"
+    );
+    let of_mac = server.get("/api/v1/mac/02:00:00:00:00:02").expect(200).body;
+    assert!(of_mac.contains("not seen in use: announced 10.1.2.22 by mDNS"), "{of_mac}");
+    let devices = server.get("/api/v1/devices").expect(200).json();
+    let rows = devices["rows"].as_array().expect("rows");
+    let marked = |row: &&serde_json::Value| row["not_seen_in_use"][0] == "announced 10.1.2.22";
+    assert_eq!((rows.len(), rows.iter().filter(marked).count()), (3, 1), "{devices}");
+    let announced = server.get("/now?state=announced").expect(200).body;
+    assert!(
+        announced.contains("announced 10.1.2.22") && announced.contains("All (1)"),
+        "{announced}"
+    );
+    let all = server.get("/now?state=all").expect(200).body;
+    assert!(!all.contains("02:00:00:00:00:02") && all.contains("Not seen in use ("), "{all}");
+}
+
 /// Names and interfaces that are HTML, a script, an escape sequence or a formula are text.
 #[test]
 fn hostile_names() {

@@ -40,6 +40,30 @@ const SHOWN: usize = 40;
 /// The keys of macupd_tracker.conf, which has names, too.
 const SETTINGS: [&str; 6] = ["host", "port", "pidfile", "logdir", "reportdir", "maxlogs"];
 
+/// The devices with a name; if there is none, those with it in upper or lower case; of `NAME.local`, as multicast DNS has it, those with
+/// NAME.
+pub fn named(names: &Names, name: &str) -> Vec<MacAddr> {
+    let with = |is_meant: &dyn Fn(&str) -> bool| -> Vec<MacAddr> {
+        names.iter().filter(|(_, one)| is_meant(one)).map(|(mac, _)| *mac).collect()
+    };
+    for name in [Some(name), without_local(name)].into_iter().flatten() {
+        let lower = name.to_lowercase();
+        let same = with(&|one| one == name);
+        let found = if same.is_empty() { with(&|one| one.to_lowercase() == lower) } else { same };
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    Vec::new()
+}
+
+/// `NAME.local` without its end.
+pub fn without_local(name: &str) -> Option<&str> {
+    const END: &str = ".local";
+    let (name, end) = name.split_at_checked(name.len().checked_sub(END.len())?)?;
+    (end.eq_ignore_ascii_case(END) && !name.is_empty()).then_some(name)
+}
+
 /// What a file of names contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameList {
@@ -161,6 +185,28 @@ fn clean(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A name that really ends in `.local` is meant first.
+    #[test]
+    fn names_of_multicast_dns() {
+        let mac = |last| MacAddr::new([2, 0, 0, 0, 0, last]);
+        let names = ["nas", "NAS", "tv.local", "tv", "Desk two"].map(String::from);
+        let names: Names = (1..).map(mac).zip(names).collect();
+        for (name, expected) in [
+            ("nas", vec![1]),
+            ("Nas", vec![1, 2]),
+            ("nas.LOCAL", vec![1]),
+            ("TV.local", vec![3]),
+            ("tv", vec![4]),
+            ("desk two.local", vec![5]),
+            (".local", vec![]),
+            ("local", vec![]),
+            ("é.local", vec![]),
+        ] {
+            let expected: Vec<_> = expected.into_iter().map(mac).collect();
+            assert_eq!(named(&names, name), expected, "{name}");
+        }
+    }
 
     fn parse(text: &[u8]) -> NameList {
         NameList::parse(text).unwrap()

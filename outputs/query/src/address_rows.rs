@@ -22,7 +22,7 @@ use crate::{
     queries::{columns, macs, network, row, shown_if_any},
     read_limit::{ReadLimit, held, windows},
     result_table::{Cell, ResultTable},
-    unseen,
+    unseen::{self, Last, Subject},
 };
 
 /// A period whose times may be unknown, or messages that count for none.
@@ -135,17 +135,18 @@ pub fn address(
     let found = periods(history, ip, range, &clocks, &nearest)?;
     let (mut periods, mut omitted) = (found.periods, Omitted::default());
     omitted.undated = found.undated.iter().map(|period| period.count).sum();
-    let claimed = match all || periods.is_empty() {
-        true => unseen::in_range(history, (ip, range), &clocks)?,
-        false => Vec::new(),
-    };
+    let subject = Subject::Address(ip);
+    let claimed = unseen::in_range(history, (subject, range), &clocks)?;
     if all {
         periods.extend(found.uncounted);
         periods.extend(claimed.iter().filter_map(claimed_period));
         sort(history, &mut periods);
     } else {
         found.left_out.iter().for_each(|one| omitted.add(one));
-        (omitted.unseen, omitted.more_unseen) = unseen::named(history, &claimed)?;
+        let mut said = unseen::said(&claimed, (ip, &found.left_out), &clocks);
+        let lasts = last_times(periods.iter().map(|one| (ip, one)));
+        unseen::later(&mut said, subject, &lasts);
+        (omitted.unseen, omitted.more_unseen) = unseen::shown(history, subject, (said, &lasts))?;
     }
     let shared = found.shared.into_iter();
     let in_turn =
@@ -160,9 +161,18 @@ pub fn address(
     Ok(shown_if_any(ResultTable { rows: rows.collect(), columns, omitted, in_turn }))
 }
 
+/// The last time of each row, if it is known.
+fn last_times<'a>(rows: impl Iterator<Item = (IpAddr, &'a DatedPeriod)>) -> Vec<Last> {
+    let last = |(ip, one): (IpAddr, &DatedPeriod)| {
+        let Period { network, mac, .. } = one.period;
+        Some(Last { network, mac, ip, last: one.times?.1 })
+    };
+    rows.filter_map(last).collect()
+}
+
 /// From when to when a MAC announced an address, or asked for it.
 fn claimed_period(claimed: &ClaimedAddress) -> Option<DatedPeriod> {
-    let ClaimedAddress { network, mac, source, first, last, count } = *claimed;
+    let ClaimedAddress { network, mac, source, first, last, count, .. } = *claimed;
     let (left_out, count) = (Some(Why::of_claim(source)?), count.max(1) as u64);
     let period = Period { network, mac, first, last, count, is_older: false, previous: None };
     Some(DatedPeriod { times: Some((first, last)), period, frame_sources: Vec::new(), left_out })
@@ -177,6 +187,9 @@ pub fn addresses(
 ) -> Result<ResultTable, Error> {
     let (mut rows, mut omitted) = (Vec::new(), Omitted::default());
     let clocks = history.clocks().asked(range);
+    let subject = Subject::Mac(mac);
+    let claimed = unseen::in_range(history, (subject, range), &clocks)?;
+    let mut said = Vec::new();
     let mut limit = ReadLimit::default();
     let mut of_mac = history.addresses_of(mac, range)?;
     if !all && !of_mac.iter().any(|one| one.is_more_than_probed) {
@@ -215,7 +228,8 @@ pub fn addresses(
         omitted.undated += undated.map(|period| period.count).sum::<u64>();
         let is_of_mac = |one: &DatedPeriod| one.period.mac == mac;
         let is_sent = |one: &DatedPeriod| !is_of_mac(one) && one.frame_sources.contains(&mac);
-        let left_out: Vec<_> = left_out.iter().filter(|one| one.mac == mac).collect();
+        let left_out: Vec<_> = left_out.into_iter().filter(|one| one.mac == mac).collect();
+        said.extend(unseen::said(&[], (ip, &left_out), &clocks));
         let has_claims = left_out.iter().any(|one| one.why.is_claim());
         let has_period = periods.iter().any(is_of_mac);
         if !all {
@@ -235,6 +249,15 @@ pub fn addresses(
         let wanted = |one: &DatedPeriod| is_of_mac(one) || all && is_sent(one);
         let uncounted = uncounted.into_iter().filter(|_| all);
         rows.extend(periods.into_iter().chain(uncounted).filter(wanted).map(|one| (ip, one)));
+    }
+    if all {
+        let period = |one: &ClaimedAddress| Some((one.ip, claimed_period(one)?));
+        rows.extend(claimed.iter().filter_map(period));
+    } else {
+        said.extend(claimed.iter().flat_map(|one| unseen::said(&[*one], (one.ip, &[]), &clocks)));
+        let lasts = last_times(rows.iter().map(|(ip, one)| (*ip, one)));
+        unseen::later(&mut said, subject, &lasts);
+        (omitted.unseen, omitted.more_addresses) = unseen::shown(history, subject, (said, &lasts))?;
     }
     rows.sort_by_cached_key(|(ip, DatedPeriod { times, period, frame_sources, left_out })| {
         let network = network(history, period.network);

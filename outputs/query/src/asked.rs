@@ -1,5 +1,7 @@
 //! The questions of `aw-query` for another program: of one history, each with a time limit that does not end the process.
 
+mod limited_reader;
+
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
@@ -10,22 +12,18 @@ use std::{
 use aw_clickhouse::{Cluster, ReaderOptions};
 use aw_mysql::{ServerConfig, TablePrefix};
 use aw_output::{
+    ClaimedName,
     makers::Makers,
-    names::{LiveNames, Names},
+    names::{LiveNames, Names, without_local},
 };
 use aw_service::{Access, Error, failed};
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
 
+use self::limited_reader::{LimitedReader, in_time};
 use crate::{
     clickhouse_reader::ClickhouseReader,
-    clocks::Clocks,
-    export::{ExportPosition, Exporter},
-    history_reader::{
-        AddressOfMac, AddressSighting, ClaimedAddress, EachSighting, HistoryReader, Lease,
-        NamesOfMacs, NearestSightings, Network, PairingSummary, RouterChange, SeenAround,
-        TimeRange,
-    },
+    history_reader::{self, HistoryReader, TimeRange},
     mysql_reader::MysqlReader,
     names::{Labels, Named},
     one_network, options,
@@ -183,11 +181,7 @@ impl History {
     ) -> Result<Answer, Unanswered> {
         let end = Instant::now() + time;
         let query = question.query();
-        // Also in the place of the error of a statement that was ended.
-        let answer = self.read(&query, zone, end).map_err(|error| match Instant::now() < end {
-            true => Unanswered::Failed(error),
-            false => Unanswered::TooLong(time),
-        })?;
+        let answer = self.read(&query, zone, end).map_err(|error| unanswered(error, end, time))?;
         let Answer { mut table, no_match, remarks: of_history, is_complete, .. } = answer;
         let others = network.and_then(|name| one_network::keep(&mut table, name));
         let no_match = no_match.or(others);
@@ -207,10 +201,34 @@ impl History {
             | Question::AddressesOf(_) => table.rows.truncate(limit),
         }
         labels.0.add_to(&mut table, OutputFormat::Json, zone);
-        let remarks = [query.remark(UnixTime::now(), zone), table.omitted.remark(zone)];
+        let unseen = table.omitted.unseen(zone);
+        let (no_match, unseen) = match (no_match, unseen) {
+            (Some(why), Some(unseen)) => (Some(format!("{unseen}; {why}")), None),
+            others => others,
+        };
+        let remarks = [query.remark(UnixTime::now(), zone), unseen, table.omitted.remark()];
         let remarks = remarks.into_iter().flatten().chain(of_history).collect();
         let is_complete = is_complete && left_off == 0;
         Ok(Answer { table, no_match, remarks, left_off, is_complete })
+    }
+
+    /// The MACs that call themselves so, as a question about a name finds them, with the name and the message that has it, within `time`. This
+    /// blocks.
+    pub fn macs_claiming(&self, name: &str, time: Duration) -> Result<Vec<Claiming>, Unanswered> {
+        let end = Instant::now() + time;
+        let search = || loop {
+            let mut history = LimitedReader::open(self, end)?;
+            let found = history_reader::macs_claiming(&mut history, name).and_then(|mut macs| {
+                macs.truncate(MOST_CLAIMING);
+                let names = history.claimed_names(&macs)?;
+                Ok(macs.into_iter().map(|mac| (mac, used(names.get(&mac), name))).collect())
+            });
+            if history.is_intact()? {
+                return found;
+            }
+            in_time(end)?;
+        };
+        search().map_err(|error| unanswered(error, end, time))
     }
 
     /// All rows; or else what was searched, and where the history begins or ends.
@@ -247,6 +265,25 @@ pub enum Unanswered {
     TooLong(Duration),
     /// The history cannot be read.
     Failed(Error),
+}
+
+/// A MAC, with what it calls itself, and the words for the message that has it.
+pub type Claiming = (MacAddr, Option<(String, &'static str)>);
+
+/// The one of the names of a MAC that was searched.
+fn used(names: Option<&Vec<(usize, ClaimedName)>>, name: &str) -> Option<(String, &'static str)> {
+    let searched = [Some(name), without_local(name)].map(|name| name.map(str::to_lowercase));
+    let mut names = names.into_iter().flatten().map(|(_, name)| name);
+    let found = names.find(|one| searched.contains(&Some(one.name.to_lowercase())))?;
+    Some((found.name.clone(), found.source.words()))
+}
+
+/// Too long is also what is in the place of the error of a statement that was ended.
+fn unanswered(error: Error, end: Instant, time: Duration) -> Unanswered {
+    match Instant::now() < end {
+        true => Unanswered::Failed(error),
+        false => Unanswered::TooLong(time),
+    }
 }
 
 /// What a history is asked, with its times.
@@ -353,173 +390,10 @@ pub struct Answer {
 
 /// Pairings and addresses that are read for an answer, and changes that it has: these take a second or two, and 100 MB.
 const MOST: usize = 100_000;
+/// Devices with one name.
+const MOST_CLAIMING: usize = 100;
 const CUT: &str = "the history has more than 100000 addresses with a MAC: the oldest and the newest half of so many are searched, and those that are seen now, and no others (aw-query searches all of them)";
 const ROWS_CUT: &str = "there are more than 100000 changes in these times, or more than 2000 of one address: the others are not searched (choose a shorter time; aw-query changes has all of them)";
-
-/// The caller replaces the text.
-fn in_time(end: Instant) -> Result<(), Error> {
-    if Instant::now() < end { Ok(()) } else { Err(failed("no answer in time")) }
-}
-
-/// A reader that fails once the time is over, and else answers as the other one does: it forwards each method. A statement of SQLite is ended from within; that of a server by the server, and
-/// by the limit for its answer.
-struct LimitedReader {
-    history: Box<dyn HistoryReader>,
-    end: Instant,
-    most_rows: usize,
-    has_left_rows: bool,
-}
-
-impl LimitedReader {
-    fn open(history: &History, end: Instant) -> Result<LimitedReader, Error> {
-        in_time(end)?;
-        let left = end.saturating_duration_since(Instant::now());
-        let mut history = history.open(left)?;
-        history.limit(end, MOST)?;
-        Ok(LimitedReader { history, end, most_rows: MOST, has_left_rows: false })
-    }
-
-    fn read<T>(
-        &mut self,
-        read: impl FnOnce(&mut dyn HistoryReader) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        in_time(self.end)?;
-        read(&mut *self.history)
-    }
-}
-
-impl HistoryReader for LimitedReader {
-    fn networks(&self) -> &[Network] {
-        self.history.networks()
-    }
-
-    fn clocks(&self) -> &Clocks {
-        self.history.clocks()
-    }
-
-    fn copy(&mut self, to: &Path) -> Result<(), Error> {
-        self.read(|history| history.copy(to))
-    }
-
-    fn export(&mut self, to: &mut Exporter, from: &mut ExportPosition) -> Result<bool, Error> {
-        self.read(|history| history.export(to, from))
-    }
-
-    fn is_cut(&self) -> bool {
-        self.has_left_rows || self.history.is_cut()
-    }
-
-    fn most_rows(&self) -> usize {
-        self.most_rows
-    }
-
-    fn cut(&mut self) {
-        self.has_left_rows = true;
-    }
-
-    fn remarks(&self) -> &[String] {
-        self.history.remarks()
-    }
-
-    fn limit(&mut self, end: Instant, most: usize) -> Result<(), Error> {
-        self.read(|history| history.limit(end, most))?;
-        self.end = self.end.min(end);
-        Ok(())
-    }
-
-    fn is_intact(&self) -> Result<bool, Error> {
-        self.history.is_intact()
-    }
-
-    fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
-        self.read(|history| history.addresses(range))
-    }
-
-    fn changed_addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
-        self.read(|history| history.changed_addresses(range))
-    }
-
-    fn seen_around(&mut self, network: usize, at: UnixTime) -> Result<SeenAround, Error> {
-        self.read(|history| history.seen_around(network, at))
-    }
-
-    fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
-        self.read(|history| history.addresses_of(mac, range))
-    }
-
-    fn addresses_sent_by(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
-        self.read(|history| history.addresses_sent_by(mac, range))
-    }
-
-    fn weight(&mut self, ip: IpAddr, range: TimeRange, limit: u64) -> Result<u64, Error> {
-        self.read(|history| history.weight(ip, range, limit))
-    }
-
-    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {
-        let mut each = |sighting: AddressSighting| each(sighting);
-        self.read(|history| history.sightings(ip, range, &mut each))
-    }
-
-    fn read_ahead(&mut self, addresses: &[IpAddr], range: TimeRange) -> Result<(), Error> {
-        self.read(|history| history.read_ahead(addresses, range))
-    }
-
-    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
-        self.read(|history| history.nearest(ip, at))
-    }
-
-    fn nearest_of_each(
-        &mut self,
-        addresses: &[IpAddr],
-        at: UnixTime,
-    ) -> Result<Vec<Vec<NearestSightings>>, Error> {
-        self.read(|history| history.nearest_of_each(addresses, at))
-    }
-
-    fn presence(
-        &mut self,
-        pairing: (IpAddr, MacAddr),
-        at: UnixTime,
-    ) -> Result<Vec<(usize, UnixTime, UnixTime)>, Error> {
-        self.read(|history| history.presence(pairing, at))
-    }
-
-    fn pairings(
-        &mut self,
-        range: TimeRange,
-        is_counted: bool,
-    ) -> Result<Vec<PairingSummary>, Error> {
-        self.read(|history| history.pairings(range, is_counted))
-    }
-
-    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
-        self.read(|history| history.claimed_names(macs))
-    }
-
-    fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
-        self.read(|history| history.macs_claiming(name))
-    }
-
-    fn claimed_addresses(&mut self, ip: IpAddr) -> Result<Vec<ClaimedAddress>, Error> {
-        self.read(|history| history.claimed_addresses(ip))
-    }
-
-    fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
-        self.read(|history| history.leases(of, at))
-    }
-
-    fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
-        self.read(|history| history.has_own_claims(mac))
-    }
-
-    fn is_clock_set(&mut self, network: usize) -> Result<bool, Error> {
-        self.read(|history| history.is_clock_set(network))
-    }
-
-    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>, Error> {
-        self.read(|history| history.router_changes(range))
-    }
-}
 
 #[cfg(test)]
 mod tests;

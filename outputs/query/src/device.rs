@@ -10,22 +10,30 @@ use aw_service::Error;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
-    history_reader::{AddressOfMac, AddressSighting, HistoryReader, NearestSightings, TimeRange},
+    history_reader::{
+        AddressOfMac, AddressSighting, ClaimedAddress, HistoryReader, NearestSightings, TimeRange,
+    },
+    left_out::Why,
     omitted::Omitted,
     queries::{columns, row},
     read_limit::{ReadLimit, held},
     result_table::{Cell, ResultTable},
+    unseen::{self, Subject},
 };
 
 /// Addresses whose networks are searched: those in frames of its own first, of which no other host can make any number, and of
 /// these the ones that were seen last.
 const ADDRESSES: usize = 200;
+/// Proofs that are none of use.
+const PROBED: &str = "probed";
+const LEASE: &str = "lease or registration";
 /// Seconds of a quarter of an hour: each zone's hours begin with one.
 const QUARTER: i64 = 900;
 /// Sightings that the history has together are of a day at most; a row of another program may claim more.
 const MOST: i64 = 96;
 
-/// The addresses of a MAC, the latest first, once for each network; with what proves that it had them.
+/// The addresses of a MAC, the latest first, once for each network; with what proves that it had them. Those that it announced or asked for,
+/// and was not seen to use, are there, too.
 pub fn addresses(history: &mut dyn HistoryReader, mac: MacAddr) -> Result<ResultTable, Error> {
     let mut all = history.addresses_of(mac, TimeRange::ALL)?;
     let rank = |one: &AddressOfMac| (one.is_own, one.is_more_than_probed);
@@ -39,7 +47,7 @@ pub fn addresses(history: &mut dyn HistoryReader, mac: MacAddr) -> Result<Result
     for one in all {
         let AddressOfMac { ip, first, last, is_more_than_probed, is_own } = one;
         let proof = match (is_more_than_probed, is_own) {
-            (false, _) => "probed",
+            (false, _) => PROBED,
             (true, false) => "frames of another MAC",
             (true, true) => "own frames",
         };
@@ -50,7 +58,8 @@ pub fn addresses(history: &mut dyn HistoryReader, mac: MacAddr) -> Result<Result
         }
         let nearest = NearestSightings::merged(&history.nearest(ip, last)?);
         let of_mac: Vec<_> = nearest.into_iter().filter(|one| one.mac == mac).collect();
-        for NearestSightings { network, first: claim, before, .. } in &of_mac {
+        for one @ NearestSightings { network, first: claim, before, .. } in &of_mac {
+            let proof = if one.is_only_leased() { LEASE } else { proof };
             let (first, last) = match &*of_mac {
                 [_] => (Some(first), Some(last)),
                 _ => (*claim, before.all().into_iter().flatten().max()),
@@ -58,6 +67,16 @@ pub fn addresses(history: &mut dyn HistoryReader, mac: MacAddr) -> Result<Result
             let dated = |time: Option<UnixTime>| time.filter(|time| clocks.is_set(*network, *time));
             found.push((dated(last), ip, *network, [dated(first), dated(last)], proof));
         }
+    }
+    for ClaimedAddress { network, ip, source, first, last, .. } in
+        unseen::in_range(history, (Subject::Mac(mac), TimeRange::ALL), &clocks)?
+    {
+        let is_seen = found
+            .iter()
+            .any(|one| (one.1, one.2) == (ip, network) && ![PROBED, LEASE].contains(&one.4));
+        let proof = Why::of_claim(source).filter(|_| !is_seen);
+        let row = |why: Why| (Some(last), ip, network, [Some(first), Some(last)], why.name());
+        found.extend(proof.map(row));
     }
     found.sort_by_key(|(last, ip, network, ..)| (Reverse(*last), *ip, *network));
     let of = |(_, ip, network, [first, last], proof): (_, _, _, [Option<UnixTime>; 2], &str)| {

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -19,6 +19,7 @@ use crate::{
     queries::{columns, macs, network, row, shown_if_any},
     read_limit::{ReadLimit, Span, held, merge, windows},
     result_table::{Cell, ResultTable},
+    unseen::{self, DeviceKey, UnseenDevice},
 };
 
 /// Sightings of a pairing in frames of another MAC.
@@ -33,13 +34,13 @@ struct Forwarded {
 type Claims = HashMap<(usize, IpAddr), Vec<Span>>;
 
 /// Every MAC: its addresses, the latest first, and when it was seen. A MAC that was seen by its probes only has no
-/// address. Sightings are counted only if `is_counted`: that takes as long as there are sightings.
+/// address, and one that only announced itself is marked. Sightings are counted only if `is_counted`: that takes as long as there are sightings.
 pub fn devices(
     history: &mut dyn HistoryReader,
     range: TimeRange,
     is_counted: bool,
 ) -> Result<ResultTable, Error> {
-    grouped(history, range, is_counted, |_| None)
+    grouped(history, range, is_counted, false)
 }
 
 /// The same, once for each network in which a MAC was.
@@ -48,7 +49,7 @@ pub fn of_networks(
     range: TimeRange,
     is_counted: bool,
 ) -> Result<ResultTable, Error> {
-    grouped(history, range, is_counted, |pairing| Some(pairing.network))
+    grouped(history, range, is_counted, true)
 }
 
 /// A row, with what the rows are sorted by: the last sighting, the MAC and its network.
@@ -58,7 +59,7 @@ fn grouped(
     history: &mut dyn HistoryReader,
     range: TimeRange,
     is_counted: bool,
-    group: fn(&PairingSummary) -> Option<usize>,
+    is_by_network: bool,
 ) -> Result<ResultTable, Error> {
     let mut all = history.pairings(range, is_counted)?;
     let claims = claims(&all);
@@ -66,13 +67,17 @@ fn grouped(
     for PairingSummary { mac, source, .. } in &all {
         sources.entry(*mac).or_default().extend(source);
     }
-    let omitted = leave_out_forged(history, range, &claims, &mut all)?;
+    let (mut unseen, is_unseen_cut) = unseen::devices(history, range, is_by_network)?;
+    let mut omitted = leave_out_forged(history, range, &claims, &mut all)?;
     let clocks = history.clocks().asked(range);
     let has_date = |one: &PairingSummary| clocks.is_set(one.network, one.last);
     let networks = all.iter().map(|one| (one.network, has_date(one)));
     let set = with_clock(history, &clocks, networks)?;
     let mut devices: HashMap<(MacAddr, Option<usize>), Vec<PairingSummary>> = HashMap::new();
-    all.into_iter().for_each(|one| devices.entry((one.mac, group(&one))).or_default().push(one));
+    for one in all {
+        let group = is_by_network.then_some(one.network);
+        devices.entry((one.mac, group)).or_default().push(one);
+    }
     let mut rows: Vec<SortedRow> = Vec::new();
     for (key @ (mac, _), mut pairings) in devices {
         pairings.sort_by_cached_key(|pairing| {
@@ -84,26 +89,61 @@ fn grouped(
         let first = pairings.iter().filter(is_right).map(|pairing| pairing.first).min();
         let last = pairings.iter().filter(is_right).map(|pairing| pairing.last).max();
         let count: Option<u64> = pairings.iter().map(|pairing| pairing.count).sum();
-        let addresses = Cell::List(addresses(&pairings, &claims));
+        let addresses = addresses(&pairings, &claims);
+        let has_none = addresses.is_empty();
+        let addresses = Cell::List(addresses);
         let count = count.map(|count| count as i64).into();
         let mut sources = sources.get(&mac).cloned().unwrap_or_default();
         sources.sort_unstable();
         sources.dedup();
         let sources = macs(&sources);
         let cells = vec![Cell::text(mac), first.into(), last.into(), count, addresses, sources];
-        rows.push((last, key, row(history, latest.network, cells)));
+        let mut row = row(history, latest.network, cells);
+        // It only probed, or others answered.
+        let claimed = unseen.remove(&key).filter(|_| has_none);
+        row.push(claimed.map_or(Cell::List(Vec::new()), |one| one.claimed));
+        rows.push((last, key, row));
+    }
+    omitted.is_unseen_cut = is_unseen_cut;
+    leave_out_seen(history, range, &mut unseen)?;
+    for (key @ (mac, _), UnseenDevice { network, times, claimed }) in unseen {
+        let [first, last] = [times.map(|times| times.0), times.map(|times| times.1)];
+        let none = || Cell::List(Vec::new());
+        let cells = vec![Cell::text(mac), first.into(), last.into(), 0.into(), none(), none()];
+        let mut row = row(history, network, cells);
+        row.push(claimed);
+        rows.push((last, key, row));
     }
     // The number of a network is none of its own: another history may have found it earlier.
     rows.sort_by_cached_key(|(last, (mac, id), _)| {
         (Reverse(*last), *mac, id.map(|id| network(history, id)))
     });
     // Not counted, the column stays in JSON and CSV: programs find the others where they were.
-    let columns = columns(match is_counted {
+    let mut columns = columns(match is_counted {
         true => "mac first_seen last_seen count addresses +frame_sources",
         false => "mac first_seen last_seen +count addresses +frame_sources",
     });
+    columns.push("+not_seen_in_use");
     let rows = rows.into_iter().map(|(_, _, row)| row).collect();
     Ok(shown_if_any(ResultTable { rows, columns, omitted, ..ResultTable::default() }))
+}
+
+/// Leaves out what messages say of devices that were seen at another time: they did not only announce themselves. Of a part of the history it
+/// is not known which ones were.
+fn leave_out_seen(
+    history: &mut dyn HistoryReader,
+    range: TimeRange,
+    unseen: &mut HashMap<DeviceKey, UnseenDevice>,
+) -> Result<(), Error> {
+    if range != TimeRange::ALL && !unseen.is_empty() {
+        let all = history.pairings(TimeRange::ALL, false)?;
+        let seen: HashSet<MacAddr> = all.iter().map(|one| one.mac).collect();
+        unseen.retain(|(mac, _), _| !seen.contains(mac));
+    }
+    if history.is_cut() {
+        unseen.clear();
+    }
+    Ok(())
 }
 
 /// Leaves out the claims that `mac` leaves out, too: those in frames of another MAC, while a MAC claimed the address itself. A

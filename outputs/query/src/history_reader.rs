@@ -3,13 +3,15 @@
 
 use std::{collections::HashMap, net::IpAddr, ops::Range, path::Path, time::Instant};
 
-use aw_output::{ClaimedName, NameSource};
+use aw_output::{ClaimedName, NameSource, names::without_local};
 use aw_service::{Error, failed};
 use jiff::Timestamp;
 use shm_layout::{Evidence, MacAddr, Origin, UnixTime};
 
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
+use crate::left_out::Why;
+pub use crate::nearest::{Nearer, Nearest, NearestSightings};
 
 /// Where an address is unique, as far as can be seen from outside: one interface and VLAN of one collector, or one
 /// router.
@@ -109,114 +111,6 @@ pub struct AddressSighting {
     pub until: Option<UnixTime>,
 }
 
-/// For each kind of evidence the sighting that is nearest to a time, on one side of it. Beyond the nearest claim a
-/// reader may omit the others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Nearest {
-    pub claim: Option<UnixTime>,
-    pub frame_source: Option<UnixTime>,
-    pub sign_of_life: Option<UnixTime>,
-    pub probe: Option<UnixTime>,
-    /// A lease or a registration, which is no sighting.
-    pub lease: Option<UnixTime>,
-}
-
-impl Nearest {
-    /// The sightings.
-    pub fn all(&self) -> [Option<UnixTime>; 4] {
-        [self.claim, self.frame_source, self.sign_of_life, self.probe]
-    }
-
-    fn merge(&mut self, other: &Nearest, nearer: Nearer) {
-        let Nearest { claim, frame_source, sign_of_life, probe, .. } = self;
-        let own = [claim, frame_source, sign_of_life, probe];
-        for (own, other) in own.into_iter().zip(other.all()) {
-            *own = match (*own, other) {
-                (Some(one), Some(other)) => Some(nearer(one, other)),
-                (one, other) => one.or(other),
-            };
-        }
-    }
-
-    /// Adds a sighting; `nearer` chooses between two.
-    pub fn add(&mut self, evidence: Evidence, time: UnixTime, nearer: Nearer) {
-        let of_its_kind = match evidence {
-            Evidence::Claim => &mut self.claim,
-            Evidence::FrameSource => &mut self.frame_source,
-            Evidence::SignOfLife => &mut self.sign_of_life,
-            Evidence::Probe => &mut self.probe,
-            Evidence::Lease => &mut self.lease,
-            Evidence::NoHost | Evidence::Ignored => return,
-        };
-        *of_its_kind = Some(of_its_kind.map_or(time, |known| nearer(known, time)));
-    }
-}
-
-/// Before a time, the later of two sightings is nearer (`max`); after it the earlier one (`min`).
-pub type Nearer = fn(UnixTime, UnixTime) -> UnixTime;
-
-/// The sightings of a MAC with an address that are nearest to a time: the last ones at or before it, and the first
-/// ones after it. Those in frames of each other MAC are apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NearestSightings {
-    pub network: usize,
-    pub mac: MacAddr,
-    /// The MAC that sent the frames, if it is another one.
-    pub source: Option<MacAddr>,
-    /// The first claim of all, of those with a date if there are some. A reader may omit it if nothing is near the time, and no claim was sent by another MAC.
-    pub first: Option<UnixTime>,
-    pub before: Nearest,
-    pub after: Nearest,
-}
-
-impl NearestSightings {
-    pub fn new(network: usize, mac: MacAddr, source: Option<MacAddr>) -> NearestSightings {
-        let (before, after) = (Nearest::default(), Nearest::default());
-        NearestSightings { network, mac, source, first: None, before, after }
-    }
-
-    /// The earlier of two first claims. One since the clock was `set` comes before one that has no date.
-    pub fn first_of(
-        one: Option<UnixTime>,
-        other: Option<UnixTime>,
-        set: UnixTime,
-    ) -> Option<UnixTime> {
-        [one, other].into_iter().flatten().min_by_key(|time| (*time < set, *time))
-    }
-
-    /// Those of each MAC in a network together, from any sender of frames.
-    pub fn merged(all: &[NearestSightings]) -> Vec<NearestSightings> {
-        let mut merged: Vec<NearestSightings> = Vec::new();
-        let mut known: HashMap<(usize, MacAddr), usize> = HashMap::new();
-        for one in all {
-            match known.get(&(one.network, one.mac)).and_then(|index| merged.get_mut(*index)) {
-                Some(NearestSightings { source, first, before, after, .. }) => {
-                    *source = None;
-                    *first = [*first, one.first].into_iter().flatten().min();
-                    before.merge(&one.before, UnixTime::max);
-                    after.merge(&one.after, UnixTime::min);
-                }
-                None => {
-                    known.insert((one.network, one.mac), merged.len());
-                    merged.push(*one);
-                }
-            }
-        }
-        merged
-    }
-
-    /// What identifies it.
-    pub fn of_source(&self) -> (usize, MacAddr, Option<MacAddr>) {
-        (self.network, self.mac, self.source)
-    }
-
-    /// Whether this MAC ever used the address: a sign of life counts only then.
-    pub fn is_known(&self) -> bool {
-        let sides = [self.before, self.after];
-        sides.iter().any(|side| side.claim.is_some() || side.frame_source.is_some())
-    }
-}
-
 /// All sightings of a MAC with an address in a time range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairingSummary {
@@ -296,6 +190,7 @@ pub const ADDRESSES: &str = "8, 9";
 pub struct ClaimedAddress {
     pub network: usize,
     pub mac: MacAddr,
+    pub ip: IpAddr,
     /// One that is an address.
     pub source: NameSource,
     pub first: UnixTime,
@@ -303,6 +198,21 @@ pub struct ClaimedAddress {
     pub last: UnixTime,
     pub count: i64,
 }
+
+/// What messages that are no sighting say of a MAC: a name, or an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelfNamed {
+    pub network: usize,
+    pub mac: MacAddr,
+    /// None: a name.
+    pub what: Option<(Why, IpAddr)>,
+    pub first: UnixTime,
+    /// It may be an hour older than that.
+    pub last: UnixTime,
+}
+
+/// Rows that [`HistoryReader::self_named`] reads of a table: each sensor stores a third of it at most.
+pub const SELF_NAMED: usize = 200_000;
 
 /// What MACs call themselves, each name with the id of its network.
 pub type NamesOfMacs = HashMap<MacAddr, Vec<(usize, ClaimedName)>>;
@@ -320,6 +230,15 @@ pub fn parse_ip(bytes: &[u8]) -> Option<IpAddr> {
 pub fn parse_mac(number: i64) -> Option<MacAddr> {
     let [0, 0, octets @ ..] = number.to_be_bytes() else { return None };
     Some(MacAddr::new(octets))
+}
+
+/// The MACs that call themselves so; of `NAME.local`, if none does, those that call themselves NAME, which is how multicast DNS is stored.
+pub fn macs_claiming(history: &mut dyn HistoryReader, name: &str) -> Result<Vec<MacAddr>, Error> {
+    let found = history.macs_claiming(name)?;
+    match without_local(name) {
+        Some(name) if found.is_empty() => history.macs_claiming(name),
+        _ => Ok(found),
+    }
 }
 
 /// A history.
@@ -446,9 +365,25 @@ pub trait HistoryReader {
         Ok(Vec::new())
     }
 
-    /// The MACs that announced themselves from an address, or asked for it; of a flood, first those that did so for a day.
-    fn claimed_addresses(&mut self, _ip: IpAddr) -> Result<Vec<ClaimedAddress>, Error> {
+    /// The MACs that announced themselves from an address, or asked for it; of a flood those that did so nearest to the times, half of
+    /// them MACs that did so for a day.
+    fn claimed_addresses(
+        &mut self,
+        _ip: IpAddr,
+        _near: TimeRange,
+    ) -> Result<Vec<ClaimedAddress>, Error> {
         Ok(Vec::new())
+    }
+
+    /// The addresses that a MAC announced itself from, or asked for: a history stores few of each.
+    fn addresses_claimed_by(&mut self, _mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// What messages say of all MACs, with the first or the last one in this time range; and whether there are more than are read, the oldest
+    /// ones.
+    fn self_named(&mut self, _range: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
+        Ok((Vec::new(), false))
     }
 
     /// From when until when a MAC might use an address, as a DHCP server says, or a device that registers it: the latest ones that began

@@ -22,6 +22,7 @@ mod left_out;
 mod mac_at;
 mod mysql_reader;
 mod names;
+mod nearest;
 mod omitted;
 mod one_network;
 mod options;
@@ -58,7 +59,7 @@ use crate::{
 };
 
 pub use crate::{
-    asked::{Answer, Devices, History, Question, Unanswered},
+    asked::{Answer, Claiming, Devices, History, Question, Unanswered},
     history_reader::TimeRange,
     names::{Named, check_name},
     queries::SHARED,
@@ -142,8 +143,9 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
     let labels = Labels::read(options)?;
     let remedy = "ask for a shorter time with --from and --to, or allow more";
     let timer = limit(options.question_limit(), ("answer", remedy), None);
-    let (mut table, beyond) = loop {
+    let (mut table, beyond, of_history) = loop {
         let mut history = open(options)?;
+        let known = history.remarks().len();
         let table = query.run(&mut *history).and_then(|table| {
             let beyond = if table.rows.is_empty() {
                 query.beyond(&mut *history, (zone, &table.omitted))?
@@ -154,7 +156,8 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         });
         // While it was read, its writer changed what was read already.
         if history.is_intact()? {
-            break table?;
+            let (table, beyond) = table?;
+            break (table, beyond, history.remarks()[known..].to_vec());
         }
     };
     let others = options.network.as_deref().and_then(|name| one_network::keep(&mut table, name));
@@ -165,12 +168,14 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         let printed = table.print(&mut out, options.format, zone).and_then(|()| out.flush());
         printed.map_err(|error| Error::write("standard output", error))?;
     }
+    let unseen = table.omitted.unseen(zone).into_iter();
+    unseen.for_each(warn); // first: it answers the question better than that nothing was seen
     if table.rows.is_empty() {
         let why = others.unwrap_or_else(|| query.no_match(zone, &table.omitted));
         info(format_args!("{why}{}", beyond.unwrap_or_default()));
     }
-    let remarks = [table.in_turn_text(None, zone), table.omitted.remark(zone)];
-    remarks.into_iter().flatten().for_each(warn);
+    let remarks = [table.in_turn_text(None, zone), table.omitted.remark()];
+    remarks.into_iter().flatten().chain(of_history).for_each(warn);
     Ok(!table.rows.is_empty())
 }
 
@@ -179,7 +184,8 @@ fn note_unseen(options: &Options, query: &Query) {
     let Query::Name(mac, NameChange::Set(_)) = query else { return };
     let Ok(mut history) = open(options) else { return };
     let seen = Query::Mac(*mac, TimeRange::ALL, true).run(&mut *history);
-    if seen.is_ok_and(|table| table.rows.is_empty()) {
+    let names = history.claimed_names(&[*mac]);
+    if seen.is_ok_and(|table| table.rows.is_empty()) && names.is_ok_and(|names| names.is_empty()) {
         warn(format_args!(
             "{mac} was not seen yet: if a digit is wrong, remove the name with aw-query name {mac} --remove"
         ));
@@ -212,7 +218,7 @@ fn macs_claiming(options: &Options, name: &str) -> Vec<MacAddr> {
         let history = History::named(database.as_deref(), config.as_deref(), prefix, clickhouse)?;
         loop {
             let mut history = history.open(options.question_limit())?;
-            let found = history.macs_claiming(name);
+            let found = history_reader::macs_claiming(&mut *history, name);
             if history.is_intact()? {
                 return found;
             }

@@ -10,8 +10,9 @@ use crate::{
     holders::{distance, near},
     omitted::{Omitted, begins_after},
     periods::KEPT_WITHIN,
-    queries::{TOGETHER, columns},
+    queries::{TOGETHER, columns, network},
     result_table::ResultTable,
+    unseen::{self, Limits},
     who::{self, NETWORKS},
 };
 
@@ -35,15 +36,19 @@ pub fn mac_at(
     let clocks = history.clocks().asked(TimeRange { from: at, to: at });
     let mut device = [None, None];
     let mut networks = BTreeSet::new();
-    let mut by_distance = Vec::new();
+    let (mut by_distance, mut by_network, mut given) = (Vec::new(), Vec::new(), Vec::new());
     for addresses in addresses.chunks(TOGETHER) {
         let nearest = history.nearest_of_each(addresses, at)?;
         for (ip, nearest) in addresses.iter().zip(nearest) {
+            let leased = nearest.iter().filter(|one| one.mac == mac && one.has_lease());
+            given.extend(leased.map(|one| (*ip, *one)));
             let of_mac = nearest.iter().filter(|one| one.mac == mac && one.is_known());
             let seen = of_mac.fold([None, None], |[before, after], one| {
                 networks.insert(one.network);
                 let is_set = |time: &UnixTime| clocks.is_set(one.network, *time);
                 let [last, next] = sides(one).map(|time| time.filter(is_set));
+                let away = [last, next].into_iter().filter_map(|time| distance(time, at)).min();
+                away.into_iter().for_each(|away| by_network.push((one.network, away)));
                 [before.max(last), [after, next].into_iter().flatten().min()]
             });
             device = [device[0].max(seen[0]), device[1].into_iter().chain(seen[1]).min()];
@@ -60,16 +65,23 @@ pub fn mac_at(
         }
         let nearest = history.nearest(ip, at)?;
         let of_address = who::rows(history, (ip, at), &nearest)?.into_iter();
-        rows.extend(of_address.filter(|(of, _)| *of == mac).map(|(_, row)| row));
+        rows.extend(of_address.filter(|(of, ..)| *of == mac).map(|(.., row)| row));
     }
+    let is_seen = !rows.is_empty();
+    let mut limits = Limits::default();
+    for (index, away) in by_network {
+        limits.add(network(history, index), away / 1_000_000_000);
+    }
+    let unseen = unseen::rows_of_mac(history, (mac, at), &given, &limits)?;
+    unseen::add(&mut rows, unseen, |_| false);
+    let begins_after = begins_after(history, &rows, at)?;
     rows.iter_mut().for_each(|row| row.swap(0, who::ADDRESS));
     let columns = columns(
         "address seen_before seen_after how_sure why +mac +at +seconds_before +seconds_after +others +frame_sources",
     );
     let away = device.map(|time| who::distance(time, at));
-    let begins_after = begins_after(history, &rows, at)?;
     // Of a time before the history it is not known where the device was.
-    let away = (!is_near && !rows.is_empty() && begins_after.is_none()).then_some(away);
+    let away = (!is_near && is_seen && begins_after.is_none()).then_some(away);
     let was_captured = away.and_then(|_| was_captured(history, &networks, at));
     let omitted = Omitted { away, was_captured, begins_after, ..Omitted::default() };
     Ok(ResultTable { rows, columns, omitted, ..ResultTable::default() })

@@ -28,7 +28,7 @@ use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
     AddressOfMac, AddressSighting, ClaimedAddress, EachSighting, HistoryReader, Lease, NO_CLAIM,
     NamesOfMacs, NearestSightings, Network, NetworkIndex, PROBE, PairingSummary, RouterChange,
-    TimeRange, parse_ip,
+    SelfNamed, TimeRange, parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -349,8 +349,20 @@ impl HistoryReader for MysqlReader {
         self.claiming(name)
     }
 
-    fn claimed_addresses(&mut self, ip: IpAddr) -> Result<Vec<ClaimedAddress>, Error> {
-        self.addresses_claimed(ip)
+    fn claimed_addresses(
+        &mut self,
+        ip: IpAddr,
+        near: TimeRange,
+    ) -> Result<Vec<ClaimedAddress>, Error> {
+        self.addresses_claimed(ip, near)
+    }
+
+    fn addresses_claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        self.claimed_by(mac)
+    }
+
+    fn self_named(&mut self, range: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
+        self.all_self_named(range)
     }
 
     fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {

@@ -11,7 +11,7 @@ use crate::{
     left_out::{LeftOut, Why},
     result_table::Cell,
     unseen::Unseen,
-    who::{distance, duration},
+    who::{SECONDS, distance, duration},
 };
 
 /// What an answer does not show.
@@ -22,10 +22,11 @@ pub struct Omitted {
     /// Leases and registrations, which count for no row, and addresses of which a MAC has nothing else.
     pub leased: u64,
     pub only_leased: u64,
-    /// Of an address that no MAC was seen to use: which ones announced it, or asked for it.
+    /// Of an address that no MAC was seen to use: which ones announced it, got it from a server, or asked for it. Of a MAC the addresses.
     pub unseen: Vec<Unseen>,
-    /// And further MACs that did.
+    /// And further MACs that did, or further addresses.
     pub more_unseen: u64,
+    pub more_addresses: u64,
     /// Addresses that a MAC only probed, and others of which no sighting counts for it.
     pub probed: u64,
     pub asked: u64,
@@ -49,6 +50,8 @@ pub struct Omitted {
     /// sightings.
     pub unlisted: u64,
     pub uncounted: u64,
+    /// There are more names and addresses than are read: devices that only announced themselves may be missing.
+    pub is_unseen_cut: bool,
     /// The device in question was not seen near the time: how many seconds before and after it was.
     pub away: Option<[Option<i64>; 2]>,
     /// And whether anything else was seen then in a network of its own, if that is known.
@@ -57,13 +60,13 @@ pub struct Omitted {
     pub begins_after: Option<i64>,
 }
 
-/// See [`Omitted::begins_after`]; `rows` have the last sighting before `at` in their second cell.
+/// See [`Omitted::begins_after`]; `rows` are those of `who`.
 pub fn begins_after(
     history: &mut dyn HistoryReader,
     rows: &[Vec<Cell>],
     at: UnixTime,
 ) -> Result<Option<i64>, Error> {
-    if rows.is_empty() || rows.iter().any(|row| row.get(1) != Some(&Cell::None)) {
+    if rows.is_empty() || rows.iter().any(|row| row.get(SECONDS[0]) != Some(&Cell::None)) {
         return Ok(None);
     }
     let clocks = history.clocks().asked(TimeRange { from: at, to: at });
@@ -90,8 +93,28 @@ impl Omitted {
         *senders.entry(one.source.unwrap_or(one.mac)).or_default() += one.count;
     }
 
+    /// What messages say of an address or a MAC that was not seen in use.
+    pub fn unseen(&self, zone: &TimeZone) -> Option<String> {
+        let mut remarks = Vec::new();
+        if !self.unseen.is_empty() {
+            let all: Vec<_> = self.unseen.iter().map(|one| one.words(zone)).collect();
+            remarks.push(format!("not seen in use: {} (a claim)", all.join("; ")));
+        }
+        if self.more_unseen > 0 {
+            let count = count_of(self.more_unseen, "further MAC", "further MACs");
+            remarks.push(format!(
+                "{count} announced the address, have a lease of it, or asked for it"
+            ));
+        }
+        if self.more_addresses > 0 {
+            let count = count_of(self.more_addresses, "further address", "further addresses");
+            remarks.push(format!("it announced, got or asked for {count}"));
+        }
+        Some(remarks.join("; ")).filter(|text| !text.is_empty())
+    }
+
     /// What the user may not expect of the answer.
-    pub fn remark(&self, zone: &TimeZone) -> Option<String> {
+    pub fn remark(&self) -> Option<String> {
         let Omitted { undated, forged, forgers, no_pairing, senders, .. } = self;
         let Omitted { unchecked, unread, has_sent, away, unlisted, uncounted, .. } = self;
         const LISTED: &str = "`ip` and `mac` with --all list them";
@@ -111,16 +134,6 @@ impl Omitted {
             };
             remarks.push(format!(
                 "the device was not seen within ten minutes of that time: last {last} before, next {next} after; {why}"
-            ));
-        }
-        if !self.unseen.is_empty() {
-            let all: Vec<_> = self.unseen.iter().map(|one| one.words(zone)).collect();
-            remarks.push(format!("not seen in use: {} (a claim)", all.join("; ")));
-        }
-        if self.more_unseen > 0 {
-            let count = count_of(self.more_unseen, "further MAC", "further MACs");
-            remarks.push(format!(
-                "{count} announced the address, have a lease of it, or asked for it"
             ));
         }
         if *undated > 0 {
@@ -173,6 +186,9 @@ impl Omitted {
             let count = count_of(*uncounted, one, many);
             remarks.push(format!("the sightings of {count}: too many (ask for a shorter time)"));
         }
+        if self.is_unseen_cut {
+            remarks.push("the history has too many names and addresses of devices that were not seen to use one: some of these devices may be missing".into());
+        }
         if *has_sent {
             remarks.push("it sent frames with claims of other MACs (--all lists them)".into());
         }
@@ -206,7 +222,7 @@ mod tests {
         let mac = |last| MacAddr::new([0, 0, 0, 0, 0, last]);
         let mut omitted = Omitted { forged: 10_003, ..Omitted::default() };
         omitted.forgers.extend([(mac(1), 1), (mac(2), 1), (mac(3), 1), (mac(9), 10_000)]);
-        let remark = omitted.remark(&TimeZone::UTC).unwrap();
+        let remark = omitted.remark().unwrap();
         let named = "00:00:00:00:00:09, 00:00:00:00:00:01, 00:00:00:00:00:02 and 1 more (";
         assert!(remark.contains(named), "{remark}");
     }

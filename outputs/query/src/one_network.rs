@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use aw_detect::{full_name, matches_network};
 use shm_layout::MacAddr;
 
-use crate::result_table::{Cell, ResultTable};
+use crate::{
+    history_reader::Network,
+    result_table::{Cell, ResultTable},
+};
 
 /// Networks that a message names.
 const MAX_SHOWN: usize = 8;
@@ -21,6 +24,10 @@ pub fn keep(table: &mut ResultTable, name: &str) -> Option<String> {
             others.insert(network);
         }
         is_meant
+    });
+    table.omitted.unseen.retain(|one| {
+        let Network { host, ring, .. } = &one.network;
+        matches_network(name, &full_name(host, ring, &name_of(&one.network)))
     });
     let has = |mac: &MacAddr| rows.iter().any(|row| *table.cell(row, "mac") == Cell::text(mac));
     let in_turn = table.in_turn.iter().filter(|one| one.macs.iter().all(has)).copied().collect();
@@ -47,6 +54,14 @@ pub fn network_of(table: &ResultTable, row: &[Cell]) -> String {
         text => format!("{mark}{text}"),
     };
     [text("interface"), with(".", "outer_vlan"), with(".", "vlan"), with("@", "router")].concat()
+}
+
+/// The same of a network.
+pub fn name_of(network: &Network) -> String {
+    let Network { interface, vlan, outer_vlan, router, .. } = network;
+    let tag = |vlan: &i64| if *vlan == 0 { String::new() } else { format!(".{vlan}") };
+    let router = if router.is_empty() { String::new() } else { format!("@{router}") };
+    [interface.clone(), tag(outer_vlan), tag(vlan), router].concat()
 }
 
 fn full_of(table: &ResultTable, row: &[Cell], network: &str) -> String {

@@ -6,7 +6,7 @@ use aw_clickhouse::ReaderOptions;
 use aw_mysql::TablePrefix;
 use aw_output::{
     makers::IEEE_DATA,
-    names::{LiveNames, is_name},
+    names::{LiveNames, is_name, named, without_local},
 };
 use aw_service::{Error, TIME_FORMS, TimeSpan, failed, parse_time, warn};
 use clap::{
@@ -242,19 +242,11 @@ impl Options {
         let names = LiveNames::read(self.names.as_deref())?;
         let path = names.path().display().to_string();
         let names = names.names();
-        let lower = name.to_lowercase();
-        let with = |is_meant: &dyn Fn(&str) -> bool| -> Vec<(&MacAddr, &String)> {
-            names.iter().filter(|(_, one)| is_meant(one)).collect()
-        };
-        let mut found = with(&|one| one == name);
-        if found.is_empty() {
-            found = with(&|one| one.to_lowercase() == lower);
-        }
-        match found.as_slice() {
-            [(mac, _)] => return Ok(**mac),
+        match named(&names, name).as_slice() {
+            [mac] => return Ok(*mac),
             [] => {}
             several => {
-                let several: Vec<_> = several.iter().map(|(mac, _)| mac.to_string()).collect();
+                let several: Vec<_> = several.iter().map(MacAddr::to_string).collect();
                 return Err(failed(format_args!(
                     "several devices have the name {name:?}: {} (write one of these MACs)",
                     several.join(", ")
@@ -283,8 +275,9 @@ impl Options {
                 )));
             }
         }
-        let similar = with(&|one| one.to_lowercase().contains(&lower)).into_iter().take(SIMILAR);
-        let similar: Vec<_> = similar.map(|(_, name)| format!("'{name}'")).collect();
+        let part = without_local(name).unwrap_or(name).to_lowercase();
+        let similar = names.values().filter(|one| one.to_lowercase().contains(&part));
+        let similar: Vec<_> = similar.take(SIMILAR).map(|name| format!("'{name}'")).collect();
         let remedy = match similar.as_slice() {
             [] => "aw-query name lists all names; a MAC such as 02:00:00:00:00:01 is right, too"
                 .into(),

@@ -240,7 +240,7 @@ pub fn shown_if_any(mut table: ResultTable) -> ResultTable {
         Cell::List(list) => list.is_empty(),
         cell => *cell == Cell::None,
     };
-    for name in ["shared_until", "frame_sources"] {
+    for name in ["shared_until", "frame_sources", "not_seen_in_use"] {
         let hidden = |column: &&str| column.strip_prefix('+') == Some(name);
         if let Some(at) = table.columns.iter().position(hidden)
             && !table.rows.iter().all(|row| is_empty(&row[at]))

@@ -4,6 +4,7 @@
 mod export;
 mod failure;
 mod names;
+mod nearest;
 mod recent;
 mod seen_around;
 mod spans;
@@ -20,22 +21,21 @@ use std::{
 use aw_database::{CLAIMED, CLAIMED_COLUMNS, HistoryRows, LEASE, LEASE_COLUMNS, Snapshot};
 use aw_service::{Error, failed};
 use rusqlite::{
-    Connection, OptionalExtension, Row, Rows, params,
+    Row, Rows, params,
     types::{Value, ValueRef},
 };
-use shm_layout::{Evidence, MacAddr, UnixTime};
+use shm_layout::{MacAddr, UnixTime};
 
 use self::failure::failure;
-use self::recent::{Recent, RecentRow};
+use self::recent::Recent;
 use self::spans::{SpanEnd, Spans};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
     AddressOfMac, AddressSighting, ClaimedAddress, EachSighting, HistoryReader, Lease, NO_CLAIM,
-    NamesOfMacs, Nearer, Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange,
-    SeenAround, TimeRange, evidence, evidence_in_frame, parse_ip, parse_mac,
+    NamesOfMacs, NearestSightings, Network, PROBE, PairingSummary, RouterChange, SeenAround,
+    SelfNamed, TimeRange, evidence_in_frame, parse_ip, parse_mac,
 };
-use crate::holders::near;
 use crate::places::Places;
 
 /// The application id of aw-sqlite's files, "AWhi", and the versions of its tables that are supported.
@@ -178,57 +178,6 @@ impl SqliteReader {
             );
         }
         Ok(())
-    }
-
-    /// The sightings of a pairing on one side of a time, from the nearest one up to the nearest claim.
-    fn nearest_of(
-        database: &Connection,
-        (pairing, at): (&Pairing, UnixTime),
-        (side, nearer): (&str, Nearer),
-        mut recent: &mut dyn Iterator<Item = &RecentRow>,
-        nearest: &mut Nearest,
-    ) -> rusqlite::Result<()> {
-        // Returns whether it is a claim: beyond that, nothing is nearer.
-        let add = |nearest: &mut Nearest, time: i64, origin: i64| {
-            let evidence = evidence_in_frame(origin, pairing.source);
-            nearest.add(evidence, UnixTime::from_nanos(time), nearer);
-            let is_claim = evidence == Evidence::FrameSource && pairing.source.is_some();
-            evidence == Evidence::Claim || is_claim
-        };
-        (&mut recent).find(|(time, origin)| add(nearest, *time, *origin));
-        let select = format!("SELECT time, origin FROM sighting WHERE pairing = ? AND {side}");
-        let mut statement = database.prepare_cached(&select)?;
-        let mut rows = statement.query([pairing.id, at.as_nanos()])?;
-        while let Some(row) = rows.next()? {
-            if add(nearest, row.get(0)?, row.get(1)?) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The first claim of a pairing since the clock was `set`; an earlier one if there is no other.
-    fn first_claim(
-        database: &Connection,
-        (pairing, set): (&Pairing, UnixTime),
-        recent: &[RecentRow],
-    ) -> rusqlite::Result<Option<UnixTime>> {
-        let select = format!(
-            "SELECT time FROM sighting WHERE pairing = ? AND time >= ? AND origin NOT IN ({NO_CLAIM}) ORDER BY time LIMIT 1"
-        );
-        let mut statement = database.prepare_cached(&select)?;
-        let mut since =
-            |time: i64| statement.query_row([pairing.id, time], |row| row.get(0)).optional();
-        let first =
-            since(set.as_nanos())?.map_or_else(|| since(i64::MIN), |first| Ok(Some(first)))?;
-        let mut first = first.map(UnixTime::from_nanos);
-        for (time, origin) in recent {
-            if evidence(*origin) == Evidence::Claim {
-                let time = Some(UnixTime::from_nanos(*time));
-                first = NearestSightings::first_of(first, time, set);
-            }
-        }
-        Ok(first)
     }
 
     /// The addresses that were seen in a time range with a pairing, in SQL `one`, for which this condition does not hold.
@@ -488,41 +437,7 @@ impl HistoryReader for SqliteReader {
     }
 
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
-        self.read(|history| {
-            let before: (&str, Nearer) = ("time <= ? ORDER BY time DESC", UnixTime::max);
-            let after: (&str, Nearer) = ("time > ? ORDER BY time", UnixTime::min);
-            type Key = (usize, MacAddr, Option<MacAddr>);
-            let mut found: HashMap<Key, NearestSightings> = HashMap::new();
-            let pairings = history.pairings_of(ip)?;
-            let clocks = history.places.clocks().asked(TimeRange { from: at, to: at });
-            let recent = history.recent.of(&history.snapshot.database, ip)?;
-            let with_first = pairings.iter().any(|pairing| pairing.source.is_some());
-            for pairing in pairings {
-                let Pairing { network, mac, source, .. } = pairing;
-                let nearest = found
-                    .entry((network, mac, source))
-                    .or_insert_with(|| NearestSightings::new(network, mac, source));
-                let database = &history.snapshot.database;
-                let recent = recent.get(&pairing.id).map_or(&[][..], Vec::as_slice);
-                let (older, newer) =
-                    recent.split_at(recent.partition_point(|(time, _)| *time <= at.as_nanos()));
-                let (older, newer) = (&mut older.iter().rev(), &mut newer.iter());
-                let of = (&pairing, at);
-                history.spans.add_nearest(database, pairing.id, at, nearest)?;
-                SqliteReader::nearest_of(database, of, before, older, &mut nearest.before)?;
-                SqliteReader::nearest_of(database, of, after, newer, &mut nearest.after)?;
-                let mut times =
-                    [nearest.before, nearest.after].into_iter().flat_map(|side| side.all());
-                if with_first || times.any(|time| near(time, at)) {
-                    let set = clocks.set_at(network);
-                    let first = SqliteReader::first_claim(database, (&pairing, set), recent)?;
-                    let of_spans = history.spans.first_claim(database, pairing.id)?;
-                    let first = NearestSightings::first_of(first, of_spans, set);
-                    nearest.first = NearestSightings::first_of(nearest.first, first, set);
-                }
-            }
-            Ok(found.into_values().collect())
-        })
+        self.nearest_to(ip, at)
     }
 
     fn presence(
@@ -557,8 +472,20 @@ impl HistoryReader for SqliteReader {
         self.claiming(name)
     }
 
-    fn claimed_addresses(&mut self, ip: IpAddr) -> Result<Vec<ClaimedAddress>, Error> {
-        self.addresses_claimed(ip)
+    fn claimed_addresses(
+        &mut self,
+        ip: IpAddr,
+        near: TimeRange,
+    ) -> Result<Vec<ClaimedAddress>, Error> {
+        self.addresses_claimed(ip, near)
+    }
+
+    fn addresses_claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        self.claimed_by(mac)
+    }
+
+    fn self_named(&mut self, range: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
+        self.all_self_named(range)
     }
 
     fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {

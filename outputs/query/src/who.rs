@@ -17,9 +17,11 @@ use crate::{
     left_out::LeftOuts,
     omitted::{Omitted, begins_after, listed},
     passed_over::NearMac,
+    periods::KEPT_WITHIN,
     queries::{columns, macs, network, row},
+    read_limit::ReadLimit,
     result_table::{Cell, ResultTable},
-    unseen,
+    unseen::{self, Limits, seconds_away},
 };
 
 /// Senders of a MAC's frames that are looked up.
@@ -40,48 +42,44 @@ pub fn who(
     let columns = columns(
         "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others +frame_sources",
     );
-    let mut rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+    // A probe is only a question, and an old sighting does not hide who says now that it has the address.
+    let is_probe = |row: &[Cell]| row[HOW_SURE] == Cell::text(Certainty::Probed.name());
+    let mut limits = Limits::default();
+    for (_, index, row) in rows.iter().filter(|(.., row)| !is_probe(row)) {
+        let seconds = seconds_away(row).unwrap_or(i64::MAX); // unknown
+        limits.add(network(history, *index), seconds);
+    }
+    let mut rows: Vec<_> = rows.into_iter().map(|(.., row)| row).collect();
     let (mut omitted, mut left_out) = (Omitted::default(), LeftOuts::default());
-    // A probe is only a question. What messages of other kinds say is more.
-    let is_probe = |row: &Vec<Cell>| row[HOW_SURE] == Cell::text(Certainty::Probed.name());
-    let is_unseen = rows.iter().all(is_probe);
     if rows.is_empty() && !nearest.is_empty() {
-        history.sightings(ip, TimeRange::ALL, &mut |sighting| left_out.add(&sighting))?;
+        match ReadLimit::default().allows(history, ip, &[TimeRange::ALL])? {
+            true => history.sightings(ip, TimeRange::ALL, &mut |one| left_out.add(&one))?,
+            false => omitted.uncounted = 1,
+        }
         left_out.all().for_each(|one| omitted.add(one));
     }
+    let (unseen, more) = unseen::rows(history, (ip, at), &nearest, &limits)?;
+    omitted.more_unseen = more;
+    unseen::add(&mut rows, unseen, is_probe);
     omitted.begins_after = begins_after(history, &rows, at)?;
-    if is_unseen {
-        let (unseen, more) = unseen::rows(history, (ip, at), &nearest)?;
-        omitted.more_unseen = more;
-        // Of the same MAC, the probe stays if it is nearer.
-        rows.retain(|row| !unseen.iter().any(|(away, one)| hides((*away, one), row)));
-        rows.splice(0..0, unseen.into_iter().map(|(_, row)| row));
-    }
     Ok(ResultTable { rows, columns, omitted, ..ResultTable::default() })
 }
 
-/// The places of certainty, seconds to both sides, network and address in a row.
+/// The places of certainty, its reason, seconds to both sides, network and address in a row.
 const HOW_SURE: usize = 3;
-const SECONDS: [usize; 2] = [7, 8];
-const NETWORK: usize = 11;
+pub const WHY: usize = 4;
 pub const ADDRESS: usize = 5;
+pub const SECONDS: [usize; 2] = [7, 8];
+pub const NETWORK: usize = 11;
+/// What is so many seconds away is near.
+pub const NEAR: i64 = KEPT_WITHIN / 1_000_000_000;
 
-/// Whether a row of what messages say, so many seconds away, is in the place of the probe of the same MAC.
-fn hides((away, one): (i64, &[Cell]), probe: &[Cell]) -> bool {
-    let seconds = SECONDS.into_iter().filter_map(|at| match probe[at] {
-        Cell::Number(seconds) => Some(seconds.saturating_abs()),
-        _ => None,
-    });
-    let is_same = one[0] == probe[0] && one[NETWORK..] == probe[NETWORK..];
-    is_same && seconds.min().is_none_or(|seconds| away <= seconds)
-}
-
-/// The rows of the answer, each with its MAC.
+/// The rows of the answer, each with its MAC and its network.
 pub fn rows(
     history: &mut dyn HistoryReader,
     (ip, at): (IpAddr, UnixTime),
     nearest: &[NearestSightings],
-) -> Result<Vec<(MacAddr, Vec<Cell>)>, Error> {
+) -> Result<Vec<(MacAddr, usize, Vec<Cell>)>, Error> {
     let clocks = history.clocks().asked(TimeRange { from: at, to: at });
     let is_right = |one: &NearestSightings| {
         let sides = [one.before, one.after].into_iter().flat_map(|side| side.all());
@@ -159,7 +157,7 @@ pub fn rows(
         let mut cells = vec![Cell::text(mac), before.into(), after.into(), how_sure, why];
         cells.extend([Cell::text(ip), at.into()].into_iter().chain(seconds));
         cells.extend([(others as i64).into(), macs(&holder.frame_sources)]);
-        (mac, row(history, network, cells))
+        (mac, network, row(history, network, cells))
     });
     Ok(rows.collect())
 }

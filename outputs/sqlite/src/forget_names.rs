@@ -2,7 +2,11 @@
 
 use std::{path::Path, time::Duration};
 
-use aw_output::{Error, failed, info, warn};
+use aw_output::{
+    Error, failed, info,
+    names::{NAMES_FILE, Names, named, without_local},
+    warn,
+};
 use aw_service::count_of;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
 use shm_layout::MacAddr;
@@ -15,14 +19,27 @@ use crate::{
 
 /// How long to wait for another program's transaction: those of aw-sqlite are short.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// MACs in a message.
+const LISTED: usize = 8;
 /// MACs in a statement.
 const MACS: usize = 500;
 
 /// Where else names are: no other program can delete them there.
 const ELSEWHERE: &str = "names may also be in the ring of names (a collector without --names removes it), in memory of aw-tracker and aw-mqtt until they are restarted, in messages and the database of aw-alert, in logs, and in copies and exports of the history";
 
-/// Deletes the names and leases of these devices; of all, if none is named.
-pub fn forget_names(path: &Path, view: &ViewName, macs: &[MacAddr]) -> Result<(), Error> {
+/// A device as it is named on the command line.
+#[derive(Clone, Debug)]
+pub enum Device {
+    Mac(MacAddr),
+    Name(String),
+}
+
+/// Deletes the names and leases of these devices; of all, if none is named. `names` are those that a user gave.
+pub fn forget_names(
+    path: &Path,
+    view: &ViewName,
+    (devices, names): (&[Device], &Names),
+) -> Result<(), Error> {
     let what = format!("forget names in {}", path.display());
     if file_id(path).is_none() {
         return Err(failed(format_args!(
@@ -34,8 +51,10 @@ pub fn forget_names(path: &Path, view: &ViewName, macs: &[MacAddr]) -> Result<()
         Unusable::Foreign(why) => failed(format_args!("{what}: {why}")),
         Unusable::Sqlite(error) => failed(write_failure(path, error)),
     })?;
+    let macs = devices.iter().map(|device| mac_of((&database, path), device, names));
+    let macs = macs.collect::<Result<Vec<_>, _>>()?;
     let ([names, leases], is_clean) =
-        delete(&database, macs).map_err(|error| failed(write_failure(path, error)))?;
+        delete(&database, &macs).map_err(|error| failed(write_failure(path, error)))?;
     info(format_args!(
         "{} and {} deleted from {}",
         count_of(names, "name or address", "names and addresses"),
@@ -50,6 +69,54 @@ pub fn forget_names(path: &Path, view: &ViewName, macs: &[MacAddr]) -> Result<()
     }
     info(ELSEWHERE);
     Ok(())
+}
+
+/// The MAC of a device, as `aw-query name` has it: what a device calls itself is no reason to delete something.
+fn mac_of(
+    (database, path): (&Connection, &Path),
+    device: &Device,
+    names: &Names,
+) -> Result<MacAddr, Error> {
+    let name = match device {
+        Device::Mac(mac) => return Ok(*mac),
+        Device::Name(name) => name,
+    };
+    let listed = |macs: &[MacAddr]| {
+        let macs: Vec<_> = macs.iter().take(LISTED).map(MacAddr::to_string).collect();
+        macs.join(", ")
+    };
+    match named(names, name).as_slice() {
+        [mac] => return Ok(*mac),
+        [] => {}
+        several => {
+            return Err(failed(format_args!(
+                "several devices have the name {name:?}: {} (write one of these MACs)",
+                listed(several)
+            )));
+        }
+    }
+    let claiming = claiming(database, name).map_err(|error| failed(write_failure(path, error)))?;
+    let calls = match claiming.as_slice() {
+        [] => "no device calls itself so (write a MAC)".into(),
+        macs => format!("these call themselves so: {} (write one of these MACs)", listed(macs)),
+    };
+    Err(failed(format_args!("no device has the name {name:?} in {NAMES_FILE}; {calls}")))
+}
+
+/// The MACs that call themselves so; case does not count.
+fn claiming(database: &Connection, name: &str) -> rusqlite::Result<Vec<MacAddr>> {
+    let select = "SELECT DISTINCT mac FROM claimed_name
+        WHERE source < 8 AND typeof(mac) = 'integer' AND lower(name) IN (lower(?1), lower(?2)) ORDER BY mac";
+    let mut select = database.prepare(select)?;
+    let names = [name, without_local(name).unwrap_or(name)];
+    let macs = select.query_map(names, |row| row.get::<_, i64>(0))?;
+    let macs = macs.collect::<rusqlite::Result<Vec<_>>>()?.into_iter();
+    Ok(macs
+        .map(|mac| {
+            let [_, _, mac @ ..] = mac.to_be_bytes();
+            MacAddr::new(mac)
+        })
+        .collect())
 }
 
 /// Returns how many names and leases are deleted, and whether the write-ahead log has none of them.

@@ -27,15 +27,15 @@ use std::{
 };
 
 use aw_output::{
-    Access, NameFollower, Plan, RingOptions, SpoolOptions, check, import, parse, run, run_command,
-    state_directory,
+    Access, NameFollower, Plan, RingOptions, SpoolOptions, check, failed, import,
+    names::{NAMES_FILE, Names, is_name, read_names},
+    parse, run, run_command, state_directory,
 };
 use aw_service::TimeSpan;
 use clap::{Parser, Subcommand};
-use shm_layout::MacAddr;
 
 use crate::{
-    forget_names::forget_names,
+    forget_names::{Device, forget_names},
     history_target::{SqliteTarget, owner},
     schema::ViewName,
     sqlite_sink::{DatabaseSettings, SqliteSink},
@@ -97,17 +97,23 @@ enum Command {
     /// Sightings stay, and so do names that you gave with aw-query name. aw-sqlite may write to the database at the same time; the next
     /// message of a device stores its name again, while the collector captures names.
     ForgetNames {
-        /// MAC addresses of devices
-        #[arg(required_unless_present = "all", value_name = "MAC", value_parser = parse_mac)]
-        macs: Vec<MacAddr>,
+        /// MAC addresses of devices, or names that you gave them in /etc/addrwatch/names. What a device calls itself is no key: any host can send it, so a
+        /// message shows the MACs
+        #[arg(required_unless_present = "all", value_name = "MAC|NAME", value_parser = parse_device)]
+        devices: Vec<Device>,
         /// All devices
-        #[arg(long, conflicts_with = "macs")]
+        #[arg(long, conflicts_with = "devices")]
         all: bool,
     },
 }
 
-fn parse_mac(text: &str) -> Result<MacAddr, &'static str> {
-    text.parse().map_err(|_| "must be a MAC address, such as 02:00:00:00:00:01")
+fn parse_device(text: &str) -> Result<Device, &'static str> {
+    match text.parse() {
+        Ok(mac) => Ok(Device::Mac(mac)),
+        // A MAC with a mistake is none.
+        Err(_) if !text.contains(':') && is_name(text).is_ok() => Ok(Device::Name(text.into())),
+        Err(_) => Err("must be a MAC address, such as 02:00:00:00:00:01, or a name"),
+    }
 }
 
 /// A number of days, or a time span of whole days.
@@ -161,13 +167,15 @@ fn main() -> ExitCode {
     let path = std::path::absolute(&path).unwrap_or(path);
     let directory = path.parent().map(|directory| Access::Write(directory.into()));
     let files = directory.into_iter().collect();
-    if let Some(Command::ForgetNames { macs, .. }) = &command {
+    if let Some(Command::ForgetNames { devices, .. }) = &command {
+        let names = named_devices(devices);
         // A link's own directory has neither the log nor its index.
         let path = path.canonicalize().unwrap_or(path);
         let directory = path.parent().map(|directory| Access::Write(directory.into()));
         let plan = Plan { files: directory.into_iter().collect(), ..Plan::default() };
         return run_command("aw-sqlite", &rings, owner(&path), &plan, || {
-            forget_names(&path, &table.unwrap_or_else(ViewName::of_database), macs)
+            let names = names.map_err(failed)?;
+            forget_names(&path, &table.unwrap_or_else(ViewName::of_database), (devices, &names))
         });
     }
     if let Some(Command::Import { file }) = command {
@@ -192,6 +200,13 @@ fn main() -> ExitCode {
         let names = NameFollower::new(&rings, &plan)?;
         Ok(SqliteSink::new(settings)?.with_names(names, commit_interval))
     })
+}
+
+/// The names that a user gave, if they are needed.
+fn named_devices(devices: &[Device]) -> Result<Names, String> {
+    let path = Path::new(NAMES_FILE);
+    let has_name = devices.iter().any(|device| matches!(device, Device::Name(_)));
+    if has_name && path.exists() { read_names(path) } else { Ok(Names::new()) }
 }
 
 /// The database that is named, or that of the service if no directory of state is named, or else the usual one.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aw_output::names::Names;
-use aw_query::{Answer, Devices, History, Question, TimeRange, Unanswered};
+use aw_query::{Answer, Claiming, Devices, History, Question, TimeRange, Unanswered};
 use aw_service::Error;
 use axum::http::StatusCode;
 use jiff::tz::TimeZone;
@@ -37,6 +37,8 @@ const OLD_LIST: Duration = Duration::from_secs(25);
 pub const READ_AHEAD: Duration = Duration::from_secs(20);
 const IN_USE: Duration = Duration::from_secs(600);
 const CHEAP: Duration = Duration::from_secs(1);
+/// A question about a name that no device of the list has takes no longer.
+const BY_NAME: Duration = Duration::from_secs(2);
 
 const BUSY: &str =
     "too many questions at once (try again in some seconds; aw-query asks beside this server)";
@@ -128,26 +130,16 @@ impl Asker {
             let network = network.as_deref();
             let answered =
                 history.ask_of_network(&question, network, &devices, &zone, (time, limit));
-            let mut fault = fault.lock().unwrap_or_else(PoisonError::into_inner);
-            match answered {
-                Ok(answer) => {
-                    fault.ends();
-                    Ok(answer)
-                }
-                Err(Unanswered::TooLong(time)) => Err(Problem::busy(
-                    &format!(
-                        "no answer within {} s (ask for a shorter time, with from and to; or allow more with aw-web --timeout)",
-                        time.as_secs()
-                    ),
-                    60,
-                )),
-                Err(Unanswered::Failed(Error::Closed)) => Err(unreadable("the pipe is closed")),
-                Err(Unanswered::Failed(Error::Failed(why))) => {
-                    fault.begins(&why);
-                    Err(unreadable(&why))
-                }
-            }
+            self::answered(answered, &fault)
         }
+    }
+
+    /// The MACs that call themselves so, as the history has it now, and not a list.
+    pub async fn macs_claiming(&self, name: String) -> Result<Vec<Claiming>, Problem> {
+        let (history, fault) = (Arc::clone(&self.history), Arc::clone(&self.fault));
+        let time = self.time.min(BY_NAME);
+        let search = move || answered(history.macs_claiming(&name, time), &fault);
+        self.queue.run(false, search).await?
     }
 
     /// What `work` makes of the list of all devices, in a thread.
@@ -235,7 +227,8 @@ impl Asker {
         );
         self.queue.run(true, move || {
             let _held = reading;
-            let list = ask().map(|answer| Arc::new(DeviceList::new(answer)));
+            let read_at = UnixTime::now();
+            let list = ask().map(|answer| Arc::new(DeviceList::new(answer, read_at)));
             if let Ok(list) = &list {
                 network_label::set_known(&list.networks, list.is_complete);
                 known_macs::set(list);
@@ -253,6 +246,29 @@ impl Asker {
         self.ask(Question::Who(IpAddr::from([0, 0, 0, 0]), UnixTime::now()), None, (1, &self.zone))
             .await
             .map(drop)
+    }
+}
+
+/// The answer, or why there is none; and whether the history can be read.
+fn answered<T>(answer: Result<T, Unanswered>, fault: &Mutex<FaultFile>) -> Result<T, Problem> {
+    let mut fault = fault.lock().unwrap_or_else(PoisonError::into_inner);
+    match answer {
+        Ok(answer) => {
+            fault.ends();
+            Ok(answer)
+        }
+        Err(Unanswered::TooLong(time)) => Err(Problem::busy(
+            &format!(
+                "no answer within {} s (ask for a shorter time, with from and to; or allow more with aw-web --timeout)",
+                time.as_secs()
+            ),
+            60,
+        )),
+        Err(Unanswered::Failed(Error::Closed)) => Err(unreadable("the pipe is closed")),
+        Err(Unanswered::Failed(Error::Failed(why))) => {
+            fault.begins(&why);
+            Err(unreadable(&why))
+        }
     }
 }
 
@@ -336,186 +352,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use aw_output::{makers::Makers, names::LiveNames};
-    use std::sync::mpsc;
-
-    /// Of a history with one device.
-    fn asker() -> (tempfile::TempDir, Asker) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("history.db");
-        let tables = "
-            PRAGMA application_id = 0x41576869; PRAGMA user_version = 1;
-            CREATE TABLE place (id INTEGER PRIMARY KEY, host, ring, interface, vlan, outer_vlan, router);
-            CREATE TABLE pairing (id INTEGER PRIMARY KEY, address BLOB, mac INTEGER, place INTEGER, source INTEGER);
-            CREATE TABLE sighting (pairing, time, origin, again, PRIMARY KEY (pairing, time, origin, again)) WITHOUT ROWID;
-            INSERT INTO place VALUES (1, 'here', '/addrwatch', 'eth0', 0, 0, '');
-            INSERT INTO pairing VALUES (1, x'0a000001', 1, 1, -1);
-            INSERT INTO sighting VALUES (1, 1795183200000000000, 1, 0);";
-        rusqlite::Connection::open(&path).unwrap().execute_batch(tables).unwrap();
-        let history =
-            History::named(path.to_str(), None, &"".parse().unwrap(), &Default::default()).unwrap();
-        let fault = FaultFile::create(directory.path()).unwrap();
-        let makers = Makers::new(std::path::Path::new("/nonexistent"));
-        let devices = Devices::new(LiveNames::default(), makers);
-        let time = Duration::from_secs(60);
-        (directory, Asker::new((history, fault), devices, TimeZone::UTC, time))
-    }
-
-    /// All who ask at a time get one list, which is read once; also if the client that asked first goes.
-    #[test]
-    fn a_list_is_read_once() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let (_directory, asker) = asker();
-            let (asker, begun) = (Arc::new(asker), Instant::now());
-            let other = Arc::clone(&asker);
-            let gone = tokio::spawn(async move { other.all_devices().await.map(drop) });
-            tokio::task::yield_now().await;
-            gone.abort();
-            let all: Vec<_> = (0..50)
-                .map(|_| {
-                    let asker = Arc::clone(&asker);
-                    tokio::spawn(async move { asker.all_devices().await.unwrap() })
-                })
-                .collect();
-            let first = asker.all_devices().await.unwrap();
-            assert_eq!(first.devices(false).len(), 1);
-            for other in all {
-                // A machine that is so slow that the list is too old meanwhile reads it again.
-                let other = other.await.unwrap();
-                assert!(Arc::ptr_eq(&first, &other) || begun.elapsed() > LIST_AGE);
-            }
-        });
-    }
-
-    /// An old list is given at once, and the next one is read meanwhile, once.
-    #[test]
-    fn an_old_list_is_used_while_the_next_is_read() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let (_directory, asker) = asker();
-            let first = asker.all_devices().await.unwrap();
-            let becomes_old = |asker: &Asker| {
-                let mut list = asker.list.lock().unwrap();
-                list.as_mut().unwrap().until = Instant::now();
-            };
-            becomes_old(&asker);
-            let reading = Arc::clone(&asker.reading).lock_owned().await; // as if it were read
-            let second = asker.all_devices().await.unwrap();
-            assert!(Arc::ptr_eq(&first, &second));
-            asker.prepare(); // it is being read
-            drop(reading);
-            becomes_old(&asker);
-            let third = asker.all_devices().await.unwrap();
-            assert!(Arc::ptr_eq(&first, &third));
-            let done = Arc::clone(&asker.reading).lock_owned();
-            tokio::task::yield_now().await;
-            drop(done.await);
-            let next = asker.all_devices().await.unwrap();
-            assert!(!Arc::ptr_eq(&first, &next), "the next one was read");
-        });
-    }
-
-    /// A list that is in use is read again before it is too old, and one that is not, or takes long, is not.
-    #[test]
-    fn a_list_in_use_is_read_ahead() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let (_directory, asker) = asker();
-            let is_reading = || asker.reading.try_lock().is_err();
-            asker.read_ahead();
-            assert!(!is_reading(), "no list was asked for");
-            asker.all_devices().await.unwrap();
-            let changed = |took: Duration| {
-                let mut list = asker.list.lock().unwrap();
-                let list = list.as_mut().unwrap();
-                (list.took, list.until) = (took, Instant::now());
-            };
-            changed(CHEAP);
-            asker.read_ahead();
-            assert!(!is_reading(), "it takes long");
-            changed(Duration::ZERO);
-            *asker.asked.lock().unwrap() = Instant::now().checked_sub(IN_USE);
-            asker.read_ahead();
-            assert!(!is_reading(), "it is not in use");
-            *asker.asked.lock().unwrap() = Some(Instant::now());
-            asker.read_ahead();
-            assert!(is_reading());
-        });
-    }
-
-    /// A place is free only when the page is there, and not when its rows are.
-    #[test]
-    fn a_page_counts_until_it_is_made() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let (_directory, asker) = asker();
-            let asker = Arc::new(asker);
-            let other = Arc::clone(&asker);
-            let free = move |_| Ok(other.queue.running.available_permits());
-            let question = Question::Devices(TimeRange::ALL);
-            assert_eq!(
-                asker.ask_and(question, (10, &TimeZone::UTC), free).await.unwrap(),
-                RUNNING - 1
-            );
-            assert_eq!(asker.queue.running.available_permits(), RUNNING);
-        });
-    }
-
-    /// One is done, one waits, and the third one is refused at once; a client that has gone frees the place of what did not begin.
-    #[test]
-    fn a_full_queue_refuses() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let queue = Queue::new((1, 1), (0, 0));
-            let (end, ends) = mpsc::channel::<()>();
-            let first = tokio::spawn(queue.run(true, move || ends.recv().is_ok()));
-            tokio::task::yield_now().await;
-            let second = tokio::spawn(queue.run(false, || 2));
-            let refused = queue.run(false, || 3).await.unwrap_err();
-            assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
-            assert!(refused.why.contains("try again") && refused.retry_after.is_some());
-            drop(queue.run(false, || 4));
-            end.send(()).unwrap();
-            assert!(first.await.unwrap().unwrap());
-            assert_eq!(second.await.unwrap().unwrap(), 2);
-            assert_eq!(queue.run(false, || 5).await.unwrap(), 5);
-        });
-    }
-
-    /// Questions that take long have not all places: one about an address is answered beside them.
-    #[test]
-    fn a_place_for_short_questions() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let queue = Queue::new((2, 2), (1, 1));
-            let (end, ends) = mpsc::channel::<()>();
-            let first = tokio::spawn(queue.run(true, move || ends.recv().is_ok()));
-            tokio::task::yield_now().await;
-            let second = tokio::spawn(queue.run(true, || 2));
-            tokio::task::yield_now().await;
-            let refused = queue.run(true, || 3).await.unwrap_err();
-            assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
-            for number in 0..10 {
-                assert_eq!(queue.run(false, move || number).await.unwrap(), number);
-            }
-            end.send(()).unwrap();
-            assert!(first.await.unwrap().unwrap());
-            assert_eq!(second.await.unwrap().unwrap(), 2);
-            assert_eq!(queue.run(true, || 5).await.unwrap(), 5);
-        });
-    }
-
-    #[test]
-    fn an_error_of_the_program_is_one_answer() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let queue = Queue::new((1, 0), (0, 0));
-            let failed = queue.run(false, || panic!("a test")).await.unwrap_err();
-            assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
-            assert_eq!(queue.run(false, || 1).await.unwrap(), 1);
-        });
-    }
-}
+mod tests;

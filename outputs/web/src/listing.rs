@@ -1,8 +1,9 @@
 //! Lists of devices: from the rows of an answer, filtered, sorted, and cut into pages. No I/O and no clock.
 
+mod sort;
+
 use std::{
-    cmp::{Ordering, Reverse},
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
     str::FromStr,
     sync::Arc,
@@ -19,10 +20,15 @@ use crate::{
     network_label,
 };
 
+pub use self::sort::{Sort, natural_order};
+
 /// Devices that a page of a list shows.
 pub const PAGE: usize = 100;
 /// Addresses of a device that a list shows.
 const ADDRESSES: usize = 3;
+
+/// The name of a device in the file of names, and its maker.
+type Labels = (Option<String>, Option<String>);
 
 /// A device in one network, or in all that it was in.
 #[derive(Clone, Debug)]
@@ -36,6 +42,10 @@ pub struct Device {
     pub addresses: Arc<[IpAddr]>,
     /// Other MACs whose frames had claims of this one.
     frame_sources: Arc<[MacAddr]>,
+    /// What it announced or asked for, if it was not seen to use an address.
+    not_seen_in_use: Arc<[Arc<str>]>,
+    /// There are sightings of it.
+    is_seen: bool,
     /// The last one.
     pub network: Arc<NetworkId>,
     pub first: Option<UnixTime>,
@@ -43,6 +53,36 @@ pub struct Device {
 }
 
 impl Device {
+    /// A device that is in no list, with what it calls itself, if that is known.
+    pub fn unlisted(
+        mac: MacAddr,
+        (name, maker): Labels,
+        claimed: Option<&(String, &'static str)>,
+    ) -> Device {
+        let [name, maker] = [name, maker].map(|text| text.map(Arc::from));
+        let claimed = claimed.map(|(name, source)| (Arc::from(&**name), Arc::from(*source), None));
+        Device {
+            mac,
+            name,
+            maker,
+            claimed,
+            addresses: Arc::default(),
+            frame_sources: Arc::default(),
+            not_seen_in_use: Arc::default(),
+            is_seen: true,
+            network: Arc::default(),
+            first: None,
+            last: None,
+        }
+    }
+
+    /// Those that it had, and those that it announced or asked for.
+    pub fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let claimed = self.not_seen_in_use.iter();
+        let claimed = claimed.filter_map(|text| text.rsplit(' ').next()?.parse().ok());
+        self.addresses.iter().copied().chain(claimed)
+    }
+
     /// Whether it chose its MAC itself.
     pub fn is_private(&self) -> bool {
         is_local(self.mac)
@@ -69,6 +109,12 @@ impl Device {
         if !further.is_empty() {
             self.addresses = self.addresses.iter().copied().chain(further).collect();
         }
+        let claims = &self.not_seen_in_use;
+        let further: Vec<_> =
+            other.not_seen_in_use.iter().filter(|one| !claims.contains(one)).cloned().collect();
+        if !further.is_empty() {
+            self.not_seen_in_use = claims.iter().cloned().chain(further).collect();
+        }
     }
 }
 
@@ -81,6 +127,11 @@ pub struct DeviceList {
     /// Once for each network of a device, and once for each device; those that were seen last first.
     of_networks: Vec<Device>,
     of_all: Vec<Device>,
+    /// The same of those that were not seen to use an address: they count nowhere else.
+    announced_of_networks: Vec<Device>,
+    announced_of_all: Vec<Device>,
+    /// When it was read.
+    pub read_at: UnixTime,
     pub no_match: Option<String>,
     pub remarks: Vec<String>,
     pub is_complete: bool,
@@ -89,29 +140,47 @@ pub struct DeviceList {
 }
 
 impl DeviceList {
-    /// Of the answer with the devices of all networks.
-    pub fn new(answer: Answer) -> DeviceList {
+    /// Of the answer with the devices of all networks, which was asked for at a time.
+    pub fn new(answer: Answer, read_at: UnixTime) -> DeviceList {
         let Answer { table, no_match, remarks, is_complete, .. } = answer;
         let columns = table.columns.clone();
-        let (of_networks, networks) = Devices::new(&table).of(table);
-        let mut of_all: Vec<Device> = Vec::new();
-        let mut known: HashMap<MacAddr, usize> = HashMap::new();
-        for device in &of_networks {
-            match known.get(&device.mac) {
-                Some(at) => of_all[*at].merge(device),
-                None => {
-                    known.insert(device.mac, of_all.len());
-                    of_all.push(device.clone());
-                }
-            }
-        }
+        let all = Devices::new(&table).of(table);
+        // One that only probed was seen, and is in both lists.
+        let announced: Vec<Device> =
+            all.iter().filter(|one| !one.not_seen_in_use.is_empty()).cloned().collect();
+        let of_networks: Vec<Device> = all.into_iter().filter(|one| one.is_seen).collect();
+        let of_all = each_once(&of_networks);
+        // Where it was seen in another network, it is one of the others.
+        let used: HashSet<MacAddr> =
+            of_all.iter().filter(|one| !one.addresses.is_empty()).map(|one| one.mac).collect();
+        let mut announced_of_all = each_once(&announced);
+        announced_of_all.retain(|one| !used.contains(&one.mac));
+        let networks: BTreeSet<_> = of_networks.iter().map(|one| &one.network).collect();
+        let networks = networks.into_iter().map(Arc::clone).collect();
         let begin = of_networks.iter().filter_map(|device| device.first).min();
-        DeviceList { columns, networks, of_networks, of_all, no_match, remarks, is_complete, begin }
+        DeviceList {
+            columns,
+            networks,
+            of_networks,
+            of_all,
+            announced_of_networks: announced,
+            announced_of_all,
+            read_at,
+            no_match,
+            remarks,
+            is_complete,
+            begin,
+        }
     }
 
     /// The devices of all networks, each once for each of its networks; or else each once.
     pub fn devices(&self, by_network: bool) -> &[Device] {
         if by_network { &self.of_networks } else { &self.of_all }
+    }
+
+    /// The same of those that were not seen to use an address.
+    pub fn announced(&self, by_network: bool) -> &[Device] {
+        if by_network { &self.announced_of_networks } else { &self.announced_of_all }
     }
 
     /// The network that is meant, if its host and ring are not named and only one is there.
@@ -147,10 +216,14 @@ impl DeviceList {
         let claimed = device.claimed.as_ref();
         let of_column = |column: &&str| match column.trim_start_matches(['+', '?']) {
             "mac" => Cell::text(device.mac),
+            "count" => (!device.is_seen).then_some(0).into(),
             "first_seen" => device.first.into(),
             "last_seen" => device.last.into(),
             "addresses" => Cell::List(device.addresses.iter().map(IpAddr::to_string).collect()),
             "frame_sources" => Cell::List(Vec::clone(&macs)),
+            "not_seen_in_use" => {
+                Cell::List(device.not_seen_in_use.iter().map(|text| (**text).into()).collect())
+            }
             "name" => label(device.name.as_ref()),
             "maker" => label(device.maker.as_ref()),
             "claimed_name" => label(claimed.map(|(name, ..)| name)),
@@ -163,6 +236,22 @@ impl DeviceList {
     }
 }
 
+/// Of the rows of devices in networks, a device once.
+fn each_once(of_networks: &[Device]) -> Vec<Device> {
+    let mut of_all: Vec<Device> = Vec::new();
+    let mut known: HashMap<MacAddr, usize> = HashMap::new();
+    for device in of_networks {
+        match known.get(&device.mac) {
+            Some(at) => of_all[*at].merge(device),
+            None => {
+                known.insert(device.mac, of_all.len());
+                of_all.push(device.clone());
+            }
+        }
+    }
+    of_all
+}
+
 /// Takes the devices of a table: what many of them have in common is there once.
 struct Devices {
     /// Where the columns are.
@@ -170,6 +259,7 @@ struct Devices {
     networks: HashMap<NetworkId, Arc<NetworkId>>,
     texts: HashSet<Arc<str>>,
     no_macs: Arc<[MacAddr]>,
+    no_texts: Arc<[Arc<str>]>,
 }
 
 impl Devices {
@@ -180,17 +270,16 @@ impl Devices {
             networks: HashMap::new(),
             texts: HashSet::new(),
             no_macs: Arc::default(),
+            no_texts: Arc::default(),
         }
     }
 
-    fn of(mut self, table: ResultTable) -> (Vec<Device>, Vec<Arc<NetworkId>>) {
+    fn of(mut self, table: ResultTable) -> Vec<Device> {
         let mut devices = Vec::with_capacity(table.rows.len());
         // Each row is dropped here.
         table.rows.into_iter().for_each(|row| devices.extend(self.device(&row)));
         devices.shrink_to_fit();
-        let mut networks: Vec<_> = self.networks.into_values().collect();
-        networks.sort_unstable();
-        (devices, networks)
+        devices
     }
 
     fn device(&mut self, row: &[Cell]) -> Option<Device> {
@@ -211,6 +300,11 @@ impl Devices {
         };
         let (first, last) = (time("first_seen"), time("last_seen"));
         let (addresses, frame_sources) = (list(at("addresses")), list(at("frame_sources")));
+        let at_count = at("count").clone();
+        let not_seen_in_use: Vec<String> = match at("not_seen_in_use") {
+            Cell::List(list) => list.clone(),
+            _ => Vec::new(),
+        };
         let labels = ["name", "maker", "claimed_name", "name_source"];
         let labels = labels.map(|name| display::text(at(name)));
         let since = time("name_since");
@@ -226,7 +320,23 @@ impl Devices {
         let claimed = claimed.zip(source).map(|(name, source)| (name, source, since));
         let frame_sources =
             if frame_sources.is_empty() { Arc::clone(&self.no_macs) } else { frame_sources };
-        Some(Device { mac, name, maker, claimed, addresses, frame_sources, network, first, last })
+        let not_seen_in_use = match not_seen_in_use.is_empty() {
+            true => Arc::clone(&self.no_texts),
+            false => not_seen_in_use.iter().map(|text| self.text(text)).collect(),
+        };
+        Some(Device {
+            mac,
+            name,
+            maker,
+            claimed,
+            addresses,
+            frame_sources,
+            not_seen_in_use,
+            is_seen: at_count != Cell::Number(0),
+            network,
+            first,
+            last,
+        })
     }
 
     fn text(&mut self, text: &str) -> Arc<str> {
@@ -236,125 +346,6 @@ impl Devices {
         let shared: Arc<str> = text.into();
         self.texts.insert(Arc::clone(&shared));
         shared
-    }
-}
-
-/// The order of two texts, in which numbers count as such: 2 before 10.
-pub fn natural_order(mut one: &str, mut other: &str) -> Ordering {
-    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
-    loop {
-        let order = match (digits(one), digits(other)) {
-            (of_one @ 1.., of_other @ 1..) => {
-                let (number, rest) = one.split_at(of_one);
-                let (other_number, other_rest) = other.split_at(of_other);
-                (one, other) = (rest, other_rest);
-                let [number, other_number] =
-                    [number, other_number].map(|digits| digits.trim_start_matches('0'));
-                number.len().cmp(&other_number.len()).then(number.cmp(other_number))
-            }
-            _ => {
-                let (mut chars, mut other_chars) = (one.chars(), other.chars());
-                let firsts = (chars.next(), other_chars.next());
-                (one, other) = (chars.as_str(), other_chars.as_str());
-                match firsts {
-                    (None, None) => return Ordering::Equal,
-                    (first, other_first) => first.cmp(&other_first),
-                }
-            }
-        };
-        if order.is_ne() {
-            return order;
-        }
-    }
-}
-
-/// A text in that order, in lower case.
-#[derive(PartialEq, Eq)]
-struct Natural(String);
-
-impl Ord for Natural {
-    fn cmp(&self, other: &Natural) -> Ordering {
-        natural_order(&self.0, &other.0).then_with(|| self.0.cmp(&other.0))
-    }
-}
-
-impl PartialOrd for Natural {
-    fn partial_cmp(&self, other: &Natural) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// What a list is sorted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sort {
-    Name,
-    Mac,
-    Maker,
-    Address,
-    Network,
-    First,
-    Last,
-}
-
-impl Sort {
-    pub const ALL: [Sort; 7] =
-        [Sort::Name, Sort::Mac, Sort::Maker, Sort::Address, Sort::Network, Sort::First, Sort::Last];
-
-    /// As a parameter.
-    pub fn name(self) -> &'static str {
-        match self {
-            Sort::Name => "name",
-            Sort::Mac => "mac",
-            Sort::Maker => "maker",
-            Sort::Address => "address",
-            Sort::Network => "network",
-            Sort::First => "first",
-            Sort::Last => "last",
-        }
-    }
-
-    /// The heading of its column.
-    pub fn label(self) -> &'static str {
-        match self {
-            Sort::Name => "Device",
-            Sort::Mac => "MAC",
-            Sort::Maker => "Maker",
-            Sort::Address => "Addresses",
-            Sort::Network => "Network",
-            Sort::First => "First seen",
-            Sort::Last => "Last seen",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Sort> {
-        Sort::ALL.into_iter().find(|sort| sort.name() == text)
-    }
-
-    /// Sorts: times with the latest first, texts with the first one first, and what is missing last; or all of it reversed.
-    pub fn sort(self, devices: &mut [&Device], is_reversed: bool) {
-        let missing_last = |text: &Option<Arc<str>>| {
-            (text.is_none(), Natural(text.as_deref().unwrap_or_default().to_lowercase()))
-        };
-        let address = |one: &Device| one.addresses.first().copied();
-        match self {
-            Sort::Name => devices.sort_by_cached_key(|one| {
-                let claimed = one.claimed.as_ref().map(|(name, ..)| Arc::clone(name));
-                (one.name.is_none(), missing_last(&one.name.clone().or(claimed)), one.mac)
-            }),
-            Sort::Mac => devices.sort_by_key(|one| one.mac),
-            Sort::Maker => devices.sort_by_cached_key(|one| (missing_last(&one.maker), one.mac)),
-            Sort::Address => devices.sort_by_cached_key(|one| {
-                let address = address(one);
-                (address.is_none(), address, one.mac)
-            }),
-            Sort::Network => devices
-                .sort_by(|one, other| (&one.network, one.mac).cmp(&(&other.network, other.mac))),
-            Sort::First => devices.sort_by_key(|one| (Reverse(one.first), one.mac)),
-            Sort::Last => devices.sort_by_key(|one| (Reverse(one.last), one.mac)),
-        }
-        if is_reversed {
-            devices.reverse();
-        }
     }
 }
 
@@ -393,10 +384,19 @@ impl Shown {
             (false, true) => "private MAC".into(),
             (false, false) => String::new(),
         };
-        let more = device.addresses.len().saturating_sub(ADDRESSES);
-        let shown = device.addresses.iter().take(ADDRESSES);
-        let mut addresses = shown.map(IpAddr::to_string).collect::<Vec<_>>();
-        let link = |ip: &String| (ip.clone(), format!("/ip/{}", encoded(ip)));
+        let of_claims = device.not_seen_in_use.iter().map(|text| text.to_string());
+        let all: Vec<String> =
+            device.addresses.iter().map(IpAddr::to_string).chain(of_claims).collect();
+        let more = all.len().saturating_sub(ADDRESSES);
+        let mut addresses: Vec<String> = all.into_iter().take(ADDRESSES).collect();
+        let link = |text: &String| {
+            let ip = text.rsplit(' ').next().filter(|ip| ip.parse::<IpAddr>().is_ok());
+            let to = ip.map_or_else(
+                || format!("/mac/{}", encoded(&mac)),
+                |ip| format!("/ip/{}", encoded(ip)),
+            );
+            (text.clone(), to)
+        };
         let linked = (addresses.iter().map(link).collect(), more);
         addresses.extend((more > 0).then(|| format!("and {more} more")));
         Shown {
@@ -454,161 +454,4 @@ impl PageOf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn device(mac: u8, name: Option<&str>, address: &str, last: i64) -> Device {
-        Device {
-            mac: MacAddr::new([2, 0, 0, 0, 0, mac]),
-            name: name.map(Into::into),
-            maker: None,
-            claimed: None,
-            addresses: address.parse().into_iter().collect(),
-            frame_sources: Arc::default(),
-            network: Arc::default(),
-            first: None,
-            last: (last > 0).then(|| UnixTime::new(last, 0)),
-        }
-    }
-
-    #[test]
-    fn orders() {
-        let all = [
-            device(1, Some("camera 10"), "10.0.0.10", 5),
-            device(2, None, "10.0.0.9", 0),
-            device(3, Some("Camera 9"), "", 9),
-        ];
-        let mut all = all.each_ref();
-        let mut order = |sort: Sort, is_reversed| {
-            sort.sort(&mut all, is_reversed);
-            all.map(|one| one.mac.octets()[5])
-        };
-        assert_eq!(order(Sort::Name, false), [3, 1, 2]);
-        assert_eq!(order(Sort::Address, false), [2, 1, 3]);
-        assert_eq!(order(Sort::Last, false), [3, 1, 2]);
-        assert_eq!(order(Sort::Last, true), [2, 1, 3]);
-        for sort in Sort::ALL {
-            order(sort, false);
-            assert_eq!(Sort::parse(sort.name()), Some(sort));
-        }
-        assert_eq!(order(Sort::Mac, false), [1, 2, 3]);
-    }
-
-    #[test]
-    fn here() {
-        let now = UnixTime::new(100_000, 0);
-        let is_here = |last| device(1, None, "", last).is_here(30, now);
-        for (last, expected) in [
-            (98_200, true),
-            (98_199, false),
-            (101_800, true),
-            (101_801, false),
-            (i64::MAX / 2_000_000_000, false),
-            (0, false),
-        ] {
-            assert_eq!(is_here(last), expected, "{last}");
-        }
-    }
-
-    /// Of the rows of a device in several networks, one of the device; and each row again as it was.
-    #[test]
-    fn a_list_of_devices() {
-        let mut table = ResultTable::default();
-        table.columns = vec![
-            "mac",
-            "first_seen",
-            "last_seen",
-            "+count",
-            "addresses",
-            "+frame_sources",
-            "interface",
-            "vlan",
-            "?outer_vlan",
-            "?host",
-            "?router",
-            "?ring",
-            "+claimed_name",
-            "+name_source",
-            "+name_since",
-            "name",
-            "maker",
-        ];
-        let row = |mac: u8, times: [i64; 2], addresses: &[&str], vlan: i64, name: Option<&str>| {
-            let [first, last] = times.map(|time| Cell::Time(UnixTime::new(time, 0)));
-            let addresses = Cell::List(addresses.iter().map(|ip| (*ip).into()).collect());
-            let sources = Cell::List(vec!["02:00:00:00:00:09".into()]);
-            let mac = Cell::text(MacAddr::new([2, 0, 0, 0, 0, mac]));
-            let mut cells = vec![mac, first, last, Cell::None, addresses, sources];
-            cells.extend([
-                Cell::text("eth0"),
-                vlan.into(),
-                0.into(),
-                Cell::text("here"),
-                Cell::None,
-                Cell::text("/r"),
-            ]);
-            match name {
-                Some(name) => cells.extend([Cell::None, Cell::None, Cell::None, Cell::text(name)]),
-                None => {
-                    let claim = ["nas", "mDNS host name"].map(Cell::text);
-                    cells.extend(claim);
-                    cells.extend([UnixTime::new(2, 0).into(), Cell::None]);
-                }
-            }
-            cells.push(Cell::None);
-            cells
-        };
-        table.rows = vec![
-            row(1, [5, 90], &["10.0.0.2", "10.0.0.1"], 7, Some("printer")),
-            row(2, [1, 80], &["fe80::1"], 0, None),
-            row(1, [3, 70], &["10.0.0.1", "10.0.0.3"], 0, Some("printer")),
-        ];
-        let rows = table.rows.clone();
-        let answer =
-            Answer { table, no_match: None, remarks: Vec::new(), left_off: 0, is_complete: true };
-        let list = Arc::new(DeviceList::new(answer));
-        let of = |devices: &[usize], by_network| {
-            let devices: Vec<_> = devices.iter().map(|at| &list.devices(by_network)[*at]).collect();
-            list.rows(&devices).collect::<Vec<_>>()
-        };
-        assert_eq!(of(&[2, 0, 1], true), [rows[2].clone(), rows[0].clone(), rows[1].clone()]);
-        let one = row(1, [3, 90], &["10.0.0.2", "10.0.0.1", "10.0.0.3"], 7, Some("printer"));
-        assert_eq!(of(&[0, 1], false), [one, rows[1].clone()]);
-        assert_eq!(list.devices(false).len(), 2);
-        let shown = |at: usize| {
-            Shown::new(&list.devices(false)[at], UnixTime::new(100, 0), &TimeZone::UTC).name
-        };
-        assert_eq!([shown(0), shown(1)], ["printer", "“nas” (mDNS host name)"]);
-        let vlans: Vec<_> = list.networks.iter().map(|one| one.cell("vlan")).collect();
-        assert_eq!(vlans, [Cell::Number(0), Cell::Number(7)]);
-    }
-
-    #[test]
-    fn pages() {
-        let items: Vec<usize> = (0..2 * PAGE + 1).collect();
-        let of = |number| {
-            let page = PageOf::new(number, items.len());
-            (page.number, page.all, page.items(&items).copied().next(), page.items(&items).count())
-        };
-        assert_eq!(of(1), (1, 3, Some(0), PAGE));
-        assert_eq!(of(3), (3, 3, Some(2 * PAGE), 1));
-        assert_eq!(of(usize::MAX), of(3));
-        assert_eq!(of(0), of(1));
-        assert_eq!(PageOf::new(7, 0), PageOf { number: 1, all: 1 });
-    }
-
-    #[test]
-    fn how_long_ago() {
-        let now = UnixTime::new(1_000_000, 0);
-        for (seconds, text) in [
-            (-5, "now"),
-            (59, "now"),
-            (60, "1 min ago"),
-            (3599, "59 min ago"),
-            (7200, "2 h ago"),
-            (200_000, "2 d ago"),
-        ] {
-            assert_eq!(ago(UnixTime::new(1_000_000 - seconds, 0), now), text);
-        }
-    }
-}
+mod tests;

@@ -34,9 +34,14 @@ pub fn time(row: &Row, column: usize) -> Option<UnixTime> {
     Some(UnixTime::from_nanos(number(row, column)?.checked_mul(NANOS)?))
 }
 
-/// A condition on the time, to be added to others. A stored time is a whole second. A limit that the server
-/// cannot store is omitted, because comparisons with it fail.
+/// A condition on the time of a sighting: see [`times_of`].
 pub fn times(range: TimeRange) -> String {
+    times_of("tstamp", range)
+}
+
+/// A condition on the time in a column, to be added to others. A stored time is a whole second. A limit that the server
+/// cannot store is omitted, because comparisons with it fail.
+pub fn times_of(column: &str, range: TimeRange) -> String {
     // The first second that begins at this time or later.
     let second = |time: UnixTime| {
         let nanos = time.as_nanos();
@@ -45,11 +50,11 @@ pub fn times(range: TimeRange) -> String {
     let mut text = String::new();
     let from = second(range.from);
     if from > 0 {
-        text += &format!(" AND tstamp >= from_unixtime({})", from.min(i32::MAX.into()));
+        text += &format!(" AND {column} >= from_unixtime({})", from.min(i32::MAX.into()));
     }
     match second(range.to) {
         ..=0 => text += " AND FALSE",
-        to if to <= i32::MAX.into() => text += &format!(" AND tstamp < from_unixtime({to})"),
+        to if to <= i32::MAX.into() => text += &format!(" AND {column} < from_unixtime({to})"),
         _ => {}
     }
     text

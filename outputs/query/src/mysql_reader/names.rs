@@ -12,25 +12,37 @@ use aw_service::Error;
 use shm_layout::{MacAddr, NameText, UnixTime};
 
 use super::{
-    MysqlReader, UNKNOWN_COLUMN,
-    columns::{NANOS, bytes, number, text, time},
-    failure, until,
+    MysqlReader, PAIRING, UNKNOWN_COLUMN,
+    columns::{NANOS, bytes, number, text, time, times_of},
+    failure, pairing, until,
 };
 use crate::{
     claims::Claiming,
     export::Exporter,
-    history_reader::{ADDRESSES, ClaimedAddress, Lease, NamesOfMacs, Network},
+    history_reader::{
+        ADDRESSES, ClaimedAddress, Lease, NamesOfMacs, Network, NetworkIndex, SELF_NAMED,
+        SelfNamed, TimeRange, parse_ip,
+    },
+    left_out::Why,
 };
 
 /// Rows of a device, and of a pairing, that are read: each of many sensors stores 32 names of a device, and another program any number.
 const NAMES: usize = 1024;
 const LEASES: usize = 64;
+/// Rows of an address, of MACs that announced it for a day, and of others.
+const CLAIMED_ADDRESSES: usize = 512;
 /// Devices with one name.
 const MOST_CLAIMING: usize = 1000;
 /// Devices of one question.
 const DEVICES: usize = 100;
 /// A lease that is so long has no end, in seconds: aw-mysql stores 30 days of it.
 const LONG: i64 = 30 * 86_400;
+/// The columns that [`name`] expects, and the number of uses.
+const CLAIMED: &str = "hostname, interface, vlan_tag, mac_address, source, name, unix_timestamp(first_seen), unix_timestamp(last_seen), uses";
+/// In seconds: first and last time, and how long a name or an address is used until it is known.
+const FIRST: &str = "CAST(unix_timestamp(first_seen) AS SIGNED)";
+const LAST: &str = "CAST(unix_timestamp(last_seen) AS SIGNED)";
+const KNOWN: i64 = NAME_KNOWN_AFTER / NANOS;
 /// Numbers of server errors: the table is another program's, or this user may not read it.
 const NO_NAMES: [u16; 4] = [NO_SUCH_TABLE, UNKNOWN_COLUMN, 1142, 1143];
 
@@ -42,22 +54,19 @@ impl MysqlReader {
         if !self.has_names {
             return Ok(NamesOfMacs::new());
         }
-        let known = NAME_KNOWN_AFTER / NANOS;
         for part in macs.chunks(DEVICES) {
             // First what was used for a day, as a database would keep it: a flood of forged ones does not hide it.
             let of_mac = part.iter().map(|mac| {
                 format!(
-                    "(SELECT hostname, interface, vlan_tag, mac_address, source, name, unix_timestamp(first_seen), unix_timestamp(last_seen)
-                    FROM {table} WHERE mac_address = 0x{:012x} AND source NOT IN ({ADDRESSES})
-                    ORDER BY unix_timestamp(last_seen) - unix_timestamp(first_seen) < {known}, last_seen DESC LIMIT {NAMES})",
+                    "(SELECT {CLAIMED} FROM {table} WHERE mac_address = 0x{:012x} AND source NOT IN ({ADDRESSES})
+                    ORDER BY {LAST} - {FIRST} < {KNOWN}, last_seen DESC LIMIT {NAMES})",
                     mac.number()
                 )
             });
             let select = of_mac.collect::<Vec<_>>().join(" UNION ALL ");
             self.query(&select, &mut |networks, row| {
                 let Some((place, mac, claimed)) = name(row, now) else { return };
-                let HistoryPlace { host, interface, vlan, .. } = place;
-                let network = networks.id(Network { host, interface, vlan, ..Network::default() });
+                let network = network_of(networks, place);
                 let ClaimedName { source, name, first, last } = claimed;
                 let used = NameUse { first, last, count: 0 };
                 let known = found.entry((mac, network, source, name));
@@ -98,37 +107,111 @@ impl MysqlReader {
         Ok(claiming.into_macs())
     }
 
+    pub(super) fn addresses_claimed(
+        &mut self,
+        ip: IpAddr,
+        near: TimeRange,
+    ) -> Result<Vec<ClaimedAddress>, Error> {
+        let [from, to] = [near.from, near.to].map(|time| time.seconds().clamp(0, i32::MAX.into()));
+        let table = &self.claimed_name;
+        let of = |comparison| {
+            format!(
+                "(SELECT {CLAIMED} FROM {table} WHERE name = '{ip}' AND source IN ({ADDRESSES}) AND {LAST} - {FIRST} {comparison} {KNOWN}
+                ORDER BY greatest({FIRST} - {to}, {from} - {LAST}, 0), first_seen LIMIT {CLAIMED_ADDRESSES})"
+            )
+        };
+        self.claimed_by_select(&[of(">="), of("<")].join(" UNION ALL "))
+    }
+
+    pub(super) fn claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        let (table, mac) = (&self.claimed_name, mac.number());
+        let select = format!(
+            "SELECT {CLAIMED} FROM {table} WHERE mac_address = 0x{mac:012x} AND source IN ({ADDRESSES})
+            ORDER BY {LAST} - {FIRST} < {KNOWN}, last_seen DESC LIMIT {NAMES}"
+        );
+        self.claimed_by_select(&select)
+    }
+
     /// What several rings of a host have in common is one row, as in names.
-    pub(super) fn addresses_claimed(&mut self, ip: IpAddr) -> Result<Vec<ClaimedAddress>, Error> {
-        let mut found: BTreeMap<(usize, MacAddr, NameSource), NameUse> = BTreeMap::new();
-        let (table, now) = (self.claimed_name.clone(), UnixTime::now());
+    fn claimed_by_select(&mut self, select: &str) -> Result<Vec<ClaimedAddress>, Error> {
+        let mut found: BTreeMap<(usize, MacAddr, IpAddr, NameSource), NameUse> = BTreeMap::new();
+        let now = UnixTime::now();
         if !self.has_names {
             return Ok(Vec::new());
         }
-        let known = NAME_KNOWN_AFTER / NANOS;
-        let select = format!(
-            "SELECT hostname, interface, vlan_tag, mac_address, source, name, unix_timestamp(first_seen), unix_timestamp(last_seen), uses
-            FROM {table} WHERE name = '{ip}' AND source IN ({ADDRESSES})
-            ORDER BY unix_timestamp(last_seen) - unix_timestamp(first_seen) < {known}, last_seen DESC LIMIT {NAMES}"
-        );
-        self.query(&select, &mut |networks, row| {
+        self.query(select, &mut |networks, row| {
             let Some((place, mac, claimed)) = name(row, now) else { return };
-            let HistoryPlace { host, interface, vlan, .. } = place;
-            let network = networks.id(Network { host, interface, vlan, ..Network::default() });
+            let Ok(ip) = claimed.name.parse() else { return };
+            let network = network_of(networks, place);
             let ClaimedName { source, first, last, .. } = claimed;
             let used = NameUse { first, last, count: number(row, 8).unwrap_or(0) };
-            let known = found.entry((network, mac, source));
+            let known = found.entry((network, mac, ip, source));
             known.and_modify(|known| known.add(used)).or_insert(used);
         })?;
-        let each = |((network, mac, source), NameUse { first, last, count })| ClaimedAddress {
+        let each = |((network, mac, ip, source), NameUse { first, last, count })| ClaimedAddress {
             network,
             mac,
+            ip,
             source,
             first,
             last,
             count,
         };
         Ok(found.into_iter().map(each).collect())
+    }
+
+    pub(super) fn all_self_named(
+        &mut self,
+        range: TimeRange,
+    ) -> Result<(Vec<SelfNamed>, bool), Error> {
+        let (mut found, mut is_cut, now) = (Vec::new(), false, UnixTime::now());
+        let (names, leases) = (self.claimed_name.clone(), self.address_lease.clone());
+        let tail = |first: &str| {
+            let (one, other) = (times_of(first, range), times_of("last_seen", range));
+            format!(
+                "WHERE (TRUE{one}) OR (TRUE{other}) ORDER BY last_seen DESC LIMIT {}",
+                SELF_NAMED + 1
+            )
+        };
+        if self.has_names {
+            let select = format!("SELECT {CLAIMED} FROM {names} {}", tail("first_seen"));
+            let mut number = 0;
+            self.query(&select, &mut |networks, row| {
+                number += 1;
+                let Some((place, mac, claimed)) = name(row, now) else { return };
+                let ClaimedName { source, name, first, last } = claimed;
+                let what = match (Why::of_claim(source), name.parse()) {
+                    (None, _) => None,
+                    (Some(why), Ok(ip)) => Some((why, ip)),
+                    (Some(_), Err(_)) => return,
+                };
+                let network = network_of(networks, place);
+                found.push(SelfNamed { network, mac, what, first, last });
+            })?;
+            is_cut |= number > SELF_NAMED;
+        }
+        if self.has_leases {
+            let select = format!(
+                "SELECT {PAIRING}, ip_address, unix_timestamp(begins), unix_timestamp(last_seen) FROM {leases} {}",
+                tail("begins")
+            );
+            let mut number = 0;
+            self.query(&select, &mut |networks, row| {
+                number += 1;
+                let (Some((network, mac)), Some(ip)) =
+                    (pairing(networks, row), parse_ip(bytes(row, 4)))
+                else {
+                    return;
+                };
+                let [Some(first), Some(last)] = [5, 6].map(|column| time(row, column)) else {
+                    return;
+                };
+                let what = Some((Why::Lease, ip));
+                found.push(SelfNamed { network, mac, what, first, last: last.min(now) });
+            })?;
+            is_cut |= number > SELF_NAMED;
+        }
+        Ok((found, is_cut))
     }
 
     pub(super) fn leases_of(
@@ -236,6 +319,11 @@ impl MysqlReader {
         self.query(&exists, &mut |_, row| found = number(row, 0) == Some(1))?;
         Ok(found)
     }
+}
+
+fn network_of(networks: &mut NetworkIndex, place: HistoryPlace) -> usize {
+    let HistoryPlace { host, interface, vlan, .. } = place;
+    networks.id(Network { host, interface, vlan, ..Network::default() })
 }
 
 /// A row of names; None if its values are not valid.

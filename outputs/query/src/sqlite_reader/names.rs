@@ -6,19 +6,23 @@ use std::net::IpAddr;
 use aw_database::Snapshot;
 use aw_output::{ClaimedName, NAME_KNOWN_AFTER, NameSource};
 use aw_service::Error;
-use rusqlite::{params, types::ValueRef};
+use rusqlite::{Connection, Params, Row, params, types::ValueRef};
 use shm_layout::{MacAddr, NameText, UnixTime};
 
-use super::{SqliteReader, bytes};
+use super::{SqliteReader, bytes, ip};
 use crate::{
     claims::Claiming,
-    history_reader::{ADDRESSES, ClaimedAddress, Lease, NamesOfMacs, parse_mac},
+    history_reader::{
+        ADDRESSES, ClaimedAddress, Lease, NamesOfMacs, SELF_NAMED, SelfNamed, TimeRange, parse_mac,
+    },
+    left_out::Why,
+    places::Places,
 };
 
 /// Names of a MAC that are read: aw-sqlite stores fewer.
 const NAMES_OF_DEVICE: i64 = 64;
-/// Rows of an address: several places, and MACs that a host invents.
-const CLAIMED_ADDRESSES: i64 = 1024;
+/// Rows of an address, of MACs that announced it for a day, and of others: several places, and MACs that a host invents.
+const CLAIMED_ADDRESSES: i64 = 512;
 /// Leases of a pairing that are read.
 const LEASES_OF_PAIRING: i64 = 64;
 
@@ -79,34 +83,107 @@ impl SqliteReader {
         })
     }
 
-    pub(super) fn addresses_claimed(&mut self, ip: IpAddr) -> Result<Vec<ClaimedAddress>, Error> {
+    pub(super) fn addresses_claimed(
+        &mut self,
+        ip: IpAddr,
+        near: TimeRange,
+    ) -> Result<Vec<ClaimedAddress>, Error> {
+        let mut found = Vec::new();
+        for is_known in [true, false] {
+            // The first condition is that of the index.
+            let condition = "source > 7 AND name = ?1 AND (last - first >= ?2) = ?3
+                ORDER BY max(first - ?5, ?4 - last, 0), first LIMIT ?6";
+            let (from, to) = (near.from.as_nanos(), near.to.as_nanos());
+            let key =
+                params![ip.to_string(), NAME_KNOWN_AFTER, is_known, from, to, CLAIMED_ADDRESSES];
+            found.extend(self.claimed_where(condition, key)?);
+        }
+        Ok(found)
+    }
+
+    pub(super) fn claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        let condition = "mac = ?1 ORDER BY last - first < ?2, last DESC LIMIT ?3";
+        let key = params![mac.number() as i64, NAME_KNOWN_AFTER, NAMES_OF_DEVICE];
+        self.claimed_where(condition, key)
+    }
+
+    /// The addresses in rows for which a condition holds.
+    fn claimed_where(
+        &mut self,
+        condition: &str,
+        key: impl Params,
+    ) -> Result<Vec<ClaimedAddress>, Error> {
         self.read(|history| {
             let (mut found, now) = (Vec::new(), UnixTime::now());
             if !history.has_names {
                 return Ok(found);
             }
             let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
-            // The first condition is that of the index.
             let select = format!(
-                "SELECT place, source, mac, CAST(first AS INTEGER), CAST(last AS INTEGER), CAST(count AS INTEGER)
-                FROM claimed_name WHERE source > 7 AND name = ?1 AND source IN ({ADDRESSES})
-                AND typeof(place) = 'integer' AND typeof(mac) = 'integer' ORDER BY last - first < ?2, last DESC LIMIT ?3"
+                "SELECT place, source, mac, name, CAST(first AS INTEGER), CAST(last AS INTEGER), CAST(count AS INTEGER)
+                FROM claimed_name WHERE source IN ({ADDRESSES}) AND typeof(place) = 'integer' AND typeof(mac) = 'integer'
+                AND typeof(name) = 'text' AND {condition}"
             );
             let mut select = database.prepare_cached(&select)?;
-            let key = params![ip.to_string(), NAME_KNOWN_AFTER, CLAIMED_ADDRESSES];
             let mut rows = select.query(key)?;
             while let Some(row) = rows.next()? {
-                let source = NameSource::from_number(row.get(1)?);
-                let network = places.network_of(database, row.get(0)?)?;
-                let mac = parse_mac(row.get(2)?);
-                let (Some(source), Some(network), Some(mac)) = (source, network, mac) else {
+                let Some((SelfNamed { network, mac, what: Some((_, ip)), first, last }, source)) =
+                    self_named(database, places, row, now)?
+                else {
                     continue;
                 };
-                let [first, last] = [row.get(3)?, row.get(4)?].map(UnixTime::from_nanos);
-                let (last, count) = (last.min(now), row.get(5)?);
-                found.push(ClaimedAddress { network, mac, source, first, last, count });
+                let count = row.get(6)?;
+                found.push(ClaimedAddress { network, mac, ip, source, first, last, count });
             }
             Ok(found)
+        })
+    }
+
+    pub(super) fn all_self_named(
+        &mut self,
+        range: TimeRange,
+    ) -> Result<(Vec<SelfNamed>, bool), Error> {
+        self.read(|history| {
+            let (mut found, mut is_cut) = (Vec::new(), false);
+            let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
+            let (now, most) = (UnixTime::now(), SELF_NAMED as i64 + 1);
+            let times = |first: &str| {
+                format!(
+                    "typeof(place) = 'integer' AND typeof(mac) = 'integer' AND ({first} >= ?1 AND {first} < ?2 OR last >= ?1 AND last < ?2)
+                    ORDER BY last DESC LIMIT ?3"
+                )
+            };
+            let row = [range.from.as_nanos(), range.to.as_nanos(), most];
+            let mut read = |select: &str, leases: bool| -> rusqlite::Result<()> {
+                let mut statement = database.prepare_cached(select)?;
+                let (mut rows, mut number) = (statement.query(row)?, 0);
+                while let Some(row) = rows.next()? {
+                    number += 1;
+                    let one = match leases {
+                        true => lease(database, places, row, now)?,
+                        false => self_named(database, places, row, now)?.map(|(one, _)| one),
+                    };
+                    found.extend(one.filter(|_| number < most));
+                }
+                is_cut |= number == most;
+                Ok(())
+            };
+            if history.has_names {
+                let names = format!(
+                    "SELECT place, source, mac, name, CAST(first AS INTEGER), CAST(last AS INTEGER)
+                    FROM claimed_name WHERE typeof(source) = 'integer' AND {}",
+                    times("first")
+                );
+                read(&names, false)?;
+            }
+            if history.has_leases {
+                let leases = format!(
+                    "SELECT place, address, mac, CAST(begin AS INTEGER), CAST(last AS INTEGER) FROM address_lease WHERE {}",
+                    times("begin")
+                );
+                read(&leases, true)?;
+            }
+            Ok((found, is_cut))
         })
     }
 
@@ -137,4 +214,47 @@ impl SqliteReader {
             Ok(found)
         })
     }
+}
+
+/// A row that begins with place, source, MAC, name, first and last time; None if its values are not valid.
+fn self_named(
+    database: &Connection,
+    places: &mut Places,
+    row: &Row,
+    now: UnixTime,
+) -> rusqlite::Result<Option<(SelfNamed, NameSource)>> {
+    let source = NameSource::from_number(row.get(1)?);
+    let network = places.network_of(database, row.get(0)?)?;
+    let (Some(source), Some(network), Some(mac)) = (source, network, parse_mac(row.get(2)?)) else {
+        return Ok(None);
+    };
+    let what = match (Why::of_claim(source), row.get_ref(3)?) {
+        (Some(why), ValueRef::Text(text)) => {
+            let ip = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+            let Some(ip) = ip else { return Ok(None) };
+            Some((why, ip))
+        }
+        (Some(_), _) => return Ok(None),
+        (None, _) => None,
+    };
+    let [first, last] = [row.get(4)?, row.get(5)?].map(UnixTime::from_nanos);
+    // It may have been stored while the clock was ahead.
+    Ok(Some((SelfNamed { network, mac, what, first, last: last.min(now) }, source)))
+}
+
+/// The same of a lease: place, address, MAC, begin and last time.
+fn lease(
+    database: &Connection,
+    places: &mut Places,
+    row: &Row,
+    now: UnixTime,
+) -> rusqlite::Result<Option<SelfNamed>> {
+    let network = places.network_of(database, row.get(0)?)?;
+    let (Some(network), Some(ip), Some(mac)) = (network, ip(row, 1)?, parse_mac(row.get(2)?))
+    else {
+        return Ok(None);
+    };
+    let [first, last] = [row.get(3)?, row.get(4)?].map(UnixTime::from_nanos);
+    let what = Some((Why::Lease, ip));
+    Ok(Some(SelfNamed { network, mac, what, first, last: last.min(now) }))
 }

@@ -1,10 +1,16 @@
 use super::*;
 use crate::{
+    address_rows::{address, addresses},
+    device, devices,
     history_reader::{
         AddressOfMac, AddressSighting, EachSighting, Network, PairingSummary, RouterChange,
+        SelfNamed,
     },
+    mac_at::mac_at,
+    one_network,
     who::who,
 };
+use jiff::tz::TimeZone;
 use shm_layout::Evidence;
 use std::collections::HashSet;
 
@@ -29,6 +35,10 @@ struct Messages {
     sightings: Vec<(u8, i64, Evidence)>,
     leases: Vec<Lease>,
     has_leases: bool,
+    /// MACs in the list of all, and the first sighting of them.
+    seen: Vec<u8>,
+    begin: Option<i64>,
+    networks: Vec<Network>,
     read: usize,
 }
 
@@ -36,12 +46,25 @@ impl Messages {
     fn new() -> Messages {
         let clocks = Clocks::new(HashSet::new());
         let (claimed, sightings, leases) = (Vec::new(), Vec::new(), Vec::new());
-        Messages { clocks, claimed, sightings, leases, has_leases: true, read: 0 }
+        let (seen, begin) = (Vec::new(), None);
+        let network = |vlan| Network { interface: "eth0".into(), vlan, ..Network::default() };
+        let networks = vec![network(0), network(20), network(30)];
+        Messages {
+            clocks,
+            claimed,
+            sightings,
+            leases,
+            has_leases: true,
+            seen,
+            begin,
+            networks,
+            read: 0,
+        }
     }
 
     fn claimed(&mut self, last: u8, source: NameSource, (from, to): (i64, i64)) {
-        let (mac, first, last) = (mac(last), time(from), time(to));
-        self.claimed.push(ClaimedAddress { network: 0, mac, source, first, last, count: 2 });
+        let (mac, ip, first, last) = (mac(last), IP, time(from), time(to));
+        self.claimed.push(ClaimedAddress { network: 0, mac, ip, source, first, last, count: 2 });
     }
 
     fn asked(&mut self, last: u8, seconds: i64) {
@@ -82,7 +105,7 @@ impl Messages {
 
 impl HistoryReader for Messages {
     fn networks(&self) -> &[Network] {
-        &[]
+        &self.networks
     }
 
     fn clocks(&self) -> &Clocks {
@@ -128,11 +151,39 @@ impl HistoryReader for Messages {
         Ok(found.into_values().collect())
     }
 
-    fn pairings(&mut self, _: TimeRange, _: bool) -> Result<Vec<PairingSummary>, Error> {
-        Ok(Vec::new())
+    fn pairings(&mut self, range: TimeRange, counts: bool) -> Result<Vec<PairingSummary>, Error> {
+        let first = time(self.begin.unwrap_or(-DAY));
+        if first < range.from || first >= range.to {
+            return Ok(Vec::new());
+        }
+        let of = |last: u8| PairingSummary {
+            network: 0,
+            mac: mac(last),
+            ip: IP,
+            source: None,
+            first,
+            has_undated: false,
+            last: first,
+            count: counts.then_some(1),
+            is_claimed: true,
+            is_answered: false,
+        };
+        Ok(self.seen.iter().copied().chain(self.begin.map(|_| 99)).map(of).collect())
     }
 
-    fn claimed_addresses(&mut self, _: IpAddr) -> Result<Vec<ClaimedAddress>, Error> {
+    fn addresses_claimed_by(&mut self, of: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        Ok(self.claimed.iter().filter(|one| one.mac == of).copied().collect())
+    }
+
+    fn self_named(&mut self, _: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
+        let of = |one: &ClaimedAddress| {
+            let ClaimedAddress { network, mac, ip, source, first, last, .. } = *one;
+            SelfNamed { network, mac, what: Some((Why::of_claim(source)?, ip)), first, last }.into()
+        };
+        Ok((self.claimed.iter().filter_map(of).collect(), false))
+    }
+
+    fn claimed_addresses(&mut self, _: IpAddr, _: TimeRange) -> Result<Vec<ClaimedAddress>, Error> {
         Ok(self.claimed.clone())
     }
 
@@ -231,4 +282,147 @@ fn probes() {
     assert!(words[0].starts_with("1 announced") && words[1].starts_with("1 probed"), "{words:?}");
     history.claimed(1, NameSource::MdnsAddress, (-365 * DAY, -60));
     assert_eq!(history.words().len(), 1);
+}
+
+/// An old sighting does not hide who says now that it has the address; a near one does. What the MAC itself says is in its row.
+#[test]
+fn after_an_old_sighting() {
+    let mut history = Messages::new();
+    history.sightings.push((1, -90 * DAY, Evidence::Claim));
+    history.claimed(2, NameSource::MdnsAddress, (-30 * DAY, -60));
+    history.claimed(3, NameSource::MdnsAddress, (-120 * DAY, -119 * DAY));
+    let words = history.words();
+    let old = "1 one-sided seen 90 d 0 h before, not since";
+    assert!(words[0].starts_with(old) && words.len() == 2, "{words:?}");
+    assert_eq!(words[1], "2 announced announced by mDNS 1 min 0 s before (a claim)");
+    history.claimed(1, NameSource::MdnsAddress, (-5, -5));
+    let words = history.words();
+    assert!(words[0].ends_with("; announced by mDNS 5 s before (a claim)"), "{words:?}");
+    assert_eq!(words.len(), 2);
+    // The same in the answer about times, without rows of what is no sighting.
+    let mut asked = address(&mut history, IP, TimeRange::ALL, false).unwrap();
+    let remark = asked.omitted.unseen(&TimeZone::UTC).unwrap();
+    let by = "not seen in use: announced by mDNS by 02:00:00:00:00:02 from ";
+    assert!(asked.rows.len() == 1 && remark.starts_with(by), "{remark}");
+    assert!(!remark.contains(";"), "neither what is older, nor what the same MAC says: {remark}");
+    history.sightings.push((1, -300, Evidence::Claim));
+    assert_eq!(history.words().len(), 1, "{:?}", history.words());
+    asked = address(&mut history, IP, TimeRange::ALL, false).unwrap();
+    assert_eq!(asked.omitted.unseen(&TimeZone::UTC), None);
+}
+
+/// A sighting in another network hides nothing, and is in no remark about this one.
+#[test]
+fn in_another_network() {
+    let mut history = Messages::new();
+    history.sightings.push((1, -60, Evidence::Claim));
+    history.claimed(2, NameSource::MdnsAddress, (-DAY, -5));
+    assert_eq!(history.words().len(), 1);
+    history.claimed[0].network = 1;
+    let words = history.words();
+    assert!(words.len() == 2 && words[1].starts_with("2 announced"), "{words:?}");
+    let mut asked = address(&mut history, IP, TimeRange::ALL, false).unwrap();
+    let remark = asked.omitted.unseen(&TimeZone::UTC).unwrap();
+    assert!(remark.contains("02:00:00:00:00:02 on eth0.20 from"), "{remark}");
+    assert_eq!(one_network::keep(&mut asked, "eth0"), None);
+    assert_eq!(asked.omitted.unseen(&TimeZone::UTC), None);
+}
+
+/// Of an address the strongest message counts for the remark, not the latest one.
+#[test]
+fn announced_and_then_asked_for() {
+    let mut history = Messages::new();
+    history.claimed(2, NameSource::MdnsAddress, (-300, -20));
+    history.asked(2, -10);
+    let asked = addresses(&mut history, mac(2), TimeRange::ALL, false).unwrap();
+    let remark = asked.omitted.unseen(&TimeZone::UTC).unwrap();
+    assert!(remark.starts_with("not seen in use: announced 192.0.2.22 by mDNS"), "{remark}");
+    let mark = |history: &mut Messages| {
+        let table = devices::devices(history, TimeRange::ALL, false).unwrap();
+        table.rows[0][12].clone()
+    };
+    assert_eq!(mark(&mut history), Cell::List(vec!["announced 192.0.2.22".into()]));
+}
+
+/// The list of a time range has only devices of which there is a message in it, and that were seen at no other time.
+#[test]
+fn a_list_of_some_hours() {
+    let mut history = Messages::new();
+    history.claimed(2, NameSource::MdnsAddress, (0, 10 * DAY));
+    history.seen = vec![9];
+    let mut list = |from: i64, to: i64| {
+        let range = TimeRange { from: time(from), to: time(to) };
+        let table = devices::devices(&mut history, range, false).unwrap();
+        let marked = table.rows.iter().filter(|row| row[12] != Cell::List(Vec::new()));
+        marked.map(|row| (row[1].clone(), row[2].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(list(5 * DAY, 5 * DAY + HOUR), []);
+    assert_eq!(list(10 * DAY + 60, 10 * DAY + HOUR), []);
+    let begin: Cell = time(0).into();
+    assert_eq!(list(-HOUR, HOUR), [(begin.clone(), begin)]);
+    history.seen = vec![2];
+    history.begin = Some(5 * DAY); // it was seen then
+    let range = TimeRange { from: time(-HOUR), to: time(HOUR) };
+    assert_eq!(devices::devices(&mut history, range, false).unwrap().rows, Vec::<Vec<Cell>>::new());
+}
+
+/// That the history begins later is said only if nothing is there from before.
+#[test]
+fn before_the_history() {
+    let mut history = Messages::new();
+    history.begin = Some(HOUR);
+    history.claimed(2, NameSource::MdnsAddress, (2 * DAY, 2 * DAY));
+    let begins_after = |history: &mut Messages| who(history, IP, time(0)).unwrap().begins_after();
+    assert!(begins_after(&mut history));
+    history.claimed(3, NameSource::MdnsAddress, (-300, -300));
+    assert!(!begins_after(&mut history));
+}
+
+/// A flood of MACs has one number: that of MACs.
+#[test]
+fn further_macs() {
+    let mut history = Messages::new();
+    (1..=20).for_each(|n| history.claimed(n, NameSource::MdnsAddress, (-60, -60)));
+    for network in 1..3 {
+        let others = history.claimed.iter().map(|one| ClaimedAddress { network, ..*one });
+        let others: Vec<_> = others.collect();
+        history.claimed.extend(others.into_iter().take(20));
+    }
+    let omitted = who(&mut history, IP, time(0)).unwrap().omitted;
+    let remark = omitted.unseen(&TimeZone::UTC).unwrap();
+    assert!(remark.starts_with("12 further MACs announced the address"), "{remark}");
+}
+
+/// The addresses of a device that was not seen to use one: as rows, or in a remark.
+#[test]
+fn a_device_that_only_announced_itself() {
+    let mut history = Messages::new();
+    history.claimed(2, NameSource::MdnsAddress, (-300, -9));
+    history.claimed(3, NameSource::MdnsAddress, (-300, -9));
+    history.asked(2, -400);
+    let asked = mac_at(&mut history, mac(2), time(0)).unwrap();
+    let [row] = &asked.rows[..] else { panic!("{:?}", asked.rows) };
+    let text = "not seen in use: announced by mDNS 9 s before (a claim)";
+    assert_eq!((&row[0], &row[3]), (&Cell::text(IP), &Cell::text("announced")));
+    assert_eq!(row[4], Cell::text(text));
+    assert!(!asked.is_away() && !asked.begins_after());
+    let remark = |history: &mut Messages, all| {
+        let asked = addresses(history, mac(2), TimeRange::ALL, all).unwrap();
+        (asked.rows.len(), asked.omitted.unseen(&TimeZone::UTC))
+    };
+    let (rows, text) = remark(&mut history, false);
+    let announced = "not seen in use: announced 192.0.2.22 by mDNS from 2026-05-28 20:21:40 +00:00 to 2026-05-28 20:26:31 +00:00 (a claim)";
+    assert_eq!((rows, text.as_deref()), (0, Some(announced)));
+    assert_eq!(remark(&mut history, true), (2, None));
+    let table = device::addresses(&mut history, mac(2)).unwrap();
+    let proofs: Vec<_> = table.rows.iter().map(|row| row[3].clone()).collect();
+    assert_eq!(proofs, [Cell::text("announced by mDNS")], "a row for each address");
+    // In the list of all, marked; one that was seen is not.
+    history.seen = vec![3];
+    let table = devices::devices(&mut history, TimeRange::ALL, true).unwrap();
+    let marks: Vec<_> = table.rows.iter().map(|row| (row[0].clone(), row[12].clone())).collect();
+    let marked = Cell::List(vec!["announced 192.0.2.22".into()]);
+    assert_eq!(marks, [(Cell::text(mac(2)), marked), (Cell::text(mac(3)), Cell::List(Vec::new()))]);
+    assert_eq!(table.columns[12], "not_seen_in_use");
+    assert_eq!(table.rows[0][3..5], [Cell::Number(0), Cell::List(Vec::new())]);
 }

@@ -32,10 +32,12 @@ enum State {
     Unknown,
     Silent,
     All,
+    Announced,
 }
 
 impl State {
-    const ALL: [State; 5] = [State::Here, State::New, State::Unknown, State::Silent, State::All];
+    const ALL: [State; 6] =
+        [State::Here, State::New, State::Unknown, State::Silent, State::All, State::Announced];
 
     fn name(self) -> &'static str {
         match self {
@@ -44,6 +46,7 @@ impl State {
             State::Unknown => "unknown",
             State::Silent => "silent",
             State::All => "all",
+            State::Announced => "announced",
         }
     }
 
@@ -54,6 +57,7 @@ impl State {
             State::Unknown => "Unknown",
             State::Silent => "Silent",
             State::All => "All",
+            State::Announced => "Not seen in use",
         }
     }
 
@@ -69,7 +73,8 @@ impl State {
             State::Unknown if may_name => "Without a name: the page of a device gives one.".into(),
             State::Unknown => "Without a name: aw-query name MAC NAME gives one.".into(),
             State::Silent => format!("Not seen in the last {within} minutes."),
-            State::All => "All devices of the history.".into(),
+            State::All => "All devices of the history that were seen.".into(),
+            State::Announced => "Not seen to use an address: messages say what they call themselves, or which address they announced, got or asked for. Any host can send that, and the last time may be an hour older than it is.".into(),
         }
     }
 
@@ -88,6 +93,7 @@ impl State {
             State::Unknown => device.name.is_none(),
             State::Silent => !device.is_here(within, now),
             State::All => true,
+            State::Announced => false, // they are a list of their own
         }
     }
 }
@@ -113,7 +119,7 @@ impl View {
             Some(text) => {
                 State::ALL.into_iter().find(|state| state.name() == text).ok_or_else(|| {
                     Problem::bad(format!(
-                        "state: {text:?} must be here, new, unknown, silent or all"
+                        "state: {text:?} must be here, new, unknown, silent, all or announced"
                     ))
                 })?
             }
@@ -311,15 +317,23 @@ fn answer(
     let times @ (now, _) = (UnixTime::now(), midnight);
     // A device of several networks is in the list of each of them, and once in the list of all.
     let devices = list.devices(view.network.is_some());
+    let announced = list.announced(view.network.is_some());
     let is_admitted = view.filter();
     let mut devices: Vec<&Device> = devices.iter().filter(|one| is_admitted(one)).collect();
+    let announced: Vec<&Device> = announced.iter().filter(|one| is_admitted(one)).collect();
     let has = |state: State, one: &Device| state.has(one, view.within, times);
     let states = State::ALL.map(|state| StateLink {
         label: state.label(),
-        count: devices.iter().filter(|one| has(state, one)).count(),
+        count: match state {
+            State::Announced => announced.len(),
+            _ => devices.iter().filter(|one| has(state, one)).count(),
+        },
         link: (state != view.state).then(|| view.link_with(|view| view.state = state)),
     });
-    devices.retain(|one| has(view.state, one));
+    match view.state {
+        State::Announced => devices = announced,
+        _ => devices.retain(|one| has(view.state, one)),
+    }
     view.sort.sort(&mut devices, view.is_reversed);
     if let Some(file) = file {
         let (name, rows) = (format!("devices-{}", view.state.name()), list.rows(&devices));
@@ -343,7 +357,7 @@ fn answer(
         files: download::links(&view.link_with(|_| {})),
         remarks: remarks(list.remarks.clone(), &[]),
         is_complete: list.is_complete,
-        is_live: !visit.app.live.rings.is_empty(),
+        is_live: !visit.app.live.rings.is_empty() && view.state != State::Announced,
         is_captured: visit.app.live.health().is_live(),
         is_new_history: list.begin.is_none(),
         network: view.network.as_ref().map_or_else(String::new, NetworkId::text),

@@ -2,15 +2,20 @@
 //! of networks.
 
 use askama::Template;
-use aw_query::{Cell, TimeRange};
+use aw_output::names::without_local;
+use aw_query::{Cell, Claiming, Devices, TimeRange};
 use axum::response::Response;
 use jiff::{Timestamp, Zoned};
-use shm_layout::UnixTime;
-use std::{ops::Range, sync::Arc};
+use shm_layout::{MacAddr, UnixTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use crate::{
     app::Visit,
-    display::{device_link, encoded, time_parameter},
+    display::{self, device_link, encoded, time_parameter},
     download::{self, Download},
     guard::redirect,
     listing::{Device, DeviceList, Shown},
@@ -29,6 +34,10 @@ struct SearchPage {
     /// What was searched.
     heading: String,
     is_text: bool,
+    /// When the list of devices was read.
+    read_at: String,
+    /// And the history was asked which devices call themselves so.
+    is_asked: bool,
     /// The user may name devices on their pages.
     can_name: bool,
     has_time: bool,
@@ -73,17 +82,48 @@ pub async fn search(mut visit: Visit) -> Result<Response, Problem> {
         Searched::Mac(mac, time) => then(&mac.to_string(), time.as_ref()),
         Searched::Now => "/now".into(),
         Searched::New => "/now?state=new".into(),
-        of_list => {
-            let app = Arc::clone(&visit.app);
-            let page = move |list: &Arc<DeviceList>| found(&visit, of_list, (&typed, file), list);
-            return app.asker.list(page).await;
-        }
+        of_list => return search_list(visit, of_list, (typed, file)).await,
     };
     let to = in_zone(&to, visit.zone_of_link.as_deref());
     Ok(redirect(&match file {
         None => to,
         Some(file) => download::link(&to, file),
     }))
+}
+
+/// What the list of devices has. It may be half a minute old: if no device of it has the text as its whole name, the history is asked which one
+/// calls itself so.
+async fn search_list(
+    visit: Visit,
+    wanted: Searched,
+    (typed, file): (String, Option<Download>),
+) -> Result<Response, Problem> {
+    let app = Arc::clone(&visit.app);
+    let mut others = None;
+    if let Searched::Text(text, _) = &wanted {
+        let (devices, name) = (Arc::clone(&app.asker.devices), text.clone());
+        let is_listed = move |list: &Arc<DeviceList>| Ok(has_name(&devices, list, &name));
+        if !app.asker.list(is_listed).await? {
+            // Without an answer, the list is there.
+            others = app.asker.macs_claiming(text.clone()).await.ok();
+        }
+    }
+    let page = move |list: &Arc<DeviceList>| {
+        found(&visit, &wanted, (&typed, file), others.as_deref(), list)
+    };
+    app.asker.list(page).await
+}
+
+/// Whether a device has this text, or what is before `.local`, as its whole name.
+fn has_name(devices: &Devices, list: &DeviceList, text: &str) -> bool {
+    let texts = [Some(text), without_local(text)].map(|text| text.map(str::to_lowercase));
+    let is_it = |name: &str| texts.contains(&Some(name.to_lowercase()));
+    let mut all = list.devices(false).iter().chain(list.announced(false));
+    let in_list = all.any(|one| {
+        let claimed = one.claimed.as_ref().map(|(name, ..)| &**name);
+        [one.name.as_deref(), claimed].into_iter().flatten().any(is_it)
+    });
+    in_list || devices.names().values().any(|name| is_it(name))
 }
 
 /// The same page in the zone of this one, if this is a permanent link.
@@ -129,13 +169,47 @@ fn is_network(network: &NetworkId, wanted: &Searched) -> bool {
     }
 }
 
+/// The devices with a text, in the list and out of it: `others` call themselves so, and a name in the file of names may be of a device that was never
+/// seen. `NAME.local`, as multicast DNS has it, is NAME, too, unless a name really ends so.
+fn with_text<'a>(
+    visit: &Visit,
+    (text, others): (&str, &[Claiming]),
+    list: &'a DeviceList,
+) -> (Vec<&'a Device>, Vec<Device>) {
+    let devices = &visit.app.asker.devices;
+    let names = devices.names();
+    let ends_so = names.values().any(|name| name.eq_ignore_ascii_case(text));
+    let without = without_local(text).filter(|_| !ends_so);
+    let texts: Vec<_> = [Some(text), without].into_iter().flatten().map(matches).collect();
+    let has = |mac: MacAddr, labels: [Option<&str>; 3]| texts.iter().any(|has| has(mac, labels));
+    let named = names.iter().filter(|(mac, name)| has(**mac, [Some(&***name), None, None]));
+    let named = named.map(|(mac, _)| *mac);
+    let others: BTreeMap<MacAddr, _> = others.iter().map(|(mac, name)| (*mac, name)).collect();
+    let mut unlisted: BTreeSet<MacAddr> = others.keys().copied().chain(named).collect();
+    let (mut found, mut known) = (Vec::new(), BTreeSet::new());
+    for one in list.devices(false).iter().chain(list.announced(false)) {
+        let claimed = one.claimed.as_ref().map(|(name, ..)| &**name);
+        let is_other = unlisted.remove(&one.mac);
+        let labels = [one.name.as_deref(), one.maker.as_deref(), claimed];
+        if (is_other || has(one.mac, labels)) && known.insert(one.mac) {
+            found.push(one);
+        }
+    }
+    let unlisted = unlisted.into_iter().map(|mac| {
+        let claimed = others.get(&mac).and_then(|name| name.as_ref());
+        Device::unlisted(mac, devices.of(mac), claimed)
+    });
+    (found, unlisted.collect())
+}
+
 fn found(
     visit: &Visit,
-    wanted: Searched,
+    wanted: &Searched,
     (typed, file): (&str, Option<Download>),
+    others: Option<&[Claiming]>,
     list: &Arc<DeviceList>,
 ) -> Result<Response, Problem> {
-    let (heading, time) = match &wanted {
+    let (heading, time) = match wanted {
         Searched::Text(text, time) => {
             (format!("Devices and networks with “{text}”"), time.as_ref())
         }
@@ -145,29 +219,31 @@ fn found(
         Searched::Vlan(vlan) => (format!("Networks in VLAN {vlan}"), None),
         _ => (String::new(), None),
     };
-    let matches = match &wanted {
-        Searched::Text(text, _) => Some(matches(text)),
-        _ => None,
-    };
-    let is_found = |one: &&Device| match (&wanted, &matches) {
-        (Searched::Block(block, _), _) => {
-            let range = time.cloned().map(TimeRange::of);
-            let was_there = range.is_none_or(|range| {
-                one.first.is_none_or(|first| first < range.to)
-                    && one.last.is_none_or(|last| last >= range.from)
-            });
-            was_there && one.addresses.iter().any(|ip| block.contains(ip))
+    let unlisted: Vec<Device>;
+    let mut found: Vec<&Device> = Vec::new();
+    match wanted {
+        Searched::Block(block, _) => {
+            let was_there = |one: &&Device| {
+                let range = time.cloned().map(TimeRange::of);
+                range.is_none_or(|range| {
+                    one.first.is_none_or(|first| first < range.to)
+                        && one.last.is_none_or(|last| last >= range.from)
+                })
+            };
+            let has = |one: &&Device| one.all_addresses().any(|ip| block.contains(&ip));
+            let mut known = BTreeSet::new();
+            let all = list.devices(false).iter().chain(list.announced(false));
+            found = all.filter(was_there).filter(has).filter(|one| known.insert(one.mac)).collect();
         }
-        (_, Some(matches)) => {
-            let claimed = one.claimed.as_ref().map(|(name, ..)| &**name);
-            matches(one.mac, [one.name.as_deref(), one.maker.as_deref(), claimed])
+        Searched::Text(text, _) => {
+            (found, unlisted) = with_text(visit, (text, others.unwrap_or_default()), list);
+            found.extend(&unlisted);
         }
-        _ => false,
-    };
-    let found: Vec<&Device> = list.devices(false).iter().filter(is_found).collect();
-    let networks = list.networks.iter().filter(|one| is_network(one, &wanted));
+        _ => {}
+    }
+    let networks = list.networks.iter().filter(|one| is_network(one, wanted));
     let networks: Vec<_> = networks.take(ROWS).map(|one| (one.label(), one.link())).collect();
-    if let (Some(file), Searched::Vlan(_)) = (file, &wanted) {
+    if let (Some(file), Searched::Vlan(_)) = (file, wanted) {
         return Ok(redirect(&download::link("/networks", file)));
     }
     if let Some(file) = file {
@@ -201,7 +277,9 @@ fn found(
     pages::page(&SearchPage {
         frame,
         heading,
-        is_text: matches.is_some(),
+        is_text: matches!(wanted, Searched::Text(..)),
+        read_at: display::time(list.read_at, &visit.zone),
+        is_asked: others.is_some(),
         can_name: may_name(&visit.app, &visit.user).is_ok(),
         networks,
         has_time: time.is_some(),

@@ -117,6 +117,11 @@ fn verdict(answer: &Answer) -> (&'static str, String) {
             "not all is searched, and in what is searched it was not seen within ten minutes of that time."
                 .into(),
         ),
+        None if is_only_said(table) => (
+            NOT_KNOWN,
+            "its messages name an address (below), but no device was seen to use it near that time."
+                .into(),
+        ),
         None if table.is_away() => {
             ("Not seen then.", "The nearest sighting is that of the address below.".into())
         }
@@ -134,6 +139,16 @@ fn verdict(answer: &Answer) -> (&'static str, String) {
                 .into(),
         ),
     }
+}
+
+/// Whether no row is of a sighting.
+fn is_only_said(table: &ResultTable) -> bool {
+    let is_said = |row: &Vec<Cell>| {
+        ["announced", "leased", "requested"]
+            .iter()
+            .any(|how| *table.cell(row, "how_sure") == Cell::text(how))
+    };
+    !table.rows.is_empty() && table.rows.iter().all(is_said)
 }
 
 /// How many seconds after the time it was seen, if it was not seen within ten minutes before.
@@ -208,6 +223,22 @@ mod tests {
         assert_eq!(known, "Not known:");
         assert!(why.starts_with("not all is searched"), "{why}");
         assert_eq!(of(vec![vec![Cell::text("10.0.0.1")]], false).0, "Yes.", "it was seen");
+    }
+
+    /// What messages say is no sighting.
+    #[test]
+    fn an_announcement_is_no_yes() {
+        let of = |words: &[&str]| {
+            let mut table = ResultTable::default();
+            table.columns = vec!["how_sure", "+seconds_before", "+seconds_after"];
+            let row = |word: &&str| vec![Cell::text(word), 9.into(), Cell::None];
+            table.rows = words.iter().map(row).collect();
+            let (no_match, remarks) = (None, Vec::new());
+            verdict(&Answer { table, no_match, remarks, left_off: 0, is_complete: true }).0
+        };
+        assert_eq!(of(&["announced", "requested"]), "Not known:");
+        assert_eq!(of(&["leased"]), "Not known:");
+        assert_eq!(of(&["one-sided", "announced"]), "Yes.");
     }
 
     /// A device that was seen after a time only was perhaps not here then.

@@ -1,0 +1,202 @@
+//! What messages say of an address or a MAC in a time range, for the remark of an answer about sightings.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap, HashSet},
+    net::IpAddr,
+};
+
+use aw_output::ClaimedName;
+use aw_service::Error;
+use jiff::tz::TimeZone;
+use shm_layout::{MacAddr, UnixTime};
+
+use super::{LISTED, STALE, STRENGTHS, set_clocks};
+use crate::{
+    clocks::Clocks,
+    history_reader::{ClaimedAddress, HistoryReader, Network, TimeRange},
+    left_out::{LeftOut, Why},
+    one_network::name_of,
+    periods::KEPT_WITHIN,
+    queries::network,
+    result_table::time_text,
+};
+
+/// What an answer is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Address(IpAddr),
+    Mac(MacAddr),
+}
+
+/// That a MAC announced an address, got it from a server, or asked for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    network: usize,
+    mac: MacAddr,
+    ip: IpAddr,
+    why: Why,
+    first: UnixTime,
+    last: UnixTime,
+}
+
+/// The same, as a remark has it.
+#[derive(Clone, Debug)]
+pub struct Unseen {
+    said: Said,
+    /// What is not the subject of the answer: the address, or the MAC with what it calls itself.
+    other: String,
+    subject: Subject,
+    pub network: Network,
+    is_one_of_several: bool,
+}
+
+impl Unseen {
+    /// Such as `announced by mDNS by 02:00:00:00:00:01 "nas" from 2026-11-20 14:00 +00:00 to 2026-11-20 15:00 +00:00`, or
+    /// `announced 192.0.2.22 by mDNS at 2026-11-20 14:00 +00:00`.
+    pub fn words(&self, zone: &TimeZone) -> String {
+        let Unseen { said: Said { ip, why, first, last, .. }, other, subject, .. } = self;
+        let what = match (subject, why) {
+            (Subject::Address(_), Why::Announced) => format!("announced by mDNS by {other}"),
+            (Subject::Address(_), Why::Lease) if ip.is_ipv4() => {
+                format!("given by a DHCP server to {other}")
+            }
+            (Subject::Address(_), Why::Lease) => format!("registered by {other}"),
+            (Subject::Address(_), _) => format!("only requested by DHCP by {other}"),
+            (Subject::Mac(_), Why::Announced) => format!("announced {other} by mDNS"),
+            (Subject::Mac(_), Why::Lease) if ip.is_ipv4() => {
+                format!("given {other} by a DHCP server")
+            }
+            (Subject::Mac(_), Why::Lease) => format!("registered {other}"),
+            (Subject::Mac(_), _) => format!("only requested {other} by DHCP"),
+        };
+        let [from, to] = [first, last].map(|time| time_text(*time, zone));
+        let when = if from == to { format!("at {to}") } else { format!("from {from} to {to}") };
+        match self.is_one_of_several {
+            true => format!("{what} on {} {when}", name_of(&self.network)),
+            false => format!("{what} {when}"),
+        }
+    }
+}
+
+/// What was announced or asked for in a time range.
+pub fn in_range(
+    history: &mut dyn HistoryReader,
+    (subject, range): (Subject, TimeRange),
+    clocks: &Clocks,
+) -> Result<Vec<ClaimedAddress>, Error> {
+    let mut all = match subject {
+        Subject::Address(ip) => history.claimed_addresses(ip, range)?,
+        Subject::Mac(mac) => history.addresses_claimed_by(mac)?,
+    };
+    set_clocks(&mut all, clocks);
+    // A last time may be older than it is.
+    let is_in = |one: &ClaimedAddress| {
+        one.first < range.to && one.last.seconds().saturating_add(STALE) >= range.from.seconds()
+    };
+    all.retain(is_in);
+    all.sort_by_cached_key(|one| {
+        (one.source, one.first.seconds(), network(history, one.network), one.mac, one.ip)
+    });
+    Ok(all)
+}
+
+/// What messages say of an address: what was announced or asked for, and the leases among those that are left out.
+pub fn said(
+    claimed: &[ClaimedAddress],
+    (ip, left_out): (IpAddr, &[LeftOut]),
+    clocks: &Clocks,
+) -> Vec<Said> {
+    let of_claimed = claimed.iter().filter_map(|one| {
+        let ClaimedAddress { network, mac, ip, source, first, last, .. } = *one;
+        Some(Said { network, mac, ip, why: Why::of_claim(source)?, first, last })
+    });
+    let leases = left_out.iter().filter(|one| one.why == Why::Lease);
+    let leases = leases.filter(|one| clocks.is_set(one.network, one.last));
+    let of_leases = leases.map(|one| {
+        let LeftOut { network, mac, why, first, last, .. } = *one;
+        let first = if clocks.is_set(network, first) { first } else { last };
+        Said { network, mac, ip, why, first, last }
+    });
+    of_claimed.chain(of_leases).collect()
+}
+
+/// The last time of a row.
+pub struct Last {
+    pub network: usize,
+    pub mac: MacAddr,
+    pub ip: IpAddr,
+    pub last: UnixTime,
+}
+
+/// Of an answer with rows: what is later than all of its network by ten minutes, and of no MAC or address that has one.
+pub fn later(all: &mut Vec<Said>, subject: Subject, rows: &[Last]) {
+    let mut latest: HashMap<usize, UnixTime> = HashMap::new();
+    for Last { network, last, .. } in rows {
+        let known = latest.entry(*network).or_insert(*last);
+        *known = (*known).max(*last);
+    }
+    let key = |network, mac, ip| match subject {
+        Subject::Address(_) => (network, Some(mac), None),
+        Subject::Mac(_) => (network, None, Some(ip)),
+    };
+    let known: HashSet<_> = rows.iter().map(|one| key(one.network, one.mac, one.ip)).collect();
+    all.retain(|one| {
+        let is_later = latest
+            .get(&one.network)
+            .is_none_or(|last| one.last.as_nanos().saturating_sub(last.as_nanos()) > KEPT_WITHIN);
+        is_later && !known.contains(&key(one.network, one.mac, one.ip))
+    });
+}
+
+/// What a remark has: of an address each MAC once, announcements first, and of these the one that was there first; of a MAC each address
+/// once, the latest first. Of each, the strongest. And how many there are more.
+pub fn shown(
+    history: &mut dyn HistoryReader,
+    subject: Subject,
+    (mut all, rows): (Vec<Said>, &[Last]),
+) -> Result<(Vec<Unseen>, u64), Error> {
+    let networks: BTreeSet<usize> =
+        all.iter().map(|one| one.network).chain(rows.iter().map(|one| one.network)).collect();
+    let key = |one: &Said| match subject {
+        Subject::Address(_) => (Some(one.mac), None),
+        Subject::Mac(_) => (None, Some(one.ip)),
+    };
+    let mut latest: HashMap<_, i64> = HashMap::new();
+    for one in &all {
+        let known = latest.entry(key(one)).or_insert(one.last.seconds());
+        *known = (*known).max(one.last.seconds());
+    }
+    all.sort_by_cached_key(|one| {
+        let last = matches!(subject, Subject::Mac(_)).then(|| latest.get(&key(one)).copied());
+        let strength = STRENGTHS.iter().position(|(why, _)| *why == one.why);
+        let of_network = (network(history, one.network), one.mac, one.ip);
+        (Reverse(last), strength, one.first.seconds(), of_network)
+    });
+    let mut known = HashSet::new();
+    all.retain(|one| known.insert(key(one)));
+    let more = all.len().saturating_sub(LISTED);
+    all.truncate(LISTED);
+    let macs: Vec<MacAddr> = match subject {
+        Subject::Address(_) => all.iter().map(|one| one.mac).collect(),
+        Subject::Mac(_) => Vec::new(),
+    };
+    let names = history.claimed_names(&macs)?;
+    let other = |one: &Said| match subject {
+        Subject::Mac(_) => one.ip.to_string(),
+        Subject::Address(_) => {
+            let names = names.get(&one.mac).into_iter().flatten().map(|(_, name)| name);
+            let name = ClaimedName::shown(names).map(|name| name.name.replace('"', "'"));
+            name.map_or(one.mac.to_string(), |name| format!("{} \"{name}\"", one.mac))
+        }
+    };
+    let is_one_of_several = networks.len() > 1;
+    let unseen = all.iter().map(|one| Unseen {
+        said: *one,
+        other: other(one),
+        subject,
+        network: network(history, one.network),
+        is_one_of_several,
+    });
+    Ok((unseen.collect(), more as u64))
+}

@@ -1,0 +1,281 @@
+//! A device that was not seen to use an address, and only announced itself: each question finds it, of SQLite as of MySQL.
+#![forbid(unsafe_code)]
+
+use aw_tests::dhcp::{self, SERVER};
+use aw_tests::frames::{Arp, lldp, station};
+use aw_tests::history::History;
+use aw_tests::mariadb::MariaDb;
+use aw_tests::rig::{Finished, program, run};
+use aw_tests::ring::Ring;
+use aw_tests::sightings::{BEGIN, capture_names};
+use std::{fs, net::Ipv4Addr, path::Path};
+
+const PC: &str = "02:00:00:00:00:02";
+const LAPTOP: &str = "02:00:00:00:00:03";
+const SWITCH: &str = "02:00:00:00:00:04";
+
+fn ip(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 1, 2, last)
+}
+
+fn arp(number: u8, last: u8) -> Vec<u8> {
+    Arp::request(station(number.into()), ip(last), SERVER).frame()
+}
+
+fn mdns(number: u32, last: u8, name: &str) -> Vec<u8> {
+    dhcp::mdns(station(number), ip(last), name)
+}
+
+/// A history in SQLite and, if it is installed, in MariaDB.
+struct Both {
+    history: History,
+    server: Option<MariaDb>,
+    ring: Ring,
+}
+
+impl Both {
+    fn new() -> Both {
+        Both { history: History::new(), server: MariaDb::start(&[]), ring: Ring::new() }
+    }
+
+    fn add(&self, frames: impl IntoIterator<Item = (u32, Vec<u8>)>) {
+        let mut frames: Vec<_> = frames.into_iter().collect();
+        frames.sort_by_key(|(second, _)| *second);
+        capture_names(
+            &self.ring,
+            frames.into_iter().map(|(second, frame)| (BEGIN + second, frame)),
+        );
+        run(self.history.command(&self.ring, &["--once"])).ok();
+        if let Some(server) = &self.server {
+            run(server.command(&self.ring, &["--once"])).ok();
+        }
+    }
+
+    /// The answer of SQLite: that of MySQL is the same, byte for byte.
+    fn ask(&self, question: &[&str]) -> Finished {
+        self.ask_with(question, Path::new("/dev/null"))
+    }
+
+    fn ask_with(&self, question: &[&str], names: &Path) -> Finished {
+        let query = |database: &[&str]| {
+            let mut query = program("aw-query", &["--vendors", "/nonexistent", "--names"]);
+            query.arg(names).args(database).args(question).env("TZ", "UTC");
+            run(query)
+        };
+        let ours = query(&["--database", self.history.database().to_str().unwrap()]);
+        if let Some(server) = &self.server {
+            let config = server.config("");
+            let theirs = query(&["-c", config.to_str().unwrap()]);
+            // A server has no rings.
+            let ring = self.ring.name();
+            let text = |one: &str| one.replace(&format!("\"{ring}\""), "null").replace(ring, "");
+            let of = |one: &Finished| (one.status.code(), text(&one.stdout), one.stderr.clone());
+            assert_eq!(of(&theirs), of(&ours), "{question:?}");
+        }
+        ours
+    }
+}
+
+/// `mac` answers as `ip` does: a remark, first, and status 3; rows with --all. With a time it answers as `who` does: with rows.
+#[test]
+fn by_name_and_by_mac() {
+    let both = Both::new();
+    both.add([
+        (0, arp(1, 1)),
+        (60, mdns(2, 22, "pc2")),
+        (61, dhcp::request(station(3), ip(107), "laptop-anna", "")),
+        (62, lldp(station(4), "switch-1")),
+        (63, dhcp::ack(station(5), ip(109), 3_600)),
+    ]);
+    let at = format!("@{}", BEGIN + 69);
+    let announced = "aw-query: not seen in use: announced 10.1.2.22 by mDNS at 2026-11-20 14:01 +00:00 (a claim)\n";
+    for name in [PC, "pc2", "PC2", "pc2.local", "Pc2.LOCAL"] {
+        let asked = both.ask(&["mac", name]);
+        assert_eq!((asked.status.code(), &*asked.stdout), (Some(3), ""), "{asked:#?}");
+        let last = format!("aw-query: no sightings of {PC} in the whole history\n");
+        assert!(asked.stderr.ends_with(&format!("{announced}{last}")), "{asked:#?}");
+        let then = both.ask(&["mac", name, "--at", &at]).ok();
+        assert!(then.stdout.contains("10.1.2.22  -            -           announced  not seen in use: announced by mDNS 9 s before (a claim)"), "{then:#?}");
+        let all = both.ask(&["mac", name, "--all"]).ok();
+        assert!(all.stdout.contains("announced by mDNS"), "{all:#?}");
+    }
+    for (name, says) in [
+        ("laptop-anna.local", "not seen in use: only requested 10.1.2.107 by DHCP at "),
+        (
+            "02:00:00:00:00:05",
+            "not seen in use: given 10.1.2.109 by a DHCP server at 2026-11-20 14:01:03 +00:00 (a claim)",
+        ),
+        ("switch-1", "no sightings of 02:00:00:00:00:04 in the whole"),
+    ] {
+        let asked = both.ask(&["mac", name]);
+        assert!(asked.stderr.contains(says), "{asked:#?}");
+        assert_eq!(asked.status.code(), Some(3));
+    }
+    let given = both.ask(&["mac", "02:00:00:00:00:05", "--at", &at]).ok();
+    assert!(given.stdout.contains(" leased "), "{given:#?}");
+    let elsewhere = both.ask(&["mac", "unknown.local"]);
+    assert!(
+        elsewhere.stderr.contains("no device has the name \"unknown.local\""),
+        "{elsewhere:#?}"
+    );
+    // The remark of an address comes first, too.
+    let asked = both.ask(&["ip", "10.1.2.22"]);
+    let lines: Vec<_> = asked.stderr.lines().collect();
+    assert!(
+        lines[0].contains("announced by mDNS by") && lines[1].contains("no sightings of"),
+        "{lines:?}"
+    );
+    let given = both.ask(&["ip", "10.1.2.109"]);
+    let says = "not seen in use: given by a DHCP server to 02:00:00:00:00:05 at 2026-11-20 14:01:03 +00:00 (a claim)";
+    assert!(given.stderr.contains(says), "{given:#?}");
+    // A name that was given ends so, and is that of another device.
+    let names = both.history.path().join("names");
+    fs::write(&names, format!("{LAPTOP} pc2.local\n{PC} Desk two\n")).unwrap();
+    let own = both.ask_with(&["mac", "pc2.local"], &names);
+    assert!(own.stderr.contains("only requested 10.1.2.107"), "{own:#?}");
+    let own = both.ask_with(&["mac", "desk two"], &names);
+    assert!(own.stderr.contains(announced), "{own:#?}");
+}
+
+/// `devices` has them, marked; others are as without them, and so are the numbers.
+#[test]
+fn in_the_list() {
+    let both = Both::new();
+    both.add([(0, arp(1, 1)), (5, mdns(1, 1, "seen"))]);
+    let before = both.ask(&["devices", "--count"]).ok();
+    assert!(!before.stdout.contains("NOT SEEN IN USE"), "{before:#?}");
+    both.add([
+        (60, mdns(2, 22, "pc2")),
+        (61, mdns(2, 24, "pc2")),
+        (62, dhcp::request(station(3), ip(107), "laptop-anna", "")),
+        (63, lldp(station(4), "switch-1")),
+        (64, Arp::probe(station(6), ip(111)).frame()),
+        (65, dhcp::request(station(6), ip(111), "phone", "")),
+        (66, dhcp::ack(station(5), ip(109), 3_600)),
+    ]);
+    let list = both.ask(&["devices", "--count"]).ok().stdout;
+    let lines: Vec<_> = list.lines().collect();
+    assert_eq!(lines.len(), 7, "{list}");
+    assert!(lines[0].ends_with("VLAN  NOT SEEN IN USE"), "{list}");
+    for (line, mac, count, mark) in [
+        (lines[1], "02:00:00:00:00:05", "  0 ", "leased 10.1.2.109"),
+        (lines[2], "02:00:00:00:00:06", "  1 ", "requested 10.1.2.111"),
+        (lines[3], SWITCH, "  0 ", "name only"),
+        (lines[4], LAPTOP, "  0 ", "requested 10.1.2.107"),
+        (lines[5], PC, "  0 ", "announced 10.1.2.24 announced 10.1.2.22"),
+        (lines[6], "02:00:00:00:00:01", "  1 ", "-"),
+    ] {
+        assert!(line.starts_with(mac) && line.contains(count) && line.ends_with(mark), "{line}");
+    }
+    let of_network = both.ask(&["devices", "--network", "eth0"]).ok().stdout;
+    assert_eq!(of_network.lines().count(), 7);
+    let earlier = both.ask(&["devices", "--to", "2026-11-20 14:00:30"]).ok().stdout;
+    assert!(earlier.lines().count() == 2 && !earlier.contains("NOT SEEN"), "{earlier}");
+    let json = both.ask(&["devices", "--format", "json"]).ok().stdout;
+    let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+    assert_eq!(first["not_seen_in_use"], serde_json::json!(["leased 10.1.2.109"]));
+    assert_eq!(first["addresses"], serde_json::json!([]));
+    // Of a time in which there is no message, it has none; nor one that was seen at another time.
+    both.add([(432_000, mdns(2, 22, "pc2")), (432_001, mdns(1, 1, "seen"))]);
+    let between = ["devices", "--from", "2026-11-22", "--to", "2026-11-23"];
+    assert_eq!(both.ask(&between).status.code(), Some(3));
+    let then = both.ask(&["devices", "--from", "2026-11-25"]).ok().stdout;
+    assert!(then.lines().count() == 2 && then.contains(PC), "{then}");
+    // Once it is seen, it is one of the others.
+    both.add([(432_090, arp(2, 22))]);
+    let list = both.ask(&["devices"]).ok().stdout;
+    let pc = list.lines().find(|line| line.starts_with(PC)).unwrap();
+    assert!(pc.ends_with(" -") && pc.contains("10.1.2.22"), "{pc}");
+}
+
+/// An old sighting does not hide who announces the address today; and a flood of today does not hide who announced it then.
+#[test]
+fn old_sightings_and_floods() {
+    const DAY: u32 = 86_400;
+    let both = Both::new();
+    let hours = (0..20).map(|hour| (DAY + 3_600 * hour, mdns(2, 22, "nasbox")));
+    both.add([(0, arp(1, 22))].into_iter().chain(hours));
+    let at = |seconds: u32| format!("@{}", BEGIN + seconds);
+    let who = |seconds: u32| {
+        let asked = both.ask(&["who", "10.1.2.22", "--at", &at(seconds), "--format", "csv"]).ok();
+        let rows = asked.stdout.lines().skip(1);
+        let rows = rows.map(|row| row.split(',').take(4).collect::<Vec<_>>().join(" "));
+        rows.collect::<Vec<_>>()
+    };
+    let old = "02:00:00:00:00:01 2026-11-20T14:00:00.000000000+00:00  one-sided";
+    assert_eq!(who(60), [old]);
+    assert_eq!(who(DAY + 7_200), [old, "02:00:00:00:00:02   announced"]);
+    let asked = both.ask(&["ip", "10.1.2.22"]).ok();
+    assert!(
+        asked.stderr.contains("announced by mDNS by 02:00:00:00:00:02 \"nasbox\" from"),
+        "{asked:#?}"
+    );
+    // One message of each of many made-up MACs, later than all others.
+    both.add((0..1_100).map(|n| (8 * DAY + n, mdns(1_000 + n, 22, "x"))));
+    let rows = who(DAY + 7_200);
+    assert_eq!(rows[..2], [old, "02:00:00:00:00:02   announced"], "{rows:?}");
+}
+
+/// What a device calls itself is no key for a deletion: the error has its MAC.
+#[test]
+fn forgotten_by_name() {
+    let both = Both::new();
+    both.add([(0, mdns(2, 22, "pc2")), (1, mdns(3, 23, "tv")), (2, mdns(4, 24, "TV"))]);
+    let forget = |name: &str| {
+        let database = both.history.database().to_str().unwrap();
+        run(program("aw-sqlite", &["--database", database, "forget-names", name]))
+    };
+    for (name, says) in [
+        ("pc2.local", format!("these call themselves so: {PC} (write one of these MACs)")),
+        ("tv", format!("these call themselves so: {LAPTOP}, {SWITCH} (write")),
+        ("unknown", "no device calls itself so (write a MAC)".into()),
+    ] {
+        let refused = forget(name);
+        assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+        assert!(refused.stderr.contains(&says), "{refused:#?}");
+    }
+    assert!(forget(PC).ok().stderr.contains("2 names and addresses and 0 leases deleted"));
+}
+
+/// A name for a device that announced itself is no mistake in a digit.
+#[test]
+fn named_before_it_is_seen() {
+    let both = Both::new();
+    both.add([(0, mdns(2, 22, "pc2")), (1, lldp(station(4), "switch-1"))]);
+    let names = both.history.path().join("names");
+    fs::write(&names, "").unwrap();
+    let name = |mac: &str| {
+        let mut query = program("aw-query", &["--vendors", "/nonexistent", "--names"]);
+        query.arg(&names).arg("--database").arg(both.history.database());
+        run({
+            query.args(["name", mac, "Desk two"]);
+            query
+        })
+        .ok()
+        .stderr
+    };
+    for mac in [PC, SWITCH] {
+        assert!(!name(mac).contains("was not seen yet"), "{mac}");
+    }
+    assert!(name("02:00:00:00:00:77").contains("was not seen yet"));
+}
+
+/// A sighting in another VLAN hides nothing.
+#[test]
+fn in_another_vlan() {
+    let both = Both::new();
+    let tagged = |frame: &[u8]| [&frame[..12], &[0x81, 0, 0, 20], &frame[12..]].concat();
+    both.add([(0, arp(1, 22)), (1, tagged(&mdns(2, 22, "pc2")))]);
+    let at = format!("@{}", BEGIN + 10);
+    let who = |network: &[&str]| {
+        let question = [&["who", "10.1.2.22", "--at", &at][..], network].concat();
+        both.ask(&question).ok().stdout
+    };
+    assert_eq!(who(&[]).lines().count(), 3, "{}", who(&[]));
+    let there = who(&["--network", "eth0.20"]);
+    assert!(there.lines().count() == 2 && there.contains(PC), "{there}");
+    let asked = both.ask(&["ip", "10.1.2.22"]).ok();
+    assert!(asked.stderr.contains(&format!("{PC} \"pc2\" on eth0.20 at ")), "{asked:#?}");
+    let asked = both.ask(&["ip", "10.1.2.22", "--network", "eth0"]).ok();
+    assert_eq!(asked.stderr, "");
+}
