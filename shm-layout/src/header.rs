@@ -16,7 +16,8 @@
 //!   264  i64  writer's heartbeat, ns since the epoch
 //!   272  i64  when the last frame was seen, to a heartbeat; 0 = none yet
 //!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
-//!   320  2 × u64  not used; some builds stored other things there
+//!   320  u64  writers of this name that ended without being stopped: killed, or by a panic
+//!   328  u64  not used; some builds stored other things there, and at 320
 //!   336  u64  how often the file was truncated in this generation
 //!   344  i64  when the last of that was noticed: the counters begin there; 0 = never, -1 = they begin again at this moment
 //!   352  u64  the first event after that: earlier ones may be gone
