@@ -7,9 +7,9 @@ export PCAP INTERFACE DATABASE
 
 # Those that need no SQLite: cargo gives all programs of one build the same features of a library, so that these would have
 # the spool in them, and SQLite with it, if they were built with the others.
-WITHOUT_SQLITE = collector aw-stdout aw-tracker aw-metrics aw-routeros
+WITHOUT_SQLITE = collector aw-stdout aw-tracker aw-metrics aw-relay aw-routeros
 # What is installed, in this order.
-PROGRAMS = collector aw-stdout aw-sqlite aw-query aw-tracker aw-mysql aw-clickhouse aw-syslog aw-mqtt aw-alert aw-metrics aw-web aw-routeros
+PROGRAMS = collector aw-stdout aw-sqlite aw-query aw-tracker aw-mysql aw-clickhouse aw-relay aw-syslog aw-mqtt aw-alert aw-metrics aw-web aw-routeros
 
 .PHONY: help run test chaos bench fuzz lint build install deb rpm tar oci
 

@@ -37,7 +37,7 @@ file contrib/tmpfiles.d/addrwatch.conf "$root/lib/tmpfiles.d/addrwatch.conf"
 for page in contrib/man/*.[57]; do
   file "$page" "$root/share/man/man${page##*.}/${page##*/}"
 done
-for example in contrib/oci/compose.yaml contrib/{alert,routeros,grafana,prometheus,openrc,procd,supervisor,logrotate}/* contrib/*.sql contrib/macupd_tracker.conf contrib/mysql.cnf; do
+for example in contrib/oci/compose.yaml contrib/{alert,routeros,grafana,prometheus,openrc,procd,supervisor,logrotate}/* contrib/*.sql contrib/macupd_tracker.conf contrib/mysql.cnf contrib/nats.conf; do
   sed "s#\(command[= ]\"\{0,1\}\)/usr/bin/#\1$prefix/bin/#" "$example" >"$made"
   file "$made" "$root/share/doc/addrwatch-rs/examples/${example#contrib/}"
 done

@@ -72,6 +72,7 @@ for purpose in "$@"; do
       need kea-dhcp4-server test -x /usr/sbin/kea-dhcp4
       need keepalived test -x /usr/sbin/keepalived
       need lintian command_exists lintian
+      need nats-server test -x /usr/sbin/nats-server # no service starts: see below
       need lldpd test -x /usr/sbin/lldpd
       need logrotate test -x /usr/sbin/logrotate
       need logwatch test -x /usr/sbin/logwatch

@@ -254,9 +254,16 @@ fn an_output_that_never_ran_is_reported() {
         command.arg("--state-dir").arg(directory.path().join("state")).args(options);
         run(command)
     };
-    for name in
-        ["aw-alert", "aw-clickhouse", "aw-mqtt", "aw-mysql", "aw-sqlite", "aw-syslog", "aw-tracker"]
-    {
+    for name in [
+        "aw-alert",
+        "aw-clickhouse",
+        "aw-mqtt",
+        "aw-mysql",
+        "aw-relay",
+        "aw-sqlite",
+        "aw-syslog",
+        "aw-tracker",
+    ] {
         check(name, &[]).unhealthy_of(name, &[&format!("{name} is not running"), "(start it)"]);
         check(name, &["--once"]).ok(); // it runs only now and then
     }

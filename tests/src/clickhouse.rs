@@ -154,7 +154,17 @@ impl Clickhouse {
 
     /// `aw-clickhouse` on this ring, not started yet.
     pub fn command(&self, ring: &Ring, options: &[&str]) -> Command {
-        let mut command = program("aw-clickhouse", &["--ring", ring.name(), "--every", "1s"]);
+        self.command_from(["--ring", ring.name()], options)
+    }
+
+    /// `aw-clickhouse` on this stream, not started yet.
+    pub fn stream_command(&self, url: &str, options: &[&str]) -> Command {
+        self.command_from(["--stream", url], options)
+    }
+
+    fn command_from(&self, source: [&str; 2], options: &[&str]) -> Command {
+        let mut command = program("aw-clickhouse", &source);
+        command.args(["--every", "1s"]);
         command.arg("--state-dir").arg(self.path("state")).args(options);
         if !options.contains(&"--server") {
             command.args(["--server", &self.url()]);

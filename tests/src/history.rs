@@ -58,7 +58,16 @@ impl History {
 
     /// `aw-sqlite` on this ring, not started yet.
     pub fn command(&self, ring: &Ring, options: &[&str]) -> Command {
-        let mut command = program("aw-sqlite", &["--ring", ring.name()]);
+        self.command_from(["--ring", ring.name()], options)
+    }
+
+    /// `aw-sqlite` on this stream, not started yet.
+    pub fn stream_command(&self, url: &str, options: &[&str]) -> Command {
+        self.command_from(["--stream", url], options)
+    }
+
+    fn command_from(&self, source: [&str; 2], options: &[&str]) -> Command {
+        let mut command = program("aw-sqlite", &source);
         command.arg("--state-dir").arg(self.path().join("state"));
         command.arg("--database").arg(&self.database).args(options);
         if !options.contains(&"--commit-interval") {

@@ -34,6 +34,7 @@ pub mod mount;
 pub mod moving;
 pub mod mysql_login;
 pub mod mysql_proxy;
+pub mod nats;
 pub mod neighbor;
 pub mod receiver;
 pub mod refusals;

@@ -161,12 +161,21 @@ impl MariaDb {
         self.command_of("state", 0, ring, options)
     }
 
+    /// `aw-mysql` on this stream, not started yet.
+    pub fn stream_command(&self, url: &str, options: &[&str]) -> Command {
+        self.command_from(["--stream", url], "state", 0, options)
+    }
+
     /// The same with another state directory, and as another user under root. The server identifies root by its socket.
     pub fn command_of(&self, state: &str, user: u32, ring: &Ring, options: &[&str]) -> Command {
+        self.command_from(["--ring", ring.name()], state, user, options)
+    }
+
+    fn command_from(&self, source: [&str; 2], state: &str, user: u32, options: &[&str]) -> Command {
         let config = self.config_path();
         let config = if config.exists() { config } else { self.config("") };
-        let mut command = program("aw-mysql", &["--ring", ring.name(), "--config"]);
-        command.arg(config).arg("--state-dir").arg(self.path(state)).args(options);
+        let mut command = program("aw-mysql", &source);
+        command.arg("--config").arg(config).arg("--state-dir").arg(self.path(state)).args(options);
         if geteuid().is_root() {
             command.args(["-u", &user.to_string()]);
         }

@@ -141,7 +141,7 @@ fn all_services(lan: &Lan, place: &mut impl Place, file: &Path) {
     // What the file asks for the health; those with no peer here cannot be well.
     for (name, service) in &all {
         if !service.health.is_empty()
-            && !["aw-clickhouse", "aw-mysql", "aw-mqtt", "aw-syslog"].contains(name)
+            && !["aw-clickhouse", "aw-mysql", "aw-mqtt", "aw-relay", "aw-syslog"].contains(name)
         {
             let words: Vec<_> = service.health.iter().map(|word| &**word).collect();
             wait_until(&format!("{name} is healthy"), || place.exec(name, &words).status.success());

@@ -162,7 +162,10 @@ fn programs_without_a_spool_are_built_without_sqlite() {
         let found = with_sqlite.iter().filter(move |(_, with)| **with == wanted);
         found.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
     };
-    assert_eq!(with(false), ["aw-metrics", "aw-routeros", "aw-stdout", "aw-tracker", "collector"]);
+    assert_eq!(
+        with(false),
+        ["aw-metrics", "aw-relay", "aw-routeros", "aw-stdout", "aw-tracker", "collector"]
+    );
     assert_eq!(
         with(true),
         [

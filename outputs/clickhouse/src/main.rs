@@ -75,12 +75,16 @@ struct Options {
 
     /// Name of this sensor in rows; must be unique among the sensors, and must not change [default: the collector's host name]
     #[arg(long, value_name = "NAME")]
+    #[cfg_attr(feature = "stream", arg(conflicts_with = "stream"))]
     hostname: Option<String>,
 
     #[command(flatten)]
     spool: SpoolOptions,
     #[command(flatten)]
     rings: RingOptions,
+    #[cfg(feature = "stream")]
+    #[command(flatten)]
+    stream: aw_relay::StreamOptions,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -139,12 +143,18 @@ fn main() -> ExitCode {
         spool: Some(options.spool.clone()),
         ..Plan::default()
     };
+    let try_output = |prepared: Result<Cluster, Error>| {
+        let mut cluster = prepared.map_err(|error| vec![error.to_string()])?;
+        cluster.check(&TABLES)?;
+        Ok(format!("{} accepts the login and rows", cluster.database()))
+    };
+    #[cfg(feature = "stream")]
+    if let Some(stream) = options.stream.source(&options.rings, &plan) {
+        let open = |prepared: Result<Cluster, Error>| Ok(ClickhouseSink::new(prepared?, None));
+        return stream.run("aw-clickhouse", prepared, try_output, open);
+    }
     if options.rings.check {
-        return check("aw-clickhouse", &options.rings, &plan, || {
-            let mut cluster = prepared.map_err(|error| vec![error.to_string()])?;
-            cluster.check(&TABLES)?;
-            Ok(format!("{} accepts the login and rows", cluster.database()))
-        });
+        return check("aw-clickhouse", &options.rings, &plan, || try_output(prepared));
     }
     run("aw-clickhouse", &options.rings, &plan, || {
         Ok(ClickhouseSink::new(prepared?, options.hostname))

@@ -58,6 +58,10 @@ impl Checkpoint {
         let begin = |sequence| Checkpoint::begin(Position { sequence, ..item.at });
         let mut checkpoint = match before {
             _ if item.kind == ItemKind::Restart => return begin(item.at.sequence),
+            // Each has its own generation.
+            Some(checkpoint) if item.kind == ItemKind::Message => {
+                Checkpoint { generation: item.at.generation, ..checkpoint }
+            }
             Some(checkpoint) if checkpoint.generation == item.at.generation => checkpoint,
             Some(_) => begin(0), // another stream, which is read from its first event
             None => begin(item.at.sequence),
@@ -66,7 +70,7 @@ impl Checkpoint {
         let new = item.end().saturating_sub(checkpoint.next()); // 0 if it is counted already
         match item.kind {
             ItemKind::Start | ItemKind::Restart => {}
-            ItemKind::Event(_) => checkpoint.delivered += new,
+            ItemKind::Event(_) | ItemKind::Message => checkpoint.delivered += new,
             ItemKind::Lost(_) => checkpoint.lost += new,
             ItemKind::Skipped => checkpoint.skipped += new,
         }
@@ -92,6 +96,9 @@ pub(crate) enum ItemKind {
     Lost(u64),
     /// An event of a kind that this release does not know.
     Skipped,
+    /// A message of a stream whose events come before: their own counts are those of the sensor's ring. Its generation is its own, and
+    /// not that of all messages: the checkpoint has that of the last one.
+    Message,
 }
 
 impl StreamItem {
@@ -99,7 +106,7 @@ impl StreamItem {
     pub fn end(&self) -> u64 {
         self.at.sequence.saturating_add(match self.kind {
             ItemKind::Start | ItemKind::Restart => 0,
-            ItemKind::Event(_) | ItemKind::Skipped => 1,
+            ItemKind::Event(_) | ItemKind::Skipped | ItemKind::Message => 1,
             ItemKind::Lost(number) => number,
         })
     }
@@ -134,6 +141,10 @@ mod tests {
             (item(2, 1, ItemKind::Start), [0, 1, 3, 0]),
             (item(2, 6, ItemKind::Start), [0, 1, 5, 0]),
             (item(2, 1, ItemKind::Restart), [1, 0, 0, 0]),
+            // Messages, each of a generation of its own; two are missing, one is repeated.
+            (item(8, 1, ItemKind::Message), [1, 1, 0, 0]),
+            (item(7, 4, ItemKind::Message), [1, 2, 2, 0]),
+            (item(7, 4, ItemKind::Message), [1, 2, 2, 0]),
         ] {
             let now = Checkpoint::after(checkpoint, &item);
             let expected =

@@ -45,7 +45,12 @@ pub(crate) struct Delivery<'a, S> {
     unkept: Condition,
     files: CheckpointFiles,
     outage_file: Option<OutageFile>,
+    /// Of a stream: since when it cannot be read, in seconds since 1970, and why.
+    source_fault: Option<(i64, String)>,
 }
+
+/// The index of the first one, and the positions.
+type OpenedCheckpoints = (usize, Vec<Option<Position>>);
 
 /// The progress in one ring.
 struct RingProgress {
@@ -53,8 +58,12 @@ struct RingProgress {
     /// The host of its collector, and the generation in which it was read: another generation may be of another host.
     host: Option<(u64, String)>,
     checkpoint: Option<Checkpoint>,
+    /// The sink returned it, or has none.
+    is_loaded: bool,
     /// A restart of the checkpoint is pending or in the spool: the checkpoint does not apply to new items.
     restarting: bool,
+    /// Of a stream: the sensor that read the ring, and its name there.
+    sensor: Option<(String, RingName)>,
     /// Events delivered in this run.
     delivered: u64,
     /// Why the spool had no room while the destination was down, if that is not passed to the sink yet.
@@ -63,12 +72,16 @@ struct RingProgress {
 
 impl RingProgress {
     fn new(ring: RingName, checkpoint: Option<Checkpoint>, restarting: bool) -> RingProgress {
-        RingProgress { ring, host: None, checkpoint, restarting, delivered: 0, was_full: None }
+        let (host, sensor, was_full, is_loaded, delivered) = (None, None, None, true, 0);
+        RingProgress { ring, host, checkpoint, is_loaded, restarting, sensor, delivered, was_full }
     }
 
     /// The entry of an event of this ring.
     fn entry(&mut self, position: Position, event: Event) -> Entry<'_> {
-        let RingProgress { ring, host, .. } = self;
+        let RingProgress { ring, host, sensor, .. } = self;
+        if let Some((host, ring)) = sensor {
+            return Entry { ring, host, position, event };
+        }
         let known = host.take().filter(|(generation, _)| *generation == position.generation);
         let (_, host) = host.insert(known.unwrap_or_else(|| (position.generation, host_of(ring))));
         Entry { ring, host, position, event }
@@ -95,16 +108,34 @@ impl<'a, S: Sink> Delivery<'a, S> {
             unkept: Condition::default(),
             files,
             outage_file,
+            source_fault: None,
         })
+    }
+
+    /// Reports for `--health` in this file while nothing is delivered: for an output that has no spool.
+    pub fn report_in(&mut self, file: OutageFile) {
+        self.outage_file = Some(file);
+    }
+
+    /// Why the stream cannot be read at present, and since when.
+    pub fn report_source(&mut self, fault: Option<(i64, String)>) {
+        self.source_fault = fault;
+    }
+
+    /// Keeps room for the checkpoints of these rings where this program stores them. False if there is none.
+    pub fn reserve(&mut self, rings: &[RingName]) -> bool {
+        self.files.file.as_mut().is_none_or(|file| file.reserve(rings))
     }
 
     /// Loads the checkpoint of a ring; returns the position to resume at, if there is one.
     pub fn open(&mut self, ring: &RingName) -> Result<Option<Position>, Error> {
+        let mut is_loaded = true;
         let checkpoint = match self.sink.checkpoints().map(|store| store.load(ring)) {
             // Also if it has none: the files may belong to other rows.
             Some(Ok(stored)) => stored,
             Some(Err(fault)) => {
                 self.fail(fault)?;
+                is_loaded = false;
                 self.files.load_latest(ring)?
             }
             None => self.files.load_latest(ring)?,
@@ -117,19 +148,41 @@ impl<'a, S: Sink> Delivery<'a, S> {
             Some(spool) => (spool.has_restart(ring)?, spool.end_position(ring)?),
             None => (false, None),
         };
-        self.ring_states.push(RingProgress::new(ring.clone(), checkpoint, restarting));
+        let state = RingProgress::new(ring.clone(), checkpoint, restarting);
+        self.ring_states.push(RingProgress { is_loaded, ..state });
         Ok(end.or(checkpoint.map(|checkpoint| checkpoint.position())))
+    }
+
+    /// The same for checkpoints of these names in a stream, of which a sensor has several: its host, and its ring there. Returns the index
+    /// of the first one, and the positions; none while the sink cannot return them, and then nothing is open.
+    pub fn open_all(
+        &mut self,
+        names: &[RingName],
+        sensor: Option<(&str, &RingName)>,
+    ) -> Result<Option<OpenedCheckpoints>, Error> {
+        let (first, mut positions) = (self.ring_states.len(), Vec::new());
+        for name in names {
+            positions.push(self.open(name)?);
+            if self.is_waiting_for().is_some() {
+                self.ring_states.truncate(first);
+                return Ok(None);
+            }
+        }
+        for state in &mut self.ring_states[first..] {
+            state.sensor = sensor.map(|(host, ring)| (host.into(), ring.clone()));
+        }
+        Ok(Some((first, positions)))
     }
 
     /// Whether it accepts more events.
     pub fn has_room(&self) -> bool {
-        !self.mode.is_full() && self.pending.len() < self.batch()
+        !self.mode.accepts_nothing() && self.pending.len() < self.batch()
     }
 
     /// Items of a batch: for the spool, more than for most sinks, because each batch is synced.
     fn batch(&self) -> usize {
         match self.mode {
-            Mode::Direct => self.plan.batch,
+            Mode::Direct | Mode::Waiting(_) => self.plan.batch,
             Mode::Spooling(_) => self.plan.batch.max(SPOOL_BATCH),
         }
     }
@@ -199,7 +252,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
         match self.mode {
             Mode::Direct if self.plan.keeps_batches => self.keep(),
             Mode::Direct => self.deliver(),
-            Mode::Spooling(_) => Ok(()),
+            Mode::Spooling(_) | Mode::Waiting(_) => Ok(()),
         }
     }
 
@@ -209,7 +262,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
     pub fn work(&mut self, idle: bool, behind: bool) -> Result<bool, Error> {
         let batching = match self.mode {
             Mode::Direct => LONGEST_WAIT.saturating_sub(self.plan.linger),
-            Mode::Spooling(_) => Duration::ZERO,
+            Mode::Spooling(_) | Mode::Waiting(_) => Duration::ZERO,
         };
         let is_due = |due: Instant| {
             let late = Instant::now().checked_duration_since(due);
@@ -263,12 +316,23 @@ impl<'a, S: Sink> Delivery<'a, S> {
 
     /// What cannot be delivered at present, for `systemctl status`.
     pub fn lacks(&self) -> Option<String> {
+        if let Some(why) = self.is_waiting_for() {
+            return Some(why);
+        }
         if !self.mode.is_down() {
             return self.sink.lacks();
         }
         let outage = self.outage_file.as_ref().and_then(OutageFile::next_try);
         let (next, why) = outage.unwrap_or_default();
         Some(format!("events are queued{next}: {why}"))
+    }
+
+    /// Why nothing is read at present, if so.
+    pub fn is_waiting_for(&self) -> Option<String> {
+        match &self.mode {
+            Mode::Waiting(outage) => Some(outage.why.clone()),
+            Mode::Direct | Mode::Spooling(_) => None,
+        }
     }
 
     /// Makes the sink re-open its files, after all pending items are delivered.
@@ -290,6 +354,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
             Mode::Direct if self.pending.is_empty() => due.min(self.sink.maintain_within()),
             Mode::Direct => due.min(self.sink.look_within()),
             Mode::Spooling(outage) => due.min(left(outage.retry_at)),
+            Mode::Waiting(outage) => left(outage.retry_at),
         }
     }
 
@@ -335,11 +400,12 @@ impl<'a, S: Sink> Delivery<'a, S> {
         for (ring, item) in items {
             checkpoints[*ring] = Some(Checkpoint::after(checkpoints[*ring], item));
         }
-        if let Some(store) = self.sink.checkpoints() {
-            for (state, checkpoint) in self.ring_states.iter().zip(&checkpoints) {
-                if let Some(checkpoint) = checkpoint.filter(|_| *checkpoint != state.checkpoint) {
-                    store.store(&state.ring, &checkpoint)?;
+        for (state, checkpoint) in self.ring_states.iter().zip(&checkpoints) {
+            if let Some(new) = checkpoint.filter(|_| *checkpoint != state.checkpoint) {
+                if let Some(store) = self.sink.checkpoints() {
+                    store.store(&state.ring, &new)?;
                 }
+                self.sink.progress(&state.ring, state.checkpoint.as_ref(), &new)?;
             }
         }
         self.sink.flush()?;
@@ -347,7 +413,8 @@ impl<'a, S: Sink> Delivery<'a, S> {
         for (ring, item) in items {
             self.ring_states[*ring].delivered += u64::from(matches!(item.kind, ItemKind::Event(_)));
         }
-        for (state, checkpoint) in self.ring_states.iter_mut().zip(checkpoints) {
+        // The stream, which is the first, comes last: what a kill leaves behind is read again, and known by the sensors' checkpoints.
+        for (state, checkpoint) in self.ring_states.iter_mut().zip(checkpoints).rev() {
             if let Some(new) = checkpoint.filter(|_| checkpoint != state.checkpoint) {
                 self.files.confirmed(&state.ring, &new, state.checkpoint.is_none());
             }

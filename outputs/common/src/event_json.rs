@@ -8,6 +8,8 @@ use crate::Entry;
 /// An event with all its fields. The generation is text, because it does not fit in a double.
 #[derive(Serialize)]
 pub struct EventJson<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
     ring: &'a str,
     generation: String,
     sequence: u64,
@@ -57,10 +59,16 @@ impl<'a> EventJson<'a> {
         EventJson { ip: String::new(), ..self }
     }
 
+    /// With the host of the collector: where it is not the same for all events.
+    pub fn with_host(self, host: &'a str) -> EventJson<'a> {
+        EventJson { host: Some(host), ..self }
+    }
+
     /// The JSON of an event.
     pub fn new(entry: &'a Entry, time: TimeFormat) -> EventJson<'a> {
         let event = &entry.event;
         EventJson {
+            host: None,
             ring: entry.ring.as_str(),
             generation: format!("{:016x}", entry.position.generation),
             sequence: entry.position.sequence,

@@ -91,7 +91,7 @@ impl<'a> RingFollower<'a> {
                     take(Followed::Event(Entry { ring, host, position: item.at, event }));
                 }
                 ItemKind::Lost(number) => take(Followed::Lost(ring, number)),
-                ItemKind::Start | ItemKind::Restart | ItemKind::Skipped => {}
+                ItemKind::Start | ItemKind::Restart | ItemKind::Skipped | ItemKind::Message => {}
             }
         }
         false

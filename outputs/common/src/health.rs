@@ -50,6 +50,15 @@ fn check_all(name: &str, options: &RingOptions, plan: &Plan) -> Result<Vec<Strin
             Err(all) => faults.push(format!("ring {ring}: {}", all.join("; "))),
         }
     }
+    if options.rings.is_empty() {
+        match resumes(options, plan) {
+            true => texts.push("it runs and reads its stream".into()),
+            false => faults.push(
+                "it is unknown whether it reads its stream: it stores nothing (set --from resume)"
+                    .into(),
+            ),
+        }
+    }
     faults.extend(of_output);
     if faults.is_empty() { Ok(texts) } else { Err(faults) }
 }
@@ -128,7 +137,7 @@ fn output_faults(name: &str, options: &RingOptions, plan: &Plan) -> Vec<String> 
             Err(why) => faults.push(why),
         }
     }
-    if plan.spool.is_some() {
+    if plan.spool.is_some() || plan.waits {
         match outage_of(&options.state_dir, name) {
             Ok(outage) => faults.extend(outage),
             Err(why) => faults.push(why),

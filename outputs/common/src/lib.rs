@@ -5,6 +5,7 @@
 //! It trusts the owner of the ring that it reads, and no other input.
 #![forbid(unsafe_code)]
 
+mod batch_stream;
 mod capture_fault;
 mod check;
 mod checkpoint;
@@ -15,6 +16,7 @@ mod event_json;
 mod fault_file;
 mod faults;
 mod follow;
+mod follow_stream;
 mod follower;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../fuzz/bodies/output.rs"]
@@ -57,6 +59,7 @@ use history_import::{HistorySource, import_history};
 use ring_watch::RingWatch;
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
+pub use batch_stream::{Batch, BatchStream, StreamMessage, StreamStart};
 pub use capture_fault::{broadcast_fault, capture_fault, neighbor_hint};
 pub use check::{as_service, check, check_rings};
 pub use checkpoint::Checkpoint;
@@ -207,6 +210,17 @@ pub trait Sink {
     /// after [`Plan::batch`] events, and before the end, if there was an event, a loss or a start.
     fn flush(&mut self) -> SinkResult;
 
+    /// Takes what the next [`Sink::flush`] delivers of a ring: its checkpoint before, and after it. For a sink that passes on how many
+    /// events there are between.
+    fn progress(
+        &mut self,
+        _ring: &RingName,
+        _before: Option<&Checkpoint>,
+        _after: &Checkpoint,
+    ) -> SinkResult {
+        Ok(())
+    }
+
     /// Does work that is not urgent, such as deleting old rows. Called when everything is delivered, at
     /// least about once a second. Returns whether there is more to do at once. One call takes some tens of
     /// milliseconds at most, because events wait meanwhile.
@@ -285,7 +299,8 @@ pub trait Sink {
 
 /// Stores the checkpoint of each ring.
 pub trait CheckpointStore {
-    /// The checkpoint of a ring, if it has one.
+    /// The checkpoint of a ring, if it has one. Events may be written already that are not flushed: if this fails, they are written
+    /// again, as after a `flush` that fails.
     fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>>;
 
     /// Stores the checkpoint of a ring. A sink that stores it with its rows does so in the transaction that
@@ -299,6 +314,29 @@ pub fn run<S: Sink>(
     name: &'static str,
     options: &RingOptions,
     plan: &Plan,
+    open: impl FnOnce() -> Result<S, Error>,
+) -> ExitCode {
+    run_source(name, options, plan, None, open)
+}
+
+/// The same with a stream in place of the rings. While the destination is down, nothing is read: the stream keeps the events, and
+/// the spool is not used.
+pub fn run_stream<S: Sink>(
+    name: &'static str,
+    options: &RingOptions,
+    plan: &Plan,
+    stream: Result<impl BatchStream, Error>,
+    open: impl FnOnce() -> Result<S, Error>,
+) -> ExitCode {
+    let plan = Plan { spool: None, waits: !options.once, keeps_batches: false, ..plan.clone() };
+    run_source(name, options, &plan, Some(stream.map(|stream| Box::new(stream) as _)), open)
+}
+
+fn run_source<S: Sink>(
+    name: &'static str,
+    options: &RingOptions,
+    plan: &Plan,
+    stream: Option<Result<Box<dyn BatchStream + '_>, Error>>,
     open: impl FnOnce() -> Result<S, Error>,
 ) -> ExitCode {
     if options.health {
@@ -319,6 +357,7 @@ pub fn run<S: Sink>(
         confine(options, &owners, plan, resumes, startup)?;
         signals
             .exit_after(GRACE, "the destination accepted nothing for 15 s after the stop signal: ending with the events that it has confirmed")?;
+        let stream = stream.transpose()?;
         let mut sink = open()?;
         let in_sink = sink.checkpoints().is_some();
         let directory = &options.state_path();
@@ -345,8 +384,17 @@ pub fn run<S: Sink>(
             in_sink,
             schedule,
         };
-        let delivery = delivery::Delivery::new(&mut sink, plan, files)?;
-        follow::follow(options, plan, &owners, delivery, watch, &signals, startup)
+        let mut delivery = delivery::Delivery::new(&mut sink, plan, files)?;
+        if locks && plan.waits {
+            delivery.report_in(outage_file::OutageFile::without_spool(directory, name));
+        }
+        match stream {
+            Some(mut stream) => {
+                let stream = &mut *stream;
+                follow_stream::follow_stream(options, plan, delivery, stream, &signals, startup)
+            }
+            None => follow::follow(options, plan, &owners, delivery, watch, &signals, startup),
+        }
     })
 }
 
@@ -365,7 +413,7 @@ pub fn import<T: HistoryTarget>(
     aw_service::run(name, &options.service, |startup| {
         let directory = options.state_path();
         for directory in [&directory, &directory.join(name)] {
-            if let Ok(Some(outage)) = outage_file::outage_of(directory, name) {
+            if let Ok(Some(outage)) = outage_file::queue_of(directory, name) {
                 return Err(failed(format_args!(
                     "import: {outage}; such events are added without a comparison with what is imported (wait until --health reports no queue; if the queue is for another database, name another directory with --state-dir)"
                 )));

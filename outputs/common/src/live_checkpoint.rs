@@ -125,6 +125,7 @@ pub(crate) fn next_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::MAX_CHECKPOINTS;
     use std::fs;
 
     fn checkpoint(generation: u64, delivered: u64) -> Checkpoint {
@@ -163,6 +164,23 @@ mod tests {
         let mut unknown_boot = open("");
         unknown_boot.store(&one, &checkpoint(6, 1));
         assert_eq!(open("").load(&one), None);
+    }
+
+    /// As many records as there may be checkpoints are read by the next start.
+    #[test]
+    fn what_is_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || LiveCheckpoint::open(directory.path(), "aw-test", "a".into()).unwrap();
+        let ring: RingName = "/one".parse().unwrap();
+        open().store(&ring, &checkpoint(1, 1));
+        let path = LiveCheckpoint::path(directory.path(), "aw-test");
+        let record = fs::read(&path).unwrap();
+        fs::write(&path, record.repeat(MAX_CHECKPOINTS)).unwrap();
+        let opened = open();
+        assert_eq!(
+            (opened.records.len(), opened.load(&ring)),
+            (MAX_CHECKPOINTS, Some(checkpoint(1, 1)))
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `NAME.outage`: blank, or since when the destination is down, why, and how much is queued; for `--health`, which cannot
-//! open the spool.
+//! `NAME.outage`: blank, or since when the destination is down or the stream cannot be read, why, and how much is queued; for
+//! `--health`, which cannot open the spool.
 
 use std::{
     fs::{self, File},
@@ -39,7 +39,7 @@ struct OutageRecord {
     /// When the destination is tried again, in seconds since 1970.
     #[serde(default)]
     next_try: i64,
-    /// It is one destination of several: no event is queued because of it.
+    /// No event is queued because of it: it is one destination of several, or the output has no spool.
     #[serde(default)]
     is_part: bool,
 }
@@ -62,10 +62,19 @@ impl OutageFile {
     pub fn open(spool: &Spool) -> Result<OutageFile, Error> {
         let path = spool.path().with_extension("outage");
         let record = if spool.is_empty()? { None } else { read(&path).ok().flatten() };
+        Ok(OutageFile::at(path, record))
+    }
+
+    /// Of an output without a spool, which queues nothing.
+    pub fn without_spool(directory: &Path, name: &str) -> OutageFile {
+        OutageFile::at(path(directory, name), None)
+    }
+
+    fn at(path: PathBuf, record: Option<OutageRecord>) -> OutageFile {
         let (written_at, unwritable) = Default::default();
         let mut file = OutageFile { path, file: None, record, written_at, unwritable };
         file.write();
-        Ok(file)
+        file
     }
 
     /// The destination is down, and is tried again after `pause`.
@@ -82,7 +91,7 @@ impl OutageFile {
         self.update(spool, true);
     }
 
-    /// One of several destinations is down, since when and why, or none is.
+    /// What hinders events without a queue, such as one of several destinations that is down: since when and why, or nothing does.
     pub fn part(&mut self, stuck: Option<(i64, String)>) {
         let Some((since, why)) = stuck else {
             if self.record.as_ref().is_some_and(|record| record.is_part) {
@@ -197,7 +206,15 @@ pub(crate) fn outage_of(directory: &Path, name: &str) -> Result<Option<String>, 
     Ok(fault_of(directory, name)?.map(|fault| fault.text))
 }
 
-/// The same, with its begin.
+/// The same, if it has a queue.
+pub(crate) fn queue_of(directory: &Path, name: &str) -> Result<Option<String>, String> {
+    match read(&path(directory, name))? {
+        Some(record) if !record.is_part => outage_of(directory, name),
+        _ => Ok(None),
+    }
+}
+
+/// The same as [`outage_of`], with its begin.
 pub(crate) fn fault_of(directory: &Path, name: &str) -> Result<Option<HealthFault>, String> {
     let read = read(&path(directory, name))?;
     let Some(OutageRecord { since, events, bytes, why, next_try: at, is_part }) = read else {
@@ -264,6 +281,12 @@ mod tests {
             file.part(None);
             assert_eq!(outage(), None);
         }
+        // An output without a spool: what an earlier run had is gone.
+        file.part(part());
+        let mut file = OutageFile::without_spool(directory.path(), "aw-test");
+        assert_eq!(outage(), None);
+        file.part(part());
+        assert!(outage().is_some() && queue_of(directory.path(), "aw-test") == Ok(None));
         // Of an earlier release: empty, or longer.
         for old in [Vec::new(), vec![b' '; 3 * SIZE]] {
             fs::write(&file.path, old).unwrap();

@@ -37,8 +37,11 @@ pub struct Plan {
     pub lacks: Option<String>,
     /// What `--health` has beside the state of the rings, and is no fault.
     pub notes: Vec<String>,
-    /// The queue for events while the destination is down; without it, [`crate::Fault::Down`] ends the output.
+    /// The queue for events while the destination is down; without it, [`crate::Fault::Down`] ends the output, unless it waits.
     pub spool: Option<SpoolOptions>,
+    /// Without a spool: while the destination is down, at most a batch is kept in memory, and nothing more is read. The source keeps
+    /// the rest.
+    pub waits: bool,
 }
 
 impl Default for Plan {
@@ -59,6 +62,7 @@ impl Default for Plan {
             lacks: None,
             notes: Vec::new(),
             spool: None,
+            waits: false,
         }
     }
 }

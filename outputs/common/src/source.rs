@@ -236,7 +236,7 @@ impl<'a> Source<'a> {
                 self.cut_events += cut;
             }
             ItemKind::Skipped => self.skipped += 1,
-            ItemKind::Start | ItemKind::Restart | ItemKind::Event(_) => {}
+            ItemKind::Start | ItemKind::Restart | ItemKind::Event(_) | ItemKind::Message => {}
         }
     }
 

@@ -185,7 +185,7 @@ impl Spool {
                         bytes = event.to_bytes();
                         (1, Some(&bytes))
                     }
-                    ItemKind::Skipped => (1, None),
+                    ItemKind::Skipped | ItemKind::Message => (1, None), // of streams, nothing is queued
                     ItemKind::Lost(number) => (-(*number as i64), None),
                 };
                 added += u64::from(matches!(item.kind, ItemKind::Event(_)));

@@ -1,7 +1,7 @@
 //! The state directory: a lock, and the checkpoints of outputs whose sink does not store them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder, File, TryLockError},
     io::{self, ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, chown},
@@ -19,8 +19,10 @@ use shm_layout::RingName;
 
 use crate::{Checkpoint, CheckpointStore, Fault};
 
-/// Bytes of a file with checkpoints, at most: a few hundred for each ring.
-pub(crate) const MAX_STATE: u64 = 1 << 20;
+/// Checkpoints of a file, at most: of the rings of this machine, or of thousands of sensors in a stream.
+pub(crate) const MAX_CHECKPOINTS: usize = 1 << 14;
+/// Bytes of a file with checkpoints, at most: a checkpoint takes less than 1 KiB.
+pub(crate) const MAX_STATE: u64 = (MAX_CHECKPOINTS as u64) << 10;
 
 /// Creates the directory if it does not exist, for the user that the program is going to run as.
 pub fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<(), Error> {
@@ -109,6 +111,8 @@ pub(crate) fn state_error(operation: &str, path: &Path, error: io::Error) -> Err
 pub(crate) struct StateFile {
     path: PathBuf,
     checkpoints: BTreeMap<String, CheckpointJson>,
+    /// Rings of which it has, or may get, a checkpoint.
+    rings: BTreeSet<String>,
 }
 
 /// A checkpoint in JSON. The generation is text, because it does not fit in a double.
@@ -145,8 +149,21 @@ impl StateFile {
 
     pub fn open(directory: &Path, name: &str) -> Result<StateFile, Error> {
         let path = StateFile::path(directory, name);
-        let checkpoints = load(&path, "remove it to begin with the oldest event")?;
-        Ok(StateFile { path, checkpoints: checkpoints.unwrap_or_default() })
+        let checkpoints: Option<BTreeMap<_, _>> =
+            load(&path, "remove it to begin with the oldest event")?;
+        let checkpoints = checkpoints.unwrap_or_default();
+        let rings = checkpoints.keys().cloned().collect();
+        Ok(StateFile { path, checkpoints, rings })
+    }
+
+    /// Keeps room for the checkpoints of these rings. False if a file with them could be larger than what the next start reads.
+    pub fn reserve(&mut self, rings: &[RingName]) -> bool {
+        let new = rings.iter().filter(|ring| !self.rings.contains(ring.as_str()));
+        if self.rings.len() + new.count() > MAX_CHECKPOINTS {
+            return false;
+        }
+        self.rings.extend(rings.iter().map(|ring| ring.as_str().to_owned()));
+        true
     }
 
     /// Saves it.
@@ -288,6 +305,26 @@ mod tests {
         assert_eq!((next(generation), next(7)), (Some(11), None));
         let files: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
         assert_eq!(files.len(), 1, "{files:?}");
+    }
+
+    /// A file with all checkpoints that it may have, each as long as possible, is read by the next start; there is no room for one more.
+    #[test]
+    fn what_is_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let ring = |number: usize| -> RingName { format!("/{number:\"<240}").parse().unwrap() };
+        let third = u64::MAX / 3;
+        let (began, delivered, lost, skipped) = (0, third, third, third);
+        let checkpoint = Checkpoint { generation: u64::MAX, began, delivered, lost, skipped };
+        let mut file = StateFile::open(directory.path(), "aw-test").unwrap();
+        let rings: Vec<RingName> = (0..MAX_CHECKPOINTS).map(ring).collect();
+        assert!(file.reserve(&rings) && !file.reserve(&[ring(MAX_CHECKPOINTS)]));
+        rings.iter().for_each(|ring| assert!(file.store(ring, &checkpoint).is_ok()));
+        file.save().unwrap();
+        let mut again = StateFile::open(directory.path(), "aw-test").unwrap();
+        for ring in [&rings[0], &rings[MAX_CHECKPOINTS - 1]] {
+            assert!(matches!(again.load(ring), Ok(Some(found)) if found == checkpoint));
+        }
+        assert!(again.reserve(&rings[..4]) && !again.reserve(&[ring(MAX_CHECKPOINTS)]));
     }
 
     #[test]

@@ -37,6 +37,9 @@ struct Options {
     spool: SpoolOptions,
     #[command(flatten)]
     rings: RingOptions,
+    #[cfg(feature = "stream")]
+    #[command(flatten)]
+    stream: aw_relay::StreamOptions,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -82,8 +85,8 @@ fn tables_of_service() -> Option<(PathBuf, Option<TablePrefix>)> {
 }
 
 fn main() -> ExitCode {
-    let Options { rings, spool, config, prefix, hostname, foreground: _, command } =
-        parse("aw-mysql");
+    let options: Options = parse("aw-mysql");
+    let Options { rings, spool, config, prefix, hostname, command, .. } = options;
     // Before privileges are dropped, because the file may be root's. `run` reports the error. --check does it as the service.
     // An import of root is into the tables of the service, unless others are named.
     let is_import = command.is_some() && config.is_none() && rustix::process::geteuid().is_root();
@@ -115,6 +118,18 @@ fn main() -> ExitCode {
         return import("aw-mysql", &rings, &file, user, &plan, || {
             MysqlTarget::open(&config?, &prefix)
         });
+    }
+    #[cfg(feature = "stream")]
+    if let Some(stream) = options.stream.source(&rings, &plan) {
+        let open = |(config, hostname): (Result<ServerConfig, _>, _)| {
+            Ok(MysqlSink::new(&config?, &prefix, hostname)?.with_hosts_of_events())
+        };
+        let check = |settings: (Result<ServerConfig, _>, _)| {
+            let files = settings.0.as_ref().map_or(Ok(()), ServerConfig::check_files);
+            let checked = files.and_then(|()| open(settings)?.check());
+            checked.map_err(|error| vec![error.to_string()])
+        };
+        return stream.run("aw-mysql", (config, hostname), check, open);
     }
     if rings.check {
         return check("aw-mysql", &rings, &plan, || {

@@ -124,6 +124,11 @@ impl MysqlSink {
         })
     }
 
+    /// Rows have the host of their event, also if this machine has a name of its own in saved positions: for events of many sensors.
+    pub fn with_hosts_of_events(self) -> MysqlSink {
+        MysqlSink { set_host: None, ..self }
+    }
+
     /// Stores what devices call themselves, too.
     pub fn with_names(self, follower: NameFollower) -> MysqlSink {
         let host = (self.host.clone(), self.set_host.clone());
@@ -283,6 +288,15 @@ impl MysqlSink {
         }
     }
 
+    /// Forgets what is written and not flushed.
+    fn discard(&mut self) {
+        for rows in [&mut self.rows, &mut self.forwarded, &mut self.forwarded_without] {
+            rows.clear();
+        }
+        self.changes.clear();
+        self.checkpoints.clear();
+    }
+
     fn fault(&self, failure: TransactionError) -> Fault {
         let MysqlSink { server, database, .. } = self;
         let (log, position) = (&self.tables.log, &self.tables.position);
@@ -340,16 +354,14 @@ impl Sink for MysqlSink {
 
     fn flush(&mut self) -> SinkResult {
         let sent = self.send();
-        for rows in [&mut self.rows, &mut self.forwarded, &mut self.forwarded_without] {
-            rows.clear();
-        }
-        self.changes.clear();
         let checkpoints = std::mem::take(&mut self.checkpoints);
+        self.discard();
         match &sent {
             Ok(()) => {
                 self.stored.extend(checkpoints.into_iter().map(|(ring, it)| (ring, Some(it))))
             }
-            Err(_) => self.stored.clear(), // the run loop loads them before it writes again
+            // The run loop loads them before it writes again.
+            Err(_) => self.stored.retain(|ring, _| checkpoints.iter().all(|(of, _)| of != ring)),
         }
         sent.map_err(|failure| self.fault(failure))
     }
@@ -401,7 +413,10 @@ impl CheckpointStore for MysqlSink {
                 }
             }
         };
-        let row = load(self).map_err(|failure| self.fault(failure))?;
+        let row = load(self).map_err(|failure| {
+            self.discard();
+            self.fault(failure)
+        })?;
         let row = row.map(|row| numbers(&row)).map(|numbers| numbers.ok_or_else(|| {
             let (database, table, ring) = (&self.database, &self.tables.position, ring.as_str());
             Fault::Down(format!(

@@ -77,6 +77,9 @@ struct Options {
     spool: SpoolOptions,
     #[command(flatten)]
     rings: RingOptions,
+    #[cfg(feature = "stream")]
+    #[command(flatten)]
+    stream: aw_relay::StreamOptions,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -158,8 +161,9 @@ const LINGER: Duration = Duration::from_millis(900);
 const BATCH: usize = 16_384;
 
 fn main() -> ExitCode {
-    let Options { rings, spool, database, table, retention, raw_days, commit_interval, command } =
-        parse("aw-sqlite");
+    let options: Options = parse("aw-sqlite");
+    let Options { rings, spool, database, table, .. } = options;
+    let Options { retention, raw_days, commit_interval, command, .. } = options;
     // An import adds to the history that aw-query asks, unless another one is named; it has the names, too.
     let of_service =
         || command.is_some().then(aw_database::named_by_the_service).flatten().map(PathBuf::from);
@@ -193,6 +197,10 @@ fn main() -> ExitCode {
     let plan = Plan { files, linger, interval, batch, spool, ..Plan::default() };
     let (view, once) = (table.unwrap_or_default(), rings.once);
     let settings = DatabaseSettings { path, view, retention, raw_days, once };
+    #[cfg(feature = "stream")]
+    if let Some(stream) = options.stream.source(&rings, &plan) {
+        return stream.run("aw-sqlite", settings, SqliteSink::check, SqliteSink::new);
+    }
     if rings.check {
         return check("aw-sqlite", &rings, &plan, || SqliteSink::check(settings));
     }

@@ -26,6 +26,8 @@ pub struct LineSink {
     time: TimeStyle,
     zone: TimeZone,
     path: Option<PathBuf>,
+    /// The events are of many sensors.
+    shows_host: bool,
     to: BufWriter<File>,
 }
 
@@ -38,6 +40,10 @@ impl LineSink {
             zone: TimeZone::system(),
             to: open(path.as_deref())?,
             path,
+            #[cfg(feature = "stream")]
+            shows_host: options.stream.stream.is_some(),
+            #[cfg(not(feature = "stream"))]
+            shows_host: false,
         })
     }
 
@@ -61,7 +67,9 @@ impl LineSink {
 
     fn json(&mut self, entry: &Entry) -> io::Result<()> {
         let time = self.json_time(entry.event.time);
-        serde_json::to_writer(&mut self.to, &EventJson::new(entry, time))?;
+        let json = EventJson::new(entry, time);
+        let json = if self.shows_host { json.with_host(entry.host) } else { json };
+        serde_json::to_writer(&mut self.to, &json)?;
         self.to.write_all(b"\n")
     }
 

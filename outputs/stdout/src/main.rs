@@ -29,10 +29,14 @@ struct Options {
     /// Print names, routers and DHCP servers in place of events: the ring that collector --names writes beside its ring of
     /// events; see addrwatch-lines(5)
     #[arg(long, conflicts_with_all = ["health", "check"])]
+    #[cfg_attr(feature = "stream", arg(conflicts_with = "stream"))]
     names: bool,
 
     #[command(flatten)]
     rings: RingOptions,
+    #[cfg(feature = "stream")]
+    #[command(flatten)]
+    stream: aw_relay::StreamOptions,
 }
 
 /// The format of a line.
@@ -83,6 +87,12 @@ fn main() -> ExitCode {
     };
     let files = files.filter_map(needed).map(Access::Write).collect();
     let plan = Plan { files, from: StartFrom::Now, batch: BATCH, ..Plan::default() };
+    #[cfg(feature = "stream")]
+    if let Some(stream) = options.stream.source(&options.rings, &plan) {
+        let check =
+            |options: &Options| lines::check(options).map_err(|error| vec![error.to_string()]);
+        return stream.run("aw-stdout", &options, check, LineSink::open);
+    }
     if options.rings.check {
         return check("aw-stdout", &options.rings, &plan, || {
             lines::check(&options).map_err(|error| vec![error.to_string()])

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use aw_service::{Backoff, Condition, Error, info};
+use shm_layout::UnixTime;
 
 use super::{Delivery, RingProgress};
 use crate::{
@@ -19,6 +20,8 @@ pub(super) enum Mode {
     Direct,
     /// To the spool, until the destination is back, or has caught up.
     Spooling(Outage),
+    /// To the sink once it accepts them again; until then nothing more is read, because the source keeps it.
+    Waiting(Outage),
 }
 
 /// The shortest time between two messages that the sink is too slow for the events that arrive.
@@ -30,6 +33,10 @@ const SEND_TIME: Duration = Duration::from_secs(5);
 /// The state of delivery while the destination is down, or slower than events arrive.
 pub(super) struct Outage {
     pub retry_at: Instant,
+    /// The last failure of the destination.
+    pub why: String,
+    /// When it began, in seconds since 1970.
+    since: i64,
     backoff: Backoff,
     /// The spool has no room for the pending items.
     full: bool,
@@ -64,8 +71,13 @@ impl Mode {
         matches!(self, Mode::Spooling(outage) if outage.full)
     }
 
+    /// Whether nothing more is to be read.
+    pub fn accepts_nothing(&self) -> bool {
+        self.is_full() || matches!(self, Mode::Waiting(_))
+    }
+
     pub fn is_down(&self) -> bool {
-        matches!(self, Mode::Spooling(outage) if outage.down.is_present())
+        matches!(self, Mode::Spooling(outage) | Mode::Waiting(outage) if outage.down.is_present())
     }
 }
 
@@ -75,6 +87,8 @@ impl Outage {
         let retry_at = Instant::now();
         Outage {
             retry_at,
+            why: String::new(),
+            since: UnixTime::now().seconds(),
             backoff,
             full: false,
             is_behind: false,
@@ -86,28 +100,69 @@ impl Outage {
 }
 
 impl<S: Sink> Delivery<'_, S> {
-    /// The sink failed: from now on events go to the spool, if there is one.
+    /// The sink failed: from now on events go to the spool, if there is one, or stay where they are.
     pub(super) fn fail(&mut self, fault: Fault) -> Result<(), Error> {
-        let (Fault::Down(why), Some(spool)) = (&fault, &self.files.spool) else {
+        let spool = self.files.spool.as_ref();
+        let Fault::Down(why) = &fault else { return Err(fault.into_error()) };
+        if spool.is_none() && !self.plan.waits {
             return Err(fault.into_error());
-        };
+        }
         if matches!(self.mode, Mode::Direct) {
-            self.mode = Mode::Spooling(Outage::new());
+            let outage = Outage::new();
+            self.mode =
+                if spool.is_some() { Mode::Spooling(outage) } else { Mode::Waiting(outage) };
         }
         let mut pause = Duration::ZERO;
-        if let Mode::Spooling(outage) = &mut self.mode {
+        if let Mode::Spooling(outage) | Mode::Waiting(outage) = &mut self.mode {
+            let meanwhile = match spool {
+                Some(spool) => format!("queueing events in {}", spool.path().display()),
+                None => "reading no further events".into(),
+            };
             outage.down.begins(format_args!(
-                "{why}: queueing events in {} until the destination accepts them, which is tried at least once a minute",
-                spool.path().display()
+                "{why}: {meanwhile} until the destination accepts them, which is tried at least once a minute"
             ));
             pause = outage.backoff.pause();
             outage.retry_at = Instant::now() + pause;
             outage.unconfirmed = true;
+            outage.why.clone_from(why);
         }
-        if let Some(file) = &mut self.outage_file {
+        if let (Some(file), Some(spool)) = (&mut self.outage_file, spool) {
             file.begin(why, spool, pause);
         }
         Ok(())
+    }
+
+    /// Delivers the pending items that the sink did not accept before.
+    fn retry(&mut self) -> Result<bool, Error> {
+        if let Err(fault) = self.deliver_again() {
+            return self.fail(fault).map(|()| false);
+        }
+        if let Mode::Waiting(outage) = &mut self.mode {
+            outage.down.ends("the destination is back: events are delivered again");
+        }
+        self.mode = Mode::Direct;
+        self.update_pending_restarts().map(|()| true)
+    }
+
+    fn deliver_again(&mut self) -> Result<(), Fault> {
+        self.remove_stored_items()?;
+        loop {
+            let all = self.pending.len().min(self.plan.batch);
+            let before_restart =
+                batch_before_restart(self.pending[..all].iter().map(|(_, item)| item));
+            let batch = self.pending[..before_restart.unwrap_or(all)].to_vec();
+            for (index, item) in &batch {
+                if let ItemKind::Event(event) = item.kind {
+                    self.sink.write(&self.ring_states[*index].entry(item.at, event))?;
+                }
+            }
+            self.confirm(&batch)?; // without an item, it shows whether the destination is back
+            self.pending.drain(..batch.len());
+            if self.pending.is_empty() {
+                self.pending_since = None;
+                return Ok(());
+            }
+        }
     }
 
     /// The ring fills faster than the sink takes events, and the collector may overwrite unread ones soon:
@@ -161,17 +216,16 @@ impl<S: Sink> Delivery<'_, S> {
         Ok(())
     }
 
-    /// Stores how much is queued while the destination is down, for `--health`.
+    /// Stores for `--health` why nothing is delivered, or how much is queued while the destination is down.
     pub(super) fn report_outage(&mut self) {
-        if matches!(self.mode, Mode::Direct)
-            && let Some(file) = &mut self.outage_file
-        {
-            file.part(self.sink.stuck());
-        }
-        if self.mode.is_down()
-            && let (Some(file), Some(spool)) = (&mut self.outage_file, &self.files.spool)
-        {
-            file.update(spool, false);
+        let Some(file) = &mut self.outage_file else { return };
+        match (&self.mode, &self.files.spool) {
+            (Mode::Direct, _) => file.part(self.source_fault.clone().or_else(|| self.sink.stuck())),
+            (Mode::Waiting(outage), _) => file.part(Some((outage.since, outage.why.clone()))),
+            (Mode::Spooling(outage), Some(spool)) if outage.down.is_present() => {
+                file.update(spool, false);
+            }
+            (Mode::Spooling(_), _) => {}
         }
     }
 
@@ -208,6 +262,9 @@ impl<S: Sink> Delivery<'_, S> {
 
     /// Delivers a batch from the spool to the sink, if a retry is due. Returns whether there is more.
     pub(super) fn drain(&mut self) -> Result<bool, Error> {
+        if matches!(&self.mode, Mode::Waiting(outage) if outage.retry_at <= Instant::now()) {
+            return self.retry();
+        }
         if !matches!(&self.mode, Mode::Spooling(outage) if outage.retry_at <= Instant::now()) {
             return Ok(false);
         }
@@ -346,17 +403,24 @@ impl<S: Sink> Delivery<'_, S> {
     /// Removes the items that the sink has stored, according to its checkpoints, from the spool and from
     /// the pending items, and counts their events as delivered.
     fn remove_stored_items(&mut self) -> Result<(), Fault> {
-        let Some(spool) = &mut self.files.spool else { return Ok(()) };
         for (index, state) in self.ring_states.iter_mut().enumerate() {
+            // Of a stream there are thousands of checkpoints, and those without an item did not change.
+            let has_item = || self.pending.iter().any(|(of, _)| *of == index);
+            if self.files.spool.is_none() && state.is_loaded && !has_item() {
+                continue;
+            }
             let checkpoint = match self.sink.checkpoints() {
                 Some(store) => store.load(&state.ring)?,
                 None => state.checkpoint,
             };
+            state.is_loaded = true;
             let Some(checkpoint) = checkpoint else { continue };
             state.checkpoint = Some(checkpoint);
-            state.delivered += spool.remove_included(&state.ring, &checkpoint)?;
-            if spool.has_restart(&state.ring)? {
-                continue; // all pending items follow that restart
+            if let Some(spool) = &mut self.files.spool {
+                state.delivered += spool.remove_included(&state.ring, &checkpoint)?;
+                if spool.has_restart(&state.ring)? {
+                    continue; // all pending items follow that restart
+                }
             }
             let is_restart =
                 |(of, item): &(usize, StreamItem)| *of == index && item.kind == ItemKind::Restart;

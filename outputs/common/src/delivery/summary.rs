@@ -40,6 +40,16 @@ impl<S: Sink> Delivery<'_, S> {
         info(text);
     }
 
+    /// Logs the counts of a stream in this run, in one line.
+    pub fn log_stream(&self, messages: u64, sensors: usize, lost: u64) {
+        let [stream, sensors_of @ ..] = &self.ring_states[..] else { return };
+        let delivered: u64 = sensors_of.iter().map(|state| state.delivered).sum();
+        let name = &stream.ring;
+        info(format_args!(
+            "{name}: {messages} messages of {sensors} rings, {delivered} events, {lost} lost"
+        ));
+    }
+
     /// Logs how many events are in the spool, if any.
     pub fn log_spool(&self) {
         if let Some(spool) = self.files.spool.as_ref().filter(|spool| spool.events() > 0) {

@@ -144,10 +144,11 @@ fn open<'a>(
     // After a kill, uncommitted rows are gone.
     sink.open.clear();
     sink.stored = None;
-    let spool = Spool::open(directory, "aw-test", 1 << 20, plan.keeps_batches).unwrap();
+    let open = || Spool::open(directory, "aw-test", 1 << 20, plan.keeps_batches).unwrap();
+    let spool = (!plan.waits).then(open);
     let in_sink = sink.in_sink;
     let (file, live_checkpoint, schedule) = (None, None, Default::default());
-    let (spool, for_health) = (Some(spool), false);
+    let for_health = false;
     let files = CheckpointFiles { spool, file, live_checkpoint, for_health, in_sink, schedule };
     let mut delivery = Delivery::new(sink, plan, files).unwrap();
     let position = delivery.open(&"/test".parse().unwrap()).unwrap();
@@ -156,9 +157,10 @@ fn open<'a>(
 
 /// Whichever call fails and whenever the output is killed: every event is delivered, in order; exactly once if
 /// the sink stores the checkpoint, whose counts add up.
-fn every_event_is_delivered(in_sink: bool, keeps_batches: bool, seed: u64) {
+fn every_event_is_delivered(in_sink: bool, keeps_batches: bool, waits: bool, seed: u64) {
     let directory = tempfile::tempdir().unwrap();
-    let plan = Plan { batch: 8, keeps_batches, spool: None::<SpoolOptions>, ..Plan::default() };
+    let spool = None::<SpoolOptions>;
+    let plan = Plan { batch: 8, keeps_batches, spool, waits, ..Plan::default() };
     let (outcomes, mut random) = (Some(Random(!seed)), Random(seed));
     let mut sink = Fragile { in_sink, outcomes, ..Fragile::default() };
     let mut furthest = 0;
@@ -175,7 +177,7 @@ fn every_event_is_delivered(in_sink: bool, keeps_batches: bool, seed: u64) {
             } else {
                 delivery.work(random.below(2) > 0, random.below(4) == 0).unwrap();
             }
-            if let Mode::Spooling(outage) = &mut delivery.mode
+            if let Mode::Spooling(outage) | Mode::Waiting(outage) = &mut delivery.mode
                 && random.below(2) > 0
             {
                 outage.retry_at = Instant::now();
@@ -192,14 +194,15 @@ fn every_event_is_delivered(in_sink: bool, keeps_batches: bool, seed: u64) {
             delivery.take(0, item).unwrap();
         }
         delivery.work(true, false).unwrap();
-        if let Mode::Spooling(outage) = &mut delivery.mode {
+        if let Mode::Spooling(outage) | Mode::Waiting(outage) = &mut delivery.mode {
             outage.retry_at = Instant::now();
         }
     }
     delivery.finish().unwrap();
     let checkpoint = delivery.ring_states[0].checkpoint;
     let waiting = delivery.files.spool.as_ref().map(Spool::events);
-    assert_eq!((checkpoint.map(|checkpoint| checkpoint.next()), waiting), (Some(next), Some(0)));
+    assert_eq!(checkpoint.map(|checkpoint| checkpoint.next()), Some(next));
+    assert_eq!(waiting, (!waits).then_some(0));
     let expected: Vec<u64> = (0..next).filter(|n| is_event(*n)).collect();
     if in_sink {
         assert!(sink.rows == expected, "{:?}", sink.rows);
@@ -311,7 +314,7 @@ fn a_confirmed_batch_that_is_removed_later() {
     let mut sink = Fragile::default();
     let (mut delivery, _) = open(&mut sink, &plan, directory.path());
     let retry = |delivery: &mut Delivery<Fragile>| {
-        if let Mode::Spooling(outage) = &mut delivery.mode {
+        if let Mode::Spooling(outage) | Mode::Waiting(outage) = &mut delivery.mode {
             outage.retry_at = Instant::now();
         }
         delivery.work(true, false).unwrap();
@@ -359,7 +362,7 @@ fn what_was_stored_without_a_confirmation_is_counted() {
             assert_eq!(delivery.files.spool.as_ref().map(Spool::events), Some(3));
         }
         for _ in 0..3 {
-            if let Mode::Spooling(outage) = &mut delivery.mode {
+            if let Mode::Spooling(outage) | Mode::Waiting(outage) = &mut delivery.mode {
                 outage.retry_at = Instant::now();
             }
             delivery.work(true, false).unwrap();
@@ -471,16 +474,26 @@ proptest! {
 
     #[test]
     fn exactly_once(seed in any::<u64>()) {
-        every_event_is_delivered(true, false, seed);
+        every_event_is_delivered(true, false, false, seed);
     }
 
     #[test]
     fn at_least_once(seed in any::<u64>()) {
-        every_event_is_delivered(false, false, seed);
+        every_event_is_delivered(false, false, false, seed);
     }
 
     #[test]
     fn at_least_once_in_kept_batches(seed in any::<u64>()) {
-        every_event_is_delivered(false, true, seed);
+        every_event_is_delivered(false, true, false, seed);
+    }
+
+    #[test]
+    fn exactly_once_while_the_source_waits(seed in any::<u64>()) {
+        every_event_is_delivered(true, false, true, seed);
+    }
+
+    #[test]
+    fn at_least_once_while_the_source_waits(seed in any::<u64>()) {
+        every_event_is_delivered(false, false, true, seed);
     }
 }
