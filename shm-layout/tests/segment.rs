@@ -109,6 +109,7 @@ fn a_reader_starts_at_the_requested_position() {
 const BEAT: u64 = 264;
 const BEAT_SINCE_BOOT: u64 = 2432;
 const BOOT: u64 = 2448;
+const KILLS: u64 = 320;
 
 /// Changes a word of a ring without a writer.
 fn change_word(ring: &RingName, place: u64, change: impl Fn(u64) -> u64) {
@@ -188,16 +189,15 @@ fn a_time_without_a_writer_by_the_clock() {
     assert_eq!(gap_after(long_ago, &of_another_boot), Some(long_ago), "of a longer uptime");
     let not_known = || change_word(&ring, BOOT, |_| 0);
     assert_eq!(gap_after(long_ago, &not_known), Some(long_ago), "of no boot");
-    // A build that had bits of interfaces there.
-    let bits = || change_word(&ring, 320, |word| word + 1);
-    assert_eq!(gap_after(ago(0), &bits), None);
-    change_word(&ring, 320, |word| {
-        assert_eq!(word, 1, "nothing is stored there");
+    // A build that counted other things there.
+    let other = || change_word(&ring, KILLS, |word| word + 1);
+    assert_eq!(gap_after(ago(0), &other), None);
+    change_word(&ring, KILLS, |word| {
+        assert_eq!(word, 1, "these writers are stopped");
         word
     });
 }
 
-/// The state of each interface, which a writer that starts does not take over, and its last frame, which it does.
 /// A writer that panics or is killed is counted by the next one, also by one with another number of slots; one that is stopped is none.
 #[test]
 fn writers_that_end_without_being_stopped() {
@@ -223,6 +223,7 @@ fn writers_that_end_without_being_stopped() {
     assert_eq!(Reader::attach(&name, Start::Oldest).unwrap().kills(), 3);
 }
 
+/// The state of each interface, which a writer that starts does not take over, and its last frame, which it does.
 #[test]
 fn states_and_last_frames() {
     let ring = Ring::new();

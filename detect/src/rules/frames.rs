@@ -39,7 +39,7 @@ impl Rules {
     }
 
     /// The MAC of the message or of its frame that no host has. arpwatch takes the MAC of a group for a host's.
-    fn no_host(&self, event: &Event) -> Option<MacAddr> {
+    pub(super) fn no_host(&self, event: &Event) -> Option<MacAddr> {
         let is_no_host = |mac: &MacAddr| match self.dialect {
             Dialect::Devices => mac.is_no_host(),
             Dialect::Arpwatch => [MacAddr::BROADCAST, MacAddr::ZERO].contains(mac),

@@ -253,7 +253,8 @@ impl Rules {
         (mac, old): (MacAddr, Option<MacAddr>),
     ) -> Result<bool, M::Error> {
         let station = memory.station(&seen.network, ip)?;
-        let is_held = station.held(mac, seen.time) >= dhcp::HELD_SECONDS;
+        let is_held = station.held(mac, seen.time) >= dhcp::HELD_SECONDS
+            && !self.took((&seen.network, ip, mac), memory)?;
         let is_in_group = old.is_some_and(|old| self.is_in_group(mac, old));
         Ok(is_held || station.learned.contains(&mac) || is_in_group)
     }

@@ -20,6 +20,8 @@ pub struct SharedAddress {
     pub ip: IpAddr,
     /// The MACs.
     pub macs: Vec<MacAddr>,
+    /// The one that claimed the address before all others, if it is known. It may be none of these.
+    pub first: Option<MacAddr>,
 }
 
 /// A device whose behaviour the learning period made normal.
@@ -52,14 +54,16 @@ impl SqliteMemory {
                 count += 1;
                 let ip = ip_from(&row.get::<_, Vec<u8>>(1)?).filter(|_| first.len() < limit);
                 if let Some(ip) = ip {
-                    first.push(SharedAddress { network: row.get(0)?, ip, macs });
+                    let of_all = station.first.map(|first| first.mac);
+                    first.push(SharedAddress { network: row.get(0)?, ip, macs, first: of_all });
                 }
             }
             Ok((first, count))
         })
     }
 
-    /// Of the addresses for which `is_wanted`, those that several MACs claimed since a time, the first one first.
+    /// Of the addresses for which `is_wanted`, those that several MACs claimed since a time: the first one of all first, or else the one whose
+    /// last claim is the oldest.
     pub fn contested_addresses(
         &mut self,
         since: i64,
@@ -76,7 +80,12 @@ impl SqliteMemory {
                 let Some(ip) = ip else { continue };
                 let mut station = station_from(row)?;
                 station.claims.retain(|claim| claim.time >= since);
-                all.push(SharedAddress { network: row.get("network")?, ip, macs: station.macs() });
+                let first = station.first.map(|first| first.mac);
+                let mut macs = station.macs();
+                if !first.is_some_and(|first| station.has(first)) {
+                    macs.reverse();
+                }
+                all.push(SharedAddress { network: row.get("network")?, ip, macs, first });
             }
             Ok(all)
         })

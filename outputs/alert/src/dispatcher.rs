@@ -197,7 +197,7 @@ impl Dispatcher {
         if learning && !self.rules.guards(entry.event.ip()) {
             return Ok(());
         }
-        self.rules.name_gateways(entry, now, &mut alerts, &mut self.store.memory)?;
+        self.rules.name_gateways(entry, now, learning, &mut alerts, &mut self.store.memory)?;
         if learning {
             // What the configuration names is not learned: who takes it is reported.
             alerts.retain(|one| one.kind.is_takeover() || one.kind == AlertKind::Broadcast);

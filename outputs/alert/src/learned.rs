@@ -40,8 +40,9 @@ and these interfaces had private MACs. From now on that is normal. If a MAC does
 belong there, remove its device, and let aw-alert forget what it learned.";
 
 const CONTESTED: &str =
-    "Several MACs claimed these addresses that your configuration names. None of them is normal
-there: compare each with the MAC of the device; those of a pair belong in [[failover]].";
+    "Several MACs claimed these addresses that your configuration names. At most the one that had
+the address first is normal there: compare each with the MAC of the device; those of a pair
+belong in [[failover]].";
 
 impl Learned {
     /// None if no address was shared, and no device is a special one.
@@ -157,7 +158,10 @@ impl Learned {
 }
 
 /// ``192.0.2.1 on eth0, which `routers` names, was claimed by 2 MACs: MAC [name] (first seen), MAC``
-fn contested_line(SharedAddress { network, ip, macs }: &SharedAddress, rules: &Rules) -> String {
+fn contested_line(shared: &SharedAddress, rules: &Rules) -> String {
+    let SharedAddress { network, ip, macs, first } = shared;
+    // It may have claimed the address only before the learning period.
+    let is_first = if *first == Some(macs[0]) { " (first seen)" } else { "" };
     let key = rules.naming_key(*ip).unwrap_or_default();
     let named: Vec<_> = macs.iter().take(MAX_MACS).map(|mac| named(*mac, &rules.names)).collect();
     let further = match macs.len() - named.len() {
@@ -165,7 +169,7 @@ fn contested_line(SharedAddress { network, ip, macs }: &SharedAddress, rules: &R
         further => format!(" and {further} more"),
     };
     format!(
-        "{ip} on {}, which `{key}` names, was claimed by {} MACs:{} (first seen),{}{further}",
+        "{ip} on {}, which `{key}` names, was claimed by {} MACs:{}{is_first},{}{further}",
         plain(&place(network, rules.show_ring)),
         macs.len(),
         named[0],
@@ -205,7 +209,7 @@ pub fn place(network: &str, show_ring: bool) -> String {
 
 /// `192.0.2.1 site-a/eth0 MAC [name] MAC`
 fn described(shared: &SharedAddress, names: &Names, show_ring: bool) -> String {
-    let SharedAddress { network, ip, macs } = shared;
+    let SharedAddress { network, ip, macs, .. } = shared;
     let mut text = format!("{ip} {}", place(network, show_ring));
     for mac in macs.iter().take(MAX_MACS) {
         text += &named(*mac, names);
@@ -230,6 +234,7 @@ mod tests {
             network: "sensor/site-a/eth0".into(),
             ip: ip.parse().unwrap(),
             macs: (1..=macs).map(mac).collect(),
+            first: None,
         };
         let names = Names::from([(mac(2), "router".to_owned())]);
         let two = [shared("192.0.2.1", 2), shared("2001:db8::1", 10)];

@@ -3,13 +3,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
 };
 
-use aw_detect::{InfrastructureRow, Known, NamedServer, Part, Rules, Trust};
+use aw_detect::{InfrastructureRow, Known, NamedServer, Part, Rules, Station, Trust};
 use aw_output::{SinkResult, this_host};
 use aw_service::{count_of, plain};
-use ipnet::IpNet;
 use serde_json::json;
 use shm_layout::MacAddr;
 
@@ -25,11 +24,12 @@ and start aw-alert again. aw-alert known shows this list at any time."
     )
 }
 
-/// None if there is nothing. `known`: network, part, key and what is known of it. `maker`: of a MAC.
+/// None if there is nothing. `known`: network, part, key and what is known of it. `named_at`: the states of [`named_routers`]. `maker`: of
+/// a MAC.
 pub fn learned_infrastructure(
     interface: &str,
     known: &[InfrastructureRow],
-    rules: &Rules,
+    (rules, named_at): (&Rules, &[(String, IpAddr, Station)]),
     time: i64,
     mut maker: impl FnMut(MacAddr) -> SinkResult<Option<String>>,
 ) -> SinkResult<Option<Learned>> {
@@ -48,7 +48,7 @@ pub fn learned_infrastructure(
         each.push(format!("{line} on {}", plain(&place(network, rules.show_ring))));
     }
     push_further(&mut each, known.len() as u64);
-    let lines = without_router(&known, rules);
+    let lines = without_router(&known, rules, named_at);
     each.splice(0..0, lines);
     let counted = [Part::Router, Part::DhcpServer, Part::Dns].into_iter().filter_map(|part| {
         let number = known.iter().filter(|(_, of, ..)| *of == part).count() as u64;
@@ -68,17 +68,27 @@ pub fn learned_infrastructure(
 }
 
 /// Of each network whose DHCP or DNS server has an IPv4 address, and whose router is not known: how to name it. At an ordinary port,
-/// answers that name it do not arrive.
-fn without_router(known: &[&InfrastructureRow], rules: &Rules) -> Vec<String> {
-    if rules.routers.iter().any(is_of_ipv4) {
-        return Vec::new();
-    }
+/// answers that name it do not arrive. A router that the configuration names is known where a host has its address.
+fn without_router(
+    known: &[&InfrastructureRow],
+    rules: &Rules,
+    named_at: &[(String, IpAddr, Station)],
+) -> Vec<String> {
+    let is_named = |ip: Ipv4Addr| {
+        let has = |one: &NamedServer| matches!(one, NamedServer::Addresses(block) if block.contains(&IpAddr::V4(ip)));
+        rules.routers.iter().any(has)
+    };
     let mut networks: BTreeMap<&str, (bool, BTreeSet<&str>)> = BTreeMap::new();
     for (network, part, key, _) in known {
-        if key.parse::<Ipv4Addr>().is_ok() {
+        if let Ok(ip) = key.parse::<Ipv4Addr>() {
             let (has_router, servers) = networks.entry(network).or_default();
-            *has_router |= *part == Part::Router;
+            *has_router |= *part == Part::Router || is_named(ip);
             servers.extend((*part == Part::DhcpServer).then_some(&**key));
+        }
+    }
+    for (network, ip, station) in named_at {
+        if let Some((has_router, _)) = networks.get_mut(&**network) {
+            *has_router |= ip.is_ipv4() && !station.claims.is_empty();
         }
     }
     let networks = networks.into_iter().filter(|(_, (has_router, _))| !has_router);
@@ -150,8 +160,13 @@ pub fn why(trust: Trust) -> &'static str {
     }
 }
 
-fn is_of_ipv4(named: &NamedServer) -> bool {
-    matches!(named, NamedServer::Addresses(IpNet::V4(_)))
+/// The addresses of routers that the configuration names, and not only as a part of a block.
+pub fn named_routers(rules: &Rules) -> Vec<IpAddr> {
+    let address = |one: &NamedServer| match one {
+        NamedServer::Addresses(block) if *block == block.addr().into() => Some(block.addr()),
+        _ => None,
+    };
+    rules.routers.iter().filter_map(address).collect()
 }
 
 pub fn words(part: Part) -> (&'static str, &'static str) {
@@ -164,6 +179,8 @@ pub fn words(part: Part) -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use aw_detect::MacClaim;
+
     use super::*;
 
     /// Each router and server has all MACs that were learned for it; and a missing router of IPv4 is said.
@@ -183,8 +200,9 @@ mod tests {
             with(Part::DhcpServerMac, "192.0.2.1", 3),
             row("eth0", Part::DhcpServer, "192.0.2.1", None),
         ];
-        let learned = |known: &[_], rules: &Rules| {
-            let learned = learned_infrastructure("sensor/r/eth0", known, rules, 5, |_| Ok(None));
+        let learned_at = |known: &[_], rules: &Rules, at: &[_]| {
+            let learned =
+                learned_infrastructure("sensor/r/eth0", known, (rules, at), 5, |_| Ok(None));
             learned.unwrap().map(|learned| {
                 assert!(
                     learned.intro.contains(" run: aw-alert relearn eth0\n"),
@@ -194,6 +212,7 @@ mod tests {
                 learned.each
             })
         };
+        let learned = |known: &[_], rules: &Rules| learned_at(known, rules, &[]);
         let mut rules = Rules::default();
         let each = learned(&known, &rules).unwrap();
         assert_eq!(
@@ -213,7 +232,17 @@ mod tests {
         let end = "routers = [\"ADDRESS\"] in the configuration of aw-alert, and restart aw-alert (often it is that of a DHCP server: 1.0.0.1, 192.0.2.1)";
         assert!(each[0].ends_with(end), "{each:?}");
         rules.routers = vec![NamedServer::Addresses("192.0.2.254/32".parse().unwrap())];
-        assert_eq!(learned(&known, &rules).unwrap().len(), 2);
+        let [named] = *named_routers(&rules) else { panic!() };
+        // One that is named is that of a network where a host has its address; a probe shows none.
+        let mut station = Station::default();
+        let at = |network: &str, station: &Station| {
+            learned_at(&known, &rules, &[(network.into(), named, station.clone())]).unwrap().len()
+        };
+        assert_eq!(at("sensor/r/eth0", &station), 3);
+        station.claims = vec![MacClaim { mac: mac(4), time: 5 }];
+        assert_eq!((at("sensor/r/eth0", &station), at("sensor/r/eth0.7", &station)), (2, 3));
+        rules.routers = vec![NamedServer::Addresses("192.0.2.0/30".parse().unwrap())];
+        assert_eq!((learned(&known, &rules).unwrap().len(), named_routers(&rules).len()), (2, 0));
         assert_eq!(learned(&known[..3], &rules), None);
     }
 }

@@ -219,6 +219,7 @@ fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool, dialect: bool) -> S
         ("old ethernet address", alert.old_mac.clone()),
         ("old ethernet vendor", alert.old_mac.as_ref().map(|mac| maker(mac, &alert.old_vendor))),
         ("timestamp", Some(date(alert.time))),
+        ("late", filled(&alert.late).filter(|_| !arpwatch)),
         ("previous timestamp", previous.map(date)),
         ("delta", previous.map(|previous| delta(alert.time - previous))),
         ("reported by", filled(&alert.host).filter(|_| !arpwatch)),

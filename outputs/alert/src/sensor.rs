@@ -60,8 +60,6 @@ fn alert(FaultReport { kind, network, text, is_hint }: FaultReport, now: i64) ->
 
 #[cfg(test)]
 pub mod tests {
-    use std::collections::BTreeSet;
-
     use aw_output::LossCause;
     use jiff::tz::TimeZone;
     use shm_layout::{CaptureState, NeighborView, VlanId};

@@ -12,7 +12,11 @@ use super::{
 use crate::{
     alert::{Alert, AlertKind},
     device::span,
-    infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust, includes, usable},
+    infrastructure::{
+        InfrastructureMemory, Known, NamedServer, Part, Trust, includes, names, usable,
+    },
+    network::interface_of,
+    station::{MacClaim, Station},
 };
 
 /// An address that clients find in use is reported once in so many seconds.
@@ -78,7 +82,7 @@ impl Rules {
         let mut others = vec![old];
         if let Some(ip) = server.filter(|_| is_named && seen.learning) {
             let station = memory.station(&seen.network, ip)?;
-            others.extend([station.first.map(|first| first.mac), station.owner()]);
+            others.extend([recent_first(seen, memory, &station)?, station.owner()]);
         }
         let is_other = |own: &MacAddr| *own != mac && !self.is_in_group(*own, mac);
         let is_second = others.iter().flatten().any(is_other) && is_named && seen.learning;
@@ -135,8 +139,9 @@ impl Rules {
         let note = format!(
             "it answers in the name of a known server, from another MAC: {deed} (if both MACs are your server's, name them in [[failover]]; if not, {FIND})"
         );
-        // A server behind two relays answers from both; that no ARP shows its address here, any host can see, too.
-        let may_be_relay = is_second && record.relay_ip().is_some() && others[1..] == [None, None];
+        // A server behind two relays answers from both. Any host can write the address of a relay.
+        let is_here = others[1..] != [None, None];
+        let may_be_relay = is_second && !is_here && self.is_of_named_relay(seen, memory)?;
         let kind = if may_be_relay { AlertKind::NewSetting } else { AlertKind::NewDhcpServer };
         let alert = self.rogue(seen, kind, server, Some(mac), note);
         let old_mac = old.map(|mac| mac.to_string());
@@ -196,6 +201,19 @@ impl Rules {
         }
         let station = memory.station(&seen.network, relay)?;
         Ok(station.held(seen.record.sender, seen.time) >= HELD_SECONDS)
+    }
+
+    /// Whether the relay's address of an answer is that of a router which the configuration names, and no host but the sender had it.
+    fn is_of_named_relay<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+    ) -> Result<bool, M::Error> {
+        let relay = seen.record.relay_ip().filter(|relay| names(&self.routers, *relay));
+        let Some(relay) = relay else { return Ok(false) };
+        let station = memory.station(&seen.network, relay)?;
+        let macs: Vec<_> = station.claims.iter().map(|claim| claim.mac).collect();
+        Ok(macs == [seen.record.sender])
     }
 
     /// A client names the server that it chose: on a port that gets broadcasts only, nothing else shows it.
@@ -434,6 +452,21 @@ impl Rules {
         let reported = Known::new(seen.time, Trust::Reported);
         self.report(seen, memory, part, reported, alert)
     }
+}
+
+/// The first MAC of a server's address, if it claimed that within a day, or since its interface began to learn. One that was replaced
+/// longer ago is not the server's.
+fn recent_first<M: InfrastructureMemory>(
+    seen: &Seen,
+    memory: &mut M,
+    station: &Station,
+) -> Result<Option<MacAddr>, M::Error> {
+    let Some(first) = station.first else { return Ok(None) };
+    let period = memory.known(interface_of(&seen.network), Part::Period, "")?;
+    let since = seen.time - HELD_SECONDS;
+    let since = period.map_or(since, |period| since.min(period.first));
+    let is_recent = |claim: &MacClaim| claim.mac == first.mac && claim.time >= since;
+    Ok(station.claims.iter().any(is_recent).then_some(first.mac))
 }
 
 /// What a server names.

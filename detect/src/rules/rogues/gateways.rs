@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use aw_output::Entry;
-use shm_layout::{MacAddr, UnixTime};
+use shm_layout::{Event, MacAddr, UnixTime};
 
 use super::{Rules, Seen, dhcp::HELD_SECONDS};
 use crate::{
     alert::{Alert, AlertKind},
     device::{MacClass, MacPolicy, span},
     infrastructure::{InfrastructureMemory, Known, Part, Trust, includes},
-    network::{full_name, interface_of},
+    network::{full_name, full_network, interface_of},
     rules::past_time,
 };
 
@@ -21,14 +21,19 @@ impl Rules {
     /// Makes an alert that a MAC takes a router's address one of a taken gateway, and adds one for the first claim of such an address,
     /// if the learning period saw the router's answers or advertisements from other MACs only. A takeover is left out only if one by the
     /// same MAC was reported within `quiet` seconds. What an attacker chooses, such as its MAC, does not move it into the digest. An alert
-    /// about a MAC that was there first, or was learned, keeps its kind: it may be the router's, and gets the facts only.
+    /// about a MAC that was there first, or was learned, keeps its kind: it may be the router's, and gets the facts only. `learning`: as
+    /// for [`Rules::observe`], after which this is called.
     pub fn name_gateways<M: InfrastructureMemory>(
         &self,
         entry: &Entry,
         now: UnixTime,
+        learning: bool,
         alerts: &mut Vec<Alert>,
         memory: &mut M,
     ) -> Result<(), M::Error> {
+        if learning && self.guards(entry.event.ip()) {
+            alerts.extend(self.unlearn(entry, now, memory)?);
+        }
         let first = self.first_claim(entry, now, alerts, memory)?;
         let mut kept = Vec::new();
         for alert in alerts.drain(..) {
@@ -42,6 +47,54 @@ impl Rules {
         }
         *alerts = kept;
         Ok(())
+    }
+
+    /// Takes back that a MAC was learned at a named address because it was the first one in ARP, if messages of the router or server there
+    /// came from other MACs before. Returns the alert that no host has it, which was left out because it was learned.
+    fn unlearn<M: InfrastructureMemory>(
+        &self,
+        entry: &Entry,
+        now: UnixTime,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let event = Event { time: past_time(entry.event.time, now), ..entry.event };
+        let (entry, ip) = (&Entry { event, ..*entry }, event.ip());
+        let network = full_network(entry);
+        let mut station = memory.station(&network, ip)?;
+        let first = station.first.filter(|first| first.mac == event.mac);
+        let first = first.map(|first| (first.mac, first.time));
+        let group = self.no_host(&event).map(|mac| (mac, event.time.seconds()));
+        let mut macs: Vec<_> = first.into_iter().chain(group).collect();
+        macs.retain(|(mac, _)| station.learned.contains(mac));
+        if macs.is_empty() {
+            return Ok(None);
+        }
+        let learned = self.learned_macs(&network, ip, memory)?;
+        macs.retain(|(mac, time)| {
+            let is_its = |own: MacAddr| own == *mac || self.is_in_group(own, *mac);
+            let came_before = learned.iter().any(|(_, since)| since <= time);
+            came_before && !learned.iter().any(|(own, _)| is_its(*own))
+        });
+        station.learned.retain(|mac| !macs.iter().any(|(one, _)| one == mac));
+        let is_of_group = group.is_some_and(|group| macs.contains(&group));
+        let alert = match is_of_group {
+            true => self.no_host_alert(entry, (false, true), &mut station),
+            false => None,
+        };
+        if !macs.is_empty() {
+            memory.store_station(&network, ip, &station)?;
+        }
+        Ok(alert)
+    }
+
+    /// Whether it was reported that this MAC took the address.
+    pub(super) fn took<M: InfrastructureMemory>(
+        &self,
+        (network, ip, mac): (&str, IpAddr, MacAddr),
+        memory: &mut M,
+    ) -> Result<bool, M::Error> {
+        let row = memory.known(network, Part::RouterMac, &format!("{ip} {mac}"))?;
+        Ok(row.is_some_and(|row| row.trust == Trust::Reported && row.further != 0))
     }
 
     /// Lets the next alert of this gateway through: this one was in a digest only, as [`Rules::was_digested`] of others.
@@ -115,9 +168,8 @@ impl Rules {
         };
         let station = memory.station(&network, ip)?;
         let is_first = station.first.is_some_and(|first| first.mac == mac);
-        let row = memory.known(&network, Part::RouterMac, &format!("{ip} {mac}"))?;
         // Its first claim was reported.
-        let was_taken = row.is_some_and(|row| row.trust == Trust::Reported && row.further != 0);
+        let was_taken = self.took((&network, ip, mac), memory)?;
         if station.learned.contains(&mac) || is_first && !was_taken {
             return Ok(Some(Alert { deed: answers_for(ip), ..alert }));
         }

@@ -146,9 +146,10 @@ impl Scene {
         if self.learning && !self.rules.guards(event.ip()) {
             return Vec::new();
         }
-        let named = self.rules.name_gateways(&entry, NOW, &mut alerts, &mut self.memory);
+        let Scene { rules, memory, learning, .. } = self;
+        let named = rules.name_gateways(&entry, NOW, *learning, &mut alerts, memory);
         named.unwrap_or_else(|never| match never {});
-        alerts.retain(|alert| alert.kind.is_takeover());
+        alerts.retain(|one| one.kind.is_takeover() || one.kind == AlertKind::Broadcast);
         self.explain(&mut alerts);
         alerts
     }

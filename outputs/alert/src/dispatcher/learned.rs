@@ -243,7 +243,7 @@ fn settle(alert: &mut Alert, (network, ip): Place) {
 
 #[cfg(test)]
 mod tests {
-    use aw_detect::{InfrastructureMemory, Known, Part};
+    use aw_detect::{InfrastructureMemory, Known, MacClaim, Memory, Part, Station};
     use aw_output::{Entry, Fault, Sink, SinkResult};
     use shm_layout::{Event, MacAddr, Position, UnixTime};
 
@@ -352,6 +352,28 @@ mod tests {
         let begin = "learned: 1 named address was claimed by several MACs: 10.0.0.1 on eth0, which `routers` names, was claimed by 2 MACs: \
             00:08:e1:00:00:01 (first seen), 00:08:e1:00:00:02, 10.0.0.9 eth0 00:08:e1:00:00:0";
         assert!(text.starts_with(begin), "{text}");
+    }
+
+    /// A MAC that had the address only before the learning time makes no other one the first.
+    #[test]
+    fn who_was_first_at_a_named_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = NameLists::read(None, None).unwrap();
+        let config = format!("routers = [\"10.0.0.1\"]\n{CHANNEL}");
+        let mut dispatcher = dispatcher_that_learns(directory.path(), &config, names, Some(3600));
+        let old = MacClaim { mac: MacAddr::new([0, 8, 0xe1, 0, 0, 1]), time: 1_700_000_000 };
+        let station = Station { claims: vec![old], first: Some(old), ..Station::default() };
+        let address = [10, 0, 0, 1].into();
+        dispatcher.store.memory.store_station("sensor/r/eth0", address, &station).unwrap();
+        for mac in [2, 3] {
+            claim(&mut dispatcher, mac, 1, 0);
+        }
+        messages(&mut dispatcher);
+        dispatcher.report_learned(UnixTime::now().seconds()).unwrap();
+        let [list] = &*messages(&mut dispatcher) else { panic!() };
+        let text = list["message"].as_str().unwrap();
+        let macs = " was claimed by 2 MACs: 00:08:e1:00:00:02, 00:08:e1:00:00:03";
+        assert!(text.contains(macs), "{text}");
     }
 
     /// A state that was begun without `--learn` does not begin to learn all devices; one that nothing used does, also with imported devices.

@@ -5,12 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_detect::{Alert, Dialect, Observed};
+use aw_detect::{Alert, Dialect, Observed, SqliteMemory};
 use aw_output::{Entry, NameEntry, NameFollower, RingState, SinkResult};
 use shm_layout::{CaptureState, NameRecord, UnixTime};
 
 use super::{Dispatcher, learned::DUE_INTERVAL};
-use crate::{learned_infrastructure::learned_infrastructure, sensor};
+use crate::{
+    learned_infrastructure::{learned_infrastructure, named_routers},
+    sensor,
+};
 
 /// How long an interface learns without `--learn`, in seconds.
 const DAY: i64 = 86_400;
@@ -190,6 +193,9 @@ impl Dispatcher {
     pub(super) fn report_infrastructure(&mut self, interface: &str, now: i64) -> SinkResult {
         let known = self.store.memory.learned_infrastructure(interface)?;
         let (rules, store) = (&self.rules, &mut self.store);
+        let named = named_routers(rules);
+        let named = store.memory.read(|database| SqliteMemory::stations_at(database, &named))?;
+        let rules = (rules, &*named);
         let learned =
             learned_infrastructure(interface, &known, rules, now, |mac| store.vendor(mac))?;
         self.send_learned(learned)

@@ -49,6 +49,10 @@ old ethernet address: 00:08:e1:01:02:0b
     assert!(!without.contains("ip address"), "{without}");
     let both = "00:08:e1:01:02:0b to Maker";
     assert_eq!(subject, format!("flip flop: {both}, 00:08:e1:01:02:0a, probed 10.0.0.1 (eth0)"));
+    let late = Alert { late: "at 22:13:23 UTC, 78 s ago".into(), ..flip.clone() };
+    let text = |arpwatch| Notification::of(&late, &TimeZone::UTC, arpwatch).text;
+    assert!(text(false).contains("                late: at 22:13:23 UTC, 78 s ago\n"));
+    assert_eq!(text(true), expected);
     let noted = Alert { note: Some("a note".into()), host: "sensor1".into(), ..flip.clone() };
     let text = |arpwatch| Notification::of(&noted, &TimeZone::UTC, arpwatch).text;
     assert!(text(false).ends_with("         reported by: sensor1\n                note: a note\n"));

@@ -501,7 +501,7 @@ fn a_gateway_in_a_digest() {
         let position = Position { generation: 1, sequence: 0 };
         let event = event(alert.time + 10, ROGUE, "192.0.2.254", Origin::ArpReply);
         let entry = Entry { ring: &ring, host: "sensor", position, event };
-        let named = scene.rules.name_gateways(&entry, NOW, &mut alerts, &mut scene.memory);
+        let named = scene.rules.name_gateways(&entry, NOW, false, &mut alerts, &mut scene.memory);
         named.unwrap_or_else(|never| match never {});
         alerts.len()
     };

@@ -176,15 +176,50 @@ fn a_named_address_while_all_is_learned() {
     for mac in [SERVER, ROGUE, SERVER] {
         assert_eq!(scene.event(mac, GATEWAY, Origin::ArpReply), []);
     }
-    // Its messages came from another MAC.
+}
+
+/// Its messages came from another MAC before: who is the first one in ARP is reported, and not learned.
+#[test]
+fn the_first_in_arp_at_a_named_address() {
     let mut scene = Scene::new();
     scene.rules.routers = named(&[GATEWAY]);
     scene.learning = true;
     scene.alerts(&[offer(SERVER, GATEWAY)]);
-    assert_eq!(
-        only(&scene.event(ROGUE, GATEWAY, Origin::ArpRequest)).kind,
-        AlertKind::GatewayTaken
-    );
+    let taken = scene.event(ROGUE, GATEWAY, Origin::ArpRequest);
+    assert_eq!(only(&taken).kind, AlertKind::GatewayTaken);
+    scene.event(ROGUE, GATEWAY, Origin::ArpRequest);
+    assert_eq!(station(&mut scene, GATEWAY).learned, []);
+    scene.event(SERVER, GATEWAY, Origin::ArpRequest);
+    scene.learning = false;
+    scene.time += 2 * DAY;
+    let taken = scene.event(ROGUE, GATEWAY, Origin::ArpRequest);
+    assert_eq!(only(&taken).kind, AlertKind::GatewayTaken);
+    assert_eq!(scene.kinds(&[offer(ROGUE, GATEWAY)]), [AlertKind::NewDhcpServer]);
+    // The group of a cluster.
+    let group = "03:bf:c0:00:02:01";
+    let mut scene = Scene::new();
+    scene.rules.dhcp_servers = named(&[GATEWAY]);
+    scene.learning = true;
+    scene.alerts(&[offer(SERVER, GATEWAY)]);
+    assert_eq!(only(&scene.event(group, GATEWAY, Origin::ArpReply)).kind, AlertKind::Broadcast);
+    assert_eq!(scene.event(group, GATEWAY, Origin::ArpReply), []);
+    assert_eq!(station(&mut scene, GATEWAY).learned, []);
+    scene.learning = false;
+    scene.time += 2 * HOUR;
+    assert_eq!(only(&scene.event(group, GATEWAY, Origin::ArpReply)).kind, AlertKind::Broadcast);
+    // Its own MAC, one of its group, and one that was there before the messages.
+    for (mac_of_arp, is_before) in [(SERVER, false), (ROUTER, false), (CLIENT, true)] {
+        let mut scene = Scene::new();
+        scene.rules.routers = named(&[GATEWAY]);
+        scene.rules.failovers = vec![vec![SERVER.parse().unwrap(), ROUTER.parse().unwrap()]];
+        scene.learning = true;
+        if is_before {
+            assert_eq!(scene.event(mac_of_arp, GATEWAY, Origin::ArpRequest), []);
+        }
+        scene.alerts(&[offer(SERVER, GATEWAY)]);
+        assert_eq!(scene.event(mac_of_arp, GATEWAY, Origin::ArpRequest), []);
+        assert_eq!(station(&mut scene, GATEWAY).learned, [mac(mac_of_arp)]);
+    }
 }
 
 /// The same of messages in the name of what the configuration names: the second MAC is reported, and not learned.
@@ -211,12 +246,56 @@ fn messages_in_a_named_name_while_an_interface_learns() {
         let row = known(&mut scene, Part::DhcpServerMac, &format!("{GATEWAY} {ROGUE}")).unwrap();
         assert_eq!(row.trust, Trust::Reported);
     }
-    // One behind two relays, of which there is no ARP here, is in the digest.
-    let mut scene = Scene::new();
-    scene.rules.dhcp_servers = named(&[GATEWAY]);
-    let relayed = |mac| NameRecord { relay: v6("192.0.2.254"), ..offer(mac, GATEWAY) };
-    let alerts = scene.alerts(&[relayed(ROUTER), relayed(CLIENT), relayed(ROUTER)]);
-    assert_eq!((only(&alerts).kind, only(&alerts).digest), (AlertKind::NewSetting, true));
+}
+
+/// A server behind two relays, which has no ARP here: only one that the configuration names, and whose address no other MAC had, is in the
+/// digest. Any host can write a relay's address.
+#[test]
+fn a_named_server_behind_two_relays() {
+    const RELAY: &str = "192.0.2.254";
+    let relayed = |mac, relay| NameRecord { relay: v6(relay), ..offer(mac, GATEWAY) };
+    let alarm = (AlertKind::NewDhcpServer, false, 0);
+    for (is_named, arp, expected) in [
+        (true, &[CLIENT][..], (AlertKind::NewSetting, true, 1)),
+        (false, &[CLIENT], alarm),
+        (true, &[], alarm),
+        (true, &[ROUTER], alarm),
+        (true, &[ROUTER, CLIENT], alarm),
+    ] {
+        let mut scene = Scene::new();
+        scene.rules.dhcp_servers = named(&[GATEWAY]);
+        scene.rules.routers = named(if is_named { &[RELAY] } else { &[] });
+        for mac in arp {
+            scene.event(mac, RELAY, Origin::ArpReply);
+        }
+        let own = relayed(ROUTER, "192.0.2.253");
+        let alerts = scene.alerts(&[own, relayed(CLIENT, RELAY), own]);
+        let row = known(&mut scene, Part::DhcpServerMac, &format!("{GATEWAY} {CLIENT}")).unwrap();
+        assert_eq!((only(&alerts).kind, only(&alerts).digest, row.number), expected, "{arp:?}");
+        assert_eq!(row.trust, Trust::Reported);
+    }
+}
+
+/// A server that was replaced long before its interface learns, with or without `--learn` at that time, is its own.
+#[test]
+fn a_named_server_that_was_replaced_before() {
+    for learned in [true, false] {
+        let mut scene = Scene::new();
+        scene.rules.dhcp_servers = named(&[GATEWAY]);
+        scene.learning = learned;
+        scene.event(SERVER, GATEWAY, Origin::ArpReply);
+        scene.learning = false;
+        scene.time += 30 * DAY;
+        scene.event(CLIENT, GATEWAY, Origin::ArpReply);
+        scene.time += 20 * DAY;
+        scene.event(CLIENT, GATEWAY, Origin::ArpReply);
+        assert_eq!(scene.alerts(&[offer(CLIENT, GATEWAY)]), []);
+        let row = known(&mut scene, Part::DhcpServerMac, &format!("{GATEWAY} {CLIENT}")).unwrap();
+        assert_eq!(row.trust, Trust::Learned);
+        // If the first one is there, too, the next one is reported.
+        scene.event(SERVER, GATEWAY, Origin::ArpReply);
+        assert_eq!(scene.kinds(&[offer(ROGUE, GATEWAY)]), [AlertKind::NewDhcpServer]);
+    }
 }
 
 /// What 10,000 forged ARP requests for a gateway cost, of which a few are sent. With `--ignored --nocapture`, in
@@ -236,7 +315,7 @@ fn a_flood_of_takeovers() {
         let position = Position { generation: 1, sequence: 0 };
         let entry = Entry { ring: &ring, host: "sensor", position, event };
         let mut alerts = rules.observe(&entry, NOW, false, &mut memory).unwrap();
-        rules.name_gateways(&entry, NOW, &mut alerts, &mut memory).unwrap();
+        rules.name_gateways(&entry, NOW, false, &mut alerts, &mut memory).unwrap();
         if number < 30 {
             let clock = |_| String::new();
             alerts.iter_mut().for_each(|one| rules.explain(one, &clock, &mut memory).unwrap());
