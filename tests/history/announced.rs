@@ -176,11 +176,16 @@ fn in_the_list() {
     assert_eq!(first["not_seen_in_use"], serde_json::json!(["leased 10.1.2.109"]));
     assert_eq!(first["addresses"], serde_json::json!([]));
     // Of a time in which there is no message, it has none; nor one that was seen at another time.
-    both.add([(432_000, mdns(2, 22, "pc2")), (432_001, mdns(1, 1, "seen"))]);
+    both.add([
+        (432_000, mdns(2, 22, "pc2")),
+        (432_001, mdns(1, 1, "seen")),
+        (432_002, mdns(6, 111, "phone")), // it only probed before
+    ]);
     let between = ["devices", "--from", "2026-11-22", "--to", "2026-11-23"];
     assert_eq!(both.ask(&between).status.code(), Some(3));
     let then = both.ask(&["devices", "--from", "2026-11-25"]).ok().stdout;
-    assert!(then.lines().count() == 2 && then.contains(PC), "{then}");
+    assert!(then.lines().count() == 3 && then.contains(PC), "{then}");
+    assert!(then.contains("02:00:00:00:00:06") && !then.contains("02:00:00:00:00:01"), "{then}");
     // Once it is seen, it is one of the others.
     both.add([(432_090, arp(2, 22))]);
     let list = both.ask(&["devices"]).ok().stdout;

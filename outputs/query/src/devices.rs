@@ -22,6 +22,9 @@ use crate::{
     unseen::{self, DeviceKey, UnseenDevice},
 };
 
+/// MACs that are searched in the rest of the history: a host can make up any number.
+const SEARCHED: usize = 1_000;
+
 /// Sightings of a pairing in frames of another MAC.
 #[derive(Default)]
 struct Forwarded {
@@ -67,8 +70,12 @@ fn grouped(
     for PairingSummary { mac, source, .. } in &all {
         sources.entry(*mac).or_default().extend(source);
     }
-    let (mut unseen, is_unseen_cut) = unseen::devices(history, range, is_by_network)?;
+    let (mut unseen, is_cut) = unseen::devices(history, range, is_by_network)?;
     let mut omitted = leave_out_forged(history, range, &claims, &mut all)?;
+    for one in all.iter().filter(|one| has_address(one, &claims)) {
+        unseen.remove(&(one.mac, is_by_network.then_some(one.network)));
+    }
+    omitted.is_unseen_cut = leave_out_seen(history, range, &mut unseen)? || is_cut;
     let clocks = history.clocks().asked(range);
     let has_date = |one: &PairingSummary| clocks.is_set(one.network, one.last);
     let networks = all.iter().map(|one| (one.network, has_date(one)));
@@ -89,9 +96,7 @@ fn grouped(
         let first = pairings.iter().filter(is_right).map(|pairing| pairing.first).min();
         let last = pairings.iter().filter(is_right).map(|pairing| pairing.last).max();
         let count: Option<u64> = pairings.iter().map(|pairing| pairing.count).sum();
-        let addresses = addresses(&pairings, &claims);
-        let has_none = addresses.is_empty();
-        let addresses = Cell::List(addresses);
+        let addresses = Cell::List(addresses(&pairings, &claims));
         let count = count.map(|count| count as i64).into();
         let mut sources = sources.get(&mac).cloned().unwrap_or_default();
         sources.sort_unstable();
@@ -100,12 +105,9 @@ fn grouped(
         let cells = vec![Cell::text(mac), first.into(), last.into(), count, addresses, sources];
         let mut row = row(history, latest.network, cells);
         // It only probed, or others answered.
-        let claimed = unseen.remove(&key).filter(|_| has_none);
-        row.push(claimed.map_or(Cell::List(Vec::new()), |one| one.claimed));
+        row.push(unseen.remove(&key).map_or(Cell::List(Vec::new()), |one| one.claimed));
         rows.push((last, key, row));
     }
-    omitted.is_unseen_cut = is_unseen_cut;
-    leave_out_seen(history, range, &mut unseen)?;
     for (key @ (mac, _), UnseenDevice { network, times, claimed }) in unseen {
         let [first, last] = [times.map(|times| times.0), times.map(|times| times.1)];
         let none = || Cell::List(Vec::new());
@@ -128,22 +130,28 @@ fn grouped(
     Ok(shown_if_any(ResultTable { rows, columns, omitted, ..ResultTable::default() }))
 }
 
-/// Leaves out what messages say of devices that were seen at another time: they did not only announce themselves. Of a part of the history it
-/// is not known which ones were.
+/// Leaves out what messages say of devices that were seen to use an address at another time: they did not only announce themselves. It
+/// searches those that are left, so it does not read the rest of the history. Returns whether there are too many: the latest ones stay.
 fn leave_out_seen(
     history: &mut dyn HistoryReader,
     range: TimeRange,
     unseen: &mut HashMap<DeviceKey, UnseenDevice>,
-) -> Result<(), Error> {
-    if range != TimeRange::ALL && !unseen.is_empty() {
-        let all = history.pairings(TimeRange::ALL, false)?;
-        let seen: HashSet<MacAddr> = all.iter().map(|one| one.mac).collect();
-        unseen.retain(|(mac, _), _| !seen.contains(mac));
+) -> Result<bool, Error> {
+    if range == TimeRange::ALL && !history.is_cut() {
+        return Ok(false);
     }
-    if history.is_cut() {
-        unseen.clear();
-    }
-    Ok(())
+    let last = |one: &UnseenDevice| one.times.map(|times| times.1.seconds());
+    let mut latest: Vec<_> = unseen.iter().map(|((mac, _), one)| (last(one), *mac)).collect();
+    latest.sort_unstable_by_key(|(last, mac)| (Reverse(*last), *mac));
+    let mut known = HashSet::new();
+    let mut macs: Vec<_> = latest.into_iter().map(|(_, mac)| mac).collect();
+    macs.retain(|mac| known.insert(*mac));
+    let is_cut = macs.len() > SEARCHED;
+    macs.truncate(SEARCHED);
+    let seen = history.macs_in_use(&macs)?;
+    let left: HashSet<_> = macs.into_iter().filter(|mac| !seen.contains(mac)).collect();
+    unseen.retain(|(mac, _), _| left.contains(mac));
+    Ok(is_cut)
 }
 
 /// Leaves out the claims that `mac` leaves out, too: those in frames of another MAC, while a MAC claimed the address itself. A

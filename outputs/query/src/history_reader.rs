@@ -1,7 +1,13 @@
 //! What a history must answer, whatever stores it. A back-end is one file that implements
 //! [`HistoryReader`]; `periods.rs` and `holders.rs` derive the rest from its answers.
 
-use std::{collections::HashMap, net::IpAddr, ops::Range, path::Path, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    ops::Range,
+    path::Path,
+    time::Instant,
+};
 
 use aw_output::{ClaimedName, NameSource, names::without_local};
 use aw_service::{Error, failed};
@@ -78,6 +84,9 @@ pub const PROBE: &str = "2, 5";
 pub const FRAME_SOURCE: &str = "7";
 /// Those that are no pairing at all: a MAC that no host has, a form that hosts ignore, or a lease, which no host has used yet.
 pub const NO_PAIRING: &str = "12, 13, 14, 15, 16, 17";
+
+/// Those that do not show that the MAC uses the address: neither a claim nor an answer.
+pub const NO_USE: &str = "2, 5, 8, 12, 13, 14, 15, 16, 17";
 
 /// What a stored origin proves. 6 is a router's report; rows with any other number were written by other programs.
 /// Both are claims.
@@ -386,6 +395,12 @@ pub trait HistoryReader {
         Ok((Vec::new(), false))
     }
 
+    /// Those of these MACs that claimed an address or answered for one, at any time and in any network: a few searches for each. It is asked about
+    /// MACs of [`HistoryReader::self_named`] only.
+    fn macs_in_use(&mut self, _macs: &[MacAddr]) -> Result<HashSet<MacAddr>, Error> {
+        Ok(HashSet::new())
+    }
+
     /// From when until when a MAC might use an address, as a DHCP server says, or a device that registers it: the latest ones that began
     /// before a time.
     fn leases(&mut self, _of: (IpAddr, MacAddr), _at: UnixTime) -> Result<Vec<Lease>, Error> {
@@ -417,6 +432,8 @@ mod tests {
         assert_eq!(numbers(|evidence| evidence == Evidence::Probe), PROBE);
         assert_eq!(numbers(|evidence| evidence == Evidence::FrameSource), FRAME_SOURCE);
         assert_eq!(numbers(|evidence| !evidence.is_pairing()), NO_PAIRING);
+        let no_use = |one| !matches!(one, Evidence::Claim | Evidence::FrameSource);
+        assert_eq!(numbers(no_use), NO_USE);
         let addresses = NameSource::ALL.into_iter().filter(|source| source.is_address());
         let addresses: Vec<_> = addresses.map(|source| (source as u8).to_string()).collect();
         assert_eq!(addresses.join(", "), ADDRESSES);

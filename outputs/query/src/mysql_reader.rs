@@ -10,6 +10,7 @@ mod nearest;
 mod summary;
 
 use std::{
+    collections::HashSet,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -363,6 +364,10 @@ impl HistoryReader for MysqlReader {
 
     fn self_named(&mut self, range: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
         self.all_self_named(range)
+    }
+
+    fn macs_in_use(&mut self, macs: &[MacAddr]) -> Result<HashSet<MacAddr>, Error> {
+        self.in_use(macs)
     }
 
     fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {

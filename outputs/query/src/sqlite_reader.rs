@@ -11,7 +11,7 @@ mod spans;
 mod summary;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
     ops::RangeInclusive,
     path::Path,
@@ -486,6 +486,10 @@ impl HistoryReader for SqliteReader {
 
     fn self_named(&mut self, range: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
         self.all_self_named(range)
+    }
+
+    fn macs_in_use(&mut self, macs: &[MacAddr]) -> Result<HashSet<MacAddr>, Error> {
+        self.read(|history| history.in_use(macs))
     }
 
     fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {

@@ -1,6 +1,6 @@
 //! `aw-sqlite forget-names`: deletes what devices call themselves, the addresses that they announced, and their leases, also while aw-sqlite writes to the database.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use aw_output::{
     Error, failed, info,
@@ -103,20 +103,22 @@ fn mac_of(
     Err(failed(format_args!("no device has the name {name:?} in {NAMES_FILE}; {calls}")))
 }
 
-/// The MACs that call themselves so; case does not count.
+/// The MACs that call themselves so; case does not count, and not only that of ASCII, which is what SQLite's `lower` has.
 fn claiming(database: &Connection, name: &str) -> rusqlite::Result<Vec<MacAddr>> {
-    let select = "SELECT DISTINCT mac FROM claimed_name
-        WHERE source < 8 AND typeof(mac) = 'integer' AND lower(name) IN (lower(?1), lower(?2)) ORDER BY mac";
+    let select = "SELECT mac, name FROM claimed_name
+        WHERE source < 8 AND typeof(mac) = 'integer' AND typeof(name) = 'text'";
+    let wanted = [name, without_local(name).unwrap_or(name)].map(str::to_lowercase);
+    let mut found = BTreeSet::new();
     let mut select = database.prepare(select)?;
-    let names = [name, without_local(name).unwrap_or(name)];
-    let macs = select.query_map(names, |row| row.get::<_, i64>(0))?;
-    let macs = macs.collect::<rusqlite::Result<Vec<_>>>()?.into_iter();
-    Ok(macs
-        .map(|mac| {
-            let [_, _, mac @ ..] = mac.to_be_bytes();
-            MacAddr::new(mac)
-        })
-        .collect())
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let [_, _, mac @ ..] = row.get::<_, i64>(0)?.to_be_bytes();
+        let name = String::from_utf8_lossy(row.get_ref(1)?.as_bytes()?).to_lowercase();
+        if wanted.contains(&name) {
+            found.insert(MacAddr::new(mac));
+        }
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// Returns how many names and leases are deleted, and whether the write-ahead log has none of them.
@@ -139,4 +141,27 @@ fn delete(database: &Connection, macs: &[MacAddr]) -> rusqlite::Result<([u64; 2]
     transaction.commit()?;
     let busy: i64 = database.query_row("PRAGMA wal_checkpoint(truncate)", [], |row| row.get(0))?;
     Ok((deleted, busy == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who asks to be forgotten is found, as by `aw-query mac`: an answer that there is nothing would be wrong.
+    #[test]
+    fn what_devices_call_themselves() {
+        let database = Connection::open_in_memory().unwrap();
+        let tables = "CREATE TABLE claimed_name (mac, source, name);
+            INSERT INTO claimed_name VALUES (2, 1, 'müller'), (1, 4, 'MÜLLER'), (1, 1, 'müller'), (3, 1, 'nas'), (4, 8, 'nas'),
+                (5, 1, x'ff'), ('x', 1, 'nas');";
+        database.execute_batch(tables).unwrap();
+        let found = |name| {
+            let macs = claiming(&database, name).unwrap();
+            macs.iter().map(|mac| mac.number()).collect::<Vec<_>>()
+        };
+        assert_eq!(found("MÜLLER"), [1, 2]);
+        assert_eq!(found("Müller.local"), [1, 2]);
+        assert_eq!(found("NAS.local"), [3]);
+        assert_eq!(found("nas2"), [] as [u64; 0]);
+    }
 }

@@ -1,6 +1,6 @@
 //! A reader for a question with a time limit.
 
-use std::{net::IpAddr, path::Path, time::Instant};
+use std::{collections::HashSet, net::IpAddr, path::Path, time::Instant};
 
 use aw_service::{Error, failed};
 use shm_layout::{MacAddr, UnixTime};
@@ -174,6 +174,10 @@ impl HistoryReader for LimitedReader {
 
     fn self_named(&mut self, range: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
         self.read(|history| history.self_named(range))
+    }
+
+    fn macs_in_use(&mut self, macs: &[MacAddr]) -> Result<HashSet<MacAddr>, Error> {
+        self.read(|history| history.macs_in_use(macs))
     }
 
     fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {

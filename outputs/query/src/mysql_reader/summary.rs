@@ -1,6 +1,9 @@
 //! The pairings of a time range. Not counted, the server takes one step in its index by pairing for each pairing and origin.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use aw_mysql::hex_ip;
 use aw_service::Error;
@@ -12,7 +15,7 @@ use super::{
     nearest::ROWS_OF_EACH,
     pairing,
 };
-use crate::history_reader::{HistoryReader, PairingSummary, TimeRange, evidence, parse_ip};
+use crate::history_reader::{HistoryReader, NO_USE, PairingSummary, TimeRange, evidence, parse_ip};
 
 /// The earlier of two times. One since the clock was `set` comes before one that has no date.
 fn earlier(one: UnixTime, other: UnixTime, set: UnixTime) -> UnixTime {
@@ -30,7 +33,31 @@ struct Known {
     is_claimed_before: bool,
 }
 
+/// Devices of one statement.
+const DEVICES: usize = 100;
+
+/// Of each of these MACs, one sighting that shows that it uses an address: the index by MAC has it, and no other rows are read.
+pub(super) fn in_use(log: &str, macs: &[MacAddr]) -> String {
+    let of_mac = macs.iter().map(|mac| {
+        format!(
+            "(SELECT mac_address FROM {log} WHERE mac_address = 0x{:012x} AND coalesce(origin_id, 0) NOT IN ({NO_USE}) LIMIT 1)",
+            mac.number()
+        )
+    });
+    of_mac.collect::<Vec<_>>().join(" UNION ALL ")
+}
+
 impl MysqlReader {
+    /// See [`HistoryReader::macs_in_use`].
+    pub(super) fn in_use(&mut self, macs: &[MacAddr]) -> Result<HashSet<MacAddr>, Error> {
+        let mut found = HashSet::new();
+        for part in macs.chunks(DEVICES) {
+            let select = in_use(&self.log, part);
+            self.query(&select, &mut |_, row| found.extend(mac_address(row, 0)))?;
+        }
+        Ok(found)
+    }
+
     /// See [`HistoryReader::changed_addresses`]. For the many addresses that have one MAC for ever, one step in the index for each
     /// origin shows it, in place of two.
     pub(super) fn changed(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {

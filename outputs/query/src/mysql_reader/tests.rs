@@ -38,3 +38,16 @@ fn what_is_left() {
     let some = until(LOGIN, Some(begin + LOGIN.time)).time;
     assert!(some <= LOGIN.time && !some.is_zero(), "{some:?}");
 }
+
+/// A search for each MAC, which ends with its first row: not a word about the rest of the history.
+#[test]
+fn macs_in_use() {
+    let macs = [1, 2].map(|last| MacAddr::new([2, 0, 0, 0, 0, last]));
+    let of = |mac: &str| {
+        format!(
+            "(SELECT mac_address FROM log WHERE mac_address = 0x{mac} AND coalesce(origin_id, 0) NOT IN (2, 5, 8, 12, 13, 14, 15, 16, 17) LIMIT 1)"
+        )
+    };
+    let expected = format!("{} UNION ALL {}", of("020000000001"), of("020000000002"));
+    assert_eq!(summary::in_use("log", &macs), expected);
+}

@@ -1,8 +1,10 @@
 //! The pairings of a time range: each takes a few searches, however many sightings it has.
 
+use std::collections::HashSet;
+
 use aw_database::Snapshot;
 use rusqlite::{Connection, OptionalExtension, Row, Statement};
-use shm_layout::{Evidence, UnixTime};
+use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use super::{
     SqliteReader, ip,
@@ -99,6 +101,32 @@ impl SqliteReader {
                 if let Some(one) = statement.query_row([id], &mut summary).optional()? {
                     found.extend(one);
                 }
+            }
+        }
+        Ok(found)
+    }
+
+    /// See [`HistoryReader::macs_in_use`](crate::history_reader::HistoryReader::macs_in_use).
+    pub(super) fn in_use(&mut self, macs: &[MacAddr]) -> rusqlite::Result<HashSet<MacAddr>> {
+        let SqliteReader { snapshot: Snapshot { database, .. }, recent, spans, .. } = self;
+        recent.all(database, MOST)?;
+        let mut searches = Searches::new(database, TimeRange::ALL, false)?;
+        let mut in_spans = SpanSearches::new(database, *spans, TimeRange::ALL, false)?;
+        let mut pairings = database.prepare("SELECT id FROM pairing WHERE mac = ?")?;
+        let mut found = HashSet::new();
+        for mac in macs {
+            let mut rows = pairings.query([mac.number() as i64])?;
+            let mut seen = Seen::default();
+            while let (false, Some(row)) = (seen.has_claim || seen.has_answer, rows.next()?) {
+                let pairing = row.get(0)?;
+                let recent = recent.known(pairing).iter();
+                let recent = recent.filter_map(|row| accepted(row, TimeRange::ALL));
+                seen.add(&recent.collect::<Vec<_>>());
+                in_spans.add_to(&mut seen, pairing)?;
+                searches.add_to(&mut seen, pairing)?;
+            }
+            if seen.has_claim || seen.has_answer {
+                found.insert(*mac);
             }
         }
         Ok(found)

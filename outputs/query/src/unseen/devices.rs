@@ -29,6 +29,9 @@ pub struct UnseenDevice {
     pub claimed: Cell,
 }
 
+/// A message, and its first and last time in the range; unknown if the clock was not set.
+type InRange = (SelfNamed, Option<(UnixTime, UnixTime)>);
+
 /// Those of all devices, and whether there may be more. Of a row, only the first and the last message are known: one of them is in the range.
 /// `by_network`: once for each network of a MAC.
 pub fn devices(
@@ -38,8 +41,7 @@ pub fn devices(
 ) -> Result<(HashMap<DeviceKey, UnseenDevice>, bool), Error> {
     let clocks = history.clocks().asked(range);
     let is_in = |time: &UnixTime| range.from <= *time && *time < range.to;
-    let mut found: HashMap<DeviceKey, Vec<(SelfNamed, Option<(UnixTime, UnixTime)>)>> =
-        HashMap::new();
+    let mut found: HashMap<DeviceKey, Vec<InRange>> = HashMap::new();
     let (all, is_cut) = history.self_named(range)?;
     for one in all {
         let times = [one.first, one.last].into_iter();
@@ -56,10 +58,7 @@ pub fn devices(
     Ok((found.into_iter().filter_map(of).collect(), is_cut))
 }
 
-fn device(
-    history: &dyn HistoryReader,
-    mut all: Vec<(SelfNamed, Option<(UnixTime, UnixTime)>)>,
-) -> Option<UnseenDevice> {
+fn device(history: &dyn HistoryReader, mut all: Vec<InRange>) -> Option<UnseenDevice> {
     let strength = |one: &SelfNamed| {
         one.what.map(|(why, _)| STRENGTHS.iter().position(|(known, _)| *known == why))
     };

@@ -40,6 +40,9 @@ struct Messages {
     begin: Option<i64>,
     networks: Vec<Network>,
     read: usize,
+    /// The pairings that were asked for, and how many MACs were searched in the whole history.
+    asked: (Vec<TimeRange>, usize),
+    is_cut: bool,
 }
 
 impl Messages {
@@ -59,6 +62,8 @@ impl Messages {
             begin,
             networks,
             read: 0,
+            asked: (Vec::new(), 0),
+            is_cut: false,
         }
     }
 
@@ -152,6 +157,7 @@ impl HistoryReader for Messages {
     }
 
     fn pairings(&mut self, range: TimeRange, counts: bool) -> Result<Vec<PairingSummary>, Error> {
+        self.asked.0.push(range);
         let first = time(self.begin.unwrap_or(-DAY));
         if first < range.from || first >= range.to {
             return Ok(Vec::new());
@@ -181,6 +187,16 @@ impl HistoryReader for Messages {
             SelfNamed { network, mac, what: Some((Why::of_claim(source)?, ip)), first, last }.into()
         };
         Ok((self.claimed.iter().filter_map(of).collect(), false))
+    }
+
+    fn macs_in_use(&mut self, macs: &[MacAddr]) -> Result<HashSet<MacAddr>, Error> {
+        self.asked.1 += macs.len();
+        let is_seen = |of: &&MacAddr| self.seen.iter().any(|last| mac(*last) == **of);
+        Ok(macs.iter().filter(is_seen).copied().collect())
+    }
+
+    fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     fn claimed_addresses(&mut self, _: IpAddr, _: TimeRange) -> Result<Vec<ClaimedAddress>, Error> {
@@ -364,6 +380,38 @@ fn a_list_of_some_hours() {
     history.begin = Some(5 * DAY); // it was seen then
     let range = TimeRange { from: time(-HOUR), to: time(HOUR) };
     assert_eq!(devices::devices(&mut history, range, false).unwrap().rows, Vec::<Vec<Cell>>::new());
+}
+
+/// Of a list of some hours, the rest of the history is not read: the devices that only announced themselves then are searched in it, so many of
+/// them. The same if the list of all has a part of the pairings.
+#[test]
+fn the_rest_of_the_history_is_not_read() {
+    let mut history = Messages::new();
+    history.claimed(2, NameSource::MdnsAddress, (0, 60));
+    history.claimed(3, NameSource::MdnsAddress, (0, 60));
+    (history.seen, history.begin) = (vec![3], Some(-DAY));
+    let hour = TimeRange { from: time(0), to: time(HOUR) };
+    let list = |history: &mut Messages, range| {
+        history.asked = (Vec::new(), 0);
+        let table = devices::devices(history, range, false).unwrap();
+        let marked = table.rows.iter().filter(|row| row[12] != Cell::List(Vec::new()));
+        let macs: Vec<_> = marked.map(|row| row[0].clone()).collect();
+        (macs, history.asked.clone(), table.omitted.is_unseen_cut)
+    };
+    let only = || vec![Cell::text(mac(2))];
+    assert_eq!(list(&mut history, hour), (only(), (vec![hour], 2), false));
+    let all = TimeRange::ALL;
+    assert_eq!(list(&mut history, all), (only(), (vec![all], 0), false));
+    history.is_cut = true;
+    assert_eq!(list(&mut history, all), (only(), (vec![all], 1), false));
+    let one = history.claimed[0];
+    let made_up = (0..2_000_u16).map(|number| {
+        let [high, low] = number.to_be_bytes();
+        ClaimedAddress { mac: MacAddr::new([6, 0, 0, 0, high, low]), ..one }
+    });
+    history.claimed.extend(made_up);
+    let (listed, asked, is_cut) = list(&mut history, hour);
+    assert_eq!((listed.len(), asked, is_cut), (999, (vec![hour], 1_000), true));
 }
 
 /// That the history begins later is said only if nothing is there from before.

@@ -208,3 +208,14 @@ fn steps_do_not_depend_on_rows() {
     };
     assert_eq!(steps(3), steps(3000));
 }
+
+/// Claims and answers show that a MAC is in use, also in frames of another MAC; probes, signs of life and leases do not.
+#[test]
+fn macs_in_use() {
+    let sightings = [(1, 5, 0), (2, 5, 0), (3, 5, 2), (4, 5, 16), (4, 6, 8), (5, 5, 2), (5, 6, 7)];
+    let (_directory, path) = database(&sightings);
+    let macs = [1, 2, 3, 4, 5, 77].map(|mac| parse_mac(mac).unwrap());
+    let mut history = SqliteReader::open(&path, None).unwrap();
+    let found = history.macs_in_use(&macs).unwrap();
+    assert_eq!(found, [1, 2, 5].map(|mac| parse_mac(mac).unwrap()).into());
+}
