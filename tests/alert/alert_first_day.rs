@@ -74,7 +74,7 @@ fn the_devices_of_the_first_day_are_one_message() {
         alert.publish_frames(&frames, &[]);
         let (begun, stderr) = alerts(&alert, alert.start_with(&[]), 3);
         assert_eq!(summaries(&begun), ["learning -", "changed 10.0.0.1", "flip_flop 10.0.0.1"]);
-        let line = " UTC: one list has them then; all other alerts are sent at once";
+        let line = "): one list has them then; all other alerts are sent at once";
         let text = begun[0]["message"].as_str().unwrap();
         assert!(
             text.contains(" works on ") && text.contains(", and is learning for 24 h. "),

@@ -13,6 +13,7 @@ use std::{fs, net::Ipv4Addr, path::Path};
 const PC: &str = "02:00:00:00:00:02";
 const LAPTOP: &str = "02:00:00:00:00:03";
 const SWITCH: &str = "02:00:00:00:00:04";
+const SILENCE: &str = "; nothing at all was seen in this network";
 
 fn ip(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 1, 2, last)
@@ -66,9 +67,16 @@ impl Both {
         if let Some(server) = &self.server {
             let config = server.config("");
             let theirs = query(&["-c", config.to_str().unwrap()]);
-            // A server has no rings.
+            // A server has no rings, and is not asked when a network was silent.
             let ring = self.ring.name();
-            let text = |one: &str| one.replace(&format!("\"{ring}\""), "null").replace(ring, "");
+            let text = |one: &str| {
+                let mut one = one.replace(&format!("\"{ring}\""), "null").replace(ring, "");
+                while let Some(begin) = one.find(SILENCE) {
+                    let end = one[begin..].find(['"', '\n']).expect("the end of the cell");
+                    one.replace_range(begin..begin + end, "");
+                }
+                one
+            };
             let of = |one: &Finished| (one.status.code(), text(&one.stdout), one.stderr.clone());
             assert_eq!(of(&theirs), of(&ours), "{question:?}");
         }
@@ -188,7 +196,8 @@ fn in_the_list() {
     assert!(then.contains("02:00:00:00:00:06") && !then.contains("02:00:00:00:00:01"), "{then}");
     // Once it is seen, it is one of the others.
     both.add([(432_090, arp(2, 22))]);
-    let list = both.ask(&["devices"]).ok().stdout;
+    // (A name without an address or sighting is kept for a day, so the whole list differs between histories by now.)
+    let list = both.ask(&["devices", "--from", "2026-11-25"]).ok().stdout;
     let pc = list.lines().find(|line| line.starts_with(PC)).unwrap();
     assert!(pc.ends_with(" -") && pc.contains("10.1.2.22"), "{pc}");
 }

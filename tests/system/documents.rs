@@ -229,7 +229,7 @@ fn options_that_are_named_exist() {
             let help = run(program(&name, &["--help"])).ok().stdout;
             let more = [
                 "who", "ip", "mac", "changes", "devices", "report", "import", "export", "test",
-                "add", "log", "diff", "show", "check", "passwd",
+                "add", "log", "diff", "show", "check", "passwd", "create",
             ]
             .map(|command| run(program(&name, &[command, "--help"])).stdout);
             (name, help + &more.concat())
