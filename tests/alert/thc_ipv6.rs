@@ -259,25 +259,32 @@ impl Scene {
         let is_quiet = port.is_empty() && mirror.is_empty();
         assert_eq!(trigger.proof().is_some(), is_quiet, "{words}: what it must have sent");
         let seen = trigger.proof().map(|filter| self.captured(filter));
-        let attack = self.program(&words);
+        let mut attack = self.program(&words);
         let mut found = [Vec::new(), Vec::new()];
-        for turn in 0..40 {
-            self.pull(*trigger, turn);
-            if let Some(seen) = &seen {
-                if seen.stdout.count() > 0 {
+        if let Some(seen) = &seen {
+            let mut turn = 0;
+            wait_until(&format!("{words} sends its frame"), || {
+                self.pull(*trigger, turn);
+                turn += 1;
+                // One that had no answer to its own question in time has ended without it.
+                if attack.has_ended() && seen.stdout.count() == 0 {
+                    attack = self.program(&words);
+                }
+                seen.stdout.count() > 0
+            });
+        } else {
+            for turn in 0..40 {
+                self.pull(*trigger, turn);
+                for (found, sensor) in found.iter_mut().zip(&self.sensors) {
+                    found.extend(sensor.once());
+                }
+                if kinds(&found[0]) == *port && kinds(&found[1]) == *mirror {
                     break;
                 }
-                continue;
-            }
-            for (found, sensor) in found.iter_mut().zip(&self.sensors) {
-                found.extend(sensor.once());
-            }
-            if kinds(&found[0]) == *port && kinds(&found[1]) == *mirror {
-                break;
             }
         }
         if let Some(seen) = seen {
-            seen.stdout.wait_for(" IP6 "); // on a slow machine
+            seen.stdout.wait_for(" IP6 ");
             seen.finish().ok();
         }
         kill_all(self.rogue());

@@ -461,8 +461,10 @@ impl Cluster {
             let response = request.send(body).map_err(|error| {
                 let mut why =
                     hide(http::why_with(&error, time, self.purpose.setting(), "--ca-file"));
-                if why.contains("CertificateRequired") {
-                    why += " (--certificate-file and --key-file name one that the server trusts)";
+                if why.contains("CertificateRequired")
+                    || self.url().tls && self.options.identity.is_none() && is_ended(&error)
+                {
+                    why += " (a server that asks for a client certificate needs --certificate-file and --key-file)";
                 }
                 match error {
                     ureq::Error::Timeout(_) => Failure::Slow(why),
@@ -494,6 +496,14 @@ impl Cluster {
             None => Ok(login.password.clone()),
         }
     }
+}
+
+/// Whether the server ended the connection. With TLS 1.3, a server that asks for a certificate refuses after the handshake: its
+/// reason is lost if the request is still being written then.
+fn is_ended(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let ureq::Error::Io(error) = error else { return false };
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// Rows of one batch resemble each other: the uplink of a site carries a fraction of them.
