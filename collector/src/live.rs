@@ -18,7 +18,7 @@ use rustix::{
         socket_with,
     },
 };
-use shm_layout::InterfaceName;
+use shm_layout::{InterfaceName, Kills};
 
 use crate::{
     Error,
@@ -331,6 +331,11 @@ impl LiveCapture {
         }
         for network in pipeline.hidden_networks() {
             text += &format!("; {network}: Neighbor Discovery may be hidden from this port");
+        }
+        let kills = pipeline.kills();
+        if !kills.recent().is_empty() {
+            let times = Kills::times(kills.recent());
+            text += &format!("; killed or crashed {times} within the last hour");
         }
         for name in self.enabled.not_running() {
             text += &format!("; {name}: its unit is enabled, but does not run");

@@ -138,6 +138,13 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
                     "no collector ran for ring {ring} {span}: nothing is recorded of that time"
                 ));
             }
+            if let Some(kill) = pipeline.predecessor() {
+                let time = kill.gap.map(|gap| format!(", for {} ms at most", gap.as_millis()));
+                warn(format_args!(
+                    "the collector before this one was killed or crashed: nothing was captured until now{} (its last messages may have the cause; a lack of memory is in journalctl -k | grep -i oom, or dmesg)",
+                    time.unwrap_or_default()
+                ));
+            }
             startup.ready()?;
             let end = live.run(&signals, &mut pipeline, startup);
             pipeline.finish(end)

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 use shm_layout::{
-    BroadcastState, CaptureState, Counter, CreateError, Event, InterfaceId, InterfaceName, MacAddr,
-    NameChange, NameKind, NameRecord, NamesWriter, Origin, UnixTime, Writer,
+    BroadcastState, CaptureState, Counter, CreateError, Event, InterfaceId, InterfaceName, Kill,
+    Kills, MacAddr, NameChange, NameKind, NameRecord, NamesWriter, Origin, UnixTime, Writer,
 };
 
 use crate::{
@@ -410,6 +410,16 @@ impl Pipeline {
     /// The time without a collector before this one, if it was not short.
     pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
         self.writer.gap()
+    }
+
+    /// The collectors of this ring that were killed or crashed.
+    pub fn kills(&self) -> Kills {
+        self.writer.kills()
+    }
+
+    /// The one before this one, if it was one of them.
+    pub fn predecessor(&self) -> Option<Kill> {
+        self.writer.predecessor()
     }
 
     /// Counts frames that the kernel dropped.

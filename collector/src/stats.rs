@@ -6,8 +6,8 @@ use aw_service::{UserAccount, count_of, warn};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
 use shm_layout::{
-    AttachError, Counter, InterfaceCounters, NameCounter, NamesReader, NeighborView, Reader, Start,
-    UnixTime,
+    AttachError, Counter, InterfaceCounters, Kills, NameCounter, NamesReader, NeighborView, Reader,
+    Start, UnixTime,
 };
 
 use crate::{
@@ -62,6 +62,20 @@ fn text(reader: &Reader, now: UnixTime) -> String {
         },
     );
     line("since", &date(reader.created()));
+    let kills = reader.kills();
+    if kills.number > 0 {
+        let times = count_of(kills.number, "time", "times");
+        let recent = kills.recent();
+        let of_hour = match recent.first() {
+            None => "none within the last hour".into(),
+            Some(newest) => format!(
+                "within the last hour {}; started again {} s ago",
+                Kills::times(recent),
+                newest.ago.as_secs()
+            ),
+        };
+        line("killed or crashed", &format!("{times} in all, {of_hour}"));
+    }
     if let Some((number, last)) = reader.cuts() {
         let times = count_of(number, "time", "times");
         line("truncated", &format!("{times}, last {}: the counters begin there", date(last)));
@@ -145,6 +159,7 @@ fn json(reader: &Reader, names: &[InterfaceCounters]) -> Value {
         let counters: Map<String, Value> = NameCounter::ALL.iter().map(counter).collect();
         json!({ "interface": interface.name.as_str(), "counters": counters })
     };
+    let kills = reader.kills();
     json!({
         "ring": reader.name().as_str(),
         "host": reader.host(),
@@ -154,6 +169,8 @@ fn json(reader: &Reader, names: &[InterfaceCounters]) -> Value {
         "counters_since": reader.cuts().map_or(reader.created(), |(_, last)| last).seconds(),
         "process": reader.writer(),
         "heartbeat": reader.heartbeat().seconds(),
+        "kills": kills.number,
+        "kills_last_hour": kills.recent().len(),
         "slots": reader.slots(),
         "events": reader.published(),
         "interfaces": reader.counters().iter().map(interface).collect::<Vec<_>>(),

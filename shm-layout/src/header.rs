@@ -30,6 +30,9 @@
 //!  2456  128 × u64  for each block of counters: when its interface last received an ARP broadcast of another host, ns since the epoch to
 //!        a heartbeat, 0 = not yet; in its last two bits whether they arrive, see capture_state.rs
 //!  3480  64 × u64  networks of which it is known whether Neighbor Discovery of other hosts reaches the port, 0 = free; see neighbor_view.rs
+//!  3992  6 × 2 × u64  the last of the writers that are counted at 320, in any order: the last heartbeat (0 = not known), and when the
+//!        next writer began (0 = free), ns since the start of the machine (CLOCK_BOOTTIME)
+//!  4088  u64  the first of the latter of the crash loop that the newest one belongs to, 0 = it belongs to none
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event; in a ring of names slots of 512 bytes: u64 sequence, 504 bytes record
@@ -43,6 +46,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use crate::{
     BroadcastState, CaptureState, Counter, CounterSet, InterfaceName, MAX_NETWORKS, NameCounter,
     NeighborView, OuterHeader, UnixTime,
+    kills::{KillTimes, StoredKills},
     record::{EVENT_WORDS, NAME_WORDS},
     ring::Slot,
 };
@@ -86,7 +90,7 @@ pub(crate) struct Header {
     pub since_boot: BeatSinceBoot,
     pub broadcasts: [AtomicU64; MAX_INTERFACES],
     pub neighbors: [AtomicU64; MAX_NETWORKS],
-    _reserved: [u64; 13],
+    pub last_kills: KillTimes,
     pub counters: [Counters; MAX_INTERFACES],
 }
 
@@ -156,6 +160,7 @@ const _: () = {
     assert!(offset_of!(Header, since_boot) == 2432);
     assert!(offset_of!(Header, broadcasts) == 2456);
     assert!(offset_of!(Header, neighbors) == 3480);
+    assert!(offset_of!(Header, last_kills) == 3992);
     assert!(offset_of!(Header, counters) == 4096);
     assert!(size_of::<Counters>() == 512);
     assert!(size_of::<Header>() == 69_632);
@@ -277,6 +282,15 @@ impl Header {
     pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
         let [from, to] = self.gap.each_ref().map(load_time);
         (from.as_nanos() != 0 && to >= from).then_some((from, to))
+    }
+
+    /// The writers that ended without being stopped.
+    pub fn kills(&self) -> StoredKills {
+        StoredKills::load(&self.kills, &self.last_kills)
+    }
+
+    pub fn set_kills(&self, kills: &StoredKills) {
+        kills.store(&self.kills, &self.last_kills);
     }
 
     /// The sum of one counter over all interfaces.

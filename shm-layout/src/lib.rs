@@ -10,7 +10,7 @@
 //! | `name_record.rs`, `name_record/` | the record of names: its fields, its 248 bytes, its lines, its counters |
 //! | `record.rs` | what a ring can hold |
 //! | `ring.rs` | the algorithm: a sequence lock for each slot, in safe code, proven by `loom` |
-//! | `ring_name.rs`, `header.rs`, `counter.rs`, `capture_state.rs`, `outer_header.rs` | the segment's name, layout and counters |
+//! | `ring_name.rs`, `header.rs`, `counter.rs`, `capture_state.rs`, `outer_header.rs`, `kills.rs` | the segment's name, layout and counters |
 //! | `map.rs` | opening and mapping: the only unsafe code of the system except one call in `aw-service` |
 //! | `segment.rs` | locking, creating, replacing and removing a segment |
 //! | `writer.rs`, `reader.rs`, `wait.rs` | the two sides, and how a reader waits |
@@ -36,6 +36,8 @@ mod error;
 mod event;
 #[cfg(not(loom))]
 mod header;
+#[cfg(not(loom))]
+mod kills;
 #[cfg(not(loom))]
 mod map;
 #[cfg(not(loom))]
@@ -67,6 +69,7 @@ pub use {
         UnknownEvent, UserName, VlanId, ip_text, network_name,
     },
     header::{InterfaceCounters, MAX_INTERFACES},
+    kills::{Kill, Kills},
     map::examine_file_system,
     name_record::{NameCounter, NameKind, NameMarks, NameRecord, NameText},
     neighbor_view::{MAX_NETWORKS, NeighborView},

@@ -12,13 +12,14 @@ use std::{
 use rustix::process::geteuid;
 
 use crate::{
-    AttachError, BroadcastState, CaptureState, Event, InterfaceCounters, InterfaceName, NameRecord,
-    NeighborView, Record, RingName, UnixTime, UnknownEvent,
+    AttachError, BroadcastState, CaptureState, Event, InterfaceCounters, InterfaceName, Kills,
+    NameRecord, NeighborView, Record, RingName, UnixTime, UnknownEvent,
     header::load_time,
     map::{Map, Unfit, same_file},
     record::{EVENT_WORDS, NAME_WORDS, layout_version},
     ring::SlotRead,
     wait::{part, wait_any},
+    writer::since_boot,
 };
 
 /// A position in the stream of events: the next event to read. It stays valid when the collector
@@ -297,9 +298,9 @@ impl<T: Record<N>, const N: usize> RingReader<T, N> {
         Some(self.map.header().writer.0.pid.load(Relaxed)).filter(|pid| *pid != 0)
     }
 
-    /// How many writers ended without being stopped: killed, or by a panic; each is counted when the next one begins.
-    pub fn kills(&self) -> u64 {
-        self.map.header().kills.load(Relaxed)
+    /// The writers that ended without being stopped: killed, or by a panic; each is counted when the next one begins.
+    pub fn kills(&self) -> Kills {
+        self.map.header().kills().at(since_boot())
     }
 
     /// When the writer last stored its heartbeat: about once a second.

@@ -10,8 +10,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     BroadcastState, CaptureState, CounterSet, CreateError, Event, InterfaceCounters, InterfaceName,
-    MAX_NETWORKS, NameChange, NameRecord, NeighborView, OuterHeader, Record, RingName, UnixTime,
+    Kill, Kills, MAX_NETWORKS, NameChange, NameRecord, NeighborView, OuterHeader, Record, RingName,
+    UnixTime,
     header::{COUNTERS, MAX_INTERFACES, load_time},
+    kills::StoredKills,
     map::{MAX_SLOTS, Map, Stream},
     record::{EVENT_WORDS, NAME_WORDS},
     segment::{Old, is_at, lock, open_own, replace, set_permissions, unlink, wake},
@@ -72,6 +74,10 @@ pub struct RingWriter<T, const N: usize> {
     seen: [u64; MAX_INTERFACES],
     /// The time without a writer before this one.
     gap: Option<(UnixTime, UnixTime)>,
+    /// The writers before this one that ended without being stopped.
+    kills: StoredKills,
+    /// The one before it is one of them.
+    follows_kill: bool,
     /// Which start of the machine this is.
     boot: u64,
     /// What the writer before this one had stored of its interfaces.
@@ -87,7 +93,7 @@ pub struct RingWriter<T, const N: usize> {
 }
 
 /// Nanoseconds since the start of the machine, also while it slept. No clock that is set.
-fn since_boot() -> u64 {
+pub(crate) fn since_boot() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
@@ -129,10 +135,9 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
             old.header().settle::<T::Counter>(old.ring().recover());
         }
         // The lock shows that no writer runs.
-        let kills = old.as_ref().map_or(0, |old| {
-            let (header, pid) = (old.header(), old.header().writer.0.pid.load(Relaxed));
-            header.kills.load(Relaxed).saturating_add(u64::from(pid != 0))
-        });
+        let was_killed = |old: &Map<N>| old.header().writer.0.pid.load(Relaxed) != 0;
+        let was_killed = old.as_ref().is_some_and(was_killed);
+        let kills = old.as_ref().map_or(StoredKills::default(), |old| old.header().kills());
         let states_before = old.as_ref().map_or(Vec::new(), |old| old.header().states());
         let map = match old {
             Some(old) if old.ring().capacity() == slots => {
@@ -149,7 +154,6 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
         let (counted, seen) = (map.header().sums(), map.header().seen(T::Counter::SEEN));
         let options = options.clone();
         let header = map.header();
-        header.kills.store(kills, Relaxed);
         let (generation, created) = (header.generation.load(Relaxed), header.created.load(Relaxed));
         let cuts = header.cuts.number.load(Relaxed);
         if map.is_cut() {
@@ -172,6 +176,8 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
             counted,
             seen,
             gap: None,
+            kills,
+            follows_kill: was_killed,
             boot: boot(),
             states_before,
             lock,
@@ -185,12 +191,20 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
     }
 
     /// Finds and stores since when there was no writer, if that is long ago. What an earlier writer stored stays. Two times of
-    /// day do not show how much time is between them: the clock may have been set.
+    /// day do not show how much time is between them: the clock may have been set. Also counts the writer before, if it was killed.
     fn find_gap(&mut self, now: UnixTime, since_boot: u64) {
         let header = self.map.header();
+        let boot = header.since_boot.boot.load(Relaxed);
+        let is_other_boot = ![boot, self.boot].contains(&0) && boot != self.boot;
         let last = load_time(&header.writer.0.time);
         let by_clock = now.as_nanos().saturating_sub(last.as_nanos());
         let beat = header.since_boot.of(last.as_nanos() as u64, self.boot);
+        if is_other_boot {
+            self.kills.forget_times();
+            self.follows_kill = false; // but the end of the machine
+        } else if self.follows_kill {
+            self.kills.add(beat, since_boot);
+        }
         let elapsed = match beat.and_then(|beat| since_boot.checked_sub(beat)) {
             Some(elapsed) => elapsed.try_into().unwrap_or(i64::MAX),
             None => by_clock, // of another build, or another boot or time namespace: the file may outlive those
@@ -220,6 +234,7 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
         }
         header.neighbors.iter().for_each(|word| word.store(0, Relaxed));
         header.no_frames.store(self.captures_no_frames.into(), Relaxed);
+        header.set_kills(&self.kills); // a truncation, or a new file of this name, has none
         header.writer.0.pid.store(std::process::id().into(), Relaxed);
         self.beat(UnixTime::now());
         wake(&self.map, ALL_READERS);
@@ -394,6 +409,16 @@ impl<T: Record<N>, const N: usize> RingWriter<T, N> {
     /// The time without a writer before this one, if it was a minute or more: the last heartbeat, and the first one of this writer.
     pub fn gap(&self) -> Option<(UnixTime, UnixTime)> {
         self.gap
+    }
+
+    /// The writers before this one that ended without being stopped.
+    pub fn kills(&self) -> Kills {
+        self.kills.at(since_boot())
+    }
+
+    /// The one before this one, if it was one of them.
+    pub fn predecessor(&self) -> Option<Kill> {
+        self.kills().last.first().filter(|_| self.follows_kill).copied()
     }
 
     /// What the writer before this one had last stored of its interfaces. This one has taken over none of it.

@@ -198,31 +198,6 @@ fn a_time_without_a_writer_by_the_clock() {
     });
 }
 
-/// A writer that panics or is killed is counted by the next one, also by one with another number of slots; one that is stopped is none.
-#[test]
-fn writers_that_end_without_being_stopped() {
-    let ring = Ring::new();
-    let name: RingName = (*ring).clone();
-    let kills = || {
-        let writer = create(&name, 8);
-        let reader = Reader::attach(&name, Start::Oldest).unwrap();
-        drop(writer);
-        reader.kills()
-    };
-    assert_eq!([kills(), kills()], [0, 0]);
-    for number in 1..4 {
-        let name = name.clone();
-        let panics = std::thread::spawn(move || {
-            let _writer = create(&name, 8);
-            panic!("a frame that is a fault");
-        });
-        assert!(panics.join().is_err());
-        assert_eq!([kills(), kills()], [number, number]);
-    }
-    let _writer = create(&name, 64);
-    assert_eq!(Reader::attach(&name, Start::Oldest).unwrap().kills(), 3);
-}
-
 /// The state of each interface, which a writer that starts does not take over, and its last frame, which it does.
 #[test]
 fn states_and_last_frames() {

@@ -13,9 +13,10 @@ use aw_tests::feed::{numbered_capture, reading_collector};
 use aw_tests::frames::{Arp, Ethernet, Mac};
 use aw_tests::lan::Lan;
 use aw_tests::mount::Mount;
-use aw_tests::rig::{Run, binary, skip, wait_until};
+use aw_tests::rig::{Run, binary, run, skip, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
+use shm_layout::{Reader, RingName, Start};
 
 /// The notes of all alerts of a kind.
 fn notes(alert: &Alert, kind: &str) -> Vec<String> {
@@ -45,7 +46,7 @@ fn a_collector_that_dies_is_an_alert_and_so_is_its_return() {
     let begins = notes(&alert, "blind").remove(0);
     assert!(begins.starts_with("no heartbeat from the collector, process "), "{begins}");
     assert!(
-        begins.ends_with("(start it again: systemctl restart addrwatch-collector@INTERFACE)"),
+        begins.ends_with("; then systemctl restart addrwatch-collector@INTERFACE)"),
         "{begins}"
     );
     let (collector, _stdin) = endless(&alert);
@@ -58,6 +59,49 @@ fn a_collector_that_dies_is_an_alert_and_so_is_its_return() {
     assert_eq!(blind["message"], message);
     running.stop().ok();
     collector.kill();
+}
+
+/// Once or twice is no message; three times are one, which says what happens now, and which a restart does not repeat.
+#[test]
+fn a_collector_that_crashes_again_and_again() {
+    let alert = Alert::new();
+    let config = alert.config(&alert.appending_channel());
+    let ring: RingName = alert.ring.name().parse().unwrap();
+    let counted = || Reader::attach(&ring, Start::Now).map_or(0, |reader| reader.kills().number);
+    let crashes = || {
+        let mut all = notes(&alert, "blind");
+        all.retain(|note| note.contains("killed"));
+        all
+    };
+    let (mut collector, mut stdin) = endless(&alert);
+    wait_until("there is a ring", || alert.ring.path().exists());
+    let mut running = alert.start();
+    for number in 1..4 {
+        assert_eq!(crashes(), [""; 0], "{number}");
+        collector.kill();
+        (collector, stdin) = endless(&alert);
+        wait_until("the next one counts it", || counted() == number);
+    }
+    running.wait_until("it is reported", || !crashes().is_empty());
+    let [note] = &*crashes() else { panic!("{:?}", crashes()) };
+    for text in [
+        "the collector was killed or crashed 3 times since 20",
+        "; it was started again at 20",
+        "; frames of at most ",
+        "journalctl -k | grep -i oom",
+    ] {
+        assert!(note.contains(text), "{note}");
+    }
+    running.stop().ok();
+    running = Run::start(alert.command(&["-v", "--learn", "0", "-c", &config]));
+    running.stderr.wait_for("reading ring");
+    let health = || run(alert.command(&["--health", "-c", &config]));
+    wait_until("it runs", || !health().stdout.contains("aw-alert is not running"));
+    health().unhealthy(&["the collector was killed or crashed 3 times since 20"]);
+    running.stop().ok();
+    assert_eq!(crashes().len(), 1, "once: {:?}", crashes());
+    collector.kill();
+    drop(stdin);
 }
 
 /// An interface that never existed, and whose collector ends, is not captured again; one that comes is.

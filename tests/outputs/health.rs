@@ -1,6 +1,9 @@
 //! `aw-stdout --health`, and the warning of an output whose collector stopped.
 #![forbid(unsafe_code)]
 
+#[path = "health/kills.rs"]
+mod kills;
+
 use aw_tests::clock::library;
 use aw_tests::collect::stdout_of;
 use aw_tests::feed::{numbered_capture, publish, reading_collector};

@@ -71,6 +71,10 @@ fn a_collector_that_is_killed() {
         !runs
     });
     assert_eq!(metrics.value("ring_up").as_deref(), Some("1"));
+    assert_eq!(metrics.value("collector_kills_total").as_deref(), Some("0"), "the next one counts");
+    let _again = Receiver::listening(&ring, &[]);
+    metrics.wait_for("collector_kills_total", "1");
+    assert_eq!(metrics.value("collector_crash_loop").as_deref(), Some("0"));
 }
 
 /// Names of metrics in a text, and of their labels where they have any.

@@ -512,6 +512,36 @@ fn supervisor() {
     daemon.stop();
 }
 
+/// A program that writes a ring is started again before five seconds without a heartbeat are over, which outputs report.
+#[test]
+fn writers_are_back_before_they_are_missing() {
+    let text = |path: &str| fs::read_to_string(format!("{CONTRIB}/{path}")).unwrap();
+    for unit in ["addrwatch-collector@", "aw-routeros"] {
+        assert_eq!(
+            values(&text(&format!("systemd/{unit}.service")), "RestartSec"),
+            ["1"],
+            "{unit}"
+        );
+    }
+    for name in ["addrwatch-collector", "aw-routeros"] {
+        let script = if name == "aw-routeros" { "aw-output" } else { name };
+        let script =
+            format!("extra_started_commands=; . {CONTRIB}/openrc/{script}; echo $respawn_delay");
+        let mut shell = program_at("sh".into(), &["-c", &script]);
+        shell.env("RC_SVCNAME", name);
+        assert_eq!(run(shell).ok().stdout, "1\n", "{name}");
+    }
+    let procd = |section: &str, program: &str| {
+        let script = format!(
+            "procd_open_instance() {{ :; }}; procd_close_instance() {{ :; }}; procd_append_param() {{ :; }}
+             procd_set_param() {{ [ $1 != respawn ] || echo $3; }}; config_get() {{ eval $1=\\$test_$3; }}
+             . {CONTRIB}/procd/addrwatch; test_args='--wait eth0' test_program={program}; {section} x"
+        );
+        run(program_at("sh".into(), &["-c", &script])).ok().stdout
+    };
+    assert_eq!([procd("collector", ""), procd("output", "aw-routeros")], ["1\n", "1\n"]);
+}
+
 /// Init scripts of OpenRC and procd are shell scripts that shellcheck accepts.
 #[test]
 fn init_scripts() {

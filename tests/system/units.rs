@@ -49,6 +49,7 @@ fn first_hour(debian: &Debian) {
     units.an_editor_names_a_device();
     units.what_units_forbid();
     units.users_outside_the_group();
+    units.a_killed_collector();
     units.switched_off();
     let journal = booted.ask("journalctl --sync; journalctl --no-pager --quiet");
     assert!(!journal.contains("unset environment variable"), "{journal}");
@@ -329,6 +330,31 @@ impl Units<'_> {
             .sh("runuser -u alice -- aw-tracker --log-dir /srv/log --state-dir /home/alice");
         assert!(refused.stderr.contains("sudo install -d -o alice /srv/log"), "{}", refused.stderr);
         self.booted.ask("systemctl stop addrwatch.target addrwatch-collector@veth0 aw-sqlite");
+    }
+
+    /// systemd starts it again before an output misses its heartbeat; the third time, all programs report it.
+    fn a_killed_collector(&self) {
+        const COLLECTOR: &str = "addrwatch-collector@veth0";
+        self.write("/etc/addrwatch/alert.toml", "[[channel]]\nname = \"log\"\nsyslog = true");
+        self.booted.ask(&format!("systemctl restart {COLLECTOR} aw-alert"));
+        self.wait_for_status("aw-alert", "reading ring /addrwatch");
+        for times in ["once", "2 times", "3 times"] {
+            self.booted.ask(&format!("systemctl kill --signal=KILL {COLLECTOR}"));
+            self.wait_for_status(COLLECTOR, &format!("; killed or crashed {times} within"));
+            let health = self.booted.sh("aw-alert --health");
+            assert_eq!(health.status.success(), times != "3 times", "{}", health.stdout);
+            assert!(health.stdout.contains(&format!("was killed or crashed {times} ")));
+        }
+        self.wait_for_status("aw-alert", "; its collector was killed or crashed 3 times, and was");
+        wait_until("it is one message", || {
+            self.journal("aw-alert").matches("the collector was killed or crashed 3 times").count()
+                == 1
+        });
+        let log = self.journal("aw-alert");
+        assert!(!log.contains("no heartbeat"), "{log}");
+        let log = self.journal(COLLECTOR);
+        assert_eq!(log.matches("the collector before this one was killed or crashed: ").count(), 3);
+        self.booted.ask(&format!("systemctl stop {COLLECTOR} aw-alert"));
     }
 
     /// By the command of operations.md; a boot starts what multi-user.target wants.

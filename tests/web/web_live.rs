@@ -359,6 +359,8 @@ fn a_sensor_that_is_blind() {
         }
     }
     wait_until("it is well again", || !page("/").contains("no heartbeat"));
+    let once = "the collector was killed or crashed once within the last hour, and was started again at 20";
+    wait_until("it is named", || page("/health").contains(once));
 }
 
 /// An output whose destination is down, and texts of outputs that are HTML.

@@ -25,7 +25,6 @@ use shm_layout::{InterfaceName, RingName, UnixTime};
 use self::rogues::NAMES_INTERVAL;
 use crate::{
     channel_queue::ChannelQueue,
-    collector_ends::CollectorEnds,
     config::Config,
     config_file::ConfigFile,
     first_day::FirstDay,
@@ -75,7 +74,6 @@ pub struct Dispatcher {
     /// When the rings of names were last read.
     last_names: Option<Instant>,
     faults: Faults,
-    collector_ends: CollectorEnds,
     /// Whether the rings of names have more to read, and whether their positions are those of the database.
     names_left: bool,
     names_resumed: bool,
@@ -164,7 +162,6 @@ impl Dispatcher {
             last_due: None,
             last_names: None,
             faults,
-            collector_ends: CollectorEnds::default(),
             names_left: false,
             names_resumed: false,
             running: BTreeSet::new(),

@@ -5,7 +5,6 @@ mod arpdat;
 mod channel;
 mod channel_queue;
 mod check;
-mod collector_ends;
 mod command;
 mod config;
 mod config_file;

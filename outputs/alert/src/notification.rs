@@ -74,8 +74,15 @@ fn sensor_subject(alert: &Alert) -> String {
             format!("ARP broadcasts do not arrive on {network}")
         }
         _ if of("ARP broadcasts of other hosts") => format!("ARP broadcasts arrive on {network}"),
-        _ if of("the collector ended ") => "the collector ended several times".into(),
-        _ if of(" without being stopped: ") => "what writes the ring ended several times".into(),
+        _ if of(" was not killed again, and did not crash") => {
+            "no further kill or crash for an hour".into()
+        }
+        _ if of("the collector was killed or crashed ") => {
+            "the collector was killed or crashed several times".into()
+        }
+        _ if of("the program that writes this ring ") => {
+            "what writes the ring was killed or crashed several times".into()
+        }
         _ if of(" multicast queries on ") => {
             format!("Neighbor Discovery may be hidden on {network}")
         }

@@ -6,10 +6,27 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Seconds without the fault after which it is over, the first time.
+/// Seconds without the fault after which it is over; twice as long each time that it comes back.
 const QUIET: i64 = 10;
 /// Seconds between two reports while it lasts; the longest time until it is over.
 pub(crate) const HOUR: i64 = 3600;
+
+/// When a fault that is present is reported again, and when it is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reporting {
+    /// While it lasts: once in so many seconds.
+    pub interval: i64,
+    /// The first time, it is over as soon as it is not present: of what is not present for a moment only.
+    pub ends_at_once: bool,
+}
+
+impl Reporting {
+    pub const HOURLY: Reporting = Reporting::each(HOUR);
+
+    pub const fn each(interval: i64) -> Reporting {
+        Reporting { interval, ends_at_once: false }
+    }
+}
 
 /// The state of one fault. It can be stored, so that a restart repeats no report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,13 +97,13 @@ impl Episode {
     /// Takes its state at a time: it is present if `present` is set or if the count has grown. Returns what is to be
     /// reported now.
     pub fn observe(&mut self, now: i64, count: u64, present: bool) -> Option<EpisodeChange> {
-        self.observe_each(HOUR, now, count, present)
+        self.observe_with(Reporting::HOURLY, now, count, present)
     }
 
-    /// The same; while it lasts, reported once in `interval` seconds.
-    pub fn observe_each(
+    /// The same with other times.
+    pub(crate) fn observe_with(
         &mut self,
-        interval: i64,
+        Reporting { interval, ends_at_once }: Reporting,
         now: i64,
         count: u64,
         present: bool,
@@ -98,8 +115,12 @@ impl Episode {
         let change = match self.began {
             None if !present => return None,
             None => {
-                let again = self.quiet > 0 && now - self.last < HOUR;
-                self.quiet = if again { (self.quiet * 2).min(HOUR) } else { QUIET };
+                let is_again = self.last != 0 && now - self.last < HOUR;
+                self.quiet = match is_again {
+                    true => (self.quiet * 2).clamp(QUIET, HOUR),
+                    false if ends_at_once => 0,
+                    false => QUIET,
+                };
                 (self.began, self.count_before) = (Some(now), self.reported);
                 EpisodeChange::Begins(count.saturating_sub(self.count_before))
             }
@@ -153,18 +174,35 @@ mod tests {
     #[test]
     fn a_fault_that_comes_and_goes() {
         for (present, absent) in [(1, 11), (1, 60), (5, 700), (3000, 3000)] {
-            let mut fault = Episode::new(0);
-            let mut reports = Vec::new();
-            for now in 0..86_400 {
-                let is_present = now % (present + absent) < present;
-                let change = fault.observe(now, 0, is_present);
-                reports.extend(change);
-                assert!(fault.is_present() || !is_present, "silent at {now}");
+            for ends_at_once in [false, true] {
+                let with = Reporting { ends_at_once, ..Reporting::HOURLY };
+                let mut fault = Episode::new(0);
+                let mut reports = Vec::new();
+                for now in 1..86_400 {
+                    let is_present = now % (present + absent) < present;
+                    let change = fault.observe_with(with, now, 0, is_present);
+                    reports.extend(change);
+                    assert!(fault.is_present() || !is_present, "silent at {now}");
+                }
+                let begins =
+                    reports.iter().filter(|report| **report == EpisodeChange::Begins(0)).count();
+                assert!(reports.len() <= 60 && begins <= 17, "{present} {absent}: {reports:?}");
             }
-            let begins =
-                reports.iter().filter(|report| **report == EpisodeChange::Begins(0)).count();
-            assert!(reports.len() <= 60 && begins <= 16, "{present} {absent}: {reports:?}");
         }
+    }
+
+    /// The first time; one that comes back within an hour is over later, twice as long each time.
+    #[test]
+    fn over_at_once() {
+        let mut fault = Episode::new(0);
+        let with = Reporting { ends_at_once: true, ..Reporting::HOURLY };
+        let mut over = |begin: i64| {
+            assert!(fault.observe_with(with, begin, 0, true).is_some());
+            let end = (begin + 1..).find(|now| fault.observe_with(with, *now, 0, false).is_some());
+            end.map(|end| end - begin)
+        };
+        let after = [10_000, 10_100, 10_200, 20_000].map(&mut over);
+        assert_eq!(after, [Some(1), Some(10), Some(20), Some(1)]);
     }
 
     #[test]

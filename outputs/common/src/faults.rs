@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use shm_layout::{CaptureState, Counter, InterfaceName, RingName};
 
 use crate::{
-    Episode, EpisodeChange, LossCause, NameLosses, RingState, capture_fault, episode::HOUR,
+    Episode, EpisodeChange, LossCause, NameLosses, RingState, capture_fault,
+    episode::{HOUR, Reporting},
+    writer_kills::crash_loop_fault,
 };
 
 mod hidden;
@@ -186,7 +188,18 @@ impl Faults {
         }
         reports.push(self.of_gap(state));
         let (name, why) = (format!("blind {ring}"), state.blind.as_deref());
-        reports.push(self.level(name, FaultKind::Blind, why, "events arrive again", now));
+        // A heartbeat shows that it is back; it is no pause between two losses.
+        let at_once = Reporting { ends_at_once: true, ..Reporting::HOURLY };
+        let over = "events arrive again";
+        reports.push(self.level_with(at_once, name, FaultKind::Blind, why, over, now));
+        if state.generation.is_some() {
+            let (name, why) = (format!("kills {ring}"), crash_loop_fault(state));
+            let over = match state.silent_since {
+                Some(_) => "the collector was not killed again, and did not crash",
+                None => "the program that writes this ring was not killed again, and did not crash",
+            };
+            reports.push(self.level(name, FaultKind::Blind, why.as_deref(), over, now));
+        }
         let prefix = format!("down {ring} ");
         // Also one that the ring, created again, does not have.
         let known = self.faults.keys().filter_map(|name| name.strip_prefix(&prefix)?.parse().ok());
@@ -212,8 +225,8 @@ impl Faults {
                 CaptureState::Captured => format!("interface {interface} is captured again"),
                 _ => format!("the collector captures no longer on interface {interface}"),
             };
-            let name = format!("{prefix}{interface}");
-            let report = self.level_each(DAY, name.clone(), FaultKind::Blind, why, &over, now);
+            let (name, day) = (format!("{prefix}{interface}"), Reporting::each(DAY));
+            let report = self.level_with(day, name.clone(), FaultKind::Blind, why, &over, now);
             let report = self.with_cause(name, report, why, now);
             reports.push(report.map(|report| report.on(interface)));
         }
@@ -398,7 +411,7 @@ impl Faults {
         over: &str,
         now: i64,
     ) -> Option<FaultReport> {
-        self.level_each(HOUR, name, kind, why, over, now)
+        self.level_with(Reporting::HOURLY, name, kind, why, over, now)
     }
 
     /// The same, once: of what may last because the operator wants it so.
@@ -410,7 +423,7 @@ impl Faults {
         over: &str,
         now: i64,
     ) -> Option<FaultReport> {
-        self.level_each(i64::MAX, name, kind, why, over, now)
+        self.level_with(Reporting::each(i64::MAX), name, kind, why, over, now)
     }
 
     /// Forgets faults whose names begin so until there is room for one more: one that is over, or else the one that was not present for
@@ -435,9 +448,9 @@ impl Faults {
         std::mem::take(&mut self.removed)
     }
 
-    fn level_each(
+    fn level_with(
         &mut self,
-        interval: i64,
+        reporting: Reporting,
         name: String,
         kind: FaultKind,
         why: Option<&str>,
@@ -448,7 +461,7 @@ impl Faults {
             return None;
         }
         let fault = self.faults.entry(name.clone()).or_default();
-        let change = fault.episode.observe_each(interval, now, 0, why.is_some())?;
+        let change = fault.episode.observe_with(reporting, now, 0, why.is_some())?;
         self.changed.push(name);
         let text = match (change, why) {
             (EpisodeChange::Over { since, .. }, _) => {

@@ -19,6 +19,7 @@ use crate::{
     ring_health::{Age, capture_faults},
     source::attach_fault,
     state::{self, StateFile, is_locked},
+    writer_kills::{crash_loop, not_started_again, recent_kills, writer_of},
 };
 
 /// A collector updates its heartbeat once a second. If the last one seems older than this, the heartbeat is
@@ -75,13 +76,17 @@ fn check_ring(
     let attach = || Reader::attach_to(ring, owners, Start::Oldest);
     let reader = attach().map_err(|error: AttachError| vec![attach_fault(&error)])?;
     let frame = reader.silent_since().map(Age::of);
-    let mut faults = match no_heartbeat(&reader) {
+    let dead = no_heartbeat(&reader);
+    let (kills, captures) = (reader.kills(), frame.is_some());
+    let of_kills = crash_loop(&kills, captures, dead.is_none());
+    let mut faults = match dead {
         Some(why) => vec![why],
         None => {
             let faults = capture_faults(&reader, options.max_silence);
             faults.into_iter().map(|fault| fault.text).collect()
         }
     };
+    faults.extend(of_kills);
     let patience = match waits && faults.is_empty() {
         true => SAVE_INTERVAL + HEARTBEAT_TIMEOUT,
         false => Duration::ZERO,
@@ -94,11 +99,18 @@ fn check_ring(
         Err(why) => faults.push(why),
     }
     match faults.is_empty() {
-        true => Ok(match (frame, reader.last_frame()) {
-            (None, _) => "its writer runs".into(),
-            (Some(frame), Some(_)) => format!("last frame {frame}"),
-            (Some(begun), None) => format!("no frame yet: the ring was created {begun}"),
-        }),
+        true => {
+            let frame = match (frame, reader.last_frame()) {
+                (None, _) => "its writer runs".into(),
+                (Some(frame), Some(_)) => format!("last frame {frame}"),
+                (Some(begun), None) => format!("no frame yet: the ring was created {begun}"),
+            };
+            Ok([frame]
+                .into_iter()
+                .chain(recent_kills(&kills, captures))
+                .collect::<Vec<_>>()
+                .join("; "))
+        }
         false => Err(faults),
     }
 }
@@ -114,9 +126,11 @@ fn no_heartbeat(reader: &Reader) -> Option<String> {
             "no heartbeat: the collector ended {heartbeat} (start it again, such as systemctl start addrwatch-collector@INTERFACE)"
         ));
     };
+    let captures = reader.silent_since().is_some();
+    let (writer, remedy) = (writer_of(captures), not_started_again(captures));
     (heartbeat.exceeds(HEARTBEAT_TIMEOUT) && !heartbeat_changes(reader)).then(|| {
         format!(
-            "no heartbeat from the collector, process {pid}: the last one was {heartbeat} (restart it)"
+            "no heartbeat from {writer}, process {pid}: the last one was {heartbeat} ({remedy})"
         )
     })
 }

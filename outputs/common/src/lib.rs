@@ -45,14 +45,15 @@ mod source;
 #[cfg_attr(not(feature = "spool"), path = "no_spool.rs")]
 mod spool;
 mod state;
+mod writer_kills;
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use aw_service::{CapabilitySet, Signals, Startup, SystemCalls};
 use rustix::net::AddressFamily;
 use shm_layout::{
-    BroadcastState, CaptureState, Event, InterfaceCounters, InterfaceName, NeighborView, Position,
-    RingName, UnixTime,
+    BroadcastState, CaptureState, Event, InterfaceCounters, InterfaceName, Kills, NeighborView,
+    Position, RingName, UnixTime,
 };
 
 use history_import::{HistorySource, import_history};
@@ -144,8 +145,8 @@ pub struct RingState {
     pub is_running: bool,
     /// Its last heartbeat; none if there is no ring.
     pub heartbeat: Option<UnixTime>,
-    /// How many collectors ended without being stopped, as [`shm_layout::Reader::kills`] counts them.
-    pub kills: u64,
+    /// The collectors that ended without being stopped.
+    pub kills: Kills,
     /// Since when it captured no frame; none if there is no ring, or if its writer captures none.
     pub silent_since: Option<UnixTime>,
     /// Whether it captured a frame since there is this ring.

@@ -6,7 +6,10 @@ use shm_layout::{
     CaptureState, Counter, InterfaceCounters, InterfaceName, Reader, RingName, UnixTime,
 };
 
-use crate::{RingState, broadcast_fault, capture_fault, neighbor_hint};
+use crate::{
+    RingState, broadcast_fault, capture_fault, neighbor_hint,
+    writer_kills::{crash_loop_fault, recent_kills},
+};
 
 /// For how long frames that the kernel dropped make a collector unhealthy.
 const DROPS_WINDOW: Duration = Duration::from_secs(300);
@@ -68,13 +71,16 @@ impl RingHealth {
         waiting_since: UnixTime,
         denied: Option<String>,
     ) -> RingHealth {
+        let crash_loop = crash_loop_fault(&state).map(|text| HealthFault { text, since: None });
         let RingState { ring, host, generation, counters, blind, is_running, heartbeat, .. } =
             state;
         let of_broadcasts =
             state.broadcasts.iter().filter_map(|(name, found)| broadcast_fault(*name, *found));
         let of_broadcasts =
             of_broadcasts.map(|text| HealthFault { text, since: None }).collect::<Vec<_>>();
-        let hints = state.neighbors.iter().filter_map(neighbor_hint).collect();
+        let hints = state.neighbors.iter().filter_map(neighbor_hint);
+        let of_kills = recent_kills(&state.kills, state.silent_since.is_some());
+        let hints = hints.chain(of_kills).collect();
         let (states, last_frames) = match reader {
             Some(reader) if is_running => (state.interfaces, reader.last_frames()),
             Some(reader) => (Vec::new(), reader.last_frames()),
@@ -99,7 +105,7 @@ impl RingHealth {
                 && (has_frames != [0, 0] || !matches!(one.state, None | Some(CaptureState::None)))
         };
         let interfaces: Vec<_> = interfaces.filter(is_known).collect();
-        let faults = match (denied.or(blind), reader) {
+        let mut faults = match (denied.or(blind), reader) {
             (Some(text), _) => {
                 let since = heartbeat.or((reader.is_none()).then_some(waiting_since));
                 vec![HealthFault { text: with_unit(text, &names), since }]
@@ -111,6 +117,7 @@ impl RingHealth {
             }
             (None, _) => Vec::new(),
         };
+        faults.extend(crash_loop);
         RingHealth {
             host,
             generation,

@@ -10,6 +10,7 @@ use crate::{
     Checkpoint, LossCause, RingState, StartFrom,
     checkpoint::{ItemKind, StreamItem},
     this_host,
+    writer_kills::{kills_status, not_started_again, writer_of},
 };
 
 /// How often a missing ring is looked for, and an idle ring is checked for a replacement.
@@ -329,7 +330,7 @@ impl<'a> Source<'a> {
             blind,
             is_running,
             heartbeat: reader.map(Reader::heartbeat).filter(|time| time.is_plausible()),
-            kills: reader.map_or(0, Reader::kills),
+            kills: reader.filter(|_| !self.once).map(Reader::kills).unwrap_or_default(),
             silent_since: reader.and_then(Reader::silent_since),
             has_captured: reader.is_some_and(|reader| reader.last_frame().is_some()),
             checkpoint,
@@ -342,13 +343,15 @@ impl<'a> Source<'a> {
     /// One line for `systemctl status`.
     pub fn status(&self) -> String {
         let ring = self.ring;
+        let kills = self.reader.as_ref().and_then(|reader| kills_status(&reader.kills()));
+        let kills = kills.map_or(String::new(), |kills| format!("; {kills}"));
         match (&self.reader, self.blind()) {
-            (_, Some(why)) => format!("ring {ring}: {why}"),
+            (_, Some(why)) => format!("ring {ring}: {why}{kills}"),
             (None, _) => format!("waiting for ring {ring} (start the collector)"),
             (Some(reader), _) if reader.writer().is_none() => {
-                format!("ring {ring}: its collector has ended")
+                format!("ring {ring}: its collector has ended{kills}")
             }
-            _ => format!("reading ring {ring}"),
+            _ => format!("reading ring {ring}{kills}"),
         }
     }
 
@@ -413,12 +416,13 @@ impl<'a> Source<'a> {
 }
 
 fn no_heartbeat(reader: &Reader) -> String {
-    let why = reader.writer().map_or("its collector has ended".into(), |process| {
-        let seconds = HEARTBEAT_TIMEOUT.as_secs();
-        format!("no heartbeat from the collector, process {process}, for {seconds} s")
-    });
+    let Some(process) = reader.writer() else {
+        return "its collector has ended: no new events arrive (start it again: systemctl restart addrwatch-collector@INTERFACE)".into();
+    };
+    let (seconds, captures) = (HEARTBEAT_TIMEOUT.as_secs(), reader.silent_since().is_some());
+    let (writer, remedy) = (writer_of(captures), not_started_again(captures));
     format!(
-        "{why}: no new events arrive (start it again: systemctl restart addrwatch-collector@INTERFACE)"
+        "no heartbeat from {writer}, process {process}, for {seconds} s: no new events arrive ({remedy})"
     )
 }
 

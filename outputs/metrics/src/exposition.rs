@@ -38,6 +38,14 @@ const METRICS: &[(&str, &str)] = &[
     ("ring_events_total", "Events published since the ring was created."),
     ("collector_running", "1 if the collector runs; 0 if it ended, was killed or hangs."),
     ("collector_heartbeat_age_seconds", "Time since the collector's heartbeat, sent every second."),
+    (
+        "collector_kills_total",
+        "Collectors of the ring that were killed or crashed; counted when the next one begins.",
+    ),
+    (
+        "collector_crash_loop",
+        "1 if the collector was killed or crashed three times within an hour, until an hour after the last time; otherwise 0.",
+    ),
     ("collector_last_frame_age_seconds", "Time since the collector received a frame."),
     ("collector_last_drop_age_seconds", "Time since the kernel dropped a frame."),
     (
@@ -106,6 +114,9 @@ impl Samples {
         let runs = reader.writer().is_some() && is_recent(heartbeat, now);
         self.add("collector_running", &labels, u8::from(runs));
         self.add("collector_heartbeat_age_seconds", &labels, age(heartbeat));
+        let kills = reader.kills();
+        self.add("collector_kills_total", &labels, kills.number);
+        self.add("collector_crash_loop", &labels, u8::from(kills.crash_loop().is_some()));
         for (name, time) in [
             ("collector_last_frame_age_seconds", reader.last_frame()),
             ("collector_last_drop_age_seconds", reader.last_drop()),

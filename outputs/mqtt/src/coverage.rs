@@ -135,7 +135,7 @@ pub mod tests {
             blind: None,
             is_running,
             heartbeat: None,
-            kills: 0,
+            kills: Default::default(),
             silent_since: None,
             has_captured: true,
             checkpoint: None,

@@ -1,8 +1,6 @@
 //! Alerts that no event causes: about silent devices, and about the sensor itself and aw-alert: what is lost, forgotten, full or
 //! blind.
 
-use std::time::Instant;
-
 use aw_detect::{Alert, AlertKind};
 use aw_output::{Checkpoint, EpisodeChange, RingState, SinkResult, this_host};
 use shm_layout::{RingName, UnixTime};
@@ -76,9 +74,6 @@ impl Dispatcher {
     pub(super) fn report_faults(&mut self, state: &RingState) -> SinkResult {
         let now = UnixTime::now().seconds();
         let mut alerts = self.name_faults(state, now)?;
-        if !self.options.once {
-            alerts.extend(self.collector_ends.observe(state, Instant::now(), now));
-        }
         let forgotten = self.store.memory.take_forgotten();
         alerts.extend(sensor::of_memory(&mut self.faults, forgotten, now));
         for (channel, queue) in self.config.channel.iter().zip(&self.queues) {

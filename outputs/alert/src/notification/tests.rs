@@ -151,6 +151,12 @@ fn a_subject_names_the_device() {
     let [sees, unwanted, arrive, gap] =
         ends.map(|(network, note)| of_sensor(AlertKind::Blind, network, &format!("over: {note}")));
     let dead = of_sensor(AlertKind::Blind, "", "it does not exist: no events arrive (...)");
+    let crashes =
+        of_sensor(AlertKind::Blind, "", "the collector was killed or crashed 3 times since");
+    let writer = "the program that writes this ring was killed or crashed 3 times since";
+    let writer = of_sensor(AlertKind::Blind, "", writer);
+    let calm = "over: the collector was not killed again, and did not crash, after 3600 s";
+    let calm = of_sensor(AlertKind::Blind, "", calm);
     let over = of_sensor(AlertKind::Lost, "", "over: 9 events were lost, within 5 s");
     let drops = of_sensor(AlertKind::Lost, "eth1", "9 frames were dropped by the kernel on eth1");
     // The maker of the one that takes an address is the choice of an attacker.
@@ -184,6 +190,9 @@ fn a_subject_names_the_device() {
         (dead, "no events arrive (ring /lan)"),
         (arrive, "events arrive again (ring /lan)"),
         (gap, "no collector ran for a time (ring /lan)"),
+        (crashes, "the collector was killed or crashed several times (ring /lan)"),
+        (writer, "what writes the ring was killed or crashed several times (ring /lan)"),
+        (calm, "no further kill or crash for an hour (ring /lan)"),
         (over, "no more events lost (ring /lan)"),
         (drops, "events lost on eth1 (ring /lan)"),
     ] {

@@ -29,7 +29,7 @@ pub fn state(heartbeat: Option<i64>, last_frame: Option<i64>, is_running: bool) 
         ring: "/lan".parse().unwrap(),
         host: "here".into(),
         generation: heartbeat.map(|_| 1),
-        kills: 0,
+        kills: Default::default(),
         counters: Vec::new(),
         interfaces: Vec::new(),
         broadcasts: Vec::new(),
