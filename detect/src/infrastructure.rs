@@ -1,6 +1,6 @@
 //! What is known of a network's routers and servers: what the rules about rogue ones compare with.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
 use shm_layout::MacAddr;
@@ -80,7 +80,7 @@ pub enum Trust {
 pub struct Known {
     /// When it was first seen.
     pub first: i64,
-    /// When it was last seen, to an hour.
+    /// When it was last seen: to a minute of what people list, to an hour of others.
     pub last: i64,
     /// Why it is stored.
     pub trust: Trust,
@@ -143,18 +143,67 @@ pub trait InfrastructureMemory: Memory {
 pub enum NamedServer {
     /// Its address, or a block of them.
     Addresses(IpNet),
+    /// Its address, and its MACs there: no other one is its own. At least one.
+    Owned(IpAddr, Vec<MacAddr>),
     /// The DUID of a DHCPv6 server, in lower case without separators.
     Duid(String),
 }
 
+impl NamedServer {
+    /// Its address, if it is no block and no DUID.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            NamedServer::Addresses(block) if *block == block.addr().into() => Some(block.addr()),
+            NamedServer::Owned(ip, _) => Some(*ip),
+            _ => None,
+        }
+    }
+
+    /// Whether it has this address.
+    pub fn includes(&self, ip: IpAddr) -> bool {
+        match self {
+            NamedServer::Addresses(block) => block.contains(&ip),
+            NamedServer::Owned(own, _) => *own == ip,
+            NamedServer::Duid(_) => false,
+        }
+    }
+
+    /// Its address, block or DUID, without its MACs.
+    pub fn key(&self) -> String {
+        match self {
+            NamedServer::Owned(ip, _) => ip.to_string(),
+            NamedServer::Duid(duid) => format!("DUID {duid}"),
+            NamedServer::Addresses(block) => {
+                self.address().map_or_else(|| block.to_string(), |ip| ip.to_string())
+            }
+        }
+    }
+
+    /// Its MACs, if the configuration has them.
+    pub fn macs(&self) -> &[MacAddr] {
+        match self {
+            NamedServer::Owned(_, macs) => macs,
+            _ => &[],
+        }
+    }
+}
+
+/// As the configuration has it.
+impl fmt::Display for NamedServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key())?;
+        self.macs().iter().try_for_each(|mac| write!(f, " {mac}"))
+    }
+}
+
 /// Whether the list has this address.
 pub(crate) fn includes(list: &[NamedServer], ip: IpAddr) -> bool {
-    list.iter().any(|one| matches!(one, NamedServer::Addresses(block) if block.contains(&ip)))
+    list.iter().any(|one| one.includes(ip))
 }
 
 /// Whether the list has this address itself, and not only a block that includes it.
 pub(crate) fn names(list: &[NamedServer], ip: IpAddr) -> bool {
-    list.iter().any(|one| matches!(one, NamedServer::Addresses(block) if *block == ip.into()))
+    list.iter().any(|one| one.address() == Some(ip))
 }
 
 /// Whether a host can have it: some servers name 255.255.255.255.

@@ -24,7 +24,10 @@ pub use {
     device::{Device, MacClass, MacPolicy},
     infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust},
     mac_pattern::MacPattern,
-    network::{NetworkState, full_name, matches_network, network_name, network_of, split_network},
+    network::{
+        NetworkState, full_name, interface_of, matches_network, network_name, network_of,
+        split_network,
+    },
     rules::{ALL_NETWORKS, Dialect, Memory, Observed, Rules, past_time},
     sqlite_memory::{
         InfrastructureRow, LearnedDevice, Place, SharedAddress, SqliteMemory, mac_from, mac_number,

@@ -74,7 +74,7 @@ pub fn full_name(host: &str, ring: &str, network: &str) -> String {
 }
 
 /// What no frame can invent of a full name: host, ring and interface, without VLANs and router.
-pub(crate) fn interface_of(full: &str) -> &str {
+pub fn interface_of(full: &str) -> &str {
     let start = full.rfind('/').map_or(0, |slash| slash + 1);
     let end = full[start..].find(['.', '@']).map_or(full.len(), |end| start + end);
     &full[..end]

@@ -232,6 +232,8 @@ impl Rules {
         let mut alerts: Vec<_> = anomaly.into_iter().collect();
         let mut station = memory.station(&network, ip)?;
         let is_guarded = self.guards(ip);
+        // No learning period makes another MAC normal where the configuration has the owner's.
+        let learning = learning && !self.is_stranger(ip, event.mac);
         alerts.extend(self.no_host_alert(entry, (learning, is_guarded), &mut station));
         if event.mac.is_no_host() {
             memory.store_station(&network, ip, &station)?;
@@ -309,12 +311,16 @@ impl Rules {
 
     /// The key of the configuration that names this address itself.
     pub fn naming_key(&self, ip: IpAddr) -> Option<&'static str> {
-        let keys = [
+        self.named_lists().into_iter().find(|(_, all)| names(all, ip)).map(|(key, _)| key)
+    }
+
+    /// The routers and servers that the configuration names, with its keys.
+    pub fn named_lists(&self) -> [(&'static str, &[NamedServer]); 3] {
+        [
             ("routers", &self.routers),
             ("dhcp_servers", &self.dhcp_servers),
             ("dns_servers", &self.dns_servers),
-        ];
-        keys.into_iter().find(|(_, all)| names(all, ip)).map(|(key, _)| key)
+        ]
     }
 
     /// Whether all of these MACs take over each other's addresses by design.

@@ -355,3 +355,94 @@ fn a_flip_flop_among_new_devices() {
         }
     }
 }
+
+/// The kinds and MACs of the alerts that another MAC takes an address.
+fn takeovers(alert: &Alert) -> Vec<(String, String)> {
+    let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    let all = alert.alerts().into_iter().map(|one| (text(&one, "kind"), text(&one, "mac")));
+    all.filter(|(kind, _)| kind != "learning" && kind != "learned" && kind != "new_device")
+        .collect()
+}
+
+const OWNER: &str = "00:08:e1:00:00:01";
+const ROGUE: &str = "00:08:e1:00:00:02";
+
+/// On an empty state, an attacker speaks before the idle router whose MAC the configuration has: it is reported at once, also while all is
+/// learned, and the router is no thief. The first MAC of the state never makes it one.
+#[test]
+fn the_first_mac_is_not_that_of_the_configuration() {
+    for learn in ["1h", "0"] {
+        let alert = Alert::new();
+        let config = format!("routers = [\"10.0.0.1 {OWNER}\"]\n{}", alert.appending_channel());
+        let config = alert.config(&config);
+        let known = || run(alert.command(&["-c", &config, "known"])).ok().stdout;
+        // What is in the ring is not read.
+        alert.publish_frames(&[claim(now() - 60, 1, 1)], &[]);
+        let running = alert.start_with(&["--from", "now", "--learn", learn]);
+        running.wait_until("it reads the ring", || {
+            alert.publish_frames(&[claim(now(), 2, 1)], &[]);
+            !takeovers(&alert).is_empty()
+        });
+        let taken = ("gateway_taken".to_owned(), ROGUE.to_owned());
+        assert_eq!(takeovers(&alert), [taken.clone()], "once, however often it claims the address");
+        let one = alert.alerts().into_iter().find(|one| one["kind"] == "gateway_taken").unwrap();
+        let note = one["note"].as_str().unwrap();
+        let of_owner = format!(". `routers` has the MAC {OWNER} for 10.0.0.1, and not {ROGUE}: ");
+        assert!(note.contains(&of_owner) && !note.contains("was the first one"), "{note}");
+        alert.publish_frames(&[claim(now(), 1, 1)], &[]);
+        running.wait_until("the router is back", || takeovers(&alert).len() > 1);
+        let [first, (kind, mac)] = &*takeovers(&alert) else { panic!() };
+        assert_eq!((first, &**mac), (&taken, OWNER));
+        assert_ne!(kind, "gateway_taken");
+        running.stop().ok();
+        let shown = known();
+        let (normal, reported) = shown.split_once("Reported, ").expect(&shown);
+        assert!(normal.contains(OWNER) && !normal.contains(ROGUE), "{shown}");
+        assert!(reported.contains(ROGUE) && !reported.contains(OWNER), "{shown}");
+        let row = reported.lines().find(|line| line.contains(ROGUE)).unwrap();
+        assert!(!row.ends_with(" -"), "it has the times of the rogue: {row}");
+    }
+}
+
+/// A named address without a MAC: the first one that claims it counts as its owner's, which one message says, with what to write. `relearn`
+/// forgets it.
+#[test]
+fn the_first_mac_of_a_named_address() {
+    let alert = Alert::new();
+    let config = format!("routers = [\"10.0.0.1\"]\n{}", alert.appending_channel());
+    let config = alert.config(&config);
+    let lists = || {
+        let all = alert.alerts().into_iter();
+        all.filter(|one| one["kind"] == "learned").collect::<Vec<_>>()
+    };
+    alert.publish_frames(&[claim(now(), 2, 1), claim(now(), 2, 1)], &[]);
+    let learn = ["--learn", "1h"];
+    let running = alert.start_with(&learn);
+    running.wait_until("the message", || !lists().is_empty());
+    let [list] = &*lists() else { panic!() };
+    assert_eq!(list["summary"], format!("learned: 10.0.0.1 on pcap is claimed first by {ROGUE}"));
+    let line = list["lines"][0].as_str().unwrap();
+    let add = format!(
+        ": compare it with the label of your router. If it is right, write routers = [\"10.0.0.1 {ROGUE}\"] in "
+    );
+    assert!(line.contains(&add), "{line}");
+    running.stop().ok();
+    // It is the owner now: the router is reported, until this is forgotten.
+    alert.publish_frames(&[claim(now(), 1, 1)], &[]);
+    let running = alert.start_with(&learn);
+    running.wait_until("the other one", || !takeovers(&alert).is_empty());
+    running.stop().ok();
+    assert_eq!(takeovers(&alert), [("gateway_taken".to_owned(), OWNER.to_owned())]);
+    assert_eq!(lists().len(), 1, "once");
+    let done = run(alert.command(&["-c", &config, "relearn"])).ok().stdout;
+    assert!(done.starts_with("pcap: 1 router or server forgotten\n"), "{done}");
+    alert.publish_frames(&[claim(now(), 1, 1)], &[]);
+    let running = alert.start_with(&learn);
+    running.wait_until("it is first again", || lists().len() > 1);
+    running.stop().ok();
+    assert_eq!(lists()[1]["devices"][0], OWNER);
+    assert_eq!(takeovers(&alert).len(), 1);
+    let shown = run(alert.command(&["-c", &config, "known"])).ok().stdout;
+    assert!(shown.contains(&format!("{OWNER} first ")) && !shown.contains(ROGUE), "{shown}");
+    assert!(shown.contains("\nfirst: the first MAC that claimed the address"), "{shown}");
+}

@@ -125,6 +125,7 @@ impl Rules {
         let by_design = |old: &MacClaim| {
             virtual_macs == MacPolicy::Ignore
                 || self.is_in_group(mac, old.mac)
+                || self.is_owner(event.ip(), mac) && self.is_owner(event.ip(), old.mac)
                 || message.station.is_shared(mac, old.mac)
         };
         // A router with proxy ARP answers beside the owner.

@@ -63,13 +63,18 @@ impl Rules {
         if learning && is_cluster && (is_first || !is_guarded) {
             station.learn_cluster(mac);
         }
-        if is_cluster && (station.learned.contains(&mac) || self.known.contains_key(&mac)) {
+        let ip = entry.event.ip();
+        let is_own = match self.owners(ip).is_empty() {
+            true => station.learned.contains(&mac) || self.known.contains_key(&mac),
+            false => self.is_owner(ip, mac),
+        };
+        if is_cluster && is_own {
             return None;
         }
         let suppressed = station.admit_no_host(mac, time, self.quiet)?;
         Some(Alert {
             note: joined(Some(format!("no host has the MAC {mac}")), more(suppressed)),
-            digest: station.claims.is_empty(),
+            digest: station.claims.is_empty() && self.owners(ip).is_empty(),
             ..self.anomaly_alert(AlertKind::Broadcast, entry)
         })
     }

@@ -6,6 +6,7 @@ mod answers;
 mod dhcp;
 mod facts;
 mod gateways;
+mod owners;
 mod routers;
 mod words;
 
@@ -27,8 +28,9 @@ use crate::{
 /// servers and routers.
 const LIMIT_SECONDS: i64 = 3600;
 const LIMIT: i64 = 5;
-/// How exact the time is at which something was last seen.
-const LAST_SECONDS: i64 = 3600;
+/// How exact the time is at which something was last seen: a known router or server and its MACs, and others. It is written as seldom.
+const LAST_SECONDS: i64 = 60;
+const LAST_OF_OTHERS: i64 = 3600;
 /// Rows of a part that reported ones may fill: half of those that there can be.
 const MOST_OF_REPORTED: usize = 32;
 /// What was not reported, in the message about it.
@@ -74,7 +76,7 @@ impl Rules {
         let mut seen = Seen { entry, record, short, network, time, learning: false };
         let times = (time, latest(now).seconds());
         let (learning, learned) = learns(&seen.network, times, period, memory)?;
-        seen.learning = learning;
+        seen.learning = learning && !self.is_of_stranger(record);
         let seen = &seen;
         use NameKind::*;
         let alerts = match record.kind {
@@ -165,7 +167,18 @@ impl Rules {
         };
         let is_new = known.is_none();
         let mut known = known.unwrap_or_else(|| Known::new(seen.time, trust));
-        let is_old = (seen.time - known.last).abs() >= LAST_SECONDS;
+        // A host can make up any number of others.
+        let is_own =
+            matches!(trust, Trust::Learned | Trust::Named) || is_of_mac && known.number == 1;
+        let exactness = match part {
+            Part::Router | Part::RouterMac | Part::DhcpServer | Part::DhcpServerMac | Part::Dns
+                if is_own =>
+            {
+                LAST_SECONDS
+            }
+            _ => LAST_OF_OTHERS,
+        };
+        let is_old = (seen.time - known.last).abs() >= exactness;
         if is_new || is_old || known.trust != trust {
             (known.last, known.trust) = (seen.time, trust);
             // What is named is known without it: a claim of it leaves nothing behind.
@@ -252,6 +265,9 @@ impl Rules {
         ip: IpAddr,
         (mac, old): (MacAddr, Option<MacAddr>),
     ) -> Result<bool, M::Error> {
+        if !self.owners(ip).is_empty() {
+            return Ok(self.is_owner(ip, mac));
+        }
         let station = memory.station(&seen.network, ip)?;
         let is_held = station.held(mac, seen.time) >= dhcp::HELD_SECONDS
             && !self.took((&seen.network, ip, mac), memory)?;

@@ -1,12 +1,15 @@
 //! Routers and servers as rows of the database.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use aw_output::SinkResult;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::MacAddr;
 
-use super::{SqliteMemory, mac_from, mac_number};
+use super::{SqliteMemory, ip_bytes, mac_from, mac_number};
 use crate::{
     infrastructure::{InfrastructureMemory, Known, Part, Trust},
     network::{full_name, interface_of, stands_for},
@@ -150,18 +153,28 @@ impl SqliteMemory {
     }
 
     /// Forgets the routers and servers of the interfaces that the name stands for, of all without one, so that these learn again.
-    /// What is never learned stays: who redirects, for example, is not reported again. Returns the interfaces, by their full names,
-    /// with the number of their routers and servers.
-    pub fn forget_infrastructure(&mut self, name: Option<&str>) -> SinkResult<Vec<(String, u64)>> {
+    /// What is never learned stays: who redirects, for example, is not reported again. Forgets there also which MACs claimed these
+    /// addresses. Returns the interfaces, by their full names, with the number of their routers and servers.
+    pub fn forget_infrastructure(
+        &mut self,
+        name: Option<&str>,
+        addresses: &[IpAddr],
+    ) -> SinkResult<Vec<(String, u64)>> {
+        self.write_times()?;
         self.with(|database| {
             let mut interfaces: BTreeMap<String, u64> = BTreeMap::new();
-            let select = "SELECT network, part IN ('dhcp_server', 'router', 'dns') FROM infrastructure";
+            let select = "SELECT network, key, part IN ('dhcp_server', 'router', 'dns') FROM infrastructure";
             let mut select = database.prepare(select)?;
-            let mut rows = select.query([])?;
+            let (mut rows, mut counted) = (select.query([])?, BTreeSet::new());
             while let Some(row) = rows.next()? {
-                let interface = interface_of(row.get_ref(0)?.as_str()?);
+                let network: String = row.get(0)?;
+                let interface = interface_of(&network);
                 if name.is_none_or(|name| stands_for(name, interface)) {
-                    *interfaces.entry(interface.to_owned()).or_default() += u64::from(row.get::<_, bool>(1)?);
+                    let is_one = row.get::<_, bool>(2)?;
+                    *interfaces.entry(interface.to_owned()).or_default() += u64::from(is_one);
+                    if is_one {
+                        counted.insert((network, row.get::<_, String>(1)?));
+                    }
                 }
             }
             let mut delete = database.prepare(
@@ -170,6 +183,15 @@ impl SqliteMemory {
             )?;
             for interface in interfaces.keys() {
                 delete.execute([interface])?;
+            }
+            let mut delete = database.prepare("DELETE FROM station WHERE network = ? AND ip = ?")?;
+            for (network, ip, _) in SqliteMemory::stations_at(database, addresses)? {
+                let interface = interface_of(&network);
+                if name.is_none_or(|name| stands_for(name, interface)) {
+                    delete.execute(params![network, ip_bytes(ip)])?;
+                    let has_row = counted.contains(&(network.clone(), ip.to_string()));
+                    *interfaces.entry(interface.to_owned()).or_default() += u64::from(!has_row);
+                }
             }
             Ok(interfaces.into_iter().collect())
         })

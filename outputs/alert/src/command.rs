@@ -6,7 +6,8 @@ use serde_json::Value;
 const KEYS: [&str; 8] = ["mac", "name", "ip", "iface", "date", "time", "last", "active-hours"];
 
 /// Environment variables for a program: each field as `AW_` and its name in capitals, and the keys of macupd_tracker's
-/// alerter under their own names. The message of a digest has its samples, too: a program that logs it must show what happened.
+/// alerter under their own names. The message of a digest has its samples, too, and that of a list its lines, one below the other: a
+/// program that shows it must show what happened.
 /// NUL, which no variable can contain, is removed.
 pub fn environment(fields: &Value) -> Vec<(String, String)> {
     // Every key is always set: a script may run with `set -u`.
@@ -14,6 +15,8 @@ pub fn environment(fields: &Value) -> Vec<(String, String)> {
     let mut variables: Vec<_> = always.map(|key| ((*key).to_owned(), String::new())).collect();
     let samples = fields["samples"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let samples: String = samples.map(|sample| format!("\n{}", without_time(sample))).collect();
+    let lines = fields["lines"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let lines: String = lines.map(|line| format!("\n{line}")).collect();
     for (key, value) in fields.as_object().into_iter().flatten() {
         let mut text = match value {
             Value::Null => String::new(),
@@ -22,6 +25,11 @@ pub fn environment(fields: &Value) -> Vec<(String, String)> {
         };
         if key == "message" {
             text += &samples.replace('\0', "");
+            // Of a list, the message for logs has all in one line.
+            if !lines.is_empty() {
+                let subject = fields["summary"].as_str().unwrap_or_default();
+                text = format!("{subject}:{lines}").replace('\0', "");
+            }
         }
         if KEYS.contains(&&**key) {
             variables.push((key.clone(), text.clone()));
@@ -53,6 +61,14 @@ mod tests {
             value("AW_MESSAGE"),
             Some("2 alerts: 2 new devices\nnew device a\nnew device b")
         );
+    }
+
+    #[test]
+    fn a_list_has_lines() {
+        let fields = serde_json::json!({"kind": "learned", "summary": "learned: 2", "message": "learned: 2: a, b", "lines": ["a", "b"]});
+        let variables = environment(&fields);
+        let message = variables.iter().find(|(key, _)| key == "AW_MESSAGE").unwrap();
+        assert_eq!(message.1, "learned: 2:\na\nb");
     }
 
     #[test]

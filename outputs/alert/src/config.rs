@@ -6,8 +6,7 @@ use std::{
 };
 
 use aw_detect::{
-    ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, NamedServer, Names, Rules,
-    split_network,
+    ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, Names, Rules, split_network,
 };
 use aw_service::{FileKind, optional_seconds, parse_network, read_file_text, seconds, unknown_key};
 use ipnet::IpNet;
@@ -15,7 +14,11 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use shm_layout::MacAddr;
 
-use crate::{channel::Channel, mute::Mute};
+use crate::{
+    channel::Channel,
+    mute::Mute,
+    named_servers::{NamedAddress, ServerValue, with_one_owner},
+};
 
 /// Bytes of the file, at most.
 const MAX_CONFIG: u64 = 4 << 20;
@@ -65,43 +68,6 @@ impl TryFrom<String> for MacValue {
     type Error = String;
     fn try_from(text: String) -> Result<MacValue, String> {
         text.parse().map(MacValue).map_err(|why| format!("{text:?}: {why}"))
-    }
-}
-
-/// Routers or DNS servers: an address, or a block of them.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct NamedAddress(NamedServer);
-
-impl TryFrom<String> for NamedAddress {
-    type Error = String;
-    fn try_from(text: String) -> Result<NamedAddress, String> {
-        parse_network(&text).map(NamedServer::Addresses).map(NamedAddress)
-    }
-}
-
-/// DHCP servers: the same, or the DUID of one.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct ServerValue(NamedServer);
-
-impl TryFrom<String> for ServerValue {
-    type Error = String;
-    fn try_from(text: String) -> Result<ServerValue, String> {
-        let Some(duid) = text.strip_prefix("DUID ") else {
-            let fault = |why| format!("{why}, or a DUID such as \"DUID 00030001020000000001\"");
-            return parse_network(&text)
-                .map(NamedServer::Addresses)
-                .map(ServerValue)
-                .map_err(fault);
-        };
-        let is_hex = duid.len() > 4 && duid.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match is_hex {
-            true => Ok(ServerValue(NamedServer::Duid(duid.to_ascii_lowercase()))),
-            false => Err(format!(
-                "{text:?}: a DUID has hexadecimal digits only, as aw-stdout --names shows it"
-            )),
-        }
     }
 }
 
@@ -247,7 +213,7 @@ impl Config {
             }
             local.insert(network.clone(), all);
         }
-        Ok(Rules {
+        let rules = Rules {
             dialect,
             known: default.known,
             names: default.names,
@@ -269,7 +235,9 @@ impl Config {
             show_ring: default.show_ring,
             service_file: default.service_file,
             own: default.own,
-        })
+        };
+        with_one_owner(&rules)?;
+        Ok(rules)
     }
 
     /// The devices of `[[watch]]`, with the seconds after which they are silent: those with a name are the MACs that have it.

@@ -173,10 +173,11 @@ impl DeviceList<'_> {
         let macs: Vec<_> = devices.iter().map(|device| &device.mac).collect();
         let addresses: Vec<_> = devices.iter().map(|device| &device.ip).collect();
         let interfaces: Vec<_> = self.interfaces.iter().map(|(interface, _)| interface).collect();
+        let lines: Vec<_> = devices.iter().map(|device| described(device)).collect();
         let fields = json!({
             "kind": "learned", "message": self.line(devices, part), "host": host, "seconds": time,
             "count": self.devices.len() as u64 + self.further, "devices": macs, "addresses": addresses,
-            "interfaces": interfaces,
+            "interfaces": interfaces, "lines": lines,
         });
         Notification::new(self.subject(part), text, fields)
     }

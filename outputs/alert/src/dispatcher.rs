@@ -194,7 +194,7 @@ impl Dispatcher {
         if learning && !self.rules.guards(entry.event.ip()) {
             return Ok(());
         }
-        self.rules.name_gateways(entry, now, learning, &mut alerts, &mut self.store.memory)?;
+        self.name_gateways(entry, now, learning, &mut alerts)?;
         if learning {
             // What the configuration names is not learned: who takes it is reported.
             alerts.retain(|one| one.kind.is_takeover() || one.kind == AlertKind::Broadcast);
@@ -277,7 +277,7 @@ impl Dispatcher {
         }
         if (is_held_back || is_digested && !is_sent) && !arpwatch {
             self.rules.was_digested(&alert, &mut self.store.memory)?;
-            if alert.kind == AlertKind::GatewayTaken {
+            if alert.kind.is_takeover() {
                 self.rules.gateway_was_digested(&alert, &mut self.store.memory)?;
             }
         }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use aw_detect::{
-    InfrastructureRow, Known, NamedServer, Names, Part, Rules, Station, Trust, split_network,
+    InfrastructureRow, Known, NamedServer, Names, Part, Rules, SqliteMemory, Station, Trust,
+    split_network,
 };
 use aw_output::{Error, Fault, failed, makers::Makers};
 use aw_service::{count_of, plain};
@@ -19,7 +20,9 @@ use serde_json::{Value, json};
 
 use crate::{
     learned::{named, place},
-    learned_infrastructure::{KnownMac, macs_of, why, with_macs, words},
+    learned_infrastructure::{
+        FIRST_IN_VLANS, KnownMac, Macs, macs_of, named_addresses, why, with_macs, words,
+    },
     learning_periods::{self, LearningPeriod},
     notification::zoned,
     store::AlertStore,
@@ -46,7 +49,7 @@ struct Entry<'a> {
     macs: Vec<KnownMac>,
     trust: Trust,
     /// First and last time.
-    times: Option<[i64; 2]>,
+    times: [Option<i64>; 2],
 }
 
 /// Prints what is known. `names`: of the configuration and of the common file.
@@ -90,7 +93,10 @@ pub fn known(
             }
             let learning = LearningPeriod::in_directory(state);
             let learning = learning_periods::lines(&learning, show_ring);
-            written.and_then(|()| learning.iter().try_for_each(|line| writeln!(out, "{line}")))
+            let legend = legend(&entries);
+            let legend = legend.as_deref().map(|line| format!("\n{line}")).into_iter();
+            let mut lines = legend.chain(learning);
+            written.and_then(|()| lines.try_for_each(|line| writeln!(out, "{line}")))
         }
     };
     let written = written.and_then(|()| out.flush());
@@ -102,6 +108,8 @@ const MAX_MACS: usize = 8;
 /// Why a MAC is none that is normal: it was reported, or it claimed an address after another one.
 const REPORTED_WORD: &str = "reported";
 const CLAIMED: &str = "claimed";
+/// The first MAC that claimed an address.
+const FIRST: &str = "first";
 const REPORTED: &str = "Reported, and not taken for normal:";
 
 /// Two networks can have one name then.
@@ -113,8 +121,8 @@ fn has_several_rings<'a>(networks: impl Iterator<Item = &'a str>) -> bool {
 /// The addresses of routers and servers: who claimed them, as their own messages do not show it.
 fn addresses(rows: &[InfrastructureRow], rules: &Rules) -> Vec<IpAddr> {
     let of_rows = rows.iter().map(|(_, _, key, _)| key.clone());
-    let named = [&rules.routers, &rules.dhcp_servers, &rules.dns_servers].into_iter().flatten();
-    let all = of_rows.chain(named.map(shown)).filter_map(|key| key.parse().ok());
+    let named = rules.named_lists().into_iter().flat_map(|(_, list)| list);
+    let all = of_rows.chain(named.map(NamedServer::key)).filter_map(|key| key.parse().ok());
     all.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -133,12 +141,21 @@ fn entries<'a>(
     let mut entries = Vec::new();
     for row in &rows {
         let (network, part, key, Known { first, last, trust, .. }) = *row;
-        let (mut macs, times) = (macs_of(row, &macs), Some([*first, *last]));
+        let mut of_row = macs_of(row, &macs);
+        // What any MAC sends is seen of the row. Of its own MACs, each has its time.
+        let has_times = of_row.iter().any(|one| one.times[1].is_some());
+        let times = match has_times && *trust != Trust::Reported {
+            true => [None; 2],
+            false => [Some(*first), Some(*last)],
+        };
+        if *part == Part::DhcpServer {
+            of_row.extend(takers(&macs, network, key, &of_row));
+        }
         if *trust != Trust::Reported {
-            add_claims(&mut macs, at(network, key), rules);
+            add_claims(&mut of_row, key, at(network, key), rules);
         }
         let (network, key) = (Some(&**network), key.clone());
-        entries.push(Entry { network, part: *part, key, macs, trust: *trust, times });
+        entries.push(Entry { network, part: *part, key, macs: of_row, trust: *trust, times });
     }
     let lists = [
         (Part::Router, &rules.routers),
@@ -150,41 +167,37 @@ fn entries<'a>(
             .iter()
             .filter(|named| !rows.iter().any(|(_, of, key, _)| *of == part && is_of(named, key)));
         for named in unseen {
-            let (key, trust) = (shown(named), Trust::Named);
+            let (key, trust) = (named.key(), Trust::Named);
             let at = stations
                 .iter()
                 .filter(|(_, ip, station)| ip.to_string() == key && !station.claims.is_empty());
             let before = entries.len();
             entries.extend(at.map(|(network, _, station)| {
-                let last = station.claims.iter().map(|claim| claim.time).max();
-                let times = station.first.map(|first| first.time).zip(last).map(<[i64; 2]>::from);
-                // A MAC that took a router's address has a row without one of the router.
-                let mut macs = macs.get(&(&**network, part, &*key)).cloned().unwrap_or_default();
-                add_claims(&mut macs, Some(station), rules);
-                Entry { network: Some(network), part, key: key.clone(), macs, trust, times }
+                let mut of_it = takers(&macs, network, &key, &[]);
+                add_claims(&mut of_it, &key, Some(station), rules);
+                let (network, key, times) = (Some(&**network), key.clone(), [None; 2]);
+                Entry { network, part, key, macs: of_it, trust, times }
             }));
             if entries.len() == before {
-                entries.push(Entry {
-                    network: None,
-                    part,
-                    key,
-                    macs: Vec::new(),
-                    trust,
-                    times: None,
-                });
+                let (mut macs, times) = (Vec::new(), [None; 2]);
+                add_claims(&mut macs, &key, None, rules);
+                entries.push(Entry { network: None, part, key, macs, trust, times });
             }
         }
     }
     // The MACs that are not normal come after all that is.
     let mut others = Vec::new();
     for entry in entries.iter_mut().filter(|entry| entry.is_normal()) {
-        let (macs, of_others) =
-            entry.macs.drain(..).partition(|(_, word)| ![REPORTED_WORD, CLAIMED].contains(word));
+        let (macs, of_others): (Vec<KnownMac>, Vec<_>) =
+            entry.macs.drain(..).partition(|one| ![REPORTED_WORD, CLAIMED].contains(&one.why));
         entry.macs = macs;
+        entry.times = with_times_of(entry.times, &entry.macs);
         if !of_others.is_empty() {
             let (key, trust) = (entry.key.clone(), Trust::Reported);
             let Entry { network, part, .. } = *entry;
-            others.push(Entry { network, part, key, macs: of_others, trust, times: None });
+            let macs = of_others;
+            let times = with_times_of([None; 2], &macs);
+            others.push(Entry { network, part, key, macs, trust, times });
         }
     }
     entries.sort_by_key(|entry| !entry.is_normal());
@@ -192,42 +205,71 @@ fn entries<'a>(
     entries
 }
 
-/// Adds the MACs that claimed an address by ARP or Neighbor Discovery, as the messages of its router or server do not show each.
-fn add_claims(macs: &mut Vec<KnownMac>, station: Option<&Station>, rules: &Rules) {
-    let Some(station) = station else { return };
-    let first = station.first.map(|first| first.mac);
-    for mac in station.macs() {
-        let by_design = station.learned.contains(&mac)
+/// With the first and the last time of its MACs.
+fn with_times_of([first, last]: [Option<i64>; 2], macs: &[KnownMac]) -> [Option<i64>; 2] {
+    let all = |index: usize| macs.iter().filter_map(move |one| one.times[index]);
+    [all(0).chain(first).min(), all(1).chain(last).max()]
+}
+
+/// The MACs that took an address, which have rows as those of a router have, also where it is no router's; without those that are known.
+fn takers(macs: &Macs, network: &str, key: &str, known: &[KnownMac]) -> Vec<KnownMac> {
+    let all = macs.get(&(network, Part::Router, key)).into_iter().flatten();
+    let is_new = |one: &&KnownMac| !known.iter().any(|other| other.mac == one.mac);
+    all.filter(is_new).copied().collect()
+}
+
+/// Adds the MACs that claimed an address by ARP or Neighbor Discovery, as the messages of its router or server do not show each, and
+/// those that the configuration has beside it: where it has some, no other one is normal.
+fn add_claims(macs: &mut Vec<KnownMac>, key: &str, station: Option<&Station>, rules: &Rules) {
+    let ip = key.parse::<IpAddr>().ok();
+    let owners = ip.map(|ip| rules.owners(ip)).unwrap_or_default();
+    let first = station.and_then(|station| station.first);
+    for mac in station.into_iter().flat_map(Station::macs) {
+        let is_first = first.is_some_and(|first| first.mac == mac);
+        let claimed = station.and_then(|station| station.claims.iter().find(|one| one.mac == mac));
+        let times =
+            [first.filter(|_| is_first).map(|first| first.time), claimed.map(|claim| claim.time)];
+        if let Some(known) = macs.iter_mut().find(|known| known.mac == mac) {
+            known.times = with_times_of(times, &[*known]);
+            continue;
+        }
+        let by_design = station.is_some_and(|station| station.learned.contains(&mac))
             || rules.proxies.contains(&mac)
-            || first.is_some_and(|first| rules.are_grouped(&[first, mac]));
-        let word = match mac {
-            mac if macs.iter().any(|(known, _)| *known == mac) => continue,
-            mac if Some(mac) == first => "first",
-            _ if by_design => why(Trust::Learned),
+            || first.is_some_and(|first| rules.are_grouped(&[first.mac, mac]));
+        let word = match by_design {
+            _ if is_first => FIRST,
+            true => why(Trust::Learned),
+            false => CLAIMED,
+        };
+        macs.push(KnownMac { mac, why: word, times });
+    }
+    let Some(ip) = ip.filter(|_| !owners.is_empty()) else { return };
+    for known in &mut *macs {
+        known.why = match known.why {
+            _ if rules.is_owner(ip, known.mac) => why(Trust::Named),
+            REPORTED_WORD => REPORTED_WORD,
             _ => CLAIMED,
         };
-        macs.push((mac, word));
     }
+    for mac in owners {
+        if !macs.iter().any(|known| known.mac == mac) {
+            macs.push(KnownMac { mac, why: why(Trust::Named), times: [None; 2] });
+        }
+    }
+    macs.sort_by_key(|known| !rules.is_owner(ip, known.mac));
+}
+
+/// What the words behind MACs mean, if there are any.
+fn legend(entries: &[Entry]) -> Option<String> {
+    let has = |word| entries.iter().any(|entry| entry.macs.iter().any(|one| one.why == word));
+    let first = has(FIRST).then_some("first: the first MAC that claimed the address by ARP or Neighbor Discovery, compare it with your device");
+    let claimed = has(CLAIMED).then_some("claimed: another MAC that claimed it");
+    let parts: Vec<_> = [first, claimed].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 fn is_of(named: &NamedServer, key: &str) -> bool {
-    match named {
-        NamedServer::Addresses(block) => {
-            key.parse::<IpAddr>().is_ok_and(|address| block.contains(&address))
-        }
-        NamedServer::Duid(duid) => key.strip_prefix("DUID ") == Some(duid),
-    }
-}
-
-/// As the configuration has it.
-fn shown(named: &NamedServer) -> String {
-    match named {
-        NamedServer::Addresses(block) if block.prefix_len() == block.max_prefix_len() => {
-            block.addr().to_string()
-        }
-        NamedServer::Addresses(block) => block.to_string(),
-        NamedServer::Duid(duid) => format!("DUID {duid}"),
-    }
+    key.parse().map_or_else(|_| named.key() == key, |ip| named.includes(ip))
 }
 
 impl Entry<'_> {
@@ -244,7 +286,7 @@ impl Entry<'_> {
         show_ring: bool,
     ) -> [String; COLUMNS.len()] {
         let network = self.network.map_or(String::new(), |network| place(network, show_ring));
-        let mac = |(mac, of): &KnownMac| {
+        let mac = |KnownMac { mac, why: of, .. }: &KnownMac| {
             let maker = makers.find(*mac).map(|(maker, _)| format!(" ({maker})"));
             // Such as one that took the address of a router.
             let is_other = *of != why(self.trust);
@@ -256,7 +298,7 @@ impl Entry<'_> {
             macs += &format!(" and {} more", self.macs.len() - MAX_MACS);
         }
         let time = |seconds| zoned(seconds, zone).strftime("%Y-%m-%d %H:%M:%S").to_string();
-        let [since, last] = self.times.map_or([const { String::new() }; 2], |both| both.map(time));
+        let [since, last] = self.times.map(|seconds| seconds.map(time).unwrap_or_default());
         let (what, why) = (words(self.part).0.into(), why(self.trust).into());
         [network, what, self.key.clone(), macs, why, since, last].map(|cell: String| {
             let cell = plain(&cell);
@@ -266,11 +308,10 @@ impl Entry<'_> {
 
     fn json(&self, names: &Names) -> Value {
         let (host, ring, network) = self.network.map(split_network).unwrap_or_default();
-        let macs = self
-            .macs
-            .iter()
-            .map(|(mac, why)| json!({"mac": mac.to_string(), "why": why, "name": names.get(mac)}));
-        let [first, last] = self.times.map_or([None, None], |both| both.map(Some));
+        let macs = self.macs.iter().map(|KnownMac { mac, why, times: [first, last] }| {
+            json!({"mac": mac.to_string(), "why": why, "name": names.get(mac), "first": first, "last": last})
+        });
+        let [first, last] = self.times;
         json!({
             "network": network, "what": words(self.part).0, "address": self.key,
             "macs": macs.collect::<Vec<_>>(), "why": why(self.trust),
@@ -296,20 +337,28 @@ fn write_table(out: &mut impl Write, lines: &[[String; COLUMNS.len()]]) -> io::R
     Ok(())
 }
 
-/// Lets these interfaces learn again from the next start on, or all of them. Returns what to print.
-pub fn relearn(state: &Path, interface: Option<&str>) -> Result<String, Error> {
+/// Lets these interfaces learn again from the next start on, or all of them, and forgets who claimed the addresses that the configuration
+/// names. Returns what to print.
+pub fn relearn(state: &Path, interface: Option<&str>, rules: &Rules) -> Result<String, Error> {
     if !AlertStore::exists(state) {
         let shown = state.display();
         return Err(failed(format_args!("no database in {shown} (check --state-dir)")));
     }
     let mut store = AlertStore::open(state)?;
-    let forgotten = store.memory.forget_infrastructure(interface).map_err(Fault::into_error)?;
+    let forget = |of: Option<&str>, memory: &mut SqliteMemory| {
+        memory.forget_infrastructure(of, &named_addresses(rules)).map_err(Fault::into_error)
+    };
+    let forgotten = forget(interface, &mut store.memory)?;
     if let (Some(name), []) = (interface, &*forgotten) {
-        let all = store.memory.forget_infrastructure(None).map_err(Fault::into_error)?;
+        let all = forget(None, &mut store.memory)?;
         store.memory.roll_back();
         let all: Vec<_> = all.iter().map(|(interface, _)| place(interface, false)).collect();
         let known = if all.is_empty() { "none".into() } else { plain(&all.join(", ")) };
         return Err(failed(format_args!("interface {name} is not known (known: {known})")));
+    }
+    for (interface, _) in &forgotten {
+        let note = format!("{FIRST_IN_VLANS}{interface}");
+        store.store_note(&note, 0).map_err(Fault::into_error)?;
     }
     store.commit().map_err(Fault::into_error)?;
     let show_ring = has_several_rings(forgotten.iter().map(|(interface, _)| &**interface));
@@ -327,7 +376,8 @@ pub fn relearn(state: &Path, interface: Option<&str>) -> Result<String, Error> {
 /// What follows.
 const NEXT: &str = "From the next start of aw-alert on, these interfaces learn for a day, or for the time of --learn (with --learn 0, not at all:
 then each router and server that the configuration does not name is reported). What announces itself in that time is normal from then on, also a
-rogue. aw-alert known lists it: check that list.";
+rogue. aw-alert known lists it: check that list. At an address that the configuration names without its MAC,
+the next MAC that claims it counts as its owner's: write the MAC of its label beside it before the start.";
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,10 @@
 
 use std::{net::IpAddr, ops::Range};
 
-use aw_detect::{LearnedDevice, Names, Rules, SharedAddress, split_network};
+use aw_detect::{
+    InfrastructureMemory, LearnedDevice, Names, Part, Rules, SharedAddress, interface_of,
+    split_network,
+};
 use aw_output::{SinkResult, this_host};
 use aw_service::plain;
 use serde_json::{Value, json};
@@ -37,7 +40,8 @@ const INTRO: &str =
     "While aw-alert learned, several MACs or a group's MAC used each of these addresses,
 these devices answered or probed for the addresses of others or had virtual MACs,
 and these interfaces had private MACs. From now on that is normal. If a MAC does not
-belong there, remove its device, and let aw-alert forget what it learned.";
+belong there, remove its device, and let aw-alert forget what it learned.
+All devices: aw-query devices; without aw-sqlite, aw-alert export csv while aw-alert is stopped.";
 
 const CONTESTED: &str =
     "Several MACs claimed these addresses that your configuration names. At most the one that had
@@ -55,13 +59,10 @@ impl Learned {
             Some(_) => (Vec::new(), 0),
         };
         let since = store.note(learning::NOTES[0])?.unwrap_or_default();
-        let mut contested = store.memory.contested_addresses(since, |ip| rules.guards(ip))?;
-        contested.iter_mut().for_each(|one| one.macs.retain(|mac| !rules.proxies.contains(mac)));
-        let contested: Vec<_> = contested
-            .iter()
-            .filter(|one| one.macs.len() > 1 && !rules.are_grouped(&one.macs))
-            .map(|one| contested_line(one, rules))
-            .collect();
+        // Where names are recorded, the list of routers and servers has them.
+        let contested = contested_lines(store, rules, since, |store, network| {
+            Ok(store.memory.known(interface_of(network), Part::Period, "")?.is_none())
+        })?;
         let any = count > 0 || of_devices > 0 || of_interfaces > 0 || !contested.is_empty();
         let (addresses, devices) = ((&*shared, count), (&*devices, of_devices));
         let interfaces = (&*interfaces, of_interfaces);
@@ -147,6 +148,7 @@ impl Learned {
             let subject = format!("{}{}", self.subject, number(index, parts.len()));
             let mut fields = self.fields.clone();
             fields["message"] = format!("{subject}: {}", lines[part.clone()].join(", ")).into();
+            fields["lines"] = lines[part.clone()].into();
             Notification::new(subject, self.text(&lines[part.clone()]), fields)
         };
         parts.iter().enumerate().map(notification).collect()
@@ -155,6 +157,25 @@ impl Learned {
     fn text(&self, lines: &[String]) -> String {
         format!("{}\n\n{}\n\nreported by {}\n", self.intro, lines.join("\n"), self.host)
     }
+}
+
+/// A line for each address which the configuration names, and which several MACs claimed since a time that belong to no group, in
+/// the networks for which `is_wanted`.
+pub fn contested_lines(
+    store: &mut AlertStore,
+    rules: &Rules,
+    since: i64,
+    is_wanted: impl Fn(&mut AlertStore, &str) -> SinkResult<bool>,
+) -> SinkResult<Vec<String>> {
+    let mut lines = Vec::new();
+    for mut one in store.memory.contested_addresses(since, |ip| rules.guards(ip))? {
+        one.macs.retain(|mac| !rules.proxies.contains(mac));
+        let is_contested = one.macs.len() > 1 && !rules.are_grouped(&one.macs);
+        if is_contested && is_wanted(store, &one.network)? {
+            lines.push(contested_line(&one, rules));
+        }
+    }
+    Ok(lines)
 }
 
 /// ``192.0.2.1 on eth0, which `routers` names, was claimed by 2 MACs: MAC [name] (first seen), MAC``

@@ -11,7 +11,7 @@ use shm_layout::UnixTime;
 
 use crate::{first_day, learned::place, learning, notification::zoned, store::AlertStore};
 
-/// Periods in a status line; of further ones it has the number.
+/// Periods that are shown; of further ones, the number.
 const MAX_SHOWN: usize = 4;
 
 /// What is learned.
@@ -81,16 +81,6 @@ impl LearningPeriod {
 
     /// `learning routers and servers of eth0 until 03:20:00 UTC (since 03:10:00): ...`
     pub fn line(&self, now: i64, zone: &TimeZone, show_ring: bool) -> String {
-        let today = zoned(now, zone).date();
-        let shown = |seconds: i64| {
-            let time = zoned(seconds, zone);
-            let format = if time.date() == today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
-            time.strftime(format).to_string()
-        };
-        let since = self.since.filter(|since| is_set(*since));
-        let since = since.map(|since| format!(" (since {})", shown(since))).unwrap_or_default();
-        let about = if self.subject == Subject::NewDevices { "about " } else { "" };
-        let zone = zoned(self.until, zone).strftime("%Z").to_string();
         let meanwhile = match &self.subject {
             Subject::All => {
                 "no alert about devices, routers and servers is sent, and what they do is normal from then on; who takes an address that routers, dhcp_servers or dns_servers names, redirects and faults of the sensor are reported"
@@ -102,11 +92,26 @@ impl LearningPeriod {
                 "all that announce themselves are normal from then on (aw-alert known lists them)"
             }
         };
+        format!("{}: {meanwhile}", self.short(now, zone, show_ring))
+    }
+
+    /// The same for the status, which is one line of all.
+    fn short(&self, now: i64, zone: &TimeZone, show_ring: bool) -> String {
+        let today = zoned(now, zone).date();
+        let shown = |seconds: i64| {
+            let time = zoned(seconds, zone);
+            let format = if time.date() == today { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+            time.strftime(format).to_string()
+        };
+        let since = self.since.filter(|since| is_set(*since));
+        let since = since.map(|since| format!(" (since {})", shown(since))).unwrap_or_default();
+        let about = if self.subject == Subject::NewDevices { "about " } else { "" };
+        let zone = zoned(self.until, zone).strftime("%Z").to_string();
         let until = match is_set(self.until) {
             true => format!(" until {about}{} {zone}", shown(self.until)),
             false => " (until when is not known, because the clock is not set)".into(),
         };
-        format!("learning {}{until}{since}: {meanwhile}", self.subject.name(show_ring))
+        format!("learning {}{until}{since}", self.subject.name(show_ring))
     }
 }
 
@@ -153,11 +158,22 @@ impl Subject {
     }
 }
 
-/// Of all periods, for a status line.
+/// Of all periods, with what each means.
 pub fn lines(all: &[LearningPeriod], show_ring: bool) -> Vec<String> {
+    of_all(all, |one, now, zone| one.line(now, zone, show_ring))
+}
+
+/// Of all periods, for the status, which is one line: what each means is in the log and in `--health`.
+pub fn short(all: &[LearningPeriod], show_ring: bool) -> Vec<String> {
+    of_all(all, |one, now, zone| one.short(now, zone, show_ring))
+}
+
+fn of_all(
+    all: &[LearningPeriod],
+    text: impl Fn(&LearningPeriod, i64, &TimeZone) -> String,
+) -> Vec<String> {
     let (now, zone) = (UnixTime::now().seconds(), TimeZone::system());
-    let mut lines: Vec<_> =
-        all.iter().take(MAX_SHOWN).map(|one| one.line(now, &zone, show_ring)).collect();
+    let mut lines: Vec<_> = all.iter().take(MAX_SHOWN).map(|one| text(one, now, &zone)).collect();
     if all.len() > MAX_SHOWN {
         lines.push(format!("{} further interfaces learn", all.len() - MAX_SHOWN));
     }

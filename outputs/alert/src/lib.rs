@@ -26,6 +26,7 @@ mod learning_periods;
 mod message_id;
 mod mute;
 mod name_lists;
+mod named_servers;
 mod notification;
 mod own_body;
 mod parts;
@@ -138,13 +139,18 @@ enum AlertCommand {
         #[arg(long)]
         debian: bool,
     },
-    /// List the routers, DHCP servers and DNS servers that are known, and why, with their MACs; also while aw-alert runs
+    /// List the routers, DHCP servers and DNS servers that are known, and why, with their MACs; also while aw-alert runs.
+    /// Behind a MAC: named, the configuration has it beside the address; first, it was the first one that claimed the address
+    /// by ARP or Neighbor Discovery, so compare it with the label of your device; learned, in the learning period; answered or
+    /// announced, it sent messages of a named or known one later; claimed, it claimed the address after another one, or is not one that the configuration has there; reported,
+    /// an alert has it. Times are exact to a minute, those of ARP and Neighbor Discovery to five
     Known {
         /// Output format
         #[arg(value_enum, default_value_t)]
         format: KnownFormat,
     },
-    /// Forget the routers, DHCP servers and DNS servers of an interface, so that it learns them again from the next start on
+    /// Forget the routers, DHCP servers and DNS servers of an interface, and which MACs claimed the addresses that the configuration
+    /// names (not the MACs that it has beside them), so that it learns them again from the next start on
     Relearn {
         /// Name of the interface, such as eth0 [default: all interfaces]
         interface: Option<String>,
@@ -185,7 +191,7 @@ The program of --exec, and of the key command of a channel, gets the alert
   AW_MESSAGE, AW_MAC, AW_OLD_MAC, AW_FRAME_SOURCE, AW_IP, AW_IFACE, AW_NAME, AW_VENDOR, AW_NOTE,
   AW_HOST, AW_RING, AW_SECONDS (since 1970), ... They may be empty.
 A digest of several alerts has AW_KIND=digest, AW_COUNT and AW_HOST; AW_MESSAGE has their number and kinds,
-  and then samples, one in each line.
+  and then samples, one in each line. So has that of a list, AW_KIND=learned.
 The program ends with status 0 when it is done, and with 65 when it refuses the alert for good.
 After another status it gets the alert again. The shortest one:
   #!/bin/sh
@@ -196,8 +202,10 @@ Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wr
 /// The program.
 pub fn main() -> ExitCode {
     let mut options: Options = parse("aw-alert");
-    use AlertCommand::{Known, Test};
-    if options.config.is_none() && matches!(options.command, Some(Known { .. } | Test { .. })) {
+    use AlertCommand::{Known, Relearn, Test};
+    if options.config.is_none()
+        && matches!(options.command, Some(Known { .. } | Relearn { .. } | Test { .. }))
+    {
         // That of the service, as for --check.
         let command = UnitFiles::of("aw-alert").and_then(|unit| unit.command());
         let named = command.as_ref().and_then(|it| it.option("--config").or(it.option("-c")));
@@ -346,7 +354,7 @@ fn prepare(options: &Options, transports: TransportOptions) -> Result<Option<Pre
             change_owner(options, state).and(imported).map(|()| None)
         }
         Some(AlertCommand::Relearn { interface }) => {
-            let done = known::relearn(state, interface.as_deref());
+            let done = known::relearn(state, interface.as_deref(), &rules);
             let text = change_owner(options, state).and(done)?;
             let written = std::io::stdout().write_all(text.as_bytes());
             written.map(|()| None).map_err(|error| Error::write("standard output", error))
@@ -386,8 +394,9 @@ fn load(options: &Options, transports: TransportOptions) -> Result<Loaded, Error
     let rules = config.rules(options.dialect).map_err(in_file)?;
     let names = NameLists::read(options.names.as_deref(), config.known())?;
     // These need no secrets, and the user may not be allowed to read them.
-    let has_none =
-        options.rings.health || matches!(options.command, Some(AlertCommand::Known { .. }));
+    let command = &options.command;
+    let has_none = options.rings.health
+        || matches!(command, Some(AlertCommand::Known { .. } | AlertCommand::Relearn { .. }));
     let secrets = match has_none {
         true => Default::default(),
         false => ChannelSecrets::read_all(&config, transports).map_err(in_file)?,

@@ -8,7 +8,7 @@ use super::{FIND, LIMIT_SECONDS, Rules, Seen, admit_as, client, words};
 use crate::{
     alert::{Alert, AlertKind},
     infrastructure::{InfrastructureMemory, Known, Part, Trust, includes},
-    rules::rogues::dhcp::HELD_SECONDS,
+    rules::rogues::dhcp::{HELD_SECONDS, server_of},
     station::MacClaim,
 };
 
@@ -58,7 +58,11 @@ impl Rules {
                     "it answers in the name of this server, but {other} {why}: {deed} (if both MACs are your server's, name them in [[failover]]; if not, find the port of the one that is not in the MAC address table of the switch, and unplug it)"
                 ),
                 None => {
-                    let add = self.to_add("dhcp_servers", &self.dhcp_servers, key);
+                    let new = match server {
+                        Some(ip) => self.with_own(seen, memory, ip)?,
+                        None => key.to_owned(),
+                    };
+                    let add = self.to_add("dhcp_servers", &self.dhcp_servers, &new);
                     let ago = words::ago(known.first, seen.time);
                     format!(
                         "it was reported{ago} because a client named it, and now it answers: {deed} (if it is yours, {add}; if not, {FIND})"
@@ -128,6 +132,9 @@ impl Rules {
         (key, server): (&str, Option<IpAddr>),
     ) -> Result<Option<(MacAddr, &'static str)>, M::Error> {
         let mac = seen.record.sender;
+        if server.is_some_and(|ip| self.is_owner(ip, mac)) {
+            return Ok(None);
+        }
         let is_other = |other: &MacAddr| *other != mac && !self.is_in_group(mac, *other);
         for row in memory.keys(&seen.network, Part::DhcpServerMac)? {
             let other = row.strip_prefix(key).and_then(|rest| rest.strip_prefix(' '));
@@ -171,7 +178,10 @@ impl Rules {
         let mac = record.sender;
         let is_own = server.mac.is_some_and(|other| other == mac || self.is_in_group(mac, other));
         // It was named meanwhile.
-        let is_right = is_own && matches!(server.trust, Trust::Learned | Trust::Named);
+        let is_right = match server_of(record).map(|ip| (ip, self.owners(ip).is_empty())) {
+            Some((ip, false)) => self.is_owner(ip, mac),
+            _ => is_own && matches!(server.trust, Trust::Learned | Trust::Named),
+        };
         let is_reported = of_mac.trust == Trust::Reported && of_mac.number == 0;
         let Some(ip) = record.ip().filter(|_| is_lease(record)) else { return Ok(None) };
         if seen.learning || !is_reported || is_right || seen.time < of_mac.further {
@@ -183,7 +193,7 @@ impl Rules {
             "this server, which was reported{ago}, gave {ip} to {}, which now uses the router, DNS servers and proxy that it names (aw-stdout --names --replay shows them; {FIND}, and then renew that client's address)",
             client(record)
         );
-        let server = super::dhcp::server_of(record);
+        let server = server_of(record);
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
         let alert = admit_as(seen, memory, alert, " lease")?;
         // One that was refused is counted once, and reported later.

@@ -63,10 +63,16 @@ impl Rules {
         // Its report has the lease already.
         let further = if is_lease(record) { NEVER } else { 0 };
         let of_report = Known { further, ..Known::new(seen.time, Trust::Reported) };
+        if let Some(ip) = server.filter(|ip| self.is_stranger(*ip, mac)) {
+            return self.stranger_answers(seen, memory, (ip, with_mac), of_report);
+        }
         let Some(mut known) = self.look(seen, memory, (Part::DhcpServer, &key), is_named)? else {
             let known = Known { mac: Some(mac), ..Known::new(seen.time, Trust::Reported) };
             let add = match server {
-                Some(_) => self.to_add("dhcp_servers", &self.dhcp_servers, &key),
+                Some(ip) => {
+                    let new = self.with_own(seen, memory, ip)?;
+                    self.to_add("dhcp_servers", &self.dhcp_servers, &new)
+                }
                 None => "let it name its address, and add that to dhcp_servers".into(),
             };
             let note = format!("{deed} (if it is yours, {add}; if not, {FIND})");
@@ -77,6 +83,7 @@ impl Rules {
             }
             return Ok(alert);
         };
+        let is_owner = server.is_some_and(|ip| self.is_owner(ip, mac));
         let old = known.mac;
         // No learning period makes the answers of a second MAC normal in the name of a named server.
         let mut others = vec![old];
@@ -85,7 +92,8 @@ impl Rules {
             others.extend([recent_first(seen, memory, &station)?, station.owner()]);
         }
         let is_other = |own: &MacAddr| *own != mac && !self.is_in_group(*own, mac);
-        let is_second = others.iter().flatten().any(is_other) && is_named && seen.learning;
+        let is_second =
+            others.iter().flatten().any(is_other) && is_named && seen.learning && !is_owner;
         let of_mac = match is_second {
             true => memory.known(&seen.network, with_mac.0, with_mac.1)?,
             false => self.look(seen, memory, with_mac, false)?,

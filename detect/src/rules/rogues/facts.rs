@@ -73,6 +73,9 @@ impl Rules {
             }
             let mut advice =
                 format!("{OF_GATEWAY} {}. If one is not, {NOT_ITS_OWN}.", self.in_file());
+            if let Some(of_owner) = self.owner_advice(ip, mac, old) {
+                advice = of_owner;
+            }
             for one in [mac, old].into_iter().flatten() {
                 let row = memory.known(&network, Part::RouterMac, &format!("{ip} {one}"))?;
                 if let Some(row) = row.filter(|row| self.is_recent(row, alert.time)) {
@@ -89,6 +92,11 @@ impl Rules {
             Some(self.before(&claimed).trim_start().to_owned()).filter(|text| !text.is_empty()),
         );
         let roles = self.roles((&network, ip), memory)?;
+        if let Some(of_owner) = self.owner_advice(ip, mac, old) {
+            parts.push(of_owner);
+            (alert.advice, alert.note) = (parts.join(" "), joined(alert.note.take(), roles));
+            return Ok(());
+        }
         let spoofing = if ip.is_ipv4() { "ARP spoofing" } else { "spoofing of Neighbor Discovery" };
         let has_owner = old.is_some_and(|old| claimed.station.has(old));
         parts.push(match alert.kind {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use aw_output::Entry;
 use shm_layout::{Event, MacAddr, UnixTime};
 
-use super::{Rules, Seen, dhcp::HELD_SECONDS};
+use super::{Rules, Seen, admit_as, dhcp::HELD_SECONDS, owners::OWNED};
 use crate::{
     alert::{Alert, AlertKind},
     device::{MacClass, MacPolicy, span},
@@ -31,7 +31,8 @@ impl Rules {
         alerts: &mut Vec<Alert>,
         memory: &mut M,
     ) -> Result<(), M::Error> {
-        if learning && self.guards(entry.event.ip()) {
+        let (ip, mac) = (entry.event.ip(), entry.event.mac);
+        if learning && self.guards(ip) && self.owners(ip).is_empty() {
             alerts.extend(self.unlearn(entry, now, memory)?);
         }
         let first = self.first_claim(entry, now, alerts, memory)?;
@@ -44,6 +45,9 @@ impl Rules {
         }
         if let Some(first) = first {
             kept.extend(self.first_takeover(first, memory)?);
+        }
+        if self.is_stranger(ip, mac) && !kept.iter().any(|alert| alert.kind.is_takeover()) {
+            kept.extend(self.stranger_claim(entry, now, memory)?);
         }
         *alerts = kept;
         Ok(())
@@ -115,7 +119,7 @@ impl Rules {
     }
 
     /// The first claim of an address: the alert that it is new, or one like it if the class of the MAC leaves that out.
-    fn first_claim<M: InfrastructureMemory>(
+    pub(super) fn first_claim<M: InfrastructureMemory>(
         &self,
         entry: &Entry,
         now: UnixTime,
@@ -143,7 +147,7 @@ impl Rules {
     }
 
     /// Network, address and MAC of an alert about a router's address.
-    fn at_router<M: InfrastructureMemory>(
+    pub(super) fn at_router<M: InfrastructureMemory>(
         &self,
         alert: &Alert,
         memory: &mut M,
@@ -158,21 +162,29 @@ impl Rules {
     }
 
     /// A MAC takes an address from another one.
-    fn takeover<M: InfrastructureMemory>(
+    pub(super) fn takeover<M: InfrastructureMemory>(
         &self,
         alert: Alert,
         memory: &mut M,
     ) -> Result<Option<Alert>, M::Error> {
         let Some((network, ip, mac)) = self.at_router(&alert, memory)? else {
-            return Ok(Some(alert));
+            return self.takeover_of_server(alert, memory);
         };
         let station = memory.station(&network, ip)?;
         let is_first = station.first.is_some_and(|first| first.mac == mac);
         // Its first claim was reported.
         let was_taken = self.took((&network, ip, mac), memory)?;
-        if station.learned.contains(&mac) || is_first && !was_taken {
+        let is_its_own = match self.owners(ip).is_empty() {
+            true => station.learned.contains(&mac) || is_first && !was_taken,
+            false => self.is_owner(ip, mac),
+        };
+        if is_its_own {
             return Ok(Some(Alert { deed: answers_for(ip), ..alert }));
         }
+        let alert = match self.is_stranger(ip, mac) {
+            true => self.of_stranger(alert, (&network, ip), memory)?,
+            false => alert,
+        };
         if self.was_reported((&network, ip, mac, alert.time), memory)? {
             return Ok(None);
         }
@@ -188,6 +200,9 @@ impl Rules {
     ) -> Result<Option<Alert>, M::Error> {
         let Some((network, ip, mac)) = self.at_router(&alert, memory)? else { return Ok(None) };
         let learned = self.learned_macs(&network, ip, memory)?;
+        if !self.owners(ip).is_empty() {
+            return Ok(None); // it is the owner's, or reported otherwise
+        }
         let is_its = |(own, _): &(MacAddr, i64)| *own == mac || self.is_in_group(*own, mac);
         let Some((own, since)) = learned.first().filter(|_| !learned.iter().any(is_its)) else {
             return Ok(None);
@@ -201,8 +216,25 @@ impl Rules {
         Ok(Some(taken(alert, answers_for(ip))))
     }
 
+    /// A MAC takes an address that is no router's. If that is named with its MACs, no class of the MAC and no proxy moves it into the digest.
+    fn takeover_of_server<M: InfrastructureMemory>(
+        &self,
+        alert: Alert,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let (Ok(ip), Ok(mac)) = (alert.ip.parse::<IpAddr>(), alert.mac.parse::<MacAddr>()) else {
+            return Ok(Some(alert));
+        };
+        if !self.is_stranger(ip, mac) {
+            return Ok(Some(alert));
+        }
+        let network = full_name(&alert.host, &alert.ring, &alert.network);
+        self.was_reported((&network, ip, mac, alert.time), memory)?;
+        self.of_stranger(alert, (&network, ip), memory).map(Some)
+    }
+
     /// Whether a takeover by this MAC was reported within `quiet` seconds; if not, it is now.
-    fn was_reported<M: InfrastructureMemory>(
+    pub(super) fn was_reported<M: InfrastructureMemory>(
         &self,
         (network, ip, mac, time): (&str, IpAddr, MacAddr, i64),
         memory: &mut M,
@@ -212,8 +244,11 @@ impl Rules {
         if known.as_ref().is_some_and(|known| self.is_recent(known, time)) {
             return Ok(true);
         }
-        let known = known.unwrap_or_else(|| Known::new(time, Trust::Reported));
-        let known = Known { further: time, ..known };
+        let mut known = known.unwrap_or_else(|| Known::new(time, Trust::Reported));
+        if self.is_stranger(ip, mac) {
+            known.trust = Trust::Reported; // it may have been learned before the configuration had the owner's
+        }
+        let known = Known { last: time, further: time, ..known };
         memory.store_known(network, Part::RouterMac, &key, &known)?;
         Ok(false)
     }
@@ -255,6 +290,9 @@ impl Rules {
         of_mac: Option<&Known>,
     ) -> Result<bool, M::Error> {
         let (network, mac) = (&*seen.network, seen.record.sender);
+        if self.is_owner(router, mac) {
+            return Ok(false);
+        }
         let is_own = |own| own == mac || self.is_in_group(own, mac);
         if !known.is_known(seen.time) || known.mac.is_some_and(is_own) {
             return Ok(false);
@@ -287,9 +325,12 @@ impl Rules {
         of_mac: Option<Known>,
     ) -> Result<Option<Alert>, M::Error> {
         let (network, time, mac) = (&*seen.network, seen.time, seen.record.sender);
-        let of_mac = of_mac.unwrap_or_else(|| Known::new(time, Trust::Reported));
+        let mut of_mac = of_mac.unwrap_or_else(|| Known::new(time, Trust::Reported));
         if self.is_recent(&of_mac, time) {
             return Ok(None);
+        }
+        if self.is_stranger(ip, mac) {
+            of_mac.trust = Trust::Reported;
         }
         let station = memory.station(network, ip)?;
         let others = station.claims.iter().map(|claim| claim.mac);
@@ -301,10 +342,18 @@ impl Rules {
         let alert = self.rogue(seen, AlertKind::GatewayTaken, Some(ip), Some(mac), String::new());
         let held = span(known.first, time).unwrap_or(0).max(0);
         let old_mac = old.map(|old| old.to_string());
-        let alert = Alert { note: None, old_mac, held, ..alert };
+        let mut alert = Alert { note: None, old_mac, held, ..alert };
+        if self.is_stranger(ip, mac) {
+            alert = self.of_stranger(Alert { old_mac: None, ..alert }, (network, ip), memory)?;
+        }
         let alert = taken(alert, format!("now announces the router {ip}{ends}"));
-        let of_mac = Known { further: time, ..of_mac };
-        self.report(seen, memory, (Part::RouterMac, &format!("{ip} {mac}")), of_mac, alert)
+        let of_mac = Known { last: time, further: time, ..of_mac };
+        let limit = if self.is_stranger(ip, mac) { OWNED } else { "" };
+        let alert = admit_as(seen, memory, alert, limit)?;
+        if alert.is_some() {
+            memory.store_known(network, Part::RouterMac, &format!("{ip} {mac}"), &of_mac)?;
+        }
+        Ok(alert)
     }
 }
 

@@ -57,12 +57,19 @@ impl Rules {
         let is_used = record.lifetime > 0;
         let is_named = includes(&self.routers, router);
         let text = settings(record).join(" ");
+        if self.is_stranger(router, mac) {
+            let known = memory.known(&seen.network, Part::Router, &key)?;
+            let known = known.unwrap_or_else(|| Known::new(time, Trust::Named));
+            let of_mac = memory.known(&seen.network, with_mac.0, with_mac.1)?;
+            return self.taken_by_advertisement(seen, memory, (router, &known), of_mac);
+        }
         let Some(mut known) = self.look(seen, memory, (Part::Router, &key), is_named)? else {
             let is_harmless = !is_used && self.has_harmless_header(seen, memory)?;
             let trust = if is_harmless { Trust::Harmless } else { Trust::Reported };
             let (mac, number) = (Some(mac), i64::from(is_used));
             let known = Known { mac, number, text, ..Known::new(time, trust) };
-            let alert = self.new_router(seen, router, is_harmless);
+            let new = self.with_own(seen, memory, router)?;
+            let alert = self.new_router(seen, router, is_harmless, &new);
             let alert = self.report(seen, memory, (Part::Router, &key), known, alert)?;
             if alert.is_some() {
                 self.note(seen, memory, with_mac, Trust::Reported)?;
@@ -92,12 +99,13 @@ impl Rules {
         } else if !seen.learning && !self.is_own_mac(seen, memory, &key, &known)? {
             return Ok(None);
         }
-        known.mac = known.mac.or(Some(mac));
+        known.mac = known.mac.filter(|own| !self.is_stranger(router, *own)).or(Some(mac));
         let changes = self.new_settings(seen, memory, &key)?;
         if known.trust == Trust::Harmless && (is_used || !self.has_harmless_header(seen, memory)?) {
             let (number, trust) = (is_used.into(), Trust::Reported);
             let known = Known { first: time, trust, number, text, ..known };
-            let alert = self.new_router(seen, router, false);
+            let new = self.with_own(seen, memory, router)?;
+            let alert = self.new_router(seen, router, false, &new);
             let alert = self.report(seen, memory, (Part::Router, &key), known, alert)?;
             if alert.is_some() {
                 self.note_settings(seen, memory, &key, &changes)?;
@@ -153,6 +161,11 @@ impl Rules {
         router: &str,
         known: &Known,
     ) -> Result<bool, M::Error> {
+        if let Ok(ip) = router.parse()
+            && !self.owners(ip).is_empty()
+        {
+            return Ok(self.is_owner(ip, seen.record.sender));
+        }
         let key = format!("{router} {}", seen.record.sender);
         let with_mac = memory.known(&seen.network, Part::RouterMac, &key)?;
         let is_first = known.mac == Some(seen.record.sender);
@@ -232,7 +245,8 @@ impl Rules {
         Ok(harmful.is_empty())
     }
 
-    fn new_router(&self, seen: &Seen, router: IpAddr, is_harmless: bool) -> Alert {
+    /// `new`: what is to be written, if it is right.
+    fn new_router(&self, seen: &Seen, router: IpAddr, is_harmless: bool, new: &str) -> Alert {
         let record = seen.record;
         let stub = match record.flags & STUB {
             0 => "",
@@ -255,7 +269,7 @@ impl Rules {
             }
             _ => format!("it announces {}", announcement(record)),
         };
-        let add = self.to_add("routers", &self.routers, &router.to_string());
+        let add = self.to_add("routers", &self.routers, new);
         let note = format!("{what}{stub} (if it is yours, {add}; if not, {FIND})");
         let mac = Some(record.sender);
         let alert = self.rogue(seen, AlertKind::NewRouter, Some(router), mac, note);
@@ -342,7 +356,8 @@ impl Rules {
                 self.report(seen, memory, (Part::Setting, &key), known, alert)
             }
             Announcer::Harmless(known) if !self.is_harmless(seen, memory, router)? => {
-                let alert = self.new_router(seen, router, false);
+                let new = self.with_own(seen, memory, router)?;
+                let alert = self.new_router(seen, router, false, &new);
                 let known = Known { first: seen.time, trust: Trust::Reported, ..known };
                 self.report(seen, memory, (Part::Router, &router.to_string()), known, alert)
             }

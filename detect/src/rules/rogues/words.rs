@@ -8,24 +8,27 @@ const MAX_LINE: usize = 120;
 
 impl Rules {
     /// `write routers = ["192.0.2.1", "fe80::1"] in the configuration of aw-alert, and restart aw-alert`: the line with what it has already.
+    /// `new`: an address, a block, a DUID, or an address with a MAC, which is added to those that the list has beside this address.
     pub fn to_add(&self, key: &str, named: &[NamedServer], new: &str) -> String {
-        let text = |one: &NamedServer| match one {
-            NamedServer::Addresses(block) if block.prefix_len() == block.max_prefix_len() => {
-                block.addr().to_string()
-            }
-            NamedServer::Addresses(block) => block.to_string(),
-            NamedServer::Duid(duid) => format!("DUID {duid}"),
+        let mut all: Vec<_> = named.iter().map(ToString::to_string).collect();
+        let (address, mac) = new.split_once(' ').unwrap_or((new, ""));
+        let same = named.iter().position(|one| one.address().is_some() && one.key() == address);
+        let new = match same {
+            Some(at) => format!("{} {mac}", all.remove(at)).trim_end().to_owned(),
+            None => new.to_owned(),
         };
-        let all: Vec<_> = named.iter().map(text).chain([new.to_owned()]).collect();
+        all.push(new.clone());
         let line = format!("{key} = {all:?}");
+        let has_mac = !mac.is_empty() && address != "DUID";
+        let compare = if has_mac { " if the MAC is on its label" } else { "" };
         let place = self.in_file();
         let restart = match &self.service_file {
             Some(_) => "then: systemctl restart aw-alert",
             None => "and restart aw-alert",
         };
         match line.len() {
-            ..=MAX_LINE => format!("write {line} {place}, {restart}"),
-            _ => format!("add \"{new}\" to {key} {place}, {restart}"),
+            ..=MAX_LINE => format!("write {line} {place}{compare}, {restart}"),
+            _ => format!("add \"{new}\" to {key} {place}{compare}, {restart}"),
         }
     }
 

@@ -12,6 +12,7 @@ use super::*;
 use crate::infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust};
 
 mod gateways;
+mod owners;
 
 const DAY: i64 = 86_400;
 /// When the tests begin, and when an interface has learned.

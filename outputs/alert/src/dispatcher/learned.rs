@@ -288,7 +288,7 @@ mod tests {
         let [line] = &*after(&mut dispatcher, now, now, 0) else { panic!("a line") };
         assert!(line.starts_with("learning routers and servers of eth0 until "), "{line}");
         assert_eq!(after(&mut dispatcher, now, now - 5, 0), [""; 0]);
-        dispatcher.store.memory.forget_infrastructure(None).unwrap();
+        dispatcher.store.memory.forget_infrastructure(None, &[]).unwrap();
         dispatcher.store.commit().unwrap();
         assert_eq!(dispatcher.changed_periods(now).unwrap(), [""; 0], "it was forgotten");
         assert_eq!(after(&mut dispatcher, now, now, 0).len(), 1, "it begins again");
@@ -339,7 +339,11 @@ mod tests {
             claim(&mut dispatcher, mac, 1, 0);
             claim(&mut dispatcher, mac, 9, 0);
         }
-        let [taken, back] = &*messages(&mut dispatcher) else { panic!() };
+        let [first, taken, back] = &*messages(&mut dispatcher) else { panic!() };
+        let text = first["message"].as_str().unwrap();
+        let begin =
+            "learned: 10.0.0.1 on eth0 is claimed first by 00:08:e1:00:00:01: `routers` names ";
+        assert!(text.starts_with(begin), "{text}");
         let of = |one: &serde_json::Value| (one["kind"].clone(), one["mac"].clone());
         assert_eq!(of(taken), ("gateway_taken".into(), "00:08:e1:00:00:02".into()));
         assert_eq!(of(back), ("duplicate".into(), "00:08:e1:00:00:01".into()));

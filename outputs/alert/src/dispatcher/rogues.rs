@@ -2,17 +2,26 @@
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use aw_detect::{Alert, Dialect, Observed, SqliteMemory};
-use aw_output::{Entry, NameEntry, NameFollower, RingState, SinkResult};
+use aw_detect::{
+    Alert, Dialect, InfrastructureMemory, Observed, Part, SqliteMemory, full_name, interface_of,
+};
+use aw_output::{Entry, NameEntry, NameFollower, RingState, SinkResult, this_host};
+use aw_service::plain;
+use serde_json::json;
 use shm_layout::{CaptureState, NameRecord, UnixTime};
 
 use super::{Dispatcher, learned::DUE_INTERVAL};
 use crate::{
-    learned_infrastructure::{learned_infrastructure, named_routers},
+    learned::{Learned, contested_lines, place},
+    learned_infrastructure::{
+        FIRST_IN_VLANS, Surroundings, learned_infrastructure, named_addresses,
+    },
     sensor,
+    store::AlertStore,
 };
 
 /// How long an interface learns without `--learn`, in seconds.
@@ -23,6 +32,8 @@ const BATCH: usize = 1024;
 pub(super) const NAMES_INTERVAL: Duration = Duration::from_millis(250);
 /// Interfaces of events in a ring: those of one host.
 const MAX_PLACES: usize = 64;
+/// First MACs of named addresses that are reported in the VLANs of an interface, in which nothing was learned.
+const MAX_FIRST: i64 = 20;
 /// How long a ring of names is missing until that is reported: a collector that starts again creates it again.
 const STOPPED: Duration = Duration::from_secs(10);
 
@@ -189,15 +200,146 @@ impl Dispatcher {
         alerts.try_for_each(|alert| self.dispatch(alert, now.seconds()))
     }
 
+    /// Applies the rules about named addresses and gateways to the alerts of an event.
+    pub(super) fn name_gateways(
+        &mut self,
+        entry: &Entry,
+        now: UnixTime,
+        learning: bool,
+        alerts: &mut Vec<Alert>,
+    ) -> SinkResult {
+        let memory = &mut self.store.memory;
+        let first = self.rules.first_of_named(entry, now, alerts, memory)?;
+        self.rules.name_gateways(entry, now, learning, alerts, memory)?;
+        self.report_first_of_named(first, alerts, now.seconds())
+    }
+
+    /// One message to each channel about the first MAC at an address that the configuration names without one: it counts as the owner's
+    /// from now on. Not beside an alert that says so, and of VLANs, which a frame can make up, for a few only.
+    fn report_first_of_named(
+        &mut self,
+        first: Option<(Alert, String)>,
+        alerts: &[Alert],
+        now: i64,
+    ) -> SinkResult {
+        // One pass over old events reports what is due, and no more.
+        let is_reported = alerts.iter().any(|alert| alert.kind.is_takeover());
+        let Some((mut alert, add)) = first.filter(|_| !is_reported && !self.options.once) else {
+            return Ok(());
+        };
+        let network = full_name(&alert.host, &alert.ring, &alert.network);
+        let interface = interface_of(&network);
+        let mut further = String::new();
+        let learned = self.store.memory.learned_infrastructure(interface)?;
+        // A VLAN in which a router or server was learned is none that this host makes up now.
+        if network != interface && !learned.iter().any(|(of, ..)| *of == network) {
+            let note = format!("{FIRST_IN_VLANS}{interface}");
+            let number = self.store.note(&note)?.unwrap_or_default();
+            if number >= MAX_FIRST {
+                return Ok(());
+            }
+            self.store.store_note(&note, number + 1)?;
+            if number + 1 == MAX_FIRST {
+                further = format!(
+                    ". Further ones in VLANs of {} are not reported until aw-alert relearn: see aw-alert known",
+                    plain(&place(interface, self.rules.show_ring))
+                );
+            }
+        }
+        self.complete(&mut alert)?;
+        let key = alert.ip.parse().ok().and_then(|ip| self.rules.naming_key(ip));
+        let (place, shown) = (plain(&place(&network, self.rules.show_ring)), shown_mac(&alert));
+        let subject = format!("learned: {} on {place} is claimed first by {shown}", alert.ip);
+        let what = if key == Some("routers") { "router" } else { "server" };
+        let line = format!(
+            "`{}` names this address without its MAC, so from now on {mac} counts as its owner's: compare it with the label of your {what}. If it is right, {add}. If not, write the MAC of the label instead, and find the port of {mac} in the MAC address table of the switch{further}",
+            key.unwrap_or_default(),
+            mac = alert.mac,
+        );
+        let fields = json!({
+            "kind": "learned", "host": this_host(), "seconds": now, "count": 1,
+            "addresses": [alert.ip], "devices": [alert.mac], "interfaces": [network],
+        });
+        let (intro, each) = (subject.clone(), vec![line]);
+        let line = format!("{now} {subject}: {}", each[0]);
+        let host = this_host();
+        self.send_learned(Some(Learned { line, subject, intro, each, fields, host }))
+    }
+
     /// One message to each channel about the routers and servers that an interface has learned.
     pub(super) fn report_infrastructure(&mut self, interface: &str, now: i64) -> SinkResult {
         let known = self.store.memory.learned_infrastructure(interface)?;
         let (rules, store) = (&self.rules, &mut self.store);
-        let named = named_routers(rules);
-        let named = store.memory.read(|database| SqliteMemory::stations_at(database, &named))?;
-        let rules = (rules, &*named);
+        let keys = known.iter().filter_map(|(_, _, key, _)| key.parse().ok());
+        let ips: BTreeSet<IpAddr> = keys.chain(named_addresses(rules)).collect();
+        let ips: Vec<_> = ips.into_iter().collect();
+        let mut stations =
+            store.memory.read(|database| SqliteMemory::stations_at(database, &ips))?;
+        stations.retain(|(network, ..)| interface_of(network) == interface);
+        let period = store.memory.known(interface, Part::Period, "")?;
+        let since = period.map(|period| period.first).unwrap_or_default();
+        let is_here = |_: &mut AlertStore, network: &str| Ok(interface_of(network) == interface);
+        let contested = contested_lines(store, rules, since, is_here)?;
+        let around = Surroundings { rules, stations: &stations, contested };
         let learned =
-            learned_infrastructure(interface, &known, rules, now, |mac| store.vendor(mac))?;
+            learned_infrastructure(interface, &known, &around, now, |mac| store.vendor(mac))?;
         self.send_learned(learned)
+    }
+}
+
+/// `00:08:e1:00:00:01 [name] (Maker)`
+fn shown_mac(alert: &Alert) -> String {
+    let name = alert.name.as_ref().map(|name| format!(" [{}]", plain(name)));
+    let vendor = alert.vendor.as_ref().map(|vendor| format!(" ({})", plain(vendor)));
+    format!("{}{}{}", alert.mac, name.unwrap_or_default(), vendor.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use aw_detect::{InfrastructureMemory, Known, Part};
+    use aw_output::{Entry, Sink};
+    use shm_layout::{Event, MacAddr, Position, UnixTime, VlanId};
+
+    use crate::dispatcher::names::tests::{dispatcher, event};
+    use crate::name_lists::NameLists;
+
+    const CONFIG: &str =
+        "routers = [\"10.0.0.1\"]\n[[channel]]\nname = \"a\"\ncommand = [\"/bin/true\"]\n";
+
+    /// The first MAC at a named address is a message in each network; of VLANs in which nothing was learned, twenty, and the last one says so.
+    #[test]
+    fn first_macs_in_vlans() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = NameLists::read(None, None).unwrap();
+        let mut dispatcher = dispatcher(directory.path(), CONFIG, names);
+        let known = Known::default();
+        let learned = "sensor/r/eth0.99";
+        dispatcher.store.memory.store_known(learned, Part::Router, "10.99.0.1", &known).unwrap();
+        let (ring, position) = ("/r".parse().unwrap(), Position { generation: 1, sequence: 0 });
+        let mut first = |tag: u16| {
+            let vlan = if tag == 0 { VlanId::NONE } else { VlanId::from_tag(tag) };
+            let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
+            let event = Event { time: UnixTime::now(), vlan, ..event(mac) };
+            for _ in 0..2 {
+                dispatcher.write(&Entry { ring: &ring, host: "sensor", position, event }).unwrap();
+            }
+            let mut all = Vec::new();
+            while let Some((id, message)) = dispatcher.store.next("a").unwrap() {
+                dispatcher.store.remove(id).unwrap();
+                all.extend((message.fields["kind"] == "learned").then_some(message.fields));
+            }
+            all
+        };
+        for tag in 1..=20 {
+            let [one] = &*first(tag) else { panic!("{tag}") };
+            let begin =
+                format!("learned: 10.0.0.1 on eth0.{tag} is claimed first by 00:08:e1:00:00:01");
+            assert_eq!(one["summary"], begin);
+            let line = one["lines"][0].as_str().unwrap();
+            let last = ". Further ones in VLANs of eth0 are not reported until aw-alert relearn: see aw-alert known";
+            assert_eq!(line.ends_with(last), tag == 20, "{line}");
+        }
+        // What others make up hides neither the network without a VLAN, nor one in which a router was learned.
+        assert_eq!([21, 0, 99].map(|tag| first(tag).len()), [0, 1, 1]);
     }
 }

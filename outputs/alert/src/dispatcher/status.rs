@@ -18,7 +18,7 @@ impl Dispatcher {
         });
         let shown = failing.chain(self.options.config_file.changed());
         let shown = shown.chain(self.lacks_names().then(|| NO_NAMES.to_owned()));
-        let learning = learning_periods::lines(&self.periods, self.rules.show_ring);
+        let learning = learning_periods::short(&self.periods, self.rules.show_ring);
         let shown: Vec<_> = shown.chain(learning).collect();
         Some(shown.join("; ")).filter(|text| !text.is_empty())
     }

@@ -87,7 +87,7 @@ fn each_row() {
             of("- router 192.0.2.254 -", "named        -                    -"),
             of("- DHCP server DUID 0001 -", "named        -                    -"),
             of("eth0 DHCP server 10.0.0.66 00:08:e1:00:00:66", &format!("reported     {times}")),
-            of("eth0 router fe80::1 00:08:e1:00:00:66", "reported     -                    -"),
+            of("eth0 router fe80::1 00:08:e1:00:00:66", &format!("reported     {times}")),
         ]
     );
     let json = entries[0].json(&names);
@@ -96,7 +96,10 @@ fn each_row() {
     assert_eq!(
         (&taker["macs"], &taker["normal"], &json["normal"]),
         (
-            &json!([{"mac": "00:08:e1:00:00:66", "why": "reported", "name": null}]),
+            &json!([{
+                "mac": "00:08:e1:00:00:66", "why": "reported", "name": null,
+                "first": 1_700_000_000, "last": 1_700_003_600,
+            }]),
             &false.into(),
             &true.into()
         )
@@ -117,7 +120,8 @@ fn macs_of_claims() {
     for last in [1, 2] {
         store.memory.store_station(ETH0, [10, 0, 0, last].into(), &station).unwrap();
     }
-    let known = |trust| Known { further: 1, ..Known { trust, ..Known::default() } };
+    let seen = 1_700_000_100;
+    let known = |trust| Known { trust, first: seen, last: seen, further: seen, ..Known::default() };
     for (part, key, trust) in [
         (Part::RouterMac, "10.0.0.1 00:08:e1:00:00:66", Trust::Reported),
         (Part::RouterMac, "10.0.0.1 00:08:e1:00:00:67", Trust::Reported),
@@ -132,8 +136,9 @@ fn macs_of_claims() {
     let rules = Rules { routers, ..Rules::default() };
     let stations = AlertStore::stations_at(directory.path(), &addresses(&rows, &rules));
     let entries = entries(&rows, &rules, &stations);
-    let shown: Vec<_> = entries.iter().map(|one| (&*one.key, one.macs.clone())).collect();
-    let (first, other, taker) = ((mac(1), "first"), (mac(7), CLAIMED), (mac(0x66), REPORTED_WORD));
+    let macs = |one: &Entry| one.macs.iter().map(|one| (one.mac, one.why)).collect::<Vec<_>>();
+    let shown: Vec<_> = entries.iter().map(|one| (&*one.key, macs(one))).collect();
+    let (first, other, taker) = ((mac(1), FIRST), (mac(7), CLAIMED), (mac(0x66), REPORTED_WORD));
     assert_eq!(
         shown,
         [
@@ -153,8 +158,55 @@ fn macs_of_claims() {
         cells(&entries[4])[3],
         "00:08:e1:00:00:66, 00:08:e1:00:00:67, 00:08:e1:00:00:07 claimed"
     );
-    assert_eq!(entries[1].times, Some([1_700_000_000, 1_700_000_200]));
+    // The last claim of another MAC is none of the owner's; and each of the others has its times.
+    assert_eq!(entries[1].times, [Some(1_700_000_000), Some(1_700_000_000)]);
+    assert_eq!(entries[4].times, [Some(seen), Some(1_700_000_200)]);
+    assert_eq!(entries[3].times, [None, Some(1_700_000_200)]);
     assert_eq!(entries[1].json(&Names::new())["normal"], true);
+    let legend = legend(&entries).unwrap();
+    assert!(legend.starts_with("first: ") && legend.contains("; claimed: "), "{legend}");
+}
+
+/// Where the configuration has MACs, no other one is normal: not the first one, nor one that was learned.
+#[test]
+fn macs_of_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = AlertStore::open(directory.path()).unwrap();
+    let claim = |last, time| MacClaim { mac: mac(last), time };
+    let (first, own) = (claim(0x66, 1_700_000_000), claim(1, 1_700_000_050));
+    let learned = vec![mac(0x66)];
+    let station =
+        Station { claims: vec![own, first], first: Some(first), learned, ..Station::default() };
+    store.memory.store_station(ETH0, [10, 0, 0, 1].into(), &station).unwrap();
+    for (part, key, trust) in [
+        (Part::Router, "fe80::1", Trust::Learned),
+        (Part::RouterMac, "fe80::1 00:08:e1:00:00:66", Trust::Learned),
+    ] {
+        let known = Known { trust, first: 1_700_000_000, last: 1_700_009_000, ..Known::default() };
+        store.memory.store_known(ETH0, part, key, &known).unwrap();
+    }
+    store.commit().unwrap();
+    let rows = AlertStore::infrastructure(directory.path()).unwrap().unwrap();
+    let owned = |ip: &str| NamedServer::Owned(ip.parse().unwrap(), vec![mac(1)]);
+    let routers = ["10.0.0.1", "fe80::1", "10.0.0.9"].map(owned).to_vec();
+    let rules = Rules { routers, ..Rules::default() };
+    let stations = AlertStore::stations_at(directory.path(), &addresses(&rows, &rules));
+    let entries = entries(&rows, &rules, &stations);
+    let macs = |one: &Entry| one.macs.iter().map(|one| (one.mac, one.why)).collect::<Vec<_>>();
+    let shown: Vec<_> = entries.iter().map(|one| (&*one.key, macs(one))).collect();
+    let (own, other) = ((mac(1), "named"), (mac(0x66), CLAIMED));
+    assert_eq!(
+        shown,
+        [
+            ("fe80::1", vec![own]),
+            ("10.0.0.1", vec![own]),
+            ("10.0.0.9", vec![own]),
+            ("fe80::1", vec![other]),
+            ("10.0.0.1", vec![other]),
+        ]
+    );
+    assert_eq!(entries[1].times, [None, Some(1_700_000_050)]);
+    assert_eq!(entries[3].times, [Some(1_700_000_000), Some(1_700_009_000)]);
 }
 
 /// With its VLANs; what is reported once for all stays.
@@ -162,11 +214,24 @@ fn macs_of_claims() {
 fn an_interface_learns_again() {
     let directory = tempfile::tempdir().unwrap();
     drop(store(directory.path()));
-    let error = relearn(directory.path(), Some("eth7")).unwrap_err().to_string();
+    let routers = vec![NamedServer::Addresses("10.0.0.1/32".parse().unwrap())];
+    let rules = Rules { routers, ..Rules::default() };
+    let relearn = |interface| relearn(directory.path(), interface, &rules);
+    let error = relearn(Some("eth7")).unwrap_err().to_string();
     assert_eq!(error, "interface eth7 is not known (known: eth0, eth1)");
-    let text = relearn(directory.path(), Some("addrwatch/eth0")).unwrap();
+    // Which MAC was the first one at a named address is forgotten, too; at others, it is not.
+    let mut store = AlertStore::open(directory.path()).unwrap();
+    let claim = MacClaim { mac: mac(0x66), time: 1_700_000_000 };
+    let station = Station { claims: vec![claim], first: Some(claim), ..Station::default() };
+    let places = [(ETH0, 1), (ETH0, 2), (ETH1, 1)].map(|(of, last)| (of, [10, 0, 0, last].into()));
+    for (network, ip) in places {
+        store.memory.store_station(network, ip, &station).unwrap();
+    }
+    store.commit().unwrap();
+    drop(store);
+    let text = relearn(Some("addrwatch/eth0")).unwrap();
     assert!(
-        text.starts_with("eth0: 3 routers and servers forgotten\nFrom the next start "),
+        text.starts_with("eth0: 4 routers and servers forgotten\nFrom the next start "),
         "{text}"
     );
     let mut store = AlertStore::open(directory.path()).unwrap();
@@ -176,8 +241,10 @@ fn an_interface_learns_again() {
         assert_eq!(keys(&mut store, ETH0, part), [""; 0]);
     }
     assert_eq!(keys(&mut store, ETH0, Part::Redirect).len(), 1);
+    let left = places.map(|(of, ip)| store.memory.station(of, ip).unwrap().claims.len());
+    assert_eq!(left, [0, 1, 1]);
     assert_eq!(keys(&mut store, ETH1, Part::DhcpServer), ["10.1.0.1", "10.1.0.9"]);
     drop(store);
-    let text = relearn(directory.path(), None).unwrap();
-    assert!(text.contains("eth1: 2 routers and servers forgotten\n"), "{text}");
+    let text = relearn(None).unwrap();
+    assert!(text.contains("eth1: 3 routers and servers forgotten\n"), "{text}");
 }
