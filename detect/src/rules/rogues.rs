@@ -2,11 +2,13 @@
 //! while; what is new after that is reported once. What a message says of itself lowers no alert: that depends on what was learned,
 //! on what the configuration names, and on what the message can do.
 
+mod announced;
 mod answers;
 mod dhcp;
 mod facts;
 mod gateways;
 mod owners;
+mod redirects;
 mod routers;
 mod words;
 

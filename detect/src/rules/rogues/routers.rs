@@ -1,12 +1,12 @@
-//! Router Advertisements and redirects: routers that are new, that change what they announce, or withdraw themselves.
+//! Router Advertisements: routers that are new, that change what they announce, or withdraw themselves.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-use ipnet::Ipv6Net;
-use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord};
+use shm_layout::{NameKind, NameMarks, NameRecord};
 
 use super::{
-    FIND, Rules, Seen, text_of,
+    FIND, Rules, Seen,
+    announced::announcement,
     words::{change, in_words},
 };
 use crate::{
@@ -19,28 +19,11 @@ use crate::{
 pub(super) const MANAGED: u8 = 0x80;
 pub(super) const OTHER: u8 = 0x40;
 const STUB: u8 = 0x02;
-/// Addresses that are only of a site (RFC 4193); prefixes that are shorter than those of sites are of more than one.
-const SITE_PREFIX: u8 = 48;
 /// What hosts use without a router: a higher hop limit is no harm, and neither is this MTU.
 const HOP_LIMIT: u64 = 64;
 const MTU: u64 = 1500;
-
-/// Settings that are stored of a router that is not known.
-const MOST_OF_OTHERS: usize = 16;
-/// What a router announces so soon after it was first seen differs from nothing before.
-const FIRST_SECONDS: i64 = 60;
 /// What of a message was not read.
 const HIDDEN: [&str; 2] = ["not_all_read", "bad_option"];
-
-/// Who announces something, and what of it is reported.
-enum Announcer {
-    /// Each change.
-    Known(Known),
-    /// Nothing: it was reported itself.
-    Reported,
-    /// What is not harmless.
-    Harmless(Known),
-}
 
 impl Rules {
     /// A router announces itself.
@@ -154,7 +137,7 @@ impl Rules {
     }
 
     /// Whether a record is from a MAC of its router, and not from one that was reported.
-    fn is_own_mac<M: InfrastructureMemory>(
+    pub(super) fn is_own_mac<M: InfrastructureMemory>(
         &self,
         seen: &Seen,
         memory: &mut M,
@@ -246,7 +229,13 @@ impl Rules {
     }
 
     /// `new`: what is to be written, if it is right.
-    fn new_router(&self, seen: &Seen, router: IpAddr, is_harmless: bool, new: &str) -> Alert {
+    pub(super) fn new_router(
+        &self,
+        seen: &Seen,
+        router: IpAddr,
+        is_harmless: bool,
+        new: &str,
+    ) -> Alert {
         let record = seen.record;
         let stub = match record.flags & STUB {
             0 => "",
@@ -278,7 +267,7 @@ impl Rules {
 
     /// A known router announces something new. `is_first`: there was no message of it before. In the digest, it is no change of the router
     /// that needs attention at once.
-    fn changed(
+    pub(super) fn changed(
         &self,
         seen: &Seen,
         router: IpAddr,
@@ -298,352 +287,6 @@ impl Rules {
         let mac = Some(seen.record.sender);
         Alert { digest, advice, ..self.rogue(seen, kind, Some(router), mac, note) }
     }
-
-    /// Who announces a prefix, route or server; none if too many were reported to store it, or if the MAC is not the router's.
-    fn announcer<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-    ) -> Result<Option<(IpAddr, Announcer)>, M::Error> {
-        let Some(router) = usable(seen.record.other_ip()) else { return Ok(None) };
-        let key = router.to_string();
-        let Some(known) = memory.known(&seen.network, Part::Router, &key)? else {
-            return Ok(None);
-        };
-        if !self.is_own_mac(seen, memory, &key, &known)? {
-            return Ok(None);
-        }
-        let announcer = match known.trust {
-            Trust::Harmless => Announcer::Harmless(known),
-            _ if known.is_known(seen.time) => Announcer::Known(known),
-            _ => Announcer::Reported,
-        };
-        Ok(Some((router, announcer)))
-    }
-
-    /// A router announces a prefix, a route or something else. What it leaves out is not looked at: it may be in another message.
-    pub(super) fn announced<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-    ) -> Result<Option<Alert>, M::Error> {
-        let record = seen.record;
-        let Some((router, announcer)) = self.announcer(seen, memory)? else { return Ok(None) };
-        let is_prefix = record.kind == NameKind::RouterPrefix;
-        let has_lifetime = !matches!(record.kind, NameKind::RouterPortal);
-        if has_lifetime && record.lifetime == 0 && !is_prefix {
-            // A route's preference may be another one then.
-            let what = announcement(&NameRecord { flags: 0, ..*record });
-            let keys = PREFERENCES.map(|preference| format!("{router} {what}{preference}"));
-            let part = (Part::Setting, &keys[..]);
-            return self.part_withdrawn(seen, memory, (router, &announcer), part, &what);
-        }
-        let what = announcement(record);
-        let key = format!("{router} {what}");
-        if self.is_announced(seen, memory, (Part::Setting, &key), false)? {
-            return Ok(None);
-        }
-        match announcer {
-            Announcer::Known(known) => {
-                // Many providers give a new prefix each day, and hosts use it with the router that they have. A known stub router
-                // changes its routes as it likes.
-                let digest = is_prefix
-                    || self.is_harmless_stub(seen, memory, (router, &known))?
-                    || self.is_of_own_prefix(seen, memory, router)?;
-                let is_first = (seen.time - known.first).abs() < FIRST_SECONDS;
-                let alert = self.changed(seen, router, &what, digest, is_first);
-                let known = Known::new(seen.time, Trust::Reported);
-                self.report(seen, memory, (Part::Setting, &key), known, alert)
-            }
-            Announcer::Harmless(known) if !self.is_harmless(seen, memory, router)? => {
-                let new = self.with_own(seen, memory, router)?;
-                let alert = self.new_router(seen, router, false, &new);
-                let known = Known { first: seen.time, trust: Trust::Reported, ..known };
-                self.report(seen, memory, (Part::Router, &router.to_string()), known, alert)
-            }
-            Announcer::Harmless(_) | Announcer::Reported => {
-                // It may announce any number, and takes no place of others.
-                let own = format!("{router} ");
-                let keys = memory.keys(&seen.network, Part::Setting)?;
-                if keys.iter().filter(|key| key.starts_with(&own)).count() < MOST_OF_OTHERS {
-                    self.note(seen, memory, (Part::Setting, &key), Trust::Reported)?;
-                }
-                Ok(None)
-            }
-        }
-    }
-
-    /// Whether a router's part is known. One that was withdrawn is there again.
-    fn is_announced<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-        (part, key): (Part, &str),
-        is_named: bool,
-    ) -> Result<bool, M::Error> {
-        let Some(known) = self.look(seen, memory, (part, key), is_named)? else {
-            return Ok(false);
-        };
-        if known.number != 0 {
-            memory.store_known(&seen.network, part, key, &Known { number: 0, ..known })?;
-        }
-        Ok(true)
-    }
-
-    /// A known router takes back something that it announced: once for each withdrawal, and once in `quiet` seconds. What a router
-    /// takes back that withdraws itself is part of that.
-    fn part_withdrawn<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-        (router, announcer): (IpAddr, &Announcer),
-        (part, keys): (Part, &[String]),
-        what: &str,
-    ) -> Result<Option<Alert>, M::Error> {
-        let Announcer::Known(of) = announcer else { return Ok(None) };
-        let is_recent = |time: i64| (seen.time - time).abs() < self.quiet;
-        if seen.learning || of.number == 0 && is_recent(of.further) {
-            return Ok(None);
-        }
-        let mut there = Vec::new();
-        for key in keys {
-            let known = memory.known(&seen.network, part, key)?;
-            let known = known.filter(|known| known.is_known(seen.time) && known.number == 0);
-            there.extend(known.map(|known| (key, known)));
-        }
-        let mut alert = None;
-        if !there.is_empty() && !there.iter().any(|(_, known)| is_recent(known.further)) {
-            // What is no default router, such as a resolver that announces itself, may be started again each day.
-            let digest = of.number == 0 || self.is_of_own_prefix(seen, memory, router)?;
-            let one = self.changed(seen, router, &format!("no longer {what}"), digest, false);
-            alert = super::admit(seen, memory, one)?;
-            if alert.is_none() {
-                return Ok(None); // not stored, and reported when it is seen again
-            }
-        }
-        for (key, known) in there {
-            let further = if alert.is_some() { seen.time } else { known.further };
-            memory.store_known(&seen.network, part, key, &Known { number: 1, further, ..known })?;
-        }
-        Ok(alert)
-    }
-
-    /// Whether it is a route to a prefix that the router itself announces or announced: with a provider's daily prefix, that changes, too.
-    fn is_of_own_prefix<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-        router: IpAddr,
-    ) -> Result<bool, M::Error> {
-        let record = seen.record;
-        let route = net(record.address, record.prefix);
-        let route =
-            route.filter(|_| record.kind == NameKind::RouterRoute && record.prefix >= SITE_PREFIX);
-        let Some(route) = route else { return Ok(false) };
-        let own = router.to_string();
-        let prefixes = prefixes(memory.keys(&seen.network, Part::Setting)?);
-        Ok(prefixes
-            .iter()
-            .any(|(of, net)| *of == own && (route.contains(net) || net.contains(&route))))
-    }
-
-    /// Whether a router is no default router, and what it announces is harmless.
-    fn is_harmless_stub<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-        (router, known): (IpAddr, &Known),
-    ) -> Result<bool, M::Error> {
-        Ok(known.number == 0 && self.is_harmless(seen, memory, router)?)
-    }
-
-    /// Whether what a router announces that is no default router takes no traffic from others: prefixes and routes of the site's own
-    /// addresses that no default router announces; and the end of a prefix that only itself had.
-    fn is_harmless<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-        router: IpAddr,
-    ) -> Result<bool, M::Error> {
-        let record = seen.record;
-        let is_prefix = record.kind == NameKind::RouterPrefix;
-        let of_site = record.address.octets()[0] & 0xfe == 0xfc && record.prefix >= SITE_PREFIX;
-        let is_ended = is_prefix && (record.lifetime == 0 || record.preferred == 0);
-        let is_of_routers = is_prefix || record.kind == NameKind::RouterRoute;
-        let block = net(record.address, record.prefix).filter(|_| is_of_routers);
-        let Some(block) = block.filter(|_| of_site || is_ended) else { return Ok(false) };
-        let own = router.to_string();
-        let mut was_own = false;
-        for (of, net) in prefixes(memory.keys(&seen.network, Part::Setting)?) {
-            if of == own {
-                was_own |= net == block;
-            } else if net.contains(&block) || block.contains(&net) {
-                // The border routers of one stub network announce the same.
-                let other = memory.known(&seen.network, Part::Router, &of)?;
-                if is_ended || other.is_some_and(|other| other.number == 1) {
-                    return Ok(false);
-                }
-            }
-        }
-        // Rows of others may be missing: only what it had, it can end.
-        Ok(was_own || !is_ended)
-    }
-
-    /// A router names a server of the DNS (RFC 8106).
-    pub(super) fn dns_of_router<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-    ) -> Result<Option<Alert>, M::Error> {
-        let record = seen.record;
-        let Some(dns) = usable(record.ip()) else { return Ok(None) };
-        let Some((router, announcer)) = self.announcer(seen, memory)? else { return Ok(None) };
-        let (key, is_named) = (dns.to_string(), includes(&self.dns_servers, dns));
-        // Which router names it is known for its end only.
-        let what = announcement(record);
-        let of_router = format!("{router} {what}");
-        if record.lifetime == 0 {
-            let part = (Part::Setting, &[of_router][..]);
-            return self.part_withdrawn(seen, memory, (router, &announcer), part, &what);
-        }
-        let of_router = (Part::Setting, &*of_router);
-        let is_new = !self.is_announced(seen, memory, of_router, false)?;
-        if is_new && matches!(announcer, Announcer::Known(_)) {
-            self.note(seen, memory, of_router, Trust::Reported)?;
-        }
-        if self.look(seen, memory, (Part::Dns, &key), is_named)?.is_some() {
-            return Ok(None);
-        }
-        let known = match announcer {
-            Announcer::Reported => {
-                self.note_of_reported(seen, memory, (Part::Dns, &key))?;
-                return Ok(None);
-            }
-            Announcer::Known(known) | Announcer::Harmless(known) => known,
-        };
-        let mac = memory.station(&seen.network, dns)?.owner();
-        let sender = record.sender;
-        let is_first = (seen.time - known.first).abs() < FIRST_SECONDS;
-        let before = if is_first { "" } else { ", and did not before" };
-        let add = self.to_add("dns_servers", &self.dns_servers, &key);
-        let note = format!(
-            "the router {router} (message from {sender}) names it as DNS server{before} (if that is right, {add}; if not, look at that router's configuration, and for who else has its address)"
-        );
-        let alert = self.rogue(seen, AlertKind::ForeignDns, Some(dns), mac, note);
-        let reported = Known::new(seen.time, Trust::Reported);
-        self.report(seen, memory, (Part::Dns, &key), reported, alert)
-    }
-
-    /// A router sends a host another way. A known router may send it to another known one, or to the destination itself.
-    pub(super) fn redirect<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-    ) -> Result<Option<Alert>, M::Error> {
-        let record = seen.record;
-        let (Some(router), Some(to)) = (record.relay_ip(), record.ip()) else { return Ok(None) };
-        let key = router.to_string();
-        let by = memory.known(&seen.network, Part::Router, &key)?;
-        let is_known = |known: Option<Known>| known.is_some_and(|known| known.is_known(seen.time));
-        let is_own = match &by {
-            Some(known) => self.is_own_mac(seen, memory, &key, known)?,
-            None => false,
-        };
-        let is_named_router = is_known(by);
-        let by_router = is_named_router && is_own;
-        let target = Some(record.target).filter(|mac| *mac != MacAddr::ZERO);
-        let has_target = match target {
-            Some(target) => memory.station(&seen.network, to)?.has(target),
-            None => true,
-        };
-        let is_direct = record.address == record.other;
-        let to_router = memory.known(&seen.network, Part::Router, &to.to_string())?;
-        let is_right = match is_direct {
-            // Hosts find it on this link: another host would answer for what is not there.
-            true => self.is_on_link(seen, memory, &router.to_string())?,
-            false => is_known(to_router),
-        };
-        if by_router && has_target && is_right {
-            return Ok(None);
-        }
-        let key = if is_direct { format!("{router} direct") } else { format!("{router} {to}") };
-        if self.look(seen, memory, (Part::Redirect, &key), false)?.is_some() {
-            return Ok(None);
-        }
-        let sender = record.sender;
-        let who = match (by_router, is_named_router) {
-            (true, _) => format!("the router {router} (message from {sender})"),
-            (false, true) => format!("{sender} pretends to be the router {router} and"),
-            (false, false) => {
-                format!("{router} (message from {sender}), which is not known as a router,")
-            }
-        };
-        let hosts = match record.destination_ip() {
-            Some(ip) if ip.is_multicast() => "all hosts".into(),
-            Some(ip) => ip.to_string(),
-            None => "hosts".into(),
-        };
-        let destination = record.other_ip().map(|ip| ip.to_string()).unwrap_or_default();
-        let by_mac = target.map(|mac| format!(", at the MAC {mac}")).unwrap_or_default();
-        let way = if is_direct { "directly to it".into() } else { format!("to {to}") };
-        let note = format!(
-            "{who} redirects {hosts}: what is for {destination} goes {way}{by_mac} (if that is no router of yours, {FIND})"
-        );
-        let mac = target.or(Some(record.sender));
-        let alert = self.rogue(seen, AlertKind::Redirect, Some(to), mac, note);
-        let reported = Known::new(seen.time, Trust::Reported);
-        self.report(seen, memory, (Part::Redirect, &key), reported, alert)
-    }
-
-    /// Whether the destination of a redirect is in a prefix that the router announces for this link.
-    fn is_on_link<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-        router: &str,
-    ) -> Result<bool, M::Error> {
-        let begin = format!("{router} prefix ");
-        for key in memory.keys(&seen.network, Part::Setting)? {
-            let Some(rest) = key.strip_prefix(&begin).filter(|rest| rest.contains(" on this link"))
-            else {
-                continue;
-            };
-            let net = rest.split(' ').next().and_then(|net| net.parse::<Ipv6Net>().ok());
-            let known = memory.known(&seen.network, Part::Setting, &key)?;
-            let is_known = known.is_some_and(|known| known.is_known(seen.time));
-            if is_known && net.is_some_and(|net| net.contains(&seen.record.other)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// A message of a router or server that is malformed or hidden, and that hosts may accept.
-    pub(super) fn refused<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-    ) -> Result<Option<Alert>, M::Error> {
-        let record = seen.record;
-        let (kind, what, list) = match record.detail.as_str() {
-            "RA" => (AlertKind::NewRouter, "a Router Advertisement", "routers"),
-            "REDIRECT" => (AlertKind::Redirect, "a redirect", "routers"),
-            _ => (AlertKind::NewDhcpServer, "an answer of a DHCP server", "dhcp_servers"),
-        };
-        let source = record.source_ip();
-        let source_text = source.map(|ip| ip.to_string()).unwrap_or_default();
-        let key = format!("{list} {kind:?} {source_text} {}", record.sender);
-        if self.look(seen, memory, (Part::Refused, &key), false)?.is_some() {
-            return Ok(None);
-        }
-        let reason = record.reason.map_or("malformed", |reason| reason.name());
-        let note = format!(
-            "it sends {what} that addrwatch does not read ({reason}), and that hosts may accept: guards in switches do not see it either, so this may be an attack that hides ({FIND}; collector --stats counts such messages)"
-        );
-        let alert = self.rogue(seen, kind, source, Some(record.sender), note);
-        let reported = Known::new(seen.time, Trust::Reported);
-        self.report(seen, memory, (Part::Refused, &key), reported, alert)
-    }
 }
 
 /// What the header of an advertisement sets (RFC 4861, 6.2.7): what is 0 is left to hosts.
@@ -662,54 +305,4 @@ fn settings(record: &NameRecord) -> Vec<String> {
     let set = numbers.into_iter().filter(|(_, number)| *number != 0);
     all.extend(set.map(|(name, number)| format!("{name}={number}")));
     all
-}
-
-/// The prefixes among what routers announced, with their routers.
-fn prefixes(keys: Vec<String>) -> Vec<(String, Ipv6Net)> {
-    let prefix = |key: &String| {
-        let (router, rest) = key.split_once(" prefix ")?;
-        let net = rest.split(' ').next()?.parse::<Ipv6Net>().ok()?;
-        Some((router.to_owned(), net.trunc()))
-    };
-    keys.iter().filter_map(prefix).collect()
-}
-
-/// Of a route (RFC 4191, 2.1): medium, high and low.
-const PREFERENCES: [&str; 3] = ["", " preferred", " with low preference"];
-
-fn net(address: Ipv6Addr, prefix: u8) -> Option<Ipv6Net> {
-    Ipv6Net::new(address, prefix).ok().map(|net| net.trunc())
-}
-
-/// What one record of an advertisement announces: its identity, without lifetimes that count down.
-fn announcement(record: &NameRecord) -> String {
-    let &NameRecord { kind, address, prefix, flags, .. } = record;
-    let text = text_of(record);
-    match kind {
-        NameKind::RouterPrefix if record.lifetime == 0 => {
-            format!("prefix {address}/{prefix} with a lifetime of 0")
-        }
-        NameKind::RouterPrefix if record.preferred == 0 => {
-            format!("prefix {address}/{prefix} that is no longer to be used")
-        }
-        NameKind::RouterPrefix => {
-            let of = |flag: u8, text: &'static str| if flags & flag != 0 { text } else { "" };
-            let (link, own) = (of(0x80, " on this link"), of(0x40, " for own addresses"));
-            format!("prefix {address}/{prefix}{link}{own}")
-        }
-        NameKind::RouterRoute => {
-            let [none, high, low] = PREFERENCES;
-            let preference = match flags >> 3 & 3 {
-                1 => high,
-                3 => low,
-                _ => none,
-            };
-            format!("route {address}/{prefix}{preference}")
-        }
-        NameKind::RouterNat64 => format!("NAT64 prefix {address}/{prefix}"),
-        NameKind::RouterDomain => format!("search domain {text:?}"),
-        NameKind::RouterPortal => format!("captive portal {text:?}"),
-        NameKind::RouterDns => format!("DNS server {address}"),
-        _ => kind.name().to_owned(),
-    }
 }
