@@ -259,6 +259,10 @@ pub struct Alert {
     pub name: Option<String>,
     /// The MAC's vendor, where it is known.
     pub vendor: Option<String>,
+    /// The MACs that claimed its address, the last one first: of a message that names an address and shows no MAC of it. Any host can
+    /// claim it, so they lower nothing.
+    #[serde(default)]
+    pub claimed_by: Vec<String>,
     /// The vendor of `old_mac`.
     pub old_vendor: Option<String>,
     /// The MAC that had the address before.
@@ -282,9 +286,12 @@ pub struct Alert {
     /// What it can mean, and what to do: at the end of a message of its own, and not in a digest.
     #[serde(default)]
     pub advice: String,
-    /// Of an alert about a router's address: what the MAC does, until [`crate::Rules::explain`] makes sentences of it.
+    /// Until when the same is not reported: at the end of a message of its own. It is false once only a digest has the alert.
     #[serde(default)]
-    pub deed: String,
+    pub pause: String,
+    /// What is not in its texts yet.
+    #[serde(default)]
+    pub facts: Facts,
     /// When it was, if it is reported late: `at 05:19:07 UTC, 78 s ago`.
     #[serde(default)]
     pub late: String,
@@ -293,6 +300,20 @@ pub struct Alert {
     /// Of a new setting: the kind of record that has it. A digest shows one of each, as of kinds.
     #[serde(default)]
     pub setting: String,
+}
+
+/// What [`crate::Rules::explain`] makes sentences of, for messages only: times have the clock of the reader there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Facts {
+    /// What its kind has.
+    #[default]
+    None,
+    /// Of a router's address: what the MAC does.
+    Gateway(String),
+    /// Which MACs claim its address: of a message that names an address and shows no MAC of it.
+    Claims,
+    /// When the server was reported before.
+    Reported(i64),
 }
 
 /// What a device calls itself: any host can claim any name, so it is shown as a quotation, and decides nothing.
@@ -334,6 +355,7 @@ impl Alert {
             mac: String::new(),
             name: None,
             vendor: None,
+            claimed_by: Vec::new(),
             old_vendor: None,
             old_mac: None,
             old_name: None,
@@ -344,29 +366,32 @@ impl Alert {
             held: 0,
             note: None,
             advice: String::new(),
-            deed: String::new(),
+            pause: String::new(),
+            facts: Facts::None,
             late: String::new(),
             digest: false,
             setting: String::new(),
         }
     }
 
-    /// The note with the advice.
+    /// The note with the advice, and until when the same is not reported.
     pub fn full_note(&self) -> Option<String> {
-        let advice = &*self.advice;
-        match self.note.as_deref() {
-            None => (!advice.is_empty()).then(|| advice.to_owned()),
-            Some(note) if advice.is_empty() => Some(note.to_owned()),
-            Some(note) if note.ends_with('.') || advice.starts_with('(') => {
-                Some(format!("{note} {advice}"))
-            }
-            Some(note) => Some(format!("{note}. {advice}")),
+        let mut text = self.note.clone().unwrap_or_default();
+        for further in [&self.advice, &self.pause].into_iter().filter(|text| !text.is_empty()) {
+            text += match () {
+                () if text.is_empty() => "",
+                () if text.ends_with('.') || further.starts_with('(') => " ",
+                () => ". ",
+            };
+            text += further;
         }
+        (!text.is_empty()).then_some(text)
     }
 
     /// Its line in a digest, which has its time: without advice.
     pub fn short_line(&self) -> String {
-        Alert { advice: String::new(), late: String::new(), ..self.clone() }.to_string()
+        let none = String::new;
+        Alert { advice: none(), pause: none(), late: none(), ..self.clone() }.to_string()
     }
 
     /// Whether it reports the end of what the sensor missed.
@@ -408,7 +433,9 @@ impl Alert {
         let old = old_mac.as_ref().filter(|old| *old != mac);
         let other = if *kind == AlertKind::GatewayTaken { "other MAC: " } else { "" };
         let old = old.map(|old| format!("({other}{old}{of_old})")).unwrap_or_default();
-        let parts = [kind.label(), ip, mac, &old, network].into_iter();
+        let claimed = self.claimed_by.join(", ");
+        let claimed = if claimed.is_empty() { claimed } else { format!("(claimed by {claimed})") };
+        let parts = [kind.label(), ip, mac, &old, &claimed, network].into_iter();
         parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }

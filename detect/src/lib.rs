@@ -20,7 +20,7 @@ mod station;
 
 pub use aw_output::names::Names;
 pub use {
-    alert::{Alert, AlertKind, Claim},
+    alert::{Alert, AlertKind, Claim, Facts},
     device::{Device, MacClass, MacPolicy},
     infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust},
     mac_pattern::MacPattern,

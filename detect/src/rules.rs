@@ -255,7 +255,9 @@ impl Rules {
         let network = &*network;
         let mut message =
             Message { entry, network, is_timed, learning, is_guarded, station, device };
-        alerts.extend(self.address_alerts(&mut message, memory)?);
+        let of_address = self.address_alerts(&mut message, memory)?;
+        self.note_takeover(&mut alerts, &of_address, message.station);
+        alerts.extend(of_address);
         memory.store_station(network, ip, station)?;
         if !is_named_by_other {
             memory.store_device(event.mac, device)?;
@@ -302,6 +304,20 @@ impl Rules {
             alerts.push(Alert { previous: None, ..alert(AlertKind::UnknownDevice) });
         }
         alerts
+    }
+
+    /// Says of a new or unknown device that it takes the address of another one, unless that belongs in the digest.
+    fn note_takeover(&self, of_device: &mut [Alert], of_address: &[Alert], station: &Station) {
+        let taken = of_address.iter().find(|one| one.kind.is_takeover() && !one.digest);
+        let old = taken.and_then(|one| one.old_mac.as_ref()?.parse().ok());
+        // Who probed the address did not have it.
+        let Some(old) = old.filter(|old| station.has(*old)) else { return };
+        let name = self.name(old).map(|name| format!(" [{name}]")).unwrap_or_default();
+        use AlertKind::{NewDevice, UnknownDevice};
+        for one in of_device.iter_mut().filter(|one| matches!(one.kind, NewDevice | UnknownDevice))
+        {
+            one.note = Some(format!("it claims the address of {old}{name}"));
+        }
     }
 
     /// Whether the configuration names the address itself as that of a router or server, and not only a block that has it.

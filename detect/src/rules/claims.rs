@@ -143,7 +143,7 @@ impl Rules {
         alerts.extend(alert.map(|alert| Alert {
             held,
             digest,
-            note: joined(alert.note, joined(joined(lease, proxy), forwarded)),
+            note: [alert.note, lease, proxy, forwarded].into_iter().reduce(sentences).flatten(),
             ..alert
         }));
         Ok(alerts)
@@ -267,6 +267,15 @@ pub(super) fn more(suppressed: u32) -> Option<String> {
     (suppressed > 0).then(|| format!("{suppressed} more since the last alert"))
 }
 
+/// Two sentences.
+pub(super) fn sentences(note: Option<String>, further: Option<String>) -> Option<String> {
+    match (note, further) {
+        (Some(note), Some(further)) => Some(format!("{note}. {further}")),
+        (note, further) => note.or(further),
+    }
+}
+
+/// A sentence, and what belongs to it.
 pub(super) fn joined(note: Option<String>, further: Option<String>) -> Option<String> {
     match (note, further) {
         (Some(note), Some(further)) => Some(format!("{note}, {further}")),

@@ -5,6 +5,7 @@
 mod announced;
 mod answers;
 mod dhcp;
+mod dhcpv6;
 mod facts;
 mod gateways;
 mod owners;
@@ -30,6 +31,8 @@ use crate::{
 /// servers and routers.
 const LIMIT_SECONDS: i64 = 3600;
 const LIMIT: i64 = 5;
+/// MACs that claimed an address, in an alert about what names it.
+const MOST_CLAIMANTS: usize = 4;
 /// How exact the time is at which something was last seen: a known router or server and its MACs, and others. It is written as seldom.
 const LAST_SECONDS: i64 = 60;
 const LAST_OF_OTHERS: i64 = 3600;
@@ -278,6 +281,20 @@ impl Rules {
     }
 }
 
+/// The MACs that claimed an address, the last one first, and of many the first one of all.
+fn claimed_by<M: InfrastructureMemory>(
+    seen: &Seen,
+    memory: &mut M,
+    ip: IpAddr,
+) -> Result<Vec<String>, M::Error> {
+    let station = memory.station(&seen.network, ip)?;
+    let mut macs: Vec<_> = station.claims.iter().map(|claim| claim.mac).collect();
+    let first = station.first.map(|first| first.mac);
+    let others = macs.len().min(MOST_CLAIMANTS);
+    macs.splice(others.., first.filter(|first| !macs[..others].contains(first)));
+    Ok(macs.iter().map(ToString::to_string).collect())
+}
+
 /// The client of a message, with the name that it gives itself.
 fn client(record: &NameRecord) -> String {
     match record.name.as_str() {
@@ -445,7 +462,9 @@ fn admit_as<M: InfrastructureMemory>(
         }
     } else {
         limit.further += 1;
-        let what = [&alert.ip, &alert.mac].map(|text| text.as_str()).join(" ");
+        // A server of DHCPv6 has neither.
+        let duid = if alert.ip.is_empty() { dhcpv6::duid_of(seen.record) } else { String::new() };
+        let what = [&*alert.ip, &*alert.mac, &*duid].join(" ");
         let what = what.trim();
         let is_listed = what.is_empty() || limit.text.split(", ").any(|one| one == what);
         if limit.text.split(", ").count() < LISTED && !is_listed {

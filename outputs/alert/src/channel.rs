@@ -289,9 +289,16 @@ impl Channel {
         self.gets(alert.kind, dialect)
             && within(&self.networks, |network| no_network || alert.is_of_network(network))
             && (alert.kind.is_sensor()
-                || within(&self.macs, |one| any_mac(alert, |mac| one.matches(mac))))
+                || within(&self.macs, |one| {
+                    any_mac(alert, |mac| one.matches(mac)) || claimed_by(alert, one)
+                }))
             && within(&self.addresses, |block| no_ip || ip.is_some_and(|ip| block.0.contains(&ip)))
     }
+}
+
+/// Whether one of the MACs that claimed the address of an alert matches: that lets an alert through, and mutes none.
+fn claimed_by(alert: &Alert, pattern: &MacPattern) -> bool {
+    alert.claimed_by.iter().filter_map(|mac| mac.parse().ok()).any(|mac| pattern.matches(mac))
 }
 
 /// A program name as syslog daemons find it in a message (RFC 3164, 4.1.3): other characters would end it.

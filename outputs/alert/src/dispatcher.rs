@@ -229,20 +229,13 @@ impl Dispatcher {
         if prints || !only_counts {
             self.complete(&mut alert)?;
         }
-        if prints {
-            self.printer.lines.push(match arpwatch {
-                true => alert.arpwatch_line(),
-                false => format!("{} {alert}", alert.time),
-            });
-        }
         // One pass over old events sends nothing in time.
         if !self.options.once {
             alert.late = late(&alert, now, LATE, &self.zone);
         }
         let local = zoned(now, &self.zone);
-        // A line of --print is no message.
-        let (mut is_sent, mut is_digested, mut is_held_back) = (false, false, false);
-        let mut is_admitted = false;
+        let (mut is_sent, mut is_digested, mut is_held_back) = (false, false, false); // a printed line is no message
+        let mut admitting = Vec::new();
         for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
             queue.open = channel.is_open(&local);
             let accepts = queue.open || channel.outside == Outside::Digest;
@@ -263,23 +256,30 @@ impl Dispatcher {
             is_digested |= !admitted;
             // Outside its hours, and with a full queue, a channel gets digests for long: the others need `quiet`.
             is_held_back |= !admitted && !is_wanted && has_room && queue.open;
-            is_admitted |= admitted;
-            if admitted {
-                let notification =
-                    channel.alert_notification(&alert, &self.zone, self.rules.dialect);
-                self.store.enqueue(&channel.name, &notification)?;
-            }
-        }
-        self.has_message |= is_admitted;
-        if prints || is_admitted {
-            let all = Notification::in_layout(&alert, &self.zone, false, false);
-            self.reported.push(all.fields.to_string());
+            admitting.extend(admitted.then_some(channel));
         }
         if (is_held_back || is_digested && !is_sent) && !arpwatch {
+            alert.pause.clear(); // the next one is reported
             self.rules.was_digested(&alert, &mut self.store.memory)?;
             if alert.kind.is_takeover() {
                 self.rules.gateway_was_digested(&alert, &mut self.store.memory)?;
             }
+        }
+        for channel in &admitting {
+            let message = channel.alert_notification(&alert, &self.zone, self.rules.dialect);
+            self.store.enqueue(&channel.name, &message)?;
+        }
+        self.has_message |= !admitting.is_empty();
+        if prints || !admitting.is_empty() {
+            let all = Notification::in_layout(&alert, &self.zone, false, false);
+            self.reported.push(all.fields.to_string());
+        }
+        if prints {
+            alert.late.clear();
+            self.printer.lines.push(match arpwatch {
+                true => alert.arpwatch_line(),
+                false => format!("{} {alert}", alert.time),
+            });
         }
         Ok(())
     }
@@ -311,7 +311,7 @@ impl Dispatcher {
                     Some(alert) => {
                         let max = LATE + channel.limit().window;
                         let late = late(alert, now, max, &self.zone);
-                        let alert = Alert { late, ..alert.clone() };
+                        let alert = Alert { late, pause: String::new(), ..alert.clone() };
                         let mut alone = channel.alert_notification(&alert, &self.zone, dialect);
                         alone.fields["digest"] = true.into();
                         alone

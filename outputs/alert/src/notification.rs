@@ -188,7 +188,7 @@ fn fields(alert: &Alert, zone: &TimeZone) -> Value {
         "host": alert.host, "ring": alert.ring,
         "date": time.strftime("%Y%m%d").to_string(), "time": time.strftime("%H%M").to_string(),
         "active-hours": hours, "last": last,
-        "vendor": alert.vendor, "old_vendor": alert.old_vendor, "old_mac": alert.old_mac,
+        "claimed_by": alert.claimed_by.join(" "), "vendor": alert.vendor, "old_vendor": alert.old_vendor, "old_mac": alert.old_mac,
         "old_name": alert.old_name, "claimed_name": name(&alert.claimed), "claimed_source": source(&alert.claimed),
         "old_claimed_name": name(&alert.old_claimed), "old_claimed_source": source(&alert.old_claimed),
         "previous": alert.previous, "note": alert.full_note(), "frame_source": alert.frame_source,

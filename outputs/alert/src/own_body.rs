@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::notification::Notification;
 
 /// The fields that a body may have. `subject` and `text` are those of a mail, the others are keys of the JSON object.
-pub const FIELDS: [&str; 30] = [
+pub const FIELDS: [&str; 31] = [
     "subject",
     "text",
     "message",
@@ -27,6 +27,7 @@ pub const FIELDS: [&str; 30] = [
     "old_vendor",
     "old_mac",
     "old_name",
+    "claimed_by",
     "claimed_name",
     "claimed_source",
     "old_claimed_name",

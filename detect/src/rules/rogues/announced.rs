@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::Ipv6Net;
 use shm_layout::{NameKind, NameRecord};
 
-use super::{Rules, Seen, text_of};
+use super::{Rules, Seen, claimed_by, text_of};
 use crate::{
-    alert::{Alert, AlertKind},
+    alert::{Alert, AlertKind, Facts},
     infrastructure::{InfrastructureMemory, Known, Part, Trust, includes, usable},
 };
 
@@ -251,15 +251,18 @@ impl Rules {
             }
             Announcer::Known(known) | Announcer::Harmless(known) => known,
         };
-        let mac = memory.station(&seen.network, dns)?.owner();
         let sender = record.sender;
         let is_first = (seen.time - known.first).abs() < FIRST_SECONDS;
         let before = if is_first { "" } else { ", and did not before" };
         let add = self.to_add("dns_servers", &self.dns_servers, &key);
-        let note = format!(
-            "the router {router} (message from {sender}) names it as DNS server{before} (if that is right, {add}; if not, look at that router's configuration, and for who else has its address)"
+        let note =
+            format!("the router {router} (message from {sender}) names it as DNS server{before}");
+        let advice = format!(
+            "(if that is right, {add}; if not, look at that router's configuration, and for who else has its address)"
         );
-        let alert = self.rogue(seen, AlertKind::ForeignDns, Some(dns), mac, note);
+        let alert = self.rogue(seen, AlertKind::ForeignDns, Some(dns), None, note);
+        let claimed_by = claimed_by(seen, memory, dns)?;
+        let alert = Alert { advice, facts: Facts::Claims, claimed_by, ..alert };
         let reported = Known::new(seen.time, Trust::Reported);
         self.report(seen, memory, (Part::Dns, &key), reported, alert)
     }

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use shm_layout::{MacAddr, NameKind, NameRecord};
 
-use super::{FIND, LIMIT_SECONDS, Rules, Seen, admit_as, client, words};
+use super::{FIND, LIMIT_SECONDS, Rules, Seen, admit_as, client};
 use crate::{
-    alert::{Alert, AlertKind},
+    alert::{Alert, AlertKind, Facts},
     infrastructure::{InfrastructureMemory, Known, Part, Trust, includes},
     rules::rogues::dhcp::{HELD_SECONDS, server_of},
     station::MacClaim,
@@ -53,9 +53,11 @@ impl Rules {
         // A client named it, which was reported, and that was all that was known of it.
         let was_reported = known.trust == Trust::Reported;
         if other.is_some() || was_reported {
-            let note = match &other {
-                Some((other, why)) => format!(
-                    "it answers in the name of this server, but {other} {why}: {deed} (if both MACs are your server's, name them in [[failover]]; if not, find the port of the one that is not in the MAC address table of the switch, and unplug it)"
+            let (note, advice, facts) = match &other {
+                Some((other, why)) => (
+                    format!("it answers in the name of this server, but {other} {why}: {deed}"),
+                    "(if both MACs are your server's, name them in [[failover]]; if not, find the port of the one that is not in the MAC address table of the switch, and unplug it)".into(),
+                    Facts::None,
                 ),
                 None => {
                     let new = match server {
@@ -63,16 +65,19 @@ impl Rules {
                         None => key.to_owned(),
                     };
                     let add = self.to_add("dhcp_servers", &self.dhcp_servers, &new);
-                    let ago = words::ago(known.first, seen.time);
-                    format!(
-                        "it was reported{ago} because a client named it, and now it answers: {deed} (if it is yours, {add}; if not, {FIND})"
+                    (
+                        format!(
+                            "it was reported because a client named it, and now it answers: {deed}"
+                        ),
+                        format!("(if it is yours, {add}; if not, {FIND})"),
+                        Facts::Reported(known.first),
                     )
                 }
             };
             let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
             let old_mac = other.map(|(mac, _)| mac.to_string());
             let is_its_own = old_mac.is_none();
-            let alert = Alert { old_mac, ..alert };
+            let alert = Alert { old_mac, advice, facts, ..alert };
             let alert = self.report(seen, memory, with_mac, of_report, alert)?;
             if alert.is_some() && is_its_own {
                 known.mac = Some(mac); // of a server that was reported itself
@@ -96,21 +101,18 @@ impl Rules {
                 Some(ip) => memory.station(&seen.network, ip)?.owner(),
                 None => None,
             };
-            let arp = match owner {
-                Some(owner) if owner == mac => format!(
-                    "By ARP, which any host can send, this MAC has had its address for {}",
-                    words::duration(held)
-                ),
-                _ => "No ARP shows that this MAC has its address".into(),
+            let (arp, facts) = match owner {
+                Some(owner) if owner == mac => ("", Facts::Claims),
+                _ => (". No ARP shows that this MAC has its address", Facts::None),
             };
             let note = format!(
-                "this is the first answer that arrives here of this DHCP server, which {by}: {deed}. {arp}"
+                "this is the first answer that arrives here of this DHCP server, which {by}: {deed}{arp}"
             );
             let advice = format!(
                 "(if this is the MAC of your server, nothing is to be done; if not, {FIND})"
             );
             let one = self.rogue(seen, AlertKind::NewSetting, server, Some(mac), note);
-            let one = Alert { digest: true, advice, ..one };
+            let one = Alert { digest: true, advice, facts, ..one };
             alert = self.report(seen, memory, with_mac, of_server, one)?;
             if alert.is_none() {
                 return Ok(None); // not stored, and reported when it is seen again
@@ -188,13 +190,16 @@ impl Rules {
             return Ok(None);
         }
         let first = if is_own { server.first.min(of_mac.first) } else { of_mac.first };
-        let ago = words::ago(first, seen.time);
         let note = format!(
-            "this server, which was reported{ago}, gave {ip} to {}, which now uses the router, DNS servers and proxy that it names (aw-stdout --names --replay shows them; {FIND}, and then renew that client's address)",
+            "this server, which was reported before, gave {ip} to {}, which now uses the router, DNS servers and proxy that it names",
             client(record)
+        );
+        let advice = format!(
+            "(aw-stdout --names --replay shows them; {FIND}, and then renew that client's address)"
         );
         let server = server_of(record);
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
+        let alert = Alert { advice, facts: Facts::Reported(first), ..alert };
         let alert = admit_as(seen, memory, alert, " lease")?;
         // One that was refused is counted once, and reported later.
         let further = if alert.is_some() { NEVER } else { seen.time + LIMIT_SECONDS };

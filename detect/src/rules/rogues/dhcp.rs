@@ -7,14 +7,12 @@ use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord};
 use super::{
     FIND, Rules, Seen,
     answers::{NEVER, deed, is_lease},
-    client, text_of,
+    claimed_by, client, text_of,
 };
 use crate::{
-    alert::{Alert, AlertKind},
+    alert::{Alert, AlertKind, Facts},
     device::span,
-    infrastructure::{
-        InfrastructureMemory, Known, NamedServer, Part, Trust, includes, names, usable,
-    },
+    infrastructure::{InfrastructureMemory, Known, Part, Trust, includes, names, usable},
     network::interface_of,
     station::{MacClaim, Station},
 };
@@ -241,46 +239,20 @@ impl Rules {
         if self.look(seen, memory, (Part::DhcpServer, &key), is_named)?.is_some() {
             return Ok(None);
         }
-        let mac = memory.station(&seen.network, server)?.owner();
-        let find = match mac {
-            Some(_) => FIND,
-            None => "ask that client for the MAC of its server, such as with arp -n",
-        };
         let add = self.to_add("dhcp_servers", &self.dhcp_servers, &server.to_string());
         let note = format!(
-            "{} asks it for an address. Only this client names it, and a client can name any server: aw-alert sees only its request at this port (if it is yours, {add}; if not, {find})",
+            "{} asks it for an address. A client can name any server, and no answer of this one is known here",
             client(record)
         );
-        let alert = self.rogue(seen, AlertKind::NewDhcpServer, Some(server), mac, note);
-        let known = Known::new(seen.time, Trust::Reported);
-        self.report(seen, memory, (Part::DhcpServer, &key), known, alert)
-    }
-
-    /// A client of DHCPv6 names the server that it chose.
-    pub(super) fn dhcpv6_claim<M: InfrastructureMemory>(
-        &self,
-        seen: &Seen,
-        memory: &mut M,
-    ) -> Result<Option<Alert>, M::Error> {
-        let record = seen.record;
-        let key = format!("{}{}", record.detail, record.third);
-        let Some(duid) = key.strip_prefix("DUID ").filter(|duid| !duid.is_empty()) else {
-            return Ok(None);
+        let advice = format!(
+            "(if it is yours, {add}; if not, ask that client for the MAC of its server, such as with arp -n, and {FIND})"
+        );
+        let alert = self.rogue(seen, AlertKind::NewDhcpServer, Some(server), None, note);
+        let (facts, claimed_by) = match is_usable {
+            true => (Facts::Claims, claimed_by(seen, memory, server)?),
+            false => (Facts::None, Vec::new()),
         };
-        let is_this = |one: &NamedServer| matches!(one, NamedServer::Duid(named) if named == duid);
-        let is_named = self.dhcp_servers.iter().any(is_this);
-        if self.look(seen, memory, (Part::DhcpServer, &key), is_named)?.is_some() {
-            return Ok(None);
-        }
-        let mac = mac_of_duid(duid);
-        let contained = if mac.is_some() { ", which contains this MAC" } else { "" };
-        let add = self.to_add("dhcp_servers", &self.dhcp_servers, &key);
-        let note = format!(
-            "{} asks the DHCPv6 server with the {key}{contained}. Only this client names it, and a client can name any server (if it is yours, {add}; if not, find the port of that MAC, or ask the client for its server)",
-            client(record)
-        );
-        let alert = self.rogue(seen, AlertKind::NewDhcpServer, None, None, note);
-        let alert = Alert { mac: mac.map(|mac| mac.to_string()).unwrap_or_default(), ..alert };
+        let alert = Alert { advice, facts, claimed_by, ..alert };
         let known = Known::new(seen.time, Trust::Reported);
         self.report(seen, memory, (Part::DhcpServer, &key), known, alert)
     }
@@ -304,16 +276,20 @@ impl Rules {
             Some(server) => format!(" of the server {server}"),
             None => String::new(),
         };
-        let by = match owner {
-            Some(mac) => format!("{mac} uses it"),
-            None => "its MAC was not seen".into(),
+        let (by, facts) = match owner {
+            Some(_) => ("", Facts::Claims),
+            None => (": its MAC was not seen", Facts::None),
         };
         let note = format!(
-            "{} declines this address{server}, because another host uses it: {by} (give that host another address, or take this one out of the server's range; aw-query who {ip} shows who had it)",
+            "{} declines this address{server}, because another host uses it{by}",
             client(record)
         );
+        let advice = format!(
+            "(give that host another address, or take this one out of the server's range; aw-query who {ip} shows who had it)"
+        );
         let alert = self.rogue(seen, AlertKind::DhcpConflict, Some(ip), Some(record.mac), note);
-        let alert = Alert { old_mac: owner.map(|mac| mac.to_string()), ..alert };
+        let old_mac = owner.map(|mac| mac.to_string());
+        let alert = Alert { old_mac, advice, facts, ..alert };
         let known = Known::new(seen.time, Trust::Reported);
         self.report(seen, memory, (Part::Conflict, &key), known, alert)
     }
@@ -450,13 +426,15 @@ impl Rules {
         let advice = format!(
             "(if that is right, {right}; if not, look at that server's configuration, and for who else has its address)"
         );
-        let mac = match ip {
-            Some(ip) if part.0 != Part::DhcpSetting => memory.station(&seen.network, ip)?.owner(),
-            _ => Some(sender),
+        // Of what it names, the message has no MAC.
+        let (mac, facts, claimed_by) = match ip.filter(|_| part.0 != Part::DhcpSetting) {
+            Some(ip) => (None, Facts::Claims, claimed_by(seen, memory, ip)?),
+            None => (Some(sender), Facts::None, Vec::new()),
         };
         let digest = is_first || digest;
         let kind = if digest { AlertKind::NewSetting } else { kind };
-        let alert = Alert { digest, advice, ..self.rogue(seen, kind, ip, mac, note) };
+        let alert = self.rogue(seen, kind, ip, mac, note);
+        let alert = Alert { digest, advice, facts, claimed_by, ..alert };
         let reported = Known::new(seen.time, Trust::Reported);
         self.report(seen, memory, part, reported, alert)
     }
@@ -489,12 +467,4 @@ struct OfServer<'a> {
     /// What is to be done if that is right.
     right: &'a str,
     digest: bool,
-}
-
-/// The MAC in a DUID of the types 1 and 3 (RFC 8415, 11.2 and 11.4).
-fn mac_of_duid(duid: &str) -> Option<MacAddr> {
-    let hex = duid.strip_prefix("00030001").or_else(|| duid.strip_prefix("00010001")?.get(8..))?;
-    let octets = u64::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 12)?;
-    let [_, _, octets @ ..] = octets.to_be_bytes();
-    Some(MacAddr::new(octets))
 }

@@ -1,18 +1,18 @@
-//! What an alert about an address that another MAC takes can mean: since when its MACs had it, whose address it is, and what to do. After
-//! all decisions, for messages only, because a flood of alerts is counted and needs no text.
+//! What an alert about an address that another MAC takes can mean: since when its MACs had it, whose address it is, what to do, and until
+//! when the same is not reported. After all decisions, for messages only, because a flood of alerts is counted and needs no text; and
+//! with the clock of the reader, because a message can be late.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
-use aw_service::TimeSpan;
 use shm_layout::MacAddr;
 
-use super::Rules;
+use super::{Rules, gateways::LONG_AGO};
 use crate::{
-    alert::{Alert, AlertKind},
+    alert::{Alert, AlertKind, Facts},
     device::span,
     infrastructure::{InfrastructureMemory, Part, Trust, includes},
     network::full_name,
-    rules::{Dialect, claims::joined},
+    rules::{Dialect, claims::sentences},
     station::Station,
 };
 
@@ -24,7 +24,12 @@ const NOT_ITS_OWN: &str =
 
 /// An address, and what is known of its MACs.
 struct Claimed<'a> {
-    alert: &'a Alert,
+    network: &'a str,
+    ip: IpAddr,
+    /// When the alert was, and when its message is made.
+    time: i64,
+    now: i64,
+    clock: &'a dyn Fn(i64) -> String,
     station: Station,
     is_of_gateway: bool,
     /// The MACs of a router's messages in the learning period, and since when.
@@ -33,103 +38,284 @@ struct Claimed<'a> {
     old: Option<MacAddr>,
 }
 
+impl Claimed<'_> {
+    /// ` at 05:19:07 UTC`; empty if the clock was set since.
+    fn when(&self, word: &str, time: i64) -> String {
+        let is_past = span(time, self.time).is_some_and(|age| age >= 0);
+        if is_past { format!(" {word} {}", (self.clock)(time)) } else { String::new() }
+    }
+
+    /// The first MAC of all, and since when: in messages that were learned, or by its claim.
+    fn first(&self) -> Option<(MacAddr, i64)> {
+        let first = self.station.first.map(|first| (first.mac, first.time));
+        first.into_iter().chain(self.learned.iter().copied()).min_by_key(|(_, since)| *since)
+    }
+}
+
 impl Rules {
-    /// Adds to an alert about an address that another MAC takes what it can mean, and what to do. `clock`: shows a time.
+    /// Adds to an alert what is known of the MACs of its address, what that can mean, and what to do. `now`: when its message is made.
+    /// `clock`: shows a time.
     pub fn explain<M: InfrastructureMemory>(
         &self,
         alert: &mut Alert,
-        clock: &dyn Fn(i64) -> String,
+        (now, clock): (i64, &dyn Fn(i64) -> String),
         memory: &mut M,
     ) -> Result<(), M::Error> {
-        let deed = std::mem::take(&mut alert.deed);
-        let is_of_gateway = !deed.is_empty();
+        let facts = std::mem::take(&mut alert.facts);
+        if let Facts::Reported(time) = facts {
+            // Not if the clock was set since.
+            if span(time, alert.time).is_some_and(|age| age >= 0) {
+                alert.advice = format!("The report was at {} {}", clock(time), alert.advice);
+            }
+            return Ok(());
+        }
         // Other alerts of arpwatch's rules have arpwatch's words.
-        let has_own_words = is_of_gateway || self.dialect == Dialect::Devices;
-        let is_explained = alert.kind.is_takeover() && has_own_words;
+        let is_explained = match facts {
+            Facts::None => alert.kind.is_takeover() && self.dialect == Dialect::Devices,
+            _ => true,
+        };
         let Some(ip) = alert.ip.parse::<IpAddr>().ok().filter(|_| is_explained) else {
             return Ok(());
         };
-        let network = full_name(&alert.host, &alert.ring, &alert.network);
-        let station = memory.station(&network, ip)?;
-        let learned = match is_of_gateway {
-            true => self.learned_macs(&network, ip, memory)?,
-            false => Vec::new(),
-        };
+        let network = &*full_name(&alert.host, &alert.ring, &alert.network);
+        let station = memory.station(network, ip)?;
+        let is_of_gateway = matches!(facts, Facts::Gateway(_));
+        let learned = self.learned_macs(network, ip, memory)?;
         let mac_of = |text: &str| text.parse::<MacAddr>().ok();
         let (mac, old) = (mac_of(&alert.mac), alert.old_mac.as_deref().and_then(mac_of));
-        let claimed = Claimed { alert, station, is_of_gateway, learned, mac, old };
-        if is_of_gateway {
-            // The MAC of a new claim is the first one, too, if advertisements or DHCP alone showed another one before.
-            let first = claimed.station.first.filter(|first| Some(first.mac) == mac);
-            let was_first = first.is_some_and(|first| first.time < alert.time);
-            let shown = |mac| match was_first {
-                true => self.shown(&claimed, mac) + ",",
-                false => self.with_age(&claimed, mac),
-            };
-            let mut note = format!("{} {deed}.", mac.map(shown).unwrap_or_default());
-            note += &self.before(&claimed);
-            if let Some(also) = &alert.note {
-                note += &format!(" Also: {also}.");
-            }
-            let mut advice =
-                format!("{OF_GATEWAY} {}. If one is not, {NOT_ITS_OWN}.", self.in_file());
-            if let Some(of_owner) = self.owner_advice(ip, mac, old) {
-                advice = of_owner;
-            }
-            for one in [mac, old].into_iter().flatten() {
-                let row = memory.known(&network, Part::RouterMac, &format!("{ip} {one}"))?;
-                if let Some(row) = row.filter(|row| self.is_recent(row, alert.time)) {
-                    let until = clock(row.further.saturating_add(self.quiet));
-                    advice +=
-                        &format!(" Further takeovers by {one} until {until} are not reported.");
+        let time = alert.time;
+        let claimed =
+            Claimed { network, ip, time, now, clock, station, is_of_gateway, learned, mac, old };
+        match facts {
+            Facts::Claims => {
+                if let Some(claims) = self.claimants(&claimed, memory)? {
+                    alert.advice = format!("{claims} {}", alert.advice);
                 }
+                return Ok(());
             }
-            (alert.note, alert.advice) = (Some(note), advice);
-            return Ok(());
+            Facts::Gateway(deed) => self.explain_gateway(alert, &claimed, &deed),
+            _ => self.explain_takeover(alert, &claimed, memory)?,
         }
-        let mut parts = Vec::new();
-        parts.extend(
-            Some(self.before(&claimed).trim_start().to_owned()).filter(|text| !text.is_empty()),
-        );
-        let roles = self.roles((&network, ip), memory)?;
-        if let Some(of_owner) = self.owner_advice(ip, mac, old) {
-            parts.push(of_owner);
-            (alert.advice, alert.note) = (parts.join(" "), joined(alert.note.take(), roles));
-            return Ok(());
+        alert.pause = self.pause(alert.kind, &claimed, memory)?;
+        Ok(())
+    }
+
+    /// A router's address.
+    fn explain_gateway(&self, alert: &mut Alert, claimed: &Claimed, deed: &str) {
+        // The MAC of a new claim is the first one, too, if advertisements or DHCP alone showed another one before.
+        let first = claimed.first().filter(|(first, _)| Some(*first) == claimed.mac);
+        let was_first = first.is_some_and(|(_, since)| since < claimed.time);
+        let shown = |mac| match was_first {
+            true => self.shown(claimed, mac) + ",",
+            false => self.with_age(claimed, mac),
+        };
+        let mut note = format!("{} {deed}.", claimed.mac.map(shown).unwrap_or_default());
+        note += &self.before(claimed);
+        if let Some(also) = &alert.note {
+            note += &format!(" Also: {also}.");
         }
+        alert.note = Some(note);
+        let of_owner = self.owner_advice(claimed.ip, claimed.mac, claimed.old);
+        alert.advice = of_owner.unwrap_or_else(|| {
+            format!("{OF_GATEWAY} {}. If one is not, {NOT_ITS_OWN}.", self.in_file())
+        });
+    }
+
+    /// Another address.
+    fn explain_takeover<M: InfrastructureMemory>(
+        &self,
+        alert: &mut Alert,
+        claimed: &Claimed,
+        memory: &mut M,
+    ) -> Result<(), M::Error> {
+        let Claimed { ip, station, mac, old, .. } = claimed;
+        let has_owner = old.is_some_and(|old| station.has(old));
+        let is_first = |mac: &MacAddr| claimed.first().is_some_and(|(first, _)| first == *mac);
+        let first = mac.filter(|mac| has_owner && is_first(mac));
+        let first = first.map(|mac| format!("{} was the first one.", self.with_age(claimed, mac)));
+        let before = self.before(claimed);
+        let was_first = first.is_some();
+        let mut parts: Vec<_> = first.into_iter().collect();
+        parts.extend(Some(before.trim_start().to_owned()).filter(|text| !text.is_empty()));
         let spoofing = if ip.is_ipv4() { "ARP spoofing" } else { "spoofing of Neighbor Discovery" };
-        let has_owner = old.is_some_and(|old| claimed.station.has(old));
+        let of_owner = self.owner_advice(*ip, *mac, *old);
         parts.push(match alert.kind {
+            _ if of_owner.is_some() => of_owner.unwrap_or_default(),
             AlertKind::Duplicate if !has_owner => {
                 format!("Hosts get no address while {} answers for all: {NOT_ITS_OWN}.", alert.mac)
             }
             AlertKind::Duplicate => format!(
                 "Either two devices have this address, or one of them takes what is sent to the other one ({spoofing}). If both are yours, give one of them another address; if one is not, {NOT_ITS_OWN}."
             ),
+            _ if was_first => format!(
+                "One of them may take what is sent to the other one ({spoofing}): compare both with the MAC of your device; if one is not its own, {NOT_ITS_OWN}."
+            ),
             _ => format!(
                 "Either a device was exchanged or got another address, or one of them takes what is sent to the other one ({spoofing}). If you changed nothing, compare both with the MAC of your device; if one is not its own, {NOT_ITS_OWN}."
             ),
         });
-        (alert.advice, alert.note) = (parts.join(" "), joined(alert.note.take(), roles));
+        let roles = self.roles((claimed.network, *ip), memory)?;
+        (alert.advice, alert.note) = (parts.join(" "), sentences(alert.note.take(), roles));
         Ok(())
     }
 
-    /// A MAC, its name, and since when it had the address, if it was the first one or of messages that were learned.
-    fn with_age(&self, Claimed { alert, station, learned, .. }: &Claimed, mac: MacAddr) -> String {
+    /// Until when further takeovers of the address are not reported, by which of the two MACs. Empty if each of them is.
+    fn pause<M: InfrastructureMemory>(
+        &self,
+        kind: AlertKind,
+        claimed: &Claimed,
+        memory: &mut M,
+    ) -> Result<String, M::Error> {
+        let &Claimed { network, ip, time, now, clock, ref station, mac, old, .. } = claimed;
+        let until = |last: i64| {
+            // As where alerts are left out: not if the clock was set in between.
+            let is_recent = last != 0 && (time - last).abs() < self.quiet;
+            let until = last.saturating_add(self.quiet);
+            (is_recent && until > time.max(now)).then_some(until)
+        };
+        if kind == AlertKind::Duplicate && !old.is_some_and(|old| station.has(old)) {
+            // The answers to probes of a whole network.
+            let reported = memory.network(network)?.map_or(0, |network| network.reported);
+            let until = until(reported).filter(|_| reported == time);
+            let text = |until| {
+                format!("Further answers of this kind until {} are not reported.", clock(until))
+            };
+            return Ok(until.map(text).unwrap_or_default());
+        }
+        // A router's advertisements, and what takes an address whose owner the configuration has, have no other limit than that of each MAC.
+        let is_owned = !self.owners(ip).is_empty();
+        let is_limited = !is_owned && (!claimed.is_of_gateway || ip.is_ipv4());
+        let changes = until(station.last_alert).filter(|_| is_limited);
+        let duplicates =
+            changes.zip(until(station.last_duplicate)).map(|(one, other)| one.min(other));
+        let mut macs: Vec<MacAddr> = Vec::new();
+        let first = claimed.first().map(|(mac, _)| mac);
+        let by_arp = station.first.map(|first| first.mac);
+        let all = [mac, old, first, by_arp].into_iter().flatten();
+        for one in all.chain(claimed.learned.iter().map(|(mac, _)| *mac)) {
+            if !macs.contains(&one) {
+                macs.push(one);
+            }
+        }
+        let mut each = Vec::new();
+        for one in &macs {
+            let row = memory.known(network, Part::RouterMac, &format!("{ip} {one}"))?;
+            // What a learned one takes is reported as of other addresses.
+            let is_its_own = match is_owned {
+                true => self.is_owner(ip, *one),
+                false => station.learned.contains(one),
+            };
+            let row = row.filter(|_| claimed.is_of_gateway && !is_its_own);
+            let taken = row.filter(|row| self.is_recent(row, time));
+            let taken = taken.and_then(|row| until(row.further));
+            // The first claim of a MAC is a change to another one, and those have no limit.
+            let until = taken.max(duplicates.filter(|_| station.has(*one)));
+            each.extend(until.map(|until| (one.to_string(), until)));
+        }
+        let all = match &*macs {
+            [mac] => &*mac.to_string(),
+            [_, _] => "either MAC",
+            _ => "these MACs",
+        };
+        let end = each.iter().map(|(_, until)| *until).min();
+        // What holds longer is weaker.
+        let longer = changes.filter(|until| {
+            macs.iter().all(|mac| station.has(*mac)) && end.is_none_or(|end| end < *until)
+        });
+        let is_all = each.len() == macs.len();
+        Ok(match (end, longer) {
+            (Some(end), _) if is_all => {
+                format!("Further takeovers by {all} until {} are not reported.", clock(end))
+            }
+            (_, Some(until)) => format!(
+                "Until {}, further takeovers by {all} are reported only if two use the address at the same time.",
+                clock(until)
+            ),
+            (Some(end), None) => {
+                let who = each.into_iter().map(|(mac, _)| mac).collect::<Vec<_>>().join(" and ");
+                format!("Further takeovers by {who} until {} are not reported.", clock(end))
+            }
+            (None, None) => String::new(),
+        })
+    }
+
+    /// `By ARP, which any host can send, MAC claimed 192.0.2.1 last, ...`: none of them sent the message that names the address.
+    fn claimants<M: InfrastructureMemory>(
+        &self,
+        claimed: &Claimed,
+        memory: &mut M,
+    ) -> Result<Option<String>, M::Error> {
+        let Claimed { network, ip, station, .. } = claimed;
+        let ([last, others @ ..], Some(first)) = (&*station.claims, station.first) else {
+            return Ok(None);
+        };
+        let by = if ip.is_ipv4() { "ARP" } else { "Neighbor Discovery" };
+        let begin = format!("By {by}, which any host can send,");
+        if others.is_empty() {
+            let since = claimed.when("since", first.time);
+            return Ok(Some(format!(
+                "{begin} only {} has claimed {ip}{since}",
+                self.named(last.mac)
+            )));
+        }
+        // Of the owner's address that is no router's, too, it is stored when another MAC was reported.
+        let router = memory.known(network, Part::Router, &ip.to_string())?;
+        let is_router = router.is_some_and(|known| known.is_known(claimed.time));
+        let kind = match is_router || includes(&self.routers, *ip) {
+            true => AlertKind::GatewayTaken,
+            false => AlertKind::Changed,
+        };
+        let mut shown = |mac: MacAddr, does: &str, time: i64| -> Result<String, M::Error> {
+            let row = memory.known(network, Part::RouterMac, &format!("{ip} {mac}"))?;
+            let taken = row.filter(|row| row.trust == Trust::Reported && row.further > LONG_AGO);
+            let is_change = first.mac != mac
+                && !station.learned.contains(&mac)
+                && !station.is_shared(mac, first.mac)
+                && !self.is_in_group(mac, first.mac);
+            let seen_as = match taken {
+                Some(row) => {
+                    format!(", seen as {}{}", kind.label(), claimed.when("at", row.further))
+                }
+                None if is_change => format!(", seen as {}", AlertKind::Changed.label()),
+                None => String::new(),
+            };
+            let at = claimed.when("at", time);
+            Ok(format!("{}{does}{at}{seen_as}", self.named(mac)))
+        };
+        let last_one = shown(last.mac, &format!(" claimed {ip} last"), last.time)?;
+        let further = match others {
+            [before, ..] if last.mac == first.mac => {
+                let before = shown(before.mac, "", before.time)?;
+                format!(", and was the first one; before, it was {before}")
+            }
+            _ => format!("; the first one was {}", shown(first.mac, "", first.time)?),
+        };
+        Ok(Some(format!("{begin} {last_one}{further}")))
+    }
+
+    /// A MAC and its name.
+    fn named(&self, mac: MacAddr) -> String {
         let name = self.name(mac).map(|name| format!(" [{name}]")).unwrap_or_default();
+        format!("{mac}{name}")
+    }
+
+    /// A MAC, its name, and since when it had the address, if it was the first one or of messages that were learned.
+    fn with_age(&self, claimed: &Claimed, mac: MacAddr) -> String {
+        let Claimed { station, learned, .. } = claimed;
         let first = station.first.map(|first| (first.mac, first.time));
         let all = learned.iter().copied().chain(first);
         let since = all.filter(|(one, _)| *one == mac).map(|(_, since)| since).min();
-        let age = since.and_then(|since| u64::try_from(span(since, alert.time)?).ok());
         // What is new now has no age.
-        let age = age.filter(|age| *age > 0).map(|age| TimeSpan(Duration::from_secs(age)));
-        let age = age.map(|age| format!(" (first seen {age} ago)")).unwrap_or_default();
-        format!("{mac}{name}{age}")
+        let since =
+            since.filter(|since| *since != claimed.time).map(|since| claimed.when("at", since));
+        let since = since.filter(|since| !since.is_empty());
+        let since = since.map(|since| format!(" (first seen{since})")).unwrap_or_default();
+        format!("{}{since}", self.named(mac))
     }
 
     /// The same, and whether it was the first one.
     fn shown(&self, claimed: &Claimed, mac: MacAddr) -> String {
-        let is_first = claimed.station.first.is_some_and(|first| first.mac == mac);
+        let is_first = claimed.first().is_some_and(|(first, _)| first == mac);
         let first = if is_first { ", which was the first one" } else { "" };
         format!("{}{first}", self.with_age(claimed, mac))
     }
@@ -144,7 +330,7 @@ impl Rules {
             text += &format!(" Before, it was {}.", self.shown(claimed, old));
         }
         let is_other = |one: &MacAddr| Some(*one) != *mac && Some(*one) != *old;
-        let first = station.first.map(|first| first.mac);
+        let first = claimed.first().map(|(first, _)| first);
         if let Some(first) = first.filter(is_other) {
             text += &format!(" The first one was {}.", self.with_age(claimed, first));
         }

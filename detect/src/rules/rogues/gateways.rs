@@ -7,7 +7,7 @@ use shm_layout::{Event, MacAddr, UnixTime};
 
 use super::{Rules, Seen, admit_as, dhcp::HELD_SECONDS, owners::OWNED};
 use crate::{
-    alert::{Alert, AlertKind},
+    alert::{Alert, AlertKind, Facts},
     device::{MacClass, MacPolicy, span},
     infrastructure::{InfrastructureMemory, Known, Part, Trust, includes},
     network::{full_name, full_network, interface_of},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The time of a report that was in a digest only: the next one is due.
-const LONG_AGO: i64 = 1;
+pub(super) const LONG_AGO: i64 = 1;
 
 impl Rules {
     /// Makes an alert that a MAC takes a router's address one of a taken gateway, and adds one for the first claim of such an address,
@@ -179,7 +179,7 @@ impl Rules {
             false => self.is_owner(ip, mac),
         };
         if is_its_own {
-            return Ok(Some(Alert { deed: answers_for(ip), ..alert }));
+            return Ok(Some(Alert { facts: answers_for(ip), ..alert }));
         }
         let alert = match self.is_stranger(ip, mac) {
             true => self.of_stranger(alert, (&network, ip), memory)?,
@@ -346,7 +346,8 @@ impl Rules {
         if self.is_stranger(ip, mac) {
             alert = self.of_stranger(Alert { old_mac: None, ..alert }, (network, ip), memory)?;
         }
-        let alert = taken(alert, format!("now announces the router {ip}{ends}"));
+        let deed = Facts::Gateway(format!("now announces the router {ip}{ends}"));
+        let alert = taken(alert, deed);
         let of_mac = Known { last: time, further: time, ..of_mac };
         let limit = if self.is_stranger(ip, mac) { OWNED } else { "" };
         let alert = admit_as(seen, memory, alert, limit)?;
@@ -357,12 +358,12 @@ impl Rules {
     }
 }
 
-/// An alert that a gateway is taken. `deed`: what its MAC does.
-fn taken(alert: Alert, deed: String) -> Alert {
-    Alert { kind: AlertKind::GatewayTaken, digest: false, deed, ..alert }
+/// An alert that a gateway is taken.
+fn taken(alert: Alert, facts: Facts) -> Alert {
+    Alert { kind: AlertKind::GatewayTaken, digest: false, facts, ..alert }
 }
 
 /// What a claim of the address does.
-fn answers_for(ip: IpAddr) -> String {
-    format!("now answers for the gateway {ip}")
+fn answers_for(ip: IpAddr) -> Facts {
+    Facts::Gateway(format!("now answers for the gateway {ip}"))
 }

@@ -1,7 +1,7 @@
-//! Words of the alerts about routers and servers: how to name one's own, how long ago, and what of a router's header differs.
+//! Words of the alerts about routers and servers: how to name one's own, and what of a router's header differs.
 
 use super::routers::{MANAGED, OTHER};
-use crate::{device::span, infrastructure::NamedServer, rules::Rules};
+use crate::{infrastructure::NamedServer, rules::Rules};
 
 /// A line of the configuration, at most.
 const MAX_LINE: usize = 120;
@@ -39,25 +39,6 @@ impl Rules {
             None => "in the configuration of aw-alert".into(),
         }
     }
-}
-
-/// ` 3 minutes ago`; empty if the clock was set since.
-pub(super) fn ago(first: i64, time: i64) -> String {
-    match span(first, time).filter(|age| *age >= 0) {
-        Some(age) => format!(" {} ago", duration(age)),
-        None => String::new(),
-    }
-}
-
-/// `3 minutes`
-pub(super) fn duration(seconds: i64) -> String {
-    let (number, unit) = match seconds {
-        ..60 => (seconds, "second"),
-        60..3600 => (seconds / 60, "minute"),
-        3600..86_400 => (seconds / 3600, "hour"),
-        _ => (seconds / 86_400, "day"),
-    };
-    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
 }
 
 /// What of a router's header is another one than before: `hop_limit=255, before 64`; of the flags, each that differs.

@@ -8,6 +8,7 @@ use shm_layout::{NameCounter, NameKind, NameMarks, NameRecord, NameText};
 mod dhcp;
 mod gateways;
 mod meaning;
+mod messages;
 mod named;
 mod owners;
 mod routers;
@@ -159,9 +160,10 @@ impl Scene {
 
     /// As before a message is made.
     fn explain(&mut self, alerts: &mut [Alert]) {
-        let clock = |time: i64| format!("@{time}");
+        // Seconds since the begin.
+        let clock = |time: i64| format!("@{}", time - BEGIN);
         for alert in alerts {
-            let done = self.rules.explain(alert, &clock, &mut self.memory);
+            let done = self.rules.explain(alert, (self.time, &clock), &mut self.memory);
             done.unwrap_or_else(|never| match never {});
         }
     }

@@ -208,7 +208,7 @@ impl Dispatcher {
         }
         let now = UnixTime::now().seconds();
         let clock = |time| clock(time, now, &self.zone);
-        self.rules.explain(alert, &clock, &mut self.store.memory)?;
+        self.rules.explain(alert, (now, &clock), &mut self.store.memory)?;
         let claim = |mac: &str| self.claimed.of(mac.parse().ok()?).map(Claim::from);
         if alert.name.is_none() {
             alert.claimed = claim(&alert.mac);
@@ -429,8 +429,52 @@ mod tests {
         let begin =
             "changed ethernet address 10.0.0.1 00:08:e1:00:00:02 (00:08:e1:00:00:01) eth0: at ";
         assert!(text.starts_with(begin) && text.contains(" s ago: Before, it was "), "{text}");
+        // Besides that, it has times of day only.
+        assert!(text.contains(" (first seen at ") && text.matches(" ago").count() == 1, "{text}");
         assert!(now["summary"].as_str().unwrap().ends_with(" (eth0)"), "{now}");
         let text = now["message"].as_str().unwrap();
         assert!(text.contains(" eth0: Before, it was "), "{text}");
+    }
+    /// Until when further takeovers are not reported is in messages only for which that is so: not if the next one is due, because this one
+    /// was in a digest only, or in the digest of one of the channels.
+    #[test]
+    fn until_when_nothing_is_reported() {
+        const KINDS: &str = "kinds = [\"changed\", \"flip_flop\"]\n";
+        let notes = |further: &str, since: i64, claims: usize| {
+            let directory = tempfile::tempdir().unwrap();
+            let config = format!("{CHANNEL}{KINDS}{further}");
+            let names = NameLists::read(None, None).unwrap();
+            let mut dispatcher = dispatcher(directory.path(), &config, names);
+            for (mac, ago) in [(1, 400), (2, 300), (1, 200), (2, 100)].into_iter().take(claims) {
+                claim(&mut dispatcher, mac, 1, since + ago);
+            }
+            dispatcher.update_queues(true).unwrap();
+            let all = messages(&mut dispatcher).into_iter();
+            let of = |one: &serde_json::Value| {
+                let note = one["note"].as_str().unwrap_or_default();
+                let kind = one["kind"].as_str().unwrap_or_default();
+                (
+                    kind.to_owned(),
+                    note.contains(" further takeovers by either MAC are reported only if "),
+                )
+            };
+            all.map(|one| of(&one)).collect::<Vec<_>>()
+        };
+        let found = |list: &[(&str, bool)]| -> Vec<_> {
+            list.iter().map(|(kind, is)| ((*kind).to_owned(), *is)).collect()
+        };
+        assert_eq!(notes("", 0, 4), found(&[("changed", false), ("flip_flop", true)]));
+        // What is over when a late message is made.
+        assert_eq!(notes("", 7200, 4), found(&[("changed", false), ("flip_flop", false)]));
+        // The third one is reported, too.
+        let digests = format!(
+            "[[channel]]\nname = \"b\"\ncommand = [\"/bin/true\"]\n{KINDS}burst = 1\ndigest_exempt = []\n"
+        );
+        let changes = [("changed", false), ("flip_flop", false), ("flip_flop", false)];
+        assert_eq!(notes(&digests, 0, 4), found(&changes));
+        // A digest of one.
+        let one = "burst = 1\ndigest_exempt = []\nmacs = [\"00:08:e1:*\"]\n".to_owned();
+        let digest = [("changed", false), ("flip_flop", false)];
+        assert_eq!(notes(&one, 0, 3), found(&digest));
     }
 }

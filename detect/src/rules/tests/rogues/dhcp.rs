@@ -21,7 +21,7 @@ fn a_new_dhcp_server() {
             false => {
                 assert_eq!(alert.mac, "");
                 assert!(note.contains("00:08:e1:00:00:03 (\"printer\") asks it"), "{note}");
-                assert!(note.contains("a client can name any server"), "{note}");
+                assert!(note.contains("A client can name any server"), "{note}");
             }
         }
         // What it names itself is part of this attack.
@@ -38,10 +38,18 @@ fn a_new_dhcp_server() {
         assert_eq!(scene.kinds(&attack), []);
         assert_eq!(scene.kinds(&usual()), [], "the others are as before");
     }
-    // Its MAC is known from its ARP.
+    // ARP is no answer of it: who claims its address is in the text, and the message is about no MAC.
     let mut scene = Scene::learned(&usual());
     scene.event(ROGUE, "192.0.2.66", Origin::ArpRequest);
-    assert_eq!(scene.alerts(&[request(CLIENT, "192.0.2.66")])[0].mac, ROGUE);
+    let [alert] = &*scene.alerts(&[request(CLIENT, "192.0.2.66")]) else { panic!() };
+    assert_eq!((&*alert.mac, &alert.old_mac, &alert.name), ("", &None, &None));
+    assert_eq!(alert.claimed_by, [ROGUE]);
+    let begin = format!("new DHCP server 192.0.2.66 (claimed by {ROGUE}) eth0: {CLIENT} ");
+    assert!(alert.short_line().starts_with(&begin), "{alert}");
+    let note = alert.full_note().unwrap();
+    let arp =
+        format!(". By ARP, which any host can send, only {ROGUE} has claimed 192.0.2.66 since @");
+    assert!(note.contains(&arp), "{note}");
 }
 
 /// What is no rogue server.
@@ -145,10 +153,11 @@ fn a_new_dhcpv6_server() {
     let [alert] = &*scene.alerts(&[duid(CLIENT, "00030001000000000001"), rogue, rogue]) else {
         panic!()
     };
-    assert_eq!((alert.kind, &*alert.mac), (AlertKind::NewDhcpServer, "00:00:00:00:00:66"));
+    assert_eq!((alert.kind, &*alert.mac), (AlertKind::NewDhcpServer, ""));
+    assert!(alert.to_string().contains(", which contains the MAC 00:00:00:00:00:66."), "{alert}");
     // One whose server does not contain a MAC.
     let [alert] = &*scene.alerts(&[duid(CLIENT, "0002abcdef")]) else { panic!() };
-    assert_eq!((&*alert.mac, &*alert.ip), ("", ""));
+    assert!(alert.ip.is_empty() && !alert.to_string().contains("contains the MAC"), "{alert}");
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn the_first_arp_of_a_gateway_is_forged() {
     scene.rules.names.insert(mac(SERVER), "gateway".into());
     let alert = taken(&scene.arp(ROGUE), ROGUE, SERVER);
     let begin = format!(
-        "{ROGUE} now answers for the gateway {GATEWAY}. Before, it was {SERVER} [gateway] (first seen 1 d 0 h ago). aw-alert cannot know "
+        "{ROGUE} now answers for the gateway {GATEWAY}. Before, it was {SERVER} [gateway] (first seen at @1), which was the first one. aw-alert cannot know "
     );
     assert!(note(&alert).starts_with(&begin), "{alert}");
     assert!(alert.held >= DAY);
@@ -107,7 +107,9 @@ fn the_first_arp_of_a_gateway_is_forged() {
     assert!(line.starts_with(&begin), "{line}");
     // The router claims it, and the attacker once more after `quiet`.
     let alert = taken(&scene.arp(SERVER), SERVER, ROGUE);
-    let begin = format!("{SERVER} [gateway] (first seen 1 d 0 h ago) now answers for the gateway ");
+    let begin = format!(
+        "{SERVER} [gateway] (first seen at @1), which was the first one, now answers for the gateway "
+    );
     assert!(note(&alert).starts_with(&begin), "{alert}");
     scene.time += 2 * HOUR;
     taken(&scene.arp(ROGUE), ROGUE, SERVER);
@@ -175,7 +177,7 @@ fn a_gateway_of_two_macs() {
             answer(&mut scene);
         }
         let alert = taken(&scene.arp(ROGUE), ROGUE, SERVER);
-        let begin = format!("Before, it was {SERVER} (first seen 1 min 4");
+        let begin = format!("Before, it was {SERVER} (first seen at @10");
         assert!(note(&alert).contains(&begin), "{alert}");
         for _ in 0..3 {
             scene.time += 2 * HOUR;
@@ -211,13 +213,12 @@ fn a_third_mac() {
     scene.time += 3 * DAY;
     taken(&scene.arp(ROGUE), ROGUE, SERVER);
     let alert = taken(&scene.arp(THIRD), THIRD, ROGUE);
-    let part = format!(" The first one was {SERVER} (first seen 4 d 0 h ago).");
+    let part = format!(" The first one was {SERVER} (first seen at @1).");
     assert!(note(&alert).contains(&part), "{alert}");
     let mut scene = learned();
     taken(&scene.arp(ROGUE), ROGUE, SERVER);
     let alert = taken(&scene.arp(THIRD), THIRD, ROGUE);
-    let part =
-        format!(" In its advertisements or answers of DHCP, it was {SERVER} (first seen 1 d");
+    let part = format!(" The first one was {SERVER} (first seen at @1).");
     assert!(note(&alert).contains(&part), "{alert}");
 }
 

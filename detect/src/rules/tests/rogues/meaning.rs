@@ -35,10 +35,10 @@ fn a_takeover_says_what_it_means() {
     let line = only(&changed).to_string();
     let begin = format!(
         "changed ethernet address {GATEWAY} {ROGUE} ({SERVER}) eth0: {GATEWAY} is the DHCP server that was learned here and the DNS server that the configuration names, and may be the router, too. \
-        Before, it was {SERVER} (first seen 1 min 40 s ago), which was the first one. Either a device was exchanged "
+        Before, it was {SERVER} (first seen at @1), which was the first one. Either a device was exchanged "
     );
     assert!(line.starts_with(&begin), "{line}");
-    assert!(line.contains("(ARP spoofing)") && line.ends_with(" and unplug it."), "{line}");
+    assert!(line.contains("(ARP spoofing)") && line.ends_with(" and unplug it."), "{line}"); // no pause
     let short = only(&changed).short_line();
     let fact = format!(
         "{GATEWAY} is the DHCP server that was learned here and the DNS server that the configuration names, and may be the router, too"
@@ -50,8 +50,10 @@ fn a_takeover_says_what_it_means() {
     // Its way back, and both at once.
     let flip = scene.event(SERVER, GATEWAY, Origin::ArpRequest);
     let line = only(&flip).to_string();
-    let begin =
-        format!("flip flop {GATEWAY} {SERVER} ({ROGUE}) eth0: {fact}. Before, it was {ROGUE}. ");
+    let first = format!("{SERVER} (first seen at @1) was the first one.");
+    let begin = format!(
+        "flip flop {GATEWAY} {SERVER} ({ROGUE}) eth0: {fact}. {first} Before, it was {ROGUE}. "
+    );
     assert!(line.starts_with(&begin), "{line}");
     scene.time += 2 * HOUR;
     scene.event(ROGUE, GATEWAY, Origin::ArpReply);
@@ -59,10 +61,10 @@ fn a_takeover_says_what_it_means() {
     let both = scene.event_now(SERVER, GATEWAY, Origin::ArpReply);
     let line = only(&both).to_string();
     let begin =
-        format!("duplicate address {GATEWAY} {SERVER} ({ROGUE}) eth0: both MACs answer, {fact}. ");
+        format!("duplicate address {GATEWAY} {SERVER} ({ROGUE}) eth0: both MACs answer. {fact}. ");
     assert!(line.starts_with(&begin) && line.contains("Either two devices have "), "{line}");
     let short = only(&both).short_line();
-    assert!(short.ends_with(&format!(" eth0: both MACs answer, {fact}")), "{short}");
+    assert!(short.ends_with(&format!(" eth0: both MACs answer. {fact}")), "{short}");
     // Of another address; IPv6; and a server that was only reported.
     scene.event(SERVER, "2001:db8::9", Origin::NdAdvertisement);
     let other = scene.event(ROGUE, "2001:db8::9", Origin::NdAdvertisement);
@@ -91,15 +93,19 @@ fn the_way_back_of_a_gateway() {
     scene.time += 4 * DAY;
     let taken = scene.event(ROGUE, GATEWAY, Origin::ArpRequest);
     assert_eq!(only(&taken).kind, AlertKind::GatewayTaken);
-    let until =
-        format!(" Further takeovers by {ROGUE} until @{} are not reported.", scene.time + HOUR);
+    let end = scene.time + HOUR - BEGIN;
+    let until = format!(" Further takeovers by {ROGUE} until @{end} are not reported.");
     assert!(only(&taken).to_string().ends_with(&until), "{taken:?}");
     let back = scene.event(SERVER, GATEWAY, Origin::ArpRequest);
     let line = only(&back).to_string();
     let begin = format!(
-        "flip flop {GATEWAY} {SERVER} ({ROGUE}) eth0: {SERVER} (first seen 4 d 0 h ago), which was the first one, now answers for the gateway {GATEWAY}. Before, it was {ROGUE}. "
+        "flip flop {GATEWAY} {SERVER} ({ROGUE}) eth0: {SERVER} (first seen at @100), which was the first one, now answers for the gateway {GATEWAY}. Before, it was {ROGUE}. "
     );
-    assert!(line.starts_with(&begin) && line.ends_with(&until), "{line}");
+    let then = format!(
+        " Until @{}, further takeovers by either MAC are reported only if two use the address at the same time.",
+        scene.time + HOUR - BEGIN
+    );
+    assert!(line.starts_with(&begin) && line.ends_with(&then), "{line}");
     // It is so: silent until then, and reported after it.
     assert_eq!(scene.event(ROGUE, GATEWAY, Origin::ArpRequest), []);
     scene.event(SERVER, GATEWAY, Origin::ArpRequest);
@@ -318,7 +324,9 @@ fn a_flood_of_takeovers() {
         rules.name_gateways(&entry, NOW, false, &mut alerts, &mut memory).unwrap();
         if number < 30 {
             let clock = |_| String::new();
-            alerts.iter_mut().for_each(|one| rules.explain(one, &clock, &mut memory).unwrap());
+            alerts
+                .iter_mut()
+                .for_each(|one| rules.explain(one, (one.time, &clock), &mut memory).unwrap());
         }
     }
     eprintln!("{:?}", begin.elapsed());
