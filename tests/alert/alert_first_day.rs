@@ -384,7 +384,11 @@ fn the_first_mac_is_not_that_of_the_configuration() {
             !takeovers(&alert).is_empty()
         });
         let taken = ("gateway_taken".to_owned(), ROGUE.to_owned());
-        assert_eq!(takeovers(&alert), [taken.clone()], "once, however often it claims the address");
+        assert_eq!(
+            takeovers(&alert),
+            std::slice::from_ref(&taken),
+            "once, however often it claims the address"
+        );
         let one = alert.alerts().into_iter().find(|one| one["kind"] == "gateway_taken").unwrap();
         let note = one["note"].as_str().unwrap();
         let of_owner = format!(". `routers` has the MAC {OWNER} for 10.0.0.1, and not {ROGUE}: ");

@@ -353,8 +353,7 @@ fn a_flood_of_announced_addresses() {
     assert_eq!(server.sql(of_server), "16\t1\t1\n");
 }
 
-/// A name that no device was given is that of the device which calls itself so, for a question; not if several do, and not for the file of
-/// names.
+/// A name that no device was given is that of the devices which call themselves so, for a question, and not for the file of names.
 #[test]
 fn a_claimed_name_in_a_question() {
     let (ring, history) = (Ring::new(), History::new());
@@ -364,10 +363,8 @@ fn a_claimed_name_in_a_question() {
     for name in ["annas-laptop", "Annas-Laptop"] {
         let asked = run(history.query(&["mac", name])).ok();
         assert!(asked.stdout.contains("10.1.2.1 "), "{asked:#?}");
-        let says = format!(
-            "no device has the name \"{name}\" in /dev/null; {NAMED} calls itself so, which proves nothing"
-        );
-        assert!(asked.stderr.contains(&says), "{asked:#?}");
+        let says = format!("aw-query: {NAMED} calls itself \"{name}\" (a claim: any host can ");
+        assert!(asked.stderr.starts_with(&says), "{asked:#?}");
     }
     let refused = |question: &[&str]| {
         let asked = run(history.query(question));
@@ -375,11 +372,15 @@ fn a_claimed_name_in_a_question() {
         asked.stderr
     };
     let several = "these call themselves so: 02:00:00:00:00:02, 02:00:00:00:00:03 (write one";
-    assert!(refused(&["mac", "Tv"]).contains(several));
-    let same = run(history.query(&["mac", "TV"]));
-    assert!(same.stderr.contains("02:00:00:00:00:03 calls itself so"), "{same:#?}");
+    assert!(refused(&["name", "Tv", "x"]).contains(several));
+    let both = run(history.query(&["mac", "Tv"])).ok();
+    let several =
+        "2 devices call themselves \"Tv\", first 02:00:00:00:00:02, then 02:00:00:00:00:03 (";
+    assert!(both.stderr.contains(several), "{both:#?}");
     assert!(refused(&["name", "annas-laptop", "Anna"]).contains("(write the MAC)"));
-    assert!(refused(&["mac", "nobody"]).contains("(aw-query name lists all names;"));
+    let unknown = run(history.query(&["mac", "missing"]));
+    let says = "no device has the name \"missing\" in /dev/null, and none calls itself so (aw-query name lists all names;";
+    assert!(unknown.status.code() == Some(3) && unknown.stderr.contains(says), "{unknown:#?}");
 }
 
 /// Names and leases are deleted while aw-sqlite has the database open, and leave no bytes in its files; the next message of the device

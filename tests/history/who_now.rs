@@ -1,7 +1,7 @@
 //! `aw-query who` about now, and where the record ends: nothing comes after the time of the question.
 #![forbid(unsafe_code)]
 
-use aw_tests::frames::{Arp, Ethernet, station};
+use aw_tests::frames::{Arp, DOT1Q, Ethernet, station};
 use aw_tests::history::{History, without_silence};
 use aw_tests::lan::Lan;
 use aw_tests::listening::quiet;
@@ -187,4 +187,63 @@ fn made_up_macs_now() {
         table.contains("other MACs at that time: 1000; first claimed it 1 d 1 h before"),
         "{table}"
     );
+}
+
+/// What the ring has and the database does not have yet: an answer that lacks some of it says so, with the MAC, and no other one does. What it has
+/// already is not said again, a probe is no use, and another network is another one.
+#[test]
+fn what_is_not_stored_yet() {
+    let (ring, history) = (Ring::new(), History::new());
+    let arp = |second: u32, number: u32, last: u8| {
+        (second, Arp::request(station(number), [10, 1, 2, last].into(), [10, 1, 2, 254].into()))
+    };
+    let add = |frames: &[(u32, Arp)], tag: Option<u16>| {
+        let frame = |(second, arp): &(u32, Arp)| {
+            let ethernet = Ethernet::from(arp.sender_mac);
+            (*second, arp.on(&tag.map_or(ethernet.clone(), |vlan| ethernet.tag(DOT1Q, vlan))))
+        };
+        capture_frames(&ring, frames.iter().map(frame));
+    };
+    let store = || run(history.command(&ring, &["--once"])).ok();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let owner = mac(OWNER);
+    let lacking = |question: &[&str]| {
+        let stderr = run(history.query(question)).stderr;
+        let lines = stderr.lines().filter(|line| line.contains("not in the history yet"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let begins = [BEGIN, now.as_secs() as u32 - 60];
+    for (begin, remedy) in begins.into_iter().zip(["does aw-sqlite run", "ask again in a minute"]) {
+        add(&[arp(begin, OWNER, 3), arp(begin + 1, VICTIM, 5)], None);
+        store();
+        add(&[arp(begin + 24, OWNER, 3), arp(begin + 25, ATTACKER, 3)], None);
+        let probe = Arp::probe(station(7), [10, 1, 2, 5].into());
+        add(&[arp(begin + 26, OWNER, 4), (begin + 27, probe)], None);
+        add(&[arp(begin + 28, VICTIM, 9)], Some(7));
+        let at = format!("@{}", begin + 30);
+        let from = format!("@{begin}");
+        for (question, says) in [
+            (&["who", "10.1.2.3", "--at", &at][..], "02:00:00:00:00:09 used 10.1.2.3 until"),
+            (&["ip", "10.1.2.3", "--from", &from], "02:00:00:00:00:09 used 10.1.2.3 until"),
+            (&["mac", &owner, "--from", &from], "02:00:00:00:00:01 used 10.1.2.4 until"),
+            (&["mac", &owner, "--at", &at], "02:00:00:00:00:01 used 10.1.2.4 until"),
+            (&["devices", "--from", &from], "02:00:00:00:00:09 used addresses until"),
+            (&["devices", "--network", "eth0.7", "--from", &from], "02:00:00:00:00:02 used"),
+            (&["who", "10.1.2.3", "--network", "eth0.7", "--at", &at], ""),
+            (&["who", "10.1.2.5", "--at", &at], ""),
+            (&["who", "10.1.2.3", "--at", "2026-11-20 13:00"], ""),
+        ] {
+            let found = lacking(question);
+            assert_eq!(found.len(), usize::from(!says.is_empty()), "{question:?}: {found:?}");
+            for line in found {
+                let is_right = line.starts_with("aw-query: stored until 2")
+                    && line.contains(&format!(": {says}"))
+                    && line.contains(remedy);
+                assert!(is_right, "{question:?}: {line}");
+            }
+        }
+        store();
+        assert_eq!(lacking(&["who", "10.1.2.3", "--at", &at]), Vec::<String>::new());
+        assert_eq!(lacking(&["devices"]), Vec::<String>::new());
+    }
 }

@@ -19,6 +19,13 @@ pub fn request(mac: Mac, ip: Ipv4Addr, name: &str, vendor: &str) -> Vec<u8> {
     Ethernet::from(mac).to(BROADCAST).frame(IPV4, &datagram(ends, (68, 67), &message))
 }
 
+/// A client's broadcast request to keep the address that it has, as after its server did not answer: from there, without option 50.
+pub fn renew(mac: Mac, ip: Ipv4Addr, name: &str) -> Vec<u8> {
+    let message = message(3, mac, [ip, Ipv4Addr::UNSPECIFIED], &option(12, name.as_bytes()));
+    let datagram = datagram((ip, Ipv4Addr::BROADCAST), (68, 67), &message);
+    Ethernet::from(mac).to(BROADCAST).frame(IPV4, &datagram)
+}
+
 /// The server's answer to the client alone: the address, for so many seconds.
 pub fn ack(mac: Mac, ip: Ipv4Addr, seconds: u32) -> Vec<u8> {
     let mut options = option(54, &SERVER.octets());

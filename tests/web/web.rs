@@ -177,7 +177,12 @@ fn the_api_has_the_rows_of_aw_query() {
     assert_eq!(other["rows"], Value::Array(Vec::new()));
     for (path, status, why) in [
         ("who", 400, "ip is missing"),
-        ("ip/x", 400, "must be an IPv4 or IPv6 address"),
+        ("ip/10.1.2", 400, "must be an IPv4 or IPv6 address"),
+        ("mac/02:00", 400, "must be a MAC address"),
+        ("ip/x", 404, "no device has the name \"x\", and none calls itself so"),
+        ("mac/x?limit=0", 400, "from 1 to 10000"),
+        ("where?mac=x", 404, "no device has the name"),
+        ("who?ip=x", 404, "no device has the name"),
         ("ip/10.1.2.3?limit=0", 400, "from 1 to 10000"),
         ("ip/10.1.2.3?all=maybe", 400, "true or false"),
         ("devices?sort=name", 400, "unknown parameter"),

@@ -368,6 +368,7 @@ fn a_device_that_only_announced_itself() {
     let page = server.get("/mac/02:00:00:00:00:02").expect(200).body;
     assert!(page.contains(">10.1.2.22</a>") && page.contains("announced by mDNS"), "{page}");
     assert!(page.contains("calls itself “pc2” (mDNS host name)"), "{page}");
+    assert!(page.contains(": not seen in use</li>") && !page.contains(": not seen</li>"), "{page}");
     let at = begin + 120;
     let page = server.get(&format!("/where?mac=02:00:00:00:00:02&at=@{at}")).expect(200).body;
     assert!(
@@ -383,6 +384,20 @@ fn a_device_that_only_announced_itself() {
     );
     let of_mac = server.get("/api/v1/mac/02:00:00:00:00:02").expect(200).body;
     assert!(of_mac.contains("not seen in use: announced 10.1.2.22 by mDNS"), "{of_mac}");
+    // The same by its name: in rows, with a remark.
+    let by_name = |path: &str| server.get(&format!("/api/v1/{path}")).expect(200).json();
+    for path in ["mac/pc3", "ip/pc3", "mac/PC3.local", "ip/PC3.local?limit=1"] {
+        let found = by_name(path);
+        let row = &found["rows"][0];
+        let row = ["address", "mac", "left_out"].map(|name| row[name].as_str().unwrap());
+        assert_eq!(row, ["10.1.2.23", "02:00:00:00:00:03", "announced by mDNS"], "{found}");
+        let claim = found["remarks"][0].as_str().unwrap();
+        assert!(claim.starts_with("02:00:00:00:00:03 calls itself"), "{claim}");
+    }
+    for path in ["where?mac=desk+two", "who?ip=desk+two"] {
+        assert_eq!(by_name(&format!("{path}&at=@{at}")), then, "{path}");
+    }
+    assert_eq!(by_name("mac/Attic%20lamp")["rows"], serde_json::json!([]));
     let devices = server.get("/api/v1/devices").expect(200).json();
     let rows = devices["rows"].as_array().expect("rows");
     let marked = |row: &&serde_json::Value| row["not_seen_in_use"][0] == "announced 10.1.2.22";
@@ -392,6 +407,8 @@ fn a_device_that_only_announced_itself() {
         announced.contains("announced 10.1.2.22") && announced.contains("All (1)"),
         "{announced}"
     );
+    let is_first_day = now() % 86_400 > 900;
+    assert!(!is_first_day || announced.contains("New today (–)"), "{announced}");
     let all = server.get("/now?state=all").expect(200).body;
     assert!(!all.contains("02:00:00:00:00:02") && all.contains("Not seen in use ("), "{all}");
 }

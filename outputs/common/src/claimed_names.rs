@@ -7,7 +7,7 @@ use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord, UnixTime};
 use crate::{ADDRESSES_OF_DEVICE, NAMES_OF_DEVICE};
 
 /// The message in which a device names itself. The numbers are stored in databases; in their order, the first one that a device
-/// uses is shown. The last two are the address that the message is about, in the place of a name: a history has no other place for an
+/// uses is shown. The last three are the address that the message is about, in the place of a name: a history has no other place for an
 /// address that a device was not seen to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -30,11 +30,13 @@ pub enum NameSource {
     MdnsAddress = 8,
     /// The address that a client of DHCP asks for. It need not get it.
     RequestedAddress = 9,
+    /// The address that a client of DHCP has, and asks to keep.
+    RenewedAddress = 10,
 }
 
 impl NameSource {
     /// All of them.
-    pub const ALL: [NameSource; 9] = [
+    pub const ALL: [NameSource; 10] = [
         NameSource::DhcpHostName,
         NameSource::DhcpFullName,
         NameSource::Dhcp6FullName,
@@ -44,6 +46,7 @@ impl NameSource {
         NameSource::DhcpVendor,
         NameSource::MdnsAddress,
         NameSource::RequestedAddress,
+        NameSource::RenewedAddress,
     ];
 
     /// The one with a number, if there is one.
@@ -63,12 +66,16 @@ impl NameSource {
             NameSource::DhcpVendor => "DHCP vendor class",
             NameSource::MdnsAddress => "mDNS address",
             NameSource::RequestedAddress => "requested address",
+            NameSource::RenewedAddress => "renewed address",
         }
     }
 
     /// Whether it is an address, and no name.
     pub const fn is_address(self) -> bool {
-        matches!(self, NameSource::MdnsAddress | NameSource::RequestedAddress)
+        matches!(
+            self,
+            NameSource::MdnsAddress | NameSource::RequestedAddress | NameSource::RenewedAddress
+        )
     }
 
     /// How many names, or addresses, a history has of a MAC.
@@ -105,7 +112,7 @@ pub fn names_of(record: &NameRecord) -> impl Iterator<Item = (NameSource, &str)>
     })
 }
 
-/// What a history stores of a record: what the device calls itself, and the address that it announces itself from or asks for.
+/// What a history stores of a record: what the device calls itself, and the address that it announces itself from, keeps or asks for.
 pub fn claims_of(record: &NameRecord) -> impl Iterator<Item = (NameSource, Cow<'_, str>)> {
     let names = names_of(record).map(|(source, name)| (source, Cow::Borrowed(name)));
     names.chain(address_of(record).map(|(source, ip)| (source, Cow::Owned(ip.to_string()))))
@@ -116,6 +123,11 @@ fn address_of(record: &NameRecord) -> Option<(NameSource, IpAddr)> {
     use NameKind::*;
     let source = match record.kind {
         MdnsHost if record.lifetime > 0 => NameSource::MdnsAddress,
+        // To renew its lease, a client sends from the address that it has (RFC 2131, 4.3.2): who has none sends from 0.0.0.0.
+        DhcpRequest if record.source_ip().is_some() && record.source_ip() == record.ip() => {
+            NameSource::RenewedAddress
+        }
+        Dhcp6Renew | Dhcp6Rebind => NameSource::RenewedAddress,
         DhcpRequest | Dhcp6Request => NameSource::RequestedAddress,
         _ => return None,
     };
@@ -256,6 +268,30 @@ mod tests {
         (record.sender, record.lifetime) = (record.mac, 120);
         (record.name, record.detail) = (NameText::cut("nas"), NameText::cut("udhcp 1.35"));
         record
+    }
+
+    /// A client of DHCP that sends from the address which it asks for has it, and so has one of DHCPv6 that renews.
+    #[test]
+    fn a_renewed_address() {
+        let of = |kind, source: &str| {
+            let mut record = record(kind);
+            record.address = "::ffff:192.0.2.7".parse().unwrap();
+            record.source = source.parse().unwrap();
+            let found = claims_of(&record).filter(|(source, _)| source.is_address());
+            found.map(|(source, ip)| format!("{} {ip}", source.words())).collect::<Vec<_>>()
+        };
+        let none = Vec::<String>::new();
+        for (kind, source, expected) in [
+            (NameKind::DhcpRequest, "::ffff:0.0.0.0", vec!["requested address 192.0.2.7".into()]),
+            (NameKind::DhcpRequest, "::ffff:192.0.2.8", vec!["requested address 192.0.2.7".into()]),
+            (NameKind::DhcpRequest, "::ffff:192.0.2.7", vec!["renewed address 192.0.2.7".into()]),
+            (NameKind::Dhcp6Request, "fe80::1", vec!["requested address 192.0.2.7".into()]),
+            (NameKind::Dhcp6Renew, "fe80::1", vec!["renewed address 192.0.2.7".into()]),
+            (NameKind::Dhcp6Rebind, "fe80::1", vec!["renewed address 192.0.2.7".into()]),
+            (NameKind::DhcpDiscover, "::ffff:0.0.0.0", none),
+        ] {
+            assert_eq!(of(kind, source), expected, "{kind} {source}");
+        }
     }
 
     #[test]

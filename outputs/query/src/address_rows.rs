@@ -123,6 +123,17 @@ pub fn just_before(range: TimeRange) -> UnixTime {
     UnixTime::from_nanos(range.from.as_nanos().saturating_sub(1))
 }
 
+/// What an answer about a MAC lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// The periods in which it had an address. What messages say of others is a remark.
+    Periods,
+    /// The same, with what messages say as rows.
+    Claims,
+    /// All that does not count, too.
+    All,
+}
+
 /// Which MACs had an address, from when to when.
 pub fn address(
     history: &mut dyn HistoryReader,
@@ -139,14 +150,16 @@ pub fn address(
     let claimed = unseen::in_range(history, (subject, range), &clocks)?;
     if all {
         periods.extend(found.uncounted);
-        periods.extend(claimed.iter().filter_map(claimed_period));
+        periods.extend(claimed.iter().map(claimed_period));
         sort(history, &mut periods);
     } else {
         found.left_out.iter().for_each(|one| omitted.add(one));
-        let mut said = unseen::said(&claimed, (ip, &found.left_out), &clocks);
+        let mut claims = claimed;
+        claims.extend(unseen::of_address(ip, &found.left_out, &clocks));
         let lasts = last_times(periods.iter().map(|one| (ip, one)));
-        unseen::later(&mut said, subject, &lasts);
-        (omitted.unseen, omitted.more_unseen) = unseen::shown(history, subject, (said, &lasts))?;
+        unseen::later(&mut claims, subject, &lasts);
+        (omitted.unseen, omitted.more_unseen) =
+            unseen::remarks(history, subject, (claims, &lasts))?;
     }
     let shared = found.shared.into_iter();
     let in_turn =
@@ -171,25 +184,26 @@ fn last_times<'a>(rows: impl Iterator<Item = (IpAddr, &'a DatedPeriod)>) -> Vec<
 }
 
 /// From when to when a MAC announced an address, or asked for it.
-fn claimed_period(claimed: &ClaimedAddress) -> Option<DatedPeriod> {
-    let ClaimedAddress { network, mac, source, first, last, count, .. } = *claimed;
-    let (left_out, count) = (Some(Why::of_claim(source)?), count.max(1) as u64);
+fn claimed_period(claimed: &ClaimedAddress) -> DatedPeriod {
+    let ClaimedAddress { network, mac, why, first, last, count, .. } = *claimed;
+    let (left_out, count) = (Some(why), count.max(1) as u64);
     let period = Period { network, mac, first, last, count, is_older: false, previous: None };
-    Some(DatedPeriod { times: Some((first, last)), period, frame_sources: Vec::new(), left_out })
+    DatedPeriod { times: Some((first, last)), period, frame_sources: Vec::new(), left_out }
 }
 
-/// Which addresses a MAC had, from when to when. With `all`, also what it sent in the name of other MACs.
+/// Which addresses a MAC had, from when to when. Of all, also what it sent in the name of other MACs.
 pub fn addresses(
     history: &mut dyn HistoryReader,
     mac: MacAddr,
     range: TimeRange,
-    all: bool,
+    listed: Listed,
 ) -> Result<ResultTable, Error> {
+    let all = listed == Listed::All;
     let (mut rows, mut omitted) = (Vec::new(), Omitted::default());
     let clocks = history.clocks().asked(range);
     let subject = Subject::Mac(mac);
     let claimed = unseen::in_range(history, (subject, range), &clocks)?;
-    let mut said = Vec::new();
+    let mut claims = Vec::new();
     let mut limit = ReadLimit::default();
     let mut of_mac = history.addresses_of(mac, range)?;
     if !all && !of_mac.iter().any(|one| one.is_more_than_probed) {
@@ -229,7 +243,7 @@ pub fn addresses(
         let is_of_mac = |one: &DatedPeriod| one.period.mac == mac;
         let is_sent = |one: &DatedPeriod| !is_of_mac(one) && one.frame_sources.contains(&mac);
         let left_out: Vec<_> = left_out.into_iter().filter(|one| one.mac == mac).collect();
-        said.extend(unseen::said(&[], (ip, &left_out), &clocks));
+        claims.extend(unseen::of_address(ip, &left_out, &clocks));
         let has_claims = left_out.iter().any(|one| one.why.is_claim());
         let has_period = periods.iter().any(is_of_mac);
         if !all {
@@ -251,13 +265,19 @@ pub fn addresses(
         rows.extend(periods.into_iter().chain(uncounted).filter(wanted).map(|one| (ip, one)));
     }
     if all {
-        let period = |one: &ClaimedAddress| Some((one.ip, claimed_period(one)?));
-        rows.extend(claimed.iter().filter_map(period));
+        rows.extend(claimed.iter().map(|one| (one.ip, claimed_period(one))));
     } else {
-        said.extend(claimed.iter().flat_map(|one| unseen::said(&[*one], (one.ip, &[]), &clocks)));
+        claims.extend(claimed);
         let lasts = last_times(rows.iter().map(|(ip, one)| (*ip, one)));
-        unseen::later(&mut said, subject, &lasts);
-        (omitted.unseen, omitted.more_addresses) = unseen::shown(history, subject, (said, &lasts))?;
+        if listed == Listed::Claims {
+            unseen::without_rows(&mut claims, subject, &lasts);
+            (claims, omitted.more_addresses) = unseen::listed(history, subject, claims);
+            rows.extend(claims.iter().map(|one| (one.ip, claimed_period(one))));
+        } else {
+            unseen::later(&mut claims, subject, &lasts);
+            (omitted.unseen, omitted.more_addresses) =
+                unseen::remarks(history, subject, (claims, &lasts))?;
+        }
     }
     rows.sort_by_cached_key(|(ip, DatedPeriod { times, period, frame_sources, left_out })| {
         let network = network(history, period.network);
@@ -265,10 +285,12 @@ pub fn addresses(
         (first, *ip, network, period.mac, *left_out, frame_sources.clone())
     });
     let first = |ip, period: &DatedPeriod| [Cell::text(ip), Cell::text(period.period.mac)];
-    let rows = rows.iter().map(|(ip, one)| period_row(history, one, first(ip, one), all));
-    let columns = columns(match all {
-        false => "address first_seen last_seen count +mac +frame_sources",
-        true => "address first_seen last_seen count mac frame_sources left_out",
+    let is_marked = listed != Listed::Periods;
+    let rows = rows.iter().map(|(ip, one)| period_row(history, one, first(ip, one), is_marked));
+    let columns = columns(match listed {
+        Listed::Periods => "address first_seen last_seen count +mac +frame_sources",
+        Listed::Claims => "address first_seen last_seen count +mac +frame_sources +left_out",
+        Listed::All => "address first_seen last_seen count mac frame_sources left_out",
     });
     Ok(shown_if_any(ResultTable {
         rows: rows.collect(),

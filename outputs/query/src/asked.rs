@@ -22,8 +22,10 @@ use shm_layout::{MacAddr, UnixTime};
 
 use self::limited_reader::{LimitedReader, in_time};
 use crate::{
+    address_rows::Listed,
+    by_name::{self, Found},
     clickhouse_reader::ClickhouseReader,
-    history_reader::{self, HistoryReader, TimeRange},
+    history_reader::{ClaimReader, HistoryReader, TimeRange},
     mysql_reader::MysqlReader,
     names::{Labels, Named},
     one_network, options,
@@ -167,19 +169,38 @@ impl History {
         zone: &TimeZone,
         limits: (Duration, usize),
     ) -> Result<Answer, Unanswered> {
-        self.ask_of_network(question, None, labels, zone, limits)
+        self.ask_of_network(std::slice::from_ref(question), None, labels, zone, limits)
     }
 
-    /// The same with the rows of one network only, in the notation of `--network`.
+    /// The same of several questions of one kind, about one device each, with the rows of one network only, if one is named in the notation of
+    /// `--network`: an answer that has the rows of all.
     pub fn ask_of_network(
         &self,
-        question: &Question,
+        questions: &[Question],
         network: Option<&str>,
         labels: &Devices,
         zone: &TimeZone,
         (time, limit): (Duration, usize),
     ) -> Result<Answer, Unanswered> {
         let end = Instant::now() + time;
+        let mut all: Option<Answer> = None;
+        for question in questions {
+            let one = self.answer(question, network, (labels, zone), ((time, limit), end))?;
+            all = Some(match all {
+                Some(all) => all.and(one, limit),
+                None => one,
+            });
+        }
+        all.ok_or_else(|| Unanswered::Failed(failed("no question")))
+    }
+
+    fn answer(
+        &self,
+        question: &Question,
+        network: Option<&str>,
+        (labels, zone): (&Devices, &TimeZone),
+        ((time, limit), end): ((Duration, usize), Instant),
+    ) -> Result<Answer, Unanswered> {
         let query = question.query();
         let answer = self.read(&query, zone, end).map_err(|error| unanswered(error, end, time))?;
         let Answer { mut table, no_match, remarks: of_history, is_complete, .. } = answer;
@@ -215,14 +236,34 @@ impl History {
     /// The MACs that call themselves so, as a question about a name finds them, with the name and the message that has it, within `time`. This
     /// blocks.
     pub fn macs_claiming(&self, name: &str, time: Duration) -> Result<Vec<Claiming>, Unanswered> {
+        self.read_claiming(name, time, |history, mut macs| {
+            macs.truncate(MOST_CLAIMING);
+            let names = history.claimed_names(&macs)?;
+            Ok(macs.into_iter().map(|mac| (mac, used(names.get(&mac), name))).collect())
+        })
+    }
+
+    /// The devices with a name: those that the file of names calls so, or else those that call themselves so; none if there are none. This blocks.
+    pub fn devices_named(
+        &self,
+        name: &str,
+        labels: &Devices,
+        time: Duration,
+    ) -> Result<Option<Found>, Unanswered> {
+        by_name::find(&labels.names(), name, || self.read_claiming(name, time, |_, macs| Ok(macs)))
+    }
+
+    /// What `work` makes of the MACs that call themselves so.
+    fn read_claiming<T>(
+        &self,
+        name: &str,
+        time: Duration,
+        work: impl Fn(&mut dyn HistoryReader, Vec<MacAddr>) -> Result<T, Error>,
+    ) -> Result<T, Unanswered> {
         let end = Instant::now() + time;
         let search = || loop {
             let mut history = LimitedReader::open(self, end)?;
-            let found = history_reader::macs_claiming(&mut history, name).and_then(|mut macs| {
-                macs.truncate(MOST_CLAIMING);
-                let names = history.claimed_names(&macs)?;
-                Ok(macs.into_iter().map(|mac| (mac, used(names.get(&mac), name))).collect())
-            });
+            let found = history.macs_claiming(name).and_then(|macs| work(&mut history, macs));
             if history.is_intact()? {
                 return found;
             }
@@ -272,9 +313,9 @@ pub type Claiming = (MacAddr, Option<(String, &'static str)>);
 
 /// The one of the names of a MAC that was searched.
 fn used(names: Option<&Vec<(usize, ClaimedName)>>, name: &str) -> Option<(String, &'static str)> {
-    let searched = [Some(name), without_local(name)].map(|name| name.map(str::to_lowercase));
+    let base = |name: &str| without_local(name).unwrap_or(name).to_lowercase();
     let mut names = names.into_iter().flatten().map(|(_, name)| name);
-    let found = names.find(|one| searched.contains(&Some(one.name.to_lowercase())))?;
+    let found = names.find(|one| base(&one.name) == base(name))?;
     Some((found.name.clone(), found.source.words()))
 }
 
@@ -294,7 +335,7 @@ pub enum Question {
     /// Which MACs had an address, from when to when. True: also what counts for no row.
     Ip(IpAddr, TimeRange, bool),
     /// Which addresses a MAC had.
-    Mac(MacAddr, TimeRange, bool),
+    Mac(MacAddr, TimeRange, Listed),
     /// Whether a MAC was here at a time, and with which addresses.
     MacAt(MacAddr, UnixTime),
     /// Addresses that were new or had another MAC, and configuration changes of routers.
@@ -333,7 +374,7 @@ impl Question {
         match *self {
             Question::Who(ip, at) => Query::Who(ip, at),
             Question::Ip(ip, range, all) => Query::Ip(ip, range, all),
-            Question::Mac(mac, range, all) => Query::Mac(mac, range, all),
+            Question::Mac(mac, range, listed) => Query::Mac(mac, range, listed),
             Question::MacAt(mac, at) => Query::MacAt(mac, at),
             Question::Changes(range) => Query::Changes(range),
             Question::Devices(range) => Query::Devices(range, false),
@@ -386,6 +427,32 @@ pub struct Answer {
     pub left_off: usize,
     /// It has all rows that there are: no row is left off, and nothing was too much to read.
     pub is_complete: bool,
+}
+
+impl Answer {
+    /// Adds another one with the same columns. Why it has no rows is a remark if this one has some.
+    fn and(mut self, other: Answer, limit: usize) -> Answer {
+        let (is_empty, is_other_empty) = (self.table.rows.is_empty(), other.table.rows.is_empty());
+        self.table.rows.extend(other.table.rows);
+        for remark in other.remarks {
+            if !self.remarks.contains(&remark) {
+                self.remarks.push(remark); // such as that of the history
+            }
+        }
+        let (one, other_one) = (self.no_match.take(), other.no_match);
+        match (is_empty, is_other_empty) {
+            (true, true) => {
+                let both: Vec<_> = [one, other_one].into_iter().flatten().collect();
+                self.no_match = Some(both.join("; "));
+            }
+            _ => self.remarks.extend([one, other_one].into_iter().flatten()),
+        }
+        let more = self.table.rows.len().saturating_sub(limit);
+        self.table.rows.truncate(limit);
+        self.left_off += other.left_off + more;
+        self.is_complete &= other.is_complete && more == 0;
+        self
+    }
 }
 
 /// Pairings and addresses that are read for an answer, and changes that it has: these take a second or two, and 100 MB.

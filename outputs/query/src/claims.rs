@@ -1,8 +1,8 @@
 //! What devices call themselves, in answers. It is a claim: any host can send any name, for any MAC.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
-use aw_output::ClaimedName;
+use aw_output::{ClaimedName, names::without_local};
 use aw_service::Error;
 use shm_layout::{MacAddr, UnixTime};
 
@@ -79,30 +79,34 @@ fn is_network_of(table: &ResultTable, row: &[Cell], network: &Network) -> bool {
         && number("outer_vlan", *outer_vlan)
 }
 
-/// The MACs that use a name, and those that use it in upper or lower case.
-pub struct Claiming<'a> {
-    name: &'a str,
-    lower: String,
-    same: BTreeSet<MacAddr>,
-    similar: BTreeSet<MacAddr>,
+/// MACs that are searched for one name.
+pub const MOST_CLAIMING: usize = 1000;
+
+/// The MACs that use a name, in the order in which they are added. Names in multicast DNS have no case, and `NAME.local` is NAME there: a later
+/// name that differs in these only hides no earlier one.
+pub struct Claiming {
+    /// In lower case.
+    pub names: [String; 2],
+    macs: Vec<MacAddr>,
 }
 
-impl Claiming<'_> {
-    pub fn new(name: &str) -> Claiming<'_> {
-        let [same, similar] = [BTreeSet::new(), BTreeSet::new()];
-        Claiming { name, lower: name.to_lowercase(), same, similar }
+impl Claiming {
+    pub fn new(name: &str) -> Claiming {
+        let name = without_local(name).unwrap_or(name).to_lowercase();
+        Claiming { names: [format!("{name}.local"), name], macs: Vec::new() }
     }
 
     pub fn add(&mut self, mac: MacAddr, text: &str) {
-        if text == self.name {
-            self.same.insert(mac);
-        } else if text.to_lowercase() == self.lower {
-            self.similar.insert(mac);
+        if self.names.contains(&text.to_lowercase()) {
+            self.macs.push(mac);
         }
     }
 
-    pub fn into_macs(self) -> Vec<MacAddr> {
-        let found = if self.same.is_empty() { self.similar } else { self.same };
-        found.into_iter().collect()
+    /// The first ones, each once.
+    pub fn into_macs(mut self) -> Vec<MacAddr> {
+        let mut known = HashSet::new();
+        self.macs.retain(|mac| known.insert(*mac));
+        self.macs.truncate(MOST_CLAIMING);
+        self.macs
     }
 }

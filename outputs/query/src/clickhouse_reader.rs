@@ -28,8 +28,8 @@ use crate::{
     clocks::Clocks,
     export::{ExportPosition, Exporter},
     history_reader::{
-        AddressOfMac, EachSighting, HistoryReader, NO_CLAIM, NearestSightings, Network,
-        NetworkIndex, PROBE, PairingSummary, RouterChange, SeenAround, TimeRange,
+        AddressOfMac, ClaimReader, EachSighting, HistoryReader, NO_CLAIM, NearestSightings,
+        Network, NetworkIndex, PROBE, PairingSummary, RouterChange, SeenAround, TimeRange,
     },
 };
 
@@ -202,6 +202,9 @@ fn check_number(rows: usize, most: usize) -> io::Result<()> {
         true => Err(io::Error::other("it has more rows than were asked for")),
     }
 }
+
+/// The stream of aw-clickhouse has no names.
+impl ClaimReader for ClickhouseReader {}
 
 impl HistoryReader for ClickhouseReader {
     fn networks(&self) -> &[Network] {

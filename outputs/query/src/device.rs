@@ -13,7 +13,6 @@ use crate::{
     history_reader::{
         AddressOfMac, AddressSighting, ClaimedAddress, HistoryReader, NearestSightings, TimeRange,
     },
-    left_out::Why,
     omitted::Omitted,
     queries::{columns, row},
     read_limit::{ReadLimit, held},
@@ -68,15 +67,15 @@ pub fn addresses(history: &mut dyn HistoryReader, mac: MacAddr) -> Result<Result
             found.push((dated(last), ip, *network, [dated(first), dated(last)], proof));
         }
     }
-    for ClaimedAddress { network, ip, source, first, last, .. } in
+    for ClaimedAddress { network, ip, why, first, last, .. } in
         unseen::in_range(history, (Subject::Mac(mac), TimeRange::ALL), &clocks)?
     {
         let is_seen = found
             .iter()
             .any(|one| (one.1, one.2) == (ip, network) && ![PROBED, LEASE].contains(&one.4));
-        let proof = Why::of_claim(source).filter(|_| !is_seen);
-        let row = |why: Why| (Some(last), ip, network, [Some(first), Some(last)], why.name());
-        found.extend(proof.map(row));
+        if !is_seen {
+            found.push((Some(last), ip, network, [Some(first), Some(last)], why.name()));
+        }
     }
     found.sort_by_key(|(last, ip, network, ..)| (Reverse(*last), *ip, *network));
     let of = |(_, ip, network, [first, last], proof): (_, _, _, [Option<UnixTime>; 2], &str)| {

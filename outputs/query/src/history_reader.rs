@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use aw_output::{ClaimedName, NameSource, names::without_local};
+use aw_output::ClaimedName;
 use aw_service::{Error, failed};
 use jiff::Timestamp;
 use shm_layout::{Evidence, MacAddr, Origin, UnixTime};
@@ -18,6 +18,7 @@ use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::left_out::Why;
 pub use crate::nearest::{Nearer, Nearest, NearestSightings};
+use crate::unread::Unread;
 
 /// Where an address is unique, as far as can be seen from outside: one interface and VLAN of one collector, or one
 /// router.
@@ -192,16 +193,16 @@ pub struct Lease {
 }
 
 /// The numbers of the sources that are addresses, for SQL.
-pub const ADDRESSES: &str = "8, 9";
+pub const ADDRESSES: &str = "8, 9, 10";
 
-/// An address that a MAC announced itself from, or asked for.
+/// That a MAC announced itself from an address, got it from a server, or asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClaimedAddress {
     pub network: usize,
     pub mac: MacAddr,
     pub ip: IpAddr,
-    /// One that is an address.
-    pub source: NameSource,
+    /// Why it counts for no period.
+    pub why: Why,
     pub first: UnixTime,
     /// It may be an hour older than that.
     pub last: UnixTime,
@@ -210,7 +211,7 @@ pub struct ClaimedAddress {
 
 /// What messages that are no sighting say of a MAC: a name, or an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SelfNamed {
+pub struct Claim {
     pub network: usize,
     pub mac: MacAddr,
     /// None: a name.
@@ -220,8 +221,8 @@ pub struct SelfNamed {
     pub last: UnixTime,
 }
 
-/// Rows that [`HistoryReader::self_named`] reads of a table: each sensor stores a third of it at most.
-pub const SELF_NAMED: usize = 200_000;
+/// Rows that [`ClaimReader::claims`] reads of a table: each sensor stores a third of it at most.
+pub const CLAIMS: usize = 200_000;
 
 /// What MACs call themselves, each name with the id of its network.
 pub type NamesOfMacs = HashMap<MacAddr, Vec<(usize, ClaimedName)>>;
@@ -241,17 +242,48 @@ pub fn parse_mac(number: i64) -> Option<MacAddr> {
     Some(MacAddr::new(octets))
 }
 
-/// The MACs that call themselves so; of `NAME.local`, if none does, those that call themselves NAME, which is how multicast DNS is stored.
-pub fn macs_claiming(history: &mut dyn HistoryReader, name: &str) -> Result<Vec<MacAddr>, Error> {
-    let found = history.macs_claiming(name)?;
-    match without_local(name) {
-        Some(name) if found.is_empty() => history.macs_claiming(name),
-        _ => Ok(found),
+/// What devices say of themselves in messages that are no sighting: names, addresses and leases. A history without them has none.
+pub trait ClaimReader {
+    /// What these MACs call themselves, each with its network.
+    fn claimed_names(&mut self, _macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+        Ok(NamesOfMacs::new())
+    }
+
+    /// The MACs that call themselves so, in upper or lower case, with `.local` or without; the one that did so first is first.
+    fn macs_claiming(&mut self, _name: &str) -> Result<Vec<MacAddr>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// The MACs that announced themselves from an address, or asked for it; of a flood those that did so nearest to the times, half of
+    /// them MACs that did so for a day.
+    fn claimed_addresses(
+        &mut self,
+        _ip: IpAddr,
+        _near: TimeRange,
+    ) -> Result<Vec<ClaimedAddress>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// The addresses that a MAC announced itself from, or asked for: a history stores few of each.
+    fn addresses_claimed_by(&mut self, _mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// What messages say of all MACs, with the first or the last one in this time range; and whether there are more than are read, the oldest
+    /// ones.
+    fn claims(&mut self, _range: TimeRange) -> Result<(Vec<Claim>, bool), Error> {
+        Ok((Vec::new(), false))
+    }
+
+    /// From when until when a MAC might use an address, as a DHCP server says, or a device that registers it: the latest ones that began
+    /// before a time.
+    fn leases(&mut self, _of: (IpAddr, MacAddr), _at: UnixTime) -> Result<Vec<Lease>, Error> {
+        Ok(Vec::new())
     }
 }
 
 /// A history.
-pub trait HistoryReader {
+pub trait HistoryReader: ClaimReader {
     /// All networks of the history, or those of its answers so far.
     fn networks(&self) -> &[Network];
 
@@ -322,6 +354,11 @@ pub trait HistoryReader {
         &[]
     }
 
+    /// What the rings on this machine have, and this history does not have yet.
+    fn unread(&mut self) -> Vec<Unread> {
+        Vec::new()
+    }
+
     /// Whether all answers so far are of one state of the history. If not, they are to be discarded.
     fn is_intact(&self) -> Result<bool, Error> {
         Ok(true)
@@ -364,47 +401,10 @@ pub trait HistoryReader {
         is_counted: bool,
     ) -> Result<Vec<PairingSummary>, Error>;
 
-    /// What these MACs call themselves, each with its network.
-    fn claimed_names(&mut self, _macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
-        Ok(NamesOfMacs::new())
-    }
-
-    /// The MACs that call themselves so; if there are none, those that do in upper or lower case.
-    fn macs_claiming(&mut self, _name: &str) -> Result<Vec<MacAddr>, Error> {
-        Ok(Vec::new())
-    }
-
-    /// The MACs that announced themselves from an address, or asked for it; of a flood those that did so nearest to the times, half of
-    /// them MACs that did so for a day.
-    fn claimed_addresses(
-        &mut self,
-        _ip: IpAddr,
-        _near: TimeRange,
-    ) -> Result<Vec<ClaimedAddress>, Error> {
-        Ok(Vec::new())
-    }
-
-    /// The addresses that a MAC announced itself from, or asked for: a history stores few of each.
-    fn addresses_claimed_by(&mut self, _mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
-        Ok(Vec::new())
-    }
-
-    /// What messages say of all MACs, with the first or the last one in this time range; and whether there are more than are read, the oldest
-    /// ones.
-    fn self_named(&mut self, _range: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
-        Ok((Vec::new(), false))
-    }
-
     /// Those of these MACs that claimed an address or answered for one, at any time and in any network: a few searches for each. It is asked about
-    /// MACs of [`HistoryReader::self_named`] only.
+    /// MACs of [`ClaimReader::claims`] only.
     fn macs_in_use(&mut self, _macs: &[MacAddr]) -> Result<HashSet<MacAddr>, Error> {
         Ok(HashSet::new())
-    }
-
-    /// From when until when a MAC might use an address, as a DHCP server says, or a device that registers it: the latest ones that began
-    /// before a time.
-    fn leases(&mut self, _of: (IpAddr, MacAddr), _at: UnixTime) -> Result<Vec<Lease>, Error> {
-        Ok(Vec::new())
     }
 
     /// Whether a MAC ever claimed an address in frames of its own.
@@ -420,6 +420,7 @@ pub trait HistoryReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aw_output::NameSource;
 
     /// The lists of numbers in SQL are those of the origins.
     #[test]

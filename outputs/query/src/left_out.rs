@@ -23,6 +23,8 @@ pub enum Why {
     Lease,
     /// It announced itself from there, and was not seen to use it. Not of a sighting, as the next one.
     Announced,
+    /// It asked a server to keep it.
+    Renewed,
     /// It asked a server for it.
     Requested,
 }
@@ -51,6 +53,7 @@ impl Why {
             Why::Ignored => "form that hosts ignore",
             Why::Lease => "lease or registration",
             Why::Announced => "announced by mDNS",
+            Why::Renewed => "renewed by DHCP",
             Why::Requested => "requested by DHCP",
         }
     }

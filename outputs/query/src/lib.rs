@@ -4,6 +4,7 @@
 
 mod address_rows;
 mod asked;
+mod by_name;
 mod claims;
 mod clickhouse_reader;
 mod clocks;
@@ -33,6 +34,7 @@ mod queries;
 mod read_limit;
 mod result_table;
 mod sqlite_reader;
+mod unread;
 mod unseen;
 mod who;
 
@@ -56,10 +58,13 @@ use crate::{
     names::{Labels, NameChange},
     options::Options,
     queries::Query,
+    unread::Unread,
 };
 
 pub use crate::{
+    address_rows::Listed,
     asked::{Answer, Claiming, Devices, History, Question, Unanswered},
+    by_name::{Found, is_host_name},
     history_reader::TimeRange,
     names::{Named, check_name},
     queries::SHARED,
@@ -72,6 +77,21 @@ pub use aw_mysql::TablePrefix;
 const NO_MATCH: u8 = 3;
 /// Exit status for wrong options.
 const WRONG_OPTIONS: u8 = 2;
+/// Exit status if the history cannot be read.
+const FAILURE: u8 = 1;
+
+/// Why there is no question, with the exit status.
+#[derive(Debug)]
+struct Refusal {
+    status: u8,
+    error: Error,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal { status: WRONG_OPTIONS, error }
+    }
+}
 
 /// The program.
 pub fn main() -> ExitCode {
@@ -79,33 +99,31 @@ pub fn main() -> ExitCode {
     let options: Options = parse_with("aw-query", |error| options::remedy(error, &arguments));
     let zone = TimeZone::system();
     let now = Zoned::now().with_time_zone(zone.clone());
-    let query = match options.query(&now) {
-        Ok(query) => query,
-        Err(Error::Failed(why)) => {
+    let queries = match options.queries(&now) {
+        Ok(queries) => queries,
+        Err(Refusal { status, error: Error::Failed(why) }) => {
             info(why);
-            return WRONG_OPTIONS.into();
+            return status.into();
         }
-        Err(Error::Closed) => return ExitCode::SUCCESS,
+        Err(Refusal { error: Error::Closed, .. }) => return ExitCode::SUCCESS,
     };
-    if let Some(remark) = query.remark(UnixTime::now(), &zone) {
-        warn(remark);
-    }
-    let answered = match &query {
-        Query::Copy(file) => copy(&options, file).map(|()| true),
-        Query::Export(range) => {
+    queries.iter().filter_map(|query| query.remark(UnixTime::now(), &zone)).for_each(warn);
+    let answered = match &*queries {
+        [Query::Copy(file)] => copy(&options, file).map(|()| true),
+        [Query::Export(range)] => {
             let limited = |time| limit(time, ("complete export", "allow more"), None);
             let _timer = options.copy_limit().map(limited);
             export::export(&options, *range).map(|()| true)
         }
-        Query::Name(mac, change) => {
+        [Query::Name(mac, change)] => {
             let done = names::run(&options, (*mac, change), &mut io::stdout().lock(), &zone);
-            if done.is_ok() {
-                note_unseen(&options, &query);
+            if done.is_ok() && matches!(change, NameChange::Set(_)) {
+                note_unseen(&options, *mac);
             }
             done
         }
-        Query::Names => names::all(&options, &mut io::stdout().lock(), &zone),
-        query => answer(&options, query, &zone),
+        [Query::Names] => names::all(&options, &mut io::stdout().lock(), &zone),
+        queries => answer(&options, queries, &zone),
     };
     match answered {
         Ok(true) | Err(Error::Closed) => ExitCode::SUCCESS,
@@ -138,53 +156,83 @@ fn limit(
     answered
 }
 
-/// Prints the answer. Returns false if there is none.
-fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Error> {
+/// The answer to a query, and where the history begins or ends if it has no row.
+type Answered<'a> = (&'a Query, ResultTable, Option<String>);
+
+/// Prints the answers to the queries, which are of one kind. Returns false if there is none.
+fn answer(options: &Options, queries: &[Query], zone: &TimeZone) -> Result<bool, Error> {
     let labels = Labels::read(options)?;
     let remedy = "ask for a shorter time with --from and --to, or allow more";
     let timer = limit(options.question_limit(), ("answer", remedy), None);
-    let (mut table, beyond, of_history) = loop {
+    let (mut answers, of_history, unread) = loop {
         let mut history = open(options)?;
         let known = history.remarks().len();
-        let table = query.run(&mut *history).and_then(|table| {
-            let beyond = if table.rows.is_empty() {
-                query.beyond(&mut *history, (zone, &table.omitted))?
-            } else {
-                None
-            };
-            Ok((table, beyond))
-        });
+        let answer = |query| answer_to(query, &mut *history, zone);
+        let answers: Result<Vec<Answered>, Error> = queries.iter().map(answer).collect();
         // While it was read, its writer changed what was read already.
         if history.is_intact()? {
-            let (table, beyond) = table?;
-            break (table, beyond, history.remarks()[known..].to_vec());
+            break (answers?, history.remarks()[known..].to_vec(), history.unread());
         }
     };
-    let others = options.network.as_deref().and_then(|name| one_network::keep(&mut table, name));
-    labels.add_to(&mut table, options.format, zone);
+    let mut none = Vec::new();
+    for (query, table, beyond) in &mut answers {
+        let network = options.network.as_deref();
+        let others = network.and_then(|name| one_network::keep(table, name));
+        let why = || others.unwrap_or_else(|| query.no_match(zone, &table.omitted));
+        let is_empty = table.rows.is_empty();
+        none.push(is_empty.then(|| why() + &beyond.take().unwrap_or_default()));
+        labels.add_to(table, options.format, zone);
+    }
     drop(timer);
+    let is_found = none.contains(&None);
     let mut out = BufWriter::new(io::stdout().lock());
-    if !table.rows.is_empty() || options.format == OutputFormat::Csv {
-        let printed = table.print(&mut out, options.format, zone).and_then(|()| out.flush());
-        printed.map_err(|error| Error::write("standard output", error))?;
+    let is_table = options.format == OutputFormat::Table;
+    if !is_table && let [(_, first, _), rest @ ..] = &mut *answers {
+        // One heading.
+        rest.iter_mut().for_each(|(_, table, _)| first.rows.append(&mut table.rows));
     }
-    let unseen = table.omitted.unseen(zone).into_iter();
-    unseen.for_each(warn); // first: it answers the question better than that nothing was seen
-    if table.rows.is_empty() {
-        let why = others.unwrap_or_else(|| query.no_match(zone, &table.omitted));
-        info(format_args!("{why}{}", beyond.unwrap_or_default()));
+    let (is_one_of_several, mut gap) = (answers.len() > 1, "");
+    for (number, ((query, table, _), none)) in answers.iter_mut().zip(none).enumerate() {
+        if !table.rows.is_empty() || number == 0 && options.format == OutputFormat::Csv {
+            if is_one_of_several {
+                table.show("mac");
+            }
+            let printed = write!(out, "{gap}")
+                .and_then(|()| table.print(&mut out, options.format, zone))
+                .and_then(|()| out.flush());
+            printed.map_err(|error| Error::write("standard output", error))?;
+            gap = if is_table { "\n" } else { "" };
+        }
+        table.omitted.unseen(zone).into_iter().for_each(warn); // first: it answers the question better than that nothing was seen
+        none.into_iter().for_each(info);
+        let remarks = [table.in_turn_text(None, zone), table.omitted.remark()];
+        remarks.into_iter().flatten().for_each(warn);
+        let network = options.network.as_deref();
+        let lacking = |ring: &Unread| ring.remark((query, table), network, (UnixTime::now(), zone));
+        unread.iter().filter_map(lacking).for_each(warn);
     }
-    let remarks = [table.in_turn_text(None, zone), table.omitted.remark()];
-    remarks.into_iter().flatten().chain(of_history).for_each(warn);
-    Ok(!table.rows.is_empty())
+    of_history.iter().for_each(warn);
+    Ok(is_found)
+}
+
+fn answer_to<'a>(
+    query: &'a Query,
+    history: &mut dyn HistoryReader,
+    zone: &TimeZone,
+) -> Result<Answered<'a>, Error> {
+    let table = query.run(history)?;
+    let beyond = match table.rows.is_empty() {
+        true => query.beyond(history, (zone, &table.omitted))?,
+        false => None,
+    };
+    Ok((query, table, beyond))
 }
 
 /// A note if the history does not have a MAC that is named: most often a digit is wrong.
-fn note_unseen(options: &Options, query: &Query) {
-    let Query::Name(mac, NameChange::Set(_)) = query else { return };
+fn note_unseen(options: &Options, mac: MacAddr) {
     let Ok(mut history) = open(options) else { return };
-    let seen = Query::Mac(*mac, TimeRange::ALL, true).run(&mut *history);
-    let names = history.claimed_names(&[*mac]);
+    let seen = Query::Mac(mac, TimeRange::ALL, Listed::All).run(&mut *history);
+    let names = history.claimed_names(&[mac]);
     if seen.is_ok_and(|table| table.rows.is_empty()) && names.is_ok_and(|names| names.is_empty()) {
         warn(format_args!(
             "{mac} was not seen yet: if a digit is wrong, remove the name with aw-query name {mac} --remove"
@@ -209,22 +257,6 @@ fn copy(options: &Options, file: &Path) -> Result<(), Error> {
     }
     drop(timer);
     copied.complete()
-}
-
-/// The MACs that call themselves so. A history that cannot be read has none: the question about a MAC says why.
-fn macs_claiming(options: &Options, name: &str) -> Vec<MacAddr> {
-    let Options { database, config, prefix, clickhouse, .. } = options;
-    let search = || -> Result<Vec<MacAddr>, Error> {
-        let history = History::named(database.as_deref(), config.as_deref(), prefix, clickhouse)?;
-        loop {
-            let mut history = history.open(options.question_limit())?;
-            let found = history_reader::macs_claiming(&mut *history, name);
-            if history.is_intact()? {
-                return found;
-            }
-        }
-    };
-    search().unwrap_or_default()
 }
 
 fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {

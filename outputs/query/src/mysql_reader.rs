@@ -27,9 +27,8 @@ use self::columns::{bytes, mac_address, number, origin, text, time, times};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, ClaimedAddress, EachSighting, HistoryReader, Lease, NO_CLAIM,
-    NamesOfMacs, NearestSightings, Network, NetworkIndex, PROBE, PairingSummary, RouterChange,
-    SelfNamed, TimeRange, parse_ip,
+    AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, NearestSightings,
+    Network, NetworkIndex, PROBE, PairingSummary, RouterChange, TimeRange, parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -342,36 +341,8 @@ impl HistoryReader for MysqlReader {
         self.summaries(range, is_counted)
     }
 
-    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
-        self.names_of(macs)
-    }
-
-    fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
-        self.claiming(name)
-    }
-
-    fn claimed_addresses(
-        &mut self,
-        ip: IpAddr,
-        near: TimeRange,
-    ) -> Result<Vec<ClaimedAddress>, Error> {
-        self.addresses_claimed(ip, near)
-    }
-
-    fn addresses_claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
-        self.claimed_by(mac)
-    }
-
-    fn self_named(&mut self, range: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
-        self.all_self_named(range)
-    }
-
     fn macs_in_use(&mut self, macs: &[MacAddr]) -> Result<HashSet<MacAddr>, Error> {
         self.in_use(macs)
-    }
-
-    fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
-        self.leases_of(of, at)
     }
 
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {

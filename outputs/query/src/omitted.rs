@@ -10,7 +10,7 @@ use crate::{
     history_reader::{HistoryReader, TimeRange},
     left_out::{LeftOut, Why},
     result_table::Cell,
-    unseen::Unseen,
+    unseen::UnseenRemark,
     who::{SECONDS, distance, duration},
 };
 
@@ -23,7 +23,7 @@ pub struct Omitted {
     pub leased: u64,
     pub only_leased: u64,
     /// Of an address that no MAC was seen to use: which ones announced it, got it from a server, or asked for it. Of a MAC the addresses.
-    pub unseen: Vec<Unseen>,
+    pub unseen: Vec<UnseenRemark>,
     /// And further MACs that did, or further addresses.
     pub more_unseen: u64,
     pub more_addresses: u64,

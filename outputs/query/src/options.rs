@@ -4,23 +4,21 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use aw_clickhouse::ReaderOptions;
 use aw_mysql::TablePrefix;
-use aw_output::{
-    makers::IEEE_DATA,
-    names::{LiveNames, is_name, named, without_local},
-};
+use aw_output::makers::IEEE_DATA;
 use aw_service::{Error, TIME_FORMS, TimeSpan, failed, parse_time, warn};
 use clap::{
     Args, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use jiff::Zoned;
-use shm_layout::MacAddr;
+use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
+    Refusal,
+    address_rows::Listed,
+    by_name::{Device, Host, parse_device, parse_host},
     history_reader::TimeRange,
-    macs_claiming,
     names::{NameChange, check_name},
-    omitted::listed,
     queries::Query,
     result_table::OutputFormat,
 };
@@ -36,8 +34,6 @@ pub fn database_of_service() -> String {
     database
 }
 
-/// Names that are proposed in the place of one that no device has.
-const SIMILAR: usize = 3;
 /// The default of `--timeout`, for all but copies and exports.
 const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 /// In the place of none, for a server, which wants a limit: the longest that MariaDB accepts.
@@ -101,6 +97,7 @@ Examples:
   aw-query mac 02:00:00:00:00:01 --from 2026-11-01 --to 2026-11-20
   aw-query mac 02:00:00:00:00:01 --since 1d --all
   aw-query mac 'Kitchen radio' --at 'yesterday 14:05'
+  aw-query ip nas.local
   aw-query changes --since 1d
   aw-query devices --format csv
   aw-query devices --network eth1
@@ -122,9 +119,9 @@ How sure the answer of `who` is (near: at most 10 minutes before or after the ti
              address, and this one was seen in frames that it did not send: WHY shows which MAC
              sent them
   probed     no MAC ever claimed the address; this one asked whether it is free
-  announced, leased, requested
+  announced, leased, renewed, requested
              no MAC was seen to use the address; this one announced or registered it, a DHCP server
-             gave it to this one, or this one only asked for it: WHY shows when
+             gave it to this one, this one asked to keep it, or only asked for it: WHY shows when
 
 A probe (a request from 0.0.0.0, a solicitation from ::) counts as a sighting only if its MAC
 claims the address within 10 minutes, and no other MAC does in between.
@@ -147,22 +144,22 @@ Exit status: 0 with an answer, 1 on failure, 2 for wrong options, 3 if nothing m
 enum QueryCommand {
     /// Show which MAC had an address at a time, and how sure the answer is
     ///
-    /// HOW SURE is sure, likely, one-sided, changed, contested or probed, or announced, leased or requested: `aw-query --help` explains these words. A MAC that was not
+    /// HOW SURE is sure, likely, one-sided, changed, contested or probed, or announced, leased, renewed or requested: `aw-query --help` explains these words. A MAC that was not
     /// seen near the time is left out if another one was; `ip` has all of them.
     #[command(after_help = TIME_FORMS)]
     Who {
-        /// IPv4 or IPv6 address; a zone as in fe80::1%eth0 is ignored
-        #[arg(value_parser = parse_address)]
-        address: IpAddr,
+        /// IPv4 or IPv6 address; a zone as in fe80::1%eth0 is ignored; or the name of a device: then as `mac NAME --at TIME`
+        #[arg(value_name = "ADDRESS|NAME", value_parser = parse_host)]
+        host: Host,
         /// Show the MAC at TIME
         #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true, value_parser = check_time)]
         at: String,
     },
     /// Show which MACs had an address, from when to when
     Ip {
-        /// IPv4 or IPv6 address; a zone as in fe80::1%eth0 is ignored
-        #[arg(value_parser = parse_address)]
-        address: IpAddr,
+        /// IPv4 or IPv6 address; a zone as in fe80::1%eth0 is ignored; or the name of a device: then as `mac NAME`
+        #[arg(value_name = "ADDRESS|NAME", value_parser = parse_host)]
+        host: Host,
         /// Show which MAC had the address at TIME, as `who` does
         #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = check_time, conflicts_with_all = ["from", "to", "all"])]
         at: Option<String>,
@@ -174,7 +171,7 @@ enum QueryCommand {
     },
     /// Show which addresses a MAC had, from when to when
     Mac {
-        /// MAC address: 02:00:00:00:00:01, 2:0:0:0:0:1, 02-00-00-00-00-01, 0200.0000.0001 or 020000000001; or the name of one device; if no device has it in the file of names, what one calls itself
+        /// MAC address: 02:00:00:00:00:01, 2:0:0:0:0:1, 02-00-00-00-00-01, 0200.0000.0001 or 020000000001; or the name of a device; if no device has it in the file of names, what one calls itself. Then what it announced, got or asked for is in rows, too: LEFT OUT has why it does not count as use. Several devices with one name have a table each
         #[arg(value_name = "MAC|NAME", value_parser = parse_device)]
         mac: Device,
         /// Show which addresses it had at TIME, as `who` does, and whether it was seen near that time
@@ -232,60 +229,6 @@ struct RangeOptions {
 }
 
 impl Options {
-    /// The MAC of a device, or with a name that no other one has; upper and lower case are the same if that names one. If no device was
-    /// given the name, the one that calls itself so, for a question only.
-    fn mac_of(&self, device: &Device, is_question: bool) -> Result<MacAddr, Error> {
-        let name = match device {
-            Device::Mac(mac) => return Ok(*mac),
-            Device::Name(name) => name,
-        };
-        let names = LiveNames::read(self.names.as_deref())?;
-        let path = names.path().display().to_string();
-        let names = names.names();
-        match named(&names, name).as_slice() {
-            [mac] => return Ok(*mac),
-            [] => {}
-            several => {
-                let several: Vec<_> = several.iter().map(MacAddr::to_string).collect();
-                return Err(failed(format_args!(
-                    "several devices have the name {name:?}: {} (write one of these MACs)",
-                    several.join(", ")
-                )));
-            }
-        }
-        let claiming = macs_claiming(self, name);
-        let without = format!("no device has the name {name:?} in {path}");
-        match claiming.as_slice() {
-            [] => {}
-            [mac] if is_question => {
-                warn(format_args!(
-                    "{without}; {mac} calls itself so, which proves nothing: any host can send any name"
-                ));
-                return Ok(*mac);
-            }
-            [mac] => {
-                return Err(failed(format_args!(
-                    "{without}; {mac} calls itself so, which proves nothing (write the MAC)"
-                )));
-            }
-            several => {
-                return Err(failed(format_args!(
-                    "{without}; these call themselves so: {} (write one of these MACs)",
-                    listed(several)
-                )));
-            }
-        }
-        let part = without_local(name).unwrap_or(name).to_lowercase();
-        let similar = names.values().filter(|one| one.to_lowercase().contains(&part));
-        let similar: Vec<_> = similar.take(SIMILAR).map(|name| format!("'{name}'")).collect();
-        let remedy = match similar.as_slice() {
-            [] => "aw-query name lists all names; a MAC such as 02:00:00:00:00:01 is right, too"
-                .into(),
-            similar => format!("did you mean {}?", similar.join(" or ")),
-        };
-        Err(failed(format_args!("{without} ({remedy})")))
-    }
-
     /// How long a question may take.
     pub fn question_limit(&self) -> Duration {
         self.timeout.map_or(QUESTION_LIMIT, |limit| limit.0)
@@ -304,30 +247,36 @@ impl Options {
         self.timeout.map(|limit| limit.0)
     }
 
-    /// The query; times such as `1d` are relative to `now`.
-    pub fn query(&self, now: &Zoned) -> Result<Query, Error> {
+    /// The queries: one, or of a name that several devices have, one for each. Times such as `1d` are relative to `now`.
+    pub fn queries(&self, now: &Zoned) -> Result<Vec<Query>, Refusal> {
         let is_of_all = matches!(
             self.command,
             QueryCommand::Export(_) | QueryCommand::Copy { .. } | QueryCommand::Name { .. }
         );
         if is_of_all && self.network.is_some() {
-            return Err(failed(
-                "--network is for who, ip, mac, changes and devices (leave it out here)",
-            ));
+            let why = "--network is for who, ip, mac, changes and devices (leave it out here)";
+            return Err(failed(why).into());
         }
-        Ok(match &self.command {
-            QueryCommand::Who { address, at } | QueryCommand::Ip { address, at: Some(at), .. } => {
+        Ok(vec![match &self.command {
+            QueryCommand::Who { host: Host::Address(address), at }
+            | QueryCommand::Ip { host: Host::Address(address), at: Some(at), .. } => {
                 Query::Who(*address, time("--at", at, now)?.from)
             }
-            QueryCommand::Ip { address, at: None, all, times } => {
+            QueryCommand::Ip { host: Host::Address(address), at: None, all, times } => {
                 Query::Ip(*address, times.range(now)?, *all)
             }
-            QueryCommand::Mac { mac, at, all, times } => {
-                let mac = self.mac_of(mac, true)?;
-                match at {
-                    Some(at) => Query::MacAt(mac, time("--at", at, now)?.from),
-                    None => Query::Mac(mac, times.range(now)?, *all),
-                }
+            QueryCommand::Who { host: Host::Name(name), at }
+            | QueryCommand::Ip { host: Host::Name(name), at: Some(at), .. } => {
+                return self.at(&Device::Name(name.clone()), time("--at", at, now)?.from);
+            }
+            QueryCommand::Ip { host: Host::Name(name), at: None, all, times } => {
+                return self.in_range(&Device::Name(name.clone()), times.range(now)?, *all);
+            }
+            QueryCommand::Mac { mac, at: Some(at), .. } => {
+                return self.at(mac, time("--at", at, now)?.from);
+            }
+            QueryCommand::Mac { mac, at: None, all, times } => {
+                return self.in_range(mac, times.range(now)?, *all);
             }
             QueryCommand::Changes(times) => Query::Changes(times.range(now)?),
             QueryCommand::Devices { count, times } => match self.network {
@@ -338,7 +287,7 @@ impl Options {
             QueryCommand::Copy { file } => Query::Copy(file.clone()),
             QueryCommand::Name { mac: None, .. } => Query::Names,
             QueryCommand::Name { mac: Some(mac), name, remove } => {
-                let mac = self.mac_of(mac, false)?;
+                let mac = self.device_to_name(mac)?;
                 let words = name.join(" ");
                 let change = match words.trim() {
                     "" if name.is_empty() && !remove => NameChange::Show,
@@ -350,7 +299,26 @@ impl Options {
                 };
                 Query::Name(mac, change)
             }
-        })
+        }])
+    }
+
+    fn at(&self, device: &Device, at: UnixTime) -> Result<Vec<Query>, Refusal> {
+        Ok(self.devices(device)?.into_iter().map(|mac| Query::MacAt(mac, at)).collect())
+    }
+
+    fn in_range(
+        &self,
+        device: &Device,
+        range: TimeRange,
+        all: bool,
+    ) -> Result<Vec<Query>, Refusal> {
+        let listed = match device {
+            _ if all => Listed::All,
+            Device::Mac(_) => Listed::Periods,
+            Device::Name(_) => Listed::Claims,
+        };
+        let macs = self.devices(device)?.into_iter();
+        Ok(macs.map(|mac| Query::Mac(mac, range, listed)).collect())
     }
 }
 
@@ -386,41 +354,23 @@ fn check_time(text: &str) -> Result<String, String> {
 }
 
 /// An address. A zone, as in `fe80::1%eth0` (RFC 4007, 11), is ignored: the history does not have it.
-fn parse_address(text: &str) -> Result<IpAddr, &'static str> {
+pub fn parse_address(text: &str) -> Result<IpAddr, &'static str> {
     let (address, zone) = text.split_once('%').unwrap_or((text, "none"));
     let is_allowed = |ip: &IpAddr| address == text || ip.is_ipv6() && !zone.is_empty();
     let address = address.parse().ok().filter(is_allowed);
     address.ok_or(match text.parse::<MacAddr>() {
         Ok(_) => "this is a MAC address, use aw-query mac",
         Err(_) => {
-            "must be an IPv4 or IPv6 address, such as 192.0.2.1, 2001:db8::1 or fe80::1%eth0; for a device by its name: aw-query mac NAME --at TIME"
+            "must be an IPv4 or IPv6 address, such as 192.0.2.1, 2001:db8::1 or fe80::1%eth0, or the name of a device"
         }
     })
 }
 
-fn parse_mac(text: &str) -> Result<MacAddr, &'static str> {
+pub fn parse_mac(text: &str) -> Result<MacAddr, &'static str> {
     text.parse().map_err(|_| match parse_address(text) {
         Ok(_) => "this is an IP address, use aw-query ip; its answer has the MACs",
         Err(_) => "must be a MAC address, such as 02:00:00:00:00:01",
     })
-}
-
-/// A device as it is asked for.
-#[derive(Clone)]
-enum Device {
-    Mac(MacAddr),
-    Name(String),
-}
-
-fn parse_device(text: &str) -> Result<Device, &'static str> {
-    match parse_mac(text) {
-        Ok(mac) => Ok(Device::Mac(mac)),
-        // A MAC with a mistake is none.
-        Err(_) if parse_address(text).is_err() && !text.contains(':') && is_name(text).is_ok() => {
-            Ok(Device::Name(text.into()))
-        }
-        Err(why) => Err(why),
-    }
 }
 
 /// The options whose value is a time.
@@ -457,12 +407,6 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
             "who answers for one time, --at TIME; aw-query ip takes --from and --to".into(),
         );
     }
-    if let ["mac", first, second, ..] = &arguments.iter().map(|it| &**it).collect::<Vec<_>>()[..]
-        && [first, second].iter().all(|word| !word.starts_with('-'))
-        && matches!(parse_device(first), Ok(Device::Name(_)))
-    {
-        return Some(format!("put the name into quotes: mac '{first} {second}'"));
-    }
     // Before the question.
     const QUESTIONS: [&str; 6] = ["who", "ip", "mac", "changes", "devices", "export"];
     let question = arguments.iter().position(|word| QUESTIONS.contains(&word.as_str()));
@@ -470,12 +414,22 @@ pub fn remedy(error: &clap::Error, arguments: &[String]) -> Option<String> {
     if question.is_some_and(|at| arguments[..at].iter().any(is_time)) {
         return Some("times stand after the question: aw-query who ADDRESS --at TIME".into());
     }
-    if let [question, _, time @ ..] = arguments
+    if let [question, first, time @ ..] = arguments
         && ["who", "ip", "mac"].contains(&question.as_str())
-        && !time.is_empty()
-        && parse_time(&time.join(" "), &Zoned::now()).is_ok()
+        && let [second, ..] = time
     {
-        return Some(format!("write --at '{}'", time.join(" ")));
+        let is_name = match parse_device(first) {
+            Ok(Device::Name(_)) => question == "mac" || parse_host(first).is_ok(),
+            _ => false,
+        };
+        let is_time = parse_time(&time.join(" "), &Zoned::now()).is_ok();
+        let is_second_word = [first, second].iter().all(|word| !word.starts_with('-'));
+        if is_name && is_second_word && (question == "mac" || !is_time) {
+            return Some(format!("put the name into quotes: {question} '{first} {second}'"));
+        }
+        if is_time {
+            return Some(format!("write --at '{}'", time.join(" ")));
+        }
     }
     // The word that clap reports may be a later one: it takes the second one for the address.
     let now = Zoned::now();

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
-    address_rows::{DatedPeriod, Found, address, addresses, just_before, periods},
+    address_rows::{DatedPeriod, Found, Listed, address, addresses, just_before, periods},
     claims,
     clocks::Clocks,
     counted::{self, Counted},
@@ -32,7 +32,7 @@ pub enum Query {
     Who(IpAddr, UnixTime),
     /// True: also what counts for no row.
     Ip(IpAddr, TimeRange, bool),
-    Mac(MacAddr, TimeRange, bool),
+    Mac(MacAddr, TimeRange, Listed),
     MacAt(MacAddr, UnixTime),
     Changes(TimeRange),
     /// True: also how often each was seen.
@@ -70,7 +70,7 @@ impl Query {
             Query::Name(..) | Query::Names => Ok(ResultTable::default()),
             Query::Who(ip, at) => who(history, ip, at),
             Query::Ip(ip, range, all) => address(history, ip, range, all),
-            Query::Mac(mac, range, all) => addresses(history, mac, range, all),
+            Query::Mac(mac, range, listed) => addresses(history, mac, range, listed),
             Query::MacAt(mac, at) => mac_at(history, mac, at),
             Query::Changes(range) => changes(history, range),
             Query::Devices(range, is_counted) => devices::devices(history, range, is_counted),
@@ -240,12 +240,9 @@ pub fn shown_if_any(mut table: ResultTable) -> ResultTable {
         Cell::List(list) => list.is_empty(),
         cell => *cell == Cell::None,
     };
-    for name in ["shared_until", "frame_sources", "not_seen_in_use"] {
-        let hidden = |column: &&str| column.strip_prefix('+') == Some(name);
-        if let Some(at) = table.columns.iter().position(hidden)
-            && !table.rows.iter().all(|row| is_empty(&row[at]))
-        {
-            table.columns[at] = name;
+    for name in ["shared_until", "frame_sources", "left_out", "not_seen_in_use"] {
+        if !table.rows.iter().all(|row| is_empty(table.cell(row, name))) {
+            table.show(name);
         }
     }
     table

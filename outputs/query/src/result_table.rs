@@ -196,6 +196,14 @@ impl ResultTable {
         at.and_then(|at| row.get(at)).unwrap_or(&Cell::None)
     }
 
+    /// Shows a column in a table, too.
+    pub(crate) fn show(&mut self, name: &str) {
+        let is_hidden = |column: &&mut &'static str| column.strip_prefix('+') == Some(name);
+        if let Some(column) = self.columns.iter_mut().find(is_hidden) {
+            *column = column.trim_start_matches(MARKS);
+        }
+    }
+
     /// Where the column with MACs is, if there is one.
     pub(crate) fn mac_column(&self) -> Option<usize> {
         self.columns.iter().position(|column| matches!(*column, "mac" | "+mac"))
@@ -227,8 +235,9 @@ fn cell_text(value: &Cell, zone: &TimeZone) -> String {
         Cell::Time(time) => zoned(*time, zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
         Cell::List(list) if list.is_empty() => "-".into(),
         Cell::List(list) => {
-            let mut text =
-                list.iter().take(SHOWN_ITEMS).map(|text| plain(text)).collect::<Vec<_>>().join(" ");
+            let shown: Vec<_> = list.iter().take(SHOWN_ITEMS).map(|text| plain(text)).collect();
+            let between = if shown.iter().any(|text| text.contains(' ')) { ", " } else { " " };
+            let mut text = shown.join(between);
             if list.len() > SHOWN_ITEMS {
                 text += &format!(" and {} more", list.len() - SHOWN_ITEMS);
             }
@@ -267,6 +276,7 @@ mod tests {
 
     fn printed(format: OutputFormat) -> String {
         let many = ["1", "2", "3", "4"].map(String::from).to_vec();
+        let words = ["announced 1", "leased 2"].map(String::from).to_vec();
         let table = ResultTable {
             columns: vec!["name", "+hidden", "last_seen", "list"],
             rows: vec![
@@ -277,6 +287,7 @@ mod tests {
                     Cell::None,
                 ],
                 vec![Cell::None, Cell::None, Cell::None, Cell::List(many)],
+                vec![Cell::None, Cell::None, Cell::None, Cell::List(words)],
             ],
             ..ResultTable::default()
         };
@@ -291,13 +302,15 @@ mod tests {
             printed(OutputFormat::Table),
             "NAME        LAST SEEN                   LIST\n\
              a,\"b?[2J??  1970-01-01 01:00:00 +01:00  -\n\
-             -           -                           1 2 3 and 1 more\n"
+             -           -                           1 2 3 and 1 more\n\
+             -           -                           announced 1, leased 2\n"
         );
         assert_eq!(
             printed(OutputFormat::Csv),
             "name,hidden,last_seen,list\r\n\
              \"a,\"\"b?[2J??\",5,1970-01-01T01:00:00.000000007+01:00,\r\n\
-             ,,,1 2 3 4\r\n"
+             ,,,1 2 3 4\r\n\
+             ,,,announced 1 leased 2\r\n"
         );
         let json = printed(OutputFormat::Json);
         let first: Json = serde_json::from_str(json.lines().next().unwrap()).unwrap();

@@ -19,6 +19,7 @@ use std::{
 };
 
 use aw_database::{CLAIMED, CLAIMED_COLUMNS, HistoryRows, LEASE, LEASE_COLUMNS, Snapshot};
+use aw_output::Checkpoint;
 use aw_service::{Error, failed};
 use rusqlite::{
     Row, Rows, params,
@@ -32,11 +33,12 @@ use self::spans::{SpanEnd, Spans};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, ClaimedAddress, EachSighting, HistoryReader, Lease, NO_CLAIM,
-    NamesOfMacs, NearestSightings, Network, PROBE, PairingSummary, RouterChange, SeenAround,
-    SelfNamed, TimeRange, evidence_in_frame, parse_ip, parse_mac,
+    AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, NearestSightings,
+    Network, PROBE, PairingSummary, RouterChange, SeenAround, TimeRange, evidence_in_frame,
+    parse_ip, parse_mac,
 };
 use crate::places::Places;
+use crate::unread::{RINGS, Unread};
 
 /// The application id of aw-sqlite's files, "AWhi", and the versions of its tables that are supported.
 const APPLICATION: i32 = 0x4157_6869;
@@ -248,6 +250,23 @@ impl HistoryReader for SqliteReader {
 
     fn remarks(&self) -> &[String] {
         &self.remarks
+    }
+
+    fn unread(&mut self) -> Vec<Unread> {
+        let select =
+            "SELECT ring, generation, began, delivered, lost, skipped FROM account LIMIT ?";
+        let stored = self.read(|history| {
+            let mut select = history.snapshot.database.prepare(select)?;
+            let row = |row: &rusqlite::Row| {
+                let columns = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
+                Ok((row.get::<_, String>(0)?, Checkpoint::from_columns(columns)))
+            };
+            select.query_map([RINGS], row)?.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        // A fault of these rows is none of the answer.
+        let stored = stored.unwrap_or_default().into_iter();
+        let rings = stored.filter_map(|(ring, stored)| ring.parse().ok().zip(stored));
+        rings.filter_map(|(ring, stored)| Unread::of(&ring, &stored)).collect()
     }
 
     fn limit(&mut self, end: Instant, most: usize) -> Result<(), Error> {
@@ -464,36 +483,8 @@ impl HistoryReader for SqliteReader {
         self.read(|history| history.summaries(range, is_counted))
     }
 
-    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
-        self.names_of(macs)
-    }
-
-    fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
-        self.claiming(name)
-    }
-
-    fn claimed_addresses(
-        &mut self,
-        ip: IpAddr,
-        near: TimeRange,
-    ) -> Result<Vec<ClaimedAddress>, Error> {
-        self.addresses_claimed(ip, near)
-    }
-
-    fn addresses_claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
-        self.claimed_by(mac)
-    }
-
-    fn self_named(&mut self, range: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
-        self.all_self_named(range)
-    }
-
     fn macs_in_use(&mut self, macs: &[MacAddr]) -> Result<HashSet<MacAddr>, Error> {
         self.read(|history| history.in_use(macs))
-    }
-
-    fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
-        self.leases_of(of, at)
     }
 
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {

@@ -2,7 +2,7 @@
 //! of a MAC. It is what messages say, and any host can send them. No I/O and no clock, but for the history.
 
 mod devices;
-mod said;
+mod remarks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,9 @@ use crate::{
 
 pub use self::{
     devices::{DeviceKey, UnseenDevice, devices},
-    said::{Last, Subject, Unseen, in_range, later, said, shown},
+    remarks::{
+        Last, Subject, UnseenRemark, in_range, later, listed, of_address, remarks, without_rows,
+    },
 };
 
 /// MACs that are listed: a host can invent any number.
@@ -33,46 +35,30 @@ const LISTED: usize = 8;
 /// The last time of a claim that is repeated may be an hour old, in seconds.
 const STALE: i64 = 3_600;
 
-/// How a MAC came to an address that it was not seen to use, the strongest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum How {
-    /// It announced the address in multicast DNS, or registered it.
-    Announced,
-    /// A DHCP server gave it the address.
-    Leased,
-    /// It asked a DHCP server for it.
-    Requested,
-}
+/// Why a message counts for no period, and the word for `how_sure` and `not_seen_in_use`, the strongest first. Who announces an address or
+/// registers it says that it uses it.
+const STRENGTHS: [(Why, &str); 4] = [
+    (Why::Announced, "announced"),
+    (Why::Lease, "leased"),
+    (Why::Renewed, "renewed"),
+    (Why::Requested, "requested"),
+];
 
-impl How {
-    /// The word for `how_sure`.
-    fn name(self) -> &'static str {
-        match self {
-            How::Announced => "announced",
-            How::Leased => "leased",
-            How::Requested => "requested",
-        }
-    }
-
-    fn of(source: NameSource) -> Option<How> {
+impl Why {
+    /// Why an announcement, or a question to a server, counts for no period.
+    pub fn of_claim(source: NameSource) -> Option<Why> {
         match source {
-            NameSource::MdnsAddress => Some(How::Announced),
-            NameSource::RequestedAddress => Some(How::Requested),
+            NameSource::MdnsAddress => Some(Why::Announced),
+            NameSource::RenewedAddress => Some(Why::Renewed),
+            NameSource::RequestedAddress => Some(Why::Requested),
             _ => None,
         }
     }
 }
 
-/// Why a message counts for no period, and the word for `not_seen_in_use`, the strongest first.
-const STRENGTHS: [(Why, &str); 3] =
-    [(Why::Announced, "announced"), (Why::Lease, "leased"), (Why::Requested, "requested")];
-
-impl Why {
-    /// Why an announcement, or a question to a server, counts for no period.
-    pub fn of_claim(source: NameSource) -> Option<Why> {
-        How::of(source)
-            .map(|how| if how == How::Announced { Why::Announced } else { Why::Requested })
-    }
+/// The place in [`STRENGTHS`].
+fn strength(why: Why) -> usize {
+    STRENGTHS.iter().position(|(one, _)| *one == why).unwrap_or(STRENGTHS.len() - 1)
 }
 
 /// From when until when.
@@ -84,6 +70,7 @@ struct Claims {
     mac: MacAddr,
     ip: IpAddr,
     mdns: Option<Times>,
+    renewed: Option<Times>,
     asked: Option<Times>,
     /// When a server gave it the address, or when it registered an IPv6 address: last before the time in question, and first after it.
     given: [Option<UnixTime>; 2],
@@ -92,12 +79,12 @@ struct Claims {
 }
 
 /// What orders the claims: how many seconds they are away from the time, how strong they are, and which one comes first of equal ones.
-type Rank = (i64, How, i64);
+type Rank = (i64, usize, i64);
 
 impl Claims {
     fn new((network, mac, ip): Key) -> Claims {
-        let (mdns, asked, given, lease) = (None, None, [None; 2], None);
-        Claims { network, mac, ip, mdns, asked, given, lease }
+        let (mdns, renewed, asked, given, lease) = (None, None, None, [None; 2], None);
+        Claims { network, mac, ip, mdns, renewed, asked, given, lease }
     }
 
     /// How many seconds a time is after the last message, or before the first one; 0 of a time in between.
@@ -121,17 +108,23 @@ impl Claims {
     /// comes first, which cannot be forged later; of leases the last one, because a server gives an address again when it is free.
     fn all(&self, at: UnixTime) -> Vec<(Rank, [Option<UnixTime>; 2])> {
         let mut all = Vec::new();
-        for (how, times) in [(How::Announced, self.mdns), (How::Requested, self.asked)] {
+        let messages = [
+            (Why::Announced, self.mdns),
+            (Why::Renewed, self.renewed),
+            (Why::Requested, self.asked),
+        ];
+        for (why, times) in messages {
+            let how = strength(why);
             let each =
                 |times: Times| ((self.away(times, at), how, times.0.seconds()), sides(times, at));
             all.extend(times.map(each));
         }
         if let Some(time) = self.given.into_iter().flatten().next() {
-            let (how, first) = match self.ip.is_ipv4() {
-                true => (How::Leased, time.seconds().saturating_neg()),
-                false => (How::Announced, time.seconds()),
+            let (why, first) = match self.ip.is_ipv4() {
+                true => (Why::Lease, time.seconds().saturating_neg()),
+                false => (Why::Announced, time.seconds()),
             };
-            all.push(((self.away_from_lease(at), how, first), self.given));
+            all.push(((self.away_from_lease(at), strength(why), first), self.given));
         }
         all
     }
@@ -139,7 +132,7 @@ impl Claims {
     /// For how many seconds it has announced the address, or has its lease.
     fn longest(&self, at: UnixTime) -> i64 {
         let lease = self.lease.filter(|lease| lease.until > at).map(|lease| (lease.begin, at));
-        let all = [self.mdns, self.asked, lease].into_iter().flatten();
+        let all = [self.mdns, self.renewed, self.asked, lease].into_iter().flatten();
         all.map(|(first, last)| seconds_from(first, last)).max().unwrap_or(0)
     }
 }
@@ -157,12 +150,12 @@ impl AllClaims {
     }
 
     fn add_claimed(&mut self, claimed: &[ClaimedAddress]) {
-        for ClaimedAddress { network, mac, ip, source, first, last, .. } in claimed {
+        for ClaimedAddress { network, mac, ip, why, first, last, .. } in claimed {
             let claims = self.of((*network, *mac, *ip));
-            let known = match How::of(*source) {
-                Some(How::Announced) => &mut claims.mdns,
-                Some(_) => &mut claims.asked,
-                None => continue,
+            let known = match why {
+                Why::Announced => &mut claims.mdns,
+                Why::Renewed => &mut claims.renewed,
+                _ => &mut claims.asked,
             };
             let (first, last) = (*first, *last);
             *known = Some(known.map_or((first, last), |one| (one.0.min(first), one.1.max(last))));
@@ -254,7 +247,7 @@ impl NearRow {
         let (away, how) = (rank.0, rank.1);
         let [before, after] = sides.map(|time| distance(time, at).into());
         let mut cells = vec![Cell::text(mac), Cell::None, Cell::None];
-        cells.extend([how.name().to_owned(), why(claims, at, away)].map(Cell::Text));
+        cells.extend([STRENGTHS[how].1.to_owned(), why(claims, at, away)].map(Cell::Text));
         cells.extend([Cell::text(ip), at.into(), before, after, 0.into(), macs(&[])]);
         NearRow {
             away,
@@ -403,6 +396,10 @@ fn why(claims: &Claims, at: UnixTime, nearest: i64) -> String {
         let what = if ip.is_ipv4() { "given by a DHCP server" } else { "registered" };
         all.push(format!("{what} {}{lease}", when(time, at)));
     }
+    let renewed = claims.renewed.filter(|times| claims.away(*times, at) <= nearest);
+    all.extend(
+        renewed.map(|times| format!("renewed its lease by DHCP {}", when(sides(times, at), at))),
+    );
     if let (true, Some(times)) = (all.is_empty(), claims.asked) {
         let not_given = if claims.is_given() { "" } else { ", and no server was seen to give it" };
         let when = when(sides(times, at), at);

@@ -1,17 +1,18 @@
 //! The API: the questions of `aw-query`, with the field names of its `--format json`. `openapi.json` describes it.
 
-use aw_query::Question;
+use aw_query::{Found, Listed, Question, is_host_name};
 use aw_service::plain;
 use axum::{
     extract::Path,
-    http::{HeaderValue, header::CONTENT_TYPE},
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value as Json, json};
+use shm_layout::MacAddr;
 
 use crate::{
     app::Visit,
-    parameters::{parse_ip, parse_mac},
+    parameters::{A_MAC, AN_ADDRESS, parse_ip, parse_mac},
     problem::Problem,
     rows::{self, RowFormat},
 };
@@ -23,28 +24,51 @@ const OPENAPI: &str = include_str!("../openapi.json");
 
 pub async fn who(mut visit: Visit) -> Result<Response, Problem> {
     let zone = visit.app.asker.zone.clone();
-    let ip = visit.parameters.take_ip("ip")?;
+    let text = visit.parameters.take_needed("ip", AN_ADDRESS)?;
     let at = visit.parameters.take_moment("at", &zone)?;
-    answer(visit, Question::Who(ip, at)).await
+    match parse_ip(&text) {
+        Err(_) if is_host_name(text.trim()) => {
+            named(visit, &text, |mac| Question::MacAt(mac, at)).await
+        }
+        ip => answer(visit, Question::Who(ip?, at)).await,
+    }
 }
 
 pub async fn whereabouts(mut visit: Visit) -> Result<Response, Problem> {
     let zone = visit.app.asker.zone.clone();
-    let mac = visit.parameters.take_mac("mac")?;
+    let text = visit.parameters.take_needed("mac", A_MAC)?;
     let at = visit.parameters.take_moment("at", &zone)?;
-    answer(visit, Question::MacAt(mac, at)).await
+    match parse_mac(&text) {
+        Err(_) if is_host_name(text.trim()) => {
+            named(visit, &text, |mac| Question::MacAt(mac, at)).await
+        }
+        mac => answer(visit, Question::MacAt(mac?, at)).await,
+    }
 }
 
 pub async fn address(mut visit: Visit, Path(text): Path<String>) -> Result<Response, Problem> {
-    let ip = parse_ip(&text)?;
+    let ip = match parse_ip(&text) {
+        Err(_) if is_host_name(text.trim()) => return device(visit, Path(text)).await,
+        ip => ip?,
+    };
     let (range, all) = range(&mut visit)?;
     answer(visit, Question::Ip(ip, range, all)).await
 }
 
 pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Response, Problem> {
-    let mac = parse_mac(&text)?;
+    let mac = match parse_mac(&text) {
+        Err(_) if is_host_name(text.trim()) => None,
+        mac => Some(mac?),
+    };
     let (range, all) = range(&mut visit)?;
-    answer(visit, Question::Mac(mac, range, all)).await
+    let or_all = |listed| if all { Listed::All } else { listed };
+    match mac {
+        Some(mac) => answer(visit, Question::Mac(mac, range, or_all(Listed::Periods))).await,
+        None => {
+            let listed = or_all(Listed::Claims);
+            named(visit, &text, |mac| Question::Mac(mac, range, listed)).await
+        }
+    }
 }
 
 pub async fn devices(mut visit: Visit) -> Result<Response, Problem> {
@@ -87,12 +111,44 @@ fn range(visit: &mut Visit) -> Result<(aw_query::TimeRange, bool), Problem> {
     Ok((visit.parameters.take_range(&zone)?, visit.parameters.take_flag("all")?))
 }
 
-async fn answer(mut visit: Visit, question: Question) -> Result<Response, Problem> {
+async fn answer(visit: Visit, question: Question) -> Result<Response, Problem> {
+    let (visit, network, limit) = rest(visit)?;
+    answer_all(visit, vec![question], (network, limit), None).await
+}
+
+/// The answer about each device with a name.
+async fn named(
+    visit: Visit,
+    name: &str,
+    question: impl Fn(MacAddr) -> Question,
+) -> Result<Response, Problem> {
+    let (visit, network, limit) = rest(visit)?;
+    let name = name.trim();
+    let found = visit.app.asker.devices_named(name.into()).await?;
+    let Some(Found { macs, claim }) = found else {
+        let why = format!("no device has the name {:?}, and none calls itself so", plain(name));
+        return Err(Problem::new(StatusCode::NOT_FOUND, why));
+    };
+    answer_all(visit, macs.into_iter().map(question).collect(), (network, limit), claim).await
+}
+
+/// The parameters that all questions have: there are no others.
+fn rest(mut visit: Visit) -> Result<(Visit, Option<String>, usize), Problem> {
     let limit = visit.parameters.take_number("limit", LIMIT)?;
     let network = visit.parameters.take("network");
     visit.parameters.finish()?;
+    Ok((visit, network, limit))
+}
+
+async fn answer_all(
+    visit: Visit,
+    questions: Vec<Question>,
+    (network, limit): (Option<String>, usize),
+    claim: Option<String>,
+) -> Result<Response, Problem> {
     let asker = &visit.app.asker;
-    let answer = visit.ask_in(question, network, (limit, &asker.zone)).await?;
+    let mut answer = visit.ask_in(questions, network, (limit, &asker.zone)).await?;
+    answer.remarks.splice(0..0, claim);
     let mut response = rows::of_answer(answer, RowFormat::Json, &asker.zone);
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -201,20 +201,21 @@ pub struct Visit {
 impl Visit {
     /// The answer to a question, with times in the zone of the viewer.
     pub async fn ask(&self, question: Question, limit: usize) -> Result<Answer, Problem> {
-        self.ask_in(question, None, (limit, &self.zone)).await
+        self.ask_in(vec![question], None, (limit, &self.zone)).await
     }
 
-    /// The same of one network, or in another zone. What the history may lack of it is a remark.
+    /// The same of several questions, of one network, or in another zone. What the history may lack of it is a remark.
     pub async fn ask_in(
         &self,
-        question: Question,
+        questions: Vec<Question>,
         network: Option<String>,
         (limit, zone): (usize, &TimeZone),
     ) -> Result<Answer, Problem> {
-        let mut answer = self.app.asker.ask(question, network, (limit, zone)).await?;
+        let until = questions.iter().map(Question::until).max().unwrap_or_else(UnixTime::now);
+        let mut answer = self.app.asker.ask(questions, network, (limit, zone)).await?;
         let fault = self.app.live.health().unwritten();
         let is_empty = answer.no_match.is_some();
-        let lacking = lacking((question.until(), is_empty), fault, (UnixTime::now(), zone));
+        let lacking = lacking((until, is_empty), fault, (UnixTime::now(), zone));
         answer.remarks.extend(lacking);
         Ok(answer)
     }
@@ -227,7 +228,7 @@ impl Visit {
         name: &str,
     ) -> Result<Response, Problem> {
         let zone = &self.app.asker.zone;
-        let answer = self.ask_in(question, None, (FILE_ROWS, zone)).await?;
+        let answer = self.ask_in(vec![question], None, (FILE_ROWS, zone)).await?;
         file.file(name, answer, zone)
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aw_output::names::Names;
-use aw_query::{Answer, Claiming, Devices, History, Question, TimeRange, Unanswered};
+use aw_query::{Answer, Claiming, Devices, Found, History, Question, TimeRange, Unanswered};
 use aw_service::Error;
 use axum::http::StatusCode;
 use jiff::tz::TimeZone;
@@ -89,16 +89,17 @@ impl Asker {
         }
     }
 
-    /// The answer to a question, with at most `limit` rows and the times in its texts in this zone; of one network only, if one is
-    /// named as for `aw-query --network`.
+    /// The answer to a question, or to several about one device each, with at most `limit` rows and the times in its texts in this zone; of one
+    /// network only, if one is named as for `aw-query --network`.
     pub async fn ask(
         &self,
-        question: Question,
+        questions: Vec<Question>,
         network: Option<String>,
         (limit, zone): (usize, &TimeZone),
     ) -> Result<Answer, Problem> {
-        let ask = self.question(question, network, (limit, zone));
-        self.queue.run(question.is_about_all(), ask).await?
+        let is_about_all = questions.iter().any(Question::is_about_all);
+        let ask = self.question(questions, network, (limit, zone));
+        self.queue.run(is_about_all, ask).await?
     }
 
     /// What `work` makes of the answer, in the thread of the question: a page of many rows, which would keep all clients waiting.
@@ -113,14 +114,14 @@ impl Asker {
         T: Send + 'static,
         W: FnOnce(Answer) -> Result<T, Problem> + Send + 'static,
     {
-        let ask = self.question(question, None, (limit, zone));
+        let ask = self.question(vec![question], None, (limit, zone));
         self.queue.run(question.is_about_all(), move || ask().and_then(work)).await?
     }
 
-    /// The question, for a thread.
+    /// The questions, for a thread.
     fn question(
         &self,
-        question: Question,
+        questions: Vec<Question>,
         network: Option<String>,
         (limit, zone): (usize, &TimeZone),
     ) -> impl FnOnce() -> Result<Answer, Problem> + Send + use<> {
@@ -129,7 +130,7 @@ impl Asker {
         move || {
             let network = network.as_deref();
             let answered =
-                history.ask_of_network(&question, network, &devices, &zone, (time, limit));
+                history.ask_of_network(&questions, network, &devices, &zone, (time, limit));
             self::answered(answered, &fault)
         }
     }
@@ -139,6 +140,14 @@ impl Asker {
         let (history, fault) = (Arc::clone(&self.history), Arc::clone(&self.fault));
         let time = self.time.min(BY_NAME);
         let search = move || answered(history.macs_claiming(&name, time), &fault);
+        self.queue.run(false, search).await?
+    }
+
+    /// The devices with a name, if there are some.
+    pub async fn devices_named(&self, name: String) -> Result<Option<Found>, Problem> {
+        let (history, fault) = (Arc::clone(&self.history), Arc::clone(&self.fault));
+        let (devices, time) = (Arc::clone(&self.devices), self.time);
+        let search = move || answered(history.devices_named(&name, &devices, time), &fault);
         self.queue.run(false, search).await?
     }
 
@@ -221,7 +230,7 @@ impl Asker {
     ) -> impl Future<Output = Result<Result<Arc<DeviceList>, Problem>, Problem>> + use<> {
         let (begun, last) = (Instant::now(), Arc::clone(&self.list));
         let ask = self.question(
-            Question::DevicesOfNetworks(TimeRange::ALL),
+            vec![Question::DevicesOfNetworks(TimeRange::ALL)],
             None,
             (usize::MAX, &self.zone),
         );
@@ -243,9 +252,8 @@ impl Asker {
 
     /// Whether the history can be read: a question that costs little.
     pub async fn check(&self) -> Result<(), Problem> {
-        self.ask(Question::Who(IpAddr::from([0, 0, 0, 0]), UnixTime::now()), None, (1, &self.zone))
-            .await
-            .map(drop)
+        let question = Question::Who(IpAddr::from([0, 0, 0, 0]), UnixTime::now());
+        self.ask(vec![question], None, (1, &self.zone)).await.map(drop)
     }
 }
 

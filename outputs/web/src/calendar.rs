@@ -60,9 +60,10 @@ struct HourBox {
 }
 
 impl Calendar {
-    /// Of the quarters of an hour in which a device was seen, until this day, the latest day first. `path` is its page.
+    /// Of the quarters of an hour in which a device was seen, until this day, the latest day first. `path` is its page; `none` are the words for
+    /// a day without one.
     pub fn new(
-        title: String,
+        (title, none): (String, &str),
         quarters: impl IntoIterator<Item = UnixTime>,
         last: Date,
         path: &str,
@@ -74,8 +75,10 @@ impl Calendar {
             seen.entry((time.date(), time.hour())).or_default().insert(quarter.seconds());
         }
         let dates = (0..DAYS).map_while(|ago| last.checked_sub((ago as i64).days()).ok());
-        let days: Vec<Day> =
-            dates.enumerate().map(|(row, date)| day(row, date, &seen, path, zone)).collect();
+        let days: Vec<Day> = dates
+            .enumerate()
+            .map(|(row, date)| day(row, date, &seen, (path, none), zone))
+            .collect();
         let first = last.saturating_sub((DAYS as i64 - 1).days());
         let hours = (0..24_i8).map(|hour| Hour {
             x: x(hour) + HOUR / 2,
@@ -103,7 +106,7 @@ fn day(
     row: usize,
     date: Date,
     seen: &BTreeMap<(Date, i8), BTreeSet<i64>>,
-    path: &str,
+    (path, none): (&str, &str),
     zone: &TimeZone,
 ) -> Day {
     let [label, short] = ["%a %Y-%m-%d", "%a %m-%d"].map(|form| date.strftime(form).to_string());
@@ -133,7 +136,7 @@ fn day(
     let boxes: Vec<HourBox> = equal.into_iter().map(of_box).collect();
     let spans = spans.iter().map(|(from, to)| format!("{from:02}–{to:02} h"));
     let text = match boxes.is_empty() {
-        true => "not seen".into(),
+        true => none.into(),
         false => spans.collect::<Vec<_>>().join(", "),
     };
     let noon = date.at(12, 0, 0, 0).to_zoned(zone.clone());
@@ -151,7 +154,7 @@ mod tests {
 
     fn calendar(quarters: &[i64], zone: &TimeZone) -> Calendar {
         let quarters = quarters.iter().map(|number| UnixTime::new(MIDNIGHT + number * 900, 0));
-        Calendar::new("When".into(), quarters, date(2026, 11, 21), "/mac/a", zone)
+        Calendar::new(("When".into(), "not seen"), quarters, date(2026, 11, 21), "/mac/a", zone)
     }
 
     #[test]
@@ -204,7 +207,7 @@ mod tests {
         let drawn = calendar(&[0, 2], &zone); // 05:30 and 06:00
         assert_eq!(drawn.days[1].text, "05–07 h");
         for last in [Date::MIN, Date::MAX] {
-            Calendar::new(String::new(), [], last, "/mac/a", &zone).render().unwrap();
+            Calendar::new((String::new(), "not seen"), [], last, "/mac/a", &zone).render().unwrap();
         }
     }
 }

@@ -128,8 +128,8 @@ pub struct DeviceList {
     of_networks: Vec<Device>,
     of_all: Vec<Device>,
     /// The same of those that were not seen to use an address: they count nowhere else.
-    announced_of_networks: Vec<Device>,
-    announced_of_all: Vec<Device>,
+    unseen_of_networks: Vec<Device>,
+    unseen_of_all: Vec<Device>,
     /// When it was read.
     pub read_at: UnixTime,
     pub no_match: Option<String>,
@@ -146,15 +146,15 @@ impl DeviceList {
         let columns = table.columns.clone();
         let all = Devices::new(&table).of(table);
         // One that only probed was seen, and is in both lists.
-        let announced: Vec<Device> =
+        let unseen: Vec<Device> =
             all.iter().filter(|one| !one.not_seen_in_use.is_empty()).cloned().collect();
         let of_networks: Vec<Device> = all.into_iter().filter(|one| one.is_seen).collect();
         let of_all = each_once(&of_networks);
         // Where it was seen in another network, it is one of the others.
         let used: HashSet<MacAddr> =
             of_all.iter().filter(|one| !one.addresses.is_empty()).map(|one| one.mac).collect();
-        let mut announced_of_all = each_once(&announced);
-        announced_of_all.retain(|one| !used.contains(&one.mac));
+        let mut unseen_of_all = each_once(&unseen);
+        unseen_of_all.retain(|one| !used.contains(&one.mac));
         let networks: BTreeSet<_> = of_networks.iter().map(|one| &one.network).collect();
         let networks = networks.into_iter().map(Arc::clone).collect();
         let begin = of_networks.iter().filter_map(|device| device.first).min();
@@ -163,8 +163,8 @@ impl DeviceList {
             networks,
             of_networks,
             of_all,
-            announced_of_networks: announced,
-            announced_of_all,
+            unseen_of_networks: unseen,
+            unseen_of_all,
             read_at,
             no_match,
             remarks,
@@ -179,8 +179,8 @@ impl DeviceList {
     }
 
     /// The same of those that were not seen to use an address.
-    pub fn announced(&self, by_network: bool) -> &[Device] {
-        if by_network { &self.announced_of_networks } else { &self.announced_of_all }
+    pub fn unseen(&self, by_network: bool) -> &[Device] {
+        if by_network { &self.unseen_of_networks } else { &self.unseen_of_all }
     }
 
     /// The network that is meant, if its host and ring are not named and only one is there.
@@ -388,6 +388,7 @@ impl Shown {
         let all: Vec<String> =
             device.addresses.iter().map(IpAddr::to_string).chain(of_claims).collect();
         let more = all.len().saturating_sub(ADDRESSES);
+        let between = if device.not_seen_in_use.is_empty() { " " } else { ", " };
         let mut addresses: Vec<String> = all.into_iter().take(ADDRESSES).collect();
         let link = |text: &String| {
             let ip = text.rsplit(' ').next().filter(|ip| ip.parse::<IpAddr>().is_ok());
@@ -409,7 +410,7 @@ impl Shown {
                 .or_else(|| device.claim())
                 .unwrap_or_default(),
             maker: device.maker.as_deref().map_or_else(maker, str::to_owned),
-            addresses: addresses.join(" "),
+            addresses: addresses.join(between),
             linked,
             network: device.network.label(),
             network_link: device.network.link(),

@@ -13,6 +13,10 @@ use crate::problem::Problem;
 /// Bytes of all parameters together, and of one value, at most.
 const MAX_VALUE: usize = 1024;
 
+/// In messages.
+pub const AN_ADDRESS: &str = "192.0.2.1";
+pub const A_MAC: &str = "02:00:00:00:00:01";
+
 /// The parameters that are not read yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parameters(Vec<(String, String)>);
@@ -52,20 +56,21 @@ impl Parameters {
         }
     }
 
+    /// One that must be there, such as `example`.
+    pub fn take_needed(&mut self, name: &str, example: &str) -> Result<String, Problem> {
+        self.take(name).ok_or_else(|| {
+            Problem::bad(format!("the parameter {name} is missing (add {name}={example})"))
+        })
+    }
+
     /// An address.
     pub fn take_ip(&mut self, name: &str) -> Result<IpAddr, Problem> {
-        let text = self.take(name).ok_or_else(|| {
-            Problem::bad(format!("the parameter {name} is missing (add {name}=192.0.2.1)"))
-        })?;
-        parse_ip(&text)
+        parse_ip(&self.take_needed(name, AN_ADDRESS)?)
     }
 
     /// A MAC.
     pub fn take_mac(&mut self, name: &str) -> Result<MacAddr, Problem> {
-        let text = self.take(name).ok_or_else(|| {
-            Problem::bad(format!("the parameter {name} is missing (add {name}=02:00:00:00:00:01)"))
-        })?;
-        parse_mac(&text)
+        parse_mac(&self.take_needed(name, A_MAC)?)
     }
 
     /// A time: its begin and end.

@@ -10,10 +10,11 @@ use crate::{
     clocks::Clocks,
     export::{ExportPosition, Exporter},
     history_reader::{
-        AddressOfMac, AddressSighting, ClaimedAddress, EachSighting, HistoryReader, Lease,
-        NamesOfMacs, NearestSightings, Network, PairingSummary, RouterChange, SeenAround,
-        SelfNamed, TimeRange,
+        AddressOfMac, AddressSighting, Claim, ClaimReader, ClaimedAddress, EachSighting,
+        HistoryReader, Lease, NamesOfMacs, NearestSightings, Network, PairingSummary, RouterChange,
+        SeenAround, TimeRange,
     },
+    unread::Unread,
 };
 
 /// The caller replaces the text.
@@ -48,6 +49,36 @@ impl LimitedReader {
     }
 }
 
+impl ClaimReader for LimitedReader {
+    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+        self.read(|history| history.claimed_names(macs))
+    }
+
+    fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
+        self.read(|history| history.macs_claiming(name))
+    }
+
+    fn claimed_addresses(
+        &mut self,
+        ip: IpAddr,
+        near: TimeRange,
+    ) -> Result<Vec<ClaimedAddress>, Error> {
+        self.read(|history| history.claimed_addresses(ip, near))
+    }
+
+    fn addresses_claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        self.read(|history| history.addresses_claimed_by(mac))
+    }
+
+    fn claims(&mut self, range: TimeRange) -> Result<(Vec<Claim>, bool), Error> {
+        self.read(|history| history.claims(range))
+    }
+
+    fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
+        self.read(|history| history.leases(of, at))
+    }
+}
+
 impl HistoryReader for LimitedReader {
     fn networks(&self) -> &[Network] {
         self.history.networks()
@@ -79,6 +110,10 @@ impl HistoryReader for LimitedReader {
 
     fn remarks(&self) -> &[String] {
         self.history.remarks()
+    }
+
+    fn unread(&mut self) -> Vec<Unread> {
+        self.history.unread()
     }
 
     fn limit(&mut self, end: Instant, most: usize) -> Result<(), Error> {
@@ -152,36 +187,8 @@ impl HistoryReader for LimitedReader {
         self.read(|history| history.pairings(range, is_counted))
     }
 
-    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
-        self.read(|history| history.claimed_names(macs))
-    }
-
-    fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
-        self.read(|history| history.macs_claiming(name))
-    }
-
-    fn claimed_addresses(
-        &mut self,
-        ip: IpAddr,
-        near: TimeRange,
-    ) -> Result<Vec<ClaimedAddress>, Error> {
-        self.read(|history| history.claimed_addresses(ip, near))
-    }
-
-    fn addresses_claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
-        self.read(|history| history.addresses_claimed_by(mac))
-    }
-
-    fn self_named(&mut self, range: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
-        self.read(|history| history.self_named(range))
-    }
-
     fn macs_in_use(&mut self, macs: &[MacAddr]) -> Result<HashSet<MacAddr>, Error> {
         self.read(|history| history.macs_in_use(macs))
-    }
-
-    fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
-        self.read(|history| history.leases(of, at))
     }
 
     fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {

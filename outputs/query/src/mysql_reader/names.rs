@@ -17,11 +17,11 @@ use super::{
     failure, pairing, until,
 };
 use crate::{
-    claims::Claiming,
+    claims::{Claiming, MOST_CLAIMING},
     export::Exporter,
     history_reader::{
-        ADDRESSES, ClaimedAddress, Lease, NamesOfMacs, Network, NetworkIndex, SELF_NAMED,
-        SelfNamed, TimeRange, parse_ip,
+        ADDRESSES, CLAIMS, Claim, ClaimReader, ClaimedAddress, Lease, NamesOfMacs, Network,
+        NetworkIndex, TimeRange, parse_ip,
     },
     left_out::Why,
 };
@@ -31,8 +31,6 @@ const NAMES: usize = 1024;
 const LEASES: usize = 64;
 /// Rows of an address, of MACs that announced it for a day, and of others.
 const CLAIMED_ADDRESSES: usize = 512;
-/// Devices with one name.
-const MOST_CLAIMING: usize = 1000;
 /// Devices of one question.
 const DEVICES: usize = 100;
 /// A lease that is so long has no end, in seconds: aw-mysql stores 30 days of it.
@@ -46,9 +44,9 @@ const KNOWN: i64 = NAME_KNOWN_AFTER / NANOS;
 /// Numbers of server errors: the table is another program's, or this user may not read it.
 const NO_NAMES: [u16; 4] = [NO_SUCH_TABLE, UNKNOWN_COLUMN, 1142, 1143];
 
-impl MysqlReader {
+impl ClaimReader for MysqlReader {
     /// Those of several rings of a host are in one network here, and what they have in common is one name.
-    pub(super) fn names_of(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
         let mut found: HashMap<(MacAddr, usize, NameSource, String), NameUse> = HashMap::new();
         let (table, now) = (self.claimed_name.clone(), UnixTime::now());
         if !self.has_names {
@@ -89,15 +87,20 @@ impl MysqlReader {
     }
 
     /// The MACs that call themselves so. The server compares without regard to case, more widely than what counts.
-    pub(super) fn claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
+    fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
         let mut claiming = Claiming::new(name);
         if !self.has_names || name.is_empty() {
             return Ok(Vec::new());
         }
         let table = &self.claimed_name;
-        let wanted: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let wanted = claiming.names.each_ref().map(|name| {
+            let bytes: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+            format!("lower(convert(0x{bytes} USING utf8mb4))")
+        });
+        let wanted = wanted.join(", ");
         let select = format!(
-            "SELECT DISTINCT mac_address, name FROM {table} WHERE source NOT IN ({ADDRESSES}) AND lower(convert(name USING utf8mb4)) = lower(convert(0x{wanted} USING utf8mb4)) ORDER BY 1, 2 LIMIT {MOST_CLAIMING}"
+            "SELECT mac_address, name FROM {table} WHERE source NOT IN ({ADDRESSES}) AND lower(convert(name USING utf8mb4)) IN ({wanted})
+            GROUP BY mac_address, name ORDER BY min(first_seen), mac_address, name LIMIT {MOST_CLAIMING}"
         );
         self.query(&select, &mut |_, row| {
             if let Ok(mac) = bytes(row, 0).try_into() {
@@ -107,7 +110,7 @@ impl MysqlReader {
         Ok(claiming.into_macs())
     }
 
-    pub(super) fn addresses_claimed(
+    fn claimed_addresses(
         &mut self,
         ip: IpAddr,
         near: TimeRange,
@@ -123,7 +126,7 @@ impl MysqlReader {
         self.claimed_by_select(&[of(">="), of("<")].join(" UNION ALL "))
     }
 
-    pub(super) fn claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
+    fn addresses_claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
         let (table, mac) = (&self.claimed_name, mac.number());
         let select = format!(
             "SELECT {CLAIMED} FROM {table} WHERE mac_address = 0x{mac:012x} AND source IN ({ADDRESSES})
@@ -132,45 +135,14 @@ impl MysqlReader {
         self.claimed_by_select(&select)
     }
 
-    /// What several rings of a host have in common is one row, as in names.
-    fn claimed_by_select(&mut self, select: &str) -> Result<Vec<ClaimedAddress>, Error> {
-        let mut found: BTreeMap<(usize, MacAddr, IpAddr, NameSource), NameUse> = BTreeMap::new();
-        let now = UnixTime::now();
-        if !self.has_names {
-            return Ok(Vec::new());
-        }
-        self.query(select, &mut |networks, row| {
-            let Some((place, mac, claimed)) = name(row, now) else { return };
-            let Ok(ip) = claimed.name.parse() else { return };
-            let network = network_of(networks, place);
-            let ClaimedName { source, first, last, .. } = claimed;
-            let used = NameUse { first, last, count: number(row, 8).unwrap_or(0) };
-            let known = found.entry((network, mac, ip, source));
-            known.and_modify(|known| known.add(used)).or_insert(used);
-        })?;
-        let each = |((network, mac, ip, source), NameUse { first, last, count })| ClaimedAddress {
-            network,
-            mac,
-            ip,
-            source,
-            first,
-            last,
-            count,
-        };
-        Ok(found.into_iter().map(each).collect())
-    }
-
-    pub(super) fn all_self_named(
-        &mut self,
-        range: TimeRange,
-    ) -> Result<(Vec<SelfNamed>, bool), Error> {
+    fn claims(&mut self, range: TimeRange) -> Result<(Vec<Claim>, bool), Error> {
         let (mut found, mut is_cut, now) = (Vec::new(), false, UnixTime::now());
         let (names, leases) = (self.claimed_name.clone(), self.address_lease.clone());
         let tail = |first: &str| {
             let (one, other) = (times_of(first, range), times_of("last_seen", range));
             format!(
                 "WHERE (TRUE{one}) OR (TRUE{other}) ORDER BY last_seen DESC LIMIT {}",
-                SELF_NAMED + 1
+                CLAIMS + 1
             )
         };
         if self.has_names {
@@ -186,9 +158,9 @@ impl MysqlReader {
                     (Some(_), Err(_)) => return,
                 };
                 let network = network_of(networks, place);
-                found.push(SelfNamed { network, mac, what, first, last });
+                found.push(Claim { network, mac, what, first, last });
             })?;
-            is_cut |= number > SELF_NAMED;
+            is_cut |= number > CLAIMS;
         }
         if self.has_leases {
             let select = format!(
@@ -207,18 +179,14 @@ impl MysqlReader {
                     return;
                 };
                 let what = Some((Why::Lease, ip));
-                found.push(SelfNamed { network, mac, what, first, last: last.min(now) });
+                found.push(Claim { network, mac, what, first, last: last.min(now) });
             })?;
-            is_cut |= number > SELF_NAMED;
+            is_cut |= number > CLAIMS;
         }
         Ok((found, is_cut))
     }
 
-    pub(super) fn leases_of(
-        &mut self,
-        (ip, mac): (IpAddr, MacAddr),
-        at: UnixTime,
-    ) -> Result<Vec<Lease>, Error> {
+    fn leases(&mut self, (ip, mac): (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
         let (table, mut found) = (self.address_lease.clone(), Vec::new());
         if !self.has_leases {
             return Ok(found);
@@ -248,6 +216,36 @@ impl MysqlReader {
             found.push(Lease { network, mac, begin, is_long, until, is_released });
         })?;
         Ok(found)
+    }
+}
+
+impl MysqlReader {
+    /// What several rings of a host have in common is one row, as in names.
+    fn claimed_by_select(&mut self, select: &str) -> Result<Vec<ClaimedAddress>, Error> {
+        let mut found: BTreeMap<(usize, MacAddr, IpAddr, Why), NameUse> = BTreeMap::new();
+        let now = UnixTime::now();
+        if !self.has_names {
+            return Ok(Vec::new());
+        }
+        self.query(select, &mut |networks, row| {
+            let Some((place, mac, claimed)) = name(row, now) else { return };
+            let ClaimedName { source, name, first, last } = claimed;
+            let (Some(why), Ok(ip)) = (Why::of_claim(source), name.parse()) else { return };
+            let network = network_of(networks, place);
+            let used = NameUse { first, last, count: number(row, 8).unwrap_or(0) };
+            let known = found.entry((network, mac, ip, why));
+            known.and_modify(|known| known.add(used)).or_insert(used);
+        })?;
+        let each = |((network, mac, ip, why), NameUse { first, last, count })| ClaimedAddress {
+            network,
+            mac,
+            ip,
+            why,
+            first,
+            last,
+            count,
+        };
+        Ok(found.into_iter().map(each).collect())
     }
 
     /// Finds out whether there are names and leases that can be read. A table that this user may not read, or of another program, is none:

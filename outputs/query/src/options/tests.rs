@@ -32,19 +32,28 @@ fn names_and_times() {
     let nas = "02:00:00:00:00:01 nas\n02:00:00:00:00:02 tv\n02:00:00:00:00:03 tv\n";
     std::fs::write(&file, nas).unwrap();
     let ask = |name: &str| {
-        let arguments = ["aw-query", "--names", file.to_str().unwrap(), "mac", name];
-        let asked = Options::try_parse_from(arguments).unwrap().query(&Zoned::now());
-        asked.map_err(|error| error.to_string())
+        let arguments = [
+            "aw-query",
+            "--database",
+            "/nonexistent/x.db",
+            "--names",
+            file.to_str().unwrap(),
+            "mac",
+            name,
+        ];
+        let asked = Options::try_parse_from(arguments).unwrap().queries(&Zoned::now());
+        asked.map_err(|Refusal { status, error }| (status, error.to_string()))
     };
-    let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
-    assert!(matches!(ask("nas"), Ok(Query::Mac(found, ..)) if found == mac));
-    for (name, why) in [
-        ("tv", "several devices have the name \"tv\": 02:00:00:00:00:02, "),
-        ("x", "no device has"),
-    ] {
-        let found = ask(name).err().unwrap();
-        assert!(found.contains(why), "{found}");
+    let of = |query: &Query| match query {
+        Query::Mac(mac, _, Listed::Claims) => mac.octets()[5],
+        other => panic!("{other:?}"),
+    };
+    for (name, macs) in [("nas", &[1][..]), ("tv", &[2, 3])] {
+        assert_eq!(ask(name).unwrap().iter().map(of).collect::<Vec<_>>(), macs);
     }
+    // What a device calls itself is in the history, which cannot be read.
+    let (status, why) = ask("x").err().unwrap();
+    assert!(status == 1 && why.contains("/nonexistent/x.db"), "{why}");
 }
 
 #[test]

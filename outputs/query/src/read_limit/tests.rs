@@ -1,8 +1,9 @@
 use super::*;
+use crate::address_rows::Listed;
 use crate::clocks::Clocks;
 use crate::devices::devices;
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, EachSighting, Nearest, NearestSightings, Network,
+    AddressOfMac, AddressSighting, ClaimReader, EachSighting, Nearest, NearestSightings, Network,
     PairingSummary, RouterChange,
 };
 use crate::queries::Query;
@@ -87,6 +88,8 @@ impl Made {
         all
     }
 }
+
+impl ClaimReader for Made {}
 
 impl HistoryReader for Made {
     fn networks(&self) -> &[Network] {
@@ -217,7 +220,7 @@ fn a_burst_of_forged_frames() {
     assert_eq!((table.omitted.forged, table.omitted.unchecked), (508, 0));
     assert!(history.read < 254 * 20, "{} sightings are read", history.read);
     let mut history = busy_network((YEAR / 2, YEAR / 2 + 1));
-    let table = Query::Mac(VICTIM, TimeRange::ALL, false).run(&mut history).unwrap();
+    let table = Query::Mac(VICTIM, TimeRange::ALL, Listed::Periods).run(&mut history).unwrap();
     assert_eq!((table.rows.len(), table.omitted.forged, table.omitted.unread), (1, 508, 0));
     assert!(history.read < 254 * 20, "{} sightings are read", history.read);
 }
@@ -235,7 +238,7 @@ fn forged_frames_all_year() {
     let remark = omitted.remark().unwrap();
     assert!(remark.contains("although other MACs sent the frames: too many to check"), "{remark}");
     let mut history = busy_network((1, YEAR - 100_000));
-    let table = Query::Mac(VICTIM, TimeRange::ALL, false).run(&mut history).unwrap();
+    let table = Query::Mac(VICTIM, TimeRange::ALL, Listed::Periods).run(&mut history).unwrap();
     let omitted = &table.omitted;
     assert_eq!((table.rows.len() as u64, omitted.forged + 2 * omitted.unread), (1, 508));
     assert!(omitted.unread > 0, "{omitted:?}");

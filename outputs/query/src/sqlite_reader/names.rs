@@ -13,7 +13,8 @@ use super::{SqliteReader, bytes, ip};
 use crate::{
     claims::Claiming,
     history_reader::{
-        ADDRESSES, ClaimedAddress, Lease, NamesOfMacs, SELF_NAMED, SelfNamed, TimeRange, parse_mac,
+        ADDRESSES, CLAIMS, Claim, ClaimReader, ClaimedAddress, Lease, NamesOfMacs, TimeRange,
+        parse_mac,
     },
     left_out::Why,
     places::Places,
@@ -26,8 +27,8 @@ const CLAIMED_ADDRESSES: i64 = 512;
 /// Leases of a pairing that are read.
 const LEASES_OF_PAIRING: i64 = 64;
 
-impl SqliteReader {
-    pub(super) fn names_of(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
+impl ClaimReader for SqliteReader {
+    fn claimed_names(&mut self, macs: &[MacAddr]) -> Result<NamesOfMacs, Error> {
         self.read(|history| {
             let (mut found, now) = (NamesOfMacs::new(), UnixTime::now());
             if !history.has_names {
@@ -60,14 +61,15 @@ impl SqliteReader {
         })
     }
 
-    pub(super) fn claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
+    fn macs_claiming(&mut self, name: &str) -> Result<Vec<MacAddr>, Error> {
         self.read(|history| {
             if !history.has_names {
                 return Ok(Vec::new());
             }
             let select = format!(
-                "SELECT DISTINCT mac, name FROM claimed_name
-                WHERE typeof(name) = 'text' AND typeof(mac) = 'integer' AND source NOT IN ({ADDRESSES})"
+                "SELECT mac, name FROM claimed_name
+                WHERE typeof(name) = 'text' AND typeof(mac) = 'integer' AND source NOT IN ({ADDRESSES})
+                GROUP BY mac, name ORDER BY min(CAST(first AS INTEGER)) / 1000000000, mac, name"
             );
             let mut select = history.snapshot.database.prepare(&select)?;
             let mut rows = select.query([])?;
@@ -83,7 +85,7 @@ impl SqliteReader {
         })
     }
 
-    pub(super) fn addresses_claimed(
+    fn claimed_addresses(
         &mut self,
         ip: IpAddr,
         near: TimeRange,
@@ -101,52 +103,17 @@ impl SqliteReader {
         Ok(found)
     }
 
-    pub(super) fn claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
+    fn addresses_claimed_by(&mut self, mac: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
         let condition = "mac = ?1 ORDER BY last - first < ?2, last DESC LIMIT ?3";
         let key = params![mac.number() as i64, NAME_KNOWN_AFTER, NAMES_OF_DEVICE];
         self.claimed_where(condition, key)
     }
 
-    /// The addresses in rows for which a condition holds.
-    fn claimed_where(
-        &mut self,
-        condition: &str,
-        key: impl Params,
-    ) -> Result<Vec<ClaimedAddress>, Error> {
-        self.read(|history| {
-            let (mut found, now) = (Vec::new(), UnixTime::now());
-            if !history.has_names {
-                return Ok(found);
-            }
-            let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
-            let select = format!(
-                "SELECT place, source, mac, name, CAST(first AS INTEGER), CAST(last AS INTEGER), CAST(count AS INTEGER)
-                FROM claimed_name WHERE source IN ({ADDRESSES}) AND typeof(place) = 'integer' AND typeof(mac) = 'integer'
-                AND typeof(name) = 'text' AND {condition}"
-            );
-            let mut select = database.prepare_cached(&select)?;
-            let mut rows = select.query(key)?;
-            while let Some(row) = rows.next()? {
-                let Some((SelfNamed { network, mac, what: Some((_, ip)), first, last }, source)) =
-                    self_named(database, places, row, now)?
-                else {
-                    continue;
-                };
-                let count = row.get(6)?;
-                found.push(ClaimedAddress { network, mac, ip, source, first, last, count });
-            }
-            Ok(found)
-        })
-    }
-
-    pub(super) fn all_self_named(
-        &mut self,
-        range: TimeRange,
-    ) -> Result<(Vec<SelfNamed>, bool), Error> {
+    fn claims(&mut self, range: TimeRange) -> Result<(Vec<Claim>, bool), Error> {
         self.read(|history| {
             let (mut found, mut is_cut) = (Vec::new(), false);
             let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
-            let (now, most) = (UnixTime::now(), SELF_NAMED as i64 + 1);
+            let (now, most) = (UnixTime::now(), CLAIMS as i64 + 1);
             let times = |first: &str| {
                 format!(
                     "typeof(place) = 'integer' AND typeof(mac) = 'integer' AND ({first} >= ?1 AND {first} < ?2 OR last >= ?1 AND last < ?2)
@@ -161,7 +128,7 @@ impl SqliteReader {
                     number += 1;
                     let one = match leases {
                         true => lease(database, places, row, now)?,
-                        false => self_named(database, places, row, now)?.map(|(one, _)| one),
+                        false => claim(database, places, row, now)?,
                     };
                     found.extend(one.filter(|_| number < most));
                 }
@@ -187,11 +154,7 @@ impl SqliteReader {
         })
     }
 
-    pub(super) fn leases_of(
-        &mut self,
-        (ip, mac): (IpAddr, MacAddr),
-        at: UnixTime,
-    ) -> Result<Vec<Lease>, Error> {
+    fn leases(&mut self, (ip, mac): (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
         self.read(|history| {
             let mut found = Vec::new();
             if !history.has_leases {
@@ -216,13 +179,47 @@ impl SqliteReader {
     }
 }
 
+impl SqliteReader {
+    /// The addresses in rows for which a condition holds.
+    fn claimed_where(
+        &mut self,
+        condition: &str,
+        key: impl Params,
+    ) -> Result<Vec<ClaimedAddress>, Error> {
+        self.read(|history| {
+            let (mut found, now) = (Vec::new(), UnixTime::now());
+            if !history.has_names {
+                return Ok(found);
+            }
+            let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
+            let select = format!(
+                "SELECT place, source, mac, name, CAST(first AS INTEGER), CAST(last AS INTEGER), CAST(count AS INTEGER)
+                FROM claimed_name WHERE source IN ({ADDRESSES}) AND typeof(place) = 'integer' AND typeof(mac) = 'integer'
+                AND typeof(name) = 'text' AND {condition}"
+            );
+            let mut select = database.prepare_cached(&select)?;
+            let mut rows = select.query(key)?;
+            while let Some(row) = rows.next()? {
+                let Some(Claim { network, mac, what: Some((why, ip)), first, last }) =
+                    claim(database, places, row, now)?
+                else {
+                    continue;
+                };
+                let count = row.get(6)?;
+                found.push(ClaimedAddress { network, mac, ip, why, first, last, count });
+            }
+            Ok(found)
+        })
+    }
+}
+
 /// A row that begins with place, source, MAC, name, first and last time; None if its values are not valid.
-fn self_named(
+fn claim(
     database: &Connection,
     places: &mut Places,
     row: &Row,
     now: UnixTime,
-) -> rusqlite::Result<Option<(SelfNamed, NameSource)>> {
+) -> rusqlite::Result<Option<Claim>> {
     let source = NameSource::from_number(row.get(1)?);
     let network = places.network_of(database, row.get(0)?)?;
     let (Some(source), Some(network), Some(mac)) = (source, network, parse_mac(row.get(2)?)) else {
@@ -239,7 +236,7 @@ fn self_named(
     };
     let [first, last] = [row.get(4)?, row.get(5)?].map(UnixTime::from_nanos);
     // It may have been stored while the clock was ahead.
-    Ok(Some((SelfNamed { network, mac, what, first, last: last.min(now) }, source)))
+    Ok(Some(Claim { network, mac, what, first, last: last.min(now) }))
 }
 
 /// The same of a lease: place, address, MAC, begin and last time.
@@ -248,7 +245,7 @@ fn lease(
     places: &mut Places,
     row: &Row,
     now: UnixTime,
-) -> rusqlite::Result<Option<SelfNamed>> {
+) -> rusqlite::Result<Option<Claim>> {
     let network = places.network_of(database, row.get(0)?)?;
     let (Some(network), Some(ip), Some(mac)) = (network, ip(row, 1)?, parse_mac(row.get(2)?))
     else {
@@ -256,5 +253,5 @@ fn lease(
     };
     let [first, last] = [row.get(3)?, row.get(4)?].map(UnixTime::from_nanos);
     let what = Some((Why::Lease, ip));
-    Ok(Some(SelfNamed { network, mac, what, first, last: last.min(now) }))
+    Ok(Some(Claim { network, mac, what, first, last: last.min(now) }))
 }

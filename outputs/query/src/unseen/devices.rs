@@ -8,7 +8,7 @@ use shm_layout::{MacAddr, UnixTime};
 
 use super::STRENGTHS;
 use crate::{
-    history_reader::{HistoryReader, SelfNamed, TimeRange},
+    history_reader::{Claim, HistoryReader, TimeRange},
     queries::network,
     result_table::Cell,
 };
@@ -30,7 +30,7 @@ pub struct UnseenDevice {
 }
 
 /// A message, and its first and last time in the range; unknown if the clock was not set.
-type InRange = (SelfNamed, Option<(UnixTime, UnixTime)>);
+type InRange = (Claim, Option<(UnixTime, UnixTime)>);
 
 /// Those of all devices, and whether there may be more. Of a row, only the first and the last message are known: one of them is in the range.
 /// `by_network`: once for each network of a MAC.
@@ -42,7 +42,7 @@ pub fn devices(
     let clocks = history.clocks().asked(range);
     let is_in = |time: &UnixTime| range.from <= *time && *time < range.to;
     let mut found: HashMap<DeviceKey, Vec<InRange>> = HashMap::new();
-    let (all, is_cut) = history.self_named(range)?;
+    let (all, is_cut) = history.claims(range)?;
     for one in all {
         let times = [one.first, one.last].into_iter();
         let dated: Vec<_> = times.filter(|time| clocks.is_set(one.network, *time)).collect();
@@ -59,7 +59,7 @@ pub fn devices(
 }
 
 fn device(history: &dyn HistoryReader, mut all: Vec<InRange>) -> Option<UnseenDevice> {
-    let strength = |one: &SelfNamed| {
+    let strength = |one: &Claim| {
         one.what.map(|(why, _)| STRENGTHS.iter().position(|(known, _)| *known == why))
     };
     // In whole seconds, which is what a server has.
@@ -68,7 +68,7 @@ fn device(history: &dyn HistoryReader, mut all: Vec<InRange>) -> Option<UnseenDe
         let ip = one.what.map(|(_, ip)| ip);
         (Reverse(last), strength(one), ip, network(history, one.network))
     });
-    let (SelfNamed { network, .. }, _) = *all.first()?;
+    let (Claim { network, .. }, _) = *all.first()?;
     let times = all.iter().filter_map(|(_, times)| *times);
     let times = times.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)));
     let mut addresses = Vec::new();

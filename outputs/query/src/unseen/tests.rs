@@ -1,10 +1,10 @@
 use super::*;
 use crate::{
-    address_rows::{address, addresses},
+    address_rows::{Listed, address, addresses},
     device, devices,
     history_reader::{
-        AddressOfMac, AddressSighting, EachSighting, Network, PairingSummary, RouterChange,
-        SelfNamed,
+        AddressOfMac, AddressSighting, Claim, ClaimReader, EachSighting, Network, PairingSummary,
+        RouterChange,
     },
     mac_at::mac_at,
     one_network,
@@ -67,13 +67,13 @@ impl Messages {
         }
     }
 
-    fn claimed(&mut self, last: u8, source: NameSource, (from, to): (i64, i64)) {
+    fn claimed(&mut self, last: u8, why: Why, (from, to): (i64, i64)) {
         let (mac, ip, first, last) = (mac(last), IP, time(from), time(to));
-        self.claimed.push(ClaimedAddress { network: 0, mac, ip, source, first, last, count: 2 });
+        self.claimed.push(ClaimedAddress { network: 0, mac, ip, why, first, last, count: 2 });
     }
 
     fn asked(&mut self, last: u8, seconds: i64) {
-        self.claimed(last, NameSource::RequestedAddress, (seconds, seconds));
+        self.claimed(last, Why::Requested, (seconds, seconds));
     }
 
     /// A server gives it the address, for so long.
@@ -105,6 +105,29 @@ impl Messages {
         let rows = self.who(0).into_iter().map(words);
         rows.map(|row| row.replace("02:00:00:00:00:0", "").replace("not seen in use: ", ""))
             .collect()
+    }
+}
+
+impl ClaimReader for Messages {
+    fn addresses_claimed_by(&mut self, of: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
+        Ok(self.claimed.iter().filter(|one| one.mac == of).copied().collect())
+    }
+
+    fn claims(&mut self, _: TimeRange) -> Result<(Vec<Claim>, bool), Error> {
+        let of = |one: &ClaimedAddress| {
+            let ClaimedAddress { network, mac, ip, why, first, last, .. } = *one;
+            Claim { network, mac, what: Some((why, ip)), first, last }
+        };
+        Ok((self.claimed.iter().map(of).collect(), false))
+    }
+
+    fn claimed_addresses(&mut self, _: IpAddr, _: TimeRange) -> Result<Vec<ClaimedAddress>, Error> {
+        Ok(self.claimed.clone())
+    }
+
+    fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
+        let all = self.leases.iter().filter(|one| one.mac == of.1 && one.begin <= at);
+        Ok(all.copied().filter(|_| self.has_leases).collect())
     }
 }
 
@@ -177,18 +200,6 @@ impl HistoryReader for Messages {
         Ok(self.seen.iter().copied().chain(self.begin.map(|_| 99)).map(of).collect())
     }
 
-    fn addresses_claimed_by(&mut self, of: MacAddr) -> Result<Vec<ClaimedAddress>, Error> {
-        Ok(self.claimed.iter().filter(|one| one.mac == of).copied().collect())
-    }
-
-    fn self_named(&mut self, _: TimeRange) -> Result<(Vec<SelfNamed>, bool), Error> {
-        let of = |one: &ClaimedAddress| {
-            let ClaimedAddress { network, mac, ip, source, first, last, .. } = *one;
-            SelfNamed { network, mac, what: Some((Why::of_claim(source)?, ip)), first, last }.into()
-        };
-        Ok((self.claimed.iter().filter_map(of).collect(), false))
-    }
-
     fn macs_in_use(&mut self, macs: &[MacAddr]) -> Result<HashSet<MacAddr>, Error> {
         self.asked.1 += macs.len();
         let is_seen = |of: &&MacAddr| self.seen.iter().any(|last| mac(*last) == **of);
@@ -197,15 +208,6 @@ impl HistoryReader for Messages {
 
     fn is_cut(&self) -> bool {
         self.is_cut
-    }
-
-    fn claimed_addresses(&mut self, _: IpAddr, _: TimeRange) -> Result<Vec<ClaimedAddress>, Error> {
-        Ok(self.claimed.clone())
-    }
-
-    fn leases(&mut self, of: (IpAddr, MacAddr), at: UnixTime) -> Result<Vec<Lease>, Error> {
-        let all = self.leases.iter().filter(|one| one.mac == of.1 && one.begin <= at);
-        Ok(all.copied().filter(|_| self.has_leases).collect())
     }
 
     fn has_own_claims(&mut self, _: MacAddr) -> Result<bool, Error> {
@@ -245,6 +247,22 @@ fn a_lease_that_runs() {
     assert!(history.words()[0].starts_with("2 leased"), "{:?}", history.words());
 }
 
+/// Who renews a lease has the address, as it says: that is more than a question for one, and less than an announcement.
+#[test]
+fn a_lease_that_is_renewed() {
+    let mut history = Messages::new();
+    history.asked(1, -5);
+    history.claimed(2, Why::Renewed, (-HOUR, -5));
+    let renewed = "2 renewed renewed its lease by DHCP 5 s before (a claim)";
+    let words = history.words();
+    assert!(words[0] == renewed && words[1].starts_with("1 requested"), "{words:?}");
+    history.claimed(3, Why::Announced, (-5, -5));
+    assert!(history.words()[0].starts_with("3 announced"), "{:?}", history.words());
+    let asked = addresses(&mut history, mac(2), TimeRange::ALL, Listed::Periods).unwrap();
+    let remark = asked.omitted.unseen(&TimeZone::UTC).unwrap();
+    assert!(remark.starts_with("not seen in use: renewed 192.0.2.22 by DHCP from"), "{remark}");
+}
+
 /// Two leases of one MAC are no span; a lease that ended, or was given back, is as far away as its end.
 #[test]
 fn a_lease_that_is_over() {
@@ -276,8 +294,8 @@ fn before_the_clock_was_set() {
     let mut history = Messages::new();
     history.given(1, 20 - AT, DAY);
     history.given(1, 0, DAY);
-    history.claimed(2, NameSource::MdnsAddress, (20 - AT, 0));
-    history.claimed(3, NameSource::MdnsAddress, (-31 * DAY, -29 * DAY));
+    history.claimed(2, Why::Announced, (20 - AT, 0));
+    history.claimed(3, Why::Announced, (-31 * DAY, -29 * DAY));
     let rows = history.who(-30 * DAY);
     let macs: Vec<_> = rows.iter().map(|row| row[0].clone()).collect();
     assert_eq!(macs, [3, 2, 1].map(|last| Cell::text(mac(last))));
@@ -293,10 +311,10 @@ fn probes() {
     history.sightings.extend((0..100_000).map(|n| (1, -300 - n, Evidence::Probe)));
     assert!(history.words()[0].starts_with("1 probed"));
     assert_eq!(history.read, 0);
-    history.claimed(1, NameSource::MdnsAddress, (-365 * DAY, -365 * DAY));
+    history.claimed(1, Why::Announced, (-365 * DAY, -365 * DAY));
     let words = history.words();
     assert!(words[0].starts_with("1 announced") && words[1].starts_with("1 probed"), "{words:?}");
-    history.claimed(1, NameSource::MdnsAddress, (-365 * DAY, -60));
+    history.claimed(1, Why::Announced, (-365 * DAY, -60));
     assert_eq!(history.words().len(), 1);
 }
 
@@ -305,13 +323,13 @@ fn probes() {
 fn after_an_old_sighting() {
     let mut history = Messages::new();
     history.sightings.push((1, -90 * DAY, Evidence::Claim));
-    history.claimed(2, NameSource::MdnsAddress, (-30 * DAY, -60));
-    history.claimed(3, NameSource::MdnsAddress, (-120 * DAY, -119 * DAY));
+    history.claimed(2, Why::Announced, (-30 * DAY, -60));
+    history.claimed(3, Why::Announced, (-120 * DAY, -119 * DAY));
     let words = history.words();
     let old = "1 one-sided seen 90 d 0 h before, not since";
     assert!(words[0].starts_with(old) && words.len() == 2, "{words:?}");
     assert_eq!(words[1], "2 announced announced by mDNS 1 min 0 s before (a claim)");
-    history.claimed(1, NameSource::MdnsAddress, (-5, -5));
+    history.claimed(1, Why::Announced, (-5, -5));
     let words = history.words();
     assert!(words[0].ends_with("; announced by mDNS 5 s before (a claim)"), "{words:?}");
     assert_eq!(words.len(), 2);
@@ -332,7 +350,7 @@ fn after_an_old_sighting() {
 fn in_another_network() {
     let mut history = Messages::new();
     history.sightings.push((1, -60, Evidence::Claim));
-    history.claimed(2, NameSource::MdnsAddress, (-DAY, -5));
+    history.claimed(2, Why::Announced, (-DAY, -5));
     assert_eq!(history.words().len(), 1);
     history.claimed[0].network = 1;
     let words = history.words();
@@ -348,9 +366,9 @@ fn in_another_network() {
 #[test]
 fn announced_and_then_asked_for() {
     let mut history = Messages::new();
-    history.claimed(2, NameSource::MdnsAddress, (-300, -20));
+    history.claimed(2, Why::Announced, (-300, -20));
     history.asked(2, -10);
-    let asked = addresses(&mut history, mac(2), TimeRange::ALL, false).unwrap();
+    let asked = addresses(&mut history, mac(2), TimeRange::ALL, Listed::Periods).unwrap();
     let remark = asked.omitted.unseen(&TimeZone::UTC).unwrap();
     assert!(remark.starts_with("not seen in use: announced 192.0.2.22 by mDNS"), "{remark}");
     let mark = |history: &mut Messages| {
@@ -364,7 +382,7 @@ fn announced_and_then_asked_for() {
 #[test]
 fn a_list_of_some_hours() {
     let mut history = Messages::new();
-    history.claimed(2, NameSource::MdnsAddress, (0, 10 * DAY));
+    history.claimed(2, Why::Announced, (0, 10 * DAY));
     history.seen = vec![9];
     let mut list = |from: i64, to: i64| {
         let range = TimeRange { from: time(from), to: time(to) };
@@ -387,8 +405,8 @@ fn a_list_of_some_hours() {
 #[test]
 fn the_rest_of_the_history_is_not_read() {
     let mut history = Messages::new();
-    history.claimed(2, NameSource::MdnsAddress, (0, 60));
-    history.claimed(3, NameSource::MdnsAddress, (0, 60));
+    history.claimed(2, Why::Announced, (0, 60));
+    history.claimed(3, Why::Announced, (0, 60));
     (history.seen, history.begin) = (vec![3], Some(-DAY));
     let hour = TimeRange { from: time(0), to: time(HOUR) };
     let list = |history: &mut Messages, range| {
@@ -419,10 +437,10 @@ fn the_rest_of_the_history_is_not_read() {
 fn before_the_history() {
     let mut history = Messages::new();
     history.begin = Some(HOUR);
-    history.claimed(2, NameSource::MdnsAddress, (2 * DAY, 2 * DAY));
+    history.claimed(2, Why::Announced, (2 * DAY, 2 * DAY));
     let begins_after = |history: &mut Messages| who(history, IP, time(0)).unwrap().begins_after();
     assert!(begins_after(&mut history));
-    history.claimed(3, NameSource::MdnsAddress, (-300, -300));
+    history.claimed(3, Why::Announced, (-300, -300));
     assert!(!begins_after(&mut history));
 }
 
@@ -430,7 +448,7 @@ fn before_the_history() {
 #[test]
 fn further_macs() {
     let mut history = Messages::new();
-    (1..=20).for_each(|n| history.claimed(n, NameSource::MdnsAddress, (-60, -60)));
+    (1..=20).for_each(|n| history.claimed(n, Why::Announced, (-60, -60)));
     for network in 1..3 {
         let others = history.claimed.iter().map(|one| ClaimedAddress { network, ..*one });
         let others: Vec<_> = others.collect();
@@ -445,8 +463,8 @@ fn further_macs() {
 #[test]
 fn a_device_that_only_announced_itself() {
     let mut history = Messages::new();
-    history.claimed(2, NameSource::MdnsAddress, (-300, -9));
-    history.claimed(3, NameSource::MdnsAddress, (-300, -9));
+    history.claimed(2, Why::Announced, (-300, -9));
+    history.claimed(3, Why::Announced, (-300, -9));
     history.asked(2, -400);
     let asked = mac_at(&mut history, mac(2), time(0)).unwrap();
     let [row] = &asked.rows[..] else { panic!("{:?}", asked.rows) };
@@ -454,14 +472,19 @@ fn a_device_that_only_announced_itself() {
     assert_eq!((&row[0], &row[3]), (&Cell::text(IP), &Cell::text("announced")));
     assert_eq!(row[4], Cell::text(text));
     assert!(!asked.is_away() && !asked.begins_after());
-    let remark = |history: &mut Messages, all| {
-        let asked = addresses(history, mac(2), TimeRange::ALL, all).unwrap();
+    let remark = |history: &mut Messages, listed| {
+        let asked = addresses(history, mac(2), TimeRange::ALL, listed).unwrap();
         (asked.rows.len(), asked.omitted.unseen(&TimeZone::UTC))
     };
-    let (rows, text) = remark(&mut history, false);
+    let (rows, text) = remark(&mut history, Listed::Periods);
     let announced = "not seen in use: announced 192.0.2.22 by mDNS from 2026-05-28 20:21:40 +00:00 to 2026-05-28 20:26:31 +00:00 (a claim)";
     assert_eq!((rows, text.as_deref()), (0, Some(announced)));
-    assert_eq!(remark(&mut history, true), (2, None));
+    assert_eq!(remark(&mut history, Listed::All), (2, None));
+    // By its name, the same is a row: of each address the strongest one.
+    let asked = addresses(&mut history, mac(2), TimeRange::ALL, Listed::Claims).unwrap();
+    let marks: Vec<_> = asked.rows.iter().map(|row| asked.cell(row, "left_out")).collect();
+    assert_eq!(marks, [&Cell::text("announced by mDNS")]);
+    assert_eq!(asked.omitted.unseen(&TimeZone::UTC), None);
     let table = device::addresses(&mut history, mac(2)).unwrap();
     let proofs: Vec<_> = table.rows.iter().map(|row| row[3].clone()).collect();
     assert_eq!(proofs, [Cell::text("announced by mDNS")], "a row for each address");

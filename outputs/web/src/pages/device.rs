@@ -23,6 +23,8 @@ use crate::{
 
 /// Rows of addresses: of 200 of them, each in some networks.
 const ADDRESSES: usize = ROWS * 4;
+/// Where an address was seen; others are in messages that are no sighting.
+const SEEN_IN: [&str; 3] = ["own frames", "frames of another MAC", "probed"];
 /// Other devices with the same name, at most.
 const SAME: usize = 10;
 /// Addresses of which it is asked who else had them, and of so many days.
@@ -111,11 +113,13 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     let name = download::name("mac", &mac);
     // A file has the zone of the server.
     let of_texts = if file.is_some() { &asker.zone } else { &zone };
-    let addresses = asker.ask(Question::AddressesOf(mac), None, (ADDRESSES, of_texts)).await?;
+    let addresses =
+        asker.ask(vec![Question::AddressesOf(mac)], None, (ADDRESSES, of_texts)).await?;
     if let Some(file) = file.filter(|_| part == Part::Addresses) {
         return file.file(&format!("{name}-addresses"), addresses, of_texts);
     }
-    let presence = asker.ask(Question::Presence(mac, range), None, (QUARTERS, of_texts)).await?;
+    let presence =
+        asker.ask(vec![Question::Presence(mac, range)], None, (QUARTERS, of_texts)).await?;
     if let Some(file) = file {
         return file.file(&format!("{name}-presence"), presence, of_texts);
     }
@@ -157,7 +161,10 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
     let evident: Vec<String> = of_conflict.chain(&remarks).cloned().collect();
     let rows: Vec<AddressRow> =
         table.rows.iter().map(|row| address(table, row, now, &zone)).collect();
-    let calendar = Calendar::new(title, quarters, to, &path, &zone);
+    // Beside the last time at which it announced itself.
+    let is_seen = rows.is_empty() || rows.iter().any(|row| SEEN_IN.contains(&&*row.proof));
+    let none = if is_seen { "not seen" } else { "not seen in use" };
+    let calendar = Calendar::new((title, none), quarters, to, &path, &zone);
     let heading = [&[mac.to_string()], &*labels].concat().join(", ");
     let name = is_named.then(|| labels.remove(0));
     let evidence = evidence(

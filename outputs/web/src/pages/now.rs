@@ -32,12 +32,12 @@ enum State {
     Unknown,
     Silent,
     All,
-    Announced,
+    Unseen,
 }
 
 impl State {
     const ALL: [State; 6] =
-        [State::Here, State::New, State::Unknown, State::Silent, State::All, State::Announced];
+        [State::Here, State::New, State::Unknown, State::Silent, State::All, State::Unseen];
 
     fn name(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl State {
             State::Unknown => "unknown",
             State::Silent => "silent",
             State::All => "all",
-            State::Announced => "announced",
+            State::Unseen => "announced",
         }
     }
 
@@ -57,7 +57,7 @@ impl State {
             State::Unknown => "Unknown",
             State::Silent => "Silent",
             State::All => "All",
-            State::Announced => "Not seen in use",
+            State::Unseen => "Not seen in use",
         }
     }
 
@@ -74,7 +74,7 @@ impl State {
             State::Unknown => "Without a name: aw-query name MAC NAME gives one.".into(),
             State::Silent => format!("Not seen in the last {within} minutes."),
             State::All => "All devices of the history that were seen.".into(),
-            State::Announced => "Not seen to use an address: messages say what they call themselves, or which address they announced, got or asked for. Any host can send that, and the last time may be an hour older than it is.".into(),
+            State::Unseen => "Not seen to use an address: messages say what they call themselves, or which address they announced, got or asked for. Any host can send that, and the last time may be an hour older than it is.".into(),
         }
     }
 
@@ -93,7 +93,7 @@ impl State {
             State::Unknown => device.name.is_none(),
             State::Silent => !device.is_here(within, now),
             State::All => true,
-            State::Announced => false, // they are a list of their own
+            State::Unseen => false, // they are a list of their own
         }
     }
 }
@@ -239,7 +239,8 @@ struct NowPage {
 
 struct StateLink {
     label: &'static str,
-    count: usize,
+    /// Of devices, in brackets.
+    number: String,
     /// None: it is shown.
     link: Option<String>,
 }
@@ -317,21 +318,22 @@ fn answer(
     let times @ (now, _) = (UnixTime::now(), midnight);
     // A device of several networks is in the list of each of them, and once in the list of all.
     let devices = list.devices(view.network.is_some());
-    let announced = list.announced(view.network.is_some());
+    let unseen = list.unseen(view.network.is_some());
     let is_admitted = view.filter();
     let mut devices: Vec<&Device> = devices.iter().filter(|one| is_admitted(one)).collect();
-    let announced: Vec<&Device> = announced.iter().filter(|one| is_admitted(one)).collect();
+    let unseen: Vec<&Device> = unseen.iter().filter(|one| is_admitted(one)).collect();
     let has = |state: State, one: &Device| state.has(one, view.within, times);
     let states = State::ALL.map(|state| StateLink {
         label: state.label(),
-        count: match state {
-            State::Announced => announced.len(),
-            _ => devices.iter().filter(|one| has(state, one)).count(),
+        number: match state {
+            State::Unseen => format!("({})", unseen.len()),
+            State::New if midnight.is_none() => "(–)".into(),
+            _ => format!("({})", devices.iter().filter(|one| has(state, one)).count()),
         },
         link: (state != view.state).then(|| view.link_with(|view| view.state = state)),
     });
     match view.state {
-        State::Announced => devices = announced,
+        State::Unseen => devices = unseen,
         _ => devices.retain(|one| has(view.state, one)),
     }
     view.sort.sort(&mut devices, view.is_reversed);
@@ -357,7 +359,7 @@ fn answer(
         files: download::links(&view.link_with(|_| {})),
         remarks: remarks(list.remarks.clone(), &[]),
         is_complete: list.is_complete,
-        is_live: !visit.app.live.rings.is_empty() && view.state != State::Announced,
+        is_live: !visit.app.live.rings.is_empty() && view.state != State::Unseen,
         is_captured: visit.app.live.health().is_live(),
         is_new_history: list.begin.is_none(),
         network: view.network.as_ref().map_or_else(String::new, NetworkId::text),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use askama::Template;
 use aw_output::makers::is_local;
-use aw_query::{Answer, Cell, Question, ResultTable, TimeRange};
+use aw_query::{Answer, Cell, Listed, Question, ResultTable, TimeRange};
 use axum::{extract::Path, response::Response};
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
@@ -224,7 +224,7 @@ pub async fn device(mut visit: Visit, Path(text): Path<String>) -> Result<Respon
         heading: mac.to_string(),
         path: device_link(&mac.to_string()),
         kind: "mac",
-        question: Question::Mac(mac, range(window), false),
+        question: Question::Mac(mac, range(window), Listed::Periods),
     };
     let answer = match subject.answer(&visit, file).await? {
         Ok(answer) => answer,

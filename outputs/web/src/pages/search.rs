@@ -118,7 +118,7 @@ async fn search_list(
 fn has_name(devices: &Devices, list: &DeviceList, text: &str) -> bool {
     let texts = [Some(text), without_local(text)].map(|text| text.map(str::to_lowercase));
     let is_it = |name: &str| texts.contains(&Some(name.to_lowercase()));
-    let mut all = list.devices(false).iter().chain(list.announced(false));
+    let mut all = list.devices(false).iter().chain(list.unseen(false));
     let in_list = all.any(|one| {
         let claimed = one.claimed.as_ref().map(|(name, ..)| &**name);
         [one.name.as_deref(), claimed].into_iter().flatten().any(is_it)
@@ -187,7 +187,7 @@ fn with_text<'a>(
     let others: BTreeMap<MacAddr, _> = others.iter().map(|(mac, name)| (*mac, name)).collect();
     let mut unlisted: BTreeSet<MacAddr> = others.keys().copied().chain(named).collect();
     let (mut found, mut known) = (Vec::new(), BTreeSet::new());
-    for one in list.devices(false).iter().chain(list.announced(false)) {
+    for one in list.devices(false).iter().chain(list.unseen(false)) {
         let claimed = one.claimed.as_ref().map(|(name, ..)| &**name);
         let is_other = unlisted.remove(&one.mac);
         let labels = [one.name.as_deref(), one.maker.as_deref(), claimed];
@@ -232,7 +232,7 @@ fn found(
             };
             let has = |one: &&Device| one.all_addresses().any(|ip| block.contains(&ip));
             let mut known = BTreeSet::new();
-            let all = list.devices(false).iter().chain(list.announced(false));
+            let all = list.devices(false).iter().chain(list.unseen(false));
             found = all.filter(was_there).filter(has).filter(|one| known.insert(one.mac)).collect();
         }
         Searched::Text(text, _) => {

@@ -2,7 +2,7 @@
 //! time.
 
 use askama::Template;
-use aw_query::{Answer, Cell, Question, ResultTable, TimeRange};
+use aw_query::{Answer, Cell, Listed, Question, ResultTable, TimeRange};
 use axum::response::Response;
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
@@ -69,7 +69,7 @@ pub async fn whereabouts(mut visit: Visit) -> Result<Response, Problem> {
     let answer = visit.ask(question, ROWS).await?;
     let window = Window::around(at, Zoom::Day);
     let range = TimeRange { from: window.from, to: window.to };
-    let around = visit.ask(Question::Mac(mac, range, false), ROWS).await?;
+    let around = visit.ask(Question::Mac(mac, range, Listed::Periods), ROWS).await?;
     let picture = Picture::of_mac(mac, &around, (window, Some(at)), &zone);
     let addresses = addresses(&answer, at, &zone);
     let verdict = verdict(&answer);
@@ -144,7 +144,7 @@ fn verdict(answer: &Answer) -> (&'static str, String) {
 /// Whether no row is of a sighting.
 fn is_only_said(table: &ResultTable) -> bool {
     let is_said = |row: &Vec<Cell>| {
-        ["announced", "leased", "requested"]
+        ["announced", "leased", "renewed", "requested"]
             .iter()
             .any(|how| *table.cell(row, "how_sure") == Cell::text(how))
     };

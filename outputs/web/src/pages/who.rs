@@ -73,6 +73,9 @@ pub fn meaning(how_sure: &str) -> &'static str {
         "leased" => {
             "No device was seen to use the address; a DHCP server gave it to this one. Any host can send that."
         }
+        "renewed" => {
+            "No device was seen to use the address; this one asked a DHCP server to keep it. Any host can send that."
+        }
         "requested" => {
             "No device was seen to use the address; this one only asked a DHCP server for it, and need not have got it."
         }
@@ -199,7 +202,8 @@ mod tests {
     #[test]
     fn each_word_is_explained() {
         for word in
-            "sure likely one-sided changed contested probed announced leased requested".split(' ')
+            "sure likely one-sided changed contested probed announced leased renewed requested"
+                .split(' ')
         {
             assert!(!meaning(word).is_empty(), "{word}");
         }

@@ -1,4 +1,4 @@
-//! What messages say of an address or a MAC in a time range, for the remark of an answer about sightings.
+//! What messages say of an address or a MAC in a time range, for an answer about sightings.
 
 use std::{
     cmp::Reverse,
@@ -29,21 +29,10 @@ pub enum Subject {
     Mac(MacAddr),
 }
 
-/// That a MAC announced an address, got it from a server, or asked for it.
-#[derive(Clone, Copy, Debug)]
-pub struct Said {
-    network: usize,
-    mac: MacAddr,
-    ip: IpAddr,
-    why: Why,
-    first: UnixTime,
-    last: UnixTime,
-}
-
-/// The same, as a remark has it.
+/// What a message says of an address that was not seen in use, as a remark has it.
 #[derive(Clone, Debug)]
-pub struct Unseen {
-    said: Said,
+pub struct UnseenRemark {
+    claim: ClaimedAddress,
     /// What is not the subject of the answer: the address, or the MAC with what it calls itself.
     other: String,
     subject: Subject,
@@ -51,23 +40,26 @@ pub struct Unseen {
     is_one_of_several: bool,
 }
 
-impl Unseen {
+impl UnseenRemark {
     /// Such as `announced by mDNS by 02:00:00:00:00:01 "nas" from 2026-11-20 14:00 +00:00 to 2026-11-20 15:00 +00:00`, or
     /// `announced 192.0.2.22 by mDNS at 2026-11-20 14:00 +00:00`.
     pub fn words(&self, zone: &TimeZone) -> String {
-        let Unseen { said: Said { ip, why, first, last, .. }, other, subject, .. } = self;
+        let UnseenRemark { claim, other, subject, .. } = self;
+        let ClaimedAddress { ip, why, first, last, .. } = claim;
         let what = match (subject, why) {
             (Subject::Address(_), Why::Announced) => format!("announced by mDNS by {other}"),
             (Subject::Address(_), Why::Lease) if ip.is_ipv4() => {
                 format!("given by a DHCP server to {other}")
             }
             (Subject::Address(_), Why::Lease) => format!("registered by {other}"),
+            (Subject::Address(_), Why::Renewed) => format!("renewed by DHCP by {other}"),
             (Subject::Address(_), _) => format!("only requested by DHCP by {other}"),
             (Subject::Mac(_), Why::Announced) => format!("announced {other} by mDNS"),
             (Subject::Mac(_), Why::Lease) if ip.is_ipv4() => {
                 format!("given {other} by a DHCP server")
             }
             (Subject::Mac(_), Why::Lease) => format!("registered {other}"),
+            (Subject::Mac(_), Why::Renewed) => format!("renewed {other} by DHCP"),
             (Subject::Mac(_), _) => format!("only requested {other} by DHCP"),
         };
         let [from, to] = [first, last].map(|time| time_text(*time, zone));
@@ -96,29 +88,25 @@ pub fn in_range(
     };
     all.retain(is_in);
     all.sort_by_cached_key(|one| {
-        (one.source, one.first.seconds(), network(history, one.network), one.mac, one.ip)
+        (one.why, one.first.seconds(), network(history, one.network), one.mac, one.ip)
     });
     Ok(all)
 }
 
-/// What messages say of an address: what was announced or asked for, and the leases among those that are left out.
-pub fn said(
-    claimed: &[ClaimedAddress],
-    (ip, left_out): (IpAddr, &[LeftOut]),
+/// The leases and registrations of an address among the messages that are left out.
+pub fn of_address(
+    ip: IpAddr,
+    left_out: &[LeftOut],
     clocks: &Clocks,
-) -> Vec<Said> {
-    let of_claimed = claimed.iter().filter_map(|one| {
-        let ClaimedAddress { network, mac, ip, source, first, last, .. } = *one;
-        Some(Said { network, mac, ip, why: Why::of_claim(source)?, first, last })
-    });
+) -> impl Iterator<Item = ClaimedAddress> {
     let leases = left_out.iter().filter(|one| one.why == Why::Lease);
     let leases = leases.filter(|one| clocks.is_set(one.network, one.last));
-    let of_leases = leases.map(|one| {
-        let LeftOut { network, mac, why, first, last, .. } = *one;
+    leases.map(move |one| {
+        let LeftOut { network, mac, why, first, last, count, .. } = *one;
         let first = if clocks.is_set(network, first) { first } else { last };
-        Said { network, mac, ip, why, first, last }
-    });
-    of_claimed.chain(of_leases).collect()
+        let count = count as i64;
+        ClaimedAddress { network, mac, ip, why, first, last, count }
+    })
 }
 
 /// The last time of a row.
@@ -130,35 +118,37 @@ pub struct Last {
 }
 
 /// Of an answer with rows: what is later than all of its network by ten minutes, and of no MAC or address that has one.
-pub fn later(all: &mut Vec<Said>, subject: Subject, rows: &[Last]) {
+pub fn later(all: &mut Vec<ClaimedAddress>, subject: Subject, rows: &[Last]) {
     let mut latest: HashMap<usize, UnixTime> = HashMap::new();
     for Last { network, last, .. } in rows {
         let known = latest.entry(*network).or_insert(*last);
         *known = (*known).max(*last);
     }
+    all.retain(|one| {
+        let last = latest.get(&one.network);
+        last.is_none_or(|last| one.last.as_nanos().saturating_sub(last.as_nanos()) > KEPT_WITHIN)
+    });
+    without_rows(all, subject, rows);
+}
+
+/// Leaves out what is of a MAC or address that has a row in its network.
+pub fn without_rows(all: &mut Vec<ClaimedAddress>, subject: Subject, rows: &[Last]) {
     let key = |network, mac, ip| match subject {
         Subject::Address(_) => (network, Some(mac), None),
         Subject::Mac(_) => (network, None, Some(ip)),
     };
     let known: HashSet<_> = rows.iter().map(|one| key(one.network, one.mac, one.ip)).collect();
-    all.retain(|one| {
-        let is_later = latest
-            .get(&one.network)
-            .is_none_or(|last| one.last.as_nanos().saturating_sub(last.as_nanos()) > KEPT_WITHIN);
-        is_later && !known.contains(&key(one.network, one.mac, one.ip))
-    });
+    all.retain(|one| !known.contains(&key(one.network, one.mac, one.ip)));
 }
 
-/// What a remark has: of an address each MAC once, announcements first, and of these the one that was there first; of a MAC each address
+/// What an answer has: of an address each MAC once, announcements first, and of these the one that was there first; of a MAC each address
 /// once, the latest first. Of each, the strongest. And how many there are more.
-pub fn shown(
-    history: &mut dyn HistoryReader,
+pub fn listed(
+    history: &dyn HistoryReader,
     subject: Subject,
-    (mut all, rows): (Vec<Said>, &[Last]),
-) -> Result<(Vec<Unseen>, u64), Error> {
-    let networks: BTreeSet<usize> =
-        all.iter().map(|one| one.network).chain(rows.iter().map(|one| one.network)).collect();
-    let key = |one: &Said| match subject {
+    mut all: Vec<ClaimedAddress>,
+) -> (Vec<ClaimedAddress>, u64) {
+    let key = |one: &ClaimedAddress| match subject {
         Subject::Address(_) => (Some(one.mac), None),
         Subject::Mac(_) => (None, Some(one.ip)),
     };
@@ -177,12 +167,24 @@ pub fn shown(
     all.retain(|one| known.insert(key(one)));
     let more = all.len().saturating_sub(LISTED);
     all.truncate(LISTED);
+    (all, more as u64)
+}
+
+/// The same as remarks; `rows` are those of the answer.
+pub fn remarks(
+    history: &mut dyn HistoryReader,
+    subject: Subject,
+    (all, rows): (Vec<ClaimedAddress>, &[Last]),
+) -> Result<(Vec<UnseenRemark>, u64), Error> {
+    let networks: BTreeSet<usize> =
+        all.iter().map(|one| one.network).chain(rows.iter().map(|one| one.network)).collect();
+    let (all, more) = listed(history, subject, all);
     let macs: Vec<MacAddr> = match subject {
         Subject::Address(_) => all.iter().map(|one| one.mac).collect(),
         Subject::Mac(_) => Vec::new(),
     };
     let names = history.claimed_names(&macs)?;
-    let other = |one: &Said| match subject {
+    let other = |one: &ClaimedAddress| match subject {
         Subject::Mac(_) => one.ip.to_string(),
         Subject::Address(_) => {
             let names = names.get(&one.mac).into_iter().flatten().map(|(_, name)| name);
@@ -191,12 +193,12 @@ pub fn shown(
         }
     };
     let is_one_of_several = networks.len() > 1;
-    let unseen = all.iter().map(|one| Unseen {
-        said: *one,
+    let remarks = all.iter().map(|one| UnseenRemark {
+        claim: *one,
         other: other(one),
         subject,
         network: network(history, one.network),
         is_one_of_several,
     });
-    Ok((unseen.collect(), more as u64))
+    Ok((remarks.collect(), more))
 }

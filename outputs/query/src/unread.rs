@@ -1,0 +1,173 @@
+//! What the collector published and aw-sqlite has not stored yet: it commits once a minute. The ring has it, and the database has the position up
+//! to which it was stored; so an answer that lacks something says what.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    net::IpAddr,
+};
+
+use aw_detect::{full_name, matches_network};
+use aw_output::{Checkpoint, owners};
+use jiff::tz::TimeZone;
+use shm_layout::{Event, Evidence, MacAddr, Next, Position, Reader, RingName, Start, UnixTime};
+
+use crate::{
+    history_reader::Network,
+    omitted::listed,
+    one_network::name_of,
+    queries::Query,
+    result_table::{Cell, ResultTable, time_text},
+    who::NEAR,
+};
+
+/// Events of a ring that are looked at, the latest.
+const MOST: usize = 65_536;
+/// Rings of a database that are looked at.
+pub const RINGS: i64 = 8;
+/// aw-sqlite has committed within so many seconds, unless its options name another time.
+const COMMITTED: i64 = 120;
+
+/// The events of a ring that are not stored.
+#[derive(Debug)]
+pub struct Unread {
+    host: String,
+    ring: RingName,
+    /// The time of the last one that is, if the ring still has it.
+    stored_until: Option<UnixTime>,
+    events: VecDeque<Event>,
+}
+
+impl Unread {
+    /// Those after a position; none if the ring is of another machine or time, or may not be read.
+    pub fn of(ring: &RingName, stored: &Checkpoint) -> Option<Unread> {
+        let Position { generation, sequence } = stored.position();
+        let start = Position { generation, sequence: sequence.saturating_sub(1) };
+        let owners = owners(&[]).unwrap_or_default();
+        let mut reader = Reader::attach_to(ring, &owners, Start::At(start)).ok()?;
+        if reader.generation() != generation {
+            return None;
+        }
+        let (host, end) = (reader.host(), reader.published());
+        let (mut stored_until, mut events) = (None, VecDeque::new());
+        while reader.position().sequence < end {
+            match reader.next() {
+                Next::Event(number, event) if number < sequence => stored_until = Some(event.time),
+                Next::Event(_, event) => events.push_back(event),
+                Next::Unknown(..) | Next::Lapped { .. } => {}
+                Next::Empty => break,
+            }
+            if events.len() > MOST {
+                events.pop_front();
+            }
+        }
+        Some(Unread { host, ring: ring.clone(), stored_until, events })
+    }
+
+    /// That the answer to a query lacks some of them: of an address MACs, of a MAC addresses, of a list MACs that have no row with a sighting near
+    /// their time; of one network only, if one is named.
+    pub fn remark(
+        &self,
+        (query, table): (&Query, &ResultTable),
+        network: Option<&str>,
+        (now, zone): (UnixTime, &TimeZone),
+    ) -> Option<String> {
+        let (from, until) = match query {
+            Query::Who(_, at) | Query::MacAt(_, at) => {
+                let near = |seconds: i64| UnixTime::new(at.seconds().saturating_add(seconds), 0);
+                (near(-NEAR), near(NEAR))
+            }
+            Query::Ip(_, range, _)
+            | Query::Mac(_, range, _)
+            | Query::Devices(range, _)
+            | Query::DevicesOfNetworks(range, _) => (range.from, range.to),
+            _ => return None,
+        };
+        let by_address = matches!(query, Query::Mac(..) | Query::MacAt(..));
+        let known = seen(table, if by_address { "address" } else { "mac" });
+        let (mut macs, mut addresses, mut last) = (BTreeSet::new(), BTreeSet::new(), None);
+        for event in &self.events {
+            // Who asks whether an address is free does not use it.
+            let is_use = matches!(event.kind.evidence(), Evidence::Claim | Evidence::FrameSource);
+            let is_in = from <= event.time && event.time < until;
+            if !is_use || !is_in || event.mac.is_no_host() {
+                continue;
+            }
+            let (key, is_meant) = match query {
+                Query::Who(ip, _) | Query::Ip(ip, ..) => (event.mac.to_string(), event.ip() == *ip),
+                Query::Mac(mac, ..) | Query::MacAt(mac, _) => {
+                    (event.ip().to_string(), event.mac == *mac)
+                }
+                _ => (event.mac.to_string(), true),
+            };
+            let is_near = |seen: &i64| event.time.seconds().saturating_sub(*seen) <= NEAR;
+            let is_known = known.get(&key).is_some_and(is_near);
+            if is_meant && !is_known && network.is_none_or(|name| self.is_of(event, name)) {
+                last = last.max(Some(event.time));
+                macs.insert(event.mac);
+                addresses.insert(event.ip());
+            }
+        }
+        let last = time_text(last?, zone);
+        let macs: Vec<MacAddr> = macs.into_iter().collect();
+        let lacking = match query {
+            Query::Who(ip, _) | Query::Ip(ip, ..) => format!("{} used {ip}", listed(&macs)),
+            Query::Mac(mac, ..) | Query::MacAt(mac, _) => format!("{mac} used {}", few(&addresses)),
+            _ => format!("{} used addresses", listed(&macs)),
+        };
+        let remedy = match self.stored_until {
+            Some(stored) if now.seconds().saturating_sub(stored.seconds()) > COMMITTED => {
+                "does aw-sqlite run, and write this database? systemctl status aw-sqlite"
+            }
+            _ => "ask again in a minute",
+        };
+        let stored = self
+            .stored_until
+            .map_or(String::new(), |stored| format!("stored until {}: ", time_text(stored, zone)));
+        Some(format!("{stored}{lacking} until {last}, which is not in the history yet ({remedy})"))
+    }
+
+    fn is_of(&self, event: &Event, name: &str) -> bool {
+        let router = Some(event.router).filter(|router| !router.is_unspecified());
+        let network = Network {
+            interface: event.interface.as_str().into(),
+            vlan: event.vlan.get().into(),
+            outer_vlan: event.outer_vlan.get().into(),
+            router: router.map_or_else(String::new, |router| router.to_string()),
+            ..Network::default()
+        };
+        matches_network(name, &full_name(&self.host, self.ring.as_str(), &name_of(&network)))
+    }
+}
+
+/// When each MAC or address was seen last, by the rows of an answer; one that a row of `who` has near the time, for ever.
+fn seen(table: &ResultTable, column: &str) -> HashMap<String, i64> {
+    let mut seen: HashMap<String, i64> = HashMap::new();
+    for row in &table.rows {
+        let is_counted = *table.cell(row, "left_out") == Cell::None
+            && *table.cell(row, "how_sure") != Cell::text("probed")
+            && *table.cell(row, "addresses") != Cell::List(Vec::new());
+        let is_near = ["seconds_before", "seconds_after"]
+            .iter()
+            .any(|side| matches!(table.cell(row, side), Cell::Number(..=NEAR)));
+        let last = match (table.cell(row, "last_seen"), table.cell(row, "seen_before")) {
+            (Cell::Time(last), _) => last.seconds(),
+            (_, Cell::Time(_)) if is_near => i64::MAX,
+            _ if is_near && *table.cell(row, "seen_after") != Cell::None => i64::MAX,
+            _ => continue,
+        };
+        if let (true, Cell::Text(key)) = (is_counted, table.cell(row, column)) {
+            let known = seen.entry(key.clone()).or_insert(last);
+            *known = (*known).max(last);
+        }
+    }
+    seen
+}
+
+/// The first addresses of a list.
+fn few(addresses: &BTreeSet<IpAddr>) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<_> = addresses.iter().take(SHOWN).map(IpAddr::to_string).collect();
+    let more = addresses.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
