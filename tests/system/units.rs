@@ -88,6 +88,7 @@ impl Units<'_> {
         self.assert_captured(["veth0", "two0"]);
         self.booted.ask(&format!("systemctl reload {both}"));
         self.booted.ask(&format!("systemctl stop {both}"));
+        self.forget_kills();
     }
 
     fn options_add_to_the_interface(&self) {
@@ -335,6 +336,11 @@ impl Units<'_> {
     /// systemd starts it again before an output misses its heartbeat; the third time, all programs report it.
     fn a_killed_collector(&self) {
         const COLLECTOR: &str = "addrwatch-collector@veth0";
+        let logged = || {
+            let log = self.journal(COLLECTOR);
+            log.matches("the collector before this one was killed or crashed: ").count()
+        };
+        let before = logged();
         self.write("/etc/addrwatch/alert.toml", "[[channel]]\nname = \"log\"\nsyslog = true");
         self.booted.ask(&format!("systemctl restart {COLLECTOR} aw-alert"));
         self.wait_for_status("aw-alert", "reading ring /addrwatch");
@@ -352,9 +358,15 @@ impl Units<'_> {
         });
         let log = self.journal("aw-alert");
         assert!(!log.contains("no heartbeat"), "{log}");
-        let log = self.journal(COLLECTOR);
-        assert_eq!(log.matches("the collector before this one was killed or crashed: ").count(), 3);
+        assert_eq!(logged(), before + 3);
         self.booted.ask(&format!("systemctl stop {COLLECTOR} aw-alert"));
+        self.forget_kills();
+    }
+
+    /// While no collector runs: the ring has none of the last hour (addrwatch-ring(5)).
+    fn forget_kills(&self) {
+        self.booted
+            .ask("dd if=/dev/zero of=/dev/shm/addrwatch bs=1 seek=3992 count=104 conv=notrunc");
     }
 
     /// By the command of operations.md; a boot starts what multi-user.target wants.
@@ -398,6 +410,7 @@ impl Units<'_> {
         wait_until(&format!("{names:?} are captured"), || {
             ["veth0", "two0"].iter().any(|unit| {
                 let status = self.status(&collector(unit));
+                let status = status.split("; killed or crashed ").next().unwrap();
                 status.starts_with("listening on")
                     && !status.contains(';')
                     && names.iter().all(|name| status.contains(name))
