@@ -28,7 +28,7 @@ pub use {
         NetworkState, full_name, interface_of, matches_network, network_name, network_of,
         split_network,
     },
-    rules::{ALL_NETWORKS, Dialect, Memory, Observed, Rules, past_time},
+    rules::{ALL_NETWORKS, Dialect, Memory, Observed, Rules, has_learned, past_time},
     sqlite_memory::{
         InfrastructureRow, LearnedDevice, Place, SharedAddress, SqliteMemory, mac_from, mac_number,
     },

@@ -32,7 +32,7 @@ use past::Past;
 
 pub(crate) use past::latest;
 pub use past::past_time;
-pub use rogues::Observed;
+pub use rogues::{Observed, has_learned};
 
 /// What is known of earlier events.
 pub trait Memory {
@@ -256,7 +256,7 @@ impl Rules {
         let mut message =
             Message { entry, network, is_timed, learning, is_guarded, station, device };
         let of_address = self.address_alerts(&mut message, memory)?;
-        self.note_takeover(&mut alerts, &of_address, message.station);
+        self.note_takeover((ip, event.mac), &mut alerts, &of_address, message.station);
         alerts.extend(of_address);
         memory.store_station(network, ip, station)?;
         if !is_named_by_other {
@@ -306,17 +306,32 @@ impl Rules {
         alerts
     }
 
-    /// Says of a new or unknown device that it takes the address of another one, unless that belongs in the digest.
-    fn note_takeover(&self, of_device: &mut [Alert], of_address: &[Alert], station: &Station) {
-        let taken = of_address.iter().find(|one| one.kind.is_takeover() && !one.digest);
-        let old = taken.and_then(|one| one.old_mac.as_ref()?.parse().ok());
-        // Who probed the address did not have it.
-        let Some(old) = old.filter(|old| station.has(*old)) else { return };
-        let name = self.name(old).map(|name| format!(" [{name}]")).unwrap_or_default();
+    /// Says of a new or unknown device that it takes the address of another one, unless that belongs in the digest. Where the configuration
+    /// has MACs beside the address, these decide who takes it.
+    fn note_takeover(
+        &self,
+        (ip, mac): (IpAddr, MacAddr),
+        of_device: &mut [Alert],
+        of_address: &[Alert],
+        station: &Station,
+    ) {
+        let note = if self.owners(ip).is_empty() {
+            let taken = of_address.iter().find(|one| one.kind.is_takeover() && !one.digest);
+            let old = taken.and_then(|one| one.old_mac.as_ref()?.parse().ok());
+            // Who probed the address did not have it.
+            old.filter(|old| station.has(*old)).map(|old| {
+                let name = self.name(old).map(|name| format!(" [{name}]")).unwrap_or_default();
+                format!("it claims the address of {old}{name}")
+            })
+        } else {
+            let claims = station.owner() == Some(mac) && self.is_stranger(ip, mac);
+            claims.then(|| format!("it claims {ip}: {}", self.other_than(ip, mac)))
+        };
+        let Some(note) = note else { return };
         use AlertKind::{NewDevice, UnknownDevice};
         for one in of_device.iter_mut().filter(|one| matches!(one.kind, NewDevice | UnknownDevice))
         {
-            one.note = Some(format!("it claims the address of {old}{name}"));
+            one.note = Some(note.clone());
         }
     }
 

@@ -345,11 +345,14 @@ fn is_of_infrastructure(kind: NameKind) -> bool {
     )
 }
 
-/// Whether something was learned in this network.
-fn has_learned<M: InfrastructureMemory>(seen: &Seen, memory: &mut M) -> Result<bool, M::Error> {
+/// Whether a router or DHCP server was learned in a network, by its full name.
+pub fn has_learned<M: InfrastructureMemory>(
+    network: &str,
+    memory: &mut M,
+) -> Result<bool, M::Error> {
     for part in [Part::Router, Part::DhcpServer] {
-        for key in memory.keys(&seen.network, part)? {
-            let known = memory.known(&seen.network, part, &key)?;
+        for key in memory.keys(network, part)? {
+            let known = memory.known(network, part, &key)?;
             if known.is_some_and(|known| known.trust == Trust::Learned) {
                 return Ok(true);
             }
@@ -440,7 +443,7 @@ fn admit_as<M: InfrastructureMemory>(
     // Who invents clients does not hide what the known ones name.
     key += if is_claim && is_old_client(seen, memory)? { " known" } else { "" };
     key += if is_refused { " refused" } else { "" };
-    if seen.network != interface && has_learned(seen, memory)? {
+    if seen.network != interface && has_learned(&seen.network, memory)? {
         key += &format!(" {}", seen.short);
     }
     let known = memory.known(interface, Part::Limit, &key)?;

@@ -357,8 +357,9 @@ pub fn relearn(state: &Path, interface: Option<&str>, rules: &Rules) -> Result<S
         return Err(failed(format_args!("interface {name} is not known (known: {known})")));
     }
     for (interface, _) in &forgotten {
-        let note = format!("{FIRST_IN_VLANS}{interface}");
-        store.store_note(&note, 0).map_err(Fault::into_error)?;
+        for (note, _) in FIRST_IN_VLANS {
+            store.store_note(&format!("{note}{interface}"), 0).map_err(Fault::into_error)?;
+        }
     }
     store.commit().map_err(Fault::into_error)?;
     let show_ring = has_several_rings(forgotten.iter().map(|(interface, _)| &**interface));

@@ -14,8 +14,12 @@ use shm_layout::MacAddr;
 
 use crate::learned::{Learned, MAX_LISTED, named, place, push_further};
 
-/// The begin of the note with the number of first MACs of named addresses that were reported in the VLANs of an interface.
-pub const FIRST_IN_VLANS: &str = "first MACs of named addresses in VLANs of ";
+/// The begins of the notes with the number of first MACs of named addresses that were reported in the VLANs of an interface, and how many
+/// are reported: where nothing was learned, and where a router or server was, which a host can have made up while the interface learned.
+pub const FIRST_IN_VLANS: [(&str, i64); 2] = [
+    ("first MACs of named addresses in VLANs of ", 20),
+    ("first MACs of named addresses in learned VLANs of ", 64),
+];
 /// MACs of an address that claimed it beside its own; of further ones, the number.
 const MAX_CLAIMERS: usize = 4;
 
@@ -84,15 +88,8 @@ pub fn learned_infrastructure(
         return Ok(None);
     }
     let of_rows = known.iter().map(|row| (&*row.0, row.1, row.2.clone(), macs_of(row, &macs)));
-    let of_named = named_ones.iter().map(|(network, part, key)| {
-        let owners: Vec<_> = key.parse().map(|ip| rules.owners(ip)).unwrap_or_default();
-        let owners = owners.into_iter().map(|mac| KnownMac {
-            mac,
-            why: why(Trust::Named),
-            times: [None; 2],
-        });
-        (*network, *part, key.clone(), owners.collect())
-    });
+    let of_named =
+        named_ones.iter().map(|(network, part, key)| (*network, *part, key.clone(), Vec::new()));
     // What was learned first: it is the only message about it.
     let all: Vec<(&str, Part, String, Vec<KnownMac>)> = of_rows.chain(of_named).collect();
     let mut each = Vec::new();
@@ -104,15 +101,21 @@ pub fn learned_infrastructure(
         };
         let station = around.station(network, key);
         let mut claimers = station.map(Station::macs).unwrap_or_default();
-        let mut shown = Vec::new();
-        for KnownMac { mac, times, .. } in macs {
-            line += &show(*mac)?;
-            // The configuration has it.
-            let is_seen = *times != [None; 2] || claimers.contains(mac);
-            line += if is_seen { "" } else { " (not seen)" };
-            shown.push(*mac);
+        let seen = macs.iter().map(|one| one.mac);
+        let mut shown = owners(rules, key);
+        let has_owners = !shown.is_empty();
+        if has_owners {
+            // No other one is its own, whatever was seen of it.
+            claimers.extend(seen.filter(|mac| !claimers.contains(mac)).collect::<Vec<_>>());
+        } else {
+            shown.extend(seen);
         }
-        if macs.is_empty() {
+        for mac in &shown {
+            line += &show(*mac)?;
+            let is_seen = !has_owners || claimers.contains(mac);
+            line += if is_seen { "" } else { " (not seen)" };
+        }
+        if shown.is_empty() {
             let first = claimers.first();
             let way = if key.contains(':') { "by Neighbor Discovery" } else { "by ARP" };
             line += &match first {
@@ -172,7 +175,8 @@ fn without_router(known: &[&InfrastructureRow], macs: &Macs, around: &Surroundin
             let (has_router, servers) = networks.entry(network).or_default();
             *has_router |= *part == Part::Router || is_named(ip);
             if *part == Part::DhcpServer {
-                servers.insert(key, only_mac(macs_of(row, macs), around.station(network, key)));
+                let mac = only_mac(macs_of(row, macs), around.station(network, key));
+                servers.insert(key, mac.filter(|_| owners(rules, key).is_empty()));
             }
         }
     }
@@ -207,6 +211,11 @@ fn without_router(known: &[&InfrastructureRow], macs: &Macs, around: &Surroundin
         )
     };
     networks.take(MAX_LISTED).map(line).collect()
+}
+
+/// The MACs that the configuration has beside the address of a router or server.
+fn owners(rules: &Rules, key: &str) -> Vec<MacAddr> {
+    key.parse().map(|ip| rules.owners(ip)).unwrap_or_default()
 }
 
 /// The MAC of a server, if all that was seen of it shows the same one.
@@ -344,6 +353,43 @@ mod tests {
                 "router 192.0.2.253 00:08:e1:00:00:07 (not seen), also claimed by 00:08:e1:00:00:03 on eth0 (named)",
             ]
         );
+    }
+
+    /// The MAC that the configuration has beside an address is that of its router and server, whatever was seen, and no other is proposed.
+    #[test]
+    fn where_a_mac_is_in_the_configuration() {
+        let mac = |last| MacAddr::new([0, 8, 0xe1, 0, 0, last]);
+        let (own, rogue) = (mac(1), mac(9));
+        let ip = IpAddr::from([192, 0, 2, 1]);
+        let row = |part, key: String| ("s/r/eth0".to_owned(), part, key, Known::default());
+        let asked = row(Part::DhcpServer, ip.to_string());
+        let claim = MacClaim { mac: rogue, time: 5 };
+        let station = Station { claims: vec![claim], first: Some(claim), ..Station::default() };
+        let stations = [("s/r/eth0".to_owned(), ip, station)];
+        let owned = NamedServer::Owned(ip, vec![own]);
+        let lines = |rules: &Rules, rows: &[_], stations: &[_]| {
+            let around = around(rules, stations);
+            let learned = learned_infrastructure("s/r/eth0", rows, &around, 5, |_| Ok(None));
+            learned.unwrap().unwrap().each
+        };
+        let of_own = "192.0.2.1 00:08:e1:00:00:01";
+        let claimed = "also claimed by 00:08:e1:00:00:09 on eth0 (named)";
+        let rules = Rules { dhcp_servers: vec![owned.clone()], ..Rules::default() };
+        let answered = |mac| row(Part::DhcpServerMac, format!("{ip} {mac}"));
+        for (rows, stations, seen) in [
+            (&[asked.clone()][..], &stations[..], " (not seen)"),
+            (&[answered(rogue), asked.clone()], &[], " (not seen)"),
+            (&[answered(rogue), answered(own), asked.clone()], &stations, ""),
+        ] {
+            let [router, server] = &*lines(&rules, rows, stations) else { panic!() };
+            assert!(router.contains(" write routers = [\"192.0.2.1\"] in "), "{router}");
+            assert_eq!(*server, format!("DHCP server {of_own}{seen}, {claimed}"));
+        }
+        let address = vec![NamedServer::Addresses(ip.into())];
+        let rules = Rules { routers: vec![owned], dhcp_servers: address, ..Rules::default() };
+        let of_both =
+            ["DHCP server", "router"].map(|what| format!("{what} {of_own} (not seen), {claimed}"));
+        assert_eq!(lines(&rules, &[asked], &stations), of_both);
     }
 
     /// Each router and server has all MACs that were learned for it; and a missing router of IPv4 is said.

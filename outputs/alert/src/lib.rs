@@ -143,7 +143,7 @@ enum AlertCommand {
     /// Behind a MAC: named, the configuration has it beside the address; first, it was the first one that claimed the address
     /// by ARP or Neighbor Discovery, so compare it with the label of your device; learned, in the learning period; answered or
     /// announced, it sent messages of a named or known one later; claimed, it claimed the address after another one, or is not one that the configuration has there; reported,
-    /// an alert has it. Times are exact to a minute, those of ARP and Neighbor Discovery to five
+    /// an alert has it. Times are exact to a minute, those of ARP and Neighbor Discovery to five, of what was reported to an hour
     Known {
         /// Output format
         #[arg(value_enum, default_value_t)]

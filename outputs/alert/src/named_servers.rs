@@ -145,6 +145,58 @@ mod tests {
         assert_eq!(error, why);
     }
 
+    /// Each line that a message proposes: aw-alert starts with it, and the other MAC is the address's own if it is in the line.
+    #[test]
+    fn what_a_message_says_to_write_is_valid() {
+        const OTHER: &str = "00:08:e1:00:00:09";
+        let (a, pair) = ("192.0.2.1 0:8:e1:0:0:1", "192.0.2.1 0:8:e1:0:0:2 0:8:e1:0:0:1");
+        let ip = [192, 0, 2, 1].into();
+        for lists in [
+            [&[a][..], &[a], &[]],
+            [&[a, "fe80::1"], &[], &["192.0.2.1"]],
+            [&[], &["192.0.2.1", a], &["192.0.2.9", a, a]],
+            [&[pair], &["192.0.2.1 0:8:e1:0:0:1 0:8:e1:0:0:2"], &[]],
+            [&["192.0.2.1"], &["192.0.2.0/24"], &[]],
+        ] {
+            let keys = ["routers", "dhcp_servers", "dns_servers"];
+            let text = |lists: &[String]| lists.join("\n");
+            let before = [0, 1, 2].map(|at| format!("{} = {:?}", keys[at], lists[at]));
+            let named = rules(&text(&before)).unwrap();
+            for (key, list) in named.named_lists() {
+                for new in ["192.0.2.1".to_owned(), format!("192.0.2.1 {OTHER}")] {
+                    let said = named.to_add(key, list, &new);
+                    let (what, rest) = said.split_once(" in the configuration ").unwrap();
+                    let mut after = before.clone();
+                    let at = |key| keys.iter().position(|of| *of == key).unwrap();
+                    if let Some(line) = what.strip_prefix("write ") {
+                        after[at(key)] = line.to_owned();
+                    } else {
+                        let what = what.strip_prefix("change 192.0.2.1 in ").unwrap();
+                        let (all, entry) = what.split_once(" to ").unwrap();
+                        for key in all.split(" and ") {
+                            let others = lists[at(key)].iter();
+                            let others = others.filter(|one| !one.starts_with("192.0.2.1"));
+                            let others: String = others.map(|one| format!("{one:?}, ")).collect();
+                            after[at(key)] = format!("{key} = [{others}{entry}]");
+                        }
+                    }
+                    let changed =
+                        rules(&text(&after)).unwrap_or_else(|why| panic!("{said}: {why}"));
+                    assert!(
+                        named.owners(ip).iter().all(|own| changed.is_owner(ip, *own)),
+                        "{said}"
+                    );
+                    assert!(changed.named_lists().iter().any(|(of, list)| {
+                        *of == key && list.iter().any(|one| one.address() == Some(ip))
+                    }));
+                    let has_other = changed.is_owner(ip, OTHER.parse().unwrap());
+                    assert_eq!(has_other, what.contains(OTHER), "{said}");
+                    assert_eq!(has_other, rest.contains("if the MAC is on its label"), "{said}");
+                }
+            }
+        }
+    }
+
     /// Operation, object, cause and remedy.
     #[test]
     fn what_has_no_mac() {

@@ -251,13 +251,6 @@ impl Rules {
         };
         let by = if ip.is_ipv4() { "ARP" } else { "Neighbor Discovery" };
         let begin = format!("By {by}, which any host can send,");
-        if others.is_empty() {
-            let since = claimed.when("since", first.time);
-            return Ok(Some(format!(
-                "{begin} only {} has claimed {ip}{since}",
-                self.named(last.mac)
-            )));
-        }
         // Of the owner's address that is no router's, too, it is stored when another MAC was reported.
         let router = memory.known(network, Part::Router, &ip.to_string())?;
         let is_router = router.is_some_and(|known| known.is_known(claimed.time));
@@ -265,7 +258,7 @@ impl Rules {
             true => AlertKind::GatewayTaken,
             false => AlertKind::Changed,
         };
-        let mut shown = |mac: MacAddr, does: &str, time: i64| -> Result<String, M::Error> {
+        let mut shown = |mac: MacAddr, does: &str, at: String| -> Result<String, M::Error> {
             let row = memory.known(network, Part::RouterMac, &format!("{ip} {mac}"))?;
             let taken = row.filter(|row| row.trust == Trust::Reported && row.further > LONG_AGO);
             let is_change = first.mac != mac
@@ -279,18 +272,33 @@ impl Rules {
                 None if is_change => format!(", seen as {}", AlertKind::Changed.label()),
                 None => String::new(),
             };
-            let at = claimed.when("at", time);
             Ok(format!("{}{does}{at}{seen_as}", self.named(mac)))
         };
-        let last_one = shown(last.mac, &format!(" claimed {ip} last"), last.time)?;
-        let further = match others {
-            [before, ..] if last.mac == first.mac => {
-                let before = shown(before.mac, "", before.time)?;
-                format!(", and was the first one; before, it was {before}")
+        let at = |time| claimed.when("at", time);
+        let claims = match others {
+            [] => {
+                let since = claimed.when("since", first.time);
+                format!("only {}", shown(last.mac, &format!(" has claimed {ip}"), since)?)
             }
-            _ => format!("; the first one was {}", shown(first.mac, "", first.time)?),
+            [before, ..] => {
+                let is_first = last.mac == first.mac;
+                let last = shown(last.mac, &format!(" claimed {ip} last"), at(last.time))?;
+                match is_first {
+                    true => {
+                        let before = shown(before.mac, "", at(before.time))?;
+                        format!("{last}, and was the first one; before, it was {before}")
+                    }
+                    false => {
+                        let first = shown(first.mac, "", at(first.time))?;
+                        format!("{last}; the first one was {first}")
+                    }
+                }
+            }
         };
-        Ok(Some(format!("{begin} {last_one}{further}")))
+        let mut all = station.claims.iter().map(|claim| claim.mac);
+        let stranger = all.find(|mac| self.is_stranger(*ip, *mac));
+        let other = stranger.map(|mac| format!("; {}", self.other_than(*ip, mac)));
+        Ok(Some(format!("{begin} {claims}{}", other.unwrap_or_default())))
     }
 
     /// A MAC and its name.

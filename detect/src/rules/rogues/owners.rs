@@ -167,7 +167,7 @@ impl Rules {
     }
 
     /// `` `routers` has the MAC 00:08:e1:00:00:01 for 192.0.2.1, and not 00:08:e1:00:00:66``
-    fn other_than(&self, ip: IpAddr, mac: MacAddr) -> String {
+    pub(in crate::rules) fn other_than(&self, ip: IpAddr, mac: MacAddr) -> String {
         let owners: Vec<_> = self.owners(ip).iter().map(ToString::to_string).collect();
         let key = self.list_of(ip).0;
         format!("`{key}` has the MAC {} for {ip}, and not {mac}", owners.join(" and "))

@@ -63,7 +63,10 @@ impl Rules {
         let before = known.clone();
         // No learning period makes a second MAC normal for a router that the configuration names.
         let is_other = |own| own != mac && !self.is_in_group(own, mac);
-        let is_second = seen.learning && is_named && known.mac.is_some_and(is_other);
+        let is_second = seen.learning
+            && is_named
+            && known.mac.is_some_and(is_other)
+            && !self.is_owner(router, mac);
         let of_mac = match is_second {
             true => memory.known(&seen.network, with_mac.0, with_mac.1)?,
             false => self.look(seen, memory, with_mac, false)?,

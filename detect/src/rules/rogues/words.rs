@@ -1,5 +1,7 @@
 //! Words of the alerts about routers and servers: how to name one's own, and what of a router's header differs.
 
+use std::net::IpAddr;
+
 use super::routers::{MANAGED, OTHER};
 use crate::{infrastructure::NamedServer, rules::Rules};
 
@@ -8,28 +10,41 @@ const MAX_LINE: usize = 120;
 
 impl Rules {
     /// `write routers = ["192.0.2.1", "fe80::1"] in the configuration of aw-alert, and restart aw-alert`: the line with what it has already.
-    /// `new`: an address, a block, a DUID, or an address with a MAC, which is added to those that the list has beside this address.
+    /// `new`: an address, a block, a DUID, or an address with a MAC, which is added to those of this address in each list that has some:
+    /// aw-alert does not start if an address has other MACs in one list than in another. If only other lists have some, it is left out.
     pub fn to_add(&self, key: &str, named: &[NamedServer], new: &str) -> String {
-        let mut all: Vec<_> = named.iter().map(ToString::to_string).collect();
         let (address, mac) = new.split_once(' ').unwrap_or((new, ""));
-        let same = named.iter().position(|one| one.address().is_some() && one.key() == address);
-        let new = match same {
-            Some(at) => format!("{} {mac}", all.remove(at)).trim_end().to_owned(),
-            None => new.to_owned(),
+        let ip = address.parse::<IpAddr>().ok();
+        let is_it = |one: &NamedServer| ip.is_some() && one.address() == ip;
+        let has_macs = |(_, list): &(&str, &[NamedServer])| {
+            list.iter().any(|one| is_it(one) && !one.macs().is_empty())
         };
-        all.push(new.clone());
-        let line = format!("{key} = {all:?}");
-        let has_mac = !mac.is_empty() && address != "DUID";
+        let with_macs: Vec<_> = self.named_lists().into_iter().filter(has_macs).collect();
+        let (lists, new) = match with_macs.iter().any(|(of, _)| *of == key) {
+            true => {
+                let owners = ip.map(|ip| self.owners(ip)).unwrap_or_default();
+                let owners = owners.iter().map(|own| format!(" {own}")).collect::<String>();
+                (with_macs, format!("{address}{owners} {mac}").trim_end().to_owned())
+            }
+            false if with_macs.is_empty() => (vec![(key, named)], new.to_owned()),
+            false => (vec![(key, named)], address.to_owned()),
+        };
+        let has_mac = ip.is_some() && !mac.is_empty() && new.contains(' ');
         let compare = if has_mac { " if the MAC is on its label" } else { "" };
         let place = self.in_file();
         let restart = match &self.service_file {
             Some(_) => "then: systemctl restart aw-alert",
             None => "and restart aw-alert",
         };
-        match line.len() {
-            ..=MAX_LINE => format!("write {line} {place}{compare}, {restart}"),
-            _ => format!("add \"{new}\" to {key} {place}{compare}, {restart}"),
-        }
+        let others = named.iter().filter(|one| !is_it(one)).map(ToString::to_string);
+        let line = format!("{key} = {:?}", others.chain([new.clone()]).collect::<Vec<_>>());
+        let keys = lists.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(" and ");
+        let what = match lists.len() {
+            1 if line.len() <= MAX_LINE => format!("write {line}"),
+            1 if !named.iter().any(is_it) => format!("add \"{new}\" to {key}"),
+            _ => format!("change {address} in {keys} to \"{new}\""),
+        };
+        format!("{what} {place}{compare}, {restart}")
     }
 
     /// `in /etc/addrwatch/alert.toml`

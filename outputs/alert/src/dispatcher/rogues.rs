@@ -7,7 +7,8 @@ use std::{
 };
 
 use aw_detect::{
-    Alert, Dialect, InfrastructureMemory, Observed, Part, SqliteMemory, full_name, interface_of,
+    Alert, Dialect, InfrastructureMemory, Observed, Part, SqliteMemory, full_name, has_learned,
+    interface_of,
 };
 use aw_output::{Entry, NameEntry, NameFollower, RingState, SinkResult, this_host};
 use aw_service::plain;
@@ -32,8 +33,6 @@ const BATCH: usize = 1024;
 pub(super) const NAMES_INTERVAL: Duration = Duration::from_millis(250);
 /// Interfaces of events in a ring: those of one host.
 const MAX_PLACES: usize = 64;
-/// First MACs of named addresses that are reported in the VLANs of an interface, in which nothing was learned.
-const MAX_FIRST: i64 = 20;
 /// How long a ring of names is missing until that is reported: a collector that starts again creates it again.
 const STOPPED: Duration = Duration::from_secs(10);
 
@@ -230,16 +229,16 @@ impl Dispatcher {
         let network = full_name(&alert.host, &alert.ring, &alert.network);
         let interface = interface_of(&network);
         let mut further = String::new();
-        let learned = self.store.memory.learned_infrastructure(interface)?;
-        // A VLAN in which a router or server was learned is none that this host makes up now.
-        if network != interface && !learned.iter().any(|(of, ..)| *of == network) {
-            let note = format!("{FIRST_IN_VLANS}{interface}");
+        if network != interface {
+            let is_learned = has_learned(&network, &mut self.store.memory)?;
+            let (note, most) = FIRST_IN_VLANS[usize::from(is_learned)];
+            let note = format!("{note}{interface}");
             let number = self.store.note(&note)?.unwrap_or_default();
-            if number >= MAX_FIRST {
+            if number >= most {
                 return Ok(());
             }
             self.store.store_note(&note, number + 1)?;
-            if number + 1 == MAX_FIRST {
+            if number + 1 == most {
                 further = format!(
                     ". Further ones in VLANs of {} are not reported until aw-alert relearn: see aw-alert known",
                     plain(&place(interface, self.rules.show_ring))
@@ -297,14 +296,37 @@ fn shown_mac(alert: &Alert) -> String {
 #[cfg(test)]
 mod tests {
     use aw_detect::{InfrastructureMemory, Known, Part};
-    use aw_output::{Entry, Sink};
-    use shm_layout::{Event, MacAddr, Position, UnixTime, VlanId};
+    use aw_output::{Entry, NameEntry, Sink};
+    use shm_layout::{Event, MacAddr, NameKind, NameRecord, Position, UnixTime, VlanId};
 
-    use crate::dispatcher::names::tests::{dispatcher, event};
+    use super::Dispatcher;
+    use crate::dispatcher::names::tests::{dispatcher, dispatcher_that_learns, event};
     use crate::name_lists::NameLists;
 
     const CONFIG: &str =
         "routers = [\"10.0.0.1\"]\n[[channel]]\nname = \"a\"\ncommand = [\"/bin/true\"]\n";
+
+    const LAST: &str = ". Further ones in VLANs of eth0 are not reported until aw-alert relearn: see aw-alert known";
+    const MAC: MacAddr = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
+
+    fn vlan(tag: u16) -> VlanId {
+        if tag == 0 { VlanId::NONE } else { VlanId::from_tag(tag) }
+    }
+
+    /// The messages about first MACs after claims with this tag.
+    fn first(dispatcher: &mut Dispatcher, tag: u16) -> Vec<serde_json::Value> {
+        let (ring, position) = ("/r".parse().unwrap(), Position { generation: 1, sequence: 0 });
+        let event = Event { time: UnixTime::now(), vlan: vlan(tag), ..event(MAC) };
+        for _ in 0..2 {
+            dispatcher.write(&Entry { ring: &ring, host: "sensor", position, event }).unwrap();
+        }
+        let mut all = Vec::new();
+        while let Some((id, message)) = dispatcher.store.next("a").unwrap() {
+            dispatcher.store.remove(id).unwrap();
+            all.extend((message.fields["kind"] == "learned").then_some(message.fields));
+        }
+        all
+    }
 
     /// The first MAC at a named address is a message in each network; of VLANs in which nothing was learned, twenty, and the last one says so.
     #[test]
@@ -315,31 +337,41 @@ mod tests {
         let known = Known::default();
         let learned = "sensor/r/eth0.99";
         dispatcher.store.memory.store_known(learned, Part::Router, "10.99.0.1", &known).unwrap();
-        let (ring, position) = ("/r".parse().unwrap(), Position { generation: 1, sequence: 0 });
-        let mut first = |tag: u16| {
-            let vlan = if tag == 0 { VlanId::NONE } else { VlanId::from_tag(tag) };
-            let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
-            let event = Event { time: UnixTime::now(), vlan, ..event(mac) };
-            for _ in 0..2 {
-                dispatcher.write(&Entry { ring: &ring, host: "sensor", position, event }).unwrap();
-            }
-            let mut all = Vec::new();
-            while let Some((id, message)) = dispatcher.store.next("a").unwrap() {
-                dispatcher.store.remove(id).unwrap();
-                all.extend((message.fields["kind"] == "learned").then_some(message.fields));
-            }
-            all
-        };
         for tag in 1..=20 {
-            let [one] = &*first(tag) else { panic!("{tag}") };
-            let begin =
-                format!("learned: 10.0.0.1 on eth0.{tag} is claimed first by 00:08:e1:00:00:01");
+            let [one] = &*first(&mut dispatcher, tag) else { panic!("{tag}") };
+            let begin = format!("learned: 10.0.0.1 on eth0.{tag} is claimed first by {MAC}");
             assert_eq!(one["summary"], begin);
             let line = one["lines"][0].as_str().unwrap();
-            let last = ". Further ones in VLANs of eth0 are not reported until aw-alert relearn: see aw-alert known";
-            assert_eq!(line.ends_with(last), tag == 20, "{line}");
+            assert_eq!(line.ends_with(LAST), tag == 20, "{line}");
         }
         // What others make up hides neither the network without a VLAN, nor one in which a router was learned.
-        assert_eq!([21, 0, 99].map(|tag| first(tag).len()), [0, 1, 1]);
+        assert_eq!([21, 0, 99].map(|tag| first(&mut dispatcher, tag).len()), [0, 1, 1]);
+    }
+
+    /// While an interface learns, one advertisement makes up a VLAN in which a router was learned: of these, 64, and none of the others'.
+    #[test]
+    fn first_macs_in_vlans_that_are_made_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = NameLists::read(None, None).unwrap();
+        let mut dispatcher = dispatcher_that_learns(directory.path(), CONFIG, names, Some(3600));
+        let ring = "/r".parse().unwrap();
+        let mut messages = Vec::new();
+        for tag in 1..=100 {
+            let eth0 = "eth0".parse().unwrap();
+            let record = NameRecord {
+                address: "fe80::66".parse().unwrap(),
+                vlan: vlan(tag),
+                mac: MAC,
+                sender: MAC,
+                lifetime: 1800,
+                ..NameRecord::new(NameKind::Router, UnixTime::now(), eth0)
+            };
+            let entry = NameEntry { ring: &ring, host: "sensor", record };
+            dispatcher.observe_name(&entry, UnixTime::now()).unwrap();
+            messages.extend(first(&mut dispatcher, tag));
+        }
+        assert_eq!(messages.len(), 64);
+        assert!(messages[63]["lines"][0].as_str().unwrap().ends_with(LAST), "{}", messages[63]);
+        assert_eq!([101, 0].map(|tag| first(&mut dispatcher, tag).len()), [1, 1]);
     }
 }

@@ -122,6 +122,19 @@ fn of_what_is_named(page: &mut Page) {
         macs.iter().for_each(|mac| drop(arp(&mut scene, mac)));
         page.only(&asked(&mut scene));
     }
+    page.head("The same, with the MAC of that router in the configuration");
+    for macs in [&[ROGUE][..], &[ROGUE, SERVER]] {
+        let mut scene = Scene::learned(&usual()[3..]);
+        let ip = GATEWAY.parse().unwrap();
+        scene.rules.routers = vec![NamedServer::Owned(ip, vec![mac(SERVER)])];
+        macs.iter().for_each(|mac| drop(arp(&mut scene, mac)));
+        page.only(&asked(&mut scene));
+    }
+    page.head("A router names itself as DNS server, after a takeover that is the first claim of its address");
+    let mut scene = Scene::learned(&usual());
+    scene.event(ROGUE, "fe80::1", Origin::NdAdvertisement);
+    let dns = of_router(NameKind::RouterDns, ROUTER, "fe80::1", "fe80::1", 0);
+    page.only(&scene.alerts(&[dns]));
     page.head("That server answers, and gives a lease");
     let mut scene = Scene::learned(&usual());
     let asked = request(CLIENT, "192.0.2.66");
@@ -166,6 +179,19 @@ fn of_a_device(page: &mut Page) {
     let alerts = claim(ROGUE, 100);
     assert_eq!(alerts.len(), 2);
     alerts.iter().for_each(|one| page.only(std::slice::from_ref(one)));
+    page.head("Two new devices at a router whose MAC the configuration has: the other one first, then last");
+    for macs in [[ROGUE, SERVER], [SERVER, ROGUE]] {
+        let mut scene = Scene::new();
+        let ip = GATEWAY.parse().unwrap();
+        scene.rules.routers = vec![NamedServer::Owned(ip, vec![mac(SERVER)])];
+        for mac in macs {
+            scene.time += 100;
+            let event = event(scene.time, mac, GATEWAY, Origin::ArpReply);
+            let mut alerts = observe(&scene.rules, &mut scene.memory.memory, &event);
+            alerts.retain(|one| one.kind == AlertKind::NewDevice);
+            page.only(&alerts);
+        }
+    }
 }
 
 #[test]

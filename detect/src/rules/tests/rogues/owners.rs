@@ -159,6 +159,18 @@ fn an_advertisement_of_another_mac() {
     }
 }
 
+/// Of a pair, what each announces while it learns is normal.
+#[test]
+fn the_advertisements_of_a_pair() {
+    let mut scene = Scene::new();
+    scene.rules.routers = owned("fe80::1", &[ROUTER, SERVER]);
+    let other = NameRecord { hops: 32, ..router(SERVER, "fe80::1", 1800) };
+    let all = [router(ROUTER, "fe80::1", 1800), router(SERVER, "fe80::1", 1800), other];
+    assert_eq!(scene.kinds(&all), []);
+    scene.time = LATER;
+    assert_eq!(scene.kinds(&[other]), []);
+}
+
 /// The answer of another MAC is a new server, also while it is learned, and what it names is not learned; the owner's is none.
 #[test]
 fn an_answer_of_another_mac() {
