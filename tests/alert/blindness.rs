@@ -97,7 +97,7 @@ fn a_collector_that_crashes_again_and_again() {
     running.stderr.wait_for("reading ring");
     let health = || run(alert.command(&["--health", "-c", &config]));
     wait_until("it runs", || !health().stdout.contains("aw-alert is not running"));
-    health().unhealthy(&["the collector was killed or crashed 3 times since 20"]);
+    health().unhealthy_of("aw-alert", &["the collector was killed or crashed 3 times since 20"]);
     running.stop().ok();
     assert_eq!(crashes().len(), 1, "once: {:?}", crashes());
     collector.kill();

@@ -269,7 +269,7 @@ fn a_device_at_a_time() {
         let mut asked = history.query(&["mac", wrong, "--names"]);
         asked.arg(&names);
         let refused = run(asked);
-        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert_eq!(refused.status.code(), Some(3), "{refused:?}");
         assert!(refused.stderr.contains(why), "{refused:?}");
     }
 }

@@ -138,10 +138,12 @@ fn news() {
         .filter(|sent| !status(sent))
         .map(|sent| (sent.topic.clone(), sent.retained, sent.qos, json(&sent.payload)))
         .collect();
+    let mut another = news("new_device", 2, None, None);
+    another.3["note"] = json!("it claims the address of 00:08:e1:00:00:01");
     let expected = [
         news("new_device", 0, None, None),
         news("new_station", 0, None, None),
-        news("new_device", 2, None, None),
+        another,
         news("changed", 2, Some(one), Some(1001)),
         news("new_station", 3, None, None),
     ];

@@ -87,7 +87,7 @@ struct Options {
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
 
-    /// Learn all devices for TIME from the first start on, or from the next event with --once: 30m, 12h, 7d. No alert about devices, routers and servers is sent in this time, also not about an address that is taken over: what happens is normal from then on, also an attack. Only addresses that `routers`, `dhcp_servers` and `dns_servers` of the configuration name are guarded: who takes one is reported. Set it on the first start: it does not begin on a state that was begun without it, nor again. Without this option, an aw-alert that knows no device holds alerts about new devices until it has run for a day, and reports them then in one list; all other alerts are sent at once. With names, routers, DHCP and DNS servers of this time, or of the first day of an interface, are taken for normal, also rogue ones, and listed at its end: check that list. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
+    /// Learn all devices for TIME from the first start on, or from the next event with --once: 30m, 12h, 7d. No alert about devices, routers and servers is sent in this time, also not about an address that is taken over: what happens is normal from then on, also an attack. Only addresses that `routers`, `dhcp_servers` and `dns_servers` of the configuration name are guarded: who takes one is reported. Set it on the first start: it does not begin on a state that was begun without it, nor again. Without this option, an aw-alert that knows no device holds alerts about new devices until it has run for a day, and reports them then in one list; all other alerts are sent at once. With names, routers, DHCP and DNS servers of this time, or of the first day of an interface, are taken for normal, also rogue ones, and listed at its end: check that list. 0: each new device is reported at once, one with a private MAC within a minute (random_macs in addrwatch-alert.toml(5)). With --once and with --dialect arpwatch, each is
     #[arg(long, value_name = "TIME", value_parser = learn_time)]
     learn: Option<TimeSpan>,
 
@@ -175,7 +175,7 @@ const EXAMPLES: &str = "\
 Examples:
   aw-alert --print --exec /usr/local/bin/notify  run a program for each alert
   aw-alert -c /etc/addrwatch/alert.toml --learn 7d
-  aw-alert -c /etc/addrwatch/alert.toml --learn 0  report each new device at once, from the first one on
+  aw-alert -c /etc/addrwatch/alert.toml --learn 0  report each new device, from the first one on
   aw-alert -c /etc/addrwatch/alert.toml --check  try each channel, without a message
   aw-alert -c /etc/addrwatch/alert.toml test     send a test message to each channel
   aw-alert --print --once --dialect arpwatch     print what arpwatch would report for the events in the ring

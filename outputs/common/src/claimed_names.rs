@@ -415,7 +415,7 @@ mod tests {
         assert_eq!(shown(&all).as_deref(), Some("NAS-2"), "the latest of a source");
         all.push(claim(NameSource::MdnsHost, "nas-3", [103, 103]));
         assert_eq!(shown(&all).as_deref(), Some("nas-3"), "it names itself otherwise now");
-        assert!(NameSource::ALL.is_sorted() && NameSource::from_number(10).is_none());
+        assert!(NameSource::ALL.is_sorted() && NameSource::from_number(11).is_none());
         assert!(
             NameSource::ALL
                 .iter()

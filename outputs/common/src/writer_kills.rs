@@ -22,7 +22,10 @@ pub(crate) fn crash_loop(kills: &Kills, captures: bool, is_running: bool) -> Opt
         true => format!("it was started again at {}, and runs", date(ends.first()?.ago)),
         false => "it does not run".into(),
     };
-    Some(match captures {
+    let left = Duration::from_secs(3600).saturating_sub(ends.first()?.ago);
+    let end = date_of(Timestamp::now().checked_add(left).unwrap_or_default());
+    let end = format!("; this is over at {end}, if it does not happen again");
+    let what = match captures {
         true => format!(
             "the collector was killed or crashed {times} since {since}; {now}; frames {}were not captured, and no counter has them (a user or, for lack of memory, the system killed it: journalctl -k | grep -i oom, or dmesg; or it has a fault, or a frame crashes it: journalctl -u 'addrwatch-collector@*')",
             of_gaps(ends)
@@ -30,7 +33,8 @@ pub(crate) fn crash_loop(kills: &Kills, captures: bool, is_running: bool) -> Opt
         false => format!(
             "the program that writes this ring was killed or crashed {times} since {since}; {now} (its log has the cause; of a lack of memory: journalctl -k | grep -i oom, or dmesg)"
         ),
-    })
+    };
+    Some(what + &end)
 }
 
 /// What to do about a writer without a heartbeat: its supervisor would have started it again by then.
@@ -77,8 +81,11 @@ fn of_gaps(ends: &[Kill]) -> String {
 
 /// The local time so long ago.
 fn date(ago: Duration) -> String {
-    let then = Timestamp::now().checked_sub(ago).unwrap_or_default();
-    Zoned::new(then, TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
+    date_of(Timestamp::now().checked_sub(ago).unwrap_or_default())
+}
+
+fn date_of(time: Timestamp) -> String {
+    Zoned::new(time, TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
 #[cfg(test)]
@@ -111,6 +118,9 @@ pub(crate) mod tests {
             "the collector was killed or crashed 3 times since {since}; it was started again at {last}, and runs; frames of at most 8 s in all were not captured, "
         );
         assert!(fault.starts_with(&begin), "{fault}");
+        let end = date_of(Timestamp::now() + Duration::from_secs(3600 - 60));
+        let end = format!("; this is over at {end}, if it does not happen again");
+        assert!(fault.ends_with(&end), "{fault}");
         let (Some(fault), None) = of(&[60, 70, 80], false, false) else { panic!("a fault") };
         assert!(fault.contains("; it does not run (") && !fault.contains("frame"), "{fault}");
         let mut unknown = kills(&[60, 70, 80]);

@@ -103,7 +103,7 @@ impl Rules {
     /// A router's address.
     fn explain_gateway(&self, alert: &mut Alert, claimed: &Claimed, deed: &str) {
         // The MAC of a new claim is the first one, too, if advertisements or DHCP alone showed another one before.
-        let first = claimed.first().filter(|(first, _)| Some(*first) == claimed.mac);
+        let first = self.first_of(claimed).filter(|(first, _)| Some(*first) == claimed.mac);
         let was_first = first.is_some_and(|(_, since)| since < claimed.time);
         let shown = |mac| match was_first {
             true => self.shown(claimed, mac) + ",",
@@ -130,7 +130,8 @@ impl Rules {
     ) -> Result<(), M::Error> {
         let Claimed { ip, station, mac, old, .. } = claimed;
         let has_owner = old.is_some_and(|old| station.has(old));
-        let is_first = |mac: &MacAddr| claimed.first().is_some_and(|(first, _)| first == *mac);
+        let is_first =
+            |mac: &MacAddr| self.first_of(claimed).is_some_and(|(first, _)| first == *mac);
         let first = mac.filter(|mac| has_owner && is_first(mac));
         let first = first.map(|mac| format!("{} was the first one.", self.with_age(claimed, mac)));
         let before = self.before(claimed);
@@ -321,9 +322,14 @@ impl Rules {
         format!("{}{since}", self.named(mac))
     }
 
+    /// The first MAC of all, and since when; none where the configuration has the owner's, beside which being first is nothing.
+    fn first_of(&self, claimed: &Claimed) -> Option<(MacAddr, i64)> {
+        claimed.first().filter(|_| self.owners(claimed.ip).is_empty())
+    }
+
     /// The same, and whether it was the first one.
     fn shown(&self, claimed: &Claimed, mac: MacAddr) -> String {
-        let is_first = claimed.first().is_some_and(|(first, _)| first == mac);
+        let is_first = self.first_of(claimed).is_some_and(|(first, _)| first == mac);
         let first = if is_first { ", which was the first one" } else { "" };
         format!("{}{first}", self.with_age(claimed, mac))
     }
@@ -338,7 +344,7 @@ impl Rules {
             text += &format!(" Before, it was {}.", self.shown(claimed, old));
         }
         let is_other = |one: &MacAddr| Some(*one) != *mac && Some(*one) != *old;
-        let first = claimed.first().map(|(first, _)| first);
+        let first = self.first_of(claimed).map(|(first, _)| first);
         if let Some(first) = first.filter(is_other) {
             text += &format!(" The first one was {}.", self.with_age(claimed, first));
         }
