@@ -239,6 +239,7 @@ impl Scene {
                 dhclient.arg(self.sensors[0].alert.path("dhclient6.leases")).arg("-pf");
                 dhclient.arg(self.sensors[0].alert.path("dhclient6.pid")).arg("eth0");
                 run(dhclient);
+                kill_all(client); // it goes to the background
             }
         }
     }
