@@ -324,11 +324,13 @@ impl RateLimit {
 
     /// The counters of a pairing's groups.
     fn groups(&self, place: u32) -> [usize; 2] {
-        let Pairing { key: PairingKey { interface, router, .. }, mac, .. } =
-            &self.pairings[place as usize];
-        let [mac, interface] =
-            [self.hasher.hash_one(mac), self.hasher.hash_one((interface, router))];
-        [mac as usize % self.by_mac.len(), interface as usize % INTERFACES]
+        let Pairing { key, mac, .. } = &self.pairings[place as usize];
+        let mac = self.hasher.hash_one(mac) as usize % self.by_mac.len();
+        [mac, self.interface_counter(key)]
+    }
+
+    fn interface_counter(&self, key: &PairingKey) -> usize {
+        self.hasher.hash_one((&key.interface, &key.router)) as usize % INTERFACES
     }
 
     fn join_groups(&mut self, place: u32) {
