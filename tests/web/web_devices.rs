@@ -117,7 +117,7 @@ fn a_device() {
         ">eth0</a>; ",
         ">cameras (eth0, VLAN 7)</a>",
         "<a href=\"/mac/02%3A00%3A00%3A00%3A00%3A01?at=2026-11-20T12%3A00%3A00Z&#38;zoom=day\">Fri 2026-11-20</a>: 14–15 h, 17–18 h",
-        "Fri 2026-11-20 14:00: seen in 60 of 60 minutes",
+        "Fri 2026-11-20 14:00: seen in 4 of 4 quarter hours",
     ] {
         assert!(page.contains(text), "{text}: {page}");
     }

@@ -129,7 +129,7 @@ fn day(
             1 => format!("{from:02}:00:"),
             _ => format!("{from:02}:00 to {to:02}:00: in each hour"),
         };
-        let title = format!("{label} {hours} seen in {} of 60 minutes", quarters * 15);
+        let title = format!("{label} {hours} seen in {quarters} of 4 quarter hours");
         let opacity = ["0.3", "0.5", "0.75", "1"][quarters - 1];
         HourBox { x: x(from), width: x(to) - x(from) - 1, opacity, title }
     };
@@ -192,7 +192,7 @@ mod tests {
         let drawn = calendar(&always, &TimeZone::UTC);
         assert_eq!(
             drawn.days[1].boxes[0].title,
-            "Fri 2026-11-20 00:00 to 24:00: in each hour seen in 60 of 60 minutes"
+            "Fri 2026-11-20 00:00 to 24:00: in each hour seen in 4 of 4 quarter hours"
         );
         // Once, then in two quarters of an hour, and so on: no hour is like the one before.
         let all = (-40 * 24..24).flat_map(|hour| [4 * hour, 4 * hour + hour % 2]);
