@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{Shutdown, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
     sync::Arc,
@@ -61,9 +61,20 @@ impl PeerStream {
     /// Connects to the first address of the server that accepts.
     pub fn connect(server: &HostPort, budget: Budget) -> io::Result<PeerStream> {
         let end = Instant::now() + budget.time;
+        let addresses = resolve(server, budget.time.min(budget.silence))?;
+        PeerStream::connect_to_any(&addresses, budget, end)
+    }
+
+    /// Each address has its part of the time: one that drops packets, as of IPv6 without a route, leaves enough for the others.
+    fn connect_to_any(
+        addresses: &[SocketAddr],
+        budget: Budget,
+        end: Instant,
+    ) -> io::Result<PeerStream> {
         let mut last = io::Error::other("the host name has no address");
-        for address in resolve(server, budget.time.min(budget.silence))? {
-            match TcpStream::connect_timeout(&address, wait(end, budget.silence)?) {
+        for (address, left) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+            let part = end.saturating_duration_since(Instant::now()) / left;
+            match TcpStream::connect_timeout(address, wait(end, budget.silence.min(part))?) {
                 Ok(socket) => {
                     socket.set_nodelay(true)?;
                     let is_local = address.ip().to_canonical().is_loopback();
@@ -278,6 +289,25 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
         let (_first, _) = listener.accept().unwrap();
         assert!(connect().is_ok_and(|stream| stream.is_local()));
+    }
+
+    /// A server with two addresses, of which the first one drops packets.
+    #[test]
+    fn each_address_is_tried() {
+        let [full, live] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        rustix::net::listen(&full, 1).unwrap();
+        let addresses = [&full, &live].map(|listener| listener.local_addr().unwrap());
+        let limit = Duration::from_millis(200);
+        let mut open = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&addresses[0], limit) {
+            open.push(stream);
+        }
+        let budget = budget(2000, 1000);
+        let connect = |addresses: &[SocketAddr]| {
+            PeerStream::connect_to_any(addresses, budget, Instant::now() + budget.time)
+        };
+        assert!(connect(&addresses).is_ok_and(|stream| stream.is_local()));
+        assert_eq!(connect(&addresses[..1]).err().unwrap().kind(), ErrorKind::TimedOut);
     }
 
     /// A peer that does not read, and one that never ends the negotiation of TLS.
