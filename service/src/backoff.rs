@@ -1,6 +1,9 @@
 //! Pauses between retries: each is twice as long as the one before, up to a limit.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    time::Duration,
+};
 
 /// The pauses between retries of one operation.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,11 @@ impl Backoff {
         pause
     }
 
+    /// The same, shortened by chance: see [`jittered`].
+    pub fn jittered_pause(&mut self) -> Duration {
+        jittered(self.pause())
+    }
+
     /// The operation succeeded: after the next failure the pauses begin with the first one again.
     pub fn reset(&mut self) {
         self.failures = 0;
@@ -32,6 +40,12 @@ impl Backoff {
     pub fn is_failing(&self) -> bool {
         self.failures > 0
     }
+}
+
+/// Half of a pause or more, by chance: many programs that lost a server at the same moment return one after the other.
+pub fn jittered(pause: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish() as u32; // each state has other keys
+    pause / 2 + (pause / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 impl Default for Backoff {
@@ -56,5 +70,23 @@ mod tests {
         assert!(backoff.is_failing());
         backoff.reset();
         assert_eq!(backoff.pause().as_secs(), 1);
+    }
+
+    /// A thousand sensors lose a server in the same moment: their tries after the longest pause are spread over its half. Without
+    /// that, all would be in one second.
+    #[test]
+    fn many_do_not_return_together() {
+        let mut of_second = [0; 61];
+        for _ in 0..1000 {
+            let mut backoff = Backoff::default();
+            for _ in 0..8 {
+                backoff.pause();
+            }
+            let pause = backoff.jittered_pause();
+            assert!((30..=60).contains(&pause.as_secs()), "{pause:?}");
+            of_second[pause.as_secs() as usize] += 1;
+        }
+        let most = of_second.into_iter().max();
+        assert!(most < Some(80), "33 are expected: {of_second:?}");
     }
 }

@@ -43,7 +43,7 @@ pub use {
         Wanted, denied, drops_clients, explained, ignored_options, join_group, start_remedy, unit,
         unit_forbids_writing, unit_hides_history, unit_of_process, user_name,
     },
-    backoff::Backoff,
+    backoff::{Backoff, jittered},
     condition::Condition,
     config_words::{nearest, nearest_within, plain_fault, unknown, unknown_key},
     error::{Error, advice, cause, explain, explain_or, failed},

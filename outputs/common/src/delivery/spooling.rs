@@ -121,7 +121,7 @@ impl<S: Sink> Delivery<'_, S> {
             outage.down.begins(format_args!(
                 "{why}: {meanwhile} until the destination accepts them, which is tried at least once a minute"
             ));
-            pause = outage.backoff.pause();
+            pause = outage.backoff.jittered_pause();
             outage.retry_at = Instant::now() + pause;
             outage.unconfirmed = true;
             outage.why.clone_from(why);
