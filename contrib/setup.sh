@@ -64,7 +64,9 @@ for purpose in "$@"; do
       need dsniff test -x /usr/sbin/arpspoof
       need ettercap-text-only command_exists ettercap
       need fish command_exists fish
+      need galera-4 test -e /usr/lib/galera/libgalera_smm.so
       need git command_exists git
+      need haproxy test -x /usr/sbin/haproxy
       need arpwatch test -x /usr/sbin/arpwatch
       need faketime command_exists faketime
       need iproute2 ip netns list
@@ -174,7 +176,7 @@ if ((${#missing[@]})); then
     || { apt update && apt install --no-install-recommends --no-remove "${missing[@]}"; } \
     || { tail -n 5 "$log" >&2; fail "apt-get failed: $hint"; }
   # Nor do those start with the machine that would take part in its network.
-  for service in kea-dhcp4-server keepalived; do
+  for service in haproxy kea-dhcp4-server keepalived; do
     [[ " ${missing[*]} " != *" $service "* ]] || "${as_root[@]}" systemctl --quiet disable "$service" >/dev/null 2>&1 || :
   done
 fi

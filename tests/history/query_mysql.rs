@@ -1,6 +1,9 @@
 //! `aw-query` and a real MariaDB: the rows of `aw-mysql` give the same answers as those of `aw-sqlite`.
 #![forbid(unsafe_code)]
 
+#[path = "query_mysql/cost.rs"]
+mod cost;
+
 use aw_tests::dhcp;
 use aw_tests::frames::{Arp, DOT1Q, Ethernet, lldp, station};
 use aw_tests::history::{History, without_silence};
@@ -306,89 +309,6 @@ fn names_and_leases() {
         asked(&["mac", "02:00:00:00:00:04", "--format", "json"], &["-c", names.to_str().unwrap()])
             .ok();
     assert!(devices.stdout.contains("\"claimed_name\":\"true\""), "{devices:#?}");
-}
-
-/// With any number of sightings, who had an address and what has changed take a few steps in an index for each. Rows
-/// are counted, not time.
-#[test]
-fn answers_take_few_steps() {
-    let Some(server) = MariaDb::start(&[]) else { return };
-    let ring = Ring::new();
-    capture(&ring, &sightings::handover());
-    run(server.command(&ring, &["--once", "--hostname", "here"])).ok();
-    server.sql(
-        "INSERT INTO log SELECT from_unixtime(1795100000 + seq), 'here', 'eth0', 0, 0x020000000001, 0x0a010203, 0
-            FROM seq_1_to_50000;
-        INSERT INTO log SELECT from_unixtime(1795100000 + seq), 'here', 'eth0', 0, unhex(lpad(hex(seq % 100), 12, '0')), unhex(concat('0a02', lpad(hex(seq % 100), 4, '0'))), 0
-            FROM seq_1_to_50000;
-        INSERT INTO log SELECT from_unixtime(1795190000 + seq), 'here', 'eth0', 0, 0x020000000001, 0x0a030000, 0 FROM seq_1_to_100;
-        INSERT INTO log (tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id)
-            SELECT from_unixtime(1795100000 + seq), 'here', 'eth0', 0, 0x020000000099, 0x0a010203, 2 FROM seq_1_to_50000;
-        ANALYZE TABLE log",
-    );
-    let config = server.config("");
-    let rows = || -> u64 {
-        let sum = "SELECT sum(variable_value) FROM information_schema.global_status WHERE variable_name LIKE 'handler_read%'";
-        server.sql(sum).trim().parse().unwrap()
-    };
-    let before = rows();
-    let idle = rows() - before;
-    let who = ["who", ADDRESS, "--at", "2026-11-20 14:32"];
-    for question in [&who[..], &["changes", "--since", "2026-11-20 12:00"], &["devices"]] {
-        let begin = rows();
-        let answer = asked(question, &["-c", config.to_str().unwrap()]).ok().stdout;
-        let read = rows() - begin - idle;
-        assert!(answer.contains("02:00:00:00:00:01"), "{answer}");
-        assert!(read < 2000, "{question:?}: {read} rows were looked at");
-    }
-    // Also whether a MAC sent frames in the name of others.
-    let begin = rows();
-    let nothing = asked(&["mac", "02:00:00:00:00:98"], &["-c", config.to_str().unwrap()]);
-    let read = rows() - begin - idle;
-    assert_eq!(nothing.status.code(), Some(3), "{nothing:?}");
-    assert!(read < 2000, "{read} rows were looked at");
-}
-
-/// Two forged frames about each host of a busy /24: what is near them is read, and not what the hosts sent for days.
-#[test]
-fn forged_frames_cost_few_rows() {
-    let Some(server) = MariaDb::start(&[]) else { return };
-    let ring = Ring::new();
-    capture(&ring, &sightings::handover());
-    run(server.command(&ring, &["--once", "--hostname", "here"])).ok();
-    let columns = "tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id";
-    let (mac, ip) = (
-        "unhex(concat('06000000', lpad(hex(seq % 254), 4, '0')))",
-        "unhex(concat('0a02', lpad(hex(seq % 254), 4, '0')))",
-    );
-    server.sql(&format!(
-        "INSERT INTO log ({columns}) SELECT from_unixtime(1760000000 + 2 * seq), 'here', 'eth0', 0, {mac}, {ip}, 0 FROM seq_1_to_254000;
-        INSERT INTO log ({columns}) VALUES (from_unixtime(1760250000), 'here', 'eth0', 0, 0x020000000102, 0x0a030000, 0);
-        ANALYZE TABLE log"
-    ));
-    let config = server.config("");
-    let rows = || -> u64 {
-        let sum = "SELECT sum(variable_value) FROM information_schema.global_status WHERE variable_name LIKE 'handler_read%'";
-        server.sql(sum).trim().parse().unwrap()
-    };
-    let ask = |question: &[&str]| {
-        let begin = rows();
-        let answer = asked(question, &["-c", config.to_str().unwrap()]).ok();
-        (rows() - begin, answer)
-    };
-    let questions = [&["devices", "--format", "csv"][..], &["mac", "02:00:00:00:01:02"]];
-    let before = questions.map(|question| ask(question).0);
-    server.sql(&format!(
-        "INSERT INTO log ({columns}, frame_source) SELECT from_unixtime(1760250000 + seq), 'here', 'eth0', 0, 0x020000000102, {ip}, 0, 0x020000000109
-            FROM seq_1_to_508; ANALYZE TABLE log"
-    ));
-    for (question, before) in questions.into_iter().zip(before) {
-        let (after, answer) = ask(question);
-        let read = after.saturating_sub(before);
-        assert!(read < 50_000, "{question:?}: {read} more rows were looked at");
-        assert!(answer.stderr.contains("508 claims are left out"), "{}", answer.stderr);
-        assert!(answer.stdout.contains("10.3.0.0"), "{}", answer.stdout);
-    }
 }
 
 /// The table of an earlier release has an index by pairing without the origin: the message names the one to add.

@@ -20,6 +20,7 @@ pub mod encapsulation;
 pub mod feed;
 pub mod forms;
 pub mod frames;
+pub mod galera;
 pub mod history;
 pub mod hostile;
 pub mod hub;

@@ -54,6 +54,14 @@ impl Server for MariaDb {
 impl MariaDb {
     /// A running server with the empty database `addrwatch`; none without MariaDB.
     pub fn start(options: &[&str]) -> Option<Self> {
+        let mut server = MariaDb::prepare(options)?;
+        server.start_again();
+        server.sql("CREATE DATABASE IF NOT EXISTS addrwatch");
+        Some(server)
+    }
+
+    /// A server that is not started yet; none without MariaDB.
+    pub fn prepare(options: &[&str]) -> Option<Self> {
         let programs = ["/usr/sbin/mariadbd", "/usr/bin/mariadb-install-db"];
         if !installed(&programs, "mariadb-server-core") {
             return None;
@@ -63,10 +71,8 @@ impl MariaDb {
         let own = tempfile::tempdir_in("/tmp").expect("a temporary directory");
         let open = Permissions::from_mode(0o755);
         fs::set_permissions(own.path(), open).expect("our own directory can be opened");
-        let mut server = MariaDb { process, own, port: free_port(), options };
+        let server = MariaDb { process, own, port: free_port(), options };
         server.install();
-        server.start_again();
-        server.sql("CREATE DATABASE IF NOT EXISTS addrwatch");
         Some(server)
     }
 

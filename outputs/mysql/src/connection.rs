@@ -28,6 +28,8 @@ pub enum Error {
     Io(io::Error),
     /// The server does not keep to the protocol, or wants something that this program does not do.
     Protocol(String),
+    /// Of each server of a list, with its name.
+    Each(Vec<(String, Error)>),
 }
 
 /// An error that a server reports.

@@ -21,6 +21,10 @@ impl From<Error> for TransactionError {
     }
 }
 
+/// What aw-mysql needs, also to create its tables.
+const RIGHTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW";
+/// Number of the error of a read-only server.
+pub const READ_ONLY: u16 = 1290;
 const NO_SUCH_HOST: &str = "no such host";
 
 /// The message of the server, or of the connection.
@@ -30,11 +34,19 @@ pub fn cause(error: &Error) -> String {
         Error::Protocol(why) => why.clone(),
         Error::Io(_) if timed_out(error) => "the server does not answer".into(),
         Error::Io(error) => aw_service::cause(error),
+        Error::Each(_) => at_each("", error, cause),
     };
     if text.to_lowercase().ends_with("name or service not known") {
         return NO_SUCH_HOST.into();
     }
     text
+}
+
+/// `at SERVER: why`, of each server that failed; `server` is the name of the only one.
+pub fn at_each(server: &str, error: &Error, why: impl Fn(&Error) -> String) -> String {
+    let at = |server: &str, error: &Error| format!("at {server}: {}", why(error));
+    let Error::Each(faults) = error else { return at(server, error) };
+    faults.iter().map(|(server, error)| at(server, error)).collect::<Vec<_>>().join("; ")
 }
 
 /// The message, and the remedy for what an administrator can mend.
@@ -44,7 +56,7 @@ pub fn cause_and_remedy(error: &Error, database: &str) -> String {
     };
     let remedy = match server.code {
         1045 | 1698 => " (set user and password in the section [addrwatch] of the file of --config; aw-mysql reads it at its start: systemctl restart aw-mysql)".into(),
-        1044 | 1142 => format!(" (GRANT ALL ON `{database}`.* TO the user)"),
+        1044 | 1142 => format!(" (GRANT {RIGHTS} ON `{database}`.* TO the user)"),
         1049 => format!(" (CREATE DATABASE `{database}`)"),
         NO_SUCH_TABLE => " (rename it back)".into(),
         _ => String::new(),
@@ -73,13 +85,42 @@ pub fn disconnected(error: &Error) -> bool {
         // Idle too long, too many connections, shutdown: MySQL sends these before it closes.
         Error::Server(error) => [1053, 1927, 4031].contains(&error.code),
         Error::Io(cause) => !timed_out(error) && cause.kind() != io::ErrorKind::InvalidData,
-        Error::Protocol(_) => false,
+        Error::Protocol(_) | Error::Each(_) => false,
+    }
+}
+
+/// Whether the server is a replica, or was made read-only.
+pub fn is_read_only(error: &Error) -> bool {
+    matches!(error, Error::Server(error) if [READ_ONLY, 1836].contains(&error.code))
+}
+
+/// Whether another server may do what this one did not: it does not answer, stops, has no room, has no more for this user
+/// (1226), is a replica, or has lost its cluster (1047, of Galera).
+pub fn is_of_one_server(error: &Error) -> bool {
+    const CODES: [u16; 10] = [1021, 1030, 1040, 1047, 1053, 1114, 1226, 1927, 3032, 4031];
+    match error {
+        Error::Server(server) => CODES.contains(&server.code) || is_read_only(error),
+        Error::Io(_) | Error::Protocol(_) => true,
+        Error::Each(_) => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::ServerError;
+
+    /// The message, the guide and the shipped file name the same rights.
+    #[test]
+    fn rights() {
+        let guide = include_str!("../../../docs/guide/history.md");
+        let shipped = include_str!("../../../contrib/mysql.cnf");
+        let error = Error::Server(ServerError { code: 1142, message: "denied".into() });
+        let message = cause_and_remedy(&error, "addrwatch");
+        for text in [guide, shipped, &message] {
+            assert!(text.contains(&format!("GRANT {RIGHTS} ON ")), "{text}");
+        }
+    }
 
     #[test]
     fn certificates_have_remedies() {

@@ -26,6 +26,7 @@ use crate::{
     name_batch::{NameBatch, Reading},
     name_import::import_names,
     schema::{FRAME_SOURCE, TableNames, TablePrefix},
+    servers::Servers,
     sql::{RowBatch, hex_ip, quoted, timestamp},
 };
 
@@ -97,14 +98,18 @@ type Seconds = HashMap<i64, Demand>;
 impl MysqlTarget {
     /// Connects, and creates the tables that do not exist.
     pub fn open(config: &ServerConfig, prefix: &TablePrefix) -> Result<MysqlTarget, Error> {
-        let (tables, database) = (TableNames::new(prefix), config.database());
-        let name = format!("{database} at {}", config.server());
+        let (tables, database) = (TableNames::new(prefix), config.database().to_owned());
+        // The first one: a second import is refused by the server of the first.
+        let config = config.beginning_with_first();
+        let (mut servers, log) = (Servers::new(&config), &tables.log);
+        let connected = connect(&mut servers, &tables);
+        let (mut conn, has_log) =
+            connected.map_err(|error| failed(servers.fault("import into", &error)))?;
+        let name = format!("{database} at {}", servers.name());
         let failure = |error: ConnectionError| {
-            failed(format_args!("import into {name}: {}", cause_and_remedy(&error, database)))
+            failed(format_args!("import into {name}: {}", cause_and_remedy(&error, &database)))
         };
-        let mut conn = config.connect(BEGIN, BATCH).map_err(failure)?;
-        let log = &tables.log;
-        if !tables.create_missing(&mut conn).map_err(failure)? {
+        if !has_log {
             return Err(failed(format_args!(
                 "import into {name}: table {log} is missing (rename it back, or create it with CREATE TABLE {log} LIKE the old table)"
             )));
@@ -129,7 +134,7 @@ impl MysqlTarget {
         let has_frame_source = tables.has_frame_source(&mut conn, true).map_err(failure)?;
         let packet = conn.query_first("SELECT @@max_allowed_packet").map_err(failure)?;
         let packet = packet.and_then(|bytes| bytes.parse().ok()).unwrap_or(0).max(2 * ROOM);
-        let (longest, database) = (packet - 64, database.into());
+        let longest = packet - 64;
         let (has_changes, has_names, has_spans) = (false, false, false);
         Ok(MysqlTarget {
             name,
@@ -313,6 +318,18 @@ impl MysqlTarget {
         let insert = format!("INSERT INTO {} {CHANGE} VALUES ", self.tables.config_change);
         rows.send(&mut self.conn, self.longest, [&insert, ""])?;
         Ok(added)
+    }
+}
+
+/// Connects to a server, of several ones to one that accepts rows, and creates the tables that do not exist. Returns whether there is
+/// the one of events.
+fn connect(servers: &mut Servers, tables: &TableNames) -> Result<(Conn, bool), ConnectionError> {
+    loop {
+        let mut conn = servers.connect_to_write(BEGIN, BATCH)?;
+        match tables.create_missing(&mut conn) {
+            Ok(has_log) => return Ok((conn, has_log)),
+            Err(error) => servers.fail_over_if_unfit(error)?,
+        }
     }
 }
 

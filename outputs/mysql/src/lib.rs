@@ -18,14 +18,16 @@ mod name_thread;
 mod name_writer;
 mod schema;
 mod sensor_names;
+mod servers;
 mod sql;
 
 pub use {
     config::ServerConfig,
     connection::{Conn, Error as MysqlError, Row, ServerError},
-    errors::{cause, connection_fault},
+    errors::{at_each, cause, connection_fault},
     history_target::MysqlTarget,
-    mysql_sink::MysqlSink,
+    mysql_sink::{MysqlSink, check_servers},
     schema::{FRAME_SOURCE as FRAME_SOURCE_COLUMN, NO_SUCH_TABLE, TableNames, TablePrefix},
+    servers::{Servers, is_replica},
     sql::{hex_ip, quoted},
 };

@@ -4,9 +4,9 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use aw_mysql::{MysqlSink, MysqlTarget, ServerConfig, TablePrefix};
+use aw_mysql::{MysqlSink, MysqlTarget, ServerConfig, TablePrefix, check_servers};
 use aw_output::{
-    NameFollower, Plan, RingOptions, SpoolOptions, as_service, check, import, parse, run,
+    Error, NameFollower, Plan, RingOptions, SpoolOptions, as_service, check, import, parse, run,
 };
 use aw_service::{UnitFiles, info};
 use clap::{Parser, Subcommand};
@@ -124,21 +124,20 @@ fn main() -> ExitCode {
         let open = |(config, hostname): (Result<ServerConfig, _>, _)| {
             Ok(MysqlSink::new(&config?, &prefix, hostname)?.with_hosts_of_events())
         };
-        let check = |settings: (Result<ServerConfig, _>, _)| {
-            let files = settings.0.as_ref().map_or(Ok(()), ServerConfig::check_files);
-            let checked = files.and_then(|()| open(settings)?.check());
-            checked.map_err(|error| vec![error.to_string()])
+        let check = |(config, hostname): (Result<ServerConfig, _>, Option<String>)| {
+            let config = config.map_err(|error: Error| vec![error.to_string()])?;
+            check_servers(&config, |server| open((Ok(server.clone()), hostname.clone())))
         };
         return stream.run("aw-mysql", (config, hostname), check, open);
     }
     if rings.check {
         return check("aw-mysql", &rings, &plan, || {
-            let checked = config.and_then(|config| {
-                config.check_files()?; // the service's user opens them at each connection
+            let config = config.map_err(|error| vec![error.to_string()])?;
+            check_servers(&config, |server| {
                 let names = NameFollower::new(&rings, &plan)?;
-                MysqlSink::new(&config, &prefix, hostname)?.with_names(names).check()
-            });
-            checked.map_err(|error| vec![error.to_string()])
+                let sink = MysqlSink::new(server, &prefix, hostname.clone())?;
+                Ok(sink.with_names(names))
+            })
         });
     }
     run("aw-mysql", &rings, &plan, || {

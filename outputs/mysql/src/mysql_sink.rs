@@ -4,6 +4,10 @@
 //! on a new connection. It begins with the checkpoint: that locks the row of the checkpoint, and detects
 //! whether another program has written for the same host and ring.
 
+mod check;
+
+pub use self::check::check_servers;
+
 use std::{collections::HashMap, time::Instant};
 
 use aw_output::{
@@ -20,6 +24,7 @@ use crate::{
     name_thread::NameThread,
     name_writer::NameWriter,
     schema::{FRAME_SOURCE, MACUPD, TableNames, TablePrefix},
+    servers::Servers,
     sql::{RowBatch, hex_ip, quoted, timestamp},
 };
 
@@ -38,8 +43,6 @@ const COLUMNS: &str = "tstamp, hostname, interface, vlan_tag, mac_address, ip_ad
 
 const CHANGE_COLUMNS: &str =
     "tstamp, hostname, router, ip_address, user, lines_added, lines_removed";
-/// hostname, ring, and the five of a checkpoint.
-const POSITION_COLUMNS: usize = 7;
 
 /// Numbers of server errors.
 const DUPLICATE: u16 = 1062;
@@ -50,8 +53,7 @@ type Attempt<T = ()> = Result<T, TransactionError>;
 /// Stores events in the tables of a server.
 pub struct MysqlSink {
     config: ServerConfig,
-    server: String,
-    database: String,
+    servers: Servers,
     tables: TableNames,
     /// The host name in checkpoints, quoted: no other machine has it.
     host: String,
@@ -103,8 +105,7 @@ impl MysqlSink {
         }
         Ok(MysqlSink {
             config: config.clone(),
-            server: config.server(),
-            database: config.database().into(),
+            servers: Servers::new(config),
             tables: TableNames::new(prefix),
             host: quoted(&host),
             row_host: Default::default(),
@@ -132,49 +133,8 @@ impl MysqlSink {
     /// Stores what devices call themselves, too.
     pub fn with_names(self, follower: NameFollower) -> MysqlSink {
         let host = (self.host.clone(), self.set_host.clone());
-        let writer = NameWriter::new(self.config.clone(), self.tables.clone(), host, follower);
+        let writer = NameWriter::new(&self.config, self.tables.clone(), host, follower);
         MysqlSink { names: Some(NameThread::new(writer)), ..self }
-    }
-
-    /// Logs in and creates the missing tables, as the service does, and tries its statements without a row. Returns a line for
-    /// the user.
-    pub fn check(mut self) -> Result<String, aw_output::Error> {
-        let names = self.names.take();
-        self.end = Instant::now() + TRANSACTION.time;
-        self.column_tried = true; // a new column may stop others for a moment
-        let tried = self.connect().and_then(|mut connection| {
-            let TableNames { log, position, config_change, .. } = &self.tables;
-            let ServerConnection { conn, has_frame_source, .. } = &mut connection;
-            let source = if *has_frame_source { format!(", {FRAME_SOURCE}") } else { String::new() };
-            let mut inserts = vec![format!("{log} ({COLUMNS}{source})"), position.clone()];
-            // Only a table that this user has a permission for is in the list: who never stores a change needs none.
-            let name = config_change.trim_matches('`');
-            let listed = format!(
-                "SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = '{name}'"
-            );
-            if conn.query_first(&listed)?.as_deref() == Some("1") {
-                inserts.push(format!("{config_change} ({CHANGE_COLUMNS})"));
-            }
-            conn.query_drop(format!("SELECT generation FROM {position} WHERE FALSE FOR UPDATE"))?;
-            conn.query_drop(format!("UPDATE {position} SET began = began WHERE FALSE"))?;
-            // The server checks the permission of a statement that is only prepared. A user who may only insert can read no row.
-            for table in inserts {
-                let columns = match table.split_once('(') {
-                    Some((_, columns)) => columns.split(',').count(),
-                    None => POSITION_COLUMNS,
-                };
-                let values = vec!["?"; columns].join(",");
-                let insert = format!("INSERT INTO {table} VALUES ({values})");
-                conn.query_drop(format!("PREPARE aw_check FROM '{insert}'"))?;
-                conn.query_drop("DEALLOCATE PREPARE aw_check")?;
-            }
-            Ok(())
-        });
-        match tried {
-            Ok(()) => names.map_or(Ok(()), NameThread::check)?,
-            Err(failure) => return Err(self.fault(failure).into_error()),
-        }
-        Ok(format!("{} at {} accepts the login and rows", self.database, self.server))
     }
 
     /// The open connection, or a new one; a new one creates the missing tables.
@@ -182,7 +142,17 @@ impl MysqlSink {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        let mut conn = self.config.connect(BEGIN, TRANSACTION.until(self.end))?;
+        loop {
+            let conn = self.servers.connect_to_write(BEGIN, TRANSACTION.until(self.end))?;
+            match self.prepare(conn) {
+                Err(TransactionError::Server(error)) => self.servers.fail_over_if_unfit(error)?,
+                prepared => return prepared,
+            }
+        }
+    }
+
+    /// Creates the missing tables.
+    fn prepare(&mut self, mut conn: Conn) -> Attempt<ServerConnection> {
         if !self.tables.create_missing(&mut conn)? {
             return Err(TransactionError::LogMissing);
         }
@@ -193,8 +163,8 @@ impl MysqlSink {
             )),
             None => self.no_transactions.ends(format_args!("table {log} has transactions now")),
         }
-        let may_add = !std::mem::replace(&mut self.column_tried, true);
-        let has_frame_source = self.tables.has_frame_source(&mut conn, may_add)?;
+        let has_frame_source = self.tables.has_frame_source(&mut conn, !self.column_tried)?;
+        self.column_tried = true;
         match has_frame_source {
             true => self.no_frame_source.ends(format_args!("table {log} has the column {FRAME_SOURCE} now")),
             false => self.no_frame_source.begins(format_args!(
@@ -228,8 +198,9 @@ impl MysqlSink {
         rows.send(conn, *longest, [&insert, ""])?;
         let insert = format!("INSERT INTO {config_change} ({CHANGE_COLUMNS}) VALUES ");
         self.changes.send(conn, *longest, [&insert, ""])?;
+        // After a deadlock it is undone. Of other errors that is not known: a node that loses its cluster reports 1180.
         conn.query_drop("COMMIT").map_err(|error| match error {
-            Error::Server(_) => TransactionError::Server(error),
+            Error::Server(ref server) if server.code == DEADLOCK => TransactionError::Server(error),
             _ => TransactionError::CommitUnknown(error),
         })
     }
@@ -266,7 +237,7 @@ impl MysqlSink {
     /// connection would not help, and the ring does not wait.
     fn send(&mut self) -> Attempt {
         let mut deadlocks = 0;
-        self.end = Instant::now() + TRANSACTION.time;
+        self.begin();
         loop {
             let mut connection = self.connect()?;
             let result = self.run_transaction(&mut connection);
@@ -283,6 +254,7 @@ impl MysqlSink {
                     self.connection = Some(connection);
                 }
                 Err(TransactionError::Server(error)) if used && disconnected(&error) => {}
+                Err(TransactionError::Server(error)) => self.servers.fail_over_if_unfit(error)?,
                 Err(failure) => return Err(failure),
             }
         }
@@ -297,11 +269,26 @@ impl MysqlSink {
         self.checkpoints.clear();
     }
 
-    fn fault(&self, failure: TransactionError) -> Fault {
-        let MysqlSink { server, database, .. } = self;
+    /// Begins an exchange with the servers.
+    fn begin(&mut self) {
+        self.end = Instant::now() + TRANSACTION.time;
+        self.servers.begin();
+    }
+
+    /// The next attempt is at another server, unless it would be the same there.
+    fn fault(&mut self, failure: TransactionError) -> Fault {
+        if matches!(failure, TransactionError::CommitUnknown(_) | TransactionError::LogMissing) {
+            self.servers.begin_with_next();
+        }
+        let (database, server) = (self.config.database(), self.servers.name());
         let (log, position) = (&self.tables.log, &self.tables.position);
         let why = match failure {
-            TransactionError::Server(error) => cause_and_remedy(&error, database),
+            TransactionError::Server(error) => {
+                return Fault::Down(self.servers.fault("write to", &error));
+            }
+            TransactionError::CheckpointChanged if self.config.is_list() => format!(
+                "it has another position of this ring in {position} than was confirmed: it lags behind another server of the list, or has no copy of its rows, or another program writes for this ring (run only one aw-mysql for each host, ring and prefix); the position is read again, and confirmed events that this server lacks are counted as lost"
+            ),
             TransactionError::CheckpointChanged => format!(
                 "another program has changed the row of this ring in {position} (run only one aw-mysql for each host, ring and prefix)"
             ),
@@ -398,7 +385,7 @@ impl CheckpointStore for MysqlSink {
     fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
         let select = select_position(&self.tables, &self.host, ring);
         let load = |sink: &mut MysqlSink| -> Attempt<Option<Row>> {
-            sink.end = Instant::now() + TRANSACTION.time;
+            sink.begin();
             loop {
                 let mut connection = sink.connect()?;
                 connection.conn.begin(TRANSACTION.until(sink.end));
@@ -409,7 +396,7 @@ impl CheckpointStore for MysqlSink {
                         return Ok(rows.into_iter().next());
                     }
                     Err(error) if used && disconnected(&error) => {}
-                    Err(error) => return Err(error.into()),
+                    Err(error) => sink.servers.fail_over_if_unfit(error)?,
                 }
             }
         };
@@ -418,7 +405,7 @@ impl CheckpointStore for MysqlSink {
             self.fault(failure)
         })?;
         let row = row.map(|row| numbers(&row)).map(|numbers| numbers.ok_or_else(|| {
-            let (database, table, ring) = (&self.database, &self.tables.position, ring.as_str());
+            let (database, table, ring) = (self.config.database(), &self.tables.position, ring.as_str());
             Fault::Down(format!(
                 "read {table} of {database}: the row of ring {ring} has values that aw-mysql does not write (delete the row to begin again with the oldest event)"
             ))

@@ -8,17 +8,18 @@
 use std::time::{Duration, Instant};
 
 use aw_output::{Checkpoint, Error, NAMES_OF_ALL, NameEntry, NameFollower, failed};
-use aw_service::Condition;
+use aw_service::{Condition, jittered};
 use shm_layout::RingName;
 
 use crate::{
     config::{ServerConfig, TRANSACTION},
     connection::{Conn, Error as ConnectionError},
-    errors::{cause_and_remedy, disconnected},
+    errors::disconnected,
     mysql_sink::{BEGIN, numbers, select_position},
     name_batch::{LEASE_COLUMNS, NAME_COLUMNS, NameBatch, Reading},
     schema::{DENIED, TableNames},
     sensor_names::SensorNames,
+    servers::Servers,
     sql::quoted,
 };
 
@@ -32,7 +33,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const MOST: usize = NAMES_OF_ALL;
 /// How often names are written that were only repeated: many devices do so each minute.
 const REPEATS_EVERY: Duration = Duration::from_secs(3_600);
-/// How long after a failure it is tried again: after one of the connection, and after what the server refuses until its administrator
+/// How long after a failure it is tried again, at most: after one of the connection, and after what the server refuses until its administrator
 /// changes something.
 const PAUSE: Duration = Duration::from_secs(10);
 const LONG_PAUSE: Duration = Duration::from_secs(60);
@@ -42,7 +43,8 @@ const DEADLOCK: u16 = 1213;
 
 /// Reads the rings of names, and writes the tables.
 pub struct NameWriter {
-    config: ServerConfig,
+    servers: Servers,
+    database: String,
     tables: TableNames,
     /// The host name in saved positions, quoted, and the one in rows, if it is not the collector's.
     host: (String, Option<String>),
@@ -86,13 +88,14 @@ type Attempt<T = ()> = Result<T, ConnectionError>;
 impl NameWriter {
     /// Nothing is opened yet. The host is that of saved positions, quoted, and the one that `--hostname` sets.
     pub fn new(
-        config: ServerConfig,
+        config: &ServerConfig,
         tables: TableNames,
         host: (String, Option<String>),
         follower: NameFollower,
     ) -> NameWriter {
         NameWriter {
-            config,
+            servers: Servers::new(config),
+            database: config.database().into(),
             tables,
             host,
             follower,
@@ -219,7 +222,16 @@ impl NameWriter {
 
     /// Loads the saved positions.
     fn resume(&mut self) -> Attempt {
-        let mut connection = self.connect(Instant::now() + TRANSACTION.time)?;
+        self.servers.begin();
+        let end = Instant::now() + TRANSACTION.time;
+        while let Err(error) = self.load(end) {
+            self.servers.fail_over_if_unfit(error)?;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, end: Instant) -> Attempt {
+        let mut connection = self.connect(end)?;
         let NameWriter { follower, tables, host: (host, _), .. } = self;
         follower.resume(|ring| {
             let select = select_position(tables, host, ring);
@@ -239,7 +251,7 @@ impl NameWriter {
             connection.conn.begin(TRANSACTION.until(end));
             return Ok(connection);
         }
-        let mut conn = self.config.connect(BEGIN, TRANSACTION.until(end))?;
+        let mut conn = self.servers.connect_to_write(BEGIN, TRANSACTION.until(end))?;
         self.tables.create_missing(&mut conn)?;
         let packet = conn.query_first("SELECT @@max_allowed_packet")?;
         let packet = packet.and_then(|bytes| bytes.parse().ok()).unwrap_or(0).max(1024);
@@ -249,6 +261,7 @@ impl NameWriter {
     /// Writes a part of what was read; again after a deadlock, and on a new connection if the server has closed the old one.
     fn write(&mut self) {
         let (now, mut deadlocks) = (Instant::now(), 0);
+        self.servers.begin();
         let end = now + TRANSACTION.time;
         loop {
             let sent = self.connect(end).map(|mut connection| {
@@ -280,7 +293,11 @@ impl NameWriter {
                     deadlocks += 1;
                 }
                 Ok((Err(error), true)) if disconnected(&error) => {}
-                Ok((Err(error), _)) | Err(error) => return self.put_off(&error),
+                Ok((Err(error), _)) | Err(error) => {
+                    if let Err(error) = self.servers.fail_over_if_unfit(error) {
+                        return self.put_off(&error);
+                    }
+                }
             }
         }
     }
@@ -322,7 +339,7 @@ impl NameWriter {
                 no_delete.begins(format_args!(
                     "store names of devices: {}: where a table is full, further ones are not stored (GRANT DELETE ON `{}`.*, and restart aw-mysql)",
                     error.message,
-                    self.config.database()
+                    self.database
                 ));
                 batch.keep_all();
             }
@@ -336,7 +353,7 @@ impl NameWriter {
     fn put_off(&mut self, error: &ConnectionError) {
         let is_refused = matches!(error, ConnectionError::Server(_)) && !disconnected(error);
         let pause = if is_refused { LONG_PAUSE } else { PAUSE };
-        self.off_until = Some(Instant::now() + pause);
+        self.off_until = Some(Instant::now() + jittered(pause));
         let why = self.why(error);
         self.fault.begins(format_args!(
             "{why}: names of devices are not stored until then, and events are not affected"
@@ -344,11 +361,7 @@ impl NameWriter {
     }
 
     fn why(&self, error: &ConnectionError) -> String {
-        let (database, server) = (self.config.database(), self.config.server());
-        format!(
-            "write names of devices to {database} at {server}: {}",
-            cause_and_remedy(error, database)
-        )
+        self.servers.fault("write names of devices to", error)
     }
 }
 

@@ -10,7 +10,10 @@ use std::str::FromStr;
 
 use aw_output::warn;
 
-use crate::connection::{Conn, Error};
+use crate::{
+    connection::{Conn, Error},
+    errors::is_of_one_server,
+};
 
 /// The prefix of the name of each table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -311,8 +314,8 @@ impl TableNames {
         );
         match to.query_drop(add) {
             Ok(()) => Ok(true),
-            Err(Error::Server(_)) => Ok(false),
-            Err(error) => Err(error),
+            Err(error @ Error::Server(_)) if !is_of_one_server(&error) => Ok(false),
+            Err(error) => Err(error), // of a replica, in whose place another server can do it
         }
     }
 

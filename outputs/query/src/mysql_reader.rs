@@ -4,9 +4,11 @@
 //! The table has whole seconds, and neither rings, outer VLANs nor routers.
 
 mod columns;
+mod connect;
 mod export;
 mod names;
 mod nearest;
+mod read_ahead;
 mod summary;
 
 use std::{
@@ -16,35 +18,26 @@ use std::{
 };
 
 use aw_mysql::{
-    Conn, FRAME_SOURCE_COLUMN, MysqlError, NO_SUCH_TABLE, Row, ServerConfig, TableNames,
-    TablePrefix, cause, connection_fault, hex_ip, quoted,
+    Conn, FRAME_SOURCE_COLUMN, Row, ServerConfig, TableNames, TablePrefix, hex_ip, quoted,
 };
 use aw_peer::Budget;
-use aw_service::{Error, failed, run_as};
+use aw_service::Error;
 use shm_layout::{MacAddr, UnixTime};
 
-use self::columns::{bytes, mac_address, number, origin, text, time, times};
+use self::columns::{bytes, number, text, time, times};
+use self::connect::{Connected, connect, failure};
+use self::read_ahead::{ReadAhead, sighting};
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
-    AddressOfMac, AddressSighting, EachSighting, HistoryReader, NO_CLAIM, NearestSightings,
-    Network, NetworkIndex, PROBE, PairingSummary, RouterChange, TimeRange, parse_ip,
+    AddressOfMac, EachSighting, HistoryReader, NO_CLAIM, NearestSightings, Network, NetworkIndex,
+    PROBE, PairingSummary, RouterChange, TimeRange, parse_ip,
 };
 
-/// Times in UTC: in another zone an hour may come twice.
-const BEGIN: &str = "SET time_zone = '+00:00', sql_mode = ''";
-
-/// For the login.
-const LOGIN: Budget =
-    Budget { time: Duration::from_secs(20), silence: Duration::from_secs(10), bytes: 1 << 20 };
 /// Beyond the time limit of a question, in which the server ends it: for its message.
 const GRACE: Duration = Duration::from_secs(5);
 /// What the answer to a question may have.
 const MAX_ANSWER: u64 = 16 << 30;
-
-/// Numbers of server errors.
-const UNKNOWN_COLUMN: u16 = 1054;
-const DENIED: [u16; 5] = [1044, 1045, 1142, 1143, 1698];
 
 /// The columns of a pairing's network and its MAC, in the order that [`pairing`] expects.
 const PAIRING: &str = "hostname, interface, vlan_tag, mac_address";
@@ -73,10 +66,14 @@ pub struct MysqlReader {
     has_leases: bool,
     /// An index by pairing has all columns that distinguish pairings, origins and times.
     has_pairing_index: bool,
+    /// `FORCE INDEX` with the one by address and time, if there is one. Sightings of a second are in the order of their rows there; in that
+    /// by pairing, which the server may take for few rows, they are not.
+    by_time: String,
     /// When the answer must be there, and how many rows it has at most; whether one has fewer than there are.
     end: Option<Instant>,
     most: usize,
     is_cut: bool,
+    read_ahead: ReadAhead,
     remarks: Vec<String>,
 }
 
@@ -88,9 +85,14 @@ impl MysqlReader {
     ) -> Result<MysqlReader, Error> {
         let TableNames { log, config_change, claimed_name, address_lease, .. } =
             TableNames::new(prefix);
-        let name = format!("{} at {}", config.database(), config.server());
         let end = Instant::now().checked_add(timeout);
-        let conn = connect(config, timeout).map_err(|error| failure(&name, &log, &error))?;
+        let Connected { conn, server, is_read_only } = connect(config, &log, timeout)?;
+        let name = format!("{} at {server}", config.database());
+        let remarks = is_read_only.then(|| {
+            format!(
+                "{server} is read-only: if it is a replica that lags, the newest events are missing"
+            )
+        });
         let networks = NetworkIndex::default();
         let clocks = Clocks::without_rings();
         let (source, has_pairing_index) = ("NULL", false);
@@ -110,10 +112,12 @@ impl MysqlReader {
             has_names: false,
             has_leases: false,
             has_pairing_index,
+            by_time: String::new(),
             end,
             most: usize::MAX,
             is_cut: false,
-            remarks: Vec::new(),
+            read_ahead: ReadAhead::default(),
+            remarks: remarks.into_iter().collect(),
         };
         history.check()?;
         history.find_names()?;
@@ -155,6 +159,14 @@ impl MysqlReader {
                 [0, 1, 2].map(|column| number(row, column) == Some(1));
         })?;
         self.has_pairing_index = has_pairing_index;
+        let by_time = format!(
+            "SELECT index_name FROM information_schema.statistics WHERE table_schema = database() AND table_name = '{}'
+            AND (seq_in_index, column_name) IN ((1, 'ip_address'), (2, 'tstamp')) GROUP BY index_name HAVING count(*) = 2 LIMIT 1",
+            log.trim_matches('`')
+        );
+        let mut name = None;
+        self.query(&by_time, &mut |_, row| name = Some(text(row, 0).replace('`', "``")))?;
+        self.by_time = name.map_or(String::new(), |name| format!(" FORCE INDEX (`{name}`)"));
         if is_older {
             self.remarks.push(format!(
                 "the index by pairing of {log} is of an earlier release: queries are slow (CREATE INDEX pairing_{after_host} ON {log} ({index}))"
@@ -305,19 +317,24 @@ impl HistoryReader for MysqlReader {
         Ok(weight)
     }
 
+    fn read_ahead(&mut self, addresses: &[IpAddr], range: TimeRange) -> Result<(), Error> {
+        self.plan_to_read(addresses, range);
+        Ok(())
+    }
+
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {
-        let (log, address, times, source) = (&self.log, hex_ip(ip), times(range), self.source);
+        if let Some(known) = self.known_sightings(ip, range)? {
+            known.into_iter().for_each(each);
+            return Ok(());
+        }
+        let (log, address, times) = (&self.log, hex_ip(ip), times(range));
         let select = format!(
-            "SELECT {PAIRING}, unix_timestamp(tstamp), origin_id, {source} FROM {log} WHERE ip_address = {address}{times}
-            ORDER BY tstamp"
+            "SELECT {} FROM {log}{} WHERE ip_address = {address}{times} ORDER BY tstamp",
+            self.sighting_columns(),
+            self.by_time
         );
         self.query(&select, &mut |networks, row| {
-            if let (Some((network, mac)), Some(time)) = (pairing(networks, row), time(row, 4)) {
-                let source = mac_address(row, 6);
-                let evidence = origin(row, 5, source);
-                let (more, until) = (0, None);
-                each(AddressSighting { time, network, mac, evidence, source, more, until });
-            }
+            sighting(networks, row).into_iter().for_each(&mut *each)
         })
     }
 
@@ -401,49 +418,6 @@ impl HistoryReader for MysqlReader {
         })?;
         Ok(changes)
     }
-}
-
-/// Connects, with the time limit of the whole answer: the server ends a query then, if it can.
-fn connect(config: &ServerConfig, timeout: Duration) -> Result<Conn, MysqlError> {
-    let end = Instant::now().checked_add(timeout);
-    // The server identifies the user by the process that connects: root becomes the user of the file for that.
-    let as_user = || config.connect(BEGIN, until(LOGIN, end));
-    let mut conn = match config.socket_user() {
-        Some(user) => run_as(Some(&user), as_user)
-            .map_err(|error| MysqlError::Protocol(error.to_string()))
-            .and_then(|connected| connected)
-            .or_else(|error| as_user().map_err(|_| error))?,
-        None => as_user()?,
-    };
-    conn.query_drop("SET SESSION TRANSACTION READ ONLY")?;
-    // MariaDB, or else MySQL; a server without both ends the query when it notices that the connection is closed.
-    let mariadb = format!("SET SESSION max_statement_time = {}", timeout.as_secs().max(1));
-    if conn.query_drop(mariadb).is_err() {
-        let _ =
-            conn.query_drop(format!("SET SESSION max_execution_time = {}", timeout.as_millis()));
-    }
-    Ok(conn)
-}
-
-fn failure(name: &str, log: &str, error: &MysqlError) -> Error {
-    let remedy = match error {
-        MysqlError::Server(error) if error.code == NO_SUCH_TABLE => {
-            " (set --prefix; convert tables of addrwatch 0.8 with migrate_0.8_to_1.0.sql)".into()
-        }
-        MysqlError::Server(error) if error.code == UNKNOWN_COLUMN => {
-            " (not a table of aw-mysql or addrwatch 1.0: choose another with --database or --prefix)".into()
-        }
-        MysqlError::Server(error) if DENIED.contains(&error.code) => {
-            format!(
-                " (set user and password in the section [addrwatch] of --config; GRANT SELECT ON {log} TO the user; root can use the file of aw-mysql)"
-            )
-        }
-        error => {
-            let why = connection_fault(&cause(error));
-            return failed(format_args!("read {name}: {why}"));
-        }
-    };
-    failed(format_args!("read {name}: {}{remedy}", cause(error)))
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ const CLICKHOUSE: [&str; 5] =
 #[command(name = "aw-query", version, after_help = after_help(), arg_required_else_help = false)]
 #[command(mut_args(|arg| if CLICKHOUSE.contains(&arg.get_id().as_str()) { arg.global(true) } else { arg }))]
 pub struct Options {
-    /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT]]/DATABASE, or from clickhouse://[USER@]HOST[:PORT]/DATABASE (clickhouses:// with TLS) of aw-clickhouse [default: the server of --config, or else the database that the options of the service aw-sqlite name, or else /var/lib/addrwatch/addrwatch.db]
+    /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT],...]/DATABASE, or from clickhouse://[USER@]HOST[:PORT]/DATABASE (clickhouses:// with TLS) of aw-clickhouse [default: the server of --config, or else the database that the options of the service aw-sqlite name, or else /var/lib/addrwatch/addrwatch.db]
     #[arg(long, global = true, value_name = "FILE|URL")]
     pub database: Option<String>,
 

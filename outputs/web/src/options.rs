@@ -17,7 +17,7 @@ const DEFAULT_RING: &str = "/addrwatch";
 #[derive(Parser)]
 #[command(name = "aw-web", version, after_help = EXAMPLES)]
 pub struct Options {
-    /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT]]/DATABASE, or from clickhouse://[USER@]HOST[:PORT]/DATABASE (clickhouses:// with TLS) of aw-clickhouse [default: the server of --config, or else the database that the options of the service aw-sqlite name, or else /var/lib/addrwatch/addrwatch.db]
+    /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT],...]/DATABASE, or from clickhouse://[USER@]HOST[:PORT]/DATABASE (clickhouses:// with TLS) of aw-clickhouse [default: the server of --config, or else the database that the options of the service aw-sqlite name, or else /var/lib/addrwatch/addrwatch.db]
     #[arg(help_heading = "History", long, value_name = "FILE|URL")]
     pub database: Option<String>,
 

@@ -1,14 +1,17 @@
 //! The format of my.cnf: sections, `KEY = VALUE`, quotes, escapes and comments.
 
-use std::path::absolute;
+use std::{ops::RangeInclusive, path::absolute, time::Duration};
 
 use aw_service::Secret;
 
-use super::{ServerConfig, TlsMode};
+use super::{LOCALHOST, ServerConfig, TlsMode};
 
 const SECTIONS: [&str; 2] = ["client", "addrwatch"];
 /// The keys of `[addrwatch]`.
-pub(super) const KEYS: &str = "host, port, socket, protocol, user, password, database, ssl, ssl-ca, ssl-cert, ssl-key, ssl-mode, ssl-verify-server-cert, plain-password";
+pub(super) const KEYS: &str = "host, port, socket, protocol, connect-timeout, user, password, database, ssl, ssl-ca, ssl-cert, ssl-key, ssl-mode, ssl-verify-server-cert, plain-password";
+
+/// In seconds: all servers together get ten, see [`super::TRANSACTION`].
+const CONNECT_TIMEOUTS: RangeInclusive<u64> = 1..=10;
 
 /// Parses a file. If a key is set twice, the last value applies.
 pub(crate) fn parse(text: &str) -> Result<ServerConfig, String> {
@@ -25,7 +28,9 @@ pub(crate) fn parse(text: &str) -> Result<ServerConfig, String> {
             _ if SECTIONS.contains(&section) => {
                 let (key, value) = line.split_once('=').unwrap_or((line, "1"));
                 let key = key.trim().replace('_', "-");
-                if KEYS.split(", ").any(|known| known == key) {
+                if section == "client" && key == "connect-timeout" {
+                    // It is for the server's own clients, which can wait for longer than an output.
+                } else if KEYS.split(", ").any(|known| known == key) {
                     set(&mut config, &mut tls, &key, unquoted(value.trim())).map_err(at_line)?;
                 } else if section == "addrwatch" && !key.starts_with("loose-") {
                     // `[client]` has keys of other programs, and `loose-` marks a key that may be unknown.
@@ -67,8 +72,8 @@ fn set(
     let default = ServerConfig::default();
     match key {
         "host" => {
-            let host = or_default(default.host);
-            config.set_host(&host).map_err(|why| format!("{key}: {why}"))?;
+            let hosts = or_default(LOCALHOST.into());
+            config.set_hosts(&hosts).map_err(|why| format!("{key}: {why}"))?;
         }
         "port" => {
             let port = value.parse().ok().filter(|port| *port > 0);
@@ -80,6 +85,11 @@ fn set(
             "socket" => config.tcp = Some(false),
             _ => return Err(must_be("tcp or socket")),
         },
+        "connect-timeout" => {
+            let seconds = value.parse().ok().filter(|seconds| CONNECT_TIMEOUTS.contains(seconds));
+            let seconds = seconds.ok_or_else(|| must_be("1 to 10 (seconds)"))?;
+            config.connect_timeout = Duration::from_secs(seconds);
+        }
         "user" => config.user = value,
         "password" => config.password = Secret::non_empty(&value),
         "database" => config.database = value,

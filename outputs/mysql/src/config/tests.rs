@@ -18,10 +18,9 @@ fn sections_in_the_order_of_the_file() {
          # of ours\n[addrwatch]\n user = 'bob' # the builder\n; nothing\npassword = \"a#b\\\"c\\\\\\s\"\ndatabase=lan\nloose-x=1\nhost = db\n",
     );
     let password = Secret::non_empty("a#b\"c\\ ");
-    let (host, database) = ("db".into(), "lan".into());
     let expected = ServerConfig {
-        host,
-        database,
+        hosts: vec![HostPort { host: "db".into(), port: 0 }],
+        database: "lan".into(),
         user: "bob".into(),
         password,
         port: 3307,
@@ -64,14 +63,44 @@ fn where_the_server_is() {
         ("host = localhost:3307", "localhost:3307", 2),
         ("host = [fe80::1%eth0]:3307", "[fe80::1%eth0]:3307", 2),
         ("host =", socket, 0),
+        ("host = a, b:3307 ,[::1]\nport = 3308", "a:3308, b:3307, [::1]:3308", 4),
+        ("host = localhost, a", "/run/mysqld/mysqld.sock, a:3306", 2),
+        ("host = db:3307\nport = 3308", "db:3308", 2),
+        ("host = localhost:3307\nhost = localhost", "localhost:3307", 2),
+        ("protocol = tcp\nhost = localhost, db:3307", "localhost:3306, db:3307", 3),
+        (
+            "protocol = socket\nhost = localhost, db:3307",
+            "/run/mysqld/mysqld.sock, /run/mysqld/mysqld.sock",
+            0,
+        ),
     ] {
         let config = parsed(&format!("[addrwatch]\n{text}"));
         assert_eq!(config.server(), server, "{text}");
         let connects = |access: &&Access| matches!(access, Access::Connect(_));
         assert_eq!(config.access().iter().filter(connects).count(), ports, "{text}");
-        assert_eq!(config.tcp_host().is_none(), ports == 0, "{text}");
+        assert_eq!(config.has_tcp(), ports > 0, "{text}");
     }
-    assert_eq!(parsed("[addrwatch]\nhost = ::1").tcp_host(), Some("::1"));
+    let mixed = parsed("[addrwatch]\nhost = localhost, a");
+    assert_eq!(mixed.sockets(), [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6]);
+    let each: Vec<_> = mixed.each().map(|one| one.server()).collect();
+    assert_eq!(each, [socket, "a:3306"]);
+}
+
+/// One that does not answer costs three seconds if there are others. The only one has the whole budget.
+#[test]
+fn time_of_a_login() {
+    let budget = Budget { time: Duration::from_secs(20), ..TRANSACTION };
+    for (text, time, silence) in [
+        ("", 20, 3),
+        ("connect-timeout = 9", 20, 9),
+        ("connect-timeout = 1", 20, 3),
+        ("[client]\nconnect_timeout = 30\n[client]\nconnect-timeout = 0", 20, 3),
+        ("host = a, b", 3, 3),
+        ("host = a, b\nconnect_timeout = 9", 9, 9),
+    ] {
+        let login = parsed(&format!("[addrwatch]\n{text}")).for_login(budget);
+        assert_eq!((login.time.as_secs(), login.silence.as_secs()), (time, silence), "{text}");
+    }
 }
 
 /// A URL takes precedence over the file, and has no password.
@@ -87,6 +116,7 @@ fn urls() {
         ("bob@[::1]:3307/x", "[::1]:3307", "bob", "x"),
         ("[::1]/x", "[::1]:3306", "alice", "x"),
         ("::1/x", "[::1]:3306", "alice", "x"),
+        ("bob@a,b:3307/x", "a:3306, b:3307", "bob", "x"),
     ] {
         let mut config = parsed("[addrwatch]\nuser = alice\ndatabase = lan\npassword = secret");
         config.set_url(url).unwrap_or_else(|_| panic!("{url}"));
@@ -94,6 +124,10 @@ fn urls() {
         assert_eq!(found, (server.into(), user, database), "{url}");
         assert!(config.password.is_some(), "{url}");
     }
+    // The port of the file's only host is that of another one.
+    let mut config = parsed("[addrwatch]\nhost = db:3307");
+    config.set_url("db2/x").unwrap();
+    assert_eq!(config.server(), "db2:3307");
     for (url, why) in [
         ("bob:secret@db/x", "write it into the file of --config"),
         ("bob:@db/x", "write it into the file of --config"),
@@ -158,6 +192,8 @@ fn wrong_files_are_refused() {
         ("[addrwatch]\npasword = x", "line 2: unknown key pasword (known keys: host, "),
         ("[addrwatch]\nport = 0", "line 2: port: "),
         ("[addrwatch]\nhost = a:b", "line 2: host: "),
+        ("[addrwatch]\nhost = a,,b", "line 2: host: "),
+        ("[addrwatch]\nconnect-timeout = 11", "line 2: connect-timeout: "),
         ("[addrwatch]\nport = mysql", "line 2: port: "),
         ("[addrwatch]\nssl = perhaps", "line 2: ssl: "),
         ("[addrwatch]\nssl-mode = PREFERRED", "line 2: ssl-mode: "),

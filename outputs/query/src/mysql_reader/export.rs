@@ -14,7 +14,7 @@ use shm_layout::MacAddr;
 use super::{
     MysqlReader, PAIRING,
     columns::{bytes, mac_address, number, text, time, times},
-    failure,
+    connect::failure,
 };
 use crate::{
     export::{Exporter, start_of},

@@ -12,9 +12,10 @@ use aw_service::Error;
 use shm_layout::{MacAddr, NameText, UnixTime};
 
 use super::{
-    MysqlReader, PAIRING, UNKNOWN_COLUMN,
+    MysqlReader, PAIRING,
     columns::{NANOS, bytes, number, text, time, times_of},
-    failure, pairing, until,
+    connect::{UNKNOWN_COLUMN, failure},
+    pairing, until,
 };
 use crate::{
     claims::{Claiming, MOST_CLAIMING},

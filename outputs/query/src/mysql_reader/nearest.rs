@@ -50,12 +50,12 @@ impl MysqlReader {
         let mut found = Found::new();
         let condition = &[condition];
         let side = |end, range| Side { end, range, with_first: true, limit: None };
-        self.add_side(condition, &side("min", since), set, &mut found)?;
-        let read = self.add_side(condition, &side("max", until), set, &mut found)?;
+        let both = [side("min", since), side("max", until)];
+        let read = self.add_sides(condition, &both, set, &mut found)?;
         if read.has_undated {
             // The first claim of a clock that was set is a later one of the same rows.
             let dated = TimeRange { from: set, ..until };
-            self.add_side(condition, &side("max", dated), set, &mut found)?;
+            self.add_sides(condition, &[side("max", dated)], set, &mut found)?;
         }
         Ok(found.into_values().collect())
     }
@@ -90,10 +90,10 @@ impl MysqlReader {
         for addresses in addresses.chunks(SELECTS) {
             let each = |ip: &IpAddr| format!("ip_address = {}", hex_ip(*ip));
             let conditions: Vec<_> = addresses.iter().map(each).collect();
-            for (end, range) in ["max", "min"].into_iter().zip(sides(at)) {
-                let side = Side { end, range, with_first: false, limit: None };
-                self.add_side(&conditions, &side, TimeRange::ALL.from, &mut found)?;
-            }
+            let [until, since] = sides(at);
+            let side = |end, range| Side { end, range, with_first: false, limit: None };
+            let both = [side("max", until), side("min", since)];
+            self.add_sides(&conditions, &both, TimeRange::ALL.from, &mut found)?;
         }
         Ok(found)
     }
@@ -109,34 +109,35 @@ impl MysqlReader {
         for (end, range) in ["max", "min"].into_iter().zip(sides(at)) {
             let side = Side { end, range, with_first: false, limit: Some(most + 1) };
             let condition = &[condition.to_owned()];
-            if self.add_side(condition, &side, TimeRange::ALL.from, &mut found)?.rows > most {
+            if self.add_sides(condition, &[side], TimeRange::ALL.from, &mut found)?.rows > most {
                 return Ok(None);
             }
         }
         Ok(Some(found))
     }
 
-    /// A query for each side, because the server can answer each of them from an index alone, in one step for each pairing and
-    /// origin. MariaDB uses the index only if it is grouped by the address, too.
-    fn add_side(
+    /// A `SELECT` for each side, because the server can answer each of them from an index alone, in one step for each pairing and
+    /// origin; and all in one query. MariaDB uses the index only if it is grouped by the address, too.
+    fn add_sides(
         &mut self,
         conditions: &[String],
-        Side { end, range, with_first, limit }: &Side,
+        sides: &[Side],
         set: UnixTime,
         found: &mut Found,
     ) -> Result<Read, Error> {
-        let (log, source, times) = (&self.log, self.source, times(*range));
-        let by_source = self.by_source();
-        let first = if *with_first { "unix_timestamp(min(tstamp))" } else { "NULL" };
-        let limit = limit.map(|rows| format!(" LIMIT {rows}")).unwrap_or_default();
-        let select = |condition: &String| {
+        let (log, source, by_source) = (&self.log, self.source, self.by_source());
+        let select = |condition: &String, Side { end, range, with_first, limit }: &Side| {
+            let first = if *with_first { "unix_timestamp(min(tstamp))" } else { "NULL" };
+            let (times, limit) = (times(*range), limit.map(|rows| format!(" LIMIT {rows}")));
             format!(
-                "(SELECT {PAIRING}, ip_address, unix_timestamp({end}(tstamp)), origin_id, {source}, {first}
+                "(SELECT {PAIRING}, ip_address, unix_timestamp({end}(tstamp)), origin_id, {source}, {first}, '{end}'
                 FROM {log} WHERE {condition}{times}
-                GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {by_source}origin_id{limit})"
+                GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {by_source}origin_id{})",
+                limit.unwrap_or_default()
             )
         };
-        let select = conditions.iter().map(select).collect::<Vec<_>>().join(" UNION ALL ");
+        let of_each = |condition| sides.iter().map(move |side| select(condition, side));
+        let select = conditions.iter().flat_map(of_each).collect::<Vec<_>>().join(" UNION ALL ");
         let mut read = Read { rows: 0, has_undated: false };
         self.query(&select, &mut |networks, row| {
             read.rows += 1;
@@ -149,13 +150,14 @@ impl MysqlReader {
             let one = found
                 .entry((ip, network, mac, source))
                 .or_insert_with(|| NearestSightings::new(network, mac, source));
-            let (side, nearer) = match *end {
-                "max" => (&mut one.before, UnixTime::max as Nearer),
-                _ => (&mut one.after, UnixTime::min as Nearer),
+            let is_before = bytes(row, 9) == b"max";
+            let (side, nearer) = match is_before {
+                true => (&mut one.before, UnixTime::max as Nearer),
+                false => (&mut one.after, UnixTime::min as Nearer),
             };
             side.add(origin(row, 6, source), nearest, nearer);
             let first = time(row, 8).filter(|_| origin(row, 6, None) == Evidence::Claim);
-            read.has_undated |= first.is_some_and(|first| first < set);
+            read.has_undated |= is_before && first.is_some_and(|first| first < set);
             one.first = NearestSightings::first_of(one.first, first, set);
         })?;
         Ok(read)

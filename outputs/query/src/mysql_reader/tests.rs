@@ -1,4 +1,4 @@
-use super::{columns::NANOS, *};
+use super::{columns::NANOS, connect::LOGIN, *};
 
 #[test]
 fn whole_seconds() {
