@@ -138,6 +138,9 @@ pub trait InfrastructureMemory: Memory {
     fn keys(&mut self, network: &str, part: Part) -> Result<Vec<String>, Self::Error>;
 }
 
+/// MACs beside an address: those of a cluster, at most.
+pub const MAX_MACS: usize = 16;
+
 /// A server that the configuration names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedServer {

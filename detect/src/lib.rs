@@ -22,7 +22,7 @@ pub use aw_output::names::Names;
 pub use {
     alert::{Alert, AlertKind, Claim, Facts},
     device::{Device, MacClass, MacPolicy},
-    infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust},
+    infrastructure::{InfrastructureMemory, Known, MAX_MACS, NamedServer, Part, Trust},
     mac_pattern::MacPattern,
     network::{
         NetworkState, full_name, interface_of, matches_network, network_name, network_of,

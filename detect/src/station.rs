@@ -70,7 +70,7 @@ pub struct Station {
     pub askers: Vec<MacAddr>,
     /// The MACs that took the address from each other in the learning period, and took it back.
     pub sharers: Vec<MacAddr>,
-    /// When a flip flop or duplicate was last reported; 0 = never.
+    /// When a flip flop was last reported, by an earlier release also a duplicate; 0 = never.
     pub last_alert: i64,
     /// When one was last reported that belongs in the digest; 0 = never.
     pub last_digested: i64,
@@ -78,9 +78,6 @@ pub struct Station {
     pub suppressed: u32,
     /// When a duplicate was last reported; 0 = never.
     pub last_duplicate: i64,
-    /// When two MACs last used the address at the same time, if that was reported in a message of its own within `quiet` seconds
-    /// before; 0 = never.
-    pub last_conflict: i64,
 }
 
 /// How a claim changes a station, in arpwatch's terms.
@@ -246,7 +243,6 @@ impl Station {
             &mut self.last_alert,
             &mut self.last_digested,
             &mut self.last_duplicate,
-            &mut self.last_conflict,
             &mut self.last_ignored,
         ];
         claims.chain(alerts).for_each(|time| forget_after(time, latest));
@@ -329,22 +325,20 @@ impl Station {
     /// if this one is suppressed too. Duplicates have an interval of their own: they are more serious than the flip flop
     /// that precedes them.
     pub fn admit_alert(&mut self, time: i64, quiet: i64, duplicate: bool) -> Option<u32> {
-        let last = if duplicate { self.last_duplicate } else { self.last_alert };
-        if last != 0 && (time - last).abs() < quiet {
+        let is_recent = |last: &i64| *last != 0 && (time - last).abs() < quiet;
+        let of_change = Some(self.last_alert).filter(|_| !duplicate);
+        if of_change.iter().chain([&self.last_duplicate]).any(is_recent) {
             self.suppressed = self.suppressed.saturating_add(1);
             return None;
         }
-        self.last_alert = time;
-        if duplicate {
-            self.last_duplicate = time;
-        }
+        *(if duplicate { &mut self.last_duplicate } else { &mut self.last_alert }) = time;
         Some(std::mem::take(&mut self.suppressed))
     }
 
     /// The same for an alert that belongs in the digest: it delays no other alert.
     pub fn admit_digested(&mut self, time: i64, quiet: i64) -> Option<u32> {
         let is_recent = |last: &i64| *last != 0 && (time - last).abs() < quiet;
-        if [self.last_alert, self.last_digested].iter().any(is_recent) {
+        if [self.last_alert, self.last_duplicate, self.last_digested].iter().any(is_recent) {
             self.suppressed = self.suppressed.saturating_add(1);
             return None;
         }
@@ -352,11 +346,20 @@ impl Station {
         Some(std::mem::take(&mut self.suppressed))
     }
 
-    /// Takes back that an alert of this time was reported: it was in a digest only.
-    pub(crate) fn was_not_sent(&mut self, time: i64) {
-        for last in [&mut self.last_alert, &mut self.last_duplicate, &mut self.last_conflict] {
-            *last = if *last == time { 0 } else { *last };
+    /// Takes back that a change of this time was reported, or that two MACs used the address at that time, or a claim that Linux ignores.
+    pub(crate) fn was_not_sent(&mut self, time: i64, is_change: bool, is_duplicate: bool) {
+        for (last, is_it) in
+            [(&mut self.last_alert, is_change), (&mut self.last_duplicate, is_duplicate)]
+        {
+            *last = if is_it && *last == time { 0 } else { *last };
         }
+        if self.last_ignored == time {
+            self.last_ignored = 0;
+        }
+    }
+
+    /// Takes back that MACs of this time were reported that no host has.
+    pub(crate) fn no_host_was_not_sent(&mut self, time: i64) {
         self.no_hosts.retain(|claim| claim.time != time);
     }
 }

@@ -391,7 +391,7 @@ fn the_first_mac_is_not_that_of_the_configuration() {
         );
         let one = alert.alerts().into_iter().find(|one| one["kind"] == "gateway_taken").unwrap();
         let note = one["note"].as_str().unwrap();
-        let of_owner = format!(". `routers` has the MAC {OWNER} for 10.0.0.1, and not {ROGUE}: ");
+        let of_owner = format!(". `routers` has the MAC {OWNER} for 10.0.0.1, and not {ROGUE}. ");
         assert!(note.contains(&of_owner) && !note.contains("was the first one"), "{note}");
         alert.publish_frames(&[claim(now(), 1, 1)], &[]);
         running.wait_until("the router is back", || takeovers(&alert).len() > 1);

@@ -291,7 +291,7 @@ fn the_first_arp_of_a_gateway() {
     assert_eq!(each.collect::<Vec<_>>(), [taken(ROGUE, SERVER), taken(SERVER, ROGUE)]);
     let note = text(&found[0], "note");
     let begin = format!(
-        "{ROGUE} now answers for the gateway 192.0.2.1. Before, it was {SERVER} (first seen at 2024-"
+        "{ROGUE} answered for the gateway 192.0.2.1. Before, it was {SERVER} (first seen at 2024-"
     );
     assert!(note.starts_with(&begin), "{note}");
 }

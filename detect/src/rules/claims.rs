@@ -160,15 +160,10 @@ impl Rules {
     ) -> Option<Alert> {
         let (time, quiet) = (message.entry.event.time.seconds(), self.quiet);
         let station = &mut *message.station;
-        // Half of a conflict that is reported as such.
-        let is_part = station.last_conflict != 0 && (time - station.last_conflict).abs() < quiet;
         if let Some((other, evidence)) = conflict {
             let admitted = match digest {
                 true => station.admit_digested(time, quiet),
-                false => {
-                    station.last_conflict = time;
-                    station.admit_alert(time, quiet, true)
-                }
+                false => station.admit_alert(time, quiet, true),
             };
             if let Some(suppressed) = admitted {
                 return Some(Alert {
@@ -183,7 +178,6 @@ impl Rules {
         let note = match change {
             Transition::Changed => None,
             _ if conflict.is_some() => return None,
-            Transition::FlipFlop if is_part => return None,
             Transition::FlipFlop | Transition::Reused if digest => {
                 more(station.admit_digested(time, quiet)?)
             }

@@ -95,6 +95,7 @@ impl Rules {
             || !is_answer(event)
             || station.has(mac)
             || by_design
+            || self.is_owner(event.ip(), mac)
         {
             return Ok(None);
         }

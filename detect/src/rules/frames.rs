@@ -16,6 +16,9 @@ use crate::{
     station::Station,
 };
 
+/// What such a claim is.
+pub(super) const IGNORED: &str = "in a form that Linux ignores, and other hosts may accept";
+
 impl Rules {
     /// What is wrong with a message, in arpwatch's order. arpwatch knows ARP only.
     pub(super) fn anomaly(&self, event: &Event, network: &str) -> Option<AlertKind> {
@@ -80,30 +83,42 @@ impl Rules {
     }
 
     /// The alert about a claim in a form that Linux ignores, to an address that another MAC has: other hosts may accept it. It
-    /// changes nothing. Once in `quiet` seconds for each address, in the digest.
+    /// changes nothing. Once in `quiet` seconds for each address, in the digest; if the configuration has the owner's MAC, and this is another
+    /// one, not in the digest, and once for each MAC (`Rules::once`).
     pub(super) fn ignored_alert(&self, message: &mut Message) -> Option<Alert> {
         let Message { entry, station, device, .. } = message;
         let (mac, time) = (entry.event.mac, entry.event.time.seconds());
-        let owner = station.lasting_claim().filter(|owner| owner.mac != mac)?;
-        let by_design = station.is_shared(mac, owner.mac)
-            || station.learned.contains(&mac)
-            || self.is_in_group(mac, owner.mac)
-            || self.is_proxy(mac, device);
-        let is_due = station.last_ignored == 0 || (time - station.last_ignored).abs() >= self.quiet;
+        let is_stranger = self.is_stranger(entry.event.ip(), mac);
+        let owner = station.lasting_claim().filter(|owner| owner.mac != mac);
+        let by_design = match owner {
+            _ if is_stranger => self.proxies.contains(&mac),
+            _ if self.is_owner(entry.event.ip(), mac) => true,
+            None => true,
+            Some(owner) => {
+                station.is_shared(mac, owner.mac)
+                    || station.learned.contains(&mac)
+                    || self.is_in_group(mac, owner.mac)
+                    || self.is_proxy(mac, device)
+            }
+        };
+        // Each of these is limited as a takeover is.
+        let is_due = is_stranger
+            || station.last_ignored == 0
+            || (time - station.last_ignored).abs() >= self.quiet;
         if by_design || !is_due {
             return None;
         }
-        station.last_ignored = time;
+        if !is_stranger {
+            station.last_ignored = time;
+        }
+        let kind = if station.has(mac) { AlertKind::FlipFlop } else { AlertKind::Changed };
         Some(Alert {
-            old_mac: Some(owner.mac.to_string()),
-            previous: span(owner.time, time).map(|_| owner.time),
-            held: station.held(owner.mac, time),
-            note: Some("in a form that Linux ignores, and other hosts may accept".into()),
-            digest: true,
-            ..self.alert(
-                if station.has(mac) { AlertKind::FlipFlop } else { AlertKind::Changed },
-                entry,
-            )
+            old_mac: owner.map(|owner| owner.mac.to_string()),
+            previous: owner.and_then(|owner| span(owner.time, time).map(|_| owner.time)),
+            held: owner.map_or(0, |owner| station.held(owner.mac, time)),
+            note: Some(format!("it claims the address {IGNORED}")),
+            digest: !is_stranger,
+            ..self.alert(kind, entry)
         })
     }
 

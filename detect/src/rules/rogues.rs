@@ -9,6 +9,7 @@ mod dhcpv6;
 mod facts;
 mod gateways;
 mod owners;
+mod pause;
 mod redirects;
 mod routers;
 mod words;
@@ -311,6 +312,13 @@ fn text_of(record: &NameRecord) -> String {
 /// Where a host is found whose MAC is known.
 const FIND: &str =
     "find the port of that MAC in the MAC address table of the switch, and unplug it";
+/// What a client keeps until its lease ends.
+const RENEW: &str = ", and then renew that client's address";
+
+/// The same with the MAC, where a text has several.
+fn find(mac: MacAddr) -> String {
+    format!("find the port of {mac} in the MAC address table of the switch, and unplug it")
+}
 
 /// Whether the rules look at records of this kind.
 fn is_of_infrastructure(kind: NameKind) -> bool {

@@ -14,11 +14,10 @@ use crate::{
 };
 
 /// Columns that a later release added, at the end of their tables.
-const ADDED: [(&str, &str); 24] = [
+const ADDED: [(&str, &str); 23] = [
     ("station", "answer BLOB"),
     ("station", "askers BLOB"),
     ("station", "sharers BLOB"),
-    ("station", "conflict INTEGER NOT NULL DEFAULT 0"),
     ("device", "addresses_day INTEGER NOT NULL DEFAULT 0"),
     ("device", "probed INTEGER NOT NULL DEFAULT 0"),
     ("device", "denied INTEGER NOT NULL DEFAULT 0"),
@@ -67,7 +66,7 @@ impl Cached for Station {
         let claims = self.claims.iter().map(timeless).collect();
         let probe = self.probe.as_ref().map(timeless);
         let no_hosts = self.no_hosts.iter().map(timeless).collect();
-        Station { claims, probe, no_hosts, answer: None, last_conflict: 0, ..self.clone() }
+        Station { claims, probe, no_hosts, answer: None, ..self.clone() }
     }
 }
 
@@ -92,7 +91,6 @@ pub fn station_from(row: &Row) -> rusqlite::Result<Station> {
         answer: one(bytes("answer")?).map(answer),
         askers: macs(bytes("askers")?),
         sharers: macs(bytes("sharers")?),
-        last_conflict: row.get("conflict")?,
         first: one(bytes("first")?),
         named: row.get("named")?,
         learned: macs(bytes("learned")?),
@@ -131,7 +129,6 @@ pub fn replace_station(
         answer.as_ref().map(claim_bytes),
         macs(&state.askers),
         macs(&state.sharers),
-        state.last_conflict,
         state.first.as_ref().map(claim_bytes),
         state.named,
         macs(&state.learned),
@@ -143,8 +140,8 @@ pub fn replace_station(
     ];
     // With names, so that a release that does not know a column of a later one can still write.
     let replace = "REPLACE INTO station (network, ip, last, claims, probe, told, untold, told_duplicate, answer, askers,
-            sharers, conflict, first, named, learned, no_hosts, no_hosts_untold, ignored, forwarded, digested)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            sharers, first, named, learned, no_hosts, no_hosts_untold, ignored, forwarded, digested)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)
 }
 

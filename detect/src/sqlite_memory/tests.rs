@@ -56,7 +56,6 @@ fn committed_rows_are_read_again() {
     station.answer = Some(Answer { mac, time: UnixTime::from_nanos(7_000_000_001) });
     station.asked(mac);
     station.share(mac, MacAddr::new([2; 6]));
-    station.last_conflict = 8;
     station.last_digested = 10;
     station.learn(mac);
     station.named = true;

@@ -170,7 +170,12 @@ pub fn contested_lines(
     let mut lines = Vec::new();
     for mut one in store.memory.contested_addresses(since, |ip| rules.guards(ip))? {
         one.macs.retain(|mac| !rules.proxies.contains(mac));
-        let is_contested = one.macs.len() > 1 && !rules.are_grouped(&one.macs);
+        let is_contested = match rules.owners(one.ip).is_empty() {
+            true => one.macs.len() > 1 && !rules.are_grouped(&one.macs),
+            false => {
+                one.macs.len() > 1 && one.macs.iter().any(|mac| rules.is_stranger(one.ip, *mac))
+            }
+        };
         if is_contested && is_wanted(store, &one.network)? {
             lines.push(contested_line(&one, rules));
         }
@@ -178,19 +183,34 @@ pub fn contested_lines(
     Ok(lines)
 }
 
-/// ``192.0.2.1 on eth0, which `routers` names, was claimed by 2 MACs: MAC [name] (first seen), MAC``
+/// ``192.0.2.1 on eth0, which `routers` names, was claimed by 2 MACs: MAC [name] (first seen), MAC``, and what to do.
 fn contested_line(shared: &SharedAddress, rules: &Rules) -> String {
     let SharedAddress { network, ip, macs, first } = shared;
     // It may have claimed the address only before the learning period.
     let is_first = if *first == Some(macs[0]) { " (first seen)" } else { "" };
     let key = rules.naming_key(*ip).unwrap_or_default();
+    let is_stranger = |mac: &&MacAddr| rules.is_stranger(*ip, **mac);
+    let strangers: Vec<_> = macs.iter().filter(is_stranger).take(MAX_MACS).collect();
+    let what = if key == "routers" { "router" } else { "server" };
+    let advice = match &*strangers {
+        [] => format!(
+            "write those that are on the labels of your {what} beside {ip} in `{key}`, restart aw-alert, find the port of each other one in the MAC address table of the switch, and unplug it"
+        ),
+        [one, others @ ..] => {
+            let others: String = others.iter().map(|other| format!(" and {other}")).collect();
+            format!(
+                "{}: find the port of {one}{others} in the MAC address table of the switch, and unplug it",
+                rules.other_than(*ip, **one)
+            )
+        }
+    };
     let named: Vec<_> = macs.iter().take(MAX_MACS).map(|mac| named(*mac, &rules.names)).collect();
     let further = match macs.len() - named.len() {
         0 => String::new(),
         further => format!(" and {further} more"),
     };
     format!(
-        "{ip} on {}, which `{key}` names, was claimed by {} MACs:{}{is_first},{}{further}",
+        "{ip} on {}, which `{key}` names, was claimed by {} MACs:{}{is_first},{}{further} ({advice})",
         plain(&place(network, rules.show_ring)),
         macs.len(),
         named[0],
@@ -290,6 +310,43 @@ mod tests {
             let listed: usize =
                 bodies.iter().map(|body| body.matches("2001:db8::1:2:3:4").count()).sum();
             assert_eq!(listed, 20, "{template:?}");
+        }
+    }
+
+    /// What to do about an address that several MACs claimed: where the configuration has its MAC, the others are to be found, and no pair
+    /// of its own is listed.
+    #[test]
+    fn what_to_do_about_a_named_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = AlertStore::open(directory.path()).unwrap();
+        let mac = |last| MacAddr::new([0, 8, 0xe1, 0, 0, last]);
+        let claims = [2, 1].map(|last| aw_detect::MacClaim { mac: mac(last), time: 9 });
+        let station =
+            Station { claims: claims.into(), first: Some(claims[1]), ..Station::default() };
+        store.memory.store_station("s/r/eth0", [192, 0, 2, 1].into(), &station).unwrap();
+        let begin = "192.0.2.1 on eth0, which `routers` names, was claimed by 2 MACs: 00:08:e1:00:00:01 (first seen), 00:08:e1:00:00:02 (";
+        let (one, other) = ("00:08:e1:00:00:01", "00:08:e1:00:00:02");
+        let find = |own: &str, not: &str, all: &str| {
+            format!(
+                "`routers` has the MAC {own} for 192.0.2.1, and not {not}: find the port of {all} in the MAC address table of the switch, and unplug it)"
+            )
+        };
+        let compare = "write those that are on the labels of your router beside 192.0.2.1 in `routers`, restart aw-alert, find the port of each other one in the MAC address table of the switch, and unplug it)";
+        let third = "00:08:e1:00:00:03";
+        for (own, expected) in [
+            (String::new(), Some(compare.to_owned())),
+            (format!(" {one}"), Some(find(one, other, other))),
+            (format!(" {other}"), Some(find(other, one, one))),
+            (format!(" {third}"), Some(find(third, one, &format!("{one} and {other}")))),
+            (format!(" {one} {other}"), None),
+        ] {
+            let config = format!("routers = [\"192.0.2.1{own}\"]");
+            let config = crate::config::Config::parse(&config).unwrap();
+            let rules = config.rules(aw_detect::Dialect::Devices).unwrap();
+            let lines = contested_lines(&mut store, &rules, 0, |_, _| Ok(true)).unwrap();
+            let expected: Vec<_> =
+                expected.map(|advice| format!("{begin}{advice}")).into_iter().collect();
+            assert_eq!(lines, expected);
         }
     }
 

@@ -205,7 +205,7 @@ fn without_router(known: &[&InfrastructureRow], macs: &Macs, around: &Surroundin
                 )
             }
         };
-        let add = rules.to_add("routers", &rules.routers, &address);
+        let add = rules.to_add_compared("routers", &rules.routers, &address);
         format!(
             "of IPv4, no router was seen on {place}, so a host that takes its address is not reported as gateway_taken: {add}{guess}"
         )
@@ -426,7 +426,7 @@ mod tests {
         let each = learned(&known, &rules).unwrap();
         assert_eq!(
             each[0],
-            "of IPv4, no router was seen on eth0, so a host that takes its address is not reported as gateway_taken: write routers = [\"192.0.2.1 00:08:e1:00:00:03\"] in the configuration of aw-alert if the MAC is on its label, and restart aw-alert (192.0.2.1 is a guess: the DHCP server often is the router)"
+            "of IPv4, no router was seen on eth0, so a host that takes its address is not reported as gateway_taken: if the MAC is on its label, write routers = [\"192.0.2.1 00:08:e1:00:00:03\"] in the configuration of aw-alert, and restart aw-alert (192.0.2.1 is a guess: the DHCP server often is the router)"
         );
         assert_eq!(each[1], "router fe80::1 00:08:e1:00:00:01 00:08:e1:00:00:02 on eth0");
         assert_eq!(each[2], "DHCP server 192.0.2.1 00:08:e1:00:00:03 on eth0");

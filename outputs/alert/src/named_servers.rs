@@ -5,13 +5,10 @@ use std::{
     net::IpAddr,
 };
 
-use aw_detect::{NamedServer, Rules};
+use aw_detect::{MAX_MACS, NamedServer, Rules};
 use aw_service::parse_network;
 use serde::Deserialize;
 use shm_layout::MacAddr;
-
-/// MACs beside an address: those of a cluster, at most.
-const MAX_MACS: usize = 16;
 
 /// Routers or DNS servers: an address, an address and its MACs, or a block of addresses.
 #[derive(Clone, Debug, Deserialize)]
@@ -164,8 +161,10 @@ mod tests {
             let named = rules(&text(&before)).unwrap();
             for (key, list) in named.named_lists() {
                 for new in ["192.0.2.1".to_owned(), format!("192.0.2.1 {OTHER}")] {
-                    let said = named.to_add(key, list, &new);
-                    let (what, rest) = said.split_once(" in the configuration ").unwrap();
+                    let said = named.to_add_compared(key, list, &new);
+                    let condition = "if the MAC is on its label, ";
+                    let line = said.strip_prefix(condition).unwrap_or(&said);
+                    let (what, _) = line.split_once(" in the configuration ").unwrap();
                     let mut after = before.clone();
                     let at = |key| keys.iter().position(|of| *of == key).unwrap();
                     if let Some(line) = what.strip_prefix("write ") {
@@ -191,9 +190,31 @@ mod tests {
                     }));
                     let has_other = changed.is_owner(ip, OTHER.parse().unwrap());
                     assert_eq!(has_other, what.contains(OTHER), "{said}");
-                    assert_eq!(has_other, rest.contains("if the MAC is on its label"), "{said}");
+                    assert_eq!(has_other, said.starts_with(condition), "{said}");
                 }
             }
+        }
+    }
+
+    /// An address has 16 MACs at most; another one is its own in a group with the first one.
+    #[test]
+    fn a_seventeenth_mac() {
+        const OTHER: &str = "00:08:e1:00:00:99";
+        let ip = [192, 0, 2, 1].into();
+        for number in [15, 16] {
+            let macs: String =
+                (1..=number).map(|last| format!(" 00:08:e1:00:00:{last:02x}")).collect();
+            let before = format!("routers = [\"192.0.2.1{macs}\"]\n");
+            let named = rules(&before).unwrap();
+            let said = named.to_add("routers", &named.routers, &format!("192.0.2.1 {OTHER}"));
+            let (what, _) = said.split_once(" in the configuration ").unwrap();
+            let after = match what.strip_prefix("add [[failover]] with ") {
+                Some(group) => format!("{before}[[failover]]\n{group}"),
+                None => format!("routers = [{}]", what.split_once(" to ").unwrap().1),
+            };
+            assert_eq!(number == 16, after.contains("failover"), "{said}");
+            let changed = rules(&after).unwrap_or_else(|why| panic!("{said}: {why}"));
+            assert!(changed.is_owner(ip, OTHER.parse().unwrap()), "{said}");
         }
     }
 

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use shm_layout::{MacAddr, NameKind, NameRecord};
 
-use super::{FIND, LIMIT_SECONDS, Rules, Seen, admit_as, client};
+use super::{FIND, LIMIT_SECONDS, RENEW, Rules, Seen, admit_as, client};
 use crate::{
     alert::{Alert, AlertKind, Facts},
     infrastructure::{InfrastructureMemory, Known, Part, Trust, includes},
-    rules::rogues::dhcp::{HELD_SECONDS, server_of},
+    rules::rogues::dhcp::{HELD_SECONDS, server_key, server_of},
     station::MacClaim,
 };
 
@@ -27,6 +27,9 @@ pub(super) fn deed(record: &NameRecord) -> String {
         }
     }
 }
+
+/// What a server that was reported names, of which the message about its first lease has so many: routers, and DNS servers.
+const MOST_NAMED: usize = 4;
 
 /// Whether a client uses from now on what the server names.
 pub(super) fn is_lease(record: &NameRecord) -> bool {
@@ -56,23 +59,16 @@ impl Rules {
             let (note, advice, facts) = match &other {
                 Some((other, why)) => (
                     format!("it answers in the name of this server, but {other} {why}: {deed}"),
-                    "(if both MACs are your server's, name them in [[failover]]; if not, find the port of the one that is not in the MAC address table of the switch, and unplug it)".into(),
+                    "(if both MACs are your server's, name them in [[failover]]; if not, find the port of the foreign one in the MAC address table of the switch, and unplug it)".into(),
                     Facts::None,
                 ),
-                None => {
-                    let new = match server {
-                        Some(ip) => self.with_own(seen, memory, ip)?,
-                        None => key.to_owned(),
-                    };
-                    let add = self.to_add("dhcp_servers", &self.dhcp_servers, &new);
-                    (
-                        format!(
-                            "it was reported because a client named it, and now it answers: {deed}"
-                        ),
-                        format!("(if it is yours, {add}; if not, {FIND})"),
-                        Facts::Reported(known.first),
-                    )
-                }
+                None => (
+                    format!(
+                        "it was reported because a client named it, and now it answers: {deed}"
+                    ),
+                    self.of_new_server(seen, memory, server)?,
+                    Facts::Reported(known.first),
+                ),
             };
             let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
             let old_mac = other.map(|(mac, _)| mac.to_string());
@@ -101,16 +97,21 @@ impl Rules {
                 Some(ip) => memory.station(&seen.network, ip)?.owner(),
                 None => None,
             };
+            let of_owner = server.filter(|ip| self.is_owner(*ip, mac));
             let (arp, facts) = match owner {
+                _ if of_owner.is_some() => ("", Facts::None),
                 Some(owner) if owner == mac => ("", Facts::Claims),
                 _ => (". No ARP shows that this MAC has its address", Facts::None),
             };
             let note = format!(
                 "this is the first answer that arrives here of this DHCP server, which {by}: {deed}{arp}"
             );
-            let advice = format!(
-                "(if this is the MAC of your server, nothing is to be done; if not, {FIND})"
-            );
+            let advice = match of_owner {
+                Some(ip) => format!("({}: nothing is to be done)", self.owned_by(ip, mac)),
+                None => format!(
+                    "(if this is the MAC of your server, nothing is to be done; if not, {FIND}{RENEW})"
+                ),
+            };
             let one = self.rogue(seen, AlertKind::NewSetting, server, Some(mac), note);
             let one = Alert { digest: true, advice, facts, ..one };
             alert = self.report(seen, memory, with_mac, of_server, one)?;
@@ -167,6 +168,42 @@ impl Rules {
         Ok(None)
     }
 
+    /// Stores what a server names that was reported, until the message about its first lease.
+    pub(super) fn note_named<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+    ) -> Result<(), M::Error> {
+        let record = seen.record;
+        let what = match (record.kind, record.ip(), record.relay_ip()) {
+            (NameKind::DhcpRouter, Some(ip), _) | (NameKind::DhcpRoute, _, Some(ip)) => {
+                format!("router {ip}")
+            }
+            (NameKind::DhcpDns, Some(ip), _) => format!("DNS server {ip}"),
+            (NameKind::DhcpProxy, ..) => "a proxy (WPAD)".into(),
+            (NameKind::DhcpPortal, ..) => "a captive portal".into(),
+            (NameKind::DhcpBoot, ..) => "a boot server".into(),
+            _ => return Ok(()),
+        };
+        let with_mac = format!("{} {}", server_key(record), record.sender);
+        let row = memory.known(&seen.network, Part::DhcpServerMac, &with_mac)?;
+        let is_open =
+            |row: &Known| row.trust == Trust::Reported && row.number == 0 && row.further != NEVER;
+        let Some(row) = row.filter(is_open) else { return Ok(()) };
+        // Many of one kind leave room for the others.
+        let kind = what.trim_end_matches(|of: char| of != ' ');
+        let named: Vec<_> = row.text.split(", ").filter(|one| !one.is_empty()).collect();
+        let alike = named.iter().filter(|one| one.starts_with(kind)).count();
+        let what = match alike {
+            _ if named.contains(&&*what) => return Ok(()),
+            ..MOST_NAMED => what,
+            MOST_NAMED => format!("{kind}and others"),
+            _ => return Ok(()),
+        };
+        let text = named.into_iter().chain([&*what]).collect::<Vec<_>>().join(", ");
+        memory.store_known(&seen.network, Part::DhcpServerMac, &with_mac, &Known { text, ..row })
+    }
+
     /// The first lease that a MAC gives which was reported is one further alert, however long it waits: a host uses from now on what that
     /// server names. `of_mac`: what is stored with it.
     pub(super) fn lease_of_reported<M: InfrastructureMemory>(
@@ -191,12 +228,15 @@ impl Rules {
         }
         let first = if is_own { server.first.min(of_mac.first) } else { of_mac.first };
         let note = format!(
-            "this server, which was reported before, gave {ip} to {}, which now uses the router, DNS servers and proxy that it names",
-            client(record)
+            "this server, which was reported before, gave {ip} to {}, which uses from then on what that lease names{}",
+            client(record),
+            match &*of_mac.text {
+                "" => String::new(),
+                named =>
+                    format!(". Before it, this server named: {named}; the lease may name others"),
+            }
         );
-        let advice = format!(
-            "(aw-stdout --names --replay shows them; {FIND}, and then renew that client's address)"
-        );
+        let advice = format!("(aw-stdout --names --replay shows what it names; {FIND}{RENEW})");
         let server = server_of(record);
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
         let alert = Alert { advice, facts: Facts::Reported(first), ..alert };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use shm_layout::{MacAddr, NameKind, NameMarks, NameRecord};
 
 use super::{
-    FIND, Rules, Seen,
+    FIND, RENEW, Rules, Seen,
     answers::{NEVER, deed, is_lease},
     claimed_by, client, text_of,
 };
@@ -30,7 +30,7 @@ pub(super) fn server_of(record: &NameRecord) -> Option<IpAddr> {
 }
 
 /// Its key; of a server without an address, its MAC.
-fn server_key(record: &NameRecord) -> String {
+pub(super) fn server_key(record: &NameRecord) -> String {
     server_of(record).map_or_else(|| format!("mac {}", record.sender), |ip| ip.to_string())
 }
 
@@ -66,14 +66,8 @@ impl Rules {
         }
         let Some(mut known) = self.look(seen, memory, (Part::DhcpServer, &key), is_named)? else {
             let known = Known { mac: Some(mac), ..Known::new(seen.time, Trust::Reported) };
-            let add = match server {
-                Some(ip) => {
-                    let new = self.with_own(seen, memory, ip)?;
-                    self.to_add("dhcp_servers", &self.dhcp_servers, &new)
-                }
-                None => "let it name its address, and add that to dhcp_servers".into(),
-            };
-            let note = format!("{deed} (if it is yours, {add}; if not, {FIND})");
+            let advice = self.of_new_server(seen, memory, server)?;
+            let note = format!("{deed} {advice}");
             let alert = self.rogue(seen, AlertKind::NewDhcpServer, server, Some(mac), note);
             let alert = self.report(seen, memory, (Part::DhcpServer, &key), known, alert)?;
             if alert.is_some() {
@@ -143,7 +137,7 @@ impl Rules {
         }
         // Its address is known already: the message is about the MAC.
         let note = format!(
-            "it answers in the name of a known server, from another MAC: {deed} (if both MACs are your server's, name them in [[failover]]; if not, {FIND})"
+            "it answers in the name of a known server, from another MAC: {deed} (if both MACs are your server's, name them in [[failover]]; if not, {FIND}{RENEW})"
         );
         // A server behind two relays answers from both. Any host can write the address of a relay.
         let is_here = others[1..] != [None, None];
@@ -239,13 +233,13 @@ impl Rules {
         if self.look(seen, memory, (Part::DhcpServer, &key), is_named)?.is_some() {
             return Ok(None);
         }
-        let add = self.to_add("dhcp_servers", &self.dhcp_servers, &server.to_string());
+        let add = self.if_yours("dhcp_servers", &self.dhcp_servers, &server.to_string());
         let note = format!(
             "{} asks it for an address. A client can name any server, and no answer of this one is known here",
             client(record)
         );
         let advice = format!(
-            "(if it is yours, {add}; if not, ask that client for the MAC of its server, such as with arp -n, and {FIND})"
+            "({add}; if not, ask that client for the MAC of its server, such as with arp -n, and {FIND}{RENEW})"
         );
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, Some(server), None, note);
         let (facts, claimed_by) = match is_usable {
@@ -395,6 +389,7 @@ impl Rules {
         OfServer { kind, part, ip, way, right, digest }: OfServer,
         is_named: bool,
     ) -> Result<Option<Alert>, M::Error> {
+        self.note_named(seen, memory)?;
         if self.look(seen, memory, part, is_named)?.is_some() {
             return Ok(None);
         }

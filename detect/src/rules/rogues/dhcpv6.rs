@@ -2,7 +2,7 @@
 
 use shm_layout::{MacAddr, NameKind, NameRecord};
 
-use super::{Rules, Seen, client};
+use super::{RENEW, Rules, Seen, client};
 use crate::{
     alert::{Alert, AlertKind},
     infrastructure::{InfrastructureMemory, Known, NamedServer, Part, Trust},
@@ -28,14 +28,15 @@ impl Rules {
         let mac = mac_of_duid(duid);
         let contained = mac.map(|mac| format!(", which contains the MAC {mac}"));
         let contained = contained.unwrap_or_default();
-        let add = self.to_add("dhcp_servers", &self.dhcp_servers, &key);
+        let add = self.if_yours("dhcp_servers", &self.dhcp_servers, &key);
         let note = format!(
             "{} asks the DHCPv6 server with the {key}{contained}. A client can name any server, and answers of DHCPv6 are not read",
             client(record)
         );
-        let port = if mac.is_some() { "find the port of that MAC, or " } else { "" };
-        let advice =
-            format!("(if it is yours, {add}; if not, {port}ask the client for its server)");
+        let any = if mac.is_some() { ". Any host can write any MAC into a DUID" } else { "" };
+        let advice = format!(
+            "({add}; if not, ask that client for its server, find the port of that server, and unplug it{RENEW}{any})"
+        );
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, None, None, note);
         let alert = Alert { advice, ..alert };
         let known = Known::new(seen.time, Trust::Reported);

@@ -12,7 +12,7 @@ use crate::{
     device::span,
     infrastructure::{InfrastructureMemory, Part, Trust, includes},
     network::full_name,
-    rules::{Dialect, claims::sentences},
+    rules::{Dialect, claims::sentences, frames::IGNORED},
     station::Station,
 };
 
@@ -22,23 +22,38 @@ const OF_GATEWAY: &str = "aw-alert cannot know which MAC is the router's, and on
 const NOT_ITS_OWN: &str =
     "find that MAC's port in the MAC address table of the switch, and unplug it";
 
+/// The text of an older alert is in the past tense: so many seconds before its message is made.
+const LATE: i64 = 60;
+
 /// An address, and what is known of its MACs.
-struct Claimed<'a> {
-    network: &'a str,
-    ip: IpAddr,
+pub(super) struct Claimed<'a> {
+    pub network: &'a str,
+    pub ip: IpAddr,
     /// When the alert was, and when its message is made.
-    time: i64,
-    now: i64,
-    clock: &'a dyn Fn(i64) -> String,
-    station: Station,
-    is_of_gateway: bool,
+    pub time: i64,
+    pub now: i64,
+    pub clock: &'a dyn Fn(i64) -> String,
+    pub station: Station,
+    pub is_of_gateway: bool,
     /// The MACs of a router's messages in the learning period, and since when.
-    learned: Vec<(MacAddr, i64)>,
-    mac: Option<MacAddr>,
-    old: Option<MacAddr>,
+    pub learned: Vec<(MacAddr, i64)>,
+    pub mac: Option<MacAddr>,
+    pub old: Option<MacAddr>,
 }
 
 impl Claimed<'_> {
+    /// `now answers for the gateway 192.0.2.1`; of a message about the past, `answered for ...`.
+    fn deed(&self, deed: &str) -> String {
+        match span(self.time, self.now).is_some_and(|age| age > LATE) {
+            true => deed
+                .replace("now answers ", "answered ")
+                .replace("now announces ", "announced ")
+                .replace("now claims ", "claimed ")
+                .replace("withdraws it: hosts stop ", "withdrew it: hosts stopped "),
+            false => deed.to_owned(),
+        }
+    }
+
     /// ` at 05:19:07 UTC`; empty if the clock was set since.
     fn when(&self, word: &str, time: i64) -> String {
         let is_past = span(time, self.time).is_some_and(|age| age >= 0);
@@ -46,7 +61,7 @@ impl Claimed<'_> {
     }
 
     /// The first MAC of all, and since when: in messages that were learned, or by its claim.
-    fn first(&self) -> Option<(MacAddr, i64)> {
+    pub fn first(&self) -> Option<(MacAddr, i64)> {
         let first = self.station.first.map(|first| (first.mac, first.time));
         first.into_iter().chain(self.learned.iter().copied()).min_by_key(|(_, since)| *since)
     }
@@ -86,6 +101,12 @@ impl Rules {
         let time = alert.time;
         let claimed =
             Claimed { network, ip, time, now, clock, station, is_of_gateway, learned, mac, old };
+        let of_gateway = match &facts {
+            Facts::Gateway(deed) => Some(&**deed),
+            _ => None,
+        };
+        let is_ignored = [alert.note.as_deref(), of_gateway];
+        let is_ignored = is_ignored.into_iter().flatten().any(|text| text.contains(IGNORED));
         match facts {
             Facts::Claims => {
                 if let Some(claims) = self.claimants(&claimed, memory)? {
@@ -96,7 +117,7 @@ impl Rules {
             Facts::Gateway(deed) => self.explain_gateway(alert, &claimed, &deed),
             _ => self.explain_takeover(alert, &claimed, memory)?,
         }
-        alert.pause = self.pause(alert.kind, &claimed, memory)?;
+        alert.pause = self.pause((alert.kind, is_ignored), &claimed, memory)?;
         Ok(())
     }
 
@@ -109,7 +130,8 @@ impl Rules {
             true => self.shown(claimed, mac) + ",",
             false => self.with_age(claimed, mac),
         };
-        let mut note = format!("{} {deed}.", claimed.mac.map(shown).unwrap_or_default());
+        let mut note =
+            format!("{} {}.", claimed.mac.map(shown).unwrap_or_default(), claimed.deed(deed));
         note += &self.before(claimed);
         if let Some(also) = &alert.note {
             note += &format!(" Also: {also}.");
@@ -158,86 +180,6 @@ impl Rules {
         let roles = self.roles((claimed.network, *ip), memory)?;
         (alert.advice, alert.note) = (parts.join(" "), sentences(alert.note.take(), roles));
         Ok(())
-    }
-
-    /// Until when further takeovers of the address are not reported, by which of the two MACs. Empty if each of them is.
-    fn pause<M: InfrastructureMemory>(
-        &self,
-        kind: AlertKind,
-        claimed: &Claimed,
-        memory: &mut M,
-    ) -> Result<String, M::Error> {
-        let &Claimed { network, ip, time, now, clock, ref station, mac, old, .. } = claimed;
-        let until = |last: i64| {
-            // As where alerts are left out: not if the clock was set in between.
-            let is_recent = last != 0 && (time - last).abs() < self.quiet;
-            let until = last.saturating_add(self.quiet);
-            (is_recent && until > time.max(now)).then_some(until)
-        };
-        if kind == AlertKind::Duplicate && !old.is_some_and(|old| station.has(old)) {
-            // The answers to probes of a whole network.
-            let reported = memory.network(network)?.map_or(0, |network| network.reported);
-            let until = until(reported).filter(|_| reported == time);
-            let text = |until| {
-                format!("Further answers of this kind until {} are not reported.", clock(until))
-            };
-            return Ok(until.map(text).unwrap_or_default());
-        }
-        // A router's advertisements, and what takes an address whose owner the configuration has, have no other limit than that of each MAC.
-        let is_owned = !self.owners(ip).is_empty();
-        let is_limited = !is_owned && (!claimed.is_of_gateway || ip.is_ipv4());
-        let changes = until(station.last_alert).filter(|_| is_limited);
-        let duplicates =
-            changes.zip(until(station.last_duplicate)).map(|(one, other)| one.min(other));
-        let mut macs: Vec<MacAddr> = Vec::new();
-        let first = claimed.first().map(|(mac, _)| mac);
-        let by_arp = station.first.map(|first| first.mac);
-        let all = [mac, old, first, by_arp].into_iter().flatten();
-        for one in all.chain(claimed.learned.iter().map(|(mac, _)| *mac)) {
-            if !macs.contains(&one) {
-                macs.push(one);
-            }
-        }
-        let mut each = Vec::new();
-        for one in &macs {
-            let row = memory.known(network, Part::RouterMac, &format!("{ip} {one}"))?;
-            // What a learned one takes is reported as of other addresses.
-            let is_its_own = match is_owned {
-                true => self.is_owner(ip, *one),
-                false => station.learned.contains(one),
-            };
-            let row = row.filter(|_| claimed.is_of_gateway && !is_its_own);
-            let taken = row.filter(|row| self.is_recent(row, time));
-            let taken = taken.and_then(|row| until(row.further));
-            // The first claim of a MAC is a change to another one, and those have no limit.
-            let until = taken.max(duplicates.filter(|_| station.has(*one)));
-            each.extend(until.map(|until| (one.to_string(), until)));
-        }
-        let all = match &*macs {
-            [mac] => &*mac.to_string(),
-            [_, _] => "either MAC",
-            _ => "these MACs",
-        };
-        let end = each.iter().map(|(_, until)| *until).min();
-        // What holds longer is weaker.
-        let longer = changes.filter(|until| {
-            macs.iter().all(|mac| station.has(*mac)) && end.is_none_or(|end| end < *until)
-        });
-        let is_all = each.len() == macs.len();
-        Ok(match (end, longer) {
-            (Some(end), _) if is_all => {
-                format!("Further takeovers by {all} until {} are not reported.", clock(end))
-            }
-            (_, Some(until)) => format!(
-                "Until {}, further takeovers by {all} are reported only if two use the address at the same time.",
-                clock(until)
-            ),
-            (Some(end), None) => {
-                let who = each.into_iter().map(|(mac, _)| mac).collect::<Vec<_>>().join(" and ");
-                format!("Further takeovers by {who} until {} are not reported.", clock(end))
-            }
-            (None, None) => String::new(),
-        })
     }
 
     /// `By ARP, which any host can send, MAC claimed 192.0.2.1 last, ...`: none of them sent the message that names the address.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use aw_output::Entry;
-use shm_layout::{Event, MacAddr, UnixTime};
+use shm_layout::{Event, Evidence, MacAddr, UnixTime};
 
 use super::{Rules, Seen, admit_as, dhcp::HELD_SECONDS, owners::OWNED};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     device::{MacClass, MacPolicy, span},
     infrastructure::{InfrastructureMemory, Known, Part, Trust, includes},
     network::{full_name, full_network, interface_of},
-    rules::past_time,
+    rules::{frames::IGNORED, name_sender, past_time},
 };
 
 /// The time of a report that was in a digest only: the next one is due.
@@ -36,10 +36,11 @@ impl Rules {
             alerts.extend(self.unlearn(entry, now, memory)?);
         }
         let first = self.first_claim(entry, now, alerts, memory)?;
+        let evidence = entry.event.kind.evidence();
         let mut kept = Vec::new();
         for alert in alerts.drain(..) {
             match alert.kind.is_takeover() {
-                true => kept.extend(self.takeover(alert, memory)?),
+                true => kept.extend(self.takeover(alert, evidence, memory)?),
                 false => kept.push(alert),
             }
         }
@@ -108,14 +109,15 @@ impl Rules {
         memory: &mut M,
     ) -> Result<(), M::Error> {
         let network = full_name(&alert.host, &alert.ring, &alert.network);
-        let key = format!("{} {}", alert.ip, alert.mac);
-        match memory.known(&network, Part::RouterMac, &key)? {
-            Some(known) if known.further == alert.time => {
+        let (Ok(ip), Ok(mac)) = (alert.ip.parse(), alert.mac.parse()) else { return Ok(()) };
+        for key in [format!("{ip} {mac}"), ignored_key(ip, mac)] {
+            let known = memory.known(&network, Part::RouterMac, &key)?;
+            if let Some(known) = known.filter(|known| known.further == alert.time) {
                 let known = Known { further: LONG_AGO, ..known };
-                memory.store_known(&network, Part::RouterMac, &key, &known)
+                memory.store_known(&network, Part::RouterMac, &key, &known)?;
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// The first claim of an address: the alert that it is new, or one like it if the class of the MAC leaves that out.
@@ -165,12 +167,16 @@ impl Rules {
     pub(super) fn takeover<M: InfrastructureMemory>(
         &self,
         alert: Alert,
+        evidence: Evidence,
         memory: &mut M,
     ) -> Result<Option<Alert>, M::Error> {
         let Some((network, ip, mac)) = self.at_router(&alert, memory)? else {
-            return self.takeover_of_server(alert, memory);
+            return self.takeover_of_server(alert, evidence, memory);
         };
         let station = memory.station(&network, ip)?;
+        // Who only probed the address did not have it.
+        let old_mac = alert.old_mac.filter(|old| old.parse().is_ok_and(|old| station.has(old)));
+        let alert = Alert { old_mac, ..alert };
         let is_first = station.first.is_some_and(|first| first.mac == mac);
         // Its first claim was reported.
         let was_taken = self.took((&network, ip, mac), memory)?;
@@ -185,10 +191,15 @@ impl Rules {
             true => self.of_stranger(alert, (&network, ip), memory)?,
             false => alert,
         };
-        if self.was_reported((&network, ip, mac, alert.time), memory)? {
-            return Ok(None);
-        }
-        Ok(Some(taken(alert, answers_for(ip))))
+        let alert = self.once(alert, (&network, ip, mac), evidence, memory)?;
+        Ok(alert.map(|mut alert| match evidence {
+            Evidence::Ignored => {
+                alert.note = None;
+                name_sender(&mut alert);
+                taken(alert, Facts::Gateway(format!("now claims the gateway {ip} {IGNORED}")))
+            }
+            _ => taken(alert, answers_for(ip)),
+        }))
     }
 
     /// A MAC is the first one to claim an address. That takes it from a router whose advertisements or answers of DHCP came from other
@@ -216,10 +227,12 @@ impl Rules {
         Ok(Some(taken(alert, answers_for(ip))))
     }
 
-    /// A MAC takes an address that is no router's. If that is named with its MACs, no class of the MAC and no proxy moves it into the digest.
+    /// A MAC takes an address that is no router's. If that is named with its MACs, no class of the MAC and no proxy moves it into the digest,
+    /// and each other MAC is reported once in `quiet` seconds.
     fn takeover_of_server<M: InfrastructureMemory>(
         &self,
         alert: Alert,
+        evidence: Evidence,
         memory: &mut M,
     ) -> Result<Option<Alert>, M::Error> {
         let (Ok(ip), Ok(mac)) = (alert.ip.parse::<IpAddr>(), alert.mac.parse::<MacAddr>()) else {
@@ -229,8 +242,50 @@ impl Rules {
             return Ok(Some(alert));
         }
         let network = full_name(&alert.host, &alert.ring, &alert.network);
-        self.was_reported((&network, ip, mac, alert.time), memory)?;
-        self.of_stranger(alert, (&network, ip), memory).map(Some)
+        let alert = self.of_stranger(alert, (&network, ip), memory)?;
+        self.once(alert, (&network, ip, mac), evidence, memory)
+    }
+
+    /// The alert, unless a takeover by this MAC was reported within `quiet` seconds: then the next one of another MAC does not wait for
+    /// this one. What Linux ignores silences no claim that it accepts.
+    fn once<M: InfrastructureMemory>(
+        &self,
+        alert: Alert,
+        (network, ip, mac): (&str, IpAddr, MacAddr),
+        evidence: Evidence,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let time = alert.time;
+        let was_reported = if evidence == Evidence::Ignored {
+            let row = memory.known(network, Part::RouterMac, &format!("{ip} {mac}"))?;
+            row.is_some_and(|row| self.is_recent(&row, time))
+                || self.is_stranger(ip, mac)
+                    && self.was_reported_as(network, &ignored_key(ip, mac), time, memory)?
+        } else {
+            self.was_reported((network, ip, mac, time), memory)?
+        };
+        if !was_reported {
+            return Ok(Some(alert));
+        }
+        self.was_digested(&alert, memory)?;
+        Ok(None)
+    }
+
+    /// Whether a claim that Linux ignores was reported within `quiet` seconds; if not, it is now.
+    fn was_reported_as<M: InfrastructureMemory>(
+        &self,
+        network: &str,
+        key: &str,
+        time: i64,
+        memory: &mut M,
+    ) -> Result<bool, M::Error> {
+        let known = memory.known(network, Part::RouterMac, key)?;
+        if known.is_some_and(|known| self.is_recent(&known, time)) {
+            return Ok(true);
+        }
+        let known = Known { further: time, ..Known::new(time, Trust::Reported) };
+        memory.store_known(network, Part::RouterMac, key, &known)?;
+        Ok(false)
     }
 
     /// Whether a takeover by this MAC was reported within `quiet` seconds; if not, it is now.
@@ -356,6 +411,11 @@ impl Rules {
         }
         Ok(alert)
     }
+}
+
+/// Of a MAC's claims that Linux ignores: they silence none that it accepts.
+pub(super) fn ignored_key(ip: IpAddr, mac: MacAddr) -> String {
+    format!("{ip} {mac} ignored")
 }
 
 /// An alert that a gateway is taken.

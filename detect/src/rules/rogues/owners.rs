@@ -7,9 +7,10 @@ use aw_output::Entry;
 use shm_layout::{Evidence, MacAddr, NameKind, NameRecord, UnixTime};
 
 use super::{
-    FIND, Rules, Seen, admit_as,
+    FIND, RENEW, Rules, Seen, admit_as,
     answers::deed,
     dhcp::{HELD_SECONDS, server_of},
+    find,
 };
 use crate::{
     alert::{Alert, AlertKind},
@@ -85,13 +86,7 @@ impl Rules {
         let time = past_time(event.time, now).seconds();
         let mut alert = Alert { time, ..self.alert(AlertKind::Changed, entry) };
         name_sender(&mut alert);
-        if self.at_router(&alert, memory)?.is_some() {
-            return self.takeover(alert, memory);
-        }
-        match self.was_reported((&network, ip, event.mac, time), memory)? {
-            true => Ok(None),
-            false => self.of_stranger(alert, (&network, ip), memory).map(Some),
-        }
+        self.takeover(alert, evidence, memory)
     }
 
     /// An alert about another MAC than the owner's, with the owner as the MAC that had the address, if it was seen there; as important as
@@ -108,7 +103,10 @@ impl Rules {
             |own: &MacAddr| station.has(*own) || learned.iter().any(|(mac, _)| mac == own);
         let owner = self.owners(ip).into_iter().find(was_seen).map(|own| own.to_string());
         let held = alert.held.max(HELD_SECONDS);
-        let old_mac = alert.old_mac.filter(|old| *old != alert.mac).or(owner);
+        // Who only probed the address did not have it.
+        let is_other =
+            |old: &String| *old != alert.mac && old.parse().is_ok_and(|old| station.has(old));
+        let old_mac = alert.old_mac.filter(is_other).or(owner);
         Ok(Alert { old_mac, held, digest: false, ..alert })
     }
 
@@ -132,10 +130,11 @@ impl Rules {
             return self.lease_of_reported(seen, memory, with_mac, (of_mac, &server));
         }
         let note = format!(
-            "it answers in the name of this server: {}. {} (if it is its own, too, such as that of its relay, {}; if not, {FIND})",
+            "it answers in the name of this server: {}. {} (if it is a MAC of your server, too, or of its relay, {}; if not, {}{RENEW})",
             deed(seen.record),
             self.other_than(ip, mac),
-            self.to_own(ip, mac)
+            self.to_own(ip, mac),
+            find(mac)
         );
         let alert = self.rogue(seen, AlertKind::NewDhcpServer, Some(ip), Some(mac), note);
         let owner = self.owners(ip).first().map(|own| own.to_string());
@@ -157,17 +156,25 @@ impl Rules {
         let mac = mac.filter(|_| !self.owners(ip).is_empty())?;
         if self.is_owner(ip, mac) {
             let old = old.filter(|old| self.is_stranger(ip, *old))?;
-            let own = "is the MAC that the configuration has for this address";
-            return Some(format!(
-                "{mac} {own}: find the port of {old} in the MAC address table of the switch, and unplug it."
-            ));
+            return Some(format!("{}: {}.", self.owned_by(ip, mac), find(old)));
         }
         let (other, add) = (self.other_than(ip, mac), self.to_own(ip, mac));
-        Some(format!("{other}: {FIND}. If it is its own, too, {add}."))
+        let what = if self.list_of(ip).0 == "routers" { "router" } else { "server" };
+        Some(format!(
+            "{other}. If {mac} is a MAC of your {what}, too, {add}; if not, {}.",
+            find(mac)
+        ))
+    }
+
+    /// `` 00:08:e1:00:00:01 is the MAC that `routers` has for 192.0.2.1``
+    pub fn owned_by(&self, ip: IpAddr, mac: MacAddr) -> String {
+        let is_of_group = !self.owners(ip).contains(&mac);
+        let group = if is_of_group { " in a [[failover]] with" } else { "" };
+        format!("{mac} is{group} the MAC that `{}` has for {ip}", self.list_of(ip).0)
     }
 
     /// `` `routers` has the MAC 00:08:e1:00:00:01 for 192.0.2.1, and not 00:08:e1:00:00:66``
-    pub(in crate::rules) fn other_than(&self, ip: IpAddr, mac: MacAddr) -> String {
+    pub fn other_than(&self, ip: IpAddr, mac: MacAddr) -> String {
         let owners: Vec<_> = self.owners(ip).iter().map(ToString::to_string).collect();
         let key = self.list_of(ip).0;
         format!("`{key}` has the MAC {} for {ip}, and not {mac}", owners.join(" and "))
@@ -195,6 +202,27 @@ impl Rules {
             true => format!("{ip} {mac}"),
             false => ip.to_string(),
         })
+    }
+
+    /// What to do about an answer of a DHCP server that the configuration does not name as one. Its MAC may be that of a router there.
+    pub(super) fn of_new_server<M: InfrastructureMemory>(
+        &self,
+        seen: &Seen,
+        memory: &mut M,
+        server: Option<IpAddr>,
+    ) -> Result<String, M::Error> {
+        let (key, list, mac) = ("dhcp_servers", &self.dhcp_servers, seen.record.sender);
+        let yours = match server {
+            Some(ip) if self.is_owner(ip, mac) => {
+                let (own, add) = (self.owned_by(ip, mac), self.to_add(key, list, &ip.to_string()));
+                return Ok(format!(
+                    "({own}: if it is to answer DHCP, {add}; if not, look at its configuration)"
+                ));
+            }
+            Some(ip) => self.if_yours(key, list, &self.with_own(seen, memory, ip)?),
+            None => "if it is yours, let it name its address, and add that to dhcp_servers".into(),
+        };
+        Ok(format!("({yours}; if not, {FIND}{RENEW})"))
     }
 
     /// The list of the configuration that has the address with its MACs, or else that has it.

@@ -261,8 +261,8 @@ impl Rules {
             }
             _ => format!("it announces {}", announcement(record)),
         };
-        let add = self.to_add("routers", &self.routers, new);
-        let note = format!("{what}{stub} (if it is yours, {add}; if not, {FIND})");
+        let add = self.if_yours("routers", &self.routers, new);
+        let note = format!("{what}{stub} ({add}; if not, {FIND})");
         let mac = Some(record.sender);
         let alert = self.rogue(seen, AlertKind::NewRouter, Some(router), mac, note);
         Alert { digest: is_harmless, ..alert }

@@ -3,16 +3,38 @@
 use std::net::IpAddr;
 
 use super::routers::{MANAGED, OTHER};
-use crate::{infrastructure::NamedServer, rules::Rules};
+use crate::{
+    infrastructure::{MAX_MACS, NamedServer},
+    rules::Rules,
+};
 
 /// A line of the configuration, at most.
 const MAX_LINE: usize = 120;
 
 impl Rules {
+    /// `if it is yours, write routers = ["192.0.2.1", "fe80::1"] in the configuration of aw-alert, and restart aw-alert`: see
+    /// [`Rules::to_add`]. A MAC in the line is to be compared: `if it is yours and the MAC is on its label, write ...`.
+    pub(super) fn if_yours(&self, key: &str, named: &[NamedServer], new: &str) -> String {
+        let (line, has_mac) = self.line_to_add(key, named, new);
+        let label = if has_mac { " and the MAC is on its label" } else { "" };
+        format!("if it is yours{label}, {line}")
+    }
+
+    /// `write routers = ...`; with a MAC in the line, `if the MAC is on its label, write routers = ...`.
+    pub fn to_add_compared(&self, key: &str, named: &[NamedServer], new: &str) -> String {
+        let (line, has_mac) = self.line_to_add(key, named, new);
+        if has_mac { format!("if the MAC is on its label, {line}") } else { line }
+    }
+
     /// `write routers = ["192.0.2.1", "fe80::1"] in the configuration of aw-alert, and restart aw-alert`: the line with what it has already.
     /// `new`: an address, a block, a DUID, or an address with a MAC, which is added to those of this address in each list that has some:
     /// aw-alert does not start if an address has other MACs in one list than in another. If only other lists have some, it is left out.
     pub fn to_add(&self, key: &str, named: &[NamedServer], new: &str) -> String {
+        self.line_to_add(key, named, new).0
+    }
+
+    /// The same, and whether it has a new MAC.
+    fn line_to_add(&self, key: &str, named: &[NamedServer], new: &str) -> (String, bool) {
         let (address, mac) = new.split_once(' ').unwrap_or((new, ""));
         let ip = address.parse::<IpAddr>().ok();
         let is_it = |one: &NamedServer| ip.is_some() && one.address() == ip;
@@ -20,9 +42,18 @@ impl Rules {
             list.iter().any(|one| is_it(one) && !one.macs().is_empty())
         };
         let with_macs: Vec<_> = self.named_lists().into_iter().filter(has_macs).collect();
+        let owners = ip.map(|ip| self.owners(ip)).unwrap_or_default();
+        let place = self.in_file();
+        let restart = match &self.service_file {
+            Some(_) => "then: systemctl restart aw-alert",
+            None => "and restart aw-alert",
+        };
         let (lists, new) = match with_macs.iter().any(|(of, _)| *of == key) {
+            true if owners.len() >= MAX_MACS && !mac.is_empty() => {
+                let line = format!("add [[failover]] with macs = [\"{}\", \"{mac}\"]", owners[0]);
+                return (format!("{line} {place}, {restart}"), true);
+            }
             true => {
-                let owners = ip.map(|ip| self.owners(ip)).unwrap_or_default();
                 let owners = owners.iter().map(|own| format!(" {own}")).collect::<String>();
                 (with_macs, format!("{address}{owners} {mac}").trim_end().to_owned())
             }
@@ -30,12 +61,6 @@ impl Rules {
             false => (vec![(key, named)], address.to_owned()),
         };
         let has_mac = ip.is_some() && !mac.is_empty() && new.contains(' ');
-        let compare = if has_mac { " if the MAC is on its label" } else { "" };
-        let place = self.in_file();
-        let restart = match &self.service_file {
-            Some(_) => "then: systemctl restart aw-alert",
-            None => "and restart aw-alert",
-        };
         let others = named.iter().filter(|one| !is_it(one)).map(ToString::to_string);
         let line = format!("{key} = {:?}", others.chain([new.clone()]).collect::<Vec<_>>());
         let keys = lists.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(" and ");
@@ -44,7 +69,7 @@ impl Rules {
             1 if !named.iter().any(is_it) => format!("add \"{new}\" to {key}"),
             _ => format!("change {address} in {keys} to \"{new}\""),
         };
-        format!("{what} {place}{compare}, {restart}")
+        (format!("{what} {place}, {restart}"), has_mac)
     }
 
     /// `in /etc/addrwatch/alert.toml`

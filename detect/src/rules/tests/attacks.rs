@@ -179,7 +179,6 @@ fn a_clock_ahead_freezes_nothing() {
     }
     // A station with such times: what follows is judged by its own times, and reported.
     let mut station = Station { last_alert: ahead, last_duplicate: ahead, ..Station::default() };
-    station.last_conflict = ahead;
     station.claims = [B, A].map(|mac| MacClaim { mac: mac.parse().unwrap(), time: ahead }).into();
     let key = ("sensor/addrwatch/eth0".to_owned(), GATEWAY.parse().unwrap());
     memory.stations.insert(key.clone(), station);
@@ -239,7 +238,7 @@ fn what_linux_ignores_is_no_claim() {
     // Other hosts may accept it, so that it is reported, in the digest and once in an hour.
     let taken = format!(
         "changed ethernet address {GATEWAY} {B} ({A}) eth0: \
-         in a form that Linux ignores, and other hosts may accept"
+         it claims the address in a form that Linux ignores, and other hosts may accept"
     );
     assert_eq!(alerts.iter().map(Alert::to_string).collect::<Vec<_>>(), [line, taken]);
     assert_eq!(alerts.iter().map(|alert| alert.digest).collect::<Vec<_>>(), [false, true]);

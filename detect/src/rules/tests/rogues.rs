@@ -99,12 +99,14 @@ struct Scene {
     time: i64,
     /// Whether all devices are learned.
     learning: bool,
+    /// How many seconds after their events messages are made.
+    late: i64,
 }
 
 impl Scene {
     fn new() -> Scene {
         let (rules, memory) = (Rules::default(), Both::default());
-        Scene { rules, memory, time: BEGIN, learning: false }
+        Scene { rules, memory, time: BEGIN, learning: false, late: 0 }
     }
 
     /// After the learning period, which saw these.
@@ -163,7 +165,7 @@ impl Scene {
         // Seconds since the begin.
         let clock = |time: i64| format!("@{}", time - BEGIN);
         for alert in alerts {
-            let done = self.rules.explain(alert, (self.time, &clock), &mut self.memory);
+            let done = self.rules.explain(alert, (self.time + self.late, &clock), &mut self.memory);
             done.unwrap_or_else(|never| match never {});
         }
     }

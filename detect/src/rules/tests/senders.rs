@@ -65,7 +65,9 @@ fn a_forged_claim_hides_no_owner_from_an_ignored_one() {
     }
     observe(&rules, &mut memory, &sent_by(B, reply(10, C, GATEWAY)));
     let ignored = lines(&rules, &mut memory, &event(11, B, GATEWAY, Origin::ArpIgnored));
-    let line = format!("changed ethernet address {GATEWAY} {B} ({A}) eth0: in a form");
+    let line = format!(
+        "changed ethernet address {GATEWAY} {B} ({A}) eth0: it claims the address in a form"
+    );
     assert!(ignored[0].starts_with(&line), "{ignored:?}");
 }
 

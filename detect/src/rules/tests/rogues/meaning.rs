@@ -38,7 +38,8 @@ fn a_takeover_says_what_it_means() {
         Before, it was {SERVER} (first seen at @1), which was the first one. Either a device was exchanged "
     );
     assert!(line.starts_with(&begin), "{line}");
-    assert!(line.contains("(ARP spoofing)") && line.ends_with(" and unplug it."), "{line}"); // no pause
+    assert!(line.contains("(ARP spoofing)"), "{line}");
+    assert!(line.ends_with(" and unplug it. The next takeover is reported, too."), "{line}");
     let short = only(&changed).short_line();
     let fact = format!(
         "{GATEWAY} is the DHCP server that was learned here and the DNS server that the configuration names, and may be the router, too"
@@ -79,7 +80,8 @@ fn a_takeover_says_what_it_means() {
     assert!(!only(&reported).to_string().contains("DHCP server"), "{reported:?}");
     // arpwatch's rules have arpwatch's texts.
     scene.rules.dialect = Dialect::Arpwatch;
-    let mut alert = Alert { advice: String::new(), note: None, ..only(&changed).clone() };
+    let (advice, pause) = (String::new(), String::new());
+    let mut alert = Alert { advice, pause, note: None, ..only(&changed).clone() };
     scene.explain(std::slice::from_mut(&mut alert));
     assert_eq!(alert.to_string(), alert.arpwatch_line());
 }
@@ -94,7 +96,7 @@ fn the_way_back_of_a_gateway() {
     let taken = scene.event(ROGUE, GATEWAY, Origin::ArpRequest);
     assert_eq!(only(&taken).kind, AlertKind::GatewayTaken);
     let end = scene.time + HOUR - BEGIN;
-    let until = format!(" Further takeovers by {ROGUE} until @{end} are not reported.");
+    let until = format!(" Further takeovers by {ROGUE} are not reported until @{end}.");
     assert!(only(&taken).to_string().ends_with(&until), "{taken:?}");
     let back = scene.event(SERVER, GATEWAY, Origin::ArpRequest);
     let line = only(&back).to_string();
@@ -102,7 +104,7 @@ fn the_way_back_of_a_gateway() {
         "flip flop {GATEWAY} {SERVER} ({ROGUE}) eth0: {SERVER} (first seen at @100), which was the first one, now answers for the gateway {GATEWAY}. Before, it was {ROGUE}. "
     );
     let then = format!(
-        " Until @{}, further takeovers by either MAC are reported only if two use the address at the same time.",
+        " Further takeovers by {ROGUE} are not reported until @{end}. Other takeovers by either MAC are not reported until @{}, unless both claim it in turn within 60 s.",
         scene.time + HOUR - BEGIN
     );
     assert!(line.starts_with(&begin) && line.ends_with(&then), "{line}");
@@ -114,6 +116,27 @@ fn the_way_back_of_a_gateway() {
         only(&scene.event(ROGUE, GATEWAY, Origin::ArpRequest)).kind,
         AlertKind::GatewayTaken
     );
+}
+
+/// A message about the past is in the past tense.
+#[test]
+fn a_late_message_about_a_gateway() {
+    let mut scene = Scene::new();
+    scene.rules.routers = named(&[GATEWAY]);
+    scene.event(SERVER, GATEWAY, Origin::ArpRequest);
+    let taken = scene.event(ROGUE, GATEWAY, Origin::ArpRequest);
+    let deed = format!("now announces the router {GATEWAY} and withdraws it: hosts stop using it");
+    for (after, does) in [
+        (60, &*deed),
+        (61, "announced the router 192.0.2.1 and withdrew it: hosts stopped using it"),
+    ] {
+        let facts = crate::alert::Facts::Gateway(deed.clone());
+        let mut late = Alert { facts, note: None, ..only(&taken).clone() };
+        scene.time = late.time + after;
+        scene.explain(std::slice::from_mut(&mut late));
+        let note = late.note.unwrap();
+        assert!(note.starts_with(&format!("{ROGUE} {does}. Before, it was ")), "{note}");
+    }
 }
 
 /// While all devices are learned, a named address is guarded: its takeover is reported, and no second MAC is normal there.

@@ -110,7 +110,7 @@ fn a_first_answer_of_another_mac() {
         assert_eq!((alert.kind, alert.digest), (NewDhcpServer, false));
         assert_eq!(alert.old_mac.as_deref(), Some(ROGUE));
         assert!(note(alert).contains("answered for it before: "), "{alert}");
-        assert!(alert.advice.contains("find the port of the one that is not"), "{alert}");
+        assert!(alert.advice.contains("find the port of the foreign one"), "{alert}");
     }
     // The owner of the relay's address counts, too.
     let mut scene = Scene::learned(&usual());
@@ -265,7 +265,7 @@ fn the_first_lease_of_a_reported_server() {
     let lease =
         NameRecord { name: NameText::cut("laptop"), ..answer(DhcpAck, ROGUE, "192.0.2.66") };
     let refusal = NameRecord { address: v6("::"), ..answer(DhcpNak, ROGUE, "192.0.2.66") };
-    let gave = "gave 192.0.2.77 to 00:08:e1:00:00:03 (\"laptop\"), which now uses the router";
+    let gave = "gave 192.0.2.77 to 00:08:e1:00:00:03 (\"laptop\"), which uses from then on what that lease names";
     for (first, wait) in
         [(refusal, 120), (offer(ROGUE, "192.0.2.66"), 120), (offer(ROGUE, "192.0.2.66"), 3 * DAY)]
     {
@@ -290,6 +290,31 @@ fn the_first_lease_of_a_reported_server() {
         assert!(alert.to_string().contains(". The report was at @86401 (aw-stdout "), "{alert}");
         assert!(note(alert).contains(gave), "{alert}");
     }
+    // What it named until then: a few of each kind, so that none hides another one.
+    let mut scene = Scene::learned(&usual());
+    let named = |kind, ip: &str| of_server(kind, ROGUE, "192.0.2.66", ip);
+    let set = [
+        offer(ROGUE, "192.0.2.66"),
+        named(DhcpRouter, "192.0.2.66"),
+        named(DhcpDns, "192.0.2.53"),
+        text(DhcpProxy, ROGUE, "192.0.2.66", "http://192.0.2.66/"),
+        named(DhcpDns, "192.0.2.53"),
+        lease,
+    ];
+    let alerts = scene.alerts(&set);
+    let so_far = "what that lease names. Before it, this server named: router 192.0.2.66, DNS server 192.0.2.53, a proxy (WPAD); the lease may name others";
+    assert_eq!(alerts.len(), 2);
+    assert!(note(&alerts[1]).ends_with(so_far), "{}", alerts[1]);
+    let mut scene = Scene::learned(&usual());
+    let many = (1..99).map(|last| named(DhcpDns, &format!("198.51.100.{last}")));
+    let all: Vec<_> = [set[0]].into_iter().chain(many).chain([set[1], lease]).collect();
+    let alerts = scene.alerts(&all);
+    let [.., alert] = &*alerts else { panic!() };
+    assert!(
+        note(alert)
+            .contains(", DNS server 198.51.100.4, DNS server and others, router 192.0.2.66; "),
+        "{alert}"
+    );
     // The first alert was about it.
     let mut scene = Scene::learned(&usual());
     let [alert] = &*scene.alerts(&[lease, lease, offer(ROGUE, "192.0.2.66"), lease]) else {

@@ -8,6 +8,7 @@ const GATEWAY: &str = "192.0.2.1";
 const NETWORK: &str = "sensor/addrwatch/eth0";
 const GROUP: &str = "03:00:5e:00:00:66";
 const HOUR: i64 = 3600;
+const THIRD: &str = "00:08:e1:00:00:67";
 
 fn owned(ip: &str, macs: &[&str]) -> Vec<NamedServer> {
     vec![NamedServer::Owned(ip.parse().unwrap(), macs.iter().map(|one| mac(one)).collect())]
@@ -50,7 +51,7 @@ fn the_first_one_is_not_the_owner() {
         assert_eq!((alert.old_mac.as_deref(), alert.held), (None, DAY), "no host had it");
         let note = alert.full_note().unwrap();
         let of_owner = format!(
-            "{ROGUE} now answers for the gateway {GATEWAY}. `routers` has the MAC {SERVER} for {GATEWAY}, and not {ROGUE}: find the port "
+            "{ROGUE} now answers for the gateway {GATEWAY}. `routers` has the MAC {SERVER} for {GATEWAY}, and not {ROGUE}. If {ROGUE} is a MAC of your router, too, "
         );
         assert!(note.starts_with(&of_owner), "{note}");
         let line = format!("write routers = [\"{GATEWAY} {SERVER} {ROGUE}\"] in the configuration");
@@ -61,7 +62,7 @@ fn the_first_one_is_not_the_owner() {
         assert!(!back.iter().any(|alert| alert.kind == GatewayTaken), "{back:?}");
         assert!(back.iter().all(|alert| {
             let note = alert.full_note().unwrap();
-            note.contains(&format!("{SERVER} is the MAC that the configuration has"))
+            note.contains(&format!("{SERVER} is the MAC that `routers` has for {GATEWAY}: "))
         }));
         assert_eq!(back.len(), 1, "{back:?}");
         // It goes on after `quiet`, with and without a claim of the owner in between.
@@ -301,6 +302,114 @@ fn the_mac_of_a_group() {
     }
 }
 
+/// In a form that Linux ignores: reported at once, also before the owner was seen, and it silences no claim that Linux accepts.
+#[test]
+fn a_claim_that_linux_ignores() {
+    for (list, learning) in [(0, false), (0, true), (2, false), (2, true)] {
+        let mut scene = Scene { learning, ..Scene::new() };
+        let Rules { routers, dns_servers, .. } = &mut scene.rules;
+        *(if list == 0 { routers } else { dns_servers }) = owned(GATEWAY, &[SERVER]);
+        let kind = if list == 0 { GatewayTaken } else { Changed };
+        let ignored = |scene: &mut Scene, mac| scene.event(mac, GATEWAY, Origin::ArpIgnored);
+        let first = ignored(&mut scene, ROGUE);
+        assert_eq!((kinds(&first), first[0].digest), (vec![kind], false));
+        let pause = first[0].pause.clone();
+        let form = format!("Further claims in this form by {ROGUE} are not reported until ");
+        assert!(pause.starts_with(&form), "{pause}");
+        assert_eq!(ignored(&mut scene, ROGUE), []);
+        assert_eq!(ignored(&mut scene, SERVER), []);
+        assert_eq!(scene.claims(ROGUE), [kind]);
+        assert_eq!(scene.claims(SERVER), [Changed]);
+        // Another MAC is reported at once; one whose claim was reported is not, as that message said.
+        assert_eq!(kinds(&ignored(&mut scene, ROUTER)), [kind]);
+        scene.time += HOUR - 600;
+        assert_eq!(ignored(&mut scene, ROGUE), []);
+        scene.time += HOUR;
+        let held_back = ignored(&mut scene, ROGUE);
+        assert_eq!(held_back.len(), 1);
+        // It was in a digest only: the next one is due.
+        let memory = &mut scene.memory;
+        scene.rules.was_digested(&held_back[0], memory).unwrap_or_else(|never| match never {});
+        let digested = scene.rules.gateway_was_digested(&held_back[0], memory);
+        digested.unwrap_or_else(|never| match never {});
+        assert_eq!(ignored(&mut scene, ROGUE).len(), 1);
+        // Of a pair, the other one is an owner.
+        let Rules { routers, dns_servers, .. } = &mut scene.rules;
+        *(if list == 0 { routers } else { dns_servers }) = owned(GATEWAY, &[SERVER, THIRD]);
+        scene.time += HOUR;
+        assert_eq!(ignored(&mut scene, THIRD), []);
+        assert_eq!(ignored(&mut scene, ROGUE).len(), 1);
+        // Of another address, it is in the digest.
+        scene.rules.routers = Vec::new();
+        scene.rules.dns_servers = Vec::new();
+        scene.learning = false;
+        scene.time += HOUR;
+        let other = ignored(&mut scene, ROUTER);
+        assert_eq!((kinds(&other), other[0].digest), (vec![Changed], true));
+    }
+}
+
+/// A takeover that was left out, because that MAC was reported, delays no message that the owner is back.
+#[test]
+fn the_owner_after_a_claim_that_was_left_out() {
+    for list in 0..3 {
+        let mut scene = Scene::new();
+        let Rules { routers, dhcp_servers, dns_servers, .. } = &mut scene.rules;
+        *[routers, dhcp_servers, dns_servers][list] = owned(GATEWAY, &[SERVER]);
+        assert_eq!(scene.claims(ROGUE).len(), 1);
+        assert_eq!(scene.claims(SERVER), [Changed]);
+        assert_eq!(scene.claims(ROGUE), []);
+        let back = scene.event(SERVER, GATEWAY, Origin::ArpRequest);
+        assert_eq!(kinds(&back), [AlertKind::FlipFlop]);
+        let pause = &back[0].pause;
+        assert!(pause.contains(&format!("Further takeovers by {ROGUE} are not ")), "{pause}");
+        assert!(pause.contains(&format!(" That {SERVER} takes it back is not ")), "{pause}");
+    }
+}
+
+/// Who asked whether a gateway's address is free never had it; and an owner that answers such a question denies no host an address.
+#[test]
+fn a_prober_did_not_have_it() {
+    const PHONE: &str = "00:08:e1:00:00:77";
+    for (owner, answers) in [(None, SERVER), (Some(SERVER), SERVER), (Some(SERVER), ROGUE)] {
+        let mut scene = Scene::new();
+        let ip = NamedServer::Addresses(GATEWAY.parse::<IpAddr>().unwrap().into());
+        scene.rules.routers = owner.map_or(vec![ip], |owner| owned(GATEWAY, &[owner]));
+        scene.event(CLIENT, "192.0.2.9", Origin::ArpRequest);
+        scene.time += 2 * HOUR;
+        let mut last = Vec::new();
+        for (ip, mac) in [("192.0.2.10", CLIENT), ("192.0.2.11", CLIENT), (GATEWAY, answers)] {
+            assert_eq!(scene.event(PHONE, ip, Origin::ArpProbe), []);
+            scene.time += 1;
+            last = scene.event_now(mac, ip, Origin::ArpReply);
+        }
+        match (owner, answers) {
+            (Some(_), SERVER) => assert_eq!(last, []),
+            _ => {
+                let [alert] = &*last else { panic!("{last:?}") };
+                assert_eq!(alert.old_mac, None);
+                assert!(!alert.to_string().contains(PHONE), "{alert}");
+                let also = "Also: 3 probes were answered by MACs that never had the address.";
+                assert!(alert.to_string().contains(also), "{alert}");
+                assert!(alert.pause.starts_with("Further answers to probes are not "), "{alert}");
+            }
+        }
+    }
+}
+
+/// The first answer of a server from the MAC that the configuration has is not to be compared with anything.
+#[test]
+fn the_first_answer_of_the_owner() {
+    let mut scene = Scene::learned(&usual()[3..]);
+    scene.rules.dhcp_servers = owned(GATEWAY, &[SERVER]);
+    let [alert] = &*scene.alerts(&[offer(SERVER, GATEWAY)]) else { panic!() };
+    let advice = format!(
+        "({SERVER} is the MAC that `dhcp_servers` has for {GATEWAY}: nothing is to be done)"
+    );
+    assert_eq!((alert.kind, &alert.advice), (AlertKind::NewSetting, &advice));
+    assert!(!alert.to_string().contains("No ARP"), "{alert}");
+}
+
 /// The line to write has what the list has; a MAC is added to those of its address.
 #[test]
 fn the_line_to_write() {
@@ -318,7 +427,8 @@ fn the_line_to_write() {
     let [alert] = &*scene.not_in_period(&router(ROGUE, "fe80::66", 1800)) else { panic!() };
     let text = alert.full_note().unwrap();
     assert!(text.contains(&format!("\"fe80::66 {ROGUE}\"] in ")), "{text}");
-    assert!(text.contains(" if the MAC is on its label, and "), "{text}");
+    let condition = "(if it is yours and the MAC is on its label, write routers = [";
+    assert!(text.contains(condition), "{text}");
 }
 
 impl Scene {
