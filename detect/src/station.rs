@@ -335,6 +335,19 @@ impl Station {
         Some(std::mem::take(&mut self.suppressed))
     }
 
+    /// Whether a duplicate was reported within so many seconds.
+    pub fn had_duplicate(&self, time: i64, within: i64) -> bool {
+        self.last_duplicate != 0 && (time - self.last_duplicate).abs() < within
+    }
+
+    /// The same as [`Station::admit_alert`] for a flip flop that is reported as a duplicate, because one was reported before.
+    pub fn admit_alert_again(&mut self, time: i64, quiet: i64) -> Option<u32> {
+        let before = self.last_alert;
+        let suppressed = self.admit_alert(time, quiet, false)?;
+        (self.last_alert, self.last_duplicate) = (before, time);
+        Some(suppressed)
+    }
+
     /// The same for an alert that belongs in the digest: it delays no other alert.
     pub fn admit_digested(&mut self, time: i64, quiet: i64) -> Option<u32> {
         let is_recent = |last: &i64| *last != 0 && (time - last).abs() < quiet;

@@ -730,9 +730,13 @@ fn two_machines_that_answer() {
     assert_eq!(fields, [&*text(device(3)), &text(device(2)), "192.0.2.20"]);
     let note = first["note"].as_str().unwrap();
     assert!(note.starts_with("both MACs answer. Before, it was "), "{note}");
-    // The flip flop before it has the number of the others.
     let note = second["note"].as_str().unwrap();
-    assert!(note.starts_with("both MACs answer. Before, it was "), "{note}");
+    assert!(
+        note.starts_with(
+            "both MACs claim it in turn, 22 more since the last alert. Before, it was "
+        ),
+        "{note}"
+    );
 }
 
 /// A sensor without a battery boots in 1970, again and again: nothing has returned, and the learning period is not over.

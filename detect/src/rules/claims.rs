@@ -160,33 +160,42 @@ impl Rules {
     ) -> Option<Alert> {
         let (time, quiet) = (message.entry.event.time.seconds(), self.quiet);
         let station = &mut *message.station;
+        let entry = message.entry;
+        let duplicate = |other: MacClaim, evidence: &str, suppressed| Alert {
+            old_mac: Some(other.mac.to_string()),
+            previous: span(other.time, time).map(|_| other.time),
+            note: joined(Some(evidence.into()), more(suppressed)),
+            ..self.alert(AlertKind::Duplicate, entry)
+        };
         if let Some((other, evidence)) = conflict {
             let admitted = match digest {
                 true => station.admit_digested(time, quiet),
                 false => station.admit_alert(time, quiet, true),
             };
             if let Some(suppressed) = admitted {
-                return Some(Alert {
-                    old_mac: Some(other.mac.to_string()),
-                    previous: span(other.time, time).map(|_| other.time),
-                    note: joined(Some(evidence.into()), more(suppressed)),
-                    ..self.alert(AlertKind::Duplicate, message.entry)
-                });
+                return Some(duplicate(other, evidence, suppressed));
             }
         }
         let (change, old) = change?;
-        let note = match change {
-            Transition::Changed => None,
+        let note = match (change, old) {
+            (Transition::Changed, _) => None,
             _ if conflict.is_some() => return None,
-            Transition::FlipFlop | Transition::Reused if digest => {
+            (Transition::FlipFlop | Transition::Reused, _) if digest => {
                 more(station.admit_digested(time, quiet)?)
             }
-            Transition::FlipFlop | Transition::Reused => {
+            // A conflict that lasts is one alert in `quiet` seconds: this half of it says so, and the other half is not reported.
+            (Transition::FlipFlop, Some(old))
+                if station.had_duplicate(time, quiet.saturating_mul(2)) =>
+            {
+                let suppressed = station.admit_alert_again(time, quiet)?;
+                return Some(duplicate(old, "both MACs claim it in turn", suppressed));
+            }
+            (Transition::FlipFlop | Transition::Reused, _) => {
                 more(station.admit_alert(time, quiet, false)?)
             }
             _ => None,
         };
-        Some(Alert { note, ..self.change_alert(message.entry, change, old) })
+        Some(Alert { note, ..self.change_alert(entry, change, old) })
     }
 
     /// For how long an address was not used that a MAC claims now, if it was free: its owner has not used it for an hour, and

@@ -110,4 +110,10 @@ fn claims_are_bounded_and_alerts_are_limited() {
     assert_eq!(admitted, [Some(0), None, None, Some(2)]);
     let admitted = [3611, 3612].map(|time| station.admit_alert(time, 3600, true));
     assert_eq!(admitted, [Some(0), None]);
+    // After a flip flop, a conflict that lasts: again as a duplicate, after which no half of it is reported.
+    assert!(station.had_duplicate(10_810, 7200) && !station.had_duplicate(10_811, 7200));
+    let admitted = [7210, 7211, 7212].map(|time| station.admit_alert_again(time, 3600));
+    assert_eq!(admitted, [None, Some(2), None]);
+    let admitted = [true, false].map(|duplicate| station.admit_alert(10_810, 3600, duplicate));
+    assert_eq!(admitted, [None, None]);
 }

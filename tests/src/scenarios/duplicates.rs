@@ -35,12 +35,10 @@ fn both_answer() -> Scenario {
         story.reply(time + 11, second, gateway());
     });
     let what = "two machines answer the gateway, once in five minutes";
-    Scenario::new("duplicate-answers", what, story).reports([Expected::new(
-        "duplicate",
-        first.ip,
-        second.mac,
-    )
-    .times(3)])
+    Scenario::new("duplicate-answers", what, story).reports([
+        Expected::new("duplicate", first.ip, second.mac),
+        Expected::new("duplicate", first.ip, first.mac).times(2),
+    ])
 }
 
 /// The conflict was there before the sensor was. What is learned is trusted.
@@ -72,7 +70,8 @@ fn both_announce() -> Scenario {
     let what = "two machines announce one address, and defend it";
     Scenario::new("duplicate-announced", what, story).reports([
         Expected::new("changed", first.ip, second.mac),
-        Expected::new("duplicate", first.ip, first.mac).times(3),
+        Expected::new("duplicate", first.ip, first.mac),
+        Expected::new("duplicate", first.ip, second.mac).times(2),
     ])
 }
 
@@ -105,12 +104,10 @@ fn both_answer_6() -> Scenario {
         story.advertise(time + 9, second, router);
     });
     let what = "the same with IPv6: both answer the router's solicitations";
-    Scenario::new("duplicate-6", what, story).reports([Expected::new(
-        "duplicate",
-        first.ip,
-        second.mac,
-    )
-    .times(3)])
+    Scenario::new("duplicate-6", what, story).reports([
+        Expected::new("duplicate", first.ip, second.mac),
+        Expected::new("duplicate", first.ip, first.mac).times(2),
+    ])
 }
 
 /// A host that wants another's address finds out in time, and does not use it: nothing to report.
