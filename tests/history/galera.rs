@@ -295,7 +295,19 @@ fn a_primary_server_and_its_replica() {
 /// says so.
 #[test]
 fn the_roles_change() {
+    the_roles_change_for("");
+}
+
+/// The same, and the user may write to the former one, on the connection that it has.
+#[test]
+fn the_roles_change_for_an_administrator() {
+    the_roles_change_for("GRANT ALL ON *.* TO watch@'127.0.0.1'");
+}
+
+fn the_roles_change_for(rights: &str) {
     let Some((former, next)) = primary_and_replica("") else { return };
+    former.sql(rights);
+    next.sql(rights);
     let ring = Ring::new();
     publish(&ring, 1..11);
     run(next.command(&ring, &["--once"])).ok();
@@ -312,7 +324,7 @@ fn the_roles_change() {
     output.stderr.wait_for("it lags behind another server of the list");
     wait_until("what it lacks is counted", || next.checkpoint(&ring) == "0 20 10");
     output.stop().ok();
-    assert_eq!(next.count(), 20);
+    assert_eq!((former.count(), next.count()), (20, 20));
 }
 
 /// A primary server that hangs costs the first question of `aw-web` its time, and the next one none: only its replica answers.

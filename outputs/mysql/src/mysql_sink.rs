@@ -183,6 +183,7 @@ impl MysqlSink {
             self.tables.create_changes(conn)?; // before it begins: CREATE TABLE commits
         }
         conn.query_drop("START TRANSACTION")?;
+        self.servers.refuse_replica(conn)?;
         for (ring, checkpoint) in &self.checkpoints {
             self.write_checkpoint(conn, ring, checkpoint)?;
         }

@@ -331,6 +331,7 @@ impl NameWriter {
         let Some(Transaction { batch, positions, .. }) = transaction else { return Ok(()) };
         conn.begin(TRANSACTION.until(end));
         conn.query_drop("START TRANSACTION")?;
+        self.servers.refuse_replica(conn)?;
         for (ring, checkpoint) in positions {
             conn.query_drop(set_position(tables, &self.host.0, ring, checkpoint))?;
         }

@@ -108,23 +108,24 @@ impl Servers {
         let end = Instant::now() + budget.time;
         loop {
             let mut conn = self.connect(begin, budget.until(end))?;
-            if self.config.is_list() {
-                match is_replica(&mut conn) {
-                    Ok(false) => {}
-                    Ok(true) => {
-                        let message = "the server is read-only".into();
-                        self.fail_over(Error::Server(ServerError { code: READ_ONLY, message }))?;
-                        continue;
-                    }
-                    Err(error) => {
-                        self.fail_over_if_unfit(error)?;
-                        continue;
-                    }
+            match self.refuse_replica(&mut conn) {
+                Ok(()) => {
+                    self.log_passed_over();
+                    return Ok(conn);
                 }
+                Err(error) => self.fail_over_if_unfit(error)?,
             }
-            self.log_passed_over();
-            return Ok(conn);
         }
+    }
+
+    /// An error if the server is one of a list and read-only, whatever the user may do there. Each transaction asks: roles change
+    /// while a connection is open.
+    pub fn refuse_replica(&self, conn: &mut Conn) -> Result<(), Error> {
+        if self.config.is_list() && is_replica(conn)? {
+            let message = "the server is read-only".into();
+            return Err(Error::Server(ServerError { code: READ_ONLY, message }));
+        }
+        Ok(())
     }
 
     fn log_passed_over(&self) {

@@ -18,7 +18,8 @@ use std::{
 };
 
 use aw_mysql::{
-    Conn, FRAME_SOURCE_COLUMN, Row, ServerConfig, TableNames, TablePrefix, hex_ip, quoted,
+    Conn, FRAME_SOURCE_COLUMN, MysqlError, Row, ServerConfig, TableNames, TablePrefix, hex_ip,
+    quoted,
 };
 use aw_peer::Budget;
 use aw_service::Error;
@@ -166,7 +167,14 @@ impl MysqlReader {
         );
         let mut name = None;
         self.query(&by_time, &mut |_, row| name = Some(text(row, 0).replace('`', "``")))?;
-        self.by_time = name.map_or(String::new(), |name| format!(" FORCE INDEX (`{name}`)"));
+        // Refused for an index that an administrator has set to IGNORED or INVISIBLE, which not every server lists as such.
+        let hint = name.map_or(String::new(), |name| format!(" FORCE INDEX (`{name}`)"));
+        self.conn.begin(until(self.budget, self.end));
+        self.by_time = match self.conn.query_drop(format!("SELECT 1 FROM {log}{hint} LIMIT 0")) {
+            Ok(()) => hint,
+            Err(MysqlError::Server(_)) => String::new(),
+            Err(error) => return Err(failure(&self.name, &self.log, &error)),
+        };
         if is_older {
             self.remarks.push(format!(
                 "the index by pairing of {log} is of an earlier release: queries are slow (CREATE INDEX pairing_{after_host} ON {log} ({index}))"
