@@ -335,9 +335,14 @@ impl Station {
         Some(std::mem::take(&mut self.suppressed))
     }
 
-    /// Whether a duplicate was reported within so many seconds.
-    pub fn had_duplicate(&self, time: i64, within: i64) -> bool {
-        self.last_duplicate != 0 && (time - self.last_duplicate).abs() < within
+    /// Whether a duplicate was reported within so many seconds, the two MACs took the address from each other since, which was left out,
+    /// and no other one claimed it. Call it after [`Station::claim`].
+    pub fn is_in_conflict(&self, time: i64, within: i64) -> bool {
+        let is_recent = self.last_duplicate != 0 && (time - self.last_duplicate).abs() < within;
+        let others = self.claims.iter().skip(2);
+        is_recent
+            && self.suppressed > 0
+            && others.into_iter().all(|one| one.time < self.last_duplicate)
     }
 
     /// The same as [`Station::admit_alert`] for a flip flop that is reported as a duplicate, because one was reported before.
@@ -366,6 +371,11 @@ impl Station {
         {
             *last = if is_it && *last == time { 0 } else { *last };
         }
+        self.ignored_was_not_sent(time);
+    }
+
+    /// Takes back that a claim of this time was reported that Linux ignores.
+    pub(crate) fn ignored_was_not_sent(&mut self, time: i64) {
         if self.last_ignored == time {
             self.last_ignored = 0;
         }

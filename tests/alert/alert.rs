@@ -733,7 +733,7 @@ fn two_machines_that_answer() {
     let note = second["note"].as_str().unwrap();
     assert!(
         note.starts_with(
-            "both MACs claim it in turn, 22 more since the last alert. Before, it was "
+            "both MACs claim it in turn, 22 more since the last alert. 00:08:e1:00:00:02 "
         ),
         "{note}"
     );

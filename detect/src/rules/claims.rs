@@ -185,7 +185,7 @@ impl Rules {
             }
             // A conflict that lasts is one alert in `quiet` seconds: this half of it says so, and the other half is not reported.
             (Transition::FlipFlop, Some(old))
-                if station.had_duplicate(time, quiet.saturating_mul(2)) =>
+                if station.is_in_conflict(time, quiet.saturating_mul(2)) =>
             {
                 let suppressed = station.admit_alert_again(time, quiet)?;
                 return Some(duplicate(old, "both MACs claim it in turn", suppressed));

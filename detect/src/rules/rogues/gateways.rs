@@ -267,7 +267,14 @@ impl Rules {
         if !was_reported {
             return Ok(Some(alert));
         }
-        self.was_digested(&alert, memory)?;
+        if evidence == Evidence::Ignored {
+            // It had begun no other time.
+            let mut station = memory.station(network, ip)?;
+            station.ignored_was_not_sent(time);
+            memory.store_station(network, ip, &station)?;
+        } else {
+            self.was_digested(&alert, memory)?;
+        }
         Ok(None)
     }
 

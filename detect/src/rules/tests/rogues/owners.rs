@@ -364,6 +364,10 @@ fn the_owner_after_a_claim_that_was_left_out() {
         let pause = &back[0].pause;
         assert!(pause.contains(&format!("Further takeovers by {ROGUE} are not ")), "{pause}");
         assert!(pause.contains(&format!(" That {SERVER} takes it back is not ")), "{pause}");
+        // One that Linux ignores takes nothing of that back, in the same second either.
+        assert_eq!(scene.event_now(ROGUE, GATEWAY, Origin::ArpIgnored), []);
+        assert_eq!(scene.claims(ROGUE), []);
+        assert_eq!(scene.claims(SERVER), []);
     }
 }
 
