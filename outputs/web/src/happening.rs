@@ -652,6 +652,7 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::iter::repeat_n;
 
     use serde_json::json;
 
@@ -764,7 +765,7 @@ mod tests {
             (1, "10.0.0.1", "changed", Some("b"), Some("a")),
             (5, "10.0.0.1", "changed", Some("a"), Some("b")),
         ];
-        rows.extend([(9, "10.9.9.9", "new", Some("c"), None); ENTRIES + 7]);
+        rows.extend(repeat_n((9, "10.9.9.9", "new", Some("c"), None), ENTRIES + 7)); // an array of them is too much for a stack
         let table = table(&rows);
         let of = |wanted| Happened::new(&table, Found::default(), &wanted);
         let late = Wanted { kind: Some(Kind::Return), ..Wanted::of(UnixTime::new(4, 0), TO) };
