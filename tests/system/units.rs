@@ -214,7 +214,7 @@ impl Units<'_> {
             let shown = self.booted.sh(&format!("systemctl status {name}")).stdout;
             assert!(shown.contains("Status: \"") && shown.contains(why), "{shown}");
         }
-        self.booted.ask("rm /etc/default/aw-metrics");
+        self.booted.ask("systemctl stop aw-metrics; rm /etc/default/aw-metrics");
         // A channel that is down, while aw-alert runs.
         let text = "[[channel]]\nname = \"hook\"\nwebhook = { url = \"http://127.0.0.1:1/\" }";
         self.write("/etc/addrwatch/alert.toml", text);
@@ -286,7 +286,8 @@ impl Units<'_> {
         self.booted.ask(&format!("mkdir -p {directory}"));
         self.write(&format!("{directory}/override.conf"), "[Service]\nIPAddressAllow=10.0.0.0/8");
         self.booted.ask("systemctl daemon-reload; systemctl restart aw-metrics");
-        assert_eq!(self.journal("aw-metrics").matches("IPAddressAllow=").count(), 1);
+        let said = self.journal("aw-metrics");
+        assert_eq!(said.matches("IPAddressAllow=").count(), 1, "{said}");
 
         self.write("/etc/default/aw-stdout", "OPTIONS=-o /srv/events.log");
         self.booted.sh("systemctl restart aw-stdout");
