@@ -26,7 +26,7 @@ impl Backoff {
         pause
     }
 
-    /// The same, shortened by chance: see [`jittered`].
+    /// The same, shortened at random: see [`jittered`].
     pub fn jittered_pause(&mut self) -> Duration {
         jittered(self.pause())
     }
@@ -42,7 +42,7 @@ impl Backoff {
     }
 }
 
-/// Half of a pause or more, by chance: many programs that lost a server at the same moment return one after the other.
+/// Half of a pause or more, at random: many programs that lost a server at the same moment return one after the other.
 pub fn jittered(pause: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish() as u32; // each state has other keys
     pause / 2 + (pause / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))

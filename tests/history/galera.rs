@@ -229,7 +229,7 @@ fn a_server_that_hangs_at_the_login() {
     server
         .config(&format!("user = watch\npassword = secret\nhost = {hosts}\nconnect-timeout = 10"));
     let ring = Ring::new();
-    // The first server is chosen by chance.
+    // The first server is chosen at random.
     for round in 0..4 {
         publish(&ring, 1 + 10 * round..11 + 10 * round);
         run(server.command(&ring, &["--once"])).ok();
@@ -285,6 +285,9 @@ fn a_primary_server_and_its_replica() {
     assert!(answer.stdout.contains("02:00:00:00:00:07"), "{answer:#?}");
     let remark = format!("127.0.0.1:{} is read-only: if it is a replica that lags", replica.port);
     assert!(answer.stderr.contains(&remark), "{answer:#?}");
+    let why = format!("events are missing (at 127.0.0.1:{}: ", primary.port);
+    let has_why = answer.stderr.contains(&why) && answer.stderr.contains("connection refused");
+    assert!(has_why && !answer.stderr.contains("; at "), "{answer:#?}");
     let checked = run(primary.command(&ring, &["--check"]));
     let has_both =
         checked.stderr.contains("connection refused") && checked.stderr.contains("is read-only");

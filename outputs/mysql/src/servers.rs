@@ -12,7 +12,7 @@ use std::{
 };
 
 use aw_peer::Budget;
-use aw_service::Condition;
+use aw_service::{Condition, warn};
 
 use crate::{
     config::ServerConfig,
@@ -26,12 +26,19 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// What all clones of a configuration know of its servers.
 #[derive(Clone, Default)]
 pub struct Turn {
-    /// The index of the one that is asked first. It begins by chance: programs that start together use all servers.
+    /// The index of the one that is asked first. It begins at random: programs that start together use all servers.
     first: Arc<OnceLock<AtomicUsize>>,
-    /// The index of a read-only one that is used because no better one answered, and until when.
-    settled: Arc<Mutex<Option<(usize, Instant)>>>,
+    /// A read-only one that is used because no better one answered.
+    settled: Arc<Mutex<Option<Settled>>>,
     /// By the name of a server: others are used in its place.
     passed_over: Arc<Mutex<HashMap<String, Condition>>>,
+}
+
+struct Settled {
+    index: usize,
+    until: Instant,
+    /// Of the others.
+    faults: String,
 }
 
 impl Turn {
@@ -110,7 +117,7 @@ impl Servers {
             let mut conn = self.connect(begin, budget.until(end))?;
             match self.refuse_replica(&mut conn) {
                 Ok(()) => {
-                    self.log_passed_over();
+                    self.passed_over().into_iter().for_each(warn);
                     return Ok(conn);
                 }
                 Err(error) => self.fail_over_if_unfit(error)?,
@@ -128,18 +135,23 @@ impl Servers {
         Ok(())
     }
 
-    fn log_passed_over(&self) {
+    /// A message for each server that failed before the current one, unless it was returned before.
+    fn passed_over(&self) -> Vec<String> {
+        let mut messages = Vec::new();
         let database = self.config.database();
         let mut passed_over = locked(&self.config.turn.passed_over);
         for (name, error) in &self.faults {
             let why = cause_and_remedy(error, database);
             let condition = passed_over.entry(name.clone()).or_default();
-            condition.begins(format_args!("{database} at {name} is passed over: {why}"));
+            if condition.set(&why) {
+                messages.push(format!("{database} at {name} is passed over: {why}"));
+            }
         }
         let name = self.name();
         if let Some(condition) = passed_over.get_mut(&name) {
             condition.ends(format_args!("{database} at {name} is used again"));
         }
+        messages
     }
 
     /// Takes what the current server reports, and makes the next one the current one. An error is returned if all servers have
@@ -182,18 +194,20 @@ impl Servers {
         self.config.turn.index().store(next, Ordering::Relaxed);
     }
 
-    /// Whether the current server is a read-only one that was the best one less than a minute ago.
-    pub fn is_settled(&self) -> bool {
+    /// The faults of the others, if the current server is a read-only one that was the best one less than a minute ago.
+    pub fn faults_before_settled(&self) -> Option<String> {
         let settled = locked(&self.config.turn.settled);
-        settled.is_some_and(|(index, until)| index == self.current && Instant::now() < until)
+        let current =
+            settled.as_ref().filter(|one| one.index == self.current && Instant::now() < one.until);
+        current.map(|one| one.faults.clone())
     }
 
     /// Uses this server, the index of which [`Servers::current`] has returned, until a minute is over: the silence of a better one costs
-    /// each attempt its time.
-    pub fn settle(&self, index: usize) {
+    /// each attempt its time. `faults` are those of the others.
+    pub fn settle(&self, index: usize, faults: String) {
         let turn = &self.config.turn;
         turn.index().store(index, Ordering::Relaxed);
-        *locked(&turn.settled) = Some((index, Instant::now() + SETTLED));
+        *locked(&turn.settled) = Some(Settled { index, until: Instant::now() + SETTLED, faults });
     }
 
     /// The index of the current server.
@@ -242,6 +256,26 @@ mod tests {
     fn read_only() {
         let values = ["0", "OFF", "1", "ON", "NO_LOCK", "NO_LOCK_NO_ADMIN"];
         assert_eq!(values.map(is_on), [false, false, true, true, true, true]);
+    }
+
+    /// A server that nothing used meanwhile has another fault.
+    #[test]
+    fn each_cause_is_logged_once() {
+        let mut config = ServerConfig::default();
+        config.set_url("a,b").unwrap();
+        let mut servers = Servers::new(&config);
+        let other = servers.name();
+        servers.current = 1;
+        let mut passed_over = |cause: &str| {
+            servers.begin();
+            servers.faults.push((other.clone(), Error::Protocol(cause.into())));
+            servers.passed_over()
+        };
+        for cause in ["it refuses", "its certificate is not valid"] {
+            let messages = passed_over(cause);
+            assert!(messages.len() == 1 && messages[0].ends_with(cause), "{messages:?}");
+            assert_eq!(passed_over(cause), [""; 0]);
+        }
     }
 
     /// Two servers accept connections and send nothing: each is asked in each attempt, also if one of them may have all the time. The

@@ -23,7 +23,7 @@ use shm_layout::{MacAddr, UnixTime};
 use self::columns::{
     IDENTITY, PAIRING, SeenSource, V6_ORIGINS, change, ip_of, is_address, network, times,
 };
-use self::read_ahead::{Copies, ReadAhead, SIGHTING};
+use self::read_ahead::{Copies, SIGHTING};
 use crate::{
     clocks::Clocks,
     export::{ExportPosition, Exporter},
@@ -31,6 +31,7 @@ use crate::{
         AddressOfMac, ClaimReader, EachSighting, HistoryReader, NO_CLAIM, NearestSightings,
         Network, NetworkIndex, PROBE, PairingSummary, RouterChange, SeenAround, TimeRange,
     },
+    read_ahead::ReadAhead,
 };
 
 /// Beyond the time limit of a question, in which the server ends it: for its message.

@@ -31,6 +31,7 @@ mod passed_over;
 mod periods;
 mod places;
 mod queries;
+mod read_ahead;
 mod read_limit;
 mod result_table;
 mod sqlite_reader;

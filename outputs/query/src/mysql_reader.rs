@@ -27,13 +27,14 @@ use shm_layout::{MacAddr, UnixTime};
 
 use self::columns::{bytes, number, text, time, times};
 use self::connect::{Connected, connect, failure};
-use self::read_ahead::{ReadAhead, sighting};
+use self::read_ahead::sighting;
 use crate::clocks::Clocks;
 use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
     AddressOfMac, EachSighting, HistoryReader, NO_CLAIM, NearestSightings, Network, NetworkIndex,
     PROBE, PairingSummary, RouterChange, TimeRange, parse_ip,
 };
+use crate::read_ahead::ReadAhead;
 
 /// Beyond the time limit of a question, in which the server ends it: for its message.
 const GRACE: Duration = Duration::from_secs(5);
@@ -87,13 +88,8 @@ impl MysqlReader {
         let TableNames { log, config_change, claimed_name, address_lease, .. } =
             TableNames::new(prefix);
         let end = Instant::now().checked_add(timeout);
-        let Connected { conn, server, is_read_only } = connect(config, &log, timeout)?;
+        let Connected { conn, server, remark } = connect(config, &log, timeout)?;
         let name = format!("{} at {server}", config.database());
-        let remarks = is_read_only.then(|| {
-            format!(
-                "{server} is read-only: if it is a replica that lags, the newest events are missing"
-            )
-        });
         let networks = NetworkIndex::default();
         let clocks = Clocks::without_rings();
         let (source, has_pairing_index) = ("NULL", false);
@@ -118,7 +114,7 @@ impl MysqlReader {
             most: usize::MAX,
             is_cut: false,
             read_ahead: ReadAhead::default(),
-            remarks: remarks.into_iter().collect(),
+            remarks: remark.into_iter().collect(),
         };
         history.check()?;
         history.find_names()?;

@@ -1,5 +1,4 @@
-//! Sightings that are read. A statement takes some milliseconds however few rows it returns: so those of many addresses are read
-//! together, if they are announced.
+//! The sightings of announced addresses, of ClickHouse.
 
 use std::{collections::HashMap, io, net::IpAddr};
 
@@ -10,7 +9,10 @@ use super::{
     ClickhouseReader,
     columns::{IDENTITY, bytes_of, ip_of, is_v6_origin, pairing, times},
 };
-use crate::history_reader::{AddressSighting, NetworkIndex, TimeRange, evidence_in_frame};
+use crate::{
+    history_reader::{AddressSighting, NetworkIndex, TimeRange, evidence_in_frame},
+    read_ahead::{Found, ReadAhead},
+};
 
 /// The columns that [`Copies::next`] reads.
 pub const SIGHTING: &str = "host, ring, interface, vlan, outer_vlan, router, mac, frame_source, generation, sequence, ip, time, origin";
@@ -45,16 +47,6 @@ impl Copies {
     }
 }
 
-/// What was announced.
-#[derive(Default)]
-pub struct ReadAhead {
-    range: Option<TimeRange>,
-    /// Addresses that are read together, and are not read yet.
-    parts: Vec<Vec<IpAddr>>,
-    /// Of the part that was read last.
-    known: HashMap<IpAddr, Vec<AddressSighting>>,
-}
-
 impl ClickhouseReader {
     /// See [`crate::history_reader::HistoryReader::read_ahead`].
     pub(super) fn plan_to_read(
@@ -62,7 +54,7 @@ impl ClickhouseReader {
         addresses: &[IpAddr],
         range: TimeRange,
     ) -> Result<(), Error> {
-        self.read_ahead = ReadAhead { range: Some(range), ..ReadAhead::default() };
+        self.read_ahead = ReadAhead::default();
         if addresses.len() < 2 {
             return Ok(());
         }
@@ -74,7 +66,7 @@ impl ClickhouseReader {
             numbers.insert(row.fixed()?, row.uint64()?);
             Ok(())
         })?;
-        let (mut part, mut sightings) = (Vec::new(), 0);
+        let (mut parts, mut part, mut sightings) = (Vec::new(), Vec::new(), 0);
         for ip in addresses {
             let bytes = match ip {
                 IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -85,46 +77,35 @@ impl ClickhouseReader {
                 continue;
             }
             if sightings + number > TOGETHER {
-                self.read_ahead.parts.push(std::mem::take(&mut part));
+                parts.push(std::mem::take(&mut part));
                 sightings = 0;
             }
             part.push(*ip);
             sightings += number;
         }
-        self.read_ahead.parts.push(part);
+        parts.push(part);
+        self.read_ahead = ReadAhead::new(parts, range);
         Ok(())
     }
 
-    /// Those of an address that was announced, in a part of the range; None if it was not.
+    /// See [`ReadAhead::sightings`].
     pub(super) fn known_sightings(
         &mut self,
         ip: IpAddr,
         range: TimeRange,
     ) -> Result<Option<Vec<AddressSighting>>, Error> {
-        let all = self.read_ahead.range;
-        let Some(all) = all.filter(|all| all.from <= range.from && range.to <= all.to) else {
-            return Ok(None);
-        };
-        if let Some(at) = self.read_ahead.parts.iter().position(|part| part.contains(&ip)) {
-            let part = self.read_ahead.parts.swap_remove(at);
-            self.read_ahead.known = self.read_part(&part, all)?;
-        }
-        let known = self.read_ahead.known.get(&ip);
-        let in_range = |one: &&AddressSighting| (range.from..range.to).contains(&one.time);
-        Ok(known.map(|known| known.iter().filter(in_range).copied().collect()))
+        let mut ahead = std::mem::take(&mut self.read_ahead);
+        let known = ahead.sightings(ip, range, |part, all| self.read_part(part, all));
+        self.read_ahead = ahead;
+        known
     }
 
-    fn read_part(
-        &mut self,
-        addresses: &[IpAddr],
-        range: TimeRange,
-    ) -> Result<HashMap<IpAddr, Vec<AddressSighting>>, Error> {
+    fn read_part(&mut self, addresses: &[IpAddr], range: TimeRange) -> Result<Found, Error> {
         let (log, list, times) = (self.table("log"), list(addresses), times("time", range));
         let select = format!(
             "SELECT {SIGHTING} FROM {log} WHERE ip IN ({list}){times} ORDER BY ip, time, {IDENTITY}"
         );
-        let mut found: HashMap<IpAddr, Vec<AddressSighting>> =
-            addresses.iter().map(|ip| (*ip, Vec::new())).collect();
+        let mut found: Found = addresses.iter().map(|ip| (*ip, Vec::new())).collect();
         let mut copies = Copies::default();
         self.query(&select, &mut |networks, row| {
             if let Some((ip, sighting)) = copies.next(networks, row)?

@@ -26,7 +26,8 @@ const DENIED: [u16; 5] = [1044, 1045, 1142, 1143, 1698];
 pub struct Connected {
     pub conn: Conn,
     pub server: String,
-    pub is_read_only: bool,
+    /// What a user has to know of its answers.
+    pub remark: Option<String>,
 }
 
 /// Connects to the first server that has answers; to a read-only one, which may be a replica that lags, only if there is no other. Then
@@ -47,11 +48,14 @@ pub fn connect(config: &ServerConfig, log: &str, timeout: Duration) -> Result<Co
         let error = match prepared {
             Ok(is_read_only) => {
                 let server = servers.name();
-                let connected = Connected { conn, server, is_read_only };
-                if !is_read_only || servers.is_settled() {
-                    return Ok(connected);
+                if !is_read_only {
+                    return Ok(Connected { conn, server, remark: None });
                 }
-                replica.get_or_insert((connected, servers.current()));
+                if let Some(faults) = servers.faults_before_settled() {
+                    let remark = Some(lags(&server, &faults));
+                    return Ok(Connected { conn, server, remark });
+                }
+                replica.get_or_insert((conn, server, servers.current()));
                 servers.fail_over(MysqlError::Protocol("it is read-only".into()))
             }
             Err(error) => servers.fail_over_if_unfit(error),
@@ -60,12 +64,29 @@ pub fn connect(config: &ServerConfig, log: &str, timeout: Duration) -> Result<Co
             break error;
         }
     };
-    if let Some((replica, index)) = replica {
-        servers.settle(index);
-        return Ok(replica);
+    let why = |error: &MysqlError| at_each(&servers.name(), error, |error| why(log, error));
+    if let Some((conn, server, index)) = replica {
+        let faults = match error {
+            MysqlError::Each(mut faults) => {
+                faults.retain(|(of, _)| *of != server);
+                why(&MysqlError::Each(faults))
+            }
+            _ => String::new(), // it is the only server
+        };
+        let remark = Some(lags(&server, &faults));
+        servers.settle(index, faults);
+        return Ok(Connected { conn, server, remark });
     }
-    let why = at_each(&servers.name(), &error, |error| why(log, error));
+    let why = why(&error);
     Err(failed(format_args!("read {} {why}", config.database())))
+}
+
+/// The remark about a read-only server, which is asked because of the faults of the others.
+fn lags(server: &str, faults: &str) -> String {
+    let faults = if faults.is_empty() { String::new() } else { format!(" ({faults})") };
+    format!(
+        "{server} is read-only: if it is a replica that lags, the newest events are missing{faults}"
+    )
 }
 
 /// The server identifies the user by the process that connects: root becomes the user of the file for that.

@@ -1,5 +1,4 @@
-//! Sightings that are read. A statement takes the way to the server and back, however few rows it returns: so those of many addresses
-//! are read together, if they are announced.
+//! The sightings of announced addresses, of a server of MySQL or MariaDB.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -11,22 +10,15 @@ use super::{
     columns::{bytes, mac_address, origin, time, times},
     pairing,
 };
-use crate::history_reader::{AddressSighting, NetworkIndex, TimeRange, parse_ip};
+use crate::{
+    history_reader::{AddressSighting, NetworkIndex, TimeRange, parse_ip},
+    read_ahead::{Found, ReadAhead},
+};
 
 /// Addresses that are read together, and the most sightings of each. One that has more is read alone, where the statement costs
 /// little beside its rows; and in a part of the range only, if that is all that is asked for.
 const ADDRESSES: usize = 50;
 const SIGHTINGS: usize = 50;
-
-/// What was announced.
-#[derive(Default)]
-pub struct ReadAhead {
-    range: Option<TimeRange>,
-    /// Addresses that are read together, and are not read yet.
-    parts: Vec<Vec<IpAddr>>,
-    /// Of the part that was read last.
-    known: HashMap<IpAddr, Vec<AddressSighting>>,
-}
 
 impl MysqlReader {
     /// The columns that [`sighting`] reads.
@@ -41,35 +33,24 @@ impl MysqlReader {
             true => addresses.chunks(ADDRESSES).map(<[IpAddr]>::to_vec).collect(),
             false => Vec::new(),
         };
-        self.read_ahead = ReadAhead { range: Some(range), parts, known: HashMap::new() };
+        self.read_ahead = ReadAhead::new(parts, range);
     }
 
-    /// Those of an address that was announced, in a part of the range; None if it was not.
+    /// See [`ReadAhead::sightings`].
     pub(super) fn known_sightings(
         &mut self,
         ip: IpAddr,
         range: TimeRange,
     ) -> Result<Option<Vec<AddressSighting>>, Error> {
-        let all = self.read_ahead.range;
-        let Some(all) = all.filter(|all| all.from <= range.from && range.to <= all.to) else {
-            return Ok(None);
-        };
-        if let Some(at) = self.read_ahead.parts.iter().position(|part| part.contains(&ip)) {
-            let part = self.read_ahead.parts.swap_remove(at);
-            self.read_ahead.known = self.read_part(&part, all)?;
-        }
-        let known = self.read_ahead.known.get(&ip);
-        let in_range = |one: &&AddressSighting| (range.from..range.to).contains(&one.time);
-        Ok(known.map(|known| known.iter().filter(in_range).copied().collect()))
+        let mut ahead = std::mem::take(&mut self.read_ahead);
+        let known = ahead.sightings(ip, range, |part, all| self.read_part(part, all));
+        self.read_ahead = ahead;
+        known
     }
 
     /// Those of each address that has no more than [`SIGHTINGS`]. A `SELECT` for each, so that sightings of one second are in the same
     /// order as if it was read alone.
-    fn read_part(
-        &mut self,
-        addresses: &[IpAddr],
-        range: TimeRange,
-    ) -> Result<HashMap<IpAddr, Vec<AddressSighting>>, Error> {
+    fn read_part(&mut self, addresses: &[IpAddr], range: TimeRange) -> Result<Found, Error> {
         let (log, index, times, columns) =
             (&self.log, &self.by_time, times(range), self.sighting_columns());
         let select = |ip: &IpAddr| {
