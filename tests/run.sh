@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 alone='chaos|flood|processes'
 # The longest first, so that none of them runs alone at the end.
 longest=(query_clickhouse names_mysql booted oci distributions routeros_faults rogues_live web_access units routeros_sshd spans supply
-  health mysql exhaustion_outputs package spool alert sqlite_faults mqtt sqlite syslog routeros_outages routeros_exports routeros_shared)
+  health mysql tracker_page exhaustion_outputs package spool thc_ipv6 web alert sqlite_faults mqtt sqlite syslog routeros_outages routeros_exports routeros_shared)
 
 # shellcheck disable=SC2317 # at_once calls it
 # One test program, in the directory of its package, as under cargo test.
