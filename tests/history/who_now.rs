@@ -245,5 +245,15 @@ fn what_is_not_stored_yet() {
         store();
         assert_eq!(lacking(&["who", "10.1.2.3", "--at", &at]), Vec::<String>::new());
         assert_eq!(lacking(&["devices"]), Vec::<String>::new());
+        // Both MACs are in the answer, but the last one is another one now; in another network it is nothing new.
+        add(&[arp(begin + 29, OWNER, 3)], None);
+        add(&[arp(begin + 29, ATTACKER, 3)], Some(7));
+        for question in [["who", "10.1.2.3", "--at", &at], ["ip", "10.1.2.3", "--from", &from]] {
+            let found = lacking(&question);
+            let says = format!("{owner} used 10.1.2.3 until");
+            assert!(found.len() == 1 && found[0].contains(&says), "{question:?}: {found:?}");
+        }
+        store();
+        assert_eq!(lacking(&["who", "10.1.2.3", "--at", &at]), Vec::<String>::new());
     }
 }

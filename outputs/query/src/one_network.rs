@@ -19,7 +19,7 @@ pub fn keep(table: &mut ResultTable, name: &str) -> Option<String> {
     let mut others = BTreeSet::new();
     rows.retain(|row| {
         let network = network_of(table, row);
-        let is_meant = matches_network(name, &full_of(table, row, &network));
+        let is_meant = matches_network(name, &full_of(table, row));
         if !is_meant {
             others.insert(network);
         }
@@ -64,12 +64,13 @@ pub fn name_of(network: &Network) -> String {
     [interface.clone(), tag(outer_vlan), tag(vlan), router].concat()
 }
 
-fn full_of(table: &ResultTable, row: &[Cell], network: &str) -> String {
+/// The whole name of the network of a row.
+pub fn full_of(table: &ResultTable, row: &[Cell]) -> String {
     let [host, ring] = ["host", "ring"].map(|column| match table.cell(row, column) {
         Cell::Text(text) => text.as_str(),
         _ => "",
     });
-    full_name(host, ring, network)
+    full_name(host, ring, &network_of(table, row))
 }
 
 #[cfg(test)]

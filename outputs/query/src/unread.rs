@@ -14,7 +14,7 @@ use shm_layout::{Event, Evidence, MacAddr, Next, Position, Reader, RingName, Sta
 use crate::{
     history_reader::Network,
     omitted::listed,
-    one_network::name_of,
+    one_network::{full_of, name_of},
     queries::Query,
     result_table::{Cell, ResultTable, time_text},
     who::NEAR,
@@ -64,7 +64,7 @@ impl Unread {
     }
 
     /// That the answer to a query lacks some of them: of an address MACs, of a MAC addresses, of a list MACs that have no row with a sighting near
-    /// their time; of one network only, if one is named.
+    /// their time, and the MAC that used an address last in a network; of one network only, if one is named.
     pub fn remark(
         &self,
         (query, table): (&Query, &ResultTable),
@@ -85,6 +85,11 @@ impl Unread {
         let by_address = matches!(query, Query::Mac(..) | Query::MacAt(..));
         let known = seen(table, if by_address { "address" } else { "mac" });
         let (mut macs, mut addresses, mut last) = (BTreeSet::new(), BTreeSet::new(), None);
+        let mut last_users = last_users(table);
+        let is_before = |event: &Event| match query {
+            Query::Who(_, at) => event.time <= *at,
+            query => matches!(query, Query::Ip(..)),
+        };
         for event in &self.events {
             // Who asks whether an address is free does not use it.
             let is_use = matches!(event.kind.evidence(), Evidence::Claim | Evidence::FrameSource);
@@ -101,7 +106,21 @@ impl Unread {
             };
             let is_near = |seen: &i64| event.time.seconds().saturating_sub(*seen) <= NEAR;
             let is_known = known.get(&key).is_some_and(is_near);
-            if is_meant && !is_known && network.is_none_or(|name| self.is_of(event, name)) {
+            if !is_meant {
+                continue;
+            }
+            let full = self.network_of(event);
+            if !network.is_none_or(|name| matches_network(name, &full)) {
+                continue;
+            }
+            let last_user = last_users.get_mut(&full).filter(|(time, _)| event.time > *time);
+            let is_other = match last_user {
+                Some(known) if is_before(event) => {
+                    std::mem::replace(known, (event.time, key.clone())).1 != key
+                }
+                _ => false,
+            };
+            if !is_known || is_other {
                 last = last.max(Some(event.time));
                 macs.insert(event.mac);
                 addresses.insert(event.ip());
@@ -126,7 +145,8 @@ impl Unread {
         Some(format!("{stored}{lacking} until {last}, which is not in the history yet ({remedy})"))
     }
 
-    fn is_of(&self, event: &Event, name: &str) -> bool {
+    /// The whole name.
+    fn network_of(&self, event: &Event) -> String {
         let router = Some(event.router).filter(|router| !router.is_unspecified());
         let network = Network {
             interface: event.interface.as_str().into(),
@@ -135,7 +155,7 @@ impl Unread {
             router: router.map_or_else(String::new, |router| router.to_string()),
             ..Network::default()
         };
-        matches_network(name, &full_name(&self.host, self.ring.as_str(), &name_of(&network)))
+        full_name(&self.host, self.ring.as_str(), &name_of(&network))
     }
 }
 
@@ -161,6 +181,23 @@ fn seen(table: &ResultTable, column: &str) -> HashMap<String, i64> {
         }
     }
     seen
+}
+
+/// In each network, by its whole name: the time of the last sighting in the answer, and its MAC.
+fn last_users(table: &ResultTable) -> HashMap<String, (UnixTime, String)> {
+    let mut last_users = HashMap::new();
+    for row in &table.rows {
+        let times = ["last_seen", "seen_before"].map(|column| table.cell(row, column));
+        let time = times
+            .iter()
+            .find_map(|cell| if let Cell::Time(time) = cell { Some(*time) } else { None });
+        if let (Some(time), Cell::Text(mac)) = (time, table.cell(row, "mac")) {
+            let of_row = (time, mac.clone());
+            let known = last_users.entry(full_of(table, row)).or_insert_with(|| of_row.clone());
+            *known = of_row.max(std::mem::take(known));
+        }
+    }
+    last_users
 }
 
 /// The first addresses of a list.
