@@ -81,11 +81,13 @@ fn nodes_that_refuse() {
     cluster.nodes[refusing].sql("SET GLOBAL wsrep_reject_queries = ALL");
     let next = || cluster.used().filter(|node| *node != refusing);
     wait_until("another node is used", || next().is_some());
-    let used = &cluster.nodes[next().expect("it is connected")];
-    let before = used.count();
-    wait_until("events flow", || used.count() > before + 1000);
+    let used = next().expect("it is connected");
+    let before = cluster.nodes[used].count();
+    wait_until("events flow", || cluster.nodes[used].count() > before + 1000);
     assert!(!output.stderr.text().contains("queueing"), "{}", output.stderr.text());
+    assert_eq!(cluster.used(), Some(used), "it stays there");
 
+    let used = &cluster.nodes[used];
     let used_port = used.port;
     let others: Vec<_> = cluster.nodes.iter().filter(|node| node.port != used_port).collect();
     others.iter().for_each(|node| node.signal(Signal::STOP));
@@ -325,9 +327,35 @@ fn the_roles_change_for(rights: &str) {
     let passed_over = format!("127.0.0.1:{} is passed over: ", former.port);
     output.stderr.wait_for(&passed_over);
     output.stderr.wait_for("it lags behind another server of the list");
+    output.stderr.wait_for("the destination lacks 10 events that were confirmed");
     wait_until("what it lacks is counted", || next.checkpoint(&ring) == "0 20 10");
-    output.stop().ok();
+    let ended = output.stop().ok();
+    assert!(ended.stderr.contains("20 events, 10 lost"), "{ended:#?}");
     assert_eq!((former.count(), next.count()), (20, 20));
+}
+
+/// The same if the former one hangs: events are queued before the next one is asked.
+#[test]
+fn a_hung_server_is_replaced_by_one_that_lags() {
+    let Some((former, next)) = primary_and_replica("") else { return };
+    let ring = Ring::new();
+    publish(&ring, 1..11);
+    run(next.command(&ring, &["--once"])).ok();
+    next.sql("SET GLOBAL read_only = 1");
+    let output = former.output(&ring, &[]);
+    former.wait_for(10);
+    publish(&ring, 11..21);
+    former.wait_for(20);
+    former.signal(Signal::STOP);
+    next.sql("SET GLOBAL read_only = 0");
+    publish(&ring, 21..31);
+    output.stderr.wait_for("queueing events in");
+    output.stderr.wait_for("the destination lacks 10 events that were confirmed");
+    wait_until("what it lacks is counted", || next.checkpoint(&ring) == "0 20 10");
+    let ended = output.stop().ok();
+    assert!(ended.stderr.contains("20 events, 10 lost"), "{ended:#?}");
+    assert_eq!(next.count(), 20);
+    former.signal(Signal::CONT);
 }
 
 /// A primary server that hangs costs the first question of `aw-web` its time, and the next one none: only its replica answers.

@@ -48,6 +48,14 @@ impl Checkpoint {
         Position { generation: self.generation, sequence: self.next() }
     }
 
+    /// The events that a later checkpoint of the same stream counts, and this one does not.
+    pub(crate) fn lacks(&self, later: &Checkpoint) -> u64 {
+        if later.generation != self.generation {
+            return 0;
+        }
+        later.next().saturating_sub(self.next())
+    }
+
     /// Whether this item, and so every item before it, is counted already.
     pub(crate) fn includes(&self, item: &StreamItem) -> bool {
         item.at.generation == self.generation && item.end() <= self.next()

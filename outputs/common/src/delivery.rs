@@ -66,14 +66,27 @@ struct RingProgress {
     sensor: Option<(String, RingName)>,
     /// Events delivered in this run.
     delivered: u64,
+    /// Events that the destination has confirmed, and then lacked: it counts them as lost.
+    lacking: u64,
     /// Why the spool had no room while the destination was down, if that is not passed to the sink yet.
     was_full: Option<String>,
 }
 
 impl RingProgress {
     fn new(ring: RingName, checkpoint: Option<Checkpoint>, restarting: bool) -> RingProgress {
-        let (host, sensor, was_full, is_loaded, delivered) = (None, None, None, true, 0);
-        RingProgress { ring, host, checkpoint, is_loaded, restarting, sensor, delivered, was_full }
+        let (host, sensor, was_full, is_loaded) = (None, None, None, true);
+        let (delivered, lacking) = (0, 0);
+        RingProgress {
+            ring,
+            host,
+            checkpoint,
+            is_loaded,
+            restarting,
+            sensor,
+            delivered,
+            lacking,
+            was_full,
+        }
     }
 
     /// The entry of an event of this ring.

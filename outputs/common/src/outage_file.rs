@@ -87,7 +87,8 @@ impl OutageFile {
             record.since = UnixTime::now().seconds();
         }
         record.why = why.into();
-        record.next_try = UnixTime::now().seconds().saturating_add_unsigned(pause.as_secs());
+        let pause = pause.as_secs_f64().ceil() as u64; // the time of the try is not that of the fault
+        record.next_try = UnixTime::now().seconds().saturating_add_unsigned(pause);
         self.update(spool, true);
     }
 

@@ -1,6 +1,6 @@
 //! What a server or the connection to it reports, in words, and what can be done about it.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use crate::{connection::Error, schema::NO_SUCH_TABLE};
 
@@ -33,6 +33,9 @@ pub fn cause(error: &Error) -> String {
         Error::Server(error) => error.message.clone(),
         Error::Protocol(why) => why.clone(),
         Error::Io(_) if timed_out(error) => "the server does not answer".into(),
+        Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            "the server ended the connection".into()
+        }
         Error::Io(error) => aw_service::cause(error),
         Error::Each(_) => at_each("", error, cause),
     };

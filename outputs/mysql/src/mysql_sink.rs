@@ -288,7 +288,7 @@ impl MysqlSink {
                 return Fault::Down(self.servers.fault("write to", &error));
             }
             TransactionError::CheckpointChanged if self.config.is_list() => format!(
-                "it has another position of this ring in {position} than was confirmed: it lags behind another server of the list, or has no copy of its rows, or another program writes for this ring (run only one aw-mysql for each host, ring and prefix); the position is read again, and confirmed events that this server lacks are counted as lost"
+                "it has another position of this ring in {position} than was confirmed: it lags behind another server of the list, or has no copy of its rows, or another program writes for this ring (run only one aw-mysql for each host, ring and prefix); the position is read again; confirmed events that this server lacks are counted as lost if it has a row of this ring"
             ),
             TransactionError::CheckpointChanged => format!(
                 "another program has changed the row of this ring in {position} (run only one aw-mysql for each host, ring and prefix)"

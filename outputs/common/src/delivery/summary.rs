@@ -23,7 +23,8 @@ impl<S: Sink> Delivery<'_, S> {
 
     /// Logs the counts of a ring in this run, in one line.
     pub fn log_ring(&self, ring: usize, lost: u64, skipped: u64) {
-        let RingProgress { ring: name, delivered, .. } = &self.ring_states[ring];
+        let RingProgress { ring: name, delivered, lacking, .. } = &self.ring_states[ring];
+        let lost = lost + lacking;
         let is_event = |(index, item): &&(usize, StreamItem)| {
             *index == ring && matches!(item.kind, ItemKind::Event(_))
         };

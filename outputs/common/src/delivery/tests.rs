@@ -202,6 +202,7 @@ fn every_event_is_delivered(in_sink: bool, keeps_batches: bool, waits: bool, see
     let checkpoint = delivery.ring_states[0].checkpoint;
     let waiting = delivery.files.spool.as_ref().map(Spool::events);
     assert_eq!(checkpoint.map(|checkpoint| checkpoint.next()), Some(next));
+    assert_eq!(delivery.ring_states[0].lacking, 0);
     assert_eq!(waiting, (!waits).then_some(0));
     let expected: Vec<u64> = (0..next).filter(|n| is_event(*n)).collect();
     if in_sink {
@@ -445,6 +446,36 @@ fn deliveries_have_an_interval() {
     delivery.take(0, item(6)).unwrap();
     delivery.finish().unwrap();
     assert_eq!(delivery.sink.rows, [0, 1, 2, 5, 6]);
+}
+
+/// A destination with another copy of the rows takes the place of the one that confirmed them.
+#[test]
+fn a_destination_that_lacks_confirmed_events() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = Plan { batch: 1, ..Plan::default() };
+    let mut sink = Fragile { in_sink: true, ..Fragile::default() };
+    let (mut delivery, _) = open(&mut sink, &plan, directory.path());
+    let mut copy = None;
+    for sequence in 0..3 {
+        delivery.take(0, item(sequence)).unwrap();
+        delivery.work(true, false).unwrap();
+        copy = copy.or(delivery.sink.checkpoint); // of the first event
+    }
+    assert_eq!(delivery.ring_states[0].lacking, 0);
+    delivery.sink.checkpoint = copy;
+    delivery.sink.blocked = true;
+    delivery.reopen().unwrap();
+    delivery.sink.blocked = false;
+    delivery.take(0, item(6)).unwrap();
+    while !matches!(delivery.mode, Mode::Direct) {
+        if let Mode::Spooling(outage) = &mut delivery.mode {
+            outage.retry_at = Instant::now();
+        }
+        delivery.work(true, false).unwrap();
+    }
+    let state = &delivery.ring_states[0];
+    let counts = state.checkpoint.map(|checkpoint| [checkpoint.delivered, checkpoint.lost]);
+    assert_eq!((state.lacking, counts), (2, Some([2, 5])));
 }
 
 /// With a spool, a failure of the sink does not end the output.
