@@ -357,7 +357,7 @@ impl NameWriter {
         self.off_until = Some(Instant::now() + jittered(pause));
         let why = self.why(error);
         self.fault.begins(format_args!(
-            "{why}: names of devices wait until the server accepts them, and events are not affected"
+            "{why}: names of devices are not stored until a server accepts them, and events are not affected"
         ));
     }
 
