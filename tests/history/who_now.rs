@@ -253,6 +253,10 @@ fn what_is_not_stored_yet() {
             let says = format!("{owner} used 10.1.2.3 until");
             assert!(found.len() == 1 && found[0].contains(&says), "{question:?}: {found:?}");
         }
+        add(&[arp(begin + 30, ATTACKER, 3), arp(begin + 31, OWNER, 3)], None);
+        let found = lacking(&["ip", "10.1.2.3", "--from", &from]);
+        let says = format!("{owner}, 02:00:00:00:00:09 used 10.1.2.3 ({owner} last) until");
+        assert!(found.len() == 1 && found[0].contains(&says), "{found:?}");
         store();
         assert_eq!(lacking(&["who", "10.1.2.3", "--at", &at]), Vec::<String>::new());
     }

@@ -187,13 +187,24 @@ fn answer(options: &Options, queries: &[Query], zone: &TimeZone) -> Result<bool,
     drop(timer);
     let is_found = none.contains(&None);
     let mut out = BufWriter::new(io::stdout().lock());
+    // Of each answer, before its rows become those of the first one.
+    let lacking: Vec<Vec<String>> = answers
+        .iter()
+        .map(|(query, table, _)| {
+            let of = |ring: &Unread| {
+                ring.remark((query, table), options.network.as_deref(), (UnixTime::now(), zone))
+            };
+            unread.iter().filter_map(of).collect()
+        })
+        .collect();
     let is_table = options.format == OutputFormat::Table;
     if !is_table && let [(_, first, _), rest @ ..] = &mut *answers {
         // One heading.
         rest.iter_mut().for_each(|(_, table, _)| first.rows.append(&mut table.rows));
     }
     let (is_one_of_several, mut gap) = (answers.len() > 1, "");
-    for (number, ((query, table, _), none)) in answers.iter_mut().zip(none).enumerate() {
+    let answers = answers.iter_mut().zip(none).zip(lacking);
+    for (number, (((_, table, _), none), lacking)) in answers.enumerate() {
         if !table.rows.is_empty() || number == 0 && options.format == OutputFormat::Csv {
             if is_one_of_several {
                 table.show("mac");
@@ -208,9 +219,7 @@ fn answer(options: &Options, queries: &[Query], zone: &TimeZone) -> Result<bool,
         none.into_iter().for_each(info);
         let remarks = [table.in_turn_text(None, zone), table.omitted.remark()];
         remarks.into_iter().flatten().for_each(warn);
-        let network = options.network.as_deref();
-        let lacking = |ring: &Unread| ring.remark((query, table), network, (UnixTime::now(), zone));
-        unread.iter().filter_map(lacking).for_each(warn);
+        lacking.iter().for_each(warn);
     }
     of_history.iter().for_each(warn);
     Ok(is_found)

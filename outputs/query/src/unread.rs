@@ -2,7 +2,7 @@
 //! to which it was stored; so an answer that lacks something says what.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     net::IpAddr,
 };
 
@@ -64,7 +64,8 @@ impl Unread {
     }
 
     /// That the answer to a query lacks some of them: of an address MACs, of a MAC addresses, of a list MACs that have no row with a sighting near
-    /// their time, and the MAC that used an address last in a network; of one network only, if one is named.
+    /// their time; and of an address the MAC that used it last in a network, if the answer has another one. Of one network only, if one is
+    /// named.
     pub fn remark(
         &self,
         (query, table): (&Query, &ResultTable),
@@ -82,14 +83,15 @@ impl Unread {
             | Query::DevicesOfNetworks(range, _) => (range.from, range.to),
             _ => return None,
         };
+        if self.events.is_empty() {
+            return None;
+        }
         let by_address = matches!(query, Query::Mac(..) | Query::MacAt(..));
         let known = seen(table, if by_address { "address" } else { "mac" });
-        let (mut macs, mut addresses, mut last) = (BTreeSet::new(), BTreeSet::new(), None);
-        let mut last_users = last_users(table);
-        let is_before = |event: &Event| match query {
-            Query::Who(_, at) => event.time <= *at,
-            query => matches!(query, Query::Ip(..)),
-        };
+        let (mut meant, mut lacking) = (Vec::new(), HashSet::new());
+        let of_address = matches!(query, Query::Who(..) | Query::Ip(..));
+        let mut last_users = if of_address { last_users(table) } else { HashMap::new() };
+        let end = if let Query::Who(_, at) = query { *at } else { until };
         for event in &self.events {
             // Who asks whether an address is free does not use it.
             let is_use = matches!(event.kind.evidence(), Evidence::Claim | Evidence::FrameSource);
@@ -109,26 +111,35 @@ impl Unread {
             if !is_meant {
                 continue;
             }
-            let full = self.network_of(event);
-            if !network.is_none_or(|name| matches_network(name, &full)) {
-                continue;
-            }
-            let last_user = last_users.get_mut(&full).filter(|(time, _)| event.time > *time);
-            let is_other = match last_user {
-                Some(known) if is_before(event) => {
-                    std::mem::replace(known, (event.time, key.clone())).1 != key
+            let mut is_other = false;
+            if network.is_some() || of_address {
+                let full = self.network_of(event);
+                if !network.is_none_or(|name| matches_network(name, &full)) {
+                    continue;
                 }
-                _ => false,
-            };
-            if !is_known || is_other {
-                last = last.max(Some(event.time));
-                macs.insert(event.mac);
-                addresses.insert(event.ip());
+                let last_user = last_users.get_mut(&full);
+                if let Some(known) = last_user.filter(|_| event.time <= end)
+                    && event.time > known.0
+                {
+                    is_other = known.1 != key;
+                    *known = (event.time, key.clone());
+                }
             }
+            if !is_known || is_other {
+                lacking.insert(key.clone());
+            }
+            meant.push((key, event));
         }
-        let last = time_text(last?, zone);
+        // Also what was known of one of them, but is not its last use.
+        meant.retain(|(key, _)| lacking.contains(key));
+        let last = meant.iter().map(|(_, event)| *event).max_by_key(|event| event.time)?;
+        let addresses: BTreeSet<IpAddr> = meant.iter().map(|(_, event)| event.ip()).collect();
+        let macs: BTreeSet<MacAddr> = meant.iter().map(|(_, event)| event.mac).collect();
         let macs: Vec<MacAddr> = macs.into_iter().collect();
         let lacking = match query {
+            Query::Who(ip, _) | Query::Ip(ip, ..) if macs.len() > 1 => {
+                format!("{} used {ip} ({} last)", listed(&macs), last.mac)
+            }
             Query::Who(ip, _) | Query::Ip(ip, ..) => format!("{} used {ip}", listed(&macs)),
             Query::Mac(mac, ..) | Query::MacAt(mac, _) => format!("{mac} used {}", few(&addresses)),
             _ => format!("{} used addresses", listed(&macs)),
@@ -142,6 +153,7 @@ impl Unread {
         let stored = self
             .stored_until
             .map_or(String::new(), |stored| format!("stored until {}: ", time_text(stored, zone)));
+        let last = time_text(last.time, zone);
         Some(format!("{stored}{lacking} until {last}, which is not in the history yet ({remedy})"))
     }
 
@@ -191,6 +203,9 @@ fn last_users(table: &ResultTable) -> HashMap<String, (UnixTime, String)> {
         let time = times
             .iter()
             .find_map(|cell| if let Cell::Time(time) = cell { Some(*time) } else { None });
+        if *table.cell(row, "left_out") != Cell::None {
+            continue;
+        }
         if let (Some(time), Cell::Text(mac)) = (time, table.cell(row, "mac")) {
             let of_row = (time, mac.clone());
             let known = last_users.entry(full_of(table, row)).or_insert_with(|| of_row.clone());

@@ -69,7 +69,7 @@ pub fn connect(config: &ServerConfig, log: &str, timeout: Duration) -> Result<Co
         let faults = match error {
             MysqlError::Each(mut faults) => {
                 faults.retain(|(of, _)| *of != server);
-                why(&MysqlError::Each(faults))
+                at_each(&server, &MysqlError::Each(faults), briefly)
             }
             _ => String::new(), // it is the only server
         };
@@ -79,6 +79,14 @@ pub fn connect(config: &ServerConfig, log: &str, timeout: Duration) -> Result<Co
     }
     let why = why(&error);
     Err(failed(format_args!("read {} {why}", config.database())))
+}
+
+/// Without what a server says of the user: all users of `aw-web` see it.
+fn briefly(error: &MysqlError) -> String {
+    match error {
+        MysqlError::Server(error) => format!("error {}", error.code),
+        error => cause(error),
+    }
 }
 
 /// The remark about a read-only server, which is asked because of the faults of the others.
