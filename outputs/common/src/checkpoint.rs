@@ -48,12 +48,13 @@ impl Checkpoint {
         Position { generation: self.generation, sequence: self.next() }
     }
 
-    /// The events that a later checkpoint of the same stream counts, and this one does not.
-    pub(crate) fn lacks(&self, later: &Checkpoint) -> u64 {
-        if later.generation != self.generation {
-            return 0;
+    /// The delivered events that this one counts, and `base` does not. Of another stream, that is all of them.
+    pub(crate) fn not_in(&self, base: &Checkpoint) -> u64 {
+        if base.generation != self.generation {
+            return self.delivered;
         }
-        later.next().saturating_sub(self.next())
+        let more = self.next().saturating_sub(base.next());
+        more.min(self.delivered.saturating_sub(base.delivered))
     }
 
     /// Whether this item, and so every item before it, is counted already.

@@ -6,7 +6,7 @@ mod summary;
 
 use std::time::{Duration, Instant};
 
-use aw_service::{Condition, Error};
+use aw_service::{Condition, Error, count_of, warn};
 use shm_layout::{Event, Position, RingName};
 
 use crate::{
@@ -58,6 +58,8 @@ struct RingProgress {
     /// The host of its collector, and the generation in which it was read: another generation may be of another host.
     host: Option<(u64, String)>,
     checkpoint: Option<Checkpoint>,
+    /// The last one that was confirmed, also if the destination has another one now: it may be another server.
+    confirmed: Option<Checkpoint>,
     /// The sink returned it, or has none.
     is_loaded: bool,
     /// A restart of the checkpoint is pending or in the spool: the checkpoint does not apply to new items.
@@ -66,7 +68,7 @@ struct RingProgress {
     sensor: Option<(String, RingName)>,
     /// Events delivered in this run.
     delivered: u64,
-    /// Events that the destination has confirmed, and then lacked: it counts them as lost.
+    /// Of those, the ones that were missing when the next ones were delivered: see [`Delivery::report_lacking`].
     lacking: u64,
     /// Why the spool had no room while the destination was down, if that is not passed to the sink yet.
     was_full: Option<String>,
@@ -75,11 +77,12 @@ struct RingProgress {
 impl RingProgress {
     fn new(ring: RingName, checkpoint: Option<Checkpoint>, restarting: bool) -> RingProgress {
         let (host, sensor, was_full, is_loaded) = (None, None, None, true);
-        let (delivered, lacking) = (0, 0);
+        let (confirmed, delivered, lacking) = (checkpoint, 0, 0);
         RingProgress {
             ring,
             host,
             checkpoint,
+            confirmed,
             is_loaded,
             restarting,
             sensor,
@@ -161,7 +164,14 @@ impl<'a, S: Sink> Delivery<'a, S> {
             Some(spool) => (spool.has_restart(ring)?, spool.end_position(ring)?),
             None => (false, None),
         };
-        let state = RingProgress::new(ring.clone(), checkpoint, restarting);
+        let mut state = RingProgress::new(ring.clone(), checkpoint, restarting);
+        if end.is_some() {
+            // What follows in the spool was read after that.
+            let copy = self.files.load_latest(ring)?;
+            let is_of =
+                |copy: &Checkpoint| checkpoint.is_some_and(|it| it.generation == copy.generation);
+            state.confirmed = copy.filter(is_of).or(checkpoint);
+        }
         self.ring_states.push(RingProgress { is_loaded, ..state });
         Ok(end.or(checkpoint.map(|checkpoint| checkpoint.position())))
     }
@@ -423,6 +433,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
         }
         self.sink.flush()?;
         self.confirmed_at = Some(Instant::now());
+        self.report_lacking(&checkpoints);
         for (ring, item) in items {
             self.ring_states[*ring].delivered += u64::from(matches!(item.kind, ItemKind::Event(_)));
         }
@@ -434,6 +445,45 @@ impl<'a, S: Sink> Delivery<'a, S> {
             state.checkpoint = checkpoint;
         }
         Ok(())
+    }
+
+    /// These checkpoints are confirmed. Logs how many events were confirmed earlier and are not in the rows that they continue, because the
+    /// destination is another server now, or was restored from a copy.
+    fn report_lacking(&mut self, checkpoints: &[Option<Checkpoint>]) {
+        let is_stream = self.ring_states.iter().any(|state| state.sensor.is_some());
+        let (mut rings, mut all, mut counted) = (Vec::new(), 0, 0);
+        for (state, new) in self.ring_states.iter_mut().zip(checkpoints) {
+            let Some(new) = new.filter(|_| *new != state.checkpoint) else { continue };
+            let confirmed = state.confirmed.replace(new);
+            // The messages of a stream are none: their events are counted for each sensor.
+            let is_counted = !is_stream || state.sensor.is_some();
+            let (Some(base), Some(confirmed), true) = (state.checkpoint, confirmed, is_counted)
+            else {
+                continue;
+            };
+            let mut lacking = if base == confirmed { 0 } else { confirmed.not_in(&base) };
+            if base.generation != confirmed.generation {
+                lacking = lacking.min(state.delivered); // what an earlier run confirmed may be of a still older stream
+            }
+            if lacking > 0 {
+                let in_run = lacking.min(state.delivered);
+                state.delivered -= in_run;
+                state.lacking += in_run;
+                let before = if base.generation == new.generation { base.lost } else { 0 };
+                counted += new.lost.saturating_sub(before);
+                all += lacking;
+                rings.push(&state.ring);
+            }
+        }
+        if let [first, more @ ..] = &*rings {
+            let events = count_of(all, "event", "events");
+            let more =
+                if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            warn(format_args!(
+                "ring {first}{more}: {} lacks {events} that were confirmed (it has an older copy of the rows); its position counts {counted} as lost",
+                self.sink.destination()
+            ));
+        }
     }
 
     /// After a confirmation: updates which rings still have a pending restart.

@@ -211,6 +211,11 @@ pub trait Sink {
     /// after [`Plan::batch`] events, and before the end, if there was an event, a loss or a start.
     fn flush(&mut self) -> SinkResult;
 
+    /// What it writes to, for messages.
+    fn destination(&self) -> String {
+        "the destination".into()
+    }
+
     /// Takes what the next [`Sink::flush`] delivers of a ring: its checkpoint before, and after it. For a sink that passes on how many
     /// events there are between.
     fn progress(

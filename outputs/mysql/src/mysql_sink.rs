@@ -288,7 +288,7 @@ impl MysqlSink {
                 return Fault::Down(self.servers.fault("write to", &error));
             }
             TransactionError::CheckpointChanged if self.config.is_list() => format!(
-                "it has another position of this ring in {position} than was confirmed: it lags behind another server of the list, or has no copy of its rows, or another program writes for this ring (run only one aw-mysql for each host, ring and prefix); the position is read again; confirmed events that this server lacks are counted as lost if it has a row of this ring"
+                "it has another position of this ring in {position} than was confirmed: it lags behind another server of the list, or has no copy of its rows, or another program writes for this ring (run only one aw-mysql for each host, ring and prefix); the position is read again"
             ),
             TransactionError::CheckpointChanged => format!(
                 "another program has changed the row of this ring in {position} (run only one aw-mysql for each host, ring and prefix)"
@@ -352,6 +352,10 @@ impl Sink for MysqlSink {
             Err(_) => self.stored.retain(|ring, _| checkpoints.iter().all(|(of, _)| of != ring)),
         }
         sent.map_err(|failure| self.fault(failure))
+    }
+
+    fn destination(&self) -> String {
+        format!("{} at {}", self.config.database(), self.servers.name())
     }
 
     fn maintain(&mut self) -> SinkResult<bool> {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use aw_service::{Backoff, Condition, Error, info, warn};
+use aw_service::{Backoff, Condition, Error, info};
 use shm_layout::UnixTime;
 
 use super::{Delivery, RingProgress};
@@ -415,15 +415,6 @@ impl<S: Sink> Delivery<'_, S> {
             };
             state.is_loaded = true;
             let Some(checkpoint) = checkpoint else { continue };
-            let lacking = state.checkpoint.map_or(0, |confirmed| checkpoint.lacks(&confirmed));
-            if lacking > 0 {
-                state.lacking += lacking;
-                state.delivered = state.delivered.saturating_sub(lacking);
-                let ring = &state.ring;
-                warn(format_args!(
-                    "ring {ring}: the destination lacks {lacking} events that were confirmed, as one that is behind another one does: they are counted as lost"
-                ));
-            }
             state.checkpoint = Some(checkpoint);
             if let Some(spool) = &mut self.files.spool {
                 state.delivered += spool.remove_included(&state.ring, &checkpoint)?;

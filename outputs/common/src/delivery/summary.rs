@@ -45,6 +45,7 @@ impl<S: Sink> Delivery<'_, S> {
     pub fn log_stream(&self, messages: u64, sensors: usize, lost: u64) {
         let [stream, sensors_of @ ..] = &self.ring_states[..] else { return };
         let delivered: u64 = sensors_of.iter().map(|state| state.delivered).sum();
+        let lost = lost + sensors_of.iter().map(|state| state.lacking).sum::<u64>();
         let name = &stream.ring;
         info(format_args!(
             "{name}: {messages} messages of {sensors} rings, {delivered} events, {lost} lost"

@@ -448,34 +448,41 @@ fn deliveries_have_an_interval() {
     assert_eq!(delivery.sink.rows, [0, 1, 2, 5, 6]);
 }
 
-/// A destination with another copy of the rows takes the place of the one that confirmed them.
+/// A destination with an older copy of the rows takes the place of the one that confirmed them. What one without a row of the ring lacks is not
+/// known: a database may have been moved.
 #[test]
 fn a_destination_that_lacks_confirmed_events() {
-    let directory = tempfile::tempdir().unwrap();
-    let plan = Plan { batch: 1, ..Plan::default() };
-    let mut sink = Fragile { in_sink: true, ..Fragile::default() };
-    let (mut delivery, _) = open(&mut sink, &plan, directory.path());
-    let mut copy = None;
-    for sequence in 0..3 {
-        delivery.take(0, item(sequence)).unwrap();
-        delivery.work(true, false).unwrap();
-        copy = copy.or(delivery.sink.checkpoint); // of the first event
-    }
-    assert_eq!(delivery.ring_states[0].lacking, 0);
-    delivery.sink.checkpoint = copy;
-    delivery.sink.blocked = true;
-    delivery.reopen().unwrap();
-    delivery.sink.blocked = false;
-    delivery.take(0, item(6)).unwrap();
-    while !matches!(delivery.mode, Mode::Direct) {
-        if let Mode::Spooling(outage) = &mut delivery.mode {
-            outage.retry_at = Instant::now();
+    for (is_copy, lacking, expected) in [(true, 3, [2, 5]), (false, 0, [5, 2])] {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = Plan { batch: 1, ..Plan::default() };
+        let mut sink = Fragile { in_sink: true, ..Fragile::default() };
+        let (mut delivery, _) = open(&mut sink, &plan, directory.path());
+        let mut copy = None;
+        for sequence in [0, 1, 2, 3, 5] {
+            delivery.take(0, item(sequence)).unwrap();
+            delivery.work(true, false).unwrap();
+            copy = copy.or(delivery.sink.checkpoint); // of the first event
         }
-        delivery.work(true, false).unwrap();
+        assert_eq!(delivery.ring_states[0].lacking, 0);
+        delivery.sink.checkpoint = copy.filter(|_| is_copy);
+        delivery.sink.blocked = true;
+        delivery.reopen().unwrap();
+        delivery.sink.blocked = false;
+        delivery.take(0, item(6)).unwrap();
+        assert_eq!(delivery.ring_states[0].lacking, 0, "not before the next event is confirmed");
+        while !matches!(delivery.mode, Mode::Direct) {
+            if let Mode::Spooling(outage) = &mut delivery.mode {
+                outage.retry_at = Instant::now();
+            }
+            delivery.work(true, false).unwrap();
+        }
+        let state = &delivery.ring_states[0];
+        let counts = state.checkpoint.map(|checkpoint| [checkpoint.delivered, checkpoint.lost]);
+        assert_eq!(
+            (state.lacking, state.delivered, counts),
+            (lacking, 5 - lacking, Some(expected))
+        );
     }
-    let state = &delivery.ring_states[0];
-    let counts = state.checkpoint.map(|checkpoint| [checkpoint.delivered, checkpoint.lost]);
-    assert_eq!((state.lacking, counts), (2, Some([2, 5])));
 }
 
 /// With a spool, a failure of the sink does not end the output.
