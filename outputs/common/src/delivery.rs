@@ -455,7 +455,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
         for (state, new) in self.ring_states.iter_mut().zip(checkpoints) {
             let Some(new) = new.filter(|_| *new != state.checkpoint) else { continue };
             let confirmed = state.confirmed.replace(new);
-            // The messages of a stream are none: their events are counted for each sensor.
+            // A stream's own position counts messages; the events in them are counted for each sensor.
             let is_counted = !is_stream || state.sensor.is_some();
             let (Some(base), Some(confirmed), true) = (state.checkpoint, confirmed, is_counted)
             else {
